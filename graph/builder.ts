@@ -1,0 +1,101 @@
+/**
+ * Checked construction: every node gets its types from the op table.
+ *
+ * @module
+ */
+
+import { GraphError, invariant } from "./errors.ts";
+import { Graph, type Node, type NodeInputs, type TensorType, type Value } from "./graph.ts";
+import { inferTypes } from "./infer.ts";
+import type { AttrsOf, OpName } from "./ops.ts";
+import { constant, type Weight } from "./weight.ts";
+
+/** Attributes may be left out where an op has none. */
+type AttrsArgument<Op extends OpName> = Record<never, never> extends AttrsOf<Op>
+  ? [attrs?: AttrsOf<Op>]
+  : [attrs: AttrsOf<Op>];
+
+/**
+ * Adds nodes to a graph, at its end or in front of a node.
+ *
+ * @example
+ * ```ts
+ * import { GraphBuilder } from "./builder.ts";
+ * import { Graph } from "./graph.ts";
+ * import { tensor } from "./weight.ts";
+ * const b = new GraphBuilder(new Graph("tiny"));
+ * const x = b.input("x", { dtype: "f32", shape: ["T", 8] });
+ * const y = b.within("mlp", () => b.op("linear", { x, w: b.weight("up", tensor("up", "bf16", [4, 8])) }));
+ * console.assert(String(y.shape) === "T,4");
+ * ```
+ */
+export class GraphBuilder {
+  #scope: string;
+
+  constructor(readonly graph: Graph, readonly options: { scope?: string; before?: Node } = {}) {
+    this.#scope = options.scope ?? "";
+  }
+
+  /** Module path of the nodes being added. */
+  get scope(): string {
+    return this.#scope;
+  }
+
+  /** Runs `build` with a name appended to the scope. */
+  within<Result>(name: string, build: () => Result): Result {
+    const outer = this.#scope;
+    this.#scope = outer === "" ? name : `${outer}.${name}`;
+    try {
+      return build();
+    } finally {
+      this.#scope = outer;
+    }
+  }
+
+  /** An input of every step. */
+  input(name: string, type: TensorType): Value {
+    return this.graph.addInput(name, type);
+  }
+
+  /** A weight; `name` is relative to the scope. */
+  weight(name: string, weight: Weight): Value {
+    return this.graph.createWeight(this.#scope === "" ? name : `${this.#scope}.${name}`, weight);
+  }
+
+  /** A number as an operand. */
+  scalar(value: number): Value {
+    return this.graph.createWeight(String(value), constant(Float32Array.of(value), []));
+  }
+
+  /** Adds a node with one output. */
+  op<Op extends OpName>(op: Op, inputs: NodeInputs, ...attrs: AttrsArgument<Op>): Value {
+    const { outputs } = this.node(op, inputs, ...attrs);
+    invariant(outputs.length === 1, `op "${op}" has ${outputs.length} outputs`);
+    return outputs[0];
+  }
+
+  /** Adds a node; for ops with several outputs. */
+  node<Op extends OpName>(op: Op, inputs: NodeInputs, ...[attrs]: AttrsArgument<Op>): Node<Op> {
+    const given = Object.fromEntries(
+      Object.entries(inputs).filter(([, value]) => value !== undefined),
+    );
+    const attributes = (attrs ?? {}) as AttrsOf<Op>;
+    try {
+      const types = inferTypes(op, given, attributes);
+      return this.graph.addNode(
+        { op, inputs: given, attrs: attributes, types, scope: this.#scope },
+        this.options.before,
+      );
+    } catch (error) {
+      if (!(error instanceof GraphError)) throw error;
+      throw new GraphError(
+        error.code,
+        `Cannot add op "${op}" to "${this.#scope}": ${error.message}`,
+        {
+          details: { ...error.details, op, scope: this.#scope },
+          cause: error,
+        },
+      );
+    }
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * Every error a user can meet. One base class, and one subclass per different reaction: each class
+ * has one exit code of the command line and one HTTP status, in one table.
+ *
+ * @module
+ */
+
+/** What a {@linkcode MixlineError} carries besides its message. */
+export interface ErrorOptions {
+  /** What to do about it: one imperative sentence, no full stop. */
+  hint?: string;
+  /** JSON-safe facts for programs, such as `{ tensor, expected, found }`. */
+  details?: Record<string, unknown>;
+  /** The error underneath. */
+  cause?: unknown;
+}
+
+/**
+ * Base of all errors that Mixline raises on purpose. `message` is one sentence of the form
+ * `Cannot <verb> <what> "<name>": expected <x>, got <y>`, without a full stop.
+ *
+ * @example
+ * ```ts
+ * import { ConfigError } from "./errors.ts";
+ * const error = new ConfigError("config/unknown-key", 'Cannot read transform "fuse_mo": unknown key', {
+ *   hint: 'Did you mean "fuse_moe"?',
+ * });
+ * console.assert(error.exitCode === 2 && error.httpStatus === 400);
+ * ```
+ */
+export abstract class MixlineError extends Error {
+  /** Exit code of the command line. */
+  abstract readonly exitCode: number;
+  /** Status of an HTTP answer. */
+  abstract readonly httpStatus: number;
+  /** Stable identifier such as `checkpoint/truncated`. */
+  readonly code: string;
+  readonly hint: string | undefined;
+  readonly details: Record<string, unknown>;
+  /** Where it happened, innermost first: `transform fuse_moe`, `node layers.3.moe`. */
+  readonly trail: string[] = [];
+
+  constructor(code: string, message: string, options: ErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.hint = options.hint;
+    this.details = options.details ?? {};
+  }
+
+  /** Adds an enclosing place and returns the same error, for `throw error.within(...)`. */
+  within(place: string): this {
+    this.trail.push(place);
+    return this;
+  }
+
+  toJSON(): Record<string, unknown> {
+    return {
+      name: this.name,
+      code: this.code,
+      message: this.message,
+      ...(this.hint === undefined ? {} : { hint: this.hint }),
+      details: this.details,
+      trail: this.trail,
+    };
+  }
+}
+
+/** Flags, YAML, options of a pipeline or of an API call. */
+export class ConfigError extends MixlineError {
+  override readonly exitCode: number = 2;
+  override readonly httpStatus: number = 400;
+}
+
+/** A graph that breaks its own rules, or a transform that failed. */
+export class GraphError extends MixlineError {
+  override readonly exitCode: number = 1;
+  override readonly httpStatus: number = 500;
+}
+
+/** Model folder, config.json, safetensors, tokenizer. */
+export class CheckpointError extends MixlineError {
+  override readonly exitCode: number = 3;
+  override readonly httpStatus: number = 500;
+}
+
+/** No kernel for a node, or a kernel that does not compile. */
+export class KernelError extends MixlineError {
+  override readonly exitCode: number = 4;
+  override readonly httpStatus: number = 500;
+}
+
+/** Adapter, limits, memory, a lost or wrong device. */
+export class DeviceError extends MixlineError {
+  override readonly exitCode: number = 5;
+  override readonly httpStatus: number = 503;
+}
+
+/** A request that cannot be served: prompt too long, cancelled, malformed. */
+export class RequestError extends MixlineError {
+  override readonly exitCode: number = 2;
+  override readonly httpStatus: number;
+
+  constructor(code: string, message: string, options: ErrorOptions & { status?: number } = {}) {
+    super(code, message, options);
+    this.httpStatus = options.status ?? 400;
+  }
+}
+
+/** Checks what cannot be false unless Mixline itself is wrong. */
+export function invariant(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new Error(`${message} (this is a bug in Mixline, please report it)`);
+}
+
+/** Message of anything thrown, for texts that quote a cause. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * The candidate nearest to a misspelt word, or undefined when none is near (more than a third of
+ * the letters differ).
+ *
+ * @example
+ * ```ts
+ * import { nearest } from "./errors.ts";
+ * console.assert(nearest("tritn", ["trtllm", "triton"]) === "triton");
+ * ```
+ */
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  const fold = (text: string) => text.toLowerCase().replaceAll("-", "_");
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.ceil(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(fold(word), fold(candidate));
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+/** Levenshtein distance, two rows at a time. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(substitution, previous[j] + 1, row[j - 1] + 1));
+    }
+    previous = row;
+  }
+  return previous[b.length];
+}

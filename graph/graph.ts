@@ -1,0 +1,372 @@
+/**
+ * The graph: nodes in topological order over immutable values. A node is a frozen record; an edit
+ * replaces records, so a snapshot is a copy of a few arrays and restoring one is exact.
+ *
+ * @module
+ */
+
+import type { DType } from "./dtype.ts";
+import { GraphError, invariant } from "./errors.ts";
+import type { AttrsOf, OpName } from "./ops.ts";
+import type { Shape } from "./shape.ts";
+import type { Weight } from "./weight.ts";
+
+/** Element type and shape of a value. */
+export interface TensorType {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** A tensor that flows through the graph: an input of a step, a weight, or an output of a node. */
+export interface Value extends TensorType {
+  readonly id: number;
+  readonly name: string;
+  readonly kind: "input" | "weight" | "node";
+  /** What a weight is made of. */
+  readonly weight?: Weight;
+}
+
+/** Inputs of a node by the names of the op table; a list where the op takes one per expert. */
+export type NodeInputs = Readonly<Record<string, Value | readonly Value[] | undefined>>;
+
+/** One operation. */
+export interface Node<Op extends OpName = OpName> {
+  readonly id: number;
+  readonly op: Op;
+  readonly inputs: NodeInputs;
+  readonly attrs: AttrsOf<Op>;
+  readonly outputs: readonly Value[];
+  /** Module path in the model, such as `model.layers.3.mlp`. */
+  readonly scope: string;
+}
+
+/** Keys and values of one attention layer, kept between steps. */
+export interface CacheSpec {
+  readonly name: string;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly dtype: "f32" | "f16" | "f8_e4m3";
+  /** Tokens of a page. */
+  readonly pageSize: number;
+  /** Tokens further back than this are never read again; undefined keeps all. */
+  readonly window?: number;
+}
+
+/** Everything about a graph at one moment; see {@linkcode Graph.snapshot}. */
+export interface GraphSnapshot {
+  readonly nodes: readonly Node[];
+  readonly inputs: readonly Value[];
+  readonly outputs: ReadonlyMap<string, Value>;
+  readonly caches: readonly CacheSpec[];
+  readonly meta: Readonly<Record<string, unknown>>;
+}
+
+/** What a node to be added looks like. */
+export interface NodeSpec<Op extends OpName> {
+  readonly op: Op;
+  readonly inputs: NodeInputs;
+  readonly attrs: AttrsOf<Op>;
+  readonly types: readonly TensorType[];
+  readonly scope: string;
+  /** Names of the outputs; default `%id`. */
+  readonly names?: readonly string[];
+}
+
+/**
+ * A model as operations. Built by {@linkcode GraphBuilder}, rewritten by transforms, run by an
+ * executor.
+ */
+export class Graph {
+  #nodes: readonly Node[] = [];
+  #inputs: readonly Value[] = [];
+  #outputs: ReadonlyMap<string, Value> = new Map();
+  #caches: readonly CacheSpec[] = [];
+  #meta: Readonly<Record<string, unknown>> = {};
+  #nextId = 0;
+  #index: GraphIndex | undefined;
+
+  constructor(readonly name: string) {}
+
+  get nodes(): readonly Node[] {
+    return this.#nodes;
+  }
+  get inputs(): readonly Value[] {
+    return this.#inputs;
+  }
+  /** Results of a step by name: `logits`. */
+  get outputs(): ReadonlyMap<string, Value> {
+    return this.#outputs;
+  }
+  get caches(): readonly CacheSpec[] {
+    return this.#caches;
+  }
+  /** JSON-safe notes of transforms for later stages, such as `{ compiled: true }`. */
+  get meta(): Readonly<Record<string, unknown>> {
+    return this.#meta;
+  }
+  setMeta(key: string, value: unknown): void {
+    this.#meta = { ...this.#meta, [key]: value };
+  }
+
+  /** The weight values that nodes read, each once, in order of first use. */
+  get weights(): readonly Value[] {
+    const seen = new Map<number, Value>();
+    for (const node of this.#nodes) {
+      for (const value of nodeInputs(node)) if (value.kind === "weight") seen.set(value.id, value);
+    }
+    return [...seen.values()];
+  }
+
+  addInput(name: string, type: TensorType): Value {
+    const existing = this.#inputs.find((input) => input.name === name);
+    if (existing) return existing;
+    const value = Object.freeze({ ...type, id: this.#nextId++, name, kind: "input" as const });
+    this.#inputs = [...this.#inputs, value];
+    return value;
+  }
+
+  /** A weight value; it belongs to the graph once a node reads it. */
+  createWeight(name: string, weight: Weight): Value {
+    const { dtype, shape } = weight;
+    return Object.freeze({
+      id: this.#nextId++,
+      name,
+      kind: "weight" as const,
+      dtype,
+      shape,
+      weight,
+    });
+  }
+
+  setOutput(name: string, value: Value): void {
+    this.#outputs = new Map([...this.#outputs, [name, value]]);
+  }
+
+  addCache(spec: CacheSpec): void {
+    this.#caches = [...this.#caches.filter((cache) => cache.name !== spec.name), spec];
+  }
+
+  /** Adds a node at the end, or before another one. Types come from the op table: use the builder. */
+  addNode<Op extends OpName>(spec: NodeSpec<Op>, before?: Node): Node<Op> {
+    const id = this.#nextId++;
+    const outputs = spec.types.map((type, i) =>
+      Object.freeze({
+        dtype: type.dtype,
+        shape: type.shape,
+        id: this.#nextId++,
+        name: spec.names?.[i] ?? (spec.types.length > 1 ? `%${id}.${i}` : `%${id}`),
+        kind: "node" as const,
+      })
+    );
+    const { op, inputs, attrs, scope } = spec;
+    const node: Node<Op> = Object.freeze({ id, op, inputs, attrs, scope, outputs });
+    const at = before === undefined ? this.#nodes.length : this.#position(before);
+    const index = this.#indexed();
+    this.#nodes = this.#nodes.toSpliced(at, 0, node as Node);
+    index.add(node as Node);
+    return node;
+  }
+
+  /** The node that makes a value; undefined for inputs and weights. */
+  producer(value: Value): Node | undefined {
+    return this.#indexed().producers.get(value.id);
+  }
+
+  /** The nodes that read a value, each once. */
+  users(value: Value): readonly Node[] {
+    return [...this.#indexed().users.get(value.id)?.values() ?? []];
+  }
+
+  /** True when the value is a result of the graph. */
+  isOutput(value: Value): boolean {
+    return [...this.#outputs.values()].some((output) => output.id === value.id);
+  }
+
+  /** The current record of a node (an edit of its inputs makes a new one). */
+  current(node: Node): Node {
+    const found = this.#indexed().nodes.get(node.id);
+    invariant(found, `node ${node.id} is not in graph "${this.name}"`);
+    return found;
+  }
+
+  /** Makes every reader of `from`, and the graph's outputs, read `to` instead. */
+  replaceAllUses(from: Value, to: Value): void {
+    const swap = (value: Value) => (value.id === from.id ? to : value);
+    const index = this.#indexed();
+    const changed = new Map(this.users(from).map((node) => [node.id, mapInputs(node, swap)]));
+    for (const node of changed.values()) {
+      index.remove(index.nodes.get(node.id) as Node);
+      index.add(node);
+    }
+    this.#nodes = this.#nodes.map((node) => changed.get(node.id) ?? node);
+    this.#outputs = new Map([...this.#outputs].map(([name, value]) => [name, swap(value)]));
+  }
+
+  /** Removes nodes. A node with readers outside the list cannot go. */
+  erase(nodes: readonly Node[]): void {
+    const gone = new Set(nodes.map((node) => node.id));
+    for (const node of nodes) {
+      for (const value of node.outputs) {
+        const user = this.users(value).find((each) => !gone.has(each.id));
+        if (user || this.isOutput(value)) {
+          throw new GraphError(
+            "graph/erase-used",
+            `Cannot erase node "${value.name}" (${node.op}): ${
+              user ? `"${user.outputs[0]?.name}" (${user.op}) still reads it` : "it is an output"
+            }`,
+          );
+        }
+      }
+    }
+    const index = this.#indexed();
+    for (const id of gone) index.remove(index.nodes.get(id) as Node);
+    this.#nodes = this.#nodes.filter((node) => !gone.has(node.id));
+  }
+
+  /** Removes every node whose outputs nobody reads; returns how many. */
+  eliminateDeadCode(): number {
+    const before = this.#nodes.length;
+    const live = new Set([...this.#outputs.values()].map((value) => value.id));
+    const kept: Node[] = [];
+    for (const node of this.#nodes.toReversed()) {
+      if (!node.outputs.some((value) => live.has(value.id))) continue;
+      kept.push(node);
+      for (const value of nodeInputs(node)) live.add(value.id);
+    }
+    if (kept.length !== before) this.#setNodes(kept.reverse());
+    return before - this.#nodes.length;
+  }
+
+  /** Puts nodes in topological order, otherwise keeping their order. */
+  sortTopologically(): void {
+    const ready = new Set<number>();
+    const sorted: Node[] = [];
+    const { producers } = this.#indexed();
+    const visiting = new Set<number>();
+    const visit = (node: Node) => {
+      if (ready.has(node.id)) return;
+      if (visiting.has(node.id)) {
+        throw new GraphError(
+          "graph/cycle",
+          `Cannot order graph "${this.name}": cycle through node "${
+            node.outputs[0]?.name
+          }" (${node.op})`,
+        );
+      }
+      visiting.add(node.id);
+      for (const value of nodeInputs(node)) {
+        const producer = producers.get(value.id);
+        if (producer) visit(producer);
+      }
+      ready.add(node.id);
+      sorted.push(node);
+    };
+    this.#nodes.forEach(visit);
+    this.#setNodes(sorted);
+  }
+
+  snapshot(): GraphSnapshot {
+    return {
+      nodes: this.#nodes,
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      caches: this.#caches,
+      meta: this.#meta,
+    };
+  }
+
+  restore(snapshot: GraphSnapshot): void {
+    this.#setNodes(snapshot.nodes);
+    this.#inputs = snapshot.inputs;
+    this.#outputs = snapshot.outputs;
+    this.#caches = snapshot.caches;
+    this.#meta = snapshot.meta;
+  }
+
+  #position(node: Node): number {
+    const at = this.#nodes.findIndex((each) => each.id === node.id);
+    invariant(at >= 0, `node ${node.id} is not in graph "${this.name}"`);
+    return at;
+  }
+
+  #setNodes(nodes: readonly Node[]): void {
+    this.#nodes = nodes;
+    this.#index = undefined;
+  }
+
+  #indexed(): GraphIndex {
+    return this.#index ??= new GraphIndex(this.#nodes);
+  }
+}
+
+/** Who makes and who reads each value; kept up to date so that an edit costs what it touches. */
+class GraphIndex {
+  readonly nodes = new Map<number, Node>();
+  readonly producers = new Map<number, Node>();
+  readonly users = new Map<number, Map<number, Node>>();
+
+  constructor(nodes: readonly Node[]) {
+    for (const node of nodes) this.add(node);
+  }
+
+  add(node: Node): void {
+    this.nodes.set(node.id, node);
+    for (const value of node.outputs) this.producers.set(value.id, node);
+    for (const value of nodeInputs(node)) {
+      const readers = this.users.get(value.id);
+      if (readers) readers.set(node.id, node);
+      else this.users.set(value.id, new Map([[node.id, node]]));
+    }
+  }
+
+  remove(node: Node): void {
+    this.nodes.delete(node.id);
+    for (const value of node.outputs) this.producers.delete(value.id);
+    for (const value of nodeInputs(node)) this.users.get(value.id)?.delete(node.id);
+  }
+}
+
+/** All values a node reads, lists flattened, in the order of the op table. */
+export function nodeInputs(node: Pick<Node, "inputs">): Value[] {
+  return Object.values(node.inputs).flatMap((input) => input ?? []) as Value[];
+}
+
+/** True when the node is of that op; narrows its attributes. */
+export function isOp<Op extends OpName>(node: Node | undefined, op: Op): node is Node<Op> {
+  return node?.op === op;
+}
+
+/** The single value under an input name, which the op table requires. */
+export function input(node: Node, name: string): Value {
+  const value = optionalInput(node, name);
+  invariant(value, `op "${node.op}" has no input "${name}"`);
+  return value;
+}
+
+/** The single value under an input name, or undefined. */
+export function optionalInput(node: Node, name: string): Value | undefined {
+  const value = node.inputs[name];
+  return Array.isArray(value) ? value[0] : (value as Value | undefined);
+}
+
+/** The list under an input name; empty when absent. */
+export function inputList(node: Node, name: string): readonly Value[] {
+  const value = node.inputs[name];
+  return value === undefined ? [] : Array.isArray(value) ? value : [value as Value];
+}
+
+function mapInputs(node: Node, change: (value: Value) => Value): Node {
+  let changed = false;
+  const apply = (value: Value) => {
+    const next = change(value);
+    changed ||= next !== value;
+    return next;
+  };
+  const inputs = Object.fromEntries(
+    Object.entries(node.inputs).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(apply) : value === undefined ? value : apply(value as Value),
+    ]),
+  );
+  return changed ? Object.freeze({ ...node, inputs }) : node;
+}

@@ -1,0 +1,20 @@
+/**
+ * The graph: dtypes, shapes, the op table, nodes, weights as expressions, errors. Imports nothing
+ * of the other folders.
+ *
+ * @module
+ */
+
+export * from "./builder.ts";
+export * from "./dtype.ts";
+export * from "./errors.ts";
+export * from "./graph.ts";
+export * from "./infer.ts";
+export * from "./ops.ts";
+export type * from "./ops/attention.ts";
+export type { OpCost, OpDefinition, OpInputs, OpType } from "./ops/definition.ts";
+export type { FusedLinearAttrs, GatedMlpAttrs } from "./ops/dense.ts";
+export * from "./ops/moe.ts";
+export * from "./shape.ts";
+export * from "./tensor.ts";
+export * from "./weight.ts";

@@ -1,0 +1,115 @@
+/**
+ * Positions, masks and attention.
+ *
+ * @module
+ */
+
+import { defineOp, expect, type OpInputs, type OpType } from "./definition.ts";
+
+/** How a rotary embedding turns a head. */
+export interface RopeAttrs {
+  /** `half`: element i turns with i + D/2 (rotate-half); `interleaved`: 2i with 2i + 1. */
+  readonly layout: "half" | "interleaved";
+  /** Leading elements of a head that turn; the others pass. */
+  readonly rotaryDim: number;
+  /** Factor on cos and sin (YaRN); 1 otherwise. */
+  readonly attentionScaling: number;
+}
+
+/** Attributes of `attention`. */
+export interface AttentionAttrs {
+  readonly scale: number;
+  /** A token sees this many tokens including itself; undefined means all before it. */
+  readonly window?: number;
+}
+
+/** Attributes of `cached_attention`. */
+export interface CachedAttentionAttrs extends AttentionAttrs {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Name of the graph's cache that holds keys (after norm and RoPE) and values. */
+  readonly cache: string;
+  /** RoPE inside; absent when q and k come already turned, or have none. */
+  readonly rope?: RopeAttrs;
+  /** RMSNorm of q and k inside: over each head, or over all heads together. */
+  readonly qkNorm?: { readonly eps: number; readonly over: "head" | "all" };
+  /** q, k and v are clamped to ±clip before the norm (OLMoE's clip_qkv). */
+  readonly clip?: number;
+}
+
+function heads(type: OpType, name: string): void {
+  expect(type.shape.length === 3, `${name} [heads, T, headDim]`, type);
+}
+
+/** Attention ops by name. */
+export const ATTENTION_OPS = {
+  attention_mask: defineOp<{ window?: number }>({
+    summary: "additive causal mask [T, T] by position: 0 where a token may look, -inf elsewhere",
+    inputs: ["positions"],
+    infer(inputs) {
+      const tokens = inputs.get("positions").shape[0];
+      return [{ dtype: "f32", shape: [tokens, tokens] }];
+    },
+  }),
+  rope: defineOp<RopeAttrs>({
+    summary:
+      "rotary position embedding of x [heads, T, D] by positions [T] and inv_freq [rotaryDim / 2]",
+    inputs: ["x", "positions", "inv_freq"],
+    infer(inputs, { rotaryDim }) {
+      const frequencies = inputs.get("inv_freq");
+      expect(frequencies.shape[0] === rotaryDim / 2, `inv_freq [${rotaryDim / 2}]`, frequencies);
+      return [inputs.get("x")];
+    },
+  }),
+  attention: defineOp<AttentionAttrs>({
+    summary:
+      "softmax(scale · q · kᵀ + causal mask by position) · v; query heads share key heads in groups; sinks [heads] join the softmax denominator",
+    inputs: ["q", "k", "v", "positions", "sinks?"],
+    infer(inputs: OpInputs) {
+      const [q, k] = [inputs.get("q"), inputs.get("k")];
+      heads(q, "q");
+      heads(k, "k");
+      expect(
+        Number(q.shape[0]) % Number(k.shape[0]) === 0,
+        `key heads that divide ${q.shape[0]}`,
+        k,
+      );
+      return [q];
+    },
+  }),
+  cached_attention: defineOp<CachedAttentionAttrs>({
+    summary:
+      "attention of the step's tokens over the paged cache, which they join: q, k, v [T, heads · headDim] each, or qkv side by side; clip, norm and RoPE inside",
+    inputs: [
+      "qkv?",
+      "q?",
+      "k?",
+      "v?",
+      "positions",
+      "sequence_ids",
+      "block_table",
+      "inv_freq?",
+      "q_norm?",
+      "k_norm?",
+      "sinks?",
+    ],
+    infer(inputs, attrs) {
+      const width = (attrs.heads + 2 * attrs.kvHeads) * attrs.headDim;
+      const qkv = inputs.maybe("qkv");
+      if (qkv) expect(qkv.shape[1] === width, `qkv [T, ${width}]`, qkv);
+      else {expect(
+          inputs.get("q").shape[1] === attrs.heads * attrs.headDim,
+          `q [T, ${attrs.heads * attrs.headDim}]`,
+          inputs.get("q"),
+        );}
+      expect(
+        (attrs.rope === undefined) === (inputs.maybe("inv_freq") === undefined),
+        "inv_freq exactly with rope",
+        "one of them",
+      );
+      const tokens = (qkv ?? inputs.get("q")).shape[0];
+      return [{ dtype: "f32", shape: [tokens, attrs.heads * attrs.headDim] }];
+    },
+  }),
+};

@@ -1,0 +1,77 @@
+/**
+ * What an entry of the op table says, and the checks that entries share.
+ *
+ * @module
+ */
+
+import type { DType } from "../dtype.ts";
+import { GraphError } from "../errors.ts";
+import { type Bindings, bindShape, elementCount, formatShape, type Shape } from "../shape.ts";
+
+/** Element type and shape of one input or output. */
+export interface OpType {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** Types of a node's inputs by name, as the rules of the op table see them. */
+export interface OpInputs {
+  /** The type of a single input; an error when it is absent. */
+  get(name: string): OpType;
+  /** The type of an optional input. */
+  maybe(name: string): OpType | undefined;
+  /** The types of a list input. */
+  list(name: string): readonly OpType[];
+}
+
+/** Arithmetic and memory traffic of one node, for reports and rooflines. */
+export interface OpCost {
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/** An op: its inputs by name, its attributes (by type), its rule of types, its cost. */
+export interface OpDefinition<Attrs> {
+  /** One line for the reference page, with the formula. */
+  readonly summary: string;
+  /** Names in order; `bias?` may be absent, `w1[]` is a list. */
+  readonly inputs: readonly string[];
+  /** Types of the outputs; throws through {@linkcode fail} when the inputs do not fit. */
+  infer(inputs: OpInputs, attrs: Attrs): readonly OpType[];
+  /** Floating-point operations; absent for ops that only move data. */
+  flops?(inputs: OpInputs, attrs: Attrs, bindings: Bindings): number;
+  /** True for ops that executors treat as another view of the same memory. */
+  readonly view?: boolean;
+}
+
+/** Makes an entry of the op table; exists so that `Attrs` is inferred from the annotation. */
+export function defineOp<Attrs>(definition: OpDefinition<Attrs>): OpDefinition<Attrs> {
+  return definition;
+}
+
+/** Raises the error of a type rule; the caller adds the node. */
+export function fail(expected: string, got: string): never {
+  throw new GraphError("graph/type", `expected ${expected}, got ${got}`, {
+    details: { expected, got },
+  });
+}
+
+/** Checks one condition of a type rule. */
+export function expect(condition: boolean, expected: string, got: OpType | string): void {
+  if (!condition) fail(expected, typeof got === "string" ? got : formatType(got));
+}
+
+/** Text form: `bf16[64, 128]`. */
+export function formatType(type: OpType): string {
+  return `${type.dtype}${formatShape(type.shape)}`;
+}
+
+/** Elements of a type when symbols have these sizes. */
+export function sizeOf(type: OpType, bindings: Bindings): number {
+  return elementCount(bindShape(type.shape, bindings));
+}
+
+/** Last dimension. */
+export function lastDim(type: OpType) {
+  return type.shape[type.shape.length - 1];
+}

@@ -1,0 +1,123 @@
+/**
+ * Embedding, linear layers, norms and dense MLPs.
+ *
+ * @module
+ */
+
+import { defineOp, expect, lastDim, type OpInputs, type OpType, sizeOf } from "./definition.ts";
+import type { Bindings } from "../shape.ts";
+import type { NoAttrs } from "./elementwise.ts";
+
+/** Attributes of `fused_linear`. */
+export interface FusedLinearAttrs {
+  /** Epsilon of the RMSNorm in front; absent without `norm_weight`. */
+  readonly normEps?: number;
+}
+
+/** Attributes of `gated_mlp`. */
+export interface GatedMlpAttrs {
+  readonly activation: "silu" | "gelu" | "gelu_tanh";
+}
+
+function linearType(inputs: OpInputs): OpType {
+  const [x, w, bias] = [inputs.get("x"), inputs.get("w"), inputs.maybe("bias")];
+  expect(w.shape.length === 2, "a weight [N, K]", w);
+  expect(lastDim(x) === w.shape[1], `an input whose last dimension is ${w.shape[1]}`, x);
+  if (bias) {
+    expect(bias.shape.length === 1 && bias.shape[0] === w.shape[0], `a bias [${w.shape[0]}]`, bias);
+  }
+  return { dtype: "f32", shape: x.shape.with(-1, w.shape[0]) };
+}
+
+function linearFlops(inputs: OpInputs, bindings: Bindings): number {
+  return 2 * sizeOf(inputs.get("x"), bindings) * Number(inputs.get("w").shape[0]);
+}
+
+function checkNorm(x: OpType, weight: OpType): void {
+  expect(
+    weight.shape.length === 1 && weight.shape[0] === lastDim(x),
+    `a norm weight [${lastDim(x)}]`,
+    weight,
+  );
+}
+
+/** Dense ops by name. */
+export const DENSE_OPS = {
+  embedding: defineOp<NoAttrs>({
+    summary: "rows of the table w [V, H] by token id",
+    inputs: ["ids", "w"],
+    infer(inputs) {
+      const [ids, w] = [inputs.get("ids"), inputs.get("w")];
+      expect(w.shape.length === 2, "a table [V, H]", w);
+      return [{ dtype: "f32", shape: [...ids.shape, w.shape[1]] }];
+    },
+  }),
+  linear: defineOp<NoAttrs>({
+    summary: "x · wᵀ + bias, with w [N, K]; accumulates in f32",
+    inputs: ["x", "w", "bias?"],
+    infer: (inputs) => [linearType(inputs)],
+    flops: (inputs, _attrs, bindings) => linearFlops(inputs, bindings),
+  }),
+  fused_linear: defineOp<FusedLinearAttrs>({
+    summary: "rms_norm(x, norm_weight) · wᵀ + bias + residual, each part optional",
+    inputs: ["x", "w", "bias?", "norm_weight?", "residual?"],
+    infer(inputs, { normEps }) {
+      const norm = inputs.maybe("norm_weight");
+      expect(
+        (norm === undefined) === (normEps === undefined),
+        "normEps exactly with norm_weight",
+        String(normEps),
+      );
+      if (norm) checkNorm(inputs.get("x"), norm);
+      return [linearType(inputs)];
+    },
+    flops: (inputs, _attrs, bindings) => linearFlops(inputs, bindings),
+  }),
+  matmul: defineOp<NoAttrs>({
+    summary: "batched a [.., M, K] · b [.., K, N]",
+    inputs: ["a", "b"],
+    infer(inputs) {
+      const [a, b] = [inputs.get("a"), inputs.get("b")];
+      expect(a.shape.length === b.shape.length && a.shape.length >= 2, "operands of equal rank", b);
+      expect(
+        lastDim(a) === b.shape[b.shape.length - 2],
+        `a right operand with ${lastDim(a)} rows`,
+        b,
+      );
+      return [{ dtype: "f32", shape: a.shape.with(-1, lastDim(b)) }];
+    },
+    flops: (inputs, _attrs, bindings) =>
+      2 * sizeOf(inputs.get("a"), bindings) *
+      sizeOf({ dtype: "f32", shape: inputs.get("b").shape.slice(-1) }, bindings),
+  }),
+  rms_norm: defineOp<{ eps: number }>({
+    summary: "x / √(mean(x²) + eps) · w over the last dimension",
+    inputs: ["x", "w"],
+    infer(inputs) {
+      checkNorm(inputs.get("x"), inputs.get("w"));
+      return [inputs.get("x")];
+    },
+    flops: (inputs, _attrs, bindings) => 4 * sizeOf(inputs.get("x"), bindings),
+  }),
+  add_rms_norm: defineOp<{ eps: number }>({
+    summary: "sum = x + residual; outputs rms_norm(sum, w) and sum",
+    inputs: ["x", "residual", "w"],
+    infer(inputs) {
+      checkNorm(inputs.get("x"), inputs.get("w"));
+      return [inputs.get("x"), inputs.get("x")];
+    },
+    flops: (inputs, _attrs, bindings) => 5 * sizeOf(inputs.get("x"), bindings),
+  }),
+  gated_mlp: defineOp<GatedMlpAttrs>({
+    summary: "w_down · (act(w_gate · x) ⊙ (w_up · x)), plus residual",
+    inputs: ["x", "w_gate", "w_up", "w_down", "residual?"],
+    infer(inputs) {
+      const [x, up, down] = [inputs.get("x"), inputs.get("w_up"), inputs.get("w_down")];
+      expect(up.shape[1] === lastDim(x), `w_up [I, ${lastDim(x)}]`, up);
+      expect(down.shape[1] === up.shape[0], `w_down [H, ${up.shape[0]}]`, down);
+      return [{ dtype: "f32", shape: x.shape.with(-1, down.shape[0]) }];
+    },
+    flops: (inputs, _attrs, bindings) =>
+      6 * sizeOf(inputs.get("x"), bindings) * Number(inputs.get("w_up").shape[0]),
+  }),
+};

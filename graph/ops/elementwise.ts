@@ -1,0 +1,93 @@
+/**
+ * Elementwise ops, reductions and casts.
+ *
+ * @module
+ */
+
+import type { DType } from "../dtype.ts";
+import { broadcastShapes, normalizeDim } from "../shape.ts";
+import { defineOp, expect, fail, formatType, type OpType, sizeOf } from "./definition.ts";
+
+/** Attributes of an op that has none. */
+export type NoAttrs = Record<never, never>;
+
+function unary(summary: string, flopsPerElement = 1) {
+  return defineOp<NoAttrs>({
+    summary,
+    inputs: ["x"],
+    infer: (inputs) => [inputs.get("x")],
+    flops: (inputs, _attrs, bindings) => flopsPerElement * sizeOf(inputs.get("x"), bindings),
+  });
+}
+
+function binary(summary: string) {
+  return defineOp<NoAttrs>({
+    summary,
+    inputs: ["a", "b"],
+    infer: (inputs) => [broadcast(inputs.get("a"), inputs.get("b"))],
+    flops: (inputs, _attrs, bindings) =>
+      sizeOf(broadcast(inputs.get("a"), inputs.get("b")), bindings),
+  });
+}
+
+function broadcast(a: OpType, b: OpType): OpType {
+  const shape = broadcastShapes(a.shape, b.shape);
+  if (!shape) fail("shapes that broadcast", `${formatType(a)} and ${formatType(b)}`);
+  return { dtype: a.dtype, shape };
+}
+
+function reduction(summary: string) {
+  return defineOp<{ dim: number; keepdim: boolean }>({
+    summary,
+    inputs: ["x"],
+    infer(inputs, { dim, keepdim }) {
+      const { dtype, shape } = inputs.get("x");
+      const at = normalizeDim(dim, shape.length);
+      expect(at >= 0 && at < shape.length, `dimension ${dim} of the input`, inputs.get("x"));
+      return [{ dtype, shape: keepdim ? shape.with(at, 1) : shape.toSpliced(at, 1) }];
+    },
+    flops: (inputs, _attrs, bindings) => sizeOf(inputs.get("x"), bindings),
+  });
+}
+
+/** Elementwise ops by name. Real numbers are computed in f32 whatever type holds them. */
+export const ELEMENTWISE_OPS = {
+  add: binary("a + b, broadcast"),
+  sub: binary("a - b, broadcast"),
+  mul: binary("a · b, broadcast"),
+  div: binary("a / b, broadcast"),
+  neg: unary("-x"),
+  rsqrt: unary("1 / √x"),
+  cos: unary("cos x"),
+  sin: unary("sin x"),
+  relu: unary("max(x, 0)"),
+  sigmoid: unary("1 / (1 + e⁻ˣ)", 4),
+  silu: unary("x · sigmoid(x)", 5),
+  gelu: unary("x · Φ(x) with the error function", 8),
+  gelu_tanh: unary("x · Φ(x) by the tanh approximation", 8),
+  pow: defineOp<{ exponent: number }>({
+    summary: "x to a constant power",
+    inputs: ["x"],
+    infer: (inputs) => [inputs.get("x")],
+    flops: (inputs, _attrs, bindings) => sizeOf(inputs.get("x"), bindings),
+  }),
+  clamp: defineOp<{ min?: number; max?: number }>({
+    summary: "min(max(x, min), max)",
+    inputs: ["x"],
+    infer: (inputs) => [inputs.get("x")],
+    flops: (inputs, _attrs, bindings) => sizeOf(inputs.get("x"), bindings),
+  }),
+  cast: defineOp<{ dtype: DType }>({
+    summary: "the same numbers in another element type",
+    inputs: ["x"],
+    infer: (inputs, { dtype }) => [{ dtype, shape: inputs.get("x").shape }],
+  }),
+  mean: reduction("mean along one dimension"),
+  sum: reduction("sum along one dimension"),
+  softmax: defineOp<{ dim: number }>({
+    summary: "softmax along one dimension, shifted by its maximum",
+    inputs: ["x"],
+    infer: (inputs) => [inputs.get("x")],
+    flops: (inputs, _attrs, bindings) => 4 * sizeOf(inputs.get("x"), bindings),
+  }),
+};

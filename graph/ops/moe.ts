@@ -1,0 +1,177 @@
+/**
+ * Mixture-of-experts ops. w1 is the gate (activated), w3 the up projection, w2 the down projection.
+ *
+ * @module
+ */
+
+import type { WeightFormat } from "../weight.ts";
+import { defineOp, expect, type OpInputs, type OpType, sizeOf } from "./definition.ts";
+
+/** Activations an expert may have. */
+export const MOE_ACTIVATIONS = ["silu", "gelu", "gelu_tanh", "relu2", "swiglu_oai"] as const;
+
+/**
+ * `silu`, `gelu` (error function), `gelu_tanh`, `relu2` (max(x, 0)²), or `swiglu_oai`: gpt-oss's
+ * (min(max(up, -limit), limit) + 1) · g · sigmoid(alpha · g) with g = min(gate, limit).
+ */
+export type MoeActivation = (typeof MOE_ACTIVATIONS)[number];
+
+/** What one expert computes; every rewrite carries all of it. */
+export interface MoeAttrs {
+  /** `gated`: w2 · (act(w1 · x) ⊙ (w3 · x)); `plain`: w2 · act(w1 · x). */
+  readonly mlp: "gated" | "plain";
+  readonly activation: MoeActivation;
+  /** `swiglu_oai` only. */
+  readonly alpha?: number;
+  readonly limit?: number;
+  /** The routing weight multiplies the expert's input instead of its output. */
+  readonly applyRoutingOnInput: boolean;
+}
+
+/** How activations are rounded before an expert's matrix product. */
+export type ActivationQuant = "none" | "static" | "dynamic";
+
+/** Attributes of `fused_moe`. */
+export interface FusedMoeAttrs extends MoeAttrs {
+  /** Name of the backend; `auto` picks when the plan is made. */
+  readonly backend: string;
+  readonly experts: number;
+  readonly topK: number;
+  readonly hidden: number;
+  readonly intermediate: number;
+  /** Format of w_up and w_down. */
+  readonly format: WeightFormat;
+  /** Elements `[rows, columns]` that share a scale, for block formats. */
+  readonly block?: readonly [number, number];
+  readonly activationQuant: ActivationQuant;
+}
+
+/** Attributes of `moe_router`. */
+export interface MoeRouterAttrs {
+  readonly topK: number;
+  readonly scoring: "softmax" | "sigmoid";
+  /** Softmax over all experts before the choice, or over the chosen ones after it. */
+  readonly softmaxOver: "all" | "selected";
+  /** Chosen weights divided by their sum. */
+  readonly renormalize: boolean;
+  /** Factor on the final weights. */
+  readonly scale: number;
+  /** Epsilon of the RMSNorm in front; with `norm_weight`, the normed x is the third output. */
+  readonly normEps?: number;
+}
+
+function checkRouting(inputs: OpInputs): OpType {
+  const [x, selected, weights] = ["x", "selected_experts", "routing_weights"].map((name) =>
+    inputs.get(name)
+  );
+  expect(x.shape.length === 2, "x [T, H]", x);
+  expect(
+    selected.dtype === "i32" && selected.shape.length === 2,
+    "i32 selected_experts [T, K]",
+    selected,
+  );
+  expect(
+    String(weights.shape) === String(selected.shape),
+    `routing_weights [${selected.shape}]`,
+    weights,
+  );
+  return { dtype: "f32", shape: x.shape };
+}
+
+/** MoE ops by name. */
+export const MOE_OPS = {
+  moe_router: defineOp<MoeRouterAttrs>({
+    summary:
+      "scores = x · wᵀ + bias through softmax or sigmoid; outputs the topK experts [T, K], their weights [T, K], and rms_norm(x) when norm_weight is given",
+    inputs: ["x", "w", "bias?", "norm_weight?"],
+    infer(inputs, { topK, normEps }) {
+      const [x, w] = [inputs.get("x"), inputs.get("w")];
+      expect(w.shape[1] === x.shape[1], `a router weight [E, ${x.shape[1]}]`, w);
+      expect(Number(w.shape[0]) >= topK, `at least ${topK} experts`, w);
+      const shape = [x.shape[0], topK];
+      const choice: OpType[] = [{ dtype: "i32", shape }, { dtype: "f32", shape }];
+      return normEps === undefined ? choice : [...choice, x];
+    },
+    flops: (inputs, _attrs, bindings) =>
+      2 * sizeOf(inputs.get("x"), bindings) * Number(inputs.get("w").shape[0]),
+  }),
+  moe: defineOp<MoeAttrs>({
+    summary:
+      "Σ over chosen experts of routing weight · expert(x), one weight per expert; ids outside [0, E) add nothing",
+    inputs: [
+      "x",
+      "selected_experts",
+      "routing_weights",
+      "w1[]",
+      "w2[]",
+      "w3[]",
+      "b1[]",
+      "b2[]",
+      "b3[]",
+    ],
+    infer(inputs, { mlp }) {
+      const [w1, w2, w3] = ["w1", "w2", "w3"].map((name) => inputs.list(name));
+      expect(
+        w1.length > 0 && w1.length === w2.length,
+        `${w1.length} w2 weights`,
+        String(w2.length),
+      );
+      expect(
+        w3.length === (mlp === "gated" ? w1.length : 0),
+        `w3 weights of a ${mlp} mlp`,
+        String(w3.length),
+      );
+      return [checkRouting(inputs)];
+    },
+    flops: (inputs, attrs, bindings) =>
+      moeFlops(inputs, attrs, Number(inputs.list("w1")[0].shape[0]), bindings),
+  }),
+  fused_moe: defineOp<FusedMoeAttrs>({
+    summary:
+      "`moe` with stacked weights: w_up [E, 2I, H] (rows 0..I-1 are w3, rows I..2I-1 are w1; plain: [E, I, H]) and w_down [E, H, I], biases alike; adds residual",
+    inputs: [
+      "x",
+      "selected_experts",
+      "routing_weights",
+      "w_up",
+      "w_down",
+      "b_up?",
+      "b_down?",
+      "residual?",
+      "w_up_scale?",
+      "w_up_scale_2?",
+      "w_down_scale?",
+      "w_down_scale_2?",
+      "x_scale?",
+      "act_scale?",
+    ],
+    infer(inputs, attrs) {
+      const rows = attrs.intermediate * (attrs.mlp === "gated" ? 2 : 1);
+      const up = inputs.get("w_up");
+      expect(
+        up.shape[0] === attrs.experts && up.shape[1] === rows,
+        `w_up [${attrs.experts}, ${rows}, ..]`,
+        up,
+      );
+      const down = inputs.get("w_down");
+      expect(
+        down.shape[0] === attrs.experts && down.shape[1] === attrs.hidden,
+        `w_down [${attrs.experts}, ${attrs.hidden}, ..]`,
+        down,
+      );
+      return [checkRouting(inputs)];
+    },
+    flops: (inputs, attrs, bindings) => moeFlops(inputs, attrs, attrs.intermediate, bindings),
+  }),
+};
+
+function moeFlops(
+  inputs: OpInputs,
+  attrs: MoeAttrs,
+  intermediate: number,
+  bindings: Readonly<Record<string, number>>,
+): number {
+  const topK = Number(inputs.get("selected_experts").shape[1]);
+  const matrices = attrs.mlp === "gated" ? 3 : 2;
+  return 2 * matrices * topK * intermediate * sizeOf(inputs.get("x"), bindings);
+}

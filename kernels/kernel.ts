@@ -1,0 +1,127 @@
+/**
+ * What a WebGPU kernel is: a pure function from a node to dispatches. It makes text and numbers,
+ * and never touches a device; the runtime compiles, binds and submits.
+ *
+ * @module
+ */
+
+import type { Node, OpName, Value } from "../graph/mod.ts";
+
+/** The facts of a device that kernels may depend on. */
+export interface DeviceProfile {
+  readonly vendor: string;
+  readonly architecture: string;
+  /** The adapter's own words, such as `NVIDIA H100 80GB HBM3`. */
+  readonly description: string;
+  /** `description` as tuned files spell it: `NVIDIA_H100_80GB_HBM3`. */
+  readonly key: string;
+  /** True for a CPU that plays a GPU, such as llvmpipe. */
+  readonly software: boolean;
+  readonly subgroups: boolean;
+  /** Invocations of a subgroup as measured; 1 without subgroups. */
+  readonly subgroupSize: number;
+  readonly shaderF16: boolean;
+  readonly timestamps: boolean;
+  readonly maxWorkgroupStorageBytes: number;
+  readonly maxInvocations: number;
+  readonly maxWorkgroupsPerDimension: number;
+  readonly maxBindingBytes: number;
+  readonly maxBufferBytes: number;
+  readonly maxStorageBuffers: number;
+}
+
+/** Sizes of the symbols when a step is encoded: tokens, rows with logits, sequences, pages. */
+export interface StepSizes {
+  readonly T: number;
+  readonly R: number;
+  readonly S: number;
+  readonly P: number;
+}
+
+/** Memory of one node between its own dispatches; contents do not outlive the node. */
+export interface Scratch {
+  readonly kind: "scratch";
+  readonly name: string;
+  /** Size for the largest step of the plan. */
+  readonly bytes: number;
+  /**
+   * Kept for this dispatch list alone, zero at first, and left as zero by the kernel that uses it:
+   * tickets of "the last workgroup to arrive".
+   */
+  readonly tickets?: boolean;
+}
+
+/** Keys or values of one cache: `[pages, kvHeads, pageSize, headDim]`. */
+export interface CacheBuffer {
+  readonly kind: "cache";
+  readonly cache: string;
+  readonly part: "keys" | "values";
+}
+
+/** The `StepSizes` of this step as a uniform of four u32: T, R, S, P. */
+export interface StepBuffer {
+  readonly kind: "step";
+}
+
+/** One entry of bind group 0, at the binding number of its place in the list. */
+export interface Binding {
+  readonly buffer: Value | Scratch | CacheBuffer | StepBuffer;
+  /** `uniform` only for the step buffer. */
+  readonly access: "read" | "read_write" | "uniform";
+  /** Part of the buffer in bytes; a weight larger than a binding is bound in parts. */
+  readonly range?: { readonly offset: number; readonly bytes: number };
+}
+
+/** One `dispatchWorkgroups` call. */
+export interface Dispatch {
+  /** Kernel name for reports and timings, such as `moe_up_gemv`. */
+  readonly kernel: string;
+  /** Complete WGSL with entry point `main`; equal texts share a pipeline. */
+  readonly wgsl: string;
+  /** Values of `override` constants. */
+  readonly constants?: Readonly<Record<string, number>>;
+  readonly bindings: readonly Binding[];
+  /** Workgroups for the sizes of this step; each at most the device's limit, 0 skips. */
+  workgroups(sizes: StepSizes): readonly [number, number, number];
+  /** Bytes of weights that one run reads from memory, each counted once; for reports. */
+  readonly weightBytes?: (sizes: StepSizes) => number;
+}
+
+/** What a kernel may ask while it lowers a node. */
+export interface LoweringContext {
+  readonly profile: DeviceProfile;
+  /** Steps of `min..max` tokens run this lowering; buffers are sized for `max`. */
+  readonly tokens: { readonly min: number; readonly max: number };
+  /** Rows with logits, at most. */
+  readonly maxRows: number;
+  /** Page size of the caches. */
+  readonly pageSize: number;
+  /** Numbers of the graph's caches by name. */
+  readonly cacheDtype: (cache: string) => "f32" | "f16" | "f8_e4m3";
+  /** Says in the plan's report what was chosen and why. */
+  note(text: string): void;
+}
+
+/** A WebGPU implementation of an op. */
+export interface KernelDefinition<Op extends OpName = OpName> {
+  readonly name: string;
+  readonly op: Op;
+  readonly summary: string;
+  /** Why this kernel cannot serve the node, or undefined when it can. */
+  refuse(node: Node<Op>, context: LoweringContext): string | undefined;
+  lower(node: Node<Op>, context: LoweringContext): readonly Dispatch[];
+}
+
+/** Makes a registry entry; exists so that `Op` is inferred. */
+export function defineKernel<Op extends OpName>(
+  definition: KernelDefinition<Op>,
+): KernelDefinition<Op> {
+  return definition;
+}
+
+/** Workgroups of a 1-D grid folded into two dimensions; kernels compute `x + y * gridX`. */
+export function foldGrid(count: number, limit: number): readonly [number, number, number] {
+  if (count <= limit) return [count, 1, 1];
+  const x = Math.min(limit, Math.ceil(Math.sqrt(count)));
+  return [x, Math.ceil(count / x), 1];
+}

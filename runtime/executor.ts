@@ -1,0 +1,104 @@
+/**
+ * What runs a graph. Two implementations, `cpu` and `webgpu`, behind one interface that knows
+ * nothing of text, prompts or HTTP.
+ *
+ * @module
+ */
+
+import type { Bindings, Graph, TensorSource } from "../graph/mod.ts";
+
+/** Names of the executors. */
+export type ExecutorKind = "cpu" | "webgpu";
+
+/** How the next token is drawn from the logits of one row. */
+export interface Sampling {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** Keep the k most likely tokens; 0 keeps all. */
+  readonly topK: number;
+  /** Keep the most likely tokens that together reach this probability; 1 keeps all. */
+  readonly topP: number;
+  /** Keep tokens at least this likely relative to the most likely one; 0 keeps all. */
+  readonly minP: number;
+  /** Logits of tokens seen before are divided by this when positive, multiplied when negative; 1 is off. */
+  readonly repetitionPenalty: number;
+  /** u32; the draw for position p depends on (seed, p) alone. */
+  readonly seed: number;
+}
+
+/** The tokens of one step, of one or several sequences, flattened. */
+export interface StepRequest {
+  /** [T] */
+  readonly tokenIds: Int32Array<ArrayBuffer>;
+  /** [T] position of each token in its sequence. */
+  readonly positions: Int32Array<ArrayBuffer>;
+  /** [T] row of the block table of each token's sequence. */
+  readonly sequenceIds: Int32Array<ArrayBuffer>;
+  /** [S, P] page numbers of each sequence, padded with 0. */
+  readonly blockTable: {
+    readonly data: Int32Array<ArrayBuffer>;
+    readonly sequences: number;
+    readonly pages: number;
+  };
+  /** [R] rows of the step whose logits are wanted. */
+  readonly logitsRows: Int32Array<ArrayBuffer>;
+  /** `logits` returns them; otherwise one token a row is sampled with these parameters. */
+  readonly want: "logits" | readonly Sampling[];
+  /**
+   * Slot (row of the block table) whose seen-token set each row's sample joins, for the
+   * repetition penalty. The program keeps one set a slot; see {@linkcode Program.markSeen}.
+   */
+  readonly repeat: number;
+}
+
+/** What a step gives back. */
+export interface StepResult {
+  /** [R, V], when logits were wanted. */
+  readonly logits?: Float32Array<ArrayBuffer>;
+  /** `repeat` lists of R tokens: the samples of the step and of the steps fed with them. */
+  readonly tokens?: readonly Int32Array<ArrayBuffer>[];
+}
+
+/** A graph made ready to run, with its weights and caches in place. */
+export interface Program {
+  /** Facts for `engine.report`: bytes, buffers, dispatches, choices. JSON-safe. */
+  readonly report: Readonly<Record<string, unknown>>;
+  /**
+   * Runs one step, then `repeat - 1` more in which each sequence's sample is its next token (this
+   * needs one token and one row a sequence).
+   */
+  step(request: StepRequest): Promise<StepResult>;
+  /** Runs a graph by its input and output names: for graphs that are not language models. */
+  run(
+    inputs: Readonly<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>,
+    bindings: Bindings,
+  ): Promise<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>;
+  /** Sets the tokens that the repetition penalty of a slot knows. */
+  markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void;
+  dispose(): void;
+}
+
+/** What a program needs besides its graph. */
+export interface CompileOptions {
+  readonly source: TensorSource;
+  /** Tokens of the largest step. */
+  readonly maxTokens: number;
+  /** Sequences of the largest step. */
+  readonly maxSequences: number;
+  /** Pages of each cache. */
+  readonly pages: number;
+  /** Pages of the longest sequence. */
+  readonly maxPagesPerSequence: number;
+  readonly signal?: AbortSignal;
+  /** Called while weights are read. */
+  readonly onProgress?: (done: { bytes: number; totalBytes: number; weight: string }) => void;
+}
+
+/** A place where programs run. */
+export interface Executor {
+  readonly kind: ExecutorKind;
+  /** One line for people: the device, or why the CPU was taken. */
+  readonly description: string;
+  compile(graph: Graph, options: CompileOptions): Promise<Program>;
+  dispose(): void;
+}
