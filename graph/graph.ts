@@ -59,6 +59,8 @@ export interface GraphSnapshot {
   readonly outputs: ReadonlyMap<string, Value>;
   readonly caches: readonly CacheSpec[];
   readonly meta: Readonly<Record<string, unknown>>;
+  /** Ids below this one are taken. */
+  readonly nextId: number;
 }
 
 /** What a node to be added looks like. */
@@ -77,7 +79,9 @@ export interface NodeSpec<Op extends OpName> {
  * executor.
  */
 export class Graph {
-  #nodes: readonly Node[] = [];
+  #nodes: Node[] = [];
+  /** True once `#nodes` was handed out: the next edit works on a copy. */
+  #shared = false;
   #inputs: readonly Value[] = [];
   #outputs: ReadonlyMap<string, Value> = new Map();
   #caches: readonly CacheSpec[] = [];
@@ -87,7 +91,9 @@ export class Graph {
 
   constructor(readonly name: string) {}
 
+  /** The nodes as they are now; later edits do not show in the returned list. */
   get nodes(): readonly Node[] {
+    this.#shared = true;
     return this.#nodes;
   }
   get inputs(): readonly Value[] {
@@ -160,9 +166,9 @@ export class Graph {
     );
     const { op, inputs, attrs, scope } = spec;
     const node: Node<Op> = Object.freeze({ id, op, inputs, attrs, scope, outputs });
-    const at = before === undefined ? this.#nodes.length : this.#position(before);
     const index = this.#indexed();
-    this.#nodes = this.#nodes.toSpliced(at, 0, node as Node);
+    if (before === undefined) this.#own().push(node as Node);
+    else this.#own().splice(this.#position(before), 0, node as Node);
     index.add(node as Node);
     return node;
   }
@@ -198,7 +204,10 @@ export class Graph {
       index.remove(index.nodes.get(node.id) as Node);
       index.add(node);
     }
-    this.#nodes = this.#nodes.map((node) => changed.get(node.id) ?? node);
+    if (changed.size > 0) {
+      this.#nodes = this.#nodes.map((node) => changed.get(node.id) ?? node);
+      this.#shared = false;
+    }
     this.#outputs = new Map([...this.#outputs].map(([name, value]) => [name, swap(value)]));
   }
 
@@ -221,6 +230,7 @@ export class Graph {
     const index = this.#indexed();
     for (const id of gone) index.remove(index.nodes.get(id) as Node);
     this.#nodes = this.#nodes.filter((node) => !gone.has(node.id));
+    this.#shared = false;
   }
 
   /** Removes every node whose outputs nobody reads; returns how many. */
@@ -265,18 +275,22 @@ export class Graph {
     this.#setNodes(sorted);
   }
 
+  /** The whole state, to go back to; costs nothing. */
   snapshot(): GraphSnapshot {
     return {
-      nodes: this.#nodes,
+      nodes: this.nodes,
       inputs: this.#inputs,
       outputs: this.#outputs,
       caches: this.#caches,
       meta: this.#meta,
+      nextId: this.#nextId,
     };
   }
 
+  /** Goes back to a state of this graph, or takes over that of another one. */
   restore(snapshot: GraphSnapshot): void {
     this.#setNodes(snapshot.nodes);
+    this.#nextId = Math.max(this.#nextId, snapshot.nextId);
     this.#inputs = snapshot.inputs;
     this.#outputs = snapshot.outputs;
     this.#caches = snapshot.caches;
@@ -290,8 +304,18 @@ export class Graph {
   }
 
   #setNodes(nodes: readonly Node[]): void {
-    this.#nodes = nodes;
+    this.#nodes = nodes as Node[]; // never written to while shared
+    this.#shared = true;
     this.#index = undefined;
+  }
+
+  /** The list of nodes, safe to change in place. */
+  #own(): Node[] {
+    if (this.#shared) {
+      this.#nodes = [...this.#nodes];
+      this.#shared = false;
+    }
+    return this.#nodes;
   }
 
   #indexed(): GraphIndex {
