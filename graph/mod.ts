@@ -20,3 +20,6 @@ export * from "./ops/moe.ts";
 export * from "./shape.ts";
 export * from "./tensor.ts";
 export * from "./weight.ts";
+export * from "./print.ts";
+export * from "./rewrite.ts";
+export * from "./verify.ts";

@@ -1,0 +1,198 @@
+/**
+ * Helpers of matchers and rewrites. A matcher is a plain function that walks from a candidate node
+ * towards its inputs through a {@linkcode Probe}; when a step does not hold, the probe ends the
+ * attempt, and remembers why if the surroundings were recognisable by then.
+ *
+ * @module
+ */
+
+import { invariant } from "./errors.ts";
+import {
+  type Graph,
+  input,
+  isOp,
+  type Node,
+  nodeInputs,
+  optionalInput,
+  type Value,
+} from "./graph.ts";
+import type { OpName } from "./ops.ts";
+
+/** A place that almost matched, and the first condition that failed there. */
+export interface Miss {
+  readonly node: string;
+  readonly reason: string;
+}
+
+/** Ends an attempt; not an Error, because most attempts end so and stack traces are slow. */
+class NoMatch {
+  constructor(readonly miss: Miss | undefined) {}
+}
+
+/** Walks a graph for one attempt of a matcher; every method ends the attempt where it fails. */
+export class Probe {
+  #recognised = false;
+
+  constructor(readonly graph: Graph) {}
+
+  /** Says that from here on the pattern is recognisable: a failure is worth telling the user. */
+  recognised(): void {
+    this.#recognised = true;
+  }
+
+  /** Ends the attempt. */
+  fail(at: Node, reason: string): never {
+    throw new NoMatch(this.#recognised ? { node: placeOf(at), reason } : undefined);
+  }
+
+  /** Ends the attempt unless the condition holds. */
+  check(condition: boolean, at: Node, reason: string): void {
+    if (!condition) this.fail(at, reason);
+  }
+
+  /** The node of that op which makes the input `name` of `node`. */
+  from<Op extends OpName>(node: Node, name: string, op: Op): Node<Op> {
+    const producer = this.graph.producer(input(node, name));
+    if (isOp(producer, op)) return producer;
+    const got = producer?.op ?? input(node, name).kind;
+    return this.fail(node, `its ${name} is made by ${got}, not by ${op}`);
+  }
+
+  /** The node that makes a value when it has that op, else undefined; never ends the attempt. */
+  maybe<Op extends OpName>(value: Value | undefined, op: Op): Node<Op> | undefined {
+    const producer = value && this.graph.producer(value);
+    return isOp(producer, op) ? producer : undefined;
+  }
+
+  /** Both operands of a commutative node, the one made by `op` first. */
+  operands<Op extends OpName>(node: Node, op: Op): { made: Node<Op>; other: Value } {
+    const [a, b] = [input(node, "a"), input(node, "b")];
+    for (const [value, other] of [[a, b], [b, a]]) {
+      const made = this.maybe(value, op);
+      if (made) return { made, other };
+    }
+    const got = [a, b].map((value) => this.graph.producer(value)?.op ?? value.kind);
+    return this.fail(node, `neither operand is made by ${op}, but by ${got.join(" and ")}`);
+  }
+
+  /** The single node that reads a value. */
+  onlyUser(value: Value, at: Node): Node {
+    const users = this.graph.users(value);
+    this.check(
+      users.length === 1 && !this.graph.isOutput(value),
+      at,
+      `its result has ${users.length} readers${
+        this.graph.isOutput(value) ? " and is an output" : ""
+      }, not one`,
+    );
+    return users[0];
+  }
+
+  /** The weight under an input name. */
+  weight(node: Node, name: string): Value {
+    const value = input(node, name);
+    this.check(value.kind === "weight", node, `its ${name} is no weight`);
+    return value;
+  }
+}
+
+/** Result of {@linkcode findMatches}. */
+export interface Found<Match> {
+  readonly matches: readonly Match[];
+  readonly nearMisses: readonly Miss[];
+}
+
+/**
+ * Tries a matcher on every node of one op, in graph order.
+ *
+ * @example
+ * ```ts
+ * import { GraphBuilder } from "./builder.ts";
+ * import { Graph, input } from "./graph.ts";
+ * import { findMatches } from "./rewrite.ts";
+ * const b = new GraphBuilder(new Graph("tiny"));
+ * const x = b.input("x", { dtype: "f32", shape: ["T", 8] });
+ * b.graph.setOutput("y", b.op("neg", { x: b.op("neg", { x }) }));
+ * const { matches } = findMatches(b.graph, "neg", (probe, node) => probe.from(node, "x", "neg"));
+ * console.assert(matches.length === 1 && input(matches[0], "x") === x);
+ * ```
+ */
+export function findMatches<Op extends OpName, Match>(
+  graph: Graph,
+  op: Op,
+  match: (probe: Probe, node: Node<Op>) => Match,
+): Found<Match> {
+  const matches: Match[] = [];
+  const nearMisses: Miss[] = [];
+  for (const node of graph.nodes) {
+    if (!isOp(node, op)) continue;
+    const result = attempt(graph, (probe) => match(probe, node));
+    if ("match" in result) matches.push(result.match);
+    else if (result.miss) nearMisses.push(result.miss);
+  }
+  return { matches, nearMisses };
+}
+
+/** Runs one attempt: its match, or the near miss when the pattern was recognisable. */
+export function attempt<Match>(
+  graph: Graph,
+  match: (probe: Probe) => Match,
+): { match: Match } | { miss: Miss | undefined } {
+  try {
+    return { match: match(new Probe(graph)) };
+  } catch (error) {
+    if (!(error instanceof NoMatch)) throw error;
+    return { miss: error.miss };
+  }
+}
+
+/** How near misses and refusals name a node: its place in the model and its op. */
+export function placeOf(node: Node): string {
+  return node.scope === "" ? node.op : `${node.scope} (${node.op})`;
+}
+
+/** The number of a constant scalar weight, or undefined for any other value. */
+export function scalarOf(value: Value | undefined): number | undefined {
+  const weight = value?.weight;
+  return weight?.kind === "constant" && weight.data.length === 1 ? weight.data[0] : undefined;
+}
+
+/** The value and the number of a binary node with one constant scalar operand. */
+export function scalarOperand(node: Node): { value: Value; scalar: number } | undefined {
+  const [a, b] = [input(node, "a"), input(node, "b")];
+  const [left, right] = [scalarOf(a), scalarOf(b)];
+  if (right !== undefined) return { value: a, scalar: right };
+  if (left !== undefined && node.op !== "sub" && node.op !== "div") {
+    return { value: b, scalar: left };
+  }
+  return undefined;
+}
+
+/** Makes readers of a node's outputs read other values, and removes the node. */
+export function replaceNode(graph: Graph, node: Node, ...outputs: readonly Value[]): void {
+  const current = graph.current(node);
+  invariant(outputs.length <= current.outputs.length, `too many outputs for op "${node.op}"`);
+  outputs.forEach((value, i) => graph.replaceAllUses(current.outputs[i], value));
+  graph.erase([graph.current(current)]);
+}
+
+/** Every node that a value depends on, up to and without the nodes that make `stops`. */
+export function ancestors(graph: Graph, value: Value, stops: readonly Value[]): Set<Node> {
+  const stop = new Set(stops.map((each) => each.id));
+  const found = new Set<Node>();
+  const pending = [value];
+  for (let next = pending.pop(); next; next = pending.pop()) {
+    const producer = stop.has(next.id) ? undefined : graph.producer(next);
+    if (!producer || found.has(producer)) continue;
+    found.add(producer);
+    pending.push(...nodeInputs(producer));
+  }
+  return found;
+}
+
+/** True when the nodes read equal things: the same op, attributes and inputs. */
+export function sameComputation(a: Node, b: Node): boolean {
+  const inputs = Object.keys({ ...a.inputs, ...b.inputs });
+  return a.op === b.op && JSON.stringify(a.attrs) === JSON.stringify(b.attrs) &&
+    inputs.every((name) => optionalInput(a, name)?.id === optionalInput(b, name)?.id);
+}
