@@ -85,6 +85,8 @@ export interface CompileOptions {
   readonly maxTokens: number;
   /** Sequences of the largest step. */
   readonly maxSequences: number;
+  /** Rows with logits of the largest step; default `maxTokens`. */
+  readonly maxRows?: number;
   /** Pages of each cache. */
   readonly pages: number;
   /** Pages of the longest sequence. */

@@ -1,0 +1,280 @@
+/**
+ * From a graph to a flat list of dispatches over named memory. Pure: nothing here touches a device.
+ *
+ * @module
+ */
+
+import {
+  type Bindings,
+  bindShape,
+  DTYPE_BYTES,
+  elementCount,
+  type Graph,
+  input,
+  invariant,
+  KernelError,
+  type Node,
+  opDefinition,
+  type Value,
+} from "../../graph/mod.ts";
+import type {
+  Binding,
+  DeviceProfile,
+  Dispatch,
+  KernelDefinition,
+  LoweringContext,
+  StepSizes,
+} from "../../kernels/kernel.ts";
+import { missingKernelHint } from "./missing_kernel.ts";
+
+/** What memory a binding means. */
+export type ResourceKind =
+  | "input"
+  | "weight"
+  | "activation"
+  | "scratch"
+  | "tickets"
+  | "cache"
+  | "step";
+
+/** One piece of memory that dispatches share by its key. */
+export interface Resource {
+  readonly kind: ResourceKind;
+  /** The same for every binding of the same memory. */
+  readonly key: string;
+  /** What people call it. */
+  readonly name: string;
+  /** Bytes for the largest step; 0 for caches, whose size the executor knows. */
+  readonly bytes: number;
+  readonly value?: Value;
+}
+
+/** A dispatch with its memory resolved. */
+export interface LoweredDispatch {
+  readonly dispatch: Dispatch;
+  readonly node: Node;
+  readonly resources: readonly Resource[];
+}
+
+/** A choice that a kernel reported while it lowered a node. */
+export interface LoweringNote {
+  readonly scope: string;
+  readonly op: string;
+  readonly text: string;
+}
+
+/** A graph for steps of `tokens.min..tokens.max` tokens. */
+export interface LoweredGraph {
+  readonly tokens: { readonly min: number; readonly max: number };
+  /** Sizes of the symbols in the largest step of this range. */
+  readonly sizes: StepSizes;
+  readonly dispatches: readonly LoweredDispatch[];
+  readonly outputs: ReadonlyMap<string, Resource>;
+  readonly notes: readonly LoweringNote[];
+}
+
+/** What lowering needs to know. */
+export interface LoweringOptions {
+  readonly kernels: readonly KernelDefinition[];
+  readonly profile: DeviceProfile;
+  readonly tokens: { readonly min: number; readonly max: number };
+  /** Sizes of the symbols in the largest step of this range. */
+  readonly sizes: StepSizes;
+}
+
+/** Chooses a kernel for every node and lays its dispatches one after the other. */
+export function lowerGraph(graph: Graph, options: LoweringOptions): LoweredGraph {
+  const roots = aliasRoots(graph);
+  const notes: LoweringNote[] = [];
+  const dispatches: LoweredDispatch[] = [];
+  const caches = new Map(graph.caches.map((cache) => [cache.name, cache]));
+  for (const node of graph.nodes) {
+    if (opDefinition(node.op).view) continue;
+    const context: LoweringContext = {
+      profile: options.profile,
+      tokens: options.tokens,
+      maxRows: options.sizes.R,
+      pageSize: graph.caches[0]?.pageSize ?? 16,
+      cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
+      note: (text) => notes.push({ scope: node.scope, op: node.op, text }),
+    };
+    for (const dispatch of lowerNode(node, options.kernels, context)) {
+      const resources = dispatch.bindings.map((binding) =>
+        resourceOf(binding, node, roots, options.sizes)
+      );
+      checkBindings(dispatch, resources, node, options.profile);
+      dispatches.push({ dispatch, node, resources });
+    }
+  }
+  const outputs = new Map(
+    [...graph.outputs].map(([name, value]) => [name, valueResource(value, roots, options.sizes)]),
+  );
+  return { tokens: options.tokens, sizes: options.sizes, dispatches, outputs, notes };
+}
+
+/** The dispatches of one node by the first kernel that takes it. */
+export function lowerNode(
+  node: Node,
+  kernels: readonly KernelDefinition[],
+  context: LoweringContext,
+): readonly Dispatch[] {
+  const refusals: string[] = [];
+  for (const kernel of kernels) {
+    if (kernel.op !== node.op) continue;
+    const reason = kernel.refuse(node, context);
+    if (reason === undefined) return kernel.lower(node, context);
+    refusals.push(`${kernel.name}: ${reason}`);
+  }
+  const name = node.scope || node.outputs[0]?.name;
+  throw new KernelError(
+    refusals.length === 0 ? "kernel/missing" : "kernel/refused",
+    `Cannot run op "${node.op}" of "${name}" on WebGPU: ${
+      refusals.length === 0
+        ? "expected a kernel, got none"
+        : `expected a kernel that takes it, got ${refusals.length} refusals: ${refusals.join("; ")}`
+    }`,
+    { hint: missingKernelHint(node), details: { op: node.op, scope: node.scope, refusals } },
+  );
+}
+
+/** The value whose memory each view is. */
+function aliasRoots(graph: Graph): ReadonlyMap<number, Value> {
+  const roots = new Map<number, Value>();
+  for (const node of graph.nodes) {
+    if (!opDefinition(node.op).view) continue;
+    const source = input(node, "x");
+    roots.set(node.outputs[0].id, roots.get(source.id) ?? source);
+  }
+  return roots;
+}
+
+function resourceOf(
+  binding: Binding,
+  node: Node,
+  roots: ReadonlyMap<number, Value>,
+  sizes: StepSizes,
+): Resource {
+  const { buffer } = binding;
+  switch (buffer.kind) {
+    case "scratch":
+      return {
+        kind: buffer.tickets ? "tickets" : "scratch",
+        key: `scratch ${node.id} ${buffer.name}`,
+        name: `${buffer.name} of ${node.scope}`,
+        bytes: buffer.bytes,
+      };
+    case "cache":
+      return {
+        kind: "cache",
+        key: `cache ${buffer.cache} ${buffer.part}`,
+        name: `${buffer.part} of cache ${buffer.cache}`,
+        bytes: 0,
+      };
+    case "step":
+      return { kind: "step", key: "step", name: "step sizes", bytes: 16 };
+    default:
+      return valueResource(buffer, roots, sizes);
+  }
+}
+
+function valueResource(
+  value: Value,
+  roots: ReadonlyMap<number, Value>,
+  sizes: StepSizes,
+): Resource {
+  const root = roots.get(value.id) ?? value;
+  const kind = root.kind === "node" ? "activation" : root.kind;
+  return {
+    kind,
+    key: `${kind} ${root.id}`,
+    name: root.name,
+    bytes: valueBytes(root, sizes),
+    value: root,
+  };
+}
+
+/** Bytes of a value when the symbols have these sizes. */
+export function valueBytes(value: Value, sizes: StepSizes): number {
+  const bindings: Bindings = { ...sizes };
+  const unknown = value.shape.find((dim) => typeof dim === "string" && bindings[dim] === undefined);
+  if (unknown !== undefined) {
+    throw new KernelError(
+      "kernel/data-dependent",
+      `Cannot plan value "${value.name}" on WebGPU: expected sizes known before the step, got symbol "${unknown}"`,
+      {
+        hint:
+          "Enable match_moe_pattern and fuse_moe, which replace the loop over experts, or use --executor cpu",
+        details: { value: value.name, symbol: unknown },
+      },
+    );
+  }
+  return elementCount(bindShape(value.shape, bindings)) * DTYPE_BYTES[value.dtype];
+}
+
+function checkBindings(
+  dispatch: Dispatch,
+  resources: readonly Resource[],
+  node: Node,
+  profile: DeviceProfile,
+): void {
+  const storage = dispatch.bindings.filter((binding) => binding.access !== "uniform").length;
+  invariant(
+    dispatch.bindings.every((binding) => binding.buffer.kind !== "step") ||
+      dispatch.bindings.filter((binding) => binding.access === "uniform").length <= 1,
+    `kernel ${dispatch.kernel} binds the step twice`,
+  );
+  if (storage > profile.maxStorageBuffers) {
+    throw new KernelError(
+      "kernel/too-many-buffers",
+      `Cannot run kernel "${dispatch.kernel}" for "${node.scope}": expected at most ${profile.maxStorageBuffers} storage buffers, got ${storage}`,
+      { hint: "Disable the fusion that made this node, or use --executor cpu" },
+    );
+  }
+  const written = new Set(
+    resources.filter((_, i) => dispatch.bindings[i].access === "read_write").map(({ key }) => key),
+  );
+  for (const [i, resource] of resources.entries()) {
+    const { access, range } = dispatch.bindings[i];
+    invariant(
+      access === "read_write" || !written.has(resource.key),
+      `kernel ${dispatch.kernel} reads and writes ${resource.name} in one dispatch`,
+    );
+    invariant(
+      access !== "read_write" || (resource.kind !== "weight" && resource.kind !== "input"),
+      `kernel ${dispatch.kernel} writes ${resource.kind} ${resource.name}`,
+    );
+    checkBindingSize(dispatch, resource, range?.bytes ?? resource.bytes, profile);
+  }
+}
+
+function checkBindingSize(
+  dispatch: Dispatch,
+  resource: Resource,
+  bytes: number,
+  profile: DeviceProfile,
+): void {
+  if (bytes <= profile.maxBindingBytes) return;
+  throw new KernelError(
+    "kernel/binding-too-large",
+    `Cannot bind ${resource.kind} "${resource.name}" to kernel "${dispatch.kernel}": expected at most ${profile.maxBindingBytes} bytes, got ${bytes}`,
+    {
+      hint: resource.kind === "weight"
+        ? "Quantize the weight, choose another backend for this layer, or use --executor cpu"
+        : "Lower max_num_tokens, so that a step has fewer rows",
+      details: { resource: resource.name, bytes, limit: profile.maxBindingBytes },
+    },
+  );
+}
+
+/** Weights that a list of dispatches binds, each once. */
+export function boundWeights(lowered: readonly LoweredGraph[]): Value[] {
+  const found = new Map<number, Value>();
+  const add = ({ kind, value }: Resource) => {
+    if (kind === "weight" && value) found.set(value.id, value);
+  };
+  for (const { dispatches, outputs } of lowered) {
+    for (const { resources } of dispatches) resources.forEach(add);
+    outputs.forEach(add);
+  }
+  return [...found.values()];
+}

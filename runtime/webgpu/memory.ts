@@ -1,0 +1,206 @@
+/**
+ * All GPU memory of a program: weights, caches, inputs, the pool of activations, tickets, staging.
+ *
+ * @module
+ */
+
+import { DTYPE_BYTES, type Graph, invariant, type Value } from "../../graph/mod.ts";
+import type { StepSizes } from "../../kernels/kernel.ts";
+import type { CompileOptions } from "../executor.ts";
+import {
+  type BufferPlan,
+  type Lifetime,
+  planBuffers,
+  poolPlaces,
+  poolSizes,
+} from "./buffer_plan.ts";
+import type { BufferLookup } from "./command_list.ts";
+import type { WebGpuDevice } from "./device.ts";
+import { type LoweredGraph, type Resource, valueBytes } from "./lower.ts";
+import { bytesOf, type UploadedWeights } from "./weights.ts";
+
+/** Buffers of a program by what they hold. */
+export class ProgramMemory {
+  readonly #owned: GPUBuffer[] = [];
+  readonly #inputs = new Map<number, GPUBuffer>();
+  readonly #caches = new Map<string, GPUBuffer>();
+  readonly #pool: GPUBuffer[] = [];
+  readonly #plans = new Map<LoweredGraph, BufferPlan>();
+  #step: GPUBuffer | undefined;
+  #staging: GPUBuffer | undefined;
+  #disposed = false;
+
+  private constructor(
+    readonly device: WebGpuDevice,
+    readonly weights: UploadedWeights,
+  ) {}
+
+  /** Allocates everything but weights, largest step first, so that lack of memory shows now. */
+  static async create(
+    device: WebGpuDevice,
+    graph: Graph,
+    lowered: readonly LoweredGraph[],
+    weights: UploadedWeights,
+    options: CompileOptions,
+  ): Promise<ProgramMemory> {
+    const memory = new ProgramMemory(device, weights);
+    try {
+      await memory.#allocateCaches(graph, options.pages);
+      await memory.#allocateInputs(graph, lowered);
+      await memory.#allocatePool(lowered);
+      const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST | GPUBufferUsage.STORAGE;
+      memory.#step = memory.#own(await device.allocate("step sizes", 16, usage));
+    } catch (error) {
+      memory.dispose();
+      throw error;
+    }
+    return memory;
+  }
+
+  get report(): Record<string, unknown> {
+    const sum = (buffers: Iterable<GPUBuffer>) => [...buffers].reduce((n, { size }) => n + size, 0);
+    return {
+      bytes: {
+        weights: this.weights.bytes,
+        caches: sum(this.#caches.values()),
+        activations: sum(this.#pool),
+        inputs: sum(this.#inputs.values()),
+        total: this.device.allocatedBytes,
+      },
+      buffers: { weights: this.weights.buffers.length, activations: this.#pool.length },
+    };
+  }
+
+  /** Finds the buffers of one lowered list; makes its tickets. */
+  async lookup(lowered: LoweredGraph): Promise<BufferLookup> {
+    const plan = this.#plans.get(lowered);
+    invariant(plan, "a list that the program's memory was not planned for");
+    const places = poolPlaces(plan);
+    const tickets = await this.#allocateTickets(lowered);
+    return (resource) => {
+      const buffer = this.#shared(resource) ?? tickets.get(resource.key) ??
+        this.#pool[places[plan.bufferOf.get(resource.key) ?? -1]];
+      invariant(buffer, `no memory was planned for ${resource.name}`);
+      return buffer;
+    };
+  }
+
+  writeInput(value: Value, data: ArrayBufferView<ArrayBuffer>): void {
+    const buffer = this.#inputs.get(value.id);
+    invariant(buffer, `input "${value.name}" has no buffer`);
+    this.device.gpu.queue.writeBuffer(buffer, 0, data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  writeStep({ T, R, S, P }: StepSizes): void {
+    invariant(this.#step, "the step sizes have no buffer");
+    this.device.gpu.queue.writeBuffer(this.#step, 0, Uint32Array.of(T, R, S, P));
+  }
+
+  /** A staging buffer of at least this size; it grows by doubling. */
+  async staging(bytes: number): Promise<GPUBuffer> {
+    if (this.#staging && this.#staging.size >= bytes) return this.#staging;
+    if (this.#staging) this.#release(this.#staging);
+    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+    const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
+    this.#staging = this.#own(await this.device.allocate("staging memory", size, usage, true));
+    this.#staging.unmap();
+    return this.#staging;
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const buffer of [...this.#owned, ...this.weights.buffers]) this.device.release(buffer);
+  }
+
+  #shared(resource: Resource): GPUBuffer | undefined {
+    switch (resource.kind) {
+      case "weight":
+        return this.weights.bufferOf.get(resource.value?.id ?? -1);
+      case "input":
+        return this.#inputs.get(resource.value?.id ?? -1);
+      case "cache":
+        return this.#caches.get(resource.key);
+      case "step":
+        return this.#step;
+      default:
+        return undefined;
+    }
+  }
+
+  async #allocateCaches(graph: Graph, pages: number): Promise<void> {
+    for (const { name, kvHeads, headDim, pageSize, dtype } of graph.caches) {
+      const bytes = pages * kvHeads * pageSize * headDim * DTYPE_BYTES[dtype];
+      for (const part of ["keys", "values"]) {
+        const what = `${part} of cache "${name}"`;
+        this.device.requireBindable(what, bytes, "Lower max_seq_len or max_batch_size");
+        const buffer = this.#own(await this.device.allocate(what, bytes));
+        this.#caches.set(`cache ${name} ${part}`, buffer);
+      }
+    }
+  }
+
+  async #allocateInputs(graph: Graph, lowered: readonly LoweredGraph[]): Promise<void> {
+    const largest = lowered[lowered.length - 1];
+    for (const value of graph.inputs) {
+      const bytes = valueBytes(value, largest.sizes);
+      this.#inputs.set(
+        value.id,
+        this.#own(await this.device.allocate(`input "${value.name}"`, bytes)),
+      );
+    }
+  }
+
+  async #allocatePool(lowered: readonly LoweredGraph[]): Promise<void> {
+    for (const each of lowered) this.#plans.set(each, planBuffers(lifetimes(each)));
+    for (const bytes of poolSizes([...this.#plans.values()])) {
+      this.#pool.push(this.#own(await this.device.allocate("activations of a step", bytes)));
+    }
+  }
+
+  /** WebGPU zeroes new buffers, which is how tickets start. */
+  async #allocateTickets(lowered: LoweredGraph): Promise<ReadonlyMap<string, GPUBuffer>> {
+    const tickets = new Map<string, GPUBuffer>();
+    for (const { resources } of lowered.dispatches) {
+      for (const { kind, key, name, bytes } of resources) {
+        if (kind !== "tickets" || tickets.has(key)) continue;
+        tickets.set(key, this.#own(await this.device.allocate(`tickets ${name}`, bytes)));
+      }
+    }
+    return tickets;
+  }
+
+  #own(buffer: GPUBuffer): GPUBuffer {
+    this.#owned.push(buffer);
+    return buffer;
+  }
+
+  #release(buffer: GPUBuffer): void {
+    this.#owned.splice(this.#owned.indexOf(buffer), 1);
+    this.device.release(buffer);
+  }
+}
+
+/** When each activation and scratch buffer of a list is in use. */
+export function lifetimes(lowered: LoweredGraph): Lifetime[] {
+  const uses = new Map<string, { key: string; bytes: number; first: number; last: number }>();
+  const touch = ({ kind, key, bytes }: Resource, at: number) => {
+    if (kind !== "activation" && kind !== "scratch") return;
+    const use = uses.get(key);
+    if (!use) uses.set(key, { key, bytes, first: at, last: at });
+    else {
+      use.last = at;
+      use.bytes = Math.max(use.bytes, bytes);
+    }
+  };
+  for (const [at, { resources }] of lowered.dispatches.entries()) {
+    for (const resource of resources) touch(resource, at);
+  }
+  for (const resource of lowered.outputs.values()) touch(resource, lowered.dispatches.length);
+  return [...uses.values()];
+}
+
+/** Bytes of weights that one token reads when each is read once. */
+export function weightBytes(values: readonly Value[]): number {
+  return values.reduce((sum, { weight }) => sum + (weight ? bytesOf(weight) : 0), 0);
+}

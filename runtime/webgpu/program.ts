@@ -1,0 +1,211 @@
+/**
+ * A graph on the device: its weights, caches and buffers, and a prepared list of dispatches for
+ * each range of step sizes.
+ *
+ * @module
+ */
+
+import {
+  type Bindings,
+  type Graph,
+  GraphError,
+  invariant,
+  RequestError,
+  type Value,
+  viewBytes,
+} from "../../graph/mod.ts";
+import type { KernelDefinition, StepSizes } from "../../kernels/kernel.ts";
+import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
+import { tokenRanges } from "./buckets.ts";
+import { encodeCommands } from "./command_list.ts";
+import type { WebGpuDevice } from "./device.ts";
+import { boundWeights, lowerGraph, valueBytes } from "./lower.ts";
+import { ProgramMemory } from "./memory.ts";
+import type { PipelineCache } from "./pipelines.ts";
+import type { Readback } from "./readback.ts";
+import { type StepList, StepLists } from "./step_lists.ts";
+import { uploadWeights } from "./weights.ts";
+
+type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+
+/** What all programs of an executor share. */
+export interface ProgramContext {
+  readonly device: WebGpuDevice;
+  readonly pipelines: PipelineCache;
+  readonly readback: Readback;
+  readonly kernels: readonly KernelDefinition[];
+}
+
+/** A graph ready to run on a WebGPU device. */
+export class WebGpuProgram implements Program {
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    readonly context: ProgramContext,
+    readonly graph: Graph,
+    readonly options: CompileOptions,
+    readonly memory: ProgramMemory,
+    readonly lists: StepLists,
+  ) {}
+
+  /** Lowers the graph for every range of step sizes, loads its weights and makes it ready. */
+  static async compile(
+    context: ProgramContext,
+    graph: Graph,
+    options: CompileOptions,
+  ): Promise<WebGpuProgram> {
+    const { device } = context;
+    const lowered = tokenRanges(options.maxTokens, configuredRanges(graph)).map((tokens) =>
+      lowerGraph(graph, {
+        kernels: context.kernels,
+        profile: device.profile,
+        tokens,
+        sizes: largestSizes(tokens.max, options),
+      })
+    );
+    const weights = await uploadWeights(boundWeights(lowered), device, options);
+    const memory = await ProgramMemory.create(device, graph, lowered, weights, options);
+    try {
+      const lists = new StepLists(context, lowered, memory);
+      await lists.forTokens(1);
+      return new WebGpuProgram(context, graph, options, memory, lists);
+    } catch (error) {
+      memory.dispose();
+      throw error;
+    }
+  }
+
+  get report(): Readonly<Record<string, unknown>> {
+    return { ...this.memory.report, ...this.lists.report };
+  }
+
+  run(
+    inputs: Readonly<Record<string, HostNumbers>>,
+    bindings: Bindings,
+  ): Promise<Record<string, HostNumbers>> {
+    return this.#exclusive(async () => {
+      const sizes = stepSizes(bindings, this.options);
+      const list = await this.lists.forTokens(sizes.T);
+      this.#writeInputs(inputs, sizes);
+      return await this.#execute(list, sizes);
+    });
+  }
+
+  step(_request: StepRequest): Promise<StepResult> {
+    throw new Error("not yet");
+  }
+
+  markSeen(_slot: number, _tokenIds: Int32Array<ArrayBuffer>): void {}
+
+  dispose(): void {
+    this.memory.dispose();
+  }
+
+  #writeInputs(inputs: Readonly<Record<string, HostNumbers>>, sizes: StepSizes): void {
+    for (const value of this.graph.inputs) {
+      const data = inputs[value.name];
+      const expected = valueBytes(value, sizes);
+      if (data?.byteLength !== expected) {
+        throw new GraphError(
+          "graph/input-size",
+          `Cannot run graph "${this.graph.name}": expected input "${value.name}" of ${expected} bytes, got ${
+            data?.byteLength ?? "none"
+          }`,
+        );
+      }
+      this.memory.writeInput(value, data);
+    }
+    this.memory.writeStep(sizes);
+  }
+
+  async #execute(list: StepList, sizes: StepSizes): Promise<Record<string, HostNumbers>> {
+    const { device, readback } = this.context;
+    const wanted = [...this.graph.outputs].map(([name, value]) => ({
+      name,
+      value,
+      bytes: valueBytes(value, sizes),
+      buffer: list.outputBuffer(name),
+    }));
+    const staging = await this.memory.staging(
+      wanted.reduce((sum, each) => sum + pad(each.bytes), 0),
+    );
+    const encoder = device.gpu.createCommandEncoder();
+    encodeCommands(encoder, list.commands, sizes);
+    let end = 0;
+    for (const { buffer, bytes } of wanted) {
+      encoder.copyBufferToBuffer(buffer, 0, staging, end, pad(bytes));
+      end += pad(bytes);
+    }
+    device.gpu.queue.submit([encoder.finish()]);
+    const copy = await readback.read(staging, end);
+    device.check();
+    return splitOutputs(copy, wanted);
+  }
+
+  /** One step at a time: buffers are shared between them. */
+  #exclusive<Result>(work: () => Promise<Result>): Promise<Result> {
+    const next = this.#last.then(work, work);
+    this.#last = next.catch(() => {});
+    return next;
+  }
+}
+
+function splitOutputs(
+  copy: ArrayBuffer,
+  outputs: readonly { name: string; value: Value; bytes: number }[],
+): Record<string, HostNumbers> {
+  const result: Record<string, HostNumbers> = {};
+  let at = 0;
+  for (const { name, value, bytes } of outputs) {
+    const data = viewBytes(value.dtype, new Uint8Array(copy, at, bytes));
+    invariant(
+      data instanceof Float32Array || data instanceof Int32Array,
+      `output "${name}" is ${value.dtype}`,
+    );
+    result[name] = data;
+    at += pad(bytes);
+  }
+  return result;
+}
+
+function pad(bytes: number): number {
+  return Math.ceil(bytes / 16) * 16;
+}
+
+/** Sizes of the symbols in the largest step of a range that ends at `tokens`. */
+function largestSizes(tokens: number, options: CompileOptions): StepSizes {
+  return {
+    T: tokens,
+    R: Math.min(tokens, options.maxRows ?? options.maxTokens),
+    S: options.maxSequences,
+    P: options.maxPagesPerSequence,
+  };
+}
+
+function stepSizes(bindings: Bindings, options: CompileOptions): StepSizes {
+  const sizes = {
+    T: bindings.T ?? 1,
+    R: bindings.R ?? Math.min(bindings.T ?? 1, options.maxRows ?? options.maxTokens),
+    S: bindings.S ?? 1,
+    P: bindings.P ?? 1,
+  };
+  const largest = largestSizes(options.maxTokens, options);
+  for (const name of ["T", "R", "S", "P"] as const) {
+    if (sizes[name] >= 1 && sizes[name] <= largest[name]) continue;
+    throw new RequestError(
+      "request/step-size",
+      `Cannot run a step: expected ${name} from 1 to ${largest[name]}, got ${sizes[name]}`,
+      { hint: "Split the step, or compile for larger ones" },
+    );
+  }
+  return sizes;
+}
+
+/** Ends of token ranges that the transform `compile_model` wrote down. */
+function configuredRanges(graph: Graph): readonly number[] | undefined {
+  const compile = graph.meta.compile;
+  if (typeof compile !== "object" || compile === null) return undefined;
+  const ranges: unknown = Reflect.get(compile, "token_ranges");
+  if (!Array.isArray(ranges) || ranges.length === 0) return undefined;
+  return ranges.map(Number);
+}

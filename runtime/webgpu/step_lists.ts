@@ -1,0 +1,71 @@
+/**
+ * The dispatch lists of a program, one for each range of step sizes, made ready when first needed.
+ *
+ * @module
+ */
+
+import { invariant } from "../../graph/mod.ts";
+import { type BufferLookup, type Command, prepareCommands } from "./command_list.ts";
+import type { LoweredGraph } from "./lower.ts";
+import type { ProgramMemory } from "./memory.ts";
+import type { ProgramContext } from "./program.ts";
+
+/** A list that is ready to encode. */
+export interface StepList {
+  readonly lowered: LoweredGraph;
+  readonly commands: readonly Command[];
+  readonly lookup: BufferLookup;
+  outputBuffer(name: string): GPUBuffer;
+}
+
+/** Lists by step size. */
+export class StepLists {
+  readonly #ready = new Map<LoweredGraph, Promise<StepList>>();
+
+  constructor(
+    readonly context: Pick<ProgramContext, "device" | "pipelines">,
+    readonly lowered: readonly LoweredGraph[],
+    readonly memory: ProgramMemory,
+  ) {}
+
+  /** The list for steps of this many tokens. */
+  forTokens(tokens: number): Promise<StepList> {
+    const lowered = this.lowered.find((each) => tokens <= each.tokens.max);
+    invariant(lowered, `no dispatch list for ${tokens} tokens`);
+    const known = this.#ready.get(lowered);
+    if (known) return known;
+    const made = this.#prepare(lowered);
+    this.#ready.set(lowered, made);
+    return made;
+  }
+
+  get report(): Record<string, unknown> {
+    return {
+      lists: this.lowered.map(({ tokens, dispatches }) => ({
+        tokens,
+        dispatches: dispatches.length,
+      })),
+    };
+  }
+
+  async #prepare(lowered: LoweredGraph): Promise<StepList> {
+    const lookup = await this.memory.lookup(lowered);
+    const sources = lowered.dispatches.map(({ dispatch, resources, node }) => ({
+      dispatch,
+      resources,
+      scope: node.scope,
+    }));
+    const { device, pipelines } = this.context;
+    const commands = await prepareCommands(sources, device, pipelines, lookup);
+    return {
+      lowered,
+      commands,
+      lookup,
+      outputBuffer(name) {
+        const resource = lowered.outputs.get(name);
+        invariant(resource, `the graph has no output "${name}"`);
+        return lookup(resource);
+      },
+    };
+  }
+}

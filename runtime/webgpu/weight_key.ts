@@ -1,0 +1,44 @@
+/**
+ * When two weight expressions are the same memory: tied embeddings and shared constants are
+ * uploaded once.
+ *
+ * @module
+ */
+
+import { type Weight, weightParts } from "../../graph/mod.ts";
+
+const arrays = new WeakMap<ArrayBufferView, number>();
+let nextArray = 0;
+
+/** A text that is equal for expressions that give equal bytes. */
+export function weightKey(weight: Weight): string {
+  const type = `${weight.dtype}[${weight.shape}]`;
+  const parts = weightParts(weight).map(weightKey).join(",");
+  switch (weight.kind) {
+    case "tensor":
+      return `${type} ${JSON.stringify(weight.name)}`;
+    case "constant":
+      return `${type} ${
+        weight.data.length <= 64 ? `(${weight.data})` : `#${arrayNumber(weight.data)}`
+      }`;
+    case "concat":
+      return `${type} concat ${weight.dim} (${parts})`;
+    case "slice":
+      return `${type} slice ${weight.dim} ${weight.start}:${weight.end}:${weight.step} (${parts})`;
+    case "transpose":
+      return `${type} transpose ${weight.dims} (${parts})`;
+    case "dequantize":
+      return `${type} dequantize ${weight.format} ${weight.block} (${parts})`;
+    case "quantize":
+      return `${type} quantize ${weight.format} ${weight.part} ${weight.block} (${parts})`;
+    default:
+      return `${type} ${weight.kind} (${parts})`;
+  }
+}
+
+function arrayNumber(data: ArrayBufferView): number {
+  const known = arrays.get(data);
+  if (known !== undefined) return known;
+  arrays.set(data, nextArray);
+  return nextArray++;
+}
