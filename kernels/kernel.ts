@@ -63,9 +63,18 @@ export interface StepBuffer {
   readonly kind: "step";
 }
 
+/**
+ * A buffer that the runtime keeps from step to step beside the graph: the inputs and results of
+ * sampling. `dense/sample.ts` gives their names and layouts.
+ */
+export interface StateBuffer {
+  readonly kind: "state";
+  readonly name: string;
+}
+
 /** One entry of bind group 0, at the binding number of its place in the list. */
 export interface Binding {
-  readonly buffer: Value | Scratch | CacheBuffer | StepBuffer;
+  readonly buffer: Value | Scratch | CacheBuffer | StepBuffer | StateBuffer;
   /** `uniform` only for the step buffer. */
   readonly access: "read" | "read_write" | "uniform";
   /** Part of the buffer in bytes; a weight larger than a binding is bound in parts. */
@@ -98,6 +107,12 @@ export interface LoweringContext {
   readonly pageSize: number;
   /** Numbers of the graph's caches by name. */
   readonly cacheDtype: (cache: string) => "f32" | "f16" | "f8_e4m3";
+  /**
+   * How workgroups combine their partial results: `ticket` lets the last one to arrive do it in the
+   * same dispatch (the default), `dispatch` adds a second dispatch. For devices that fail the
+   * start-up self-test with tickets: WebGPU promises atomics between workgroups, and no more.
+   */
+  readonly handOff?: "ticket" | "dispatch";
   /** Says in the plan's report what was chosen and why. */
   note(text: string): void;
 }
