@@ -35,7 +35,8 @@ export type ResourceKind =
   | "scratch"
   | "tickets"
   | "cache"
-  | "step";
+  | "step"
+  | "state";
 
 /** One piece of memory that dispatches share by its key. */
 export interface Resource {
@@ -44,7 +45,7 @@ export interface Resource {
   readonly key: string;
   /** What people call it. */
   readonly name: string;
-  /** Bytes for the largest step; 0 for caches, whose size the executor knows. */
+  /** Bytes for the largest step; 0 for caches and states, whose size the executor knows. */
   readonly bytes: number;
   readonly value?: Value;
 }
@@ -172,6 +173,8 @@ function resourceOf(
       };
     case "step":
       return { kind: "step", key: "step", name: "step sizes", bytes: 16 };
+    case "state":
+      return { kind: "state", key: `state ${buffer.name}`, name: buffer.name, bytes: 0 };
     default:
       return valueResource(buffer, roots, sizes);
   }
