@@ -1,0 +1,146 @@
+/**
+ * Puts WGSL together: constants, buffer declarations, library fragments and the kernel's own text.
+ * WGSL does not care about the order of declarations, so composing is concatenating; what is added
+ * is `$NAME` substitution in fragments and `@repeat`, which writes a loop's body out.
+ *
+ * naga refuses pointers to storage as parameters, so a fragment that reads a buffer is instantiated
+ * once for each buffer instead of being called with it. naga also counts the turns of every loop,
+ * clamps every index that is not a constant and never unrolls; `@repeat` avoids all three.
+ *
+ * @module
+ */
+
+import { invariant } from "../graph/mod.ts";
+import type { Binding } from "./kernel.ts";
+
+/**
+ * Values of module constants: a number becomes a `u32`, a boolean a `bool`, a string is taken as
+ * the literal it is (see {@linkcode f32Literal}).
+ */
+export type ShaderConstants = Readonly<Record<string, number | boolean | string>>;
+
+/** One entry of bind group 0: what is bound, and how the shader sees it. */
+export interface ShaderBuffer extends Binding {
+  /** Name of the WGSL variable. */
+  readonly name: string;
+  /** WGSL type, such as `array<vec4<u32>>`. */
+  readonly type: string;
+}
+
+/** Everything one shader is made of. */
+export interface ShaderParts {
+  /** Seen by the kernel's text and by all fragments, and by `@repeat` as counts. */
+  readonly constants?: ShaderConstants;
+  /** In the order of their binding numbers. */
+  readonly buffers: readonly ShaderBuffer[];
+  /** Texts of fragments; equal texts are taken once. */
+  readonly fragments?: readonly string[];
+  /** The kernel's own text, with entry point `main`. */
+  readonly body: string;
+}
+
+/** A complete shader and its bindings in order, as a `Dispatch` wants them. */
+export interface Shader {
+  readonly wgsl: string;
+  readonly bindings: readonly Binding[];
+}
+
+/** WGSL type of the step buffer: x, y, z, w are T, R, S, P. */
+export const STEP_TYPE = "vec4<u32>";
+
+/**
+ * Composes a shader.
+ *
+ * @example
+ * ```ts
+ * import { composeShader } from "./compose.ts";
+ * const { wgsl } = composeShader({
+ *   constants: { ROWS: 2 },
+ *   buffers: [],
+ *   body: "//@repeat r ROWS\nvar<private> sum_$r: f32;\n//@end",
+ * });
+ * console.assert(wgsl.includes("var<private> sum_1: f32;"));
+ * ```
+ */
+export function composeShader(parts: ShaderParts): Shader {
+  const constants = parts.constants ?? {};
+  const sections = [
+    Object.entries(constants).map(([name, value]) => declareConstant(name, value)).join("\n"),
+    parts.buffers.map(declareBuffer).join("\n"),
+    ...new Set(parts.fragments ?? []),
+    parts.body,
+  ];
+  const text = sections.map((section) => section.trim()).filter(Boolean).join("\n\n") + "\n";
+  return {
+    wgsl: expandRepeats(text, constants),
+    bindings: parts.buffers.map(({ buffer, access, range }) =>
+      range === undefined ? { buffer, access } : { buffer, access, range }
+    ),
+  };
+}
+
+/**
+ * A fragment with its parameters filled in: `$NAME` stands for the given text.
+ *
+ * @example
+ * ```ts
+ * import { instantiate } from "./compose.ts";
+ * const text = instantiate("fn $NAME_at(i: u32) -> f32 { return $NAME[i]; }", { NAME: "bias" });
+ * console.assert(text === "fn bias_at(i: u32) -> f32 { return bias[i]; }");
+ * ```
+ */
+export function instantiate(fragment: string, names: Readonly<Record<string, string>>): string {
+  let text = fragment;
+  for (const [name, value] of Object.entries(names)) text = text.replaceAll(`$${name}`, value);
+  return text;
+}
+
+/** An f32 constant, exact to the last bit. */
+export function f32Literal(value: number): string {
+  invariant(Number.isFinite(value), `${value} has no WGSL literal`);
+  const text = String(Math.fround(value));
+  return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
+}
+
+function declareConstant(name: string, value: number | boolean | string): string {
+  if (typeof value === "string") return `const ${name} = ${value};`;
+  if (typeof value === "boolean") return `const ${name} = ${value};`;
+  invariant(Number.isInteger(value) && value >= 0 && value < 2 ** 32, `${name} = ${value}: no u32`);
+  return `const ${name} = ${value}u;`;
+}
+
+function declareBuffer(buffer: ShaderBuffer, index: number): string {
+  const space = buffer.access === "uniform" ? "uniform" : `storage, ${buffer.access}`;
+  return `@group(0) @binding(${index}) var<${space}> ${buffer.name}: ${buffer.type};`;
+}
+
+/**
+ * Writes out `//@repeat x COUNT` … `//@end`: the lines between, COUNT times, `$x` replaced by 0, 1,
+ * 2, …; blocks nest. COUNT is a constant's name or a number.
+ */
+function expandRepeats(text: string, constants: ShaderConstants): string {
+  const lines = text.split("\n");
+  let at = 0;
+  const block = (): string[] => {
+    const out: string[] = [];
+    while (at < lines.length) {
+      const line = lines[at++];
+      if (/^\s*\/\/@end\b/.test(line)) return out;
+      const repeat = /^\s*\/\/@repeat (\w+) (\w+)\s*$/.exec(line);
+      if (!repeat) {
+        out.push(line);
+        continue;
+      }
+      const [, variable, countName] = repeat;
+      const count = Number(constants[countName] ?? countName);
+      invariant(Number.isInteger(count) && count >= 0, `@repeat has no count "${countName}"`);
+      const body = block();
+      const pattern = new RegExp(`\\$${variable}(?![A-Za-z])`, "g");
+      for (let i = 0; i < count; i++) {
+        out.push(...body.map((each) => each.replace(pattern, String(i))));
+      }
+    }
+    return out;
+  };
+  return block().join("\n");
+}

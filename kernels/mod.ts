@@ -1,0 +1,10 @@
+/**
+ * Kernels: what WebGPU runs for each op, and how shaders are put together.
+ *
+ * @module
+ */
+
+export * from "./compose.ts";
+export * from "./kernel.ts";
+export * from "./registry.ts";
+export * from "./weight_access.ts";

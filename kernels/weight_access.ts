@@ -1,0 +1,150 @@
+/**
+ * How kernels read weights. A weight is a matrix of rows in the checkpoint's own format, bound as
+ * `array<vec4<u32>>`; this module picks the WGSL fragments that turn it into f32. Whatever the
+ * format, a kernel sees the same names, here for a weight bound as `w`:
+ *
+ * | name | meaning |
+ * |---|---|
+ * | `w_COLUMNS` | elements of a row |
+ * | `w_PARTS` | chunks of 8 elements in a word |
+ * | `w_WORDS` | words of a row, the last one possibly not full |
+ * | `w_Word` | what one lane loads at a time (16 bytes where the format allows), scale included |
+ * | `w_fetch(row, word) -> w_Word` | loads |
+ * | `w_unpack(word, part) -> Chunk` | the elements of one chunk, in f32 |
+ * | `w_dot(word, part, x: Chunk) -> f32` | their dot product with `x`; scales multiply once, at its end |
+ *
+ * Elements behind the end of a row read as 0, so `x` need only be finite there (the `rows_*`
+ * fragments give 0 as well). `row` counts from the start of the weight even when only a part of it
+ * is bound.
+ *
+ * @module
+ */
+
+import { invariant, KernelError, type WeightFormat } from "../graph/mod.ts";
+import type { Value } from "../graph/mod.ts";
+import { instantiate, type ShaderBuffer, type ShaderConstants } from "./compose.ts";
+import atBf16 from "./wgsl/lib/at_bf16.wgsl" with { type: "text" };
+import atF16 from "./wgsl/lib/at_f16.wgsl" with { type: "text" };
+import atF32 from "./wgsl/lib/at_f32.wgsl" with { type: "text" };
+import chunk from "./wgsl/lib/chunk.wgsl" with { type: "text" };
+import loadBf16 from "./wgsl/lib/load_bf16.wgsl" with { type: "text" };
+import loadF16 from "./wgsl/lib/load_f16.wgsl" with { type: "text" };
+import loadF32 from "./wgsl/lib/load_f32.wgsl" with { type: "text" };
+import loadRagged from "./wgsl/lib/load_ragged.wgsl" with { type: "text" };
+import rowsRagged from "./wgsl/lib/rows_ragged.wgsl" with { type: "text" };
+import rowsVec4 from "./wgsl/lib/rows_vec4.wgsl" with { type: "text" };
+
+/** A weight as a kernel wants to read it. */
+export interface WeightSpec {
+  readonly format: WeightFormat;
+  /** The bound weight, `[.., rows, columns]`; leading dimensions count as rows. */
+  readonly payload: Value;
+  /** Elements of a row (not bytes of a packed one). */
+  readonly columns: number;
+  /** Scale tensors in the format's own order; none for plain formats. */
+  readonly scales?: readonly Value[];
+  /** Rows of one matrix: scale grids start anew with each. All rows when absent. */
+  readonly matrixRows?: number;
+  /** Elements `[rows, columns]` that share a scale, for block formats. */
+  readonly block?: readonly [number, number];
+  /** Bind only these rows; every offset in bytes must be a multiple of 256. */
+  readonly part?: { readonly firstRow: number; readonly rows: number };
+}
+
+/** What a shader must include to read a weight or rows of activations. */
+export interface Access {
+  readonly buffers: readonly ShaderBuffer[];
+  readonly fragments: readonly string[];
+  readonly constants: ShaderConstants;
+}
+
+/** The parts of a format that kernels depend on. */
+export interface FormatAccess {
+  /** Bytes of one row's payload. */
+  rowBytes(columns: number): number;
+  /** Chunks of 8 elements in one word. */
+  readonly parts: number;
+  /** Fragment for rows of whole words. */
+  readonly load: string;
+  /** Fragment with `$NAME_at(row, column)`, for rows of any length. */
+  readonly at: string;
+  /** Whether whole words may be read for this spec; when absent, rows of whole words suffice. */
+  wholeWords?(spec: WeightSpec): boolean;
+  /** Buffers and constants for scales. */
+  scales?(name: string, spec: WeightSpec): Pick<Access, "buffers" | "constants">;
+}
+
+const FORMATS: Partial<Record<WeightFormat, FormatAccess>> = {
+  f32: { rowBytes: (columns) => columns * 4, parts: 1, load: loadF32, at: atF32 },
+  f16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadF16, at: atF16 },
+  bf16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadBf16, at: atBf16 },
+};
+
+/** Formats that {@linkcode weightAccess} reads. */
+export function readableFormats(): readonly WeightFormat[] {
+  return Object.keys(FORMATS) as WeightFormat[];
+}
+
+/** Bytes of one row's payload in a format. */
+export function weightRowBytes(format: WeightFormat, columns: number): number {
+  return formatAccess(format).rowBytes(columns);
+}
+
+/** The fragments, constants and buffers for a weight that the shader calls `name`. */
+export function weightAccess(name: string, spec: WeightSpec): Access {
+  const format = formatAccess(spec.format);
+  const scales = format.scales?.(name, spec);
+  const whole = format.wholeWords?.(spec) ?? true;
+  const aligned = whole && spec.columns % (8 * format.parts) === 0;
+  const parts = aligned ? format.parts : 1;
+  const texts = aligned ? [format.load] : [format.at, loadRagged];
+  return {
+    buffers: [payloadBuffer(name, spec, format), ...(scales?.buffers ?? [])],
+    fragments: [chunk, ...texts.map((text) => instantiate(text, { NAME: name }))],
+    constants: {
+      [`${name}_COLUMNS`]: spec.columns,
+      [`${name}_PARTS`]: parts,
+      [`${name}_WORDS`]: Math.ceil(spec.columns / (8 * parts)),
+      [`${name}_FIRST_ROW`]: spec.part?.firstRow ?? 0,
+      ...scales?.constants,
+    },
+  };
+}
+
+/**
+ * Rows of f32 activations as `name_chunk(row, chunk) -> Chunk`, zero behind the end of a row.
+ * `name_at` is not given: index the buffer, which is an `array<vec4<f32>>` when the columns are a
+ * multiple of 8 and an `array<f32>` otherwise.
+ */
+export function rowsAccess(
+  name: string,
+  columns: number,
+  binding: Pick<ShaderBuffer, "buffer" | "range">,
+): Access {
+  const aligned = columns % 8 === 0;
+  const type = aligned ? "array<vec4<f32>>" : "array<f32>";
+  return {
+    buffers: [{ ...binding, name, type, access: "read" }],
+    fragments: [chunk, instantiate(aligned ? rowsVec4 : rowsRagged, { NAME: name })],
+    constants: { [`${name}_COLUMNS`]: columns },
+  };
+}
+
+function payloadBuffer(name: string, spec: WeightSpec, format: FormatAccess): ShaderBuffer {
+  const buffer = { name, type: "array<vec4<u32>>", access: "read", buffer: spec.payload } as const;
+  if (!spec.part) return buffer;
+  const rowBytes = format.rowBytes(spec.columns);
+  const range = { offset: spec.part.firstRow * rowBytes, bytes: spec.part.rows * rowBytes };
+  invariant(range.offset % 256 === 0, `part of "${spec.payload.name}" starts at ${range.offset}`);
+  return { ...buffer, range };
+}
+
+function formatAccess(format: WeightFormat): FormatAccess {
+  const access = FORMATS[format];
+  if (access) return access;
+  throw new KernelError(
+    "kernel/format",
+    `Cannot read weights of format "${format}": expected ${readableFormats().join(", ")}`,
+    { details: { format } },
+  );
+}
