@@ -34,7 +34,7 @@ export interface CachedAttentionAttrs extends AttentionAttrs {
   readonly rope?: RopeAttrs;
   /** RMSNorm of q and k inside: over each head, or over all heads together. */
   readonly qkNorm?: { readonly eps: number; readonly over: "head" | "all" };
-  /** q, k and v are clamped to ±clip before the norm (OLMoE's clip_qkv). */
+  /** q, k and v are clamped to ±clip, q and k after their norm and before RoPE (OLMoE's clip_qkv). */
   readonly clip?: number;
 }
 
@@ -80,7 +80,7 @@ export const ATTENTION_OPS = {
   }),
   cached_attention: defineOp<CachedAttentionAttrs>({
     summary:
-      "attention of the step's tokens over the paged cache, which they join: q, k, v [T, heads · headDim] each, or qkv side by side; clip, norm and RoPE inside",
+      "attention of the step's tokens over the paged cache, which they join: q, k, v [T, heads · headDim] each, or qkv side by side; norm, clip and RoPE, in this order, inside",
     inputs: [
       "qkv?",
       "q?",
