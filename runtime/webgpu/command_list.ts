@@ -6,7 +6,7 @@
  */
 
 import { invariant, KernelError } from "../../graph/mod.ts";
-import type { Dispatch, StepSizes } from "../../kernels/kernel.ts";
+import type { Dispatch, StepSizes } from "../../kernels/mod.ts";
 import type { WebGpuDevice } from "./device.ts";
 import type { Resource } from "./lower.ts";
 import type { PipelineCache } from "./pipelines.ts";

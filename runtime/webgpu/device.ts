@@ -7,7 +7,7 @@
  */
 
 import { DeviceError, messageOf } from "../../graph/mod.ts";
-import type { DeviceProfile } from "../../kernels/kernel.ts";
+import type { DeviceProfile } from "../../kernels/mod.ts";
 import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
 
 /** Limits that are asked for; WebGPU gives the smallest allowed ones otherwise. */
@@ -120,7 +120,8 @@ export class WebGpuDevice {
     this.gpu.pushErrorScope("out-of-memory");
     this.gpu.pushErrorScope("validation");
     const buffer = this.gpu.createBuffer({ size, usage, mappedAtCreation: mapped });
-    const failures = [await this.gpu.popErrorScope(), await this.gpu.popErrorScope()];
+    // Both are closed before anything else can run: scopes are a stack of the whole device.
+    const failures = await Promise.all([this.gpu.popErrorScope(), this.gpu.popErrorScope()]);
     const failure = failures.find((each) => each !== null);
     if (failure) throw this.#outOfMemory(what, size, failure.message);
     this.created.buffers++;

@@ -5,7 +5,7 @@
  */
 
 import type { Graph } from "../../graph/mod.ts";
-import type { KernelDefinition } from "../../kernels/kernel.ts";
+import { type KernelDefinition, KERNELS } from "../../kernels/mod.ts";
 import type { CompileOptions, Executor, Program } from "../executor.ts";
 import { openDevice, type OpenDeviceOptions, type WebGpuDevice } from "./device.ts";
 import { PipelineCache } from "./pipelines.ts";
@@ -14,8 +14,8 @@ import { Readback, type ReadMode } from "./readback.ts";
 
 /** Options of {@linkcode openWebGpuExecutor}. */
 export interface WebGpuExecutorOptions extends OpenDeviceOptions {
-  /** Kernels to choose from, first match first. */
-  readonly kernels: readonly KernelDefinition[];
+  /** Kernels to choose from, first match first; default every registered one. */
+  readonly kernels?: readonly KernelDefinition[];
   /** How results are read; default what the self-test finds. */
   readonly readMode?: ReadMode;
 }
@@ -55,9 +55,9 @@ export class WebGpuExecutor implements Executor {
 
 /** Opens the GPU and chooses how results are read. */
 export async function openWebGpuExecutor(
-  options: WebGpuExecutorOptions,
+  options: WebGpuExecutorOptions = {},
 ): Promise<WebGpuExecutor> {
   const device = await openDevice(options);
   const readback = await Readback.open(device, options.readMode);
-  return new WebGpuExecutor(device, readback, options.kernels);
+  return new WebGpuExecutor(device, readback, options.kernels ?? KERNELS);
 }

@@ -24,7 +24,7 @@ import type {
   KernelDefinition,
   LoweringContext,
   StepSizes,
-} from "../../kernels/kernel.ts";
+} from "../../kernels/mod.ts";
 import { missingKernelHint } from "./missing_kernel.ts";
 
 /** What memory a binding means. */

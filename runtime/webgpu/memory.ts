@@ -5,7 +5,7 @@
  */
 
 import { DTYPE_BYTES, type Graph, invariant, type Value } from "../../graph/mod.ts";
-import type { StepSizes } from "../../kernels/kernel.ts";
+import type { StepSizes } from "../../kernels/mod.ts";
 import type { CompileOptions } from "../executor.ts";
 import {
   type BufferPlan,

@@ -6,7 +6,7 @@
  */
 
 import { KernelError } from "../../graph/mod.ts";
-import type { Dispatch } from "../../kernels/kernel.ts";
+import type { Dispatch } from "../../kernels/mod.ts";
 import type { WebGpuDevice } from "./device.ts";
 
 /** A pipeline and the layout of its bind group 0. */
@@ -86,7 +86,7 @@ export class PipelineCache {
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main", constants: dispatch.constants },
     });
-    const errors = [await gpu.popErrorScope(), await gpu.popErrorScope()];
+    const errors = await Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
     const error = errors.find((each) => each !== null);
     const message = this.#shaderErrors.get(module) ?? error?.message;
     if (message !== undefined) throw compileError(dispatch, message);

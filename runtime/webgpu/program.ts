@@ -14,7 +14,7 @@ import {
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
-import type { KernelDefinition, StepSizes } from "../../kernels/kernel.ts";
+import type { KernelDefinition, StepSizes } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
 import { tokenRanges } from "./buckets.ts";
 import { encodeCommands } from "./command_list.ts";
