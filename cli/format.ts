@@ -1,0 +1,81 @@
+/**
+ * Numbers and tables for people.
+ *
+ * @module
+ */
+
+/**
+ * Bytes in decimal units, as disks and checkpoints are sold.
+ *
+ * @example
+ * ```ts
+ * import { formatBytes } from "./format.ts";
+ * console.assert(formatBytes(14_891_120) === "14.9 MB" && formatBytes(512) === "512 B");
+ * ```
+ */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  let amount = bytes;
+  while (amount >= 999.5 && unit < units.length - 1) {
+    amount /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? amount : amount.toFixed(amount < 99.95 ? 1 : 0)} ${units[unit]}`;
+}
+
+/**
+ * A duration in the unit that keeps three digits.
+ *
+ * @example
+ * ```ts
+ * import { formatDuration } from "./format.ts";
+ * console.assert(formatDuration(0.41) === "0.41 ms" && formatDuration(83_000) === "1 min 23 s");
+ * ```
+ */
+export function formatDuration(milliseconds: number): string {
+  if (milliseconds < 1) return `${milliseconds.toFixed(2)} ms`;
+  if (milliseconds < 999.5) return `${digits(milliseconds)} ms`;
+  const seconds = milliseconds / 1000;
+  if (seconds < 59.95) return `${digits(seconds)} s`;
+  return `${Math.floor(Math.round(seconds) / 60)} min ${Math.round(seconds) % 60} s`;
+}
+
+/** A rate with about three digits, such as `1240` or `3.14`. */
+export function formatRate(perSecond: number): string {
+  return Number.isFinite(perSecond) ? digits(perSecond) : "-";
+}
+
+/** `1 match`, `2 matches`. */
+export function count(amount: number, one: string, many = `${one}s`): string {
+  return `${amount} ${amount === 1 ? one : many}`;
+}
+
+/**
+ * Rows with their columns aligned; columns of numbers to the right.
+ *
+ * @example
+ * ```ts
+ * import { formatTable } from "./format.ts";
+ * console.assert(formatTable([["a", "10"], ["bb", "9"]]) === "a   10\nbb   9");
+ * ```
+ */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+  const columns = Math.max(0, ...rows.map((row) => row.length));
+  const widths = Array.from(
+    { length: columns },
+    (_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)),
+  );
+  const isNumeric = widths.map((_, column) =>
+    rows.every((row) => /^$|^[-\d.]/.test(row[column] ?? ""))
+  );
+  const line = (row: readonly string[]) =>
+    row.map((cell, column) =>
+      isNumeric[column] ? cell.padStart(widths[column]) : cell.padEnd(widths[column])
+    ).join("  ").trimEnd();
+  return rows.map(line).join("\n");
+}
+
+function digits(value: number): string {
+  return value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
+}

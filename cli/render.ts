@@ -1,0 +1,73 @@
+/**
+ * Errors for people: what, where in which file, what to do. Never a stack trace, unless asked.
+ *
+ * @module
+ */
+
+import { messageOf, MixlineError } from "../graph/mod.ts";
+import type { Style } from "./terminal.ts";
+
+/** Exit code after Ctrl-C, as shells count it: 128 + SIGINT. */
+export const EXIT_INTERRUPTED = 130;
+
+/** Exit code of an error: the class's own, 1 for what nobody foresaw. */
+export function exitCodeOf(error: unknown): number {
+  if (isAbort(error)) return EXIT_INTERRUPTED;
+  return error instanceof MixlineError ? error.exitCode : 1;
+}
+
+/** Whether an error only says that the user has stopped. */
+export function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+/** An error as the lines of stderr; `stack` adds the stack traces of it and of its causes. */
+export function renderError(error: unknown, style: Style, stack = false): string {
+  if (isAbort(error)) return style.yellow("stopped");
+  const label = style.bold(style.red("error:"));
+  const lines = [`${label} ${style.bold(sentence(error))}`];
+  if (error instanceof MixlineError) lines.push(...renderDetails(error, style));
+  else if (!stack) lines.push(hintLine("Run again with --debug for the stack trace", style));
+  if (stack) lines.push(...stackLines(error, style));
+  return lines.join("\n");
+}
+
+/** An error as one JSON document. */
+export function errorToJson(error: unknown, stack = false): Record<string, unknown> {
+  const known = error instanceof MixlineError
+    ? error.toJSON()
+    : { name: "Error", code: isAbort(error) ? "cli/stopped" : "cli/bug", message: sentence(error) };
+  const trace = stack && error instanceof Error ? { stack: error.stack } : {};
+  return { error: { ...known, exitCode: exitCodeOf(error), ...trace } };
+}
+
+function sentence(error: unknown): string {
+  if (error instanceof MixlineError || isAbort(error)) return messageOf(error);
+  return `Cannot go on: ${messageOf(error)} (this is a bug in Mixline, please report it)`;
+}
+
+function renderDetails(error: MixlineError, style: Style): string[] {
+  const lines: string[] = [];
+  const { location, excerpt } = error.details;
+  if (typeof location === "string") lines.push(`  ${style.cyan("at")} ${location}`);
+  if (typeof excerpt === "string") {
+    lines.push(...excerpt.split("\n").map((line) => `  ${style.dim("|")} ${line}`));
+  }
+  if (error.trail.length > 0) {
+    lines.push(`  ${style.cyan("in")} ${[...error.trail].reverse().join(" > ")}`);
+  }
+  if (error.hint !== undefined) lines.push(hintLine(error.hint, style));
+  return lines;
+}
+
+function hintLine(hint: string, style: Style): string {
+  return `${style.bold(style.green("hint:"))} ${hint}`;
+}
+
+function stackLines(error: unknown, style: Style): string[] {
+  const lines: string[] = [];
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    lines.push(style.dim(cause.stack ?? String(cause)));
+  }
+  return lines;
+}

@@ -1,0 +1,72 @@
+/**
+ * The two streams of a command: stdout for results, stderr for everything about getting there.
+ *
+ * @module
+ */
+
+/** Where a command writes. */
+export interface Terminal {
+  /** Writes a result as it is, with no line break added. */
+  result(text: string): void;
+  /** Writes a line about progress; nothing when quiet. */
+  progress(line: string): void;
+  /** Writes a line that is seen even when quiet. */
+  complain(line: string): void;
+  /** Colours of stderr. */
+  readonly style: Style;
+  /** Colours of stdout. */
+  readonly resultStyle: Style;
+  /** Whether stderr can show a line that changes. */
+  readonly isLive: boolean;
+  /** One JSON document instead of text on stdout. */
+  readonly json: boolean;
+}
+
+/** Ways to stress a word; without colour each gives the word back. */
+export type Style = Readonly<Record<keyof typeof CODES, (text: string) => string>>;
+
+/** SGR codes that switch on and off. */
+const CODES = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+  cyan: [36, 39],
+} as const;
+
+/** Opens the process's streams. `json` and `quiet` leave stderr to errors. */
+export function openTerminal(options: { json?: boolean; quiet?: boolean } = {}): Terminal {
+  const silent = options.quiet === true || options.json === true;
+  const live = Deno.stderr.isTerminal() && Deno.env.get("TERM") !== "dumb";
+  return {
+    result: (text) => write(Deno.stdout, text),
+    progress: (line) => silent || write(Deno.stderr, `${line}\n`),
+    complain: (line) => write(Deno.stderr, `${line}\n`),
+    style: styleOf(Deno.stderr.isTerminal()),
+    resultStyle: styleOf(Deno.stdout.isTerminal()),
+    isLive: live && !silent,
+    json: options.json === true,
+  };
+}
+
+/** Colours for a terminal, none elsewhere or where `NO_COLOR` is set (no-color.org). */
+export function styleOf(isTerminal: boolean): Style {
+  const isColored = isTerminal && !Deno.env.get("NO_COLOR");
+  const wrap = ([on, off]: readonly [number, number]) => (text: string) =>
+    isColored ? `\x1b[${on}m${text}\x1b[${off}m` : text;
+  return {
+    bold: wrap(CODES.bold),
+    dim: wrap(CODES.dim),
+    red: wrap(CODES.red),
+    green: wrap(CODES.green),
+    yellow: wrap(CODES.yellow),
+    cyan: wrap(CODES.cyan),
+  };
+}
+
+/** Writes all bytes at once: a reader sees a token when it is made. */
+function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
+}
