@@ -5,6 +5,7 @@
  */
 
 export * from "./compose.ts";
+export type * from "./format_access.ts";
 export * from "./kernel.ts";
 export * from "./registry.ts";
 export * from "./weight_access.ts";

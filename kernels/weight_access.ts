@@ -20,9 +20,10 @@
  * @module
  */
 
-import { invariant, KernelError, type WeightFormat } from "../graph/mod.ts";
-import type { Value } from "../graph/mod.ts";
-import { instantiate, type ShaderBuffer, type ShaderConstants } from "./compose.ts";
+import { invariant, type WeightFormat } from "../graph/mod.ts";
+import { instantiate, type ShaderBuffer } from "./compose.ts";
+import type { Access, FormatAccess, WeightSpec } from "./format_access.ts";
+import { PACKED_ACCESS } from "./packed_access.ts";
 import atBf16 from "./wgsl/lib/at_bf16.wgsl" with { type: "text" };
 import atF16 from "./wgsl/lib/at_f16.wgsl" with { type: "text" };
 import atF32 from "./wgsl/lib/at_f32.wgsl" with { type: "text" };
@@ -34,47 +35,8 @@ import loadRagged from "./wgsl/lib/load_ragged.wgsl" with { type: "text" };
 import rowsRagged from "./wgsl/lib/rows_ragged.wgsl" with { type: "text" };
 import rowsVec4 from "./wgsl/lib/rows_vec4.wgsl" with { type: "text" };
 
-/** A weight as a kernel wants to read it. */
-export interface WeightSpec {
-  readonly format: WeightFormat;
-  /** The bound weight, `[.., rows, columns]`; leading dimensions count as rows. */
-  readonly payload: Value;
-  /** Elements of a row (not bytes of a packed one). */
-  readonly columns: number;
-  /** Scale tensors in the format's own order; none for plain formats. */
-  readonly scales?: readonly Value[];
-  /** Rows of one matrix: scale grids start anew with each. All rows when absent. */
-  readonly matrixRows?: number;
-  /** Elements `[rows, columns]` that share a scale, for block formats. */
-  readonly block?: readonly [number, number];
-  /** Bind only these rows; every offset in bytes must be a multiple of 256. */
-  readonly part?: { readonly firstRow: number; readonly rows: number };
-}
-
-/** What a shader must include to read a weight or rows of activations. */
-export interface Access {
-  readonly buffers: readonly ShaderBuffer[];
-  readonly fragments: readonly string[];
-  readonly constants: ShaderConstants;
-}
-
-/** The parts of a format that kernels depend on. */
-export interface FormatAccess {
-  /** Bytes of one row's payload. */
-  rowBytes(columns: number): number;
-  /** Chunks of 8 elements in one word. */
-  readonly parts: number;
-  /** Fragment for rows of whole words. */
-  readonly load: string;
-  /** Fragment with `$NAME_at(row, column)`, for rows of any length. */
-  readonly at: string;
-  /** Whether whole words may be read for this spec; when absent, rows of whole words suffice. */
-  wholeWords?(spec: WeightSpec): boolean;
-  /** Buffers and constants for scales. */
-  scales?(name: string, spec: WeightSpec): Pick<Access, "buffers" | "constants">;
-}
-
-const FORMATS: Partial<Record<WeightFormat, FormatAccess>> = {
+const FORMATS: Readonly<Record<WeightFormat, FormatAccess>> = {
+  ...PACKED_ACCESS,
   f32: { rowBytes: (columns) => columns * 4, parts: 1, load: loadF32, at: atF32 },
   f16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadF16, at: atF16 },
   bf16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadBf16, at: atBf16 },
@@ -87,12 +49,12 @@ export function readableFormats(): readonly WeightFormat[] {
 
 /** Bytes of one row's payload in a format. */
 export function weightRowBytes(format: WeightFormat, columns: number): number {
-  return formatAccess(format).rowBytes(columns);
+  return FORMATS[format].rowBytes(columns);
 }
 
 /** The fragments, constants and buffers for a weight that the shader calls `name`. */
 export function weightAccess(name: string, spec: WeightSpec): Access {
-  const format = formatAccess(spec.format);
+  const format = FORMATS[spec.format];
   const scales = format.scales?.(name, spec);
   const whole = format.wholeWords?.(spec) ?? true;
   const aligned = whole && spec.columns % (8 * format.parts) === 0;
@@ -137,14 +99,4 @@ function payloadBuffer(name: string, spec: WeightSpec, format: FormatAccess): Sh
   const range = { offset: spec.part.firstRow * rowBytes, bytes: spec.part.rows * rowBytes };
   invariant(range.offset % 256 === 0, `part of "${spec.payload.name}" starts at ${range.offset}`);
   return { ...buffer, range };
-}
-
-function formatAccess(format: WeightFormat): FormatAccess {
-  const access = FORMATS[format];
-  if (access) return access;
-  throw new KernelError(
-    "kernel/format",
-    `Cannot read weights of format "${format}": expected ${readableFormats().join(", ")}`,
-    { details: { format } },
-  );
 }

@@ -1,0 +1,35 @@
+// Weight rows of FP8 E4M3, a multiple of 16 long, bound as array<vec4<u32>>; blocks of scales are a
+// multiple of 16 columns wide.
+//
+// An E4M3 code moved to the exponent and mantissa bits of an f16 is its value / 256, denormals
+// included. The two NaN codes would read as ±480: they turn the scale of their 16 elements into
+// NaN, and with it every dot product they are in, as they must.
+struct $NAME_Word { codes: vec4<u32>, scale: f32 }
+
+fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
+  let codes = $NAME[(row - $NAME_FIRST_ROW) * ($NAME_COLUMNS / 16u) + word];
+  let nan = ((codes & vec4(0x7f7f7f7fu)) + vec4(0x01010101u)) & vec4(0x80808080u);
+  let any_nan = (nan.x | nan.y | nan.z | nan.w) != 0u;
+  let scale = bitcast<u32>($NAME_scale_of(row, word * 16u) * 256.0);
+  return $NAME_Word(codes, bitcast<f32>(select(scale, 0x7fc00000u, any_nan)));
+}
+
+fn $NAME_codes(word: u32) -> vec4<f32> {
+  let odd = word >> 8u;
+  let a = unpack2x16float(((word & 0x007f007fu) << 7u) | ((word & 0x00800080u) << 8u));
+  let b = unpack2x16float(((odd & 0x007f007fu) << 7u) | ((odd & 0x00800080u) << 8u));
+  return vec4(a.x, b.x, a.y, b.y);
+}
+
+fn $NAME_raw(word: $NAME_Word, part: u32) -> Chunk {
+  let pair = select(word.codes.zw, word.codes.xy, part == 0u);
+  return Chunk($NAME_codes(pair.x), $NAME_codes(pair.y));
+}
+
+fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
+  return chunk_scale($NAME_raw(word, part), word.scale);
+}
+
+fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot($NAME_raw(word, part), x) * word.scale;
+}

@@ -1,0 +1,8 @@
+// f32 scales of a block format: a grid $NAME_SCALE_ROWS x $NAME_SCALE_COLUMNS for every matrix of
+// $NAME_MATRIX_ROWS rows, one number for each block; blocks at the edges may be partial.
+fn $NAME_scale_of(row: u32, column: u32) -> f32 {
+  let matrix = row / $NAME_MATRIX_ROWS;
+  let inside = row - matrix * $NAME_MATRIX_ROWS;
+  let line = matrix * $NAME_SCALE_ROWS + inside / $NAME_BLOCK_ROWS;
+  return $NAME_scale[line * $NAME_SCALE_COLUMNS + column / $NAME_BLOCK_COLUMNS];
+}
