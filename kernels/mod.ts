@@ -5,6 +5,9 @@
  */
 
 export * from "./compose.ts";
+export type { CpuCache, CpuCall, CpuInputs, CpuKernel } from "./cpu/kernel.ts";
+export * from "./cpu/registry.ts";
+export * from "./cpu/sample.ts";
 export type * from "./format_access.ts";
 export * from "./kernel.ts";
 export * from "./registry.ts";

@@ -1,0 +1,78 @@
+/**
+ * Masks, rotary embeddings and attention on the CPU.
+ *
+ * @module
+ */
+
+import type { HostTensor } from "../../graph/mod.ts";
+import { cachedAttention } from "./cached_attention.ts";
+import { attend, turnHead } from "./head.ts";
+import { type CpuCall, cpuKernels } from "./kernel.ts";
+import { f32Tensor, floats, integers } from "./numbers.ts";
+
+/** Whether a token at position `query` sees the one at position `key`. */
+function sees(query: number, key: number, window: number | undefined): boolean {
+  return key <= query && (window === undefined || query - key < window);
+}
+
+function attentionMask({ inputs, attrs }: CpuCall<"attention_mask">): HostTensor[] {
+  const positions = integers(inputs.get("positions"));
+  const tokens = positions.length;
+  const mask = new Float32Array(tokens * tokens);
+  for (let i = 0; i < tokens; i++) {
+    for (let j = 0; j < tokens; j++) {
+      if (!sees(positions[i], positions[j], attrs.window)) mask[i * tokens + j] = -Infinity;
+    }
+  }
+  return [f32Tensor([tokens, tokens], mask)];
+}
+
+function rope({ inputs, attrs }: CpuCall<"rope">): HostTensor[] {
+  const x = inputs.get("x");
+  const [positions, invFreq] = [integers(inputs.get("positions")), floats(inputs.get("inv_freq"))];
+  const width = x.shape[x.shape.length - 1];
+  const result = floats(x).slice();
+  for (let row = 0; row < result.length / width; row++) {
+    turnHead(result, row * width, positions[row % positions.length], invFreq, attrs);
+  }
+  return [f32Tensor(x.shape, result)];
+}
+
+function attention({ inputs, attrs }: CpuCall<"attention">): HostTensor[] {
+  const [q, k, v] = [inputs.get("q"), inputs.get("k"), inputs.get("v")];
+  const positions = integers(inputs.get("positions"));
+  const sinks = inputs.maybe("sinks");
+  const [heads, tokens, keyDim] = q.shape;
+  const group = heads / k.shape[0];
+  const valueDim = v.shape[2];
+  const [queries, keys, values] = [floats(q), floats(k), floats(v)];
+  const out = new Float32Array(heads * tokens * valueDim);
+  const seen = Array.from(positions, (query) => {
+    const all = Array.from(positions.keys());
+    return all.filter((j) => sees(query, positions[j], attrs.window));
+  });
+  for (let h = 0; h < heads; h++) {
+    const kv = Math.floor(h / group);
+    const head = {
+      keys: keys.subarray(kv * tokens * keyDim, (kv + 1) * tokens * keyDim),
+      values: values.subarray(kv * tokens * valueDim, (kv + 1) * tokens * valueDim),
+      keyDim,
+      valueDim,
+    };
+    const sink = sinks && floats(sinks)[h];
+    for (let t = 0; t < tokens; t++) {
+      const row = h * tokens + t;
+      const query = { values: queries, start: row * keyDim, scale: attrs.scale, sink };
+      attend(query, head, seen[t], out, row * valueDim);
+    }
+  }
+  return [f32Tensor([heads, tokens, valueDim], out)];
+}
+
+/** Attention kernels by op. */
+export const ATTENTION_KERNELS = cpuKernels({
+  attention_mask: attentionMask,
+  rope,
+  attention,
+  cached_attention: cachedAttention,
+});

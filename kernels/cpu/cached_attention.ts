@@ -1,0 +1,234 @@
+/**
+ * Attention over the paged KV cache on the CPU.
+ *
+ * @module
+ */
+
+import { type AttrsOf, type HostTensor, invariant, KernelError } from "../../graph/mod.ts";
+import { rmsNorm } from "./dense.ts";
+import { attend, type HeadCache, turnHead } from "./head.ts";
+import type { CpuCache, CpuCall } from "./kernel.ts";
+import { f32Tensor, floats, integers } from "./numbers.ts";
+
+type Floats = Float32Array<ArrayBuffer>;
+type Integers = Int32Array<ArrayBuffer>;
+
+/** q, k and v of a step, each `[T, heads · headDim]`, ready for the cache. */
+interface Projections {
+  readonly q: Floats;
+  readonly k: Floats;
+  readonly v: Floats;
+}
+
+/** Splits qkv, then norms, clips and turns q and k, in this order; v is only clipped. */
+function prepare({ inputs, attrs }: CpuCall<"cached_attention">, positions: Integers): Projections {
+  const { heads, kvHeads, headDim, clip, qkNorm, rope } = attrs;
+  const qkv = inputs.maybe("qkv");
+  const invFreq = inputs.maybe("inv_freq");
+  const [queryWidth, kvWidth] = [heads * headDim, kvHeads * headDim];
+  const part = (name: string, first: number, width: number) => {
+    const values = qkv
+      ? columnsOf(floats(qkv), queryWidth + 2 * kvWidth, first, width)
+      : floats(inputs.get(name)).slice();
+    const norm = inputs.maybe(`${name}_norm`);
+    invariant(!norm || qkNorm, `${name}_norm without the attribute qkNorm`);
+    // Over a head, the weight has headDim elements; over all heads together, all of them.
+    const normed = qkNorm && norm ? rmsNorm(values, floats(norm), qkNorm.eps) : values;
+    if (clip !== undefined) {
+      for (let i = 0; i < normed.length; i++) {
+        normed[i] = Math.min(Math.max(normed[i], -clip), clip);
+      }
+    }
+    for (
+      let start = 0;
+      rope && invFreq && name !== "v" && start < normed.length;
+      start += headDim
+    ) {
+      turnHead(normed, start, positions[Math.floor(start / width)], floats(invFreq), rope);
+    }
+    return normed;
+  };
+  return {
+    q: part("q", 0, queryWidth),
+    k: part("k", queryWidth, kvWidth),
+    v: part("v", queryWidth + kvWidth, kvWidth),
+  };
+}
+
+function columnsOf(values: Floats, width: number, first: number, count: number): Floats {
+  const rows = values.length / width;
+  const result = new Float32Array(rows * count);
+  for (let row = 0; row < rows; row++) {
+    const start = row * width + first;
+    result.set(values.subarray(start, start + count), row * count);
+  }
+  return result;
+}
+
+/** A sequence's way through the pages of a cache. */
+class PagedSequence {
+  readonly #pages: number;
+  readonly #kvHeads: number;
+  readonly #pageSize: number;
+  readonly #headDim: number;
+
+  constructor(
+    readonly cache: CpuCache,
+    readonly cacheName: string,
+    readonly sequence: number,
+    readonly blocks: Integers,
+  ) {
+    [this.#pages, this.#kvHeads, this.#pageSize, this.#headDim] = cache.keys.shape;
+  }
+
+  /** Where a head's row of a position starts in the cache's arrays. */
+  #offset(position: number, head: number): number {
+    const block = Math.floor(position / this.#pageSize);
+    const page = this.blocks[block];
+    if (!(page >= 0 && page < this.#pages)) {
+      throw new KernelError(
+        "kernel/block-table",
+        `Cannot find the page of position ${position} of sequence ${this.sequence} in cache ` +
+          `"${this.cacheName}": expected a page from 0 to ${this.#pages - 1}, got ${
+            page ?? "none"
+          }`,
+        { hint: "Give the sequence a page for every pageSize tokens in the block table" },
+      );
+    }
+    const row = (page * this.#kvHeads + head) * this.#pageSize + position % this.#pageSize;
+    return row * this.#headDim;
+  }
+
+  /** Stores a token's keys and values, all heads, rounding them to the cache's type. */
+  write(position: number, k: Floats, v: Floats): void {
+    for (let head = 0; head < this.#kvHeads; head++) {
+      const to = this.#offset(position, head);
+      const [start, end] = [head * this.#headDim, (head + 1) * this.#headDim];
+      cacheArray(this.cache.keys).set(k.subarray(start, end), to);
+      cacheArray(this.cache.values).set(v.subarray(start, end), to);
+    }
+  }
+
+  /** A head's keys and values of positions `first..end - 1`. */
+  read(head: number, first: number, end: number): HeadCache {
+    const dim = this.#headDim;
+    const [keys, values] = [
+      new Float32Array((end - first) * dim),
+      new Float32Array((end - first) * dim),
+    ];
+    for (let position = first; position < end;) {
+      const run = Math.min(end - position, this.#pageSize - position % this.#pageSize);
+      const [from, to] = [this.#offset(position, head), (position - first) * dim];
+      copy(cacheArray(this.cache.keys), from, keys, to, run * dim);
+      copy(cacheArray(this.cache.values), from, values, to, run * dim);
+      position += run;
+    }
+    return { keys, values, keyDim: dim, valueDim: dim };
+  }
+}
+
+/** A loop, because `set` from a Float16Array is several times slower. */
+function copy(
+  source: Floats | Float16Array<ArrayBuffer>,
+  from: number,
+  target: Floats,
+  to: number,
+  count: number,
+): void {
+  for (let i = 0; i < count; i++) target[to + i] = source[from + i];
+}
+
+function cacheArray({ data, dtype }: HostTensor): Floats | Float16Array<ArrayBuffer> {
+  if (data instanceof Float32Array || data instanceof Float16Array) return data;
+  throw new KernelError(
+    "kernel/cache-type",
+    `Cannot use a KV cache on the CPU: expected f32 or f16, got ${dtype}`,
+    { hint: "Set the cache's dtype to f32 or f16" },
+  );
+}
+
+/** Rows of the step that belong to each sequence. */
+function tokensBySequence(ids: Integers, sequences: number): Map<number, number[]> {
+  const result = new Map<number, number[]>();
+  ids.forEach((id, token) => {
+    if (id < 0 || id >= sequences) {
+      throw new KernelError(
+        "kernel/sequence-id",
+        `Cannot attend for token ${token}: expected a sequence from 0 to ${
+          sequences - 1
+        }, got ${id}`,
+      );
+    }
+    const tokens = result.get(id);
+    if (tokens) tokens.push(token);
+    else result.set(id, [token]);
+  });
+  return result;
+}
+
+/** `cached_attention`: the step's tokens join the cache, then each looks back through its pages. */
+export function cachedAttention(call: CpuCall<"cached_attention">): HostTensor[] {
+  const { inputs, attrs } = call;
+  const positions = integers(inputs.get("positions"));
+  const projections = prepare(call, positions);
+  const [table, sinks] = [inputs.get("block_table"), inputs.maybe("sinks")];
+  const [sequences, pages] = table.shape;
+  const step: Step = {
+    ...projections,
+    attrs,
+    positions,
+    sinks: sinks && floats(sinks),
+    out: new Float32Array(positions.length * attrs.heads * attrs.headDim),
+  };
+  for (const [id, tokens] of tokensBySequence(integers(inputs.get("sequence_ids")), sequences)) {
+    const blocks = integers(table).subarray(id * pages, (id + 1) * pages);
+    const sequence = new PagedSequence(call.cache(attrs.cache), attrs.cache, id, blocks);
+    store(step, tokens, sequence);
+    lookBack(step, tokens, sequence);
+  }
+  return [f32Tensor([positions.length, attrs.heads * attrs.headDim], step.out)];
+}
+
+/** What the tokens of a step share. */
+interface Step extends Projections {
+  readonly attrs: AttrsOf<"cached_attention">;
+  readonly positions: Integers;
+  readonly sinks: Floats | undefined;
+  readonly out: Floats;
+}
+
+/** Writes the tokens of one sequence to its pages. */
+function store({ k, v, positions, attrs }: Step, tokens: number[], sequence: PagedSequence): void {
+  const width = attrs.kvHeads * attrs.headDim;
+  for (const t of tokens) {
+    const [start, end] = [t * width, (t + 1) * width];
+    sequence.write(positions[t], k.subarray(start, end), v.subarray(start, end));
+  }
+}
+
+/** Attention of the tokens of one sequence; a key head is read once for all of them. */
+function lookBack(step: Step, tokens: number[], sequence: PagedSequence): void {
+  const { heads, kvHeads, headDim, scale, window } = step.attrs;
+  const own = tokens.map((t) => step.positions[t]);
+  const first = firstSeen(Math.min(...own), window);
+  const rows = own.map((position) => {
+    const from = firstSeen(position, window);
+    return Int32Array.from({ length: position + 1 - from }, (_, i) => from - first + i);
+  });
+  const group = heads / kvHeads;
+  for (let kv = 0; kv < kvHeads; kv++) {
+    const head = sequence.read(kv, first, Math.max(...own) + 1);
+    tokens.forEach((t, i) => {
+      for (let h = kv * group; h < (kv + 1) * group; h++) {
+        const start = (t * heads + h) * headDim;
+        const query = { values: step.q, start, scale, sink: step.sinks?.[h] };
+        attend(query, head, rows[i], step.out, start);
+      }
+    });
+  }
+}
+
+/** Position of the first token that the one at `position` sees. */
+function firstSeen(position: number, window: number | undefined): number {
+  return window === undefined ? 0 : Math.max(0, position - window + 1);
+}

@@ -1,0 +1,228 @@
+/**
+ * Mixture of experts on the CPU: one loop over the experts that got tokens serves `moe` and
+ * `fused_moe`, whatever their weights' layout and format.
+ *
+ * @module
+ */
+
+import {
+  type AttrsOf,
+  type HostTensor,
+  invariant,
+  KernelError,
+  type MoeAttrs,
+} from "../../graph/mod.ts";
+import { ACTIVATIONS, sigmoid, swigluOai } from "./activation.ts";
+import { quantizeActivations } from "./activation_quant.ts";
+import { addTo, project, rmsNorm } from "./dense.ts";
+import { type CpuCall, type CpuInputs, cpuKernels } from "./kernel.ts";
+import { largest } from "./layout.ts";
+import { f32Tensor, floats, i32Tensor, integers } from "./numbers.ts";
+import { plainRows, type RowReader, stackedRows } from "./rows.ts";
+
+type Floats = Float32Array<ArrayBuffer>;
+
+/** A matrix within a {@linkcode RowReader}, and its bias. */
+interface Projection {
+  readonly rows: RowReader;
+  readonly first: number;
+  readonly count: number;
+  readonly bias?: { readonly values: Floats; readonly start: number };
+}
+
+/** The matrices of one expert: `gate` is w1, `up` is w3, `down` is w2. */
+interface Expert {
+  readonly gate: Projection;
+  readonly up?: Projection;
+  readonly down: Projection;
+}
+
+/** A layer of experts. */
+interface Experts {
+  readonly count: number;
+  expert(index: number): Expert;
+  /** Rounding of what goes into the first and the second product of an expert, if any. */
+  readonly round?: (values: Floats, stage: "input" | "activated", expert: number) => Floats;
+}
+
+/** The (token, slot) pairs of every expert that has some, both ascending; ids outside are left out. */
+function groupByExpert(selected: Int32Array, experts: number): (readonly [number, number[]])[] {
+  const groups = new Map<number, number[]>();
+  selected.forEach((expert, pair) => {
+    if (expert < 0 || expert >= experts) return;
+    const pairs = groups.get(expert);
+    if (pairs) pairs.push(pair);
+    else groups.set(expert, [pair]);
+  });
+  return [...groups].sort(([a], [b]) => a - b);
+}
+
+/**
+ * Σ over a token's slots of routing weight · expert(x), in f64 and in ascending order of experts, so
+ * that the other tokens of a step change no bit.
+ */
+function mixExperts(inputs: CpuInputs, attrs: MoeAttrs, experts: Experts): HostTensor {
+  const [x, weights] = [inputs.get("x"), floats(inputs.get("routing_weights"))];
+  const [tokens, hidden] = x.shape;
+  const selected = integers(inputs.get("selected_experts"));
+  const topK = selected.length / Math.max(1, tokens);
+  const sums = new Float64Array(tokens * hidden);
+  const values = floats(x);
+  for (const [index, pairs] of groupByExpert(selected, experts.count)) {
+    const xs = new Float32Array(pairs.length * hidden);
+    pairs.forEach((pair, i) => {
+      const from = Math.floor(pair / topK) * hidden;
+      const factor = attrs.applyRoutingOnInput ? weights[pair] : 1;
+      for (let n = 0; n < hidden; n++) xs[i * hidden + n] = values[from + n] * factor;
+    });
+    const rows = runExpert(xs, pairs.length, attrs, experts, index);
+    pairs.forEach((pair, i) => {
+      const to = Math.floor(pair / topK) * hidden;
+      const factor = attrs.applyRoutingOnInput ? 1 : weights[pair];
+      for (let n = 0; n < hidden; n++) sums[to + n] += factor * rows[i * hidden + n];
+    });
+  }
+  return f32Tensor(x.shape, addTo(new Float32Array(sums), inputs.maybe("residual")));
+}
+
+function runExpert(
+  xs: Floats,
+  tokens: number,
+  attrs: MoeAttrs,
+  experts: Experts,
+  index: number,
+): Floats {
+  const { gate, up, down } = experts.expert(index);
+  const round = experts.round ?? ((values: Floats) => values);
+  const input = round(xs, "input", index);
+  const gated = project(input, tokens, gate, gate.bias);
+  const activated = activate(gated, up && project(input, tokens, up, up.bias), attrs);
+  return project(round(activated, "activated", index), tokens, down, down.bias);
+}
+
+/** The activation of an expert, written over `gate`. */
+function activate(gate: Floats, up: Floats | undefined, attrs: MoeAttrs): Floats {
+  if (attrs.activation === "swiglu_oai") {
+    if (!up) {
+      throw new KernelError(
+        "kernel/activation",
+        `Cannot run a plain expert: expected an activation of one input, got "swiglu_oai"`,
+        { hint: 'Set mlp to "gated" or choose another activation' },
+      );
+    }
+    for (let i = 0; i < gate.length; i++) gate[i] = swigluOai(gate[i], up[i], attrs);
+    return gate;
+  }
+  const f = ACTIVATIONS[attrs.activation];
+  for (let i = 0; i < gate.length; i++) gate[i] = f(gate[i]) * (up ? up[i] : 1);
+  return gate;
+}
+
+function moe({ inputs, attrs }: CpuCall<"moe">): HostTensor[] {
+  const projection = (weight: string, bias: string, index: number): Projection => {
+    const w = inputs.list(weight)[index];
+    const b = inputs.list(bias)[index];
+    return {
+      rows: plainRows(w),
+      first: 0,
+      count: w.shape[0],
+      bias: b && { values: floats(b), start: 0 },
+    };
+  };
+  const experts: Experts = {
+    count: inputs.list("w1").length,
+    expert: (index) => ({
+      gate: projection("w1", "b1", index),
+      up: attrs.mlp === "gated" ? projection("w3", "b3", index) : undefined,
+      down: projection("w2", "b2", index),
+    }),
+  };
+  return [mixExperts(inputs, attrs, experts)];
+}
+
+function fusedMoe({ inputs, attrs }: CpuCall<"fused_moe">): HostTensor[] {
+  return [mixExperts(inputs, attrs, stackedExperts(inputs, attrs))];
+}
+
+/** Experts of stacked weights: rows 0..I-1 of `w_up` are up, rows I..2I-1 gate (plain: all gate). */
+function stackedExperts(inputs: CpuInputs, attrs: AttrsOf<"fused_moe">): Experts {
+  const { experts, hidden, intermediate, mlp, format, block } = attrs;
+  const gated = mlp === "gated";
+  const upRows = intermediate * (gated ? 2 : 1);
+  const rowsOf = (name: string, rows: number, columns: number) =>
+    stackedRows({
+      format,
+      block,
+      experts,
+      rows,
+      columns,
+      payload: inputs.get(name),
+      scale: inputs.maybe(`${name}_scale`),
+      secondScale: inputs.maybe(`${name}_scale_2`),
+    });
+  const [up, down] = [rowsOf("w_up", upRows, hidden), rowsOf("w_down", hidden, intermediate)];
+  const [upBias, downBias] = ["b_up", "b_down"].map((name) => {
+    const bias = inputs.maybe(name);
+    return bias && floats(bias);
+  });
+  const matrix = (rows: RowReader, first: number, count: number, bias?: Floats): Projection => ({
+    rows,
+    first,
+    count,
+    bias: bias && { values: bias, start: first },
+  });
+  return {
+    count: experts,
+    expert(index) {
+      const first = index * upRows;
+      return {
+        gate: matrix(up, first + (gated ? intermediate : 0), intermediate, upBias),
+        up: gated ? matrix(up, first, intermediate, upBias) : undefined,
+        down: matrix(down, index * hidden, hidden, downBias),
+      };
+    },
+    round: quantizeActivations(inputs, attrs),
+  };
+}
+
+function moeRouter({ inputs, attrs }: CpuCall<"moe_router">): HostTensor[] {
+  const [x, w] = [inputs.get("x"), inputs.get("w")];
+  const [bias, norm] = [inputs.maybe("bias"), inputs.maybe("norm_weight")];
+  const [tokens, experts, { topK }] = [x.shape[0], w.shape[0], attrs];
+  invariant((norm === undefined) === (attrs.normEps === undefined), "normEps without norm_weight");
+  const normed = norm && attrs.normEps !== undefined
+    ? rmsNorm(floats(x), floats(norm), attrs.normEps)
+    : floats(x);
+  const matrix = { rows: plainRows(w), first: 0, count: experts };
+  const logits = project(normed, tokens, matrix, bias && { values: floats(bias), start: 0 });
+  const selected = i32Tensor([tokens, topK]);
+  const weights = f32Tensor([tokens, topK]);
+  const [ids, factors] = [integers(selected), floats(weights)];
+  for (let t = 0; t < tokens; t++) {
+    const choice = route(logits.subarray(t * experts, (t + 1) * experts), attrs);
+    ids.set(choice.ids, t * topK);
+    factors.set(choice.weights, t * topK);
+  }
+  return norm ? [selected, weights, f32Tensor(x.shape, normed)] : [selected, weights];
+}
+
+/** Experts and weights of one token from its router logits; scores are rounded to f32, as in HF. */
+function route(logits: Floats, attrs: AttrsOf<"moe_router">): { ids: number[]; weights: number[] } {
+  const { topK, scoring, softmaxOver, renormalize, scale } = attrs;
+  const late = scoring === "softmax" && softmaxOver === "selected";
+  const scores = scoring === "sigmoid" ? logits.map(sigmoid) : late ? logits : softmax(logits);
+  const ids = largest(scores, topK);
+  const chosen = Float32Array.from(ids, (id) => scores[id]);
+  const weights = late ? softmax(chosen) : chosen;
+  const sum = renormalize ? weights.reduce((total, weight) => total + weight, 0) : 1;
+  return { ids, weights: Array.from(weights, (weight) => (weight / sum) * scale) };
+}
+
+function softmax(values: Floats): Floats {
+  const max = values.reduce((a, b) => Math.max(a, b), -Infinity);
+  const sum = values.reduce((total, value) => total + Math.exp(value - max), 0);
+  return values.map((value) => Math.exp(value - max) / sum);
+}
+
+/** MoE kernels by op. */
+export const MOE_KERNELS = cpuKernels({ moe_router: moeRouter, moe, fused_moe: fusedMoe });
