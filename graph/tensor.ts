@@ -30,6 +30,8 @@ export interface HostTensor {
 export interface TensorSource {
   /** Bytes `[byteOffset, byteOffset + byteLength)` of a tensor, little-endian, row-major. */
   read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** The same into memory of the caller, as many bytes as it holds; for sources that can. */
+  readInto?(name: string, byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void>;
 }
 
 /** A typed view of raw little-endian bytes. Copies when the bytes are not aligned for the type. */
