@@ -1,0 +1,79 @@
+/**
+ * Sizes that depend on the step: products of numbers and of the symbols T, R, S and P, known to the
+ * host when it counts workgroups and to shaders through the step's uniform.
+ *
+ * @module
+ */
+
+import { invariant, type Node, nodeInputs, type Shape } from "../../graph/mod.ts";
+import { type ShaderBuffer, STEP_TYPE } from "../compose.ts";
+import type { LoweringContext, StepSizes } from "../kernel.ts";
+
+/** Place of each symbol in the step's uniform. */
+const SYMBOLS = { T: "step.x", R: "step.y", S: "step.z", P: "step.w" } as const;
+
+type StepSymbol = keyof typeof SYMBOLS;
+
+/** A product of numbers and symbols. */
+export interface Extent {
+  /** WGSL expression of type u32; reads the buffer `step` when it has a symbol. */
+  readonly wgsl: string;
+  /** Whether it is the same in every step. */
+  readonly fixed: boolean;
+  of(sizes: StepSizes): number;
+}
+
+/** The buffer that extents with symbols read. */
+export const STEP_BUFFER: ShaderBuffer = {
+  name: "step",
+  type: STEP_TYPE,
+  access: "uniform",
+  buffer: { kind: "step" },
+};
+
+/**
+ * The product of dimensions.
+ *
+ * @example
+ * ```ts
+ * import { extentOf } from "./extent.ts";
+ * const rows = extentOf([2, "T"]);
+ * console.assert(rows.wgsl === "(2u * step.x)");
+ * console.assert(rows.of({ T: 5, R: 1, S: 1, P: 1 }) === 10);
+ * ```
+ */
+export function extentOf(dims: Shape): Extent {
+  let factor = 1;
+  const symbols: StepSymbol[] = [];
+  for (const dim of dims) {
+    if (typeof dim === "number") factor *= dim;
+    else if (isStepSymbol(dim)) symbols.push(dim);
+    else invariant(false, `symbol "${dim}" depends on data`);
+  }
+  const factors = symbols.map((symbol) => SYMBOLS[symbol] as string);
+  if (factor !== 1 || factors.length === 0) factors.unshift(`${factor}u`);
+  return {
+    wgsl: factors.length === 1 ? factors[0] : `(${factors.join(" * ")})`,
+    fixed: symbols.length === 0,
+    of: (sizes) => symbols.reduce((product, symbol) => product * sizes[symbol], factor),
+  };
+}
+
+/** Elements of the largest step that a lowering serves, for dims of numbers, T and R. */
+export function largestExtent(dims: Shape, context: LoweringContext): number {
+  const { tokens, maxRows } = context;
+  return extentOf(dims).of({ T: tokens.max, R: maxRows, S: NaN, P: NaN });
+}
+
+/** Why a node's sizes cannot be known before a step, or undefined when they can. */
+export function dataDependent(node: Node): string | undefined {
+  for (const { name, shape } of [...node.outputs, ...nodeInputs(node)]) {
+    const symbol = shape.find((dim) => typeof dim === "string" && !isStepSymbol(dim));
+    if (symbol !== undefined) return `the size ${symbol} of "${name}" depends on data`;
+  }
+  return undefined;
+}
+
+function isStepSymbol(dim: string | number): dim is StepSymbol {
+  return Object.hasOwn(SYMBOLS, dim);
+}

@@ -1,0 +1,17 @@
+/**
+ * The kernels of every op but the mixture of experts.
+ *
+ * @module
+ */
+
+import type { KernelDefinition } from "../kernel.ts";
+import { fusedLinear, linear } from "./linear.ts";
+import { addRmsNorm, rmsNorm } from "./norm.ts";
+
+/** Kernels in order of preference. */
+export const DENSE_KERNELS: readonly KernelDefinition[] = [
+  linear,
+  fusedLinear,
+  rmsNorm,
+  addRmsNorm,
+];

@@ -1,0 +1,9 @@
+// The threads of a workgroup, where subgroups may be used. Nothing is assumed about their size.
+const MAX_SUBGROUPS = max(1u, THREADS / 4u);
+
+struct Lanes {
+  @builtin(local_invocation_index) index: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(num_subgroups) subgroups: u32,
+  @builtin(subgroup_invocation_id) invocation: u32,
+}

@@ -1,0 +1,4 @@
+// The threads of a workgroup, where subgroups may not be used.
+struct Lanes {
+  @builtin(local_invocation_index) index: u32,
+}
