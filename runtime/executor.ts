@@ -42,12 +42,12 @@ export interface StepRequest {
   };
   /** [R] rows of the step whose logits are wanted. */
   readonly logitsRows: Int32Array<ArrayBuffer>;
-  /** `logits` returns them; otherwise one token a row is sampled with these parameters. */
-  readonly want: "logits" | readonly Sampling[];
   /**
-   * Slot (row of the block table) whose seen-token set each row's sample joins, for the
-   * repetition penalty. The program keeps one set a slot; see {@linkcode Program.markSeen}.
+   * `logits` returns them; otherwise one token a row is sampled with these parameters, and joins
+   * the seen tokens of its sequence's row of the block table (see {@linkcode Program.markSeen}).
    */
+  readonly want: "logits" | readonly Sampling[];
+  /** Steps to run, each fed with the samples of the one before; 1 unless rows are sequences. */
   readonly repeat: number;
 }
 
@@ -63,6 +63,8 @@ export interface StepResult {
 export interface Program {
   /** Facts for `engine.report`: bytes, buffers, dispatches, choices. JSON-safe. */
   readonly report: Readonly<Record<string, unknown>>;
+  /** Value of `repeat` at which steps of one token a sequence run fastest; default 1. */
+  readonly preferredRepeat?: number;
   /**
    * Runs one step, then `repeat - 1` more in which each sequence's sample is its next token (this
    * needs one token and one row a sequence).

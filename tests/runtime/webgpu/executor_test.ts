@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { constant, Graph, GraphBuilder, KernelError, tensor } from "../../../graph/mod.ts";
+import { constant, Graph, GraphBuilder, KernelError } from "../../../graph/mod.ts";
 import { defineKernel } from "../../../kernels/kernel.ts";
 import { webgpuTest, withExecutor } from "../../support/adapter.ts";
 
