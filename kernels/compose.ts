@@ -72,7 +72,10 @@ export function composeShader(parts: ShaderParts): Shader {
   ];
   const text = sections.map((section) => section.trim()).filter(Boolean).join("\n\n") + "\n";
   return {
-    wgsl: expandRepeats(text, constants),
+    wgsl: expandRepeats(text, constants).replaceAll(
+      /\$([A-Z][A-Z_]*[A-Z])/g,
+      (_, name: string) => String(constants[name]),
+    ),
     bindings: parts.buffers.map(({ buffer, access, range }) =>
       range === undefined ? { buffer, access } : { buffer, access, range }
     ),
@@ -116,7 +119,8 @@ function declareBuffer(buffer: ShaderBuffer, index: number): string {
 
 /**
  * Writes out `//@repeat x COUNT` … `//@end`: the lines between, COUNT times, `$x` replaced by 0, 1,
- * 2, …; blocks nest. COUNT is a constant's name or a number.
+ * 2, …; blocks nest. COUNT is a constant's name or a number. Names of variables may hold `$x`, and
+ * `$CONSTANT` for the number of a constant.
  */
 function expandRepeats(text: string, constants: ShaderConstants): string {
   const lines = text.split("\n");

@@ -21,7 +21,7 @@
  */
 
 import { invariant, type WeightFormat } from "../graph/mod.ts";
-import { instantiate, type ShaderBuffer } from "./compose.ts";
+import { f32Literal, instantiate, type ShaderBuffer } from "./compose.ts";
 import type { Access, FormatAccess, WeightSpec } from "./format_access.ts";
 import { PACKED_ACCESS } from "./packed_access.ts";
 import atBf16 from "./wgsl/lib/at_bf16.wgsl" with { type: "text" };
@@ -34,6 +34,8 @@ import loadF32 from "./wgsl/lib/load_f32.wgsl" with { type: "text" };
 import loadRagged from "./wgsl/lib/load_ragged.wgsl" with { type: "text" };
 import rowsRagged from "./wgsl/lib/rows_ragged.wgsl" with { type: "text" };
 import rowsVec4 from "./wgsl/lib/rows_vec4.wgsl" with { type: "text" };
+import vector from "./wgsl/lib/vector.wgsl" with { type: "text" };
+import vectorConstant from "./wgsl/lib/vector_constant.wgsl" with { type: "text" };
 
 const FORMATS: Readonly<Record<WeightFormat, FormatAccess>> = {
   ...PACKED_ACCESS,
@@ -89,6 +91,28 @@ export function rowsAccess(
     buffers: [{ ...binding, name, type, access: "read" }],
     fragments: [chunk, instantiate(aligned ? rowsVec4 : rowsRagged, { NAME: name })],
     constants: { [`${name}_COLUMNS`]: columns },
+  };
+}
+
+/**
+ * A vector of f32 as `name_at(i)`, or a number in its place when there is none, such as 0 for a
+ * bias. Takes no binding when absent.
+ */
+export function vectorAccess(name: string, value: Value | undefined, absent = 0): Access {
+  if (value) {
+    const buffer = { buffer: value, access: "read", name, type: "array<f32>" } as const;
+    return { buffers: [buffer], fragments: [instantiate(vector, { NAME: name })], constants: {} };
+  }
+  const text = instantiate(vectorConstant, { NAME: name, VALUE: f32Literal(absent) });
+  return { buffers: [], fragments: [text], constants: {} };
+}
+
+/** Several accesses as one. */
+export function joinAccess(...accesses: readonly Access[]): Access {
+  return {
+    buffers: accesses.flatMap(({ buffers }) => buffers),
+    fragments: accesses.flatMap(({ fragments }) => fragments),
+    constants: Object.assign({}, ...accesses.map(({ constants }) => constants)),
   };
 }
 

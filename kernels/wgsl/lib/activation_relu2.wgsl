@@ -1,0 +1,4 @@
+fn activation(x: f32) -> f32 {
+  let positive = max(x, 0.0);
+  return positive * positive;
+}

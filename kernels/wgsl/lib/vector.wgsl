@@ -1,0 +1,3 @@
+fn $NAME_at(i: u32) -> f32 {
+  return $NAME[i];
+}
