@@ -20,7 +20,7 @@
  * @module
  */
 
-import { invariant, type WeightFormat } from "../graph/mod.ts";
+import { invariant, type Value, type WeightFormat } from "../graph/mod.ts";
 import { f32Literal, instantiate, type ShaderBuffer } from "./compose.ts";
 import type { Access, FormatAccess, WeightSpec } from "./format_access.ts";
 import { PACKED_ACCESS } from "./packed_access.ts";
