@@ -63,6 +63,8 @@ export interface TransformPlan<Match = unknown> {
   readonly nearMisses?: readonly NearMiss[];
   /** Sentences for the user: what was chosen and why, what is left alone. */
   readonly notes?: readonly string[];
+  /** Why there is nothing to do here at all; the transform counts as skipped. */
+  readonly skipped?: string;
   /** Conditions that make the transform impossible; any stops it before it changes the graph. */
   readonly refusals?: readonly NearMiss[];
 }

@@ -1,0 +1,112 @@
+/**
+ * `fuse_gemms`: linear layers that read the same value become one with their weights side by side.
+ * Weights are expressions, so this copies nothing, and it is on by default (AutoDeploy's allocates
+ * the copy, runs out of memory on large models, and is off).
+ *
+ * Before:
+ * ```text
+ * %1 = linear(x: x, w: @q_proj.weight)
+ * %2 = linear(x: x, w: @k_proj.weight)
+ * %3 = linear(x: x, w: @v_proj.weight)
+ * ```
+ * After:
+ * ```text
+ * %1 = linear(x: x, w: @q_proj+k_proj+v_proj.weight)
+ * %2 = slice(%1) {dim: 1, start: 0, end: 64}
+ * %3 = slice(%1) {dim: 1, start: 64, end: 96}
+ * %4 = slice(%1) {dim: 1, start: 96, end: 128}
+ * ```
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import {
+  concat,
+  constant,
+  type Graph,
+  GraphBuilder,
+  input,
+  isOp,
+  type Node,
+  optionalInput,
+  placeOf,
+  replaceNode,
+  type Value,
+  type Weight,
+} from "../graph/mod.ts";
+import { defineTransform, type NearMiss } from "./transform.ts";
+
+/** Linear layers with the same input, in graph order. */
+type Group = readonly Node<"linear">[];
+
+/** See the module's documentation. */
+export const fuseGemms = defineTransform({
+  key: "fuse_gemms",
+  stage: "post_load_fusion",
+  summary: "Join linear layers with the same input into one",
+  config: z.object({}),
+  plan(graph) {
+    const linears = graph.nodes.filter((node) => isOp(node, "linear"));
+    const byInput = Map.groupBy(linears, (node) => input(node, "x").id);
+    const matches: Group[] = [];
+    const nearMisses: NearMiss[] = [];
+    for (const group of byInput.values()) {
+      const byType = Map.groupBy(group, (node) => input(node, "w").dtype);
+      matches.push(...[...byType.values()].filter((nodes) => nodes.length > 1));
+      if (byType.size > 1) {
+        const types = [...byType.keys()].join(" and ");
+        nearMisses.push({ node: placeOf(group[0]), reason: `weights of its input have ${types}` });
+      }
+    }
+    return { matches, nearMisses };
+  },
+  apply(graph, plan) {
+    for (const group of plan.matches) fuseGroup(graph, group);
+  },
+});
+
+function fuseGroup(graph: Graph, group: Group): void {
+  const nodes = group.map((node) => graph.current(node));
+  const { scope, names } = commonScope(group.map((node) => node.scope));
+  const b = new GraphBuilder(graph, { scope, before: nodes[0] });
+  const weights = group.map((node) => weightOf(input(node, "w")));
+  const joined = b.op("linear", {
+    x: input(nodes[0], "x"),
+    w: b.weight(`${names}.weight`, concat(weights)),
+    bias: group.some((node) => node.inputs.bias)
+      ? b.weight(`${names}.bias`, concat(group.map(biasOf)))
+      : undefined,
+  });
+  const dim = joined.shape.length - 1;
+  let start = 0;
+  for (const node of nodes) {
+    const end = start + Number(input(node, "w").shape[0]);
+    replaceNode(graph, node, b.op("slice", { x: joined }, { dim, start, end }));
+    start = end;
+  }
+}
+
+/** A layer without a bias next to one with a bias gets zeros. */
+function biasOf(node: Node): Weight {
+  const bias = optionalInput(node, "bias");
+  return bias ? weightOf(bias) : constant(new Float32Array(Number(input(node, "w").shape[0])));
+}
+
+function weightOf(value: Value): Weight {
+  if (value.weight) return value.weight;
+  throw new TypeError(`"${value.name}" is no weight`);
+}
+
+/** The path that scopes share, and the rest of each, joined: `self_attn`, `q_proj+k_proj`. */
+function commonScope(scopes: readonly string[]): { scope: string; names: string } {
+  const paths = scopes.map((scope) => scope.split("."));
+  let shared = 0;
+  while (paths.every((path) => path.length > shared + 1 && path[shared] === paths[0][shared])) {
+    shared++;
+  }
+  return {
+    scope: paths[0].slice(0, shared).join("."),
+    names: paths.map((path) => path.slice(shared).join(".") || "linear").join("+"),
+  };
+}

@@ -1,0 +1,15 @@
+/**
+ * Transforms: what turns an eager graph into fused ops, and the optimizer that runs them.
+ *
+ * @module
+ */
+
+export { type CacheNotes, cacheNotes } from "./cache_meta.ts";
+export * from "./config.ts";
+export type { MoeBackendName, MoeBackendTypes } from "./fuse_moe.ts";
+export * from "./not_applicable.ts";
+export * from "./optimizer.ts";
+export * from "./order.ts";
+export * from "./record.ts";
+export * from "./registry.ts";
+export * from "./transform.ts";

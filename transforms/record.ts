@@ -1,0 +1,44 @@
+/**
+ * What is kept of a transform's run. JSON-safe.
+ *
+ * @module
+ */
+
+import type { NearMiss, Stage } from "./transform.ts";
+
+/** One entry of the history; the first fields have AutoDeploy's names and meaning. */
+export interface TransformRecord {
+  readonly key: string;
+  readonly stage: Stage;
+  readonly enabled: boolean;
+  /** True when the graph was left alone: disabled, not applicable, or failed under `skip_on_error`. */
+  readonly skipped: boolean;
+  readonly num_matches: number;
+  /** No dead nodes are left. */
+  readonly is_clean: boolean;
+  /** All types are as the op table infers them. */
+  readonly has_valid_shapes: boolean;
+  readonly milliseconds: number;
+  readonly weightBytesBefore: number;
+  readonly weightBytesAfter: number;
+  readonly nodesBefore: number;
+  readonly nodesAfter: number;
+  /** Places that almost matched: which node failed which condition. */
+  readonly nearMisses: readonly NearMiss[];
+  readonly notes: readonly string[];
+  /** Message of the error that `skip_on_error` passed over. */
+  readonly error?: string;
+}
+
+/** One line for people: `fuse_moe: 4 matches, 96 -> 24 nodes, 1.2 ms`. */
+export function formatRecord(record: TransformRecord): string {
+  if (record.error !== undefined) return `${record.key}: skipped, ${record.error}`;
+  if (!record.enabled) return `${record.key}: disabled`;
+  if (record.skipped) return `${record.key}: skipped`;
+  const parts = [`${record.num_matches} ${record.num_matches === 1 ? "match" : "matches"}`];
+  if (record.nodesBefore !== record.nodesAfter) {
+    parts.push(`${record.nodesBefore} -> ${record.nodesAfter} nodes`);
+  }
+  parts.push(`${record.milliseconds.toFixed(1)} ms`);
+  return `${record.key}: ${parts.join(", ")}`;
+}
