@@ -4,13 +4,14 @@
  * @module
  */
 
-import type { Graph } from "../../graph/mod.ts";
+import { DeviceError, type Graph } from "../../graph/mod.ts";
 import { type KernelDefinition, KERNELS } from "../../kernels/mod.ts";
 import type { CompileOptions, Executor, Program } from "../executor.ts";
 import { openDevice, type OpenDeviceOptions, type WebGpuDevice } from "./device.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { WebGpuProgram } from "./program.ts";
+import { type HandOff, WebGpuProgram } from "./program.ts";
 import { Readback, type ReadMode } from "./readback.ts";
+import { selfTest } from "./self_test.ts";
 
 /** Options of {@linkcode openWebGpuExecutor}. */
 export interface WebGpuExecutorOptions extends OpenDeviceOptions {
@@ -18,6 +19,8 @@ export interface WebGpuExecutorOptions extends OpenDeviceOptions {
   readonly kernels?: readonly KernelDefinition[];
   /** How results are read; default what the self-test finds. */
   readonly readMode?: ReadMode;
+  /** Compare a small MoE layer with the CPU first; default true with the registered kernels. */
+  readonly selfTest?: boolean;
 }
 
 /** Runs programs on one device. */
@@ -25,6 +28,8 @@ export class WebGpuExecutor implements Executor {
   readonly kind = "webgpu";
   readonly #programs = new Set<WebGpuProgram>();
   readonly #pipelines: PipelineCache;
+  /** How workgroups combine partial results; the self-test may find that tickets do not work. */
+  handOff: HandOff = "ticket";
 
   constructor(
     readonly device: WebGpuDevice,
@@ -40,8 +45,8 @@ export class WebGpuExecutor implements Executor {
   }
 
   async compile(graph: Graph, options: CompileOptions): Promise<Program> {
-    const { device, readback, kernels } = this;
-    const context = { device, readback, kernels, pipelines: this.#pipelines };
+    const { device, readback, kernels, handOff } = this;
+    const context = { device, readback, kernels, handOff, pipelines: this.#pipelines };
     const program = await WebGpuProgram.compile(context, graph, options);
     this.#programs.add(program);
     return program;
@@ -53,11 +58,33 @@ export class WebGpuExecutor implements Executor {
   }
 }
 
-/** Opens the GPU and chooses how results are read. */
+/**
+ * Opens the GPU, chooses how results are read, and checks that it computes. Raises a
+ * {@linkcode DeviceError} when there is no device, or a wrong one.
+ */
 export async function openWebGpuExecutor(
   options: WebGpuExecutorOptions = {},
 ): Promise<WebGpuExecutor> {
   const device = await openDevice(options);
   const readback = await Readback.open(device, options.readMode);
-  return new WebGpuExecutor(device, readback, options.kernels ?? KERNELS);
+  const executor = new WebGpuExecutor(device, readback, options.kernels ?? KERNELS);
+  if (!(options.selfTest ?? options.kernels === undefined)) return executor;
+  try {
+    await testHandOffs(executor);
+  } catch (error) {
+    executor.dispose();
+    throw error;
+  }
+  return executor;
+}
+
+/** WebGPU promises little between workgroups of a dispatch; where tickets fail, dispatches serve. */
+async function testHandOffs(executor: WebGpuExecutor): Promise<void> {
+  try {
+    await selfTest(executor);
+  } catch (error) {
+    if (!(error instanceof DeviceError) || error.code !== "device/wrong-results") throw error;
+    executor.handOff = "dispatch";
+    await selfTest(executor);
+  }
 }

@@ -81,6 +81,8 @@ export interface LoweringOptions {
   readonly tokens: { readonly min: number; readonly max: number };
   /** Sizes of the symbols in the largest step of this range. */
   readonly sizes: StepSizes;
+  /** How workgroups combine partial results; default `ticket`. */
+  readonly handOff?: LoweringContext["handOff"];
 }
 
 /** Chooses a kernel for every node and lays its dispatches one after the other. */
@@ -96,6 +98,7 @@ export function lowerGraph(graph: Graph, options: LoweringOptions): LoweredGraph
       tokens: options.tokens,
       maxRows: options.sizes.R,
       pageSize: graph.caches[0]?.pageSize ?? 16,
+      handOff: options.handOff ?? "ticket",
       cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
       note: (text) => notes.push({ scope: node.scope, op: node.op, text }),
     };

@@ -14,7 +14,7 @@ import {
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
-import type { KernelDefinition, StepSizes } from "../../kernels/mod.ts";
+import type { KernelDefinition, LoweringContext, StepSizes } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
 import { tokenRanges } from "./buckets.ts";
 import { encodeCommands } from "./command_list.ts";
@@ -34,7 +34,11 @@ export interface ProgramContext {
   readonly pipelines: PipelineCache;
   readonly readback: Readback;
   readonly kernels: readonly KernelDefinition[];
+  readonly handOff: HandOff;
 }
+
+/** How workgroups of a dispatch combine their partial results. */
+export type HandOff = NonNullable<LoweringContext["handOff"]>;
 
 /** A graph ready to run on a WebGPU device. */
 export class WebGpuProgram implements Program {
@@ -58,6 +62,7 @@ export class WebGpuProgram implements Program {
     const lowered = tokenRanges(options.maxTokens, configuredRanges(graph)).map((tokens) =>
       lowerGraph(graph, {
         kernels: context.kernels,
+        handOff: context.handOff,
         profile: device.profile,
         tokens,
         sizes: largestSizes(tokens.max, options),

@@ -13,9 +13,9 @@ import {
   type Value,
   type Weight,
 } from "../../graph/mod.ts";
+import { streamWeight } from "../../models/materialize.ts";
 import type { CompileOptions } from "../executor.ts";
 import type { WebGpuDevice } from "./device.ts";
-import { streamChunks } from "./weight_stream.ts";
 import { weightKey } from "./weight_key.ts";
 
 /** Bytes handed to the queue before it is waited for, so that its own staging memory is freed. */
@@ -79,9 +79,9 @@ class Upload {
 
   async write(weight: Weight, name: string, buffer: GPUBuffer, source: TensorSource) {
     const { signal, onProgress } = this.options;
-    for await (const { offset, bytes } of streamChunks(weight, source)) {
+    for await (const { byteOffset, bytes } of streamWeight(weight, source)) {
       if (signal?.aborted) throw aborted(name, this.#done, this.totalBytes);
-      this.#writeAligned(buffer, offset, bytes);
+      this.#writeAligned(buffer, byteOffset, bytes);
       this.#done += bytes.byteLength;
       this.#unwaited += bytes.byteLength;
       onProgress?.({ bytes: this.#done, totalBytes: this.totalBytes, weight: name });

@@ -1,0 +1,59 @@
+/**
+ * Which executor runs: asked for, or the GPU when there is a sound one.
+ *
+ * @module
+ */
+
+import { DeviceError } from "../graph/mod.ts";
+import type { DeviceProfile } from "../kernels/mod.ts";
+import { openCpuExecutor } from "./cpu/executor.ts";
+import type { Executor } from "./executor.ts";
+import { openWebGpuExecutor, type WebGpuExecutorOptions } from "./webgpu/executor.ts";
+
+/** Choices of an executor; `auto` takes WebGPU when it works. */
+export const EXECUTOR_CHOICES = ["auto", "webgpu", "cpu"] as const;
+
+/** Choice of an executor. */
+export type ExecutorChoice = (typeof EXECUTOR_CHOICES)[number];
+
+/** An executor and why it was taken. */
+export interface OpenedExecutor {
+  readonly executor: Executor;
+  /** One line for people. */
+  readonly reason: string;
+  /** Facts of the device; absent on the CPU. */
+  readonly profile?: DeviceProfile;
+}
+
+/**
+ * Opens the chosen executor. With `auto` a machine without a usable GPU gets the CPU and the
+ * reason; with `webgpu` it gets the {@linkcode DeviceError}.
+ *
+ * @example
+ * ```ts
+ * import { openExecutor } from "./executors.ts";
+ * const { executor, reason } = await openExecutor("cpu");
+ * console.assert(executor.kind === "cpu" && reason === "asked for");
+ * executor.dispose();
+ * ```
+ */
+export async function openExecutor(
+  choice: ExecutorChoice = "auto",
+  options: WebGpuExecutorOptions = {},
+): Promise<OpenedExecutor> {
+  if (choice === "cpu") return { executor: openCpuExecutor(), reason: "asked for" };
+  try {
+    const executor = await openWebGpuExecutor(options);
+    const { profile } = executor.device;
+    const reason = choice === "webgpu"
+      ? "asked for"
+      : profile.software
+      ? "the only adapter is a CPU that plays a GPU"
+      : "a GPU is there and passed the self-test";
+    return { executor, reason, profile };
+  } catch (error) {
+    if (choice === "webgpu" || !(error instanceof DeviceError)) throw error;
+    const reason = error.code === "device/no-adapter" ? "no WebGPU adapter" : error.message;
+    return { executor: openCpuExecutor({ reason }), reason };
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * What a dispatch list costs, counted from the list itself: dispatches, how many of them wait for
+ * one another, and the bytes of weights they read.
+ *
+ * @module
+ */
+
+import type { StepSizes } from "../../kernels/mod.ts";
+import type { LoweredDispatch, LoweredGraph, LoweringNote } from "./lower.ts";
+
+/** Dispatches of some part of a list, and the longest chain of them that wait for one another. */
+export interface DispatchCount {
+  readonly dispatches: number;
+  readonly dependent: number;
+}
+
+/** Counts of one list. */
+export interface ListReport extends DispatchCount {
+  readonly tokens: { readonly min: number; readonly max: number };
+  /** Largest counts of a layer, and of the part of a layer that routes and computes experts. */
+  readonly perLayer: DispatchCount;
+  readonly perMoe: DispatchCount;
+  /** Dispatches outside of layers. */
+  readonly outside: number;
+  /** Bytes of weights that one step of `tokens.min` tokens reads, each counted once. */
+  readonly weightBytes: number;
+  /** What kernels said they chose. */
+  readonly choices: readonly LoweringNote[];
+}
+
+/** Finds which buffer a resource has; resources in one buffer wait for each other. */
+export type BufferNumber = (key: string) => number | string;
+
+/** Counts a list whose resources share buffers as `bufferOf` tells. */
+export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListReport {
+  const { dispatches, tokens, notes } = lowered;
+  const layers = Map.groupBy(dispatches, ({ node }) => layerOf(node.scope));
+  const outside = layers.get(undefined)?.length ?? 0;
+  layers.delete(undefined);
+  const counts = (parts: readonly (readonly LoweredDispatch[])[]) =>
+    largest(parts.map((part) => count(part, bufferOf)));
+  const sizes: StepSizes = { T: tokens.min, R: 1, S: 1, P: 1 };
+  return {
+    tokens,
+    ...count(dispatches, bufferOf),
+    perLayer: counts([...layers.values()]),
+    perMoe: counts([...layers.values()].map(moePart)),
+    outside,
+    weightBytes: dispatches.reduce(
+      (sum, { dispatch }) => sum + (dispatch.weightBytes?.(sizes) ?? 0),
+      0,
+    ),
+    choices: notes,
+  };
+}
+
+/** Length of the longest chain in which each dispatch waits for one before it. */
+export function dependentChain(
+  dispatches: readonly LoweredDispatch[],
+  bufferOf: BufferNumber,
+): number {
+  const written = new Map<number | string, number>();
+  const read = new Map<number | string, number>();
+  let longest = 0;
+  for (const { dispatch, resources } of dispatches) {
+    const uses = resources.map(({ key }, i) => ({
+      buffer: bufferOf(key),
+      writes: dispatch.bindings[i].access === "read_write",
+    }));
+    const waits = uses.map(({ buffer, writes }) =>
+      Math.max(written.get(buffer) ?? 0, writes ? read.get(buffer) ?? 0 : 0)
+    );
+    const level = Math.max(0, ...waits) + 1;
+    for (const { buffer, writes } of uses) {
+      const levels = writes ? written : read;
+      levels.set(buffer, Math.max(levels.get(buffer) ?? 0, level));
+    }
+    longest = Math.max(longest, level);
+  }
+  return longest;
+}
+
+function count(dispatches: readonly LoweredDispatch[], bufferOf: BufferNumber): DispatchCount {
+  return { dispatches: dispatches.length, dependent: dependentChain(dispatches, bufferOf) };
+}
+
+function largest(counts: readonly DispatchCount[]): DispatchCount {
+  return {
+    dispatches: Math.max(0, ...counts.map(({ dispatches }) => dispatches)),
+    dependent: Math.max(0, ...counts.map(({ dependent }) => dependent)),
+  };
+}
+
+/** `model.layers.3` of `model.layers.3.mlp.gate`; undefined outside of layers. */
+function layerOf(scope: string): string | undefined {
+  return scope.match(/^(?:.*\.)?(?:layers|h|blocks)\.\d+(?=\.|$)/)?.[0];
+}
+
+/** From the routing to the experts' sum, with whatever else the same module of the model does. */
+function moePart(layer: readonly LoweredDispatch[]): LoweredDispatch[] {
+  const isMoe = ({ node }: LoweredDispatch) => node.op === "moe_router" || node.op === "fused_moe";
+  const scopes = layer.filter(isMoe).map(({ node }) => node.scope.split("."));
+  if (scopes.length === 0) return [];
+  const common = scopes.reduce((a, b) =>
+    a.slice(0, a.findLastIndex((_, i) => sameStart(a, b, i)) + 1)
+  );
+  const whole = layerOf(layer[0].node.scope);
+  const module = common.join(".");
+  return layer.filter((each) =>
+    isMoe(each) || (module !== whole && `${each.node.scope}.`.startsWith(`${module}.`))
+  );
+}
+
+function sameStart(a: readonly string[], b: readonly string[], last: number): boolean {
+  return a.slice(0, last + 1).every((name, i) => name === b[i]);
+}
