@@ -15,7 +15,7 @@ export * from "./infer.ts";
 export * from "./ops.ts";
 export type * from "./ops/attention.ts";
 export type { OpCost, OpDefinition, OpInputs, OpType } from "./ops/definition.ts";
-export type { FusedLinearAttrs, GatedMlpAttrs } from "./ops/dense.ts";
+export type { FusedLinearAttrs, GatedMlpAttrs, PackedLinearAttrs } from "./ops/dense.ts";
 export * from "./ops/moe.ts";
 export * from "./shape.ts";
 export * from "./tensor.ts";

@@ -4,12 +4,33 @@
  * @module
  */
 
-import { defineOp, expect, lastDim, type OpInputs, type OpType, sizeOf } from "./definition.ts";
+import {
+  defineOp,
+  expect,
+  fail,
+  lastDim,
+  type OpInputs,
+  type OpType,
+  sizeOf,
+} from "./definition.ts";
 import type { Bindings } from "../shape.ts";
+import { isPacked, PACKED_LAYOUTS } from "../formats/packed.ts";
+import type { WeightFormat } from "../weight.ts";
 import type { NoAttrs } from "./elementwise.ts";
+import type { ActivationQuant } from "./moe.ts";
+
+/** How a packed weight is read; all absent for plain ones. */
+export interface PackedLinearAttrs {
+  /** Format of `w`; its scales are inputs. Absent when the weight is plain. */
+  readonly format?: WeightFormat;
+  /** Elements `[rows, columns]` that share a scale, where the format leaves that open. */
+  readonly block?: readonly [number, number];
+  /** How x is rounded before the product; `static` reads `x_scale` [1]. */
+  readonly activationQuant?: ActivationQuant;
+}
 
 /** Attributes of `fused_linear`. */
-export interface FusedLinearAttrs {
+export interface FusedLinearAttrs extends PackedLinearAttrs {
   /** Epsilon of the RMSNorm in front; absent without `norm_weight`. */
   readonly normEps?: number;
 }
@@ -19,10 +40,13 @@ export interface GatedMlpAttrs {
   readonly activation: "silu" | "gelu" | "gelu_tanh";
 }
 
-function linearType(inputs: OpInputs): OpType {
+function linearType(inputs: OpInputs, { format }: PackedLinearAttrs): OpType {
   const [x, w, bias] = [inputs.get("x"), inputs.get("w"), inputs.maybe("bias")];
   expect(w.shape.length === 2, "a weight [N, K]", w);
-  expect(lastDim(x) === w.shape[1], `an input whose last dimension is ${w.shape[1]}`, x);
+  const packed = format !== undefined && isPacked(format);
+  const columns = packed ? Number(w.shape[1]) * PACKED_LAYOUTS[format].codesPerByte : w.shape[1];
+  expect(lastDim(x) === columns, `an input whose last dimension is ${columns}`, x);
+  if (packed && !inputs.maybe("w_scale")) fail(`scales of the ${format} weight`, "none");
   if (bias) {
     expect(bias.shape.length === 1 && bias.shape[0] === w.shape[0], `a bias [${w.shape[0]}]`, bias);
   }
@@ -41,6 +65,9 @@ function checkNorm(x: OpType, weight: OpType): void {
   );
 }
 
+/** Inputs that come with a packed weight. */
+const PACKED_INPUTS = ["w_scale?", "w_scale_2?", "x_scale?"];
+
 /** Dense ops by name. */
 export const DENSE_OPS = {
   embedding: defineOp<NoAttrs>({
@@ -52,16 +79,17 @@ export const DENSE_OPS = {
       return [{ dtype: "f32", shape: [...ids.shape, w.shape[1]] }];
     },
   }),
-  linear: defineOp<NoAttrs>({
-    summary: "x · wᵀ + bias, with w [N, K]; accumulates in f32",
-    inputs: ["x", "w", "bias?"],
-    infer: (inputs) => [linearType(inputs)],
+  linear: defineOp<PackedLinearAttrs>({
+    summary: "x · wᵀ + bias, with w [N, K] plain or packed; accumulates in f32",
+    inputs: ["x", "w", "bias?", ...PACKED_INPUTS],
+    infer: (inputs, attrs) => [linearType(inputs, attrs)],
     flops: (inputs, _attrs, bindings) => linearFlops(inputs, bindings),
   }),
   fused_linear: defineOp<FusedLinearAttrs>({
     summary: "rms_norm(x, norm_weight) · wᵀ + bias + residual, each part optional",
-    inputs: ["x", "w", "bias?", "norm_weight?", "residual?"],
-    infer(inputs, { normEps }) {
+    inputs: ["x", "w", "bias?", "norm_weight?", "residual?", ...PACKED_INPUTS],
+    infer(inputs, attrs) {
+      const { normEps } = attrs;
       const norm = inputs.maybe("norm_weight");
       expect(
         (norm === undefined) === (normEps === undefined),
@@ -69,7 +97,7 @@ export const DENSE_OPS = {
         String(normEps),
       );
       if (norm) checkNorm(inputs.get("x"), norm);
-      return [linearType(inputs)];
+      return [linearType(inputs, attrs)];
     },
     flops: (inputs, _attrs, bindings) => linearFlops(inputs, bindings),
   }),

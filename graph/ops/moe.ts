@@ -16,6 +16,15 @@ export const MOE_ACTIVATIONS = ["silu", "gelu", "gelu_tanh", "relu2", "swiglu_oa
  */
 export type MoeActivation = (typeof MOE_ACTIVATIONS)[number];
 
+/** How packed expert weights are read; all absent for plain ones. */
+export interface PackedMoeAttrs {
+  /** Format of every expert's weights; absent when they are plain. */
+  readonly format?: WeightFormat;
+  /** Elements `[rows, columns]` that share a scale, where the format leaves that open. */
+  readonly block?: readonly [number, number];
+  readonly activationQuant?: ActivationQuant;
+}
+
 /** What one expert computes; every rewrite carries all of it. */
 export interface MoeAttrs {
   /** `gated`: w2 · (act(w1 · x) ⊙ (w3 · x)); `plain`: w2 · act(w1 · x). */
@@ -95,9 +104,9 @@ export const MOE_OPS = {
     flops: (inputs, _attrs, bindings) =>
       2 * sizeOf(inputs.get("x"), bindings) * Number(inputs.get("w").shape[0]),
   }),
-  moe: defineOp<MoeAttrs>({
+  moe: defineOp<MoeAttrs & PackedMoeAttrs>({
     summary:
-      "Σ over chosen experts of routing weight · expert(x), one weight per expert; ids outside [0, E) add nothing",
+      "Σ over chosen experts of routing weight · expert(x), one weight per expert; ids outside [0, E) add nothing; packed weights bring a scale each (and, nvfp4, a second one), static activation rounding an input scale each",
     inputs: [
       "x",
       "selected_experts",
@@ -108,6 +117,15 @@ export const MOE_OPS = {
       "b1[]",
       "b2[]",
       "b3[]",
+      "w1_scale[]",
+      "w2_scale[]",
+      "w3_scale[]",
+      "w1_scale_2[]",
+      "w2_scale_2[]",
+      "w3_scale_2[]",
+      "w1_input_scale[]",
+      "w2_input_scale[]",
+      "w3_input_scale[]",
     ],
     infer(inputs, { mlp }) {
       const [w1, w2, w3] = ["w1", "w2", "w3"].map((name) => inputs.list(name));
@@ -128,7 +146,7 @@ export const MOE_OPS = {
   }),
   fused_moe: defineOp<FusedMoeAttrs>({
     summary:
-      "`moe` with stacked weights: w_up [E, 2I, H] (rows 0..I-1 are w3, rows I..2I-1 are w1; plain: [E, I, H]) and w_down [E, H, I], biases alike; adds residual",
+      "`moe` with stacked weights: w_up [E, 2I, H] (rows 0..I-1 are w3, rows I..2I-1 are w1; plain: [E, I, H]) and w_down [E, H, I], biases alike; adds residual. Packed: one grid of scales for every up, gate and down matrix, so w_up_scale is [2E, ..] (plain: [E, ..]); x_scale and act_scale are [1] or [E]",
     inputs: [
       "x",
       "selected_experts",

@@ -149,18 +149,20 @@ function stackedExperts(inputs: CpuInputs, attrs: AttrsOf<"fused_moe">): Experts
   const { experts, hidden, intermediate, mlp, format, block } = attrs;
   const gated = mlp === "gated";
   const upRows = intermediate * (gated ? 2 : 1);
-  const rowsOf = (name: string, rows: number, columns: number) =>
+  const rowsOf = (name: string, matrices: number, rows: number, columns: number) =>
     stackedRows({
       format,
       block,
-      experts,
+      matrices,
       rows,
       columns,
       payload: inputs.get(name),
       scale: inputs.maybe(`${name}_scale`),
       secondScale: inputs.maybe(`${name}_scale_2`),
     });
-  const [up, down] = [rowsOf("w_up", upRows, hidden), rowsOf("w_down", hidden, intermediate)];
+  // Up and gate rows are matrices of their own: each has its scales.
+  const up = rowsOf("w_up", experts * (gated ? 2 : 1), intermediate, hidden);
+  const down = rowsOf("w_down", experts, hidden, intermediate);
   const [upBias, downBias] = ["b_up", "b_down"].map((name) => {
     const bias = inputs.maybe(name);
     return bias && floats(bias);

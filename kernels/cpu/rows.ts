@@ -66,11 +66,11 @@ export function plainRows(weight: HostTensor): RowReader {
   );
 }
 
-/** Stacked matrices `[experts, rows, columns]` in any weight format, with their scales. */
+/** Stacked matrices `[matrices, rows, columns]` in any weight format, with their scales. */
 export interface StackedMatrices {
   readonly format: WeightFormat;
-  readonly experts: number;
-  /** Rows of one expert's matrix. */
+  readonly matrices: number;
+  /** Rows of one matrix; its scales start anew. */
   readonly rows: number;
   /** Elements of a row, which the payload of a 4-bit format does not show. */
   readonly columns: number;
@@ -78,11 +78,11 @@ export interface StackedMatrices {
   readonly block?: readonly [number, number];
   readonly payload: HostTensor;
   readonly scale?: HostTensor;
-  /** nvfp4: one factor for every expert, or one for each equal part of its rows. */
+  /** nvfp4: one factor for every matrix. */
   readonly secondScale?: HostTensor;
 }
 
-/** Rows of stacked matrices; row `r` of expert `e` is row `e * rows + r`. */
+/** Rows of stacked matrices; row `r` of matrix `m` is row `m * rows + r`. */
 export function stackedRows(weight: StackedMatrices): RowReader {
   const { format, columns, payload } = weight;
   if (isPacked(format)) return packedRows(weight, format);
@@ -96,38 +96,33 @@ export function stackedRows(weight: StackedMatrices): RowReader {
 function packedRows(weight: StackedMatrices, format: PackedFormat): RowReader {
   const { columns, rows, block } = weight;
   const values = new Float32Array(columns);
-  const matrices = Array.from({ length: weight.experts }, (_, e) => expertMatrix(weight, e));
-  const second = weight.secondScale && floats(weight.secondScale);
-  const parts = second ? second.length / weight.experts : 1;
+  const matrices = Array.from({ length: weight.matrices }, (_, m) => packedMatrix(weight, m));
   return {
     columns,
     values,
     load(row) {
-      const expert = Math.floor(row / rows);
-      const own = row % rows;
-      const part = expert * parts + Math.floor((own * parts) / rows);
-      const matrix = second ? { ...matrices[expert], secondScale: second[part] } : matrices[expert];
-      dequantizeRow(format, matrix, rows, columns, own, values, block);
+      const matrix = Math.floor(row / rows);
+      dequantizeRow(format, matrices[matrix], rows, columns, row % rows, values, block);
       return 0;
     },
   };
+}
 
-  function expertMatrix(stack: StackedMatrices, expert: number): PackedMatrix {
-    if (!stack.scale) {
-      throw new KernelError(
-        "kernel/missing-scale",
-        `Cannot read weights of format "${format}": expected a scale tensor, got none`,
-      );
-    }
-    const codes = stack.payload.data;
-    const bytes = new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength);
-    const scales = scaleCodes(stack.scale, format);
-    return {
-      payload: part(bytes, expert, stack.experts),
-      scale: part(scales, expert, stack.experts),
-      secondScale: 1,
-    };
+function packedMatrix(weight: StackedMatrices, index: number): PackedMatrix {
+  const { format, matrices, payload, scale, secondScale } = weight;
+  if (!scale || !isPacked(format)) {
+    throw new KernelError(
+      "kernel/missing-scale",
+      `Cannot read weights of format "${format}": expected a scale tensor, got none`,
+    );
   }
+  const codes = payload.data;
+  const bytes = new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength);
+  return {
+    payload: part(bytes, index, matrices),
+    scale: part(scaleCodes(scale, format), index, matrices),
+    secondScale: secondScale ? part(floats(secondScale), index, matrices)[0] : 1,
+  };
 }
 
 function scaleCodes(scale: HostTensor, format: PackedFormat) {
