@@ -1,0 +1,231 @@
+/**
+ * A graph with its weights and caches in host memory.
+ *
+ * @module
+ */
+
+import {
+  type Bindings,
+  bindShape,
+  DeviceError,
+  elementCount,
+  type Graph,
+  GraphError,
+  type HostTensor,
+  invariant,
+  isOp,
+  type Value,
+  verifyGraph,
+} from "../../graph/mod.ts";
+import { type CpuCache, sampleToken } from "../../kernels/mod.ts";
+import type { CompileOptions, Program, Sampling, StepRequest, StepResult } from "../executor.ts";
+import { Interpreter } from "./interpreter.ts";
+import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "./step_tokens.ts";
+import { allocateCaches, type LoadedWeights, loadWeights } from "./weights.ts";
+
+type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+
+/** A graph ready to run on the CPU. */
+export class CpuProgram implements Program {
+  readonly #seen = new Map<number, Set<number>>();
+  #interpreter: Interpreter | undefined;
+
+  private constructor(
+    readonly graph: Graph,
+    readonly options: CompileOptions,
+    readonly report: Readonly<Record<string, unknown>>,
+    interpreter: Interpreter,
+  ) {
+    this.#interpreter = interpreter;
+  }
+
+  /** Checks the graph, reads its weights and allocates its caches. */
+  static async compile(graph: Graph, options: CompileOptions): Promise<CpuProgram> {
+    verifyGraph(graph);
+    checkCaches(graph);
+    const caches = allocateCaches(graph, options.pages);
+    const weights = await loadWeights(graph, options);
+    const interpreter = new Interpreter(graph, { weights: weights.tensors, caches });
+    return new CpuProgram(graph, options, report(graph, weights, caches), interpreter);
+  }
+
+  async run(
+    inputs: Readonly<Record<string, HostNumbers>>,
+    bindings: Bindings,
+  ): Promise<Record<string, HostNumbers>> {
+    const tensors = new Map<number, HostTensor>();
+    for (const value of this.graph.inputs) {
+      tensors.set(value.id, this.#inputTensor(value, inputs[value.name], bindings));
+    }
+    const outputs = await this.#interpret(tensors, bindings);
+    const entries = [...outputs].map(([name, tensor]) => [name, hostNumbers(name, tensor)]);
+    return Object.fromEntries(entries);
+  }
+
+  async step(request: StepRequest): Promise<StepResult> {
+    checkStep(request, this.options);
+    if (this.graph.caches.length === 0) checkWholeSequence(request);
+    const { want, repeat } = request;
+    if (want === "logits") return { logits: await this.#logits(request) };
+    const rounds: Int32Array<ArrayBuffer>[] = [];
+    let tokens: StepTokens = request;
+    for (let round = 0; round < repeat; round++) {
+      const samples = this.#sample(await this.#logits(tokens), tokens, want);
+      rounds.push(samples);
+      tokens = nextTokens(tokens, samples);
+    }
+    return { tokens: rounds };
+  }
+
+  markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
+    this.#seen.set(slot, new Set(tokenIds));
+  }
+
+  /** Frees the weights; a step under way stops before its next node. */
+  dispose(): void {
+    this.#interpreter = undefined;
+    this.#seen.clear();
+  }
+
+  /** Logits of the wanted rows, [R, V]. */
+  async #logits(tokens: StepTokens): Promise<Float32Array<ArrayBuffer>> {
+    const { tokenIds, positions, sequenceIds, blockTable, logitsRows } = tokens;
+    const feeds: Record<string, HostNumbers> = {
+      token_ids: tokenIds,
+      positions,
+      sequence_ids: sequenceIds,
+      block_table: blockTable.data,
+      logits_rows: logitsRows,
+    };
+    const { logits } = await this.run(feeds, {
+      T: tokenIds.length,
+      R: logitsRows.length,
+      S: blockTable.sequences,
+      P: blockTable.pages,
+    });
+    if (!(logits instanceof Float32Array)) {
+      throw new GraphError(
+        "graph/missing-output",
+        `Cannot run a step of graph "${this.graph.name}": expected an f32 output "logits", got ${
+          [...this.graph.outputs.keys()].join(", ") || "none"
+        }`,
+        { hint: "Run graphs that are not language models by their inputs and outputs" },
+      );
+    }
+    const gathered = this.graph.inputs.some(({ name }) => name === "logits_rows");
+    return gathered ? logits : pickRows(logits, tokenIds.length, logitsRows);
+  }
+
+  #sample(
+    logits: Float32Array<ArrayBuffer>,
+    { positions, sequenceIds, logitsRows }: StepTokens,
+    want: readonly Sampling[],
+  ): Int32Array<ArrayBuffer> {
+    const vocab = logits.length / logitsRows.length;
+    return logitsRows.map((row, i) => {
+      const slot = sequenceIds[row];
+      const seen = this.#seen.get(slot) ?? new Set();
+      this.#seen.set(slot, seen);
+      const line = logits.subarray(i * vocab, (i + 1) * vocab);
+      const token = sampleToken(line, want[i], positions[row], seen);
+      seen.add(token);
+      return token;
+    });
+  }
+
+  #interpret(inputs: Map<number, HostTensor>, bindings: Bindings) {
+    const interpreter = this.#open();
+    return interpreter.run(inputs, bindings, () => this.#open());
+  }
+
+  #open(): Interpreter {
+    if (this.#interpreter) return this.#interpreter;
+    throw new DeviceError(
+      "device/closed",
+      `Cannot run graph "${this.graph.name}": its program was disposed`,
+      { hint: "Finish or abort generations before closing the engine" },
+    );
+  }
+
+  #inputTensor(value: Value, data: HostNumbers | undefined, bindings: Bindings): HostTensor {
+    const { name, dtype } = value;
+    const fail = (expected: string, got: string): never => {
+      throw new GraphError(
+        "graph/input-size",
+        `Cannot run graph "${this.graph.name}": expected input "${name}" ${expected}, got ${got}`,
+      );
+    };
+    const unbound = value.shape.find((dim) =>
+      typeof dim === "string" && bindings[dim] === undefined
+    );
+    if (unbound !== undefined) fail(`with a size for ${unbound}`, "none");
+    const shape = bindShape(value.shape, bindings);
+    const count = elementCount(shape);
+    const [kind, found] = dtype === "i32"
+      ? ["Int32Array", Int32Array]
+      : ["Float32Array", Float32Array];
+    if (!(data instanceof found) || data.length !== count) {
+      const got = data ? `${data.constructor.name} of ${data.length}` : "none";
+      return fail(`as ${kind} of ${count} (${dtype}[${shape}])`, got);
+    }
+    invariant(dtype === "i32" || dtype === "f32", `input "${name}" is ${dtype}`);
+    return { dtype, shape, data };
+  }
+}
+
+function checkCaches(graph: Graph): void {
+  for (const node of graph.nodes) {
+    if (!isOp(node, "cached_attention")) continue;
+    const { cache, kvHeads, headDim } = node.attrs;
+    const spec = graph.caches.find(({ name }) => name === cache);
+    if (spec?.kvHeads === kvHeads && spec.headDim === headDim) continue;
+    throw new GraphError(
+      "graph/missing-cache",
+      `Cannot run graph "${graph.name}": expected cache "${cache}" with ${kvHeads} heads of ${headDim}, got ${
+        spec ? `${spec.kvHeads} of ${spec.headDim}` : "none"
+      }`,
+      { hint: "Run initialize_cache after insert_cached_attention" },
+    );
+  }
+}
+
+function pickRows(
+  values: Float32Array<ArrayBuffer>,
+  rows: number,
+  wanted: Int32Array,
+): Float32Array<ArrayBuffer> {
+  const width = values.length / rows;
+  const result = new Float32Array(wanted.length * width);
+  wanted.forEach((row, i) =>
+    result.set(values.subarray(row * width, (row + 1) * width), i * width)
+  );
+  return result;
+}
+
+function hostNumbers(name: string, { dtype, data }: HostTensor): HostNumbers {
+  if (data instanceof Float32Array || data instanceof Int32Array) return data;
+  throw new GraphError(
+    "graph/output-type",
+    `Cannot return output "${name}": expected f32 or i32, got ${dtype}`,
+    { hint: "Add a cast to f32 in front of the output" },
+  );
+}
+
+function report(
+  graph: Graph,
+  weights: LoadedWeights,
+  caches: ReadonlyMap<string, CpuCache>,
+): Readonly<Record<string, unknown>> {
+  const ops: Record<string, number> = {};
+  for (const { op } of graph.nodes) ops[op] = (ops[op] ?? 0) + 1;
+  const cacheBytes = [...caches.values()].reduce(
+    (sum, { keys, values }) => sum + keys.data.byteLength + values.data.byteLength,
+    0,
+  );
+  return {
+    bytes: { weights: weights.bytes, caches: cacheBytes, total: weights.bytes + cacheBytes },
+    buffers: { weights: weights.count },
+    nodes: graph.nodes.length,
+    ops,
+  };
+}
