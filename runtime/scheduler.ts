@@ -24,6 +24,8 @@ export interface StepLimits {
   /** Pages of each cache, and tokens of a page. */
   readonly pages: number;
   readonly pageSize: number;
+  /** True for a graph without caches: every step computes one sequence from its beginning. */
+  readonly recompute?: boolean;
 }
 
 /** A sequence as the scheduler sees it. */
@@ -53,10 +55,11 @@ export interface StepTimes {
 interface Lane {
   readonly sequence: Sequence;
   readonly place: Place;
+  /** The prompt and the tokens made so far; room for all that may come. */
+  readonly tokens: Int32Array<ArrayBuffer>;
+  length: number;
   /** Tokens whose keys and values are in the cache. */
   computed: number;
-  made: number;
-  last: number;
 }
 
 /** A row of the block table and the pages in it. */
@@ -120,7 +123,7 @@ export class Scheduler {
       tokens: sequence.prompt.length + sequence.maxNewTokens,
       cancelled: () => sequence.cancelled,
       grant: (place) => {
-        this.#lanes.add({ sequence, place, computed: 0, made: 0, last: -1 });
+        this.#lanes.add(newLane(sequence, place));
       },
       fail: (error) => sequence.fail(error),
     });
@@ -156,7 +159,8 @@ export class Scheduler {
   async #logits(tokens: Int32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
     const place = await this.#claim(tokens.length);
     try {
-      const chunk = Math.min(this.limits.maxTokens, this.limits.maxRows);
+      const { maxTokens, maxRows, recompute } = this.limits;
+      const chunk = recompute ? tokens.length : Math.min(maxTokens, maxRows);
       let all: Float32Array<ArrayBuffer> | undefined;
       for (let start = 0; start < tokens.length; start += chunk) {
         const part = tokens.slice(start, start + chunk);
@@ -234,22 +238,27 @@ export class Scheduler {
 
   #nextParts(): Part[] {
     const ready = [...this.#lanes].filter(({ sequence }) => sequence.wantsTokens);
+    if (this.limits.recompute) return this.#wholeSequence(ready);
+    const decoding = ready.filter((lane) => lane.computed > 0 && lane.length - lane.computed === 1);
+    const prefilling = ready.filter((lane) => !decoding.includes(lane));
     const parts: Part[] = [];
     let room = this.limits.maxTokens;
-    for (const lane of ready) {
-      if (lane.computed < lane.sequence.prompt.length) continue;
-      parts.push({ lane, tokens: Int32Array.of(lane.last), start: lane.computed, sampled: true });
-      room--;
-    }
-    for (const lane of ready) {
-      const { prompt } = lane.sequence;
-      if (lane.computed >= prompt.length || room === 0) continue;
-      const tokens = prompt.slice(lane.computed, lane.computed + room);
-      const sampled = lane.computed + tokens.length === prompt.length;
-      parts.push({ lane, tokens, start: lane.computed, sampled });
-      room -= tokens.length;
+    for (const lane of [...decoding, ...prefilling]) {
+      if (room === 0) break;
+      const end = Math.min(lane.length, lane.computed + room);
+      parts.push(partOf(lane, lane.computed, end));
+      room -= end - lane.computed;
     }
     return parts;
+  }
+
+  /** One sequence from its beginning; the others take their turns. */
+  #wholeSequence(ready: readonly Lane[]): Part[] {
+    const [lane] = ready;
+    if (!lane) return [];
+    this.#lanes.delete(lane);
+    this.#lanes.add(lane);
+    return [partOf(lane, 0, lane.length)];
   }
 
   async #step(parts: readonly Part[]): Promise<void> {
@@ -271,7 +280,7 @@ export class Scheduler {
       sampled.length === 0 || result.tokens?.length === repeat,
       "the program gave no tokens",
     );
-    for (const { lane, tokens } of parts) lane.computed += tokens.length + repeat - 1;
+    for (const { lane, start, tokens } of parts) lane.computed = start + tokens.length + repeat - 1;
     for (const [row, { lane }] of sampled.entries()) {
       this.#deliver(lane, (result.tokens ?? []).map((tokens) => tokens[row]));
     }
@@ -285,11 +294,11 @@ export class Scheduler {
       end += tokens.length;
       if (!sampled) continue;
       rows.push(end - 1);
-      const { sampling, prompt } = lane.sequence;
+      const { sampling } = lane.sequence;
       want.push(sampling);
       // The prompt's last chunk: from here on samples join the set of seen tokens.
-      if (start < prompt.length && sampling.repetitionPenalty !== 1) {
-        this.program.markSeen(lane.place.slot, prompt);
+      if (isPrompt(lane, start) && sampling.repetitionPenalty !== 1) {
+        this.program.markSeen(lane.place.slot, lane.tokens.slice(0, lane.length));
       }
     }
     const flat = flatten(parts.map(({ tokens, start, lane }) => ({
@@ -308,17 +317,16 @@ export class Scheduler {
   /** Steps to run without looking at their tokens: when all only decode and nobody waits. */
   #repeat(parts: readonly Part[]): number {
     const most = this.program.preferredRepeat ?? 1;
-    const decoding = parts.every(({ lane, start }) => start >= lane.sequence.prompt.length);
+    const decoding = parts.every(({ lane, start }) => !isPrompt(lane, start));
     if (most === 1 || !decoding || this.#claims.length > 0) return 1;
-    const left = parts.map(({ lane }) => lane.sequence.maxNewTokens - lane.made);
+    const left = parts.map(({ lane }) => lane.tokens.length - lane.length);
     return Math.max(1, Math.min(most, ...left));
   }
 
   #deliver(lane: Lane, tokens: readonly number[]): void {
     for (const token of tokens) {
-      lane.made++;
-      lane.last = token;
-      const last = lane.made === lane.sequence.maxNewTokens;
+      lane.tokens[lane.length++] = token;
+      const last = lane.length === lane.tokens.length;
       if (lane.sequence.cancelled || !lane.sequence.accept(token, last) || last) {
         this.#end(lane);
         return;
@@ -329,7 +337,7 @@ export class Scheduler {
   #count(parts: readonly Part[], repeat: number, seconds: number): void {
     const { times } = this;
     times.steps += repeat;
-    const prompt = parts.filter(({ lane, start }) => start < lane.sequence.prompt.length);
+    const prompt = parts.filter(({ lane, start }) => isPrompt(lane, start));
     if (prompt.length > 0) {
       times.prefillTokens += prompt.reduce((sum, { tokens }) => sum + tokens.length, 0);
       times.prefillSeconds += seconds;
@@ -357,6 +365,22 @@ const GREEDY: Sampling = {
   repetitionPenalty: 1,
   seed: 0,
 };
+
+function newLane(sequence: Sequence, place: Place): Lane {
+  const { prompt, maxNewTokens } = sequence;
+  const tokens = new Int32Array(prompt.length + maxNewTokens);
+  tokens.set(prompt);
+  return { sequence, place, tokens, length: prompt.length, computed: 0 };
+}
+
+function partOf(lane: Lane, start: number, end: number): Part {
+  return { lane, start, tokens: lane.tokens.slice(start, end), sampled: end === lane.length };
+}
+
+/** Whether a step that starts at this token computes part of the prompt. */
+function isPrompt(lane: Lane, start: number): boolean {
+  return start < lane.sequence.prompt.length;
+}
 
 /** Token ids, positions and sequence ids of several runs of tokens, one after the other. */
 function flatten(
