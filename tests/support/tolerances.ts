@@ -1,0 +1,30 @@
+/**
+ * How far results may be from what they are compared with. One table, so that loosening one is seen.
+ *
+ * @module
+ */
+
+/** Largest |got - expected| relative to the largest |expected| of the tensor. */
+export const TOLERANCES = {
+  /** MoE layers with f32 sums against PyTorch in float64. */
+  moeF32: 1e-5,
+  /** End-to-end logits in f32 against transformers in f32. */
+  logitsF32: 1e-3,
+  /** The same arithmetic in another order of f64 sums, rounded to f32. */
+  reordered: 1e-6,
+  /** A KV cache in f16 against one in f32. */
+  cacheF16: 2e-3,
+} as const;
+
+/** Largest |got - expected| relative to the largest |expected|; NaN and lengths that differ are infinite. */
+export function relativeError(got: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (got.length !== expected.length) return Infinity;
+  let [worst, largest] = [0, 0];
+  for (let i = 0; i < got.length; i++) {
+    const difference = Math.abs(got[i] - expected[i]);
+    if (Number.isNaN(difference)) return Infinity;
+    worst = Math.max(worst, difference);
+    largest = Math.max(largest, Math.abs(expected[i]));
+  }
+  return worst === 0 ? 0 : worst / largest;
+}
