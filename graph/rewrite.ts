@@ -17,6 +17,7 @@ import {
   type Value,
 } from "./graph.ts";
 import type { OpName } from "./ops.ts";
+import { shortestDecimal } from "./weight.ts";
 
 /** A place that almost matched, and the first condition that failed there. */
 export interface Miss {
@@ -151,10 +152,15 @@ export function placeOf(node: Node): string {
   return node.scope === "" ? node.op : `${node.scope} (${node.op})`;
 }
 
-/** The number of a constant scalar weight, or undefined for any other value. */
+/**
+ * The number of a constant scalar weight, or undefined for any other value. It is the shortest
+ * decimal of its f32, so that an epsilon of 1e-6 reads 1e-6.
+ */
 export function scalarOf(value: Value | undefined): number | undefined {
   const weight = value?.weight;
-  return weight?.kind === "constant" && weight.data.length === 1 ? weight.data[0] : undefined;
+  return weight?.kind === "constant" && weight.data.length === 1
+    ? shortestDecimal(weight.data[0])
+    : undefined;
 }
 
 /** The value and the number of a binary node with one constant scalar operand. */

@@ -225,7 +225,7 @@ export function formatWeight(weight: Weight): string {
       return weight.name;
     case "constant":
       return weight.data.length === 1
-        ? String(weight.data[0])
+        ? String(shortestDecimal(weight.data[0]))
         : `constant${formatShape(weight.shape)}`;
     case "stack":
       return `stack(${weight.parts.length} x ${formatWeight(weight.parts[0])})`;
@@ -244,6 +244,15 @@ export function formatWeight(weight: Weight): string {
     default:
       return `${weight.kind}(${formatWeight(weight.of)})`;
   }
+}
+
+/** The number with the fewest digits that rounds to the same f32; nine always suffice. */
+export function shortestDecimal(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const candidate = Number(value.toPrecision(digits));
+    if (Math.fround(candidate) === value) return candidate;
+  }
+  return value;
 }
 
 function require(
