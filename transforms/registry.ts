@@ -7,11 +7,13 @@
 
 import type { z } from "zod";
 import { invariant } from "../graph/mod.ts";
+import { buildModel } from "./build_model.ts";
 import { cleanupInputConstraints } from "./cleanup_input_constraints.ts";
 import { cleanupNoopAdd } from "./cleanup_noop_add.ts";
 import { cleanupNoopSlice } from "./cleanup_noop_slice.ts";
 import { compileModel } from "./compile_model.ts";
 import type { AnyTransform } from "./config.ts";
+import { exportToGm } from "./export_to_gm.ts";
 import { fuseAddRmsNorm } from "./fuse_add_rms_norm.ts";
 import { fuseGemms } from "./fuse_gemms.ts";
 import { fuseMoe } from "./fuse_moe.ts";
@@ -21,6 +23,7 @@ import { fuseSwiglu } from "./fuse_swiglu.ts";
 import { gatherLogitsBeforeLmHead } from "./gather_logits_before_lm_head.ts";
 import { initializeCache } from "./initialize_cache.ts";
 import { insertCachedAttention } from "./insert_cached_attention.ts";
+import { loadWeights } from "./load_weights.ts";
 import { matchEagerAttention } from "./match_eager_attention.ts";
 import { matchGroupedAttention } from "./match_grouped_attention.ts";
 import { matchMoePattern } from "./match_moe_pattern.ts";
@@ -37,6 +40,8 @@ import { visualizeNamespace } from "./visualize_namespace.ts";
 
 /** In the order of `configs/default.yaml`. */
 const LIST = [
+  buildModel,
+  exportToGm,
   cleanupNoopSlice,
   cleanupNoopAdd,
   cleanupInputConstraints,
@@ -50,6 +55,7 @@ const LIST = [
   matchSwigluPattern,
   detectSharding,
   shardingTransformExecutor,
+  loadWeights,
   moveInputsToDevice,
   fuseGemms,
   fuseMoe,
