@@ -54,6 +54,11 @@ export function weightRowBytes(format: WeightFormat, columns: number): number {
   return FORMATS[format].rowBytes(columns);
 }
 
+/** Chunks of 8 elements in one word of a format, at most. */
+export function wordParts(format: WeightFormat): number {
+  return FORMATS[format].parts;
+}
+
 /** The fragments, constants and buffers for a weight that the shader calls `name`. */
 export function weightAccess(name: string, spec: WeightSpec): Access {
   const format = FORMATS[spec.format];
@@ -101,7 +106,11 @@ export function rowsAccess(
 export function vectorAccess(name: string, value: Value | undefined, absent = 0): Access {
   if (value) {
     const buffer = { buffer: value, access: "read", name, type: "array<f32>" } as const;
-    return { buffers: [buffer], fragments: [instantiate(vector, { NAME: name })], constants: {} };
+    return {
+      buffers: [buffer],
+      fragments: [instantiate(vector, { NAME: name, SOURCE: name })],
+      constants: {},
+    };
   }
   const text = instantiate(vectorConstant, { NAME: name, VALUE: f32Literal(absent) });
   return { buffers: [], fragments: [text], constants: {} };

@@ -1,5 +1,5 @@
 /**
- * Rounding of activations before an expert's matrix product, for checkpoints that quantize them.
+ * Rounding of activations before a matrix product, for checkpoints that quantize them.
  *
  * @module
  */
@@ -11,6 +11,7 @@ import {
   encodeE4M3,
   type HostTensor,
   KernelError,
+  type PackedLinearAttrs,
 } from "../../graph/mod.ts";
 import type { CpuInputs } from "./kernel.ts";
 import { floats } from "./numbers.ts";
@@ -48,6 +49,20 @@ export function quantizeActivations(inputs: CpuInputs, attrs: AttrsOf<"fused_moe
     const scale = own.length === 1 ? own[0] : own[expert];
     return values.map((value) => roundE4M3(value, scale));
   };
+}
+
+/** The input of a linear layer, rounded as its attributes say; the same array when they do not. */
+export function roundLinearInput(
+  x: Floats,
+  columns: number,
+  inputs: CpuInputs,
+  attrs: PackedLinearAttrs,
+): Floats {
+  const { activationQuant = "none", block } = attrs;
+  if (activationQuant === "none") return x;
+  if (activationQuant === "dynamic") return roundDynamic(x, columns, block?.[1] || columns);
+  const [scale] = requiredScale(inputs.maybe("x_scale"), "x_scale");
+  return x.map((value) => roundE4M3(value, scale));
 }
 
 function requiredScale(scale: HostTensor | undefined, name: string): Floats {

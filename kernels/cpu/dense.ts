@@ -4,11 +4,18 @@
  * @module
  */
 
-import { elementCount, type HostTensor, invariant, KernelError } from "../../graph/mod.ts";
+import {
+  elementCount,
+  type HostTensor,
+  invariant,
+  KernelError,
+  type PackedLinearAttrs,
+} from "../../graph/mod.ts";
 import { ACTIVATIONS } from "./activation.ts";
-import { type CpuCall, cpuKernels } from "./kernel.ts";
+import { roundLinearInput } from "./activation_quant.ts";
+import { type CpuCall, type CpuInputs, cpuKernels } from "./kernel.ts";
 import { f32Tensor, floats, integers } from "./numbers.ts";
-import { plainRows, type RowReader } from "./rows.ts";
+import { plainRows, type RowReader, stackedRows } from "./rows.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 
@@ -72,6 +79,40 @@ function whole(weight: HostTensor) {
   return { rows: plainRows(weight), first: 0, count: weight.shape[0] };
 }
 
+/** The weight `w` of a linear layer, plain or packed. */
+function linearWeight(inputs: CpuInputs, attrs: PackedLinearAttrs, columns: number) {
+  const w = inputs.get("w");
+  if (attrs.format === undefined) return whole(w);
+  const rows = stackedRows({
+    format: attrs.format,
+    block: attrs.block,
+    matrices: 1,
+    rows: w.shape[0],
+    columns,
+    payload: w,
+    scale: inputs.maybe("w_scale"),
+    secondScale: inputs.maybe("w_scale_2"),
+  });
+  return { rows, first: 0, count: w.shape[0] };
+}
+
+/** x · wᵀ + bias over rows of x that are ready, with x rounded as the attributes say. */
+function linearRows(
+  x: Floats,
+  columns: number,
+  inputs: CpuInputs,
+  attrs: PackedLinearAttrs,
+): Floats {
+  const bias = inputs.maybe("bias");
+  const rounded = roundLinearInput(x, columns, inputs, attrs);
+  return project(
+    rounded,
+    x.length / columns,
+    linearWeight(inputs, attrs, columns),
+    bias && { values: floats(bias), start: 0 },
+  );
+}
+
 function embedding({ inputs }: CpuCall<"embedding">): HostTensor[] {
   const [ids, table] = [inputs.get("ids"), inputs.get("w")];
   const [size, width] = table.shape;
@@ -93,14 +134,14 @@ function embedding({ inputs }: CpuCall<"embedding">): HostTensor[] {
 }
 
 function fusedLinear({ inputs, attrs }: CpuCall<"fused_linear">): HostTensor[] {
-  const [x, w] = [inputs.get("x"), inputs.get("w")];
-  const [bias, norm] = [inputs.maybe("bias"), inputs.maybe("norm_weight")];
+  const [x, norm] = [inputs.get("x"), inputs.maybe("norm_weight")];
   const values = norm && attrs.normEps !== undefined
     ? rmsNorm(floats(x), floats(norm), attrs.normEps)
     : floats(x);
-  const tokens = elementCount(x.shape.slice(0, -1));
-  const out = project(values, tokens, whole(w), bias && { values: floats(bias), start: 0 });
-  return [f32Tensor(x.shape.with(-1, w.shape[0]), addTo(out, inputs.maybe("residual")))];
+  const out = linearRows(values, x.shape[x.shape.length - 1], inputs, attrs);
+  return [
+    f32Tensor(x.shape.with(-1, inputs.get("w").shape[0]), addTo(out, inputs.maybe("residual"))),
+  ];
 }
 
 function matmul({ inputs }: CpuCall<"matmul">): HostTensor[] {
@@ -147,11 +188,10 @@ function gatedMlp({ inputs, attrs }: CpuCall<"gated_mlp">): HostTensor[] {
 /** Dense kernels by op. */
 export const DENSE_KERNELS = cpuKernels({
   embedding,
-  linear({ inputs }) {
-    const [x, w, bias] = [inputs.get("x"), inputs.get("w"), inputs.maybe("bias")];
-    const tokens = elementCount(x.shape.slice(0, -1));
-    const out = project(floats(x), tokens, whole(w), bias && { values: floats(bias), start: 0 });
-    return [f32Tensor(x.shape.with(-1, w.shape[0]), out)];
+  linear({ inputs, attrs }) {
+    const x = inputs.get("x");
+    const out = linearRows(floats(x), x.shape[x.shape.length - 1], inputs, attrs);
+    return [f32Tensor(x.shape.with(-1, inputs.get("w").shape[0]), out)];
   },
   fused_linear: fusedLinear,
   matmul,

@@ -7,7 +7,7 @@
 import { composeShader } from "../compose.ts";
 import type { DeviceProfile, Dispatch } from "../kernel.ts";
 import type { Access } from "../format_access.ts";
-import { rowsAccess, weightAccess } from "../weight_access.ts";
+import { rowsAccess, weightAccess, wordParts } from "../weight_access.ts";
 import gemmBody from "../wgsl/gemm.wgsl" with { type: "text" };
 import storeRagged from "../wgsl/lib/gemm_store_ragged.wgsl" with { type: "text" };
 import storeVec4 from "../wgsl/lib/gemm_store_vec4.wgsl" with { type: "text" };
@@ -27,7 +27,7 @@ export interface GemmShape {
   /** Results of a workgroup: rows of x, rows of w. */
   readonly tileM: number;
   readonly tileN: number;
-  /** Depth of a step; a multiple of 8 and of the weight format's words. */
+  /** Depth of a step; at least a word of the weight's format is taken. */
   readonly tileK: number;
   /** Blocks of 4 x 4 results that a thread owns along each side. */
   readonly quadsM: number;
@@ -49,7 +49,8 @@ const ENOUGH_WORKGROUPS = 264;
 /** The largest tile that the rows fill and that still gives every processor work. */
 export function gemmShape(problem: LinearProblem, profile: DeviceProfile): GemmShape {
   const { largestRows, outputs } = problem;
-  const fitting = GEMM_SHAPES.filter((shape) => fits(shape, profile));
+  const parts = wordParts(problem.weight.format);
+  const fitting = GEMM_SHAPES.filter((shape) => fits(shape, parts, profile));
   const groups = ({ tileM, tileN }: GemmShape) =>
     Math.ceil(largestRows / tileM) * Math.ceil(outputs / tileN);
   const filled = fitting.filter(({ tileM }) => tileM === 16 || tileM < 2 * largestRows);
@@ -57,13 +58,18 @@ export function gemmShape(problem: LinearProblem, profile: DeviceProfile): GemmS
     filled.findLast(({ tileM }) => tileM <= 64 && tileM <= Math.max(16, largestRows)) ?? filled[0];
 }
 
-function fits(shape: GemmShape, profile: DeviceProfile): boolean {
-  return sharedBytes(shape) <= profile.maxWorkgroupStorageBytes &&
+function fits(shape: GemmShape, parts: number, profile: DeviceProfile): boolean {
+  return sharedBytes(shape, parts) <= profile.maxWorkgroupStorageBytes &&
     threadsOf(shape) <= profile.maxInvocations;
 }
 
-function sharedBytes({ tileM, tileN, tileK }: GemmShape): number {
-  return (tileM + tileN) * tileK * 4;
+function sharedBytes(shape: GemmShape, parts: number): number {
+  return (shape.tileM + shape.tileN) * depthOf(shape, parts) * 4;
+}
+
+/** Depth of a step in a format whose words hold `parts` chunks. */
+function depthOf(shape: GemmShape, parts: number): number {
+  return Math.max(shape.tileK, 8 * parts);
 }
 
 function threadsOf({ tileM, tileN, quadsM, quadsN }: GemmShape): number {
@@ -141,8 +147,9 @@ function gemmDispatch(
 /** Constants of a tile for rows of K elements. */
 function shapeConstants(shape: GemmShape, columns: number, parts: number) {
   const { tileM, tileN, quadsM, quadsN } = shape;
-  const tileK = Math.max(shape.tileK, 8 * parts);
+  const tileK = depthOf(shape, parts);
   const threads = threadsOf(shape);
+  const words = (tileN * tileK) / (8 * parts);
   return {
     THREADS: threads,
     THREADS_M: tileM / (4 * quadsM),
@@ -153,7 +160,8 @@ function shapeConstants(shape: GemmShape, columns: number, parts: number) {
     TILE_N: tileN,
     TILE_K: tileK,
     LOADS_X: (tileM * tileK) / 8 / threads,
-    LOADS_W: (tileN * tileK) / (8 * parts) / threads,
+    LOADS_W: Math.ceil(words / threads),
+    WORDS_REST: words % threads !== 0,
     STEPS: Math.ceil(columns / tileK),
     K_TAIL: columns % tileK !== 0,
   };

@@ -7,6 +7,7 @@
 
 import { input, type Node, optionalInput, type Value, type WeightFormat } from "../../graph/mod.ts";
 import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../kernel.ts";
+import type { WeightSpec } from "../format_access.ts";
 import { readableFormats } from "../weight_access.ts";
 import { dataDependent, extentOf, largestExtent } from "./extent.ts";
 import { gemmDispatches, gemmShape } from "./gemm.ts";
@@ -20,7 +21,7 @@ import { normDispatch } from "./norm.ts";
  */
 export const GEMV_MAX_ROWS = 16;
 
-/** Why a weight cannot be read, or undefined when it can. */
+/** Why a plain weight cannot be read, or undefined when it can. */
 export function unreadableWeight(weight: Value): string | undefined {
   if (weight.shape.some((dim) => typeof dim === "string")) {
     return `"${weight.name}" is computed, not a weight`;
@@ -57,9 +58,36 @@ export function scratchRows(name: string, rows: number, columns: number): Scratc
   return { kind: "scratch", name, bytes: rows * columns * 4 };
 }
 
+type LinearNode = Node<"linear"> | Node<"fused_linear">;
+
+/** Why the layer cannot be served, or undefined when it can. */
+function refusal(node: LinearNode): string | undefined {
+  const { format, activationQuant = "none" } = node.attrs;
+  if (activationQuant !== "none") {
+    return `no rounding of activations (${activationQuant}); set activation_quant to none`;
+  }
+  const unreadable = format === undefined ? unreadableWeight(input(node, "w")) : undefined;
+  return dataDependent(node) ?? unreadable;
+}
+
+/** The weight of a layer, plain or packed. */
+function weightOf(node: LinearNode): WeightSpec {
+  const [x, w] = [input(node, "x"), input(node, "w")];
+  const columns = Number(x.shape[x.shape.length - 1]);
+  const { format, block } = node.attrs;
+  const scales = ["w_scale", "w_scale_2"].map((name) => optionalInput(node, name));
+  return {
+    format: format ?? w.dtype as WeightFormat,
+    payload: w,
+    columns,
+    scales: scales.filter((scale) => scale !== undefined),
+    ...(block && { block }),
+  };
+}
+
 /** The problem of a node with inputs x, w and maybe bias, norm_weight, residual. */
 function problemOf(
-  node: Node<"linear"> | Node<"fused_linear">,
+  node: LinearNode,
   normEps: number | undefined,
   context: LoweringContext,
 ): LinearProblem {
@@ -70,7 +98,7 @@ function problemOf(
     name: node.op,
     x,
     y: node.outputs[0],
-    weight: { format: w.dtype as WeightFormat, payload: w, columns: Number(w.shape[1]) },
+    weight: weightOf(node),
     rows: extentOf(leading),
     largestRows: largestExtent(leading, context),
     outputs: Number(w.shape[0]),
@@ -85,7 +113,7 @@ export const linear = defineKernel({
   name: "linear",
   op: "linear",
   summary: "matrix-vector product up to 16 rows, tiled matrix product above",
-  refuse: (node) => dataDependent(node) ?? unreadableWeight(input(node, "w")),
+  refuse: (node) => refusal(node),
   lower: (node, context) => linearDispatches(problemOf(node, undefined, context), context),
 });
 
@@ -94,6 +122,6 @@ export const fusedLinear = defineKernel({
   name: "fused_linear",
   op: "fused_linear",
   summary: "linear with RMSNorm in front, bias and residual in the same dispatch",
-  refuse: (node) => dataDependent(node) ?? unreadableWeight(input(node, "w")),
+  refuse: (node) => refusal(node),
   lower: (node, context) => linearDispatches(problemOf(node, node.attrs.normEps, context), context),
 });

@@ -10,7 +10,8 @@
 // the inner loop written out reaches 64 % of the f32 peak.
 //
 // Prelude: THREADS, THREADS_M, THREADS_N, QUADS_M, QUADS_N, TILE_M, TILE_N, TILE_K, LOADS_X,
-// LOADS_W (chunks and words that a thread stages), STEPS (of K), K_TAIL (K is no multiple of
+// LOADS_W (chunks and words that a thread stages), WORDS_REST (the last words go to some threads
+// only), STEPS (of K), K_TAIL (K is no multiple of
 // TILE_K), N, N_FIRST, N_END (rows of w in this dispatch), rows_of_step().
 // Fragments: w_*, x_chunk, store_quad, finish_quad, bias_quad, residual_quad.
 
@@ -100,13 +101,15 @@ fn main(
     put_x(x_k_$i * 8u, (thread + $i * THREADS) / CHUNKS_K, x_next_$i);
     //@end
     //@repeat i LOADS_W
-    //@repeat p w_PARTS
-    put_w(
-      (w_k_$i * w_PARTS + $p) * 8u,
-      (thread + $i * THREADS) / WORDS_K,
-      w_unpack(w_next_$i, $p),
-    );
-    //@end
+    if (!WORDS_REST || thread + $i * THREADS < TILE_N * WORDS_K) {
+      //@repeat p w_PARTS
+      put_w(
+        (w_k_$i * w_PARTS + $p) * 8u,
+        (thread + $i * THREADS) / WORDS_K,
+        w_unpack(w_next_$i, $p),
+      );
+      //@end
+    }
     //@end
     workgroupBarrier();
     if (step_k + 1u < STEPS) {
