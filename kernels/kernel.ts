@@ -96,6 +96,18 @@ export interface Dispatch {
   readonly weightBytes?: (sizes: StepSizes) => number;
 }
 
+/** Text of a tuned table, and where it was. */
+export interface TunedText {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** Where tuned tables are: kernels know their names, the host reads them. */
+export interface TunedFiles {
+  /** A table by its file name, the user's folder first; the same object every time it is asked. */
+  read(fileName: string): TunedText | undefined;
+}
+
 /** What a kernel may ask while it lowers a node. */
 export interface LoweringContext {
   readonly profile: DeviceProfile;
@@ -113,6 +125,8 @@ export interface LoweringContext {
    * start-up self-test with tickets: WebGPU promises atomics between workgroups, and no more.
    */
   readonly handOff?: "ticket" | "dispatch";
+  /** Measured configurations of MoE layers, where there are any. */
+  readonly tuned?: TunedFiles;
   /** Says in the plan's report what was chosen and why. */
   note(text: string): void;
 }

@@ -1,3 +1,3 @@
 fn $NAME_at(i: u32) -> f32 {
-  return $NAME[i];
+  return $SOURCE[i];
 }

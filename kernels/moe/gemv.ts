@@ -1,0 +1,247 @@
+/**
+ * MoE layers for few tokens: output-centric kernels, two dispatches a layer, no sort, no slot
+ * buffer. Slot by slot (`moe_gate_up`, `moe_down`) or expert by expert (`moe_gate_up_experts`,
+ * `moe_down_experts`).
+ *
+ * @module
+ */
+
+import { composeShader, instantiate, type ShaderConstants, STEP_TYPE } from "../compose.ts";
+import type { Access } from "../format_access.ts";
+import type { Dispatch, Scratch, StepSizes } from "../kernel.ts";
+import { joinAccess, rowsAccess, vectorAccess } from "../weight_access.ts";
+import laneSumSubgroup from "../wgsl/lib/lane_sum_subgroup.wgsl" with { type: "text" };
+import laneSumWorkgroup from "../wgsl/lib/lane_sum_workgroup.wgsl" with { type: "text" };
+import vector from "../wgsl/lib/vector.wgsl" with { type: "text" };
+import downBody from "../wgsl/moe_down.wgsl" with { type: "text" };
+import downExpertsBody from "../wgsl/moe_down_experts.wgsl" with { type: "text" };
+import gateUpBody from "../wgsl/moe_gate_up.wgsl" with { type: "text" };
+import gateUpExpertsBody from "../wgsl/moe_gate_up_experts.wgsl" with { type: "text" };
+import type { ExpertConfig, SlotConfig } from "./config.ts";
+import { expertActivation } from "./expert_math.ts";
+import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "./spec.ts";
+import {
+  activeWeightBytes,
+  expertAccess,
+  type ExpertRange,
+  expertRanges,
+  moeWeight,
+} from "./weights.ts";
+
+/** What one of the four kernels differs in. */
+interface Stage {
+  readonly kernel: string;
+  readonly body: string;
+  readonly constants: ShaderConstants;
+  /** Whether the shader asks for the number of tokens. */
+  readonly readsStep: boolean;
+  grid(sizes: StepSizes, range: ExpertRange): readonly [number, number, number];
+}
+
+/** The dispatches of a layer, slot by slot. */
+export function lowerSlots(
+  spec: DeviceMoeSpec,
+  slots: MoeSlots,
+  config: SlotConfig,
+): readonly Dispatch[] {
+  const { lanes, up, down } = config;
+  const upOutputs = up.values / matricesOf(spec);
+  const upWords = wordsOf(spec, slots, "up");
+  const downWords = wordsOf(spec, slots, "down");
+  return [
+    ...upDispatches(spec, slots, {
+      kernel: "moe_gate_up",
+      body: gateUpBody,
+      readsStep: false,
+      constants: {
+        ...upConstants(spec, lanes, up.values),
+        THREADS: lanes * up.groups,
+        GROUPS: up.groups,
+        UNROLL: unrollFor(upWords, lanes, up.unroll),
+      },
+      grid: ({ T }) => [Math.ceil(spec.intermediate / (upOutputs * up.groups)), spec.topK, T],
+    }),
+    ...downDispatches(spec, slots, {
+      kernel: "moe_down",
+      body: downBody,
+      readsStep: false,
+      constants: {
+        ...downConstants(lanes, down.values, down.groups),
+        UNROLL: unrollFor(downWords, lanes, down.unroll),
+      },
+      grid: ({ T }) => [Math.ceil(spec.hidden / down.values), T, 1],
+    }),
+  ];
+}
+
+/** The dispatches of a layer, expert by expert. */
+export function lowerExperts(
+  spec: DeviceMoeSpec,
+  slots: MoeSlots,
+  config: ExpertConfig,
+): readonly Dispatch[] {
+  const { lanes, columns, up, down } = config;
+  const maxPairs = spec.tokens.max * spec.topK;
+  const upOutputs = up.values / matricesOf(spec);
+  return [
+    ...upDispatches(spec, slots, {
+      kernel: "moe_gate_up_experts",
+      body: gateUpExpertsBody,
+      readsStep: true,
+      constants: {
+        ...upConstants(spec, lanes, up.values),
+        THREADS: lanes,
+        COLUMNS: columns,
+        MAX_PAIRS: maxPairs,
+      },
+      grid: (_, { first, end }) => [Math.ceil(spec.intermediate / upOutputs), end - first, 1],
+    }),
+    ...downDispatches(spec, slots, {
+      kernel: "moe_down_experts",
+      body: downExpertsBody,
+      readsStep: true,
+      constants: {
+        ...downConstants(lanes, down.values, down.groups),
+        COLUMNS: columns,
+        MAX_PAIRS: maxPairs,
+        MAX_TOKENS: spec.tokens.max,
+      },
+      grid: () => [Math.ceil(spec.hidden / down.values), 1, 1],
+    }),
+  ];
+}
+
+/** Activated products, `[tokens · slots, intermediate]`. */
+function actScratch(spec: DeviceMoeSpec): Scratch {
+  const bytes = spec.tokens.max * spec.topK * spec.intermediate * 4;
+  return { kind: "scratch", name: "moe_act", bytes };
+}
+
+function upDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispatch[] {
+  const routing = spec.applyRoutingOnInput ? slots.routingWeights : undefined;
+  return expertRanges(spec, slots, "up").map((range) => {
+    const weight = moeWeight(spec, slots, "up");
+    const access = joinAccess(
+      rowsAccess("x", spec.hidden, { buffer: slots.x }),
+      selectedAccess(slots),
+      vectorAccess("input_factor", routing, 1),
+      expertAccess("w_up", weight, range, spec.experts),
+      vectorAccess("b_up", slots.bUp),
+      expertActivation(spec),
+      laneSum(spec, stage.constants),
+      outputAccess("act", actScratch(spec)),
+    );
+    return dispatchOf(spec, stage, access, range, activeWeightBytes(spec, slots, "up", range));
+  });
+}
+
+function downDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispatch[] {
+  const routing = spec.applyRoutingOnInput ? undefined : slots.routingWeights;
+  return expertRanges(spec, slots, "down").map((range, i) => {
+    const weight = moeWeight(spec, slots, "down");
+    const access = joinAccess(
+      rowsAccess("act", spec.intermediate, { buffer: actScratch(spec) }),
+      selectedAccess(slots),
+      vectorAccess("output_factor", routing, 1),
+      expertAccess("w_down", weight, range, spec.experts),
+      vectorAccess("b_down", slots.bDown),
+      i === 0 ? vectorAccess("residual", slots.residual) : earlierSums(),
+      laneSum(spec, stage.constants),
+      outputAccess("y", slots.output),
+    );
+    return dispatchOf(spec, stage, access, range, activeWeightBytes(spec, slots, "down", range));
+  });
+}
+
+function dispatchOf(
+  spec: DeviceMoeSpec,
+  stage: Stage,
+  access: Access,
+  range: ExpertRange,
+  weightBytes: (sizes: StepSizes) => number,
+): Dispatch {
+  const step = stage.readsStep
+    ? [{ name: "sizes", type: STEP_TYPE, access: "uniform", buffer: { kind: "step" } } as const]
+    : [];
+  const shader = composeShader({
+    constants: {
+      ...access.constants,
+      ...stage.constants,
+      HIDDEN: spec.hidden,
+      INTERMEDIATE: spec.intermediate,
+      TOP_K: spec.topK,
+      MATRICES: matricesOf(spec),
+    },
+    buffers: [...access.buffers, ...step],
+    fragments: access.fragments,
+    body: stage.body,
+  });
+  return {
+    kernel: stage.kernel,
+    ...shader,
+    workgroups: (sizes) => stage.grid(sizes, range),
+    weightBytes,
+  };
+}
+
+function upConstants(spec: DeviceMoeSpec, lanes: number, values: number): ShaderConstants {
+  const matrices = matricesOf(spec);
+  return {
+    LANES: lanes,
+    QUADS: values / 4,
+    ROWS: values / matrices,
+    OUTPUTS_PER_QUAD: 4 / matrices,
+  };
+}
+
+function downConstants(lanes: number, values: number, groups: number): ShaderConstants {
+  return {
+    LANES: lanes,
+    QUADS: values / 4,
+    ROWS: values,
+    GROUPS: groups,
+    THREADS: lanes * groups,
+  };
+}
+
+function selectedAccess(slots: MoeSlots): Access {
+  const buffer = {
+    name: "selected",
+    type: "array<i32>",
+    access: "read",
+    buffer: slots.selectedExperts,
+  } as const;
+  return { buffers: [buffer], fragments: [], constants: {} };
+}
+
+function outputAccess(name: string, buffer: Scratch | MoeSlots["output"]): Access {
+  const output = { name, type: "array<f32>", access: "read_write", buffer } as const;
+  return { buffers: [output], fragments: [], constants: {} };
+}
+
+/** Sums of the experts before, when their weights did not fit one binding. */
+function earlierSums(): Access {
+  const text = instantiate(vector, { NAME: "residual", SOURCE: "y" });
+  return { buffers: [], fragments: [text], constants: {} };
+}
+
+/** Subgroups serve when all lanes are surely in one. */
+function laneSum({ profile }: DeviceMoeSpec, { LANES }: ShaderConstants): Access {
+  const subgroup = profile.subgroups && Number(LANES) <= profile.subgroupSize;
+  const text = subgroup ? laneSumSubgroup : laneSumWorkgroup;
+  return { buffers: [], fragments: [text], constants: {} };
+}
+
+function wordsOf(spec: DeviceMoeSpec, slots: MoeSlots, which: "up" | "down"): number {
+  const weight = moeWeight(spec, slots, which);
+  const access = expertAccess("w", weight, { first: 0, end: spec.experts }, spec.experts);
+  return Number(access.constants.w_WORDS);
+}
+
+/** The largest number of turns, up to `wanted`, that leaves no rest: a rest would need a check. */
+function unrollFor(words: number, lanes: number, wanted: number): number {
+  for (let unroll = wanted; unroll > 1; unroll--) {
+    if (words % (lanes * unroll) === 0) return unroll;
+  }
+  return 1;
+}

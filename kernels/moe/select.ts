@@ -1,0 +1,61 @@
+/**
+ * From a configuration to dispatches, and what every WebGPU backend shares.
+ *
+ * @module
+ */
+
+import type { Dispatch } from "../kernel.ts";
+import type { MoeConfig } from "./config.ts";
+import { refuseActivation } from "./expert_math.ts";
+import { lowerExperts, lowerSlots } from "./gemv.ts";
+import { lowerGrouped } from "./grouped.ts";
+import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "./spec.ts";
+import type { TunedChoice } from "./tuned.ts";
+
+/** The dispatches of a layer with a configuration that the device can run. */
+export function lowerConfig(
+  spec: DeviceMoeSpec,
+  slots: MoeSlots,
+  config: MoeConfig,
+): readonly Dispatch[] {
+  switch (config.algorithm) {
+    case "slots":
+      return lowerSlots(spec, slots, config);
+    case "experts":
+      return lowerExperts(spec, slots, config);
+    default:
+      return lowerGrouped(spec, slots, config);
+  }
+}
+
+/** Why no WebGPU backend can serve a layer, or undefined when they can. */
+export function refuseLayer(spec: MoeSpec): string | undefined {
+  if (spec.activationQuant !== "none") {
+    return `cannot round activations (${spec.activationQuant}) in front of its products`;
+  }
+  const storage = spec.profile?.maxWorkgroupStorageBytes ?? 16384;
+  // The sort counts every expert in workgroup memory.
+  if (spec.experts * 4 + 256 * 8 > storage) {
+    return `cannot sort ${spec.experts} experts in ${storage} bytes of workgroup memory`;
+  }
+  return refuseActivation(spec);
+}
+
+/** One line on a configuration and where it comes from. */
+export function describeConfig(config: MoeConfig, spec: MoeSpec, tuned?: TunedChoice): string {
+  const { min, max } = spec.tokens;
+  const range = min === max ? `${max} tokens` : `${min}..${max} tokens`;
+  const source = tuned ? `row ${tuned.key} of ${tuned.path}` : "heuristic";
+  return `${range}: ${describe(config)} (${source})`;
+}
+
+function describe(config: MoeConfig): string {
+  switch (config.algorithm) {
+    case "slots":
+      return `slot by slot, ${config.lanes} lanes`;
+    case "experts":
+      return `expert by expert, ${config.lanes} lanes, ${config.columns} pairs at a time`;
+    default:
+      return `${config.algorithm} GEMM in blocks of ${config.blockM}x${config.up.blockN}`;
+  }
+}

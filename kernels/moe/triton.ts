@@ -1,0 +1,26 @@
+/**
+ * The `triton` backend: sort, grouped GEMM that gathers rows with the activation in its epilogue,
+ * grouped GEMM with the routing weight in its epilogue, sum over slots. Serves every number of
+ * tokens; tile sizes come from the tuned table.
+ *
+ * @module
+ */
+
+import type { MoeBackend } from "./backend.ts";
+import type { MoeConfig } from "./config.ts";
+import { gemmHeuristic } from "./heuristic.ts";
+import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
+import { findTuned } from "./tuned.ts";
+
+/** Sorted pairs, two grouped GEMMs, a sum over slots. */
+export const tritonBackend: MoeBackend = {
+  name: "triton",
+  summary: "sort by expert, two grouped GEMMs, sum over slots",
+  supports: refuseLayer,
+  compile(spec, slots, note) {
+    const tuned = findTuned(spec, ["grouped"], note);
+    const config: MoeConfig = tuned?.config ?? gemmHeuristic(spec, "grouped");
+    note(describeConfig(config, spec, tuned));
+    return lowerConfig(spec, slots, config);
+  },
+};

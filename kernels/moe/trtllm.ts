@@ -1,0 +1,53 @@
+/**
+ * The `trtllm` backend. Few tokens: output-centric kernels, slot by slot, or expert by expert once
+ * tokens share experts. Many tokens: rows permuted to expert order, two grouped GEMMs, a finalize
+ * that multiplies routing weights.
+ *
+ * @module
+ */
+
+import type { MoeBackend, MoeNote } from "./backend.ts";
+import { type MoeConfig, refuseConfig } from "./config.ts";
+import { expertHeuristic, gemmHeuristic, rowsPerExpert, slotHeuristic } from "./heuristic.ts";
+import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
+import type { DeviceMoeSpec } from "./spec.ts";
+import { findTuned, type TunedChoice } from "./tuned.ts";
+
+/** Most tokens that the expert-major kernels hold sums for. */
+const MOST_EXPERT_TOKENS = 16;
+
+/** Output-centric for few tokens, permuted rows for many. */
+export const trtllmBackend: MoeBackend = {
+  name: "trtllm",
+  summary: "few tokens: output-centric, two dispatches; many: permute, two grouped GEMMs, finalize",
+  supports: refuseLayer,
+  compile(spec, slots, note) {
+    const { config, tuned } = trtllmConfig(spec, note);
+    note(describeConfig(config, spec, tuned));
+    return lowerConfig(spec, slots, config);
+  },
+};
+
+/** What the backend runs for a layer, and the tuned row behind it. */
+export function trtllmConfig(
+  spec: DeviceMoeSpec,
+  note: MoeNote,
+): { readonly config: MoeConfig; readonly tuned?: TunedChoice } {
+  const tuned = findTuned(spec, ["slots", "experts", "permuted"], note);
+  return tuned ? { config: tuned.config, tuned } : { config: trtllmHeuristic(spec) };
+}
+
+/** The algorithm by how many tokens share an expert, and by what the kernels can hold. */
+export function trtllmHeuristic(spec: DeviceMoeSpec): MoeConfig {
+  const { tokens, topK, experts } = spec;
+  if (!tokensShareExperts(spec) || tokens.max === 1) return slotHeuristic(spec);
+  const config = expertHeuristic(spec);
+  const few = tokens.max <= MOST_EXPERT_TOKENS && tokens.max * topK <= 128;
+  if (few && rowsPerExpert(spec) <= 8 && refuseConfig(config, spec) === undefined) return config;
+  return experts === 1 || tokens.max > 4 ? gemmHeuristic(spec, "permuted") : slotHeuristic(spec);
+}
+
+/** vLLM's measure: below a quarter of the experts in use, two tokens rarely meet in one. */
+export function tokensShareExperts({ tokens, topK, experts }: DeviceMoeSpec): boolean {
+  return tokens.max * topK * 4 > experts;
+}

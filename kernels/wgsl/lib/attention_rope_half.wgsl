@@ -1,0 +1,13 @@
+// Rotate-half: element i turns with i + ROTARY / 2.
+struct RotaryPair { other: u32, frequency: u32, sign: f32 }
+
+fn rotary_pair(d: u32) -> RotaryPair {
+  if (d < ROTARY / 2u) {
+    return RotaryPair(d + ROTARY / 2u, d, -1.0);
+  }
+  return RotaryPair(d - ROTARY / 2u, d - ROTARY / 2u, 1.0);
+}
+
+fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
+  return turn(f32(positions[token]) * inv_freq[frequency]) * ATTENTION_SCALING;
+}

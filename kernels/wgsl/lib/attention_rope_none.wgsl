@@ -1,0 +1,10 @@
+// No rotary embedding: ROTARY is 0, so none of this runs.
+struct RotaryPair { other: u32, frequency: u32, sign: f32 }
+
+fn rotary_pair(d: u32) -> RotaryPair {
+  return RotaryPair(d, 0u, 0.0);
+}
+
+fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
+  return vec2(1.0, 0.0);
+}

@@ -1,0 +1,25 @@
+// How the context of one token is divided among workgroups, from the token's position alone.
+//
+// Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With
+// FRESH, tokens of this very step are not in the cache yet, or must not be read from it: `end` is
+// the smallest position that the step has of this sequence, and the last split takes the rest from
+// the step itself. The positions that a step has of a sequence are consecutive.
+struct Span { sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32 }
+
+fn span_of(token: u32) -> Span {
+  let sequence = sequence_ids[token];
+  let position = u32(positions[token]);
+  var end = position + 1u;
+  if (FRESH) {
+    for (var i = 0u; i < step.x; i++) {
+      if (sequence_ids[i] == sequence) {
+        end = min(end, u32(positions[i]));
+      }
+    }
+  }
+  let first = min(first_seen(position), end);
+  let even = (end - first + SPLITS - 1u) / SPLITS;
+  let share = max(TILE, (even + TILE - 1u) / TILE * TILE);
+  let splits = max(1u, (end - first + share - 1u) / share);
+  return Span(u32(sequence), position, first, end, share, splits);
+}

@@ -1,0 +1,2 @@
+fn after_sort(expert: u32, slice: u32, index: u32, first: u32, count: u32) {
+}

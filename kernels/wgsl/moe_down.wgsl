@@ -1,0 +1,79 @@
+// Down projection that owns output rows: a workgroup makes ROWS outputs of one token from all its
+// slots, multiplies the routing weights and adds bias and residual. Group g of LANES invocations
+// takes the slots g, g + GROUPS, …; sums are joined once, in a fixed order. Grid: (rows, tokens).
+
+var<workgroup> group_sums: array<vec4<f32>, GROUPS * QUADS>;
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let token = place.y;
+  let lane = index % LANES;
+  let group = index / LANES;
+  let row = place.x * ROWS;
+  //@repeat q QUADS
+  var sum_$q = vec4<f32>();
+  //@repeat c 4
+  let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
+  //@end
+  //@end
+  for (var slot = group; slot < TOP_K; slot += GROUPS) {
+    let pair = token * TOP_K + slot;
+    let expert = u32(selected[pair]);
+    if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+      continue;
+    }
+    let matrix = expert * HIDDEN;
+    //@repeat q QUADS
+    var part_$q = vec4<f32>();
+    //@end
+    for (var base = lane; base < w_down_WORDS; base += LANES * UNROLL) {
+      //@repeat u UNROLL
+      let word_$u = base + $u * LANES;
+      //@repeat q QUADS
+      //@repeat c 4
+      let w_$u_$q_$c = w_down_fetch(matrix + row_$q_$c, word_$u);
+      //@end
+      //@end
+      //@end
+      //@repeat u UNROLL
+      //@repeat p w_down_PARTS
+      let x_$u_$p = act_chunk(pair, word_$u * w_down_PARTS + $p);
+      //@repeat q QUADS
+      part_$q += vec4(
+        w_down_dot(w_$u_$q_0, $p, x_$u_$p), w_down_dot(w_$u_$q_1, $p, x_$u_$p),
+        w_down_dot(w_$u_$q_2, $p, x_$u_$p), w_down_dot(w_$u_$q_3, $p, x_$u_$p),
+      );
+      //@end
+      //@end
+      //@end
+    }
+    let factor = output_factor_at(pair);
+    //@repeat q QUADS
+    if (lane == 0u) {
+      part_$q += vec4(
+        b_down_at(matrix + row_$q_0), b_down_at(matrix + row_$q_1),
+        b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
+      );
+    }
+    sum_$q += factor * part_$q;
+    //@end
+  }
+  //@repeat q QUADS
+  let total_$q = lane_sum(sum_$q, index);
+  if (lane == 0u) {
+    group_sums[group * QUADS + $q] = total_$q;
+  }
+  //@end
+  workgroupBarrier();
+  if (index < ROWS && row + index < HIDDEN) {
+    let at = token * HIDDEN + row + index;
+    var total = residual_at(at);
+    for (var g = 0u; g < GROUPS; g++) {
+      total += group_sums[g * QUADS + index / 4u][index % 4u];
+    }
+    y[at] = total;
+  }
+}

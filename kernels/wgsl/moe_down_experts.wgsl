@@ -1,0 +1,122 @@
+// Down projection that owns ROWS output rows of all tokens: the pairs are sorted by expert, so that
+// each expert's weights are read once and applied to its pairs, COLUMNS at a time. The batches go
+// round the GROUPS groups of LANES invocations. Every invocation keeps sums of its own in workgroup
+// memory; they are joined once, in a fixed order. Grid: (rows).
+
+const OUTPUT_QUADS = MAX_TOKENS * QUADS;
+
+var<workgroup> sorted: array<u32, MAX_PAIRS>;
+var<workgroup> valid_count: atomic<u32>;
+var<workgroup> sums: array<vec4<f32>, OUTPUT_QUADS * THREADS>;
+
+fn expert_of(pair: u32) -> u32 {
+  let id = u32(selected[pair]);
+  return select(END_EXPERT, id, id >= FIRST_EXPERT && id < END_EXPERT);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let pairs = sizes.x * TOP_K;
+  for (var pair = index; pair < pairs; pair += THREADS) {
+    let expert = expert_of(pair);
+    var rank = 0u;
+    for (var other = 0u; other < pairs; other++) {
+      let its = expert_of(other);
+      rank += u32(its < expert || (its == expert && other < pair));
+    }
+    sorted[rank] = pair;
+    if (expert < END_EXPERT) {
+      atomicAdd(&valid_count, 1u);
+    }
+  }
+  workgroupBarrier();
+  let valid = atomicLoad(&valid_count);
+  let lane = index % LANES;
+  let group = index / LANES;
+  let row = place.x * ROWS;
+  //@repeat q QUADS
+  //@repeat c 4
+  let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
+  //@end
+  //@end
+  var batch = 0u;
+  var first = 0u;
+  while (first < valid) {
+    let expert = expert_of(sorted[first]);
+    var end = first + 1u;
+    while (end < min(first + COLUMNS, valid) && expert_of(sorted[end]) == expert) {
+      end++;
+    }
+    if (batch % GROUPS == group) {
+      let matrix = expert * HIDDEN;
+      //@repeat n COLUMNS
+      let pair_$n = sorted[min(first + $n, end - 1u)];
+      //@repeat q QUADS
+      var sum_$n_$q = vec4<f32>();
+      //@end
+      //@end
+      for (var word = lane; word < w_down_WORDS; word += LANES) {
+        //@repeat q QUADS
+        //@repeat c 4
+        let w_$q_$c = w_down_fetch(matrix + row_$q_$c, word);
+        //@end
+        //@end
+        //@repeat p w_down_PARTS
+        //@repeat n COLUMNS
+        let x_$p_$n = act_chunk(pair_$n, word * w_down_PARTS + $p);
+        //@end
+        //@repeat q QUADS
+        {
+          let w0 = w_down_unpack(w_$q_0, $p);
+          let w1 = w_down_unpack(w_$q_1, $p);
+          let w2 = w_down_unpack(w_$q_2, $p);
+          let w3 = w_down_unpack(w_$q_3, $p);
+          //@repeat n COLUMNS
+          sum_$n_$q += vec4(
+            chunk_dot(w0, x_$p_$n), chunk_dot(w1, x_$p_$n),
+            chunk_dot(w2, x_$p_$n), chunk_dot(w3, x_$p_$n),
+          );
+          //@end
+        }
+        //@end
+        //@end
+      }
+      //@repeat n COLUMNS
+      if (first + $n < end) {
+        let factor = output_factor_at(pair_$n);
+        //@repeat q QUADS
+        if (lane == 0u) {
+          sum_$n_$q += vec4(
+            b_down_at(matrix + row_$q_0), b_down_at(matrix + row_$q_1),
+            b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
+          );
+        }
+        sums[(pair_$n / TOP_K * QUADS + $q) * THREADS + index] += factor * sum_$n_$q;
+        //@end
+      }
+      //@end
+    }
+    first = end;
+    batch++;
+  }
+  workgroupBarrier();
+  for (var base = 0u; base < OUTPUT_QUADS; base += GROUPS) {
+    let quad = base + group;
+    var total = vec4<f32>();
+    if (quad < OUTPUT_QUADS) {
+      for (var g = 0u; g < GROUPS; g++) {
+        total += sums[quad * THREADS + g * LANES + lane];
+      }
+    }
+    total = lane_sum(total, index);
+    let token = quad / QUADS;
+    let column = row + (quad % QUADS) * 4u + lane;
+    if (lane < 4u && column < HIDDEN && token < sizes.x) {
+      let at = token * HIDDEN + column;
+      y[at] = residual_at(at) + total[lane];
+    }
+  }
+}

@@ -1,0 +1,8 @@
+// Epilogue of the first product; `row` is the row of the up projection in the stacked weight.
+fn finish(first: f32, second: f32, row: u32, pair: u32) -> f32 {
+  let factor = input_factor_at(pair);
+  return expert_activation(
+    first * factor + bias_at(row),
+    second * factor + bias_at(row + (MATRICES - 1u) * OUTPUTS),
+  );
+}

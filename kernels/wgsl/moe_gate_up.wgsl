@@ -1,0 +1,69 @@
+// Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
+// outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
+// a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let token = place.z;
+  let pair = token * TOP_K + place.y;
+  // A negative id is huge as u32, so one range check drops everything outside.
+  let expert = u32(selected[pair]);
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return;
+  }
+  let lane = index % LANES;
+  let row = (place.x * GROUPS + index / LANES) * ROWS;
+  let matrix = expert * (MATRICES * INTERMEDIATE);
+  //@repeat q QUADS
+  var sum_$q = vec4<f32>();
+  //@repeat c 4
+  const VALUE_$q_$c = $q * 4u + $c;
+  let row_$q_$c = matrix + (VALUE_$q_$c % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_$q_$c / MATRICES, INTERMEDIATE - 1u);
+  //@end
+  //@end
+  for (var base = lane; base < w_up_WORDS; base += LANES * UNROLL) {
+    //@repeat u UNROLL
+    let word_$u = base + $u * LANES;
+    //@repeat q QUADS
+    //@repeat c 4
+    let w_$u_$q_$c = w_up_fetch(row_$q_$c, word_$u);
+    //@end
+    //@end
+    //@end
+    //@repeat u UNROLL
+    //@repeat p w_up_PARTS
+    let x_$u_$p = x_chunk(token, word_$u * w_up_PARTS + $p);
+    //@repeat q QUADS
+    sum_$q += vec4(
+      w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),
+      w_up_dot(w_$u_$q_2, $p, x_$u_$p), w_up_dot(w_$u_$q_3, $p, x_$u_$p),
+    );
+    //@end
+    //@end
+    //@end
+  }
+  // Lane i finishes output row i.
+  var first = 0.0;
+  var second = 0.0;
+  //@repeat q QUADS
+  let total_$q = lane_sum(sum_$q, index);
+  //@repeat o OUTPUTS_PER_QUAD
+  if (lane == $q * OUTPUTS_PER_QUAD + $o) {
+    first = total_$q[$o * MATRICES];
+    second = total_$q[$o * MATRICES + MATRICES - 1u];
+  }
+  //@end
+  //@end
+  let column = row + lane;
+  if (lane < ROWS && column < INTERMEDIATE) {
+    let factor = input_factor_at(pair);
+    act[pair * INTERMEDIATE + column] = expert_activation(
+      first * factor + b_up_at(matrix + column),
+      second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
+    );
+  }
+}

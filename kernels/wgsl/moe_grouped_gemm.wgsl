@@ -1,0 +1,158 @@
+// Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
+// expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
+// vector of padding a row so that 8 neighbouring rows fall into different banks. An invocation owns
+// THREAD_M × THREAD_N sums, spaced over the tile; for a gated expert its columns alternate up, gate.
+// The next tile is loaded to registers while the current one is multiplied.
+
+const STRIDE = BLOCK_K / 4u + 1u;
+const CHUNKS = BLOCK_K / 8u;
+const B_WORDS = CHUNKS / w_PARTS;
+const ROWS_APART = BLOCK_M / THREAD_M;
+const COLUMNS_APART = BLOCK_N / THREAD_N;
+const TILE_OUTPUTS = BLOCK_N / MATRICES;
+const N_TILES = (OUTPUTS + TILE_OUTPUTS - 1u) / TILE_OUTPUTS;
+const K_CHUNKS = w_WORDS * w_PARTS;
+const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
+
+var<workgroup> a_tile: array<vec4<f32>, BLOCK_M * STRIDE>;
+var<workgroup> b_tile: array<vec4<f32>, BLOCK_N * STRIDE>;
+
+// Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
+// and rows in use stay in the cache.
+fn tile_of(id: u32, blocks: u32) -> vec2<u32> {
+  let in_group = GROUP_M * N_TILES;
+  let first = (id / in_group) * GROUP_M;
+  let height = min(blocks - first, GROUP_M);
+  let rest = id % in_group;
+  return vec2(first + rest % height, rest / height);
+}
+
+fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
+  if (kind == BY_TOKEN) {
+    return pair / TOP_K;
+  }
+  return select(position, pair, kind == BY_PAIR);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let id = place.x + place.y * grid.x;
+  let blocks = plan[0];
+  if (id >= blocks * N_TILES) {
+    return;
+  }
+  let tile = tile_of(id, blocks);
+  let expert = plan[PLAN_EXPERTS + tile.x];
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return;
+  }
+  let first_position = tile.x * BLOCK_M;
+  let first_output = tile.y * TILE_OUTPUTS;
+  let matrix = expert * (MATRICES * OUTPUTS);
+  let pairs = sizes.x * TOP_K;
+
+  // What this invocation stages: chunks of A, words of B.
+  //@repeat i A_ROUNDS
+  let a_row_$i = (index + $i * THREADS) / CHUNKS;
+  let a_chunk_$i = (index + $i * THREADS) % CHUNKS;
+  let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
+  let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
+  let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
+  var a_$i: Chunk;
+  //@end
+  //@repeat i B_ROUNDS
+  let b_row_$i = (index + $i * THREADS) / B_WORDS;
+  let b_word_$i = (index + $i * THREADS) % B_WORDS;
+  let b_column_$i = b_row_$i / COLUMNS_APART;
+  let b_output_$i = first_output + b_column_$i / MATRICES * COLUMNS_APART + b_row_$i % COLUMNS_APART;
+  let b_source_$i = matrix + b_column_$i % MATRICES * OUTPUTS + min(b_output_$i, OUTPUTS - 1u);
+  var b_$i: w_Word;
+  //@end
+  //@repeat m THREAD_M
+  //@repeat o THREAD_OUTPUTS
+  //@repeat t MATRICES
+  var sum_$m_$o_$t = 0.0;
+  //@end
+  //@end
+  //@end
+  let tm = index / COLUMNS_APART;
+  let tn = index % COLUMNS_APART;
+
+  for (var k = 0u; k <= K_TILES; k++) {
+    if (k > 0u) {
+      workgroupBarrier();
+      //@repeat i A_ROUNDS
+      if (a_row_$i < BLOCK_M) {
+        let at = a_row_$i * STRIDE + a_chunk_$i * 2u;
+        a_tile[at] = a_$i.lo;
+        a_tile[at + 1u] = a_$i.hi;
+      }
+      //@end
+      //@repeat i B_ROUNDS
+      if (b_row_$i < BLOCK_N) {
+        let at = b_row_$i * STRIDE + b_word_$i * (w_PARTS * 2u);
+        //@repeat p w_PARTS
+        let chunk_$p = w_unpack(b_$i, $p);
+        b_tile[at + $p * 2u] = chunk_$p.lo;
+        b_tile[at + $p * 2u + 1u] = chunk_$p.hi;
+        //@end
+      }
+      //@end
+      workgroupBarrier();
+    }
+    if (k < K_TILES) {
+      //@repeat i A_ROUNDS
+      a_$i = Chunk();
+      if (a_valid_$i && k * CHUNKS + a_chunk_$i < K_CHUNKS) {
+        a_$i = rows_chunk(a_source_$i, k * CHUNKS + a_chunk_$i);
+      }
+      //@end
+      //@repeat i B_ROUNDS
+      b_$i = w_Word();
+      if (b_row_$i < BLOCK_N && k * B_WORDS + b_word_$i < w_WORDS) {
+        b_$i = w_fetch(b_source_$i, k * B_WORDS + b_word_$i);
+      }
+      //@end
+    }
+    if (k > 0u) {
+      for (var v = 0u; v < BLOCK_K / 4u; v++) {
+        //@repeat m THREAD_M
+        let a_vector_$m = a_tile[(tm + $m * ROWS_APART) * STRIDE + v];
+        //@end
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        {
+          let b = b_tile[(tn + ($o * MATRICES + $t) * COLUMNS_APART) * STRIDE + v];
+          //@repeat m THREAD_M
+          sum_$m_$o_$t = fma(a_vector_$m.x, b.x, sum_$m_$o_$t);
+          sum_$m_$o_$t = fma(a_vector_$m.y, b.y, sum_$m_$o_$t);
+          sum_$m_$o_$t = fma(a_vector_$m.z, b.z, sum_$m_$o_$t);
+          sum_$m_$o_$t = fma(a_vector_$m.w, b.w, sum_$m_$o_$t);
+          //@end
+        }
+        //@end
+        //@end
+      }
+    }
+  }
+
+  //@repeat m THREAD_M
+  let position_$m = first_position + tm + $m * ROWS_APART;
+  let pair_$m = plan[PLAN_PAIRS + position_$m];
+  if (pair_$m < pairs) {
+    let target_row = row_of(TARGET, position_$m, pair_$m) * OUTPUTS;
+    //@repeat o THREAD_OUTPUTS
+    let column_$o = first_output + tn + $o * COLUMNS_APART;
+    if (column_$o < OUTPUTS) {
+      y[target_row + column_$o] = finish(
+        sum_$m_$o_0, sum_$m_$o_$LAST_MATRIX, matrix + column_$o, pair_$m,
+      );
+    }
+    //@end
+  }
+  //@end
+}

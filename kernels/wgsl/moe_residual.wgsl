@@ -1,0 +1,3 @@
+fn residual_element(i: u32) -> Element {
+  return residual[i];
+}

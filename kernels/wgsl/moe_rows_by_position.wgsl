@@ -1,0 +1,3 @@
+fn row_of_pair(pair: u32) -> u32 {
+  return plan[PLAN_POSITIONS + pair];
+}
