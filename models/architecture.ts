@@ -1,0 +1,101 @@
+/**
+ * What an architecture is: how its `config.json` reads and how its eager graph is built.
+ *
+ * @module
+ */
+
+import type { z } from "zod";
+import { Graph, GraphBuilder } from "../graph/mod.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { GenerationConfig } from "./generation_config.ts";
+import { type ModelConfig, parseConfig } from "./hf_config.ts";
+import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
+import type { ChatTemplate } from "./chat_template.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** What an architecture file says. */
+export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {
+  /** Short name, as transformers' `model_type`. */
+  readonly name: string;
+  /** Names under `architectures` in config.json. */
+  readonly hfNames: readonly string[];
+  /** What of the family is implemented, one phrase each, for `inspect` and the docs. */
+  readonly features: readonly string[];
+  /** Keys of the normalised config.json; unknown keys pass, unsupported values do not. */
+  readonly config: Schema;
+  /** Tensors that checkpoints may hold and the graph needs not. */
+  readonly ignoredTensors?: readonly IgnoredTensors[];
+  /** Adds inputs, nodes and the output "logits". */
+  build(b: GraphBuilder, config: z.output<Schema>, weights: ModelWeights): void;
+}
+
+/** An architecture, ready for the registry. */
+export interface Architecture {
+  readonly name: string;
+  readonly hfNames: readonly string[];
+  readonly features: readonly string[];
+  /** Reads a normalised config.json; throws a CheckpointError that names key and `file`. */
+  configure(config: Record<string, unknown>, file: string): ConfiguredArchitecture;
+}
+
+/** An architecture with the sizes of one model. */
+export interface ConfiguredArchitecture {
+  readonly config: ModelConfig;
+  /** The eager graph over the tensors of a checkpoint, which it checks for presence and shape. */
+  build(checkpoint: Checkpoint): EagerGraph;
+}
+
+/** An eager graph, and what it leaves of the checkpoint. */
+export interface EagerGraph {
+  readonly graph: Graph;
+  readonly unusedTensors: readonly UnusedTensor[];
+}
+
+/** A tensor of the checkpoint that the graph does not read. */
+export interface UnusedTensor {
+  readonly name: string;
+  /** Why it is not needed; undefined when nobody knows, which is worth a warning. */
+  readonly reason: string | undefined;
+}
+
+/** Makes an architecture; exists so that the type of its config is inferred. */
+export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
+  definition: ArchitectureDefinition<Schema>,
+): Architecture {
+  const { name, hfNames, features, ignoredTensors = [] } = definition;
+  return {
+    name,
+    hfNames,
+    features,
+    configure(raw, file) {
+      const config = parseConfig(definition.config, raw, file);
+      return {
+        config,
+        build(checkpoint) {
+          const weights = new ModelWeights(checkpoint);
+          const graph = new Graph(config.architectures[0]);
+          definition.build(new GraphBuilder(graph), config, weights);
+          return { graph, unusedTensors: weights.unused(ignoredTensors) };
+        },
+      };
+    },
+  };
+}
+
+/** A model folder, opened: everything about it but a place to run. */
+export interface Model {
+  /** The folder. */
+  readonly path: string;
+  /** Last part of the path or hub id. */
+  readonly name: string;
+  readonly architecture: Architecture;
+  readonly config: ModelConfig;
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+  readonly chatTemplate: ChatTemplate | undefined;
+  readonly generation: GenerationConfig;
+  /** Bytes of all tensors. */
+  readonly bytes: number;
+  /** Builds the eager graph anew. */
+  build(): EagerGraph;
+}

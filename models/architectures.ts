@@ -1,0 +1,35 @@
+/**
+ * The registry of architectures: one line each.
+ *
+ * @module
+ */
+
+import { CheckpointError, nearest } from "../graph/mod.ts";
+import type { Architecture } from "./architecture.ts";
+import { qwen3Moe } from "./architectures/qwen3_moe.ts";
+
+/** Every architecture. */
+export const ARCHITECTURES: readonly Architecture[] = [
+  qwen3Moe,
+];
+
+/** The architecture that a config.json names; an error that lists what there is. */
+export function findArchitecture(config: Record<string, unknown>, file: string): Architecture {
+  const names = Array.isArray(config.architectures) ? config.architectures.map(String) : [];
+  const found = ARCHITECTURES.find(({ hfNames }) => hfNames.some((name) => names.includes(name)));
+  if (found) return found;
+  const known = ARCHITECTURES.flatMap(({ hfNames }) => hfNames);
+  const near = names.length > 0 ? nearest(names[0], known) : undefined;
+  throw new CheckpointError(
+    "checkpoint/architecture",
+    `Cannot use the model of config "${file}": expected one of ${known.join(", ")}, got ${
+      names.join(", ") || "no architectures"
+    }`,
+    {
+      hint: near === undefined
+        ? "Choose a model of an implemented architecture, or add it in models/architectures"
+        : `The nearest one is ${near}`,
+      details: { file, found: names, known },
+    },
+  );
+}

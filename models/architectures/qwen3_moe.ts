@@ -1,0 +1,97 @@
+/**
+ * Qwen3-MoE: grouped-query attention with RMSNorm on every head of q and k, and a softmax router.
+ * After `modeling_qwen3_moe.py` of transformers.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import type { GraphBuilder, Value } from "../../graph/mod.ts";
+import { defineArchitecture } from "../architecture.ts";
+import { decoder, normWeight, plainAttention } from "../decoder.ts";
+import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
+import type { ModelWeights } from "../model_weights.ts";
+import { expertLoop, gatedMlp, softmaxRouter } from "../moe_block.ts";
+
+const configSchema = z.looseObject({
+  ...baseConfigFields,
+  ...moeConfigFields,
+  hidden_act: z.literal("silu"),
+  attention_bias: z.boolean().default(false),
+  intermediate_size: z.int().positive(),
+  moe_intermediate_size: z.int().positive(),
+  norm_topk_prob: z.boolean(),
+  decoder_sparse_step: z.int().positive().default(1),
+  mlp_only_layers: z.array(z.int().nonnegative()).default([]),
+  use_sliding_window: z.boolean().default(false),
+  sliding_window: z.int().positive().optional(),
+});
+
+type Config = z.output<typeof configSchema>;
+
+/** Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder and their kin. */
+export const qwen3Moe = defineArchitecture({
+  name: "qwen3_moe",
+  hfNames: ["Qwen3MoeForCausalLM"],
+  features: [
+    "grouped-query attention with q and k norms per head",
+    "softmax router with optional renormalisation",
+    "dense layers by mlp_only_layers and decoder_sparse_step",
+    "attention biases, sliding window, tied embeddings",
+    "RoPE: default, linear, dynamic (within the pretrained length), llama3, yarn",
+  ],
+  config: configSchema,
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights) {
+    decoder(b, config, weights, (index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
+        qkNorm: {
+          over: "head",
+          q: normWeight(weights, `${module}.self_attn.q_norm`, config.head_dim),
+          k: normWeight(weights, `${module}.self_attn.k_norm`, config.head_dim),
+          eps: config.rms_norm_eps,
+        },
+      },
+      window: config.use_sliding_window ? config.sliding_window : undefined,
+      mlp: isSparse(config, index)
+        ? sparseMlp(config, weights, `${module}.mlp`)
+        : denseMlp(config, weights, `${module}.mlp`),
+    }));
+  },
+});
+
+function isSparse(config: Config, index: number): boolean {
+  return !config.mlp_only_layers.includes(index) && (index + 1) % config.decoder_sparse_step === 0;
+}
+
+function sparseMlp(config: Config, weights: ModelWeights, module: string) {
+  const { num_experts: experts, hidden_size: hidden } = config;
+  const router = {
+    weight: weights.matrix(`${module}.gate`, experts, hidden),
+    topK: config.num_experts_per_tok,
+    renormalize: config.norm_topk_prob,
+  };
+  const each = weights.experts(
+    {
+      separate: { module, names: { gate: "gate_proj", up: "up_proj", down: "down_proj" } },
+      stacked: { module },
+    },
+    { experts, hidden, intermediate: config.moe_intermediate_size },
+  );
+  return (b: GraphBuilder, x: Value) => {
+    const routing = softmaxRouter(b, x, router);
+    return expertLoop(b, x, routing, experts, (b, rows, e) => gatedMlp(b, rows, each[e]));
+  };
+}
+
+function denseMlp(config: Config, weights: ModelWeights, module: string) {
+  const { hidden_size: hidden, intermediate_size: intermediate } = config;
+  const mlp = {
+    w1: weights.matrix(`${module}.gate_proj`, intermediate, hidden),
+    w2: weights.matrix(`${module}.down_proj`, hidden, intermediate),
+    w3: weights.matrix(`${module}.up_proj`, intermediate, hidden),
+  };
+  return (b: GraphBuilder, x: Value) => gatedMlp(b, x, mlp);
+}

@@ -1,0 +1,200 @@
+/**
+ * The tensors of a model folder, in one safetensors file or in shards with an index.
+ *
+ * @module
+ */
+
+import { basename, join } from "node:path";
+import { z } from "zod";
+import {
+  CheckpointError,
+  formatShape,
+  nearest,
+  tensor,
+  type TensorSource,
+  type TensorWeight,
+} from "../graph/mod.ts";
+import { isFile, readJson } from "./json_file.ts";
+import { SafetensorsFile, type TensorInfo } from "./safetensors.ts";
+
+const SINGLE_FILE = "model.safetensors";
+const INDEX_FILE = "model.safetensors.index.json";
+
+const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+
+/**
+ * The tensors of a model by name. Opening it reads the headers only; files stay open for reading
+ * until {@linkcode Checkpoint.close}.
+ *
+ * @example
+ * ```ts
+ * import { Checkpoint } from "./checkpoint.ts";
+ * await using checkpoint = await Checkpoint.open("demo/storyteller");
+ * const norm = checkpoint.tensor("model.norm.weight", [256]);
+ * console.assert(norm.dtype === "bf16");
+ * console.assert((await checkpoint.read(norm.name, 0, 512)).length === 512);
+ * ```
+ */
+export class Checkpoint implements TensorSource {
+  /** Bytes of all tensors. */
+  readonly bytes: number;
+
+  constructor(
+    readonly folder: string,
+    readonly tensors: ReadonlyMap<string, TensorInfo>,
+    readonly files: ReadonlyMap<string, SafetensorsFile>,
+  ) {
+    this.bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  }
+
+  /** Opens the checkpoint of a folder; the index wins over a single file, as in transformers. */
+  static async open(folder: string): Promise<Checkpoint> {
+    if (await isFile(join(folder, INDEX_FILE))) return await openShards(folder);
+    if (await isFile(join(folder, SINGLE_FILE))) {
+      const file = await SafetensorsFile.open(join(folder, SINGLE_FILE));
+      return new Checkpoint(folder, file.tensors, new Map([[file.path, file]]));
+    }
+    throw new CheckpointError(
+      "checkpoint/missing-weights",
+      `Cannot open checkpoint "${folder}": expected ${SINGLE_FILE} or ${INDEX_FILE}, got neither`,
+      { hint: "Download the weights as safetensors, or convert them", details: { folder } },
+    );
+  }
+
+  has(name: string): boolean {
+    return this.tensors.has(name);
+  }
+
+  /** Where a tensor lies; an error that suggests a name when there is none. */
+  info(name: string): TensorInfo {
+    const info = this.tensors.get(name);
+    if (info) return info;
+    const near = nearest(name, this.tensors.keys());
+    throw new CheckpointError(
+      "checkpoint/missing-tensor",
+      `Cannot find tensor "${name}": expected it in checkpoint "${this.folder}", got ${this.tensors.size} others`,
+      {
+        hint: near === undefined
+          ? "Check that config.json belongs to these weights"
+          : `The nearest name is "${near}"; check that config.json belongs to these weights`,
+        details: { tensor: name, folder: this.folder },
+      },
+    );
+  }
+
+  /** A tensor as a weight; an error when it has another shape. */
+  tensor(name: string, shape: readonly number[]): TensorWeight {
+    const info = this.info(name);
+    if (String(info.shape) !== String(shape)) {
+      throw new CheckpointError(
+        "checkpoint/shape",
+        `Cannot use tensor "${name}": expected shape ${formatShape(shape)}, got ${
+          formatShape(info.shape)
+        }`,
+        {
+          hint: "Check that config.json belongs to these weights",
+          details: { tensor: name, expected: shape, found: info.shape, file: info.file },
+        },
+      );
+    }
+    return tensor(name, info.dtype, shape);
+  }
+
+  /** Names of the tensors that are not among the given ones, in the order of the files. */
+  unused(consumed: Iterable<string>): string[] {
+    const used = new Set(consumed);
+    return [...this.tensors.keys()].filter((name) => !used.has(name));
+  }
+
+  async readInto(name: string, byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
+    const info = this.info(name);
+    if (byteOffset < 0 || byteOffset + out.length > info.byteLength) {
+      throw new RangeError(
+        `Bytes ${byteOffset} to ${
+          byteOffset + out.length
+        } of tensor "${name}", which has ${info.byteLength}`,
+      );
+    }
+    const file = this.files.get(info.file);
+    if (!file) throw new RangeError(`No file of tensor "${name}" is open`);
+    await file.readInto(info.byteOffset + byteOffset, out);
+  }
+
+  async read(name: string, byteOffset: number, byteLength: number) {
+    const bytes = new Uint8Array(byteLength);
+    await this.readInto(name, byteOffset, bytes);
+    return bytes;
+  }
+
+  /** Closes the files. */
+  async close(): Promise<void> {
+    await closeAll(this.files.values());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+async function openShards(folder: string): Promise<Checkpoint> {
+  const indexPath = join(folder, INDEX_FILE);
+  const parsed = indexSchema.safeParse(await readJson(indexPath));
+  if (!parsed.success) {
+    throw malformedIndex(indexPath, parsed.error.issues[0].message);
+  }
+  const weightMap = parsed.data.weight_map;
+  const files = new Map<string, SafetensorsFile>();
+  try {
+    for (const name of new Set(Object.values(weightMap))) {
+      if (name !== basename(name)) throw malformedIndex(indexPath, `file name "${name}"`);
+      const file = await SafetensorsFile.open(join(folder, name));
+      files.set(file.path, file);
+    }
+    return new Checkpoint(folder, mergeShards(folder, weightMap, files), files);
+  } catch (error) {
+    await closeAll(files.values());
+    throw error;
+  }
+}
+
+function malformedIndex(path: string, got: string): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/malformed-index",
+    `Cannot read index "${path}": expected a "weight_map" of tensor names to files beside it, got ${got}`,
+    { hint: "Download the index again", details: { path } },
+  );
+}
+
+function mergeShards(
+  folder: string,
+  weightMap: Record<string, string>,
+  files: ReadonlyMap<string, SafetensorsFile>,
+): Map<string, TensorInfo> {
+  const tensors = new Map<string, TensorInfo>();
+  for (const [name, shard] of Object.entries(weightMap)) {
+    const info = files.get(join(folder, shard))?.tensors.get(name);
+    if (!info) {
+      throw new CheckpointError(
+        "checkpoint/index-mismatch",
+        `Cannot find tensor "${name}": expected it in "${shard}", as the index says, got none`,
+        { hint: "Download index and shards of one revision", details: { tensor: name, shard } },
+      );
+    }
+    tensors.set(name, info);
+  }
+  for (const { path, tensors: inside } of files.values()) {
+    for (const name of inside.keys()) {
+      if (tensors.has(name)) continue;
+      throw new CheckpointError(
+        "checkpoint/index-mismatch",
+        `Cannot use tensor "${name}" of "${path}": expected it in the index, got none`,
+        { hint: "Download index and shards of one revision", details: { tensor: name, path } },
+      );
+    }
+  }
+  return tensors;
+}
+
+async function closeAll(files: Iterable<SafetensorsFile>): Promise<void> {
+  await Promise.all([...files].map((file) => file.close()));
+}

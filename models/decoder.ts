@@ -1,0 +1,106 @@
+/**
+ * The frame that decoder-only models share: embedding, layers with residuals, final norm, head.
+ *
+ * @module
+ */
+
+import type { GraphBuilder, Value, Weight } from "../graph/mod.ts";
+import { attention, type AttentionSpec, linear, rmsNorm, rotaryTables } from "./blocks.ts";
+import type { ModelConfig } from "./hf_config.ts";
+import type { ModelWeights } from "./model_weights.ts";
+import { ropeFrequencies } from "./rope.ts";
+
+/** One decoder layer. */
+export interface LayerSpec {
+  readonly attention: AttentionSpec;
+  /** A token sees this many tokens including itself; undefined means all before it. */
+  readonly window?: number;
+  /** The block after attention, from its normed input [T, H]; already in scope `mlp`. */
+  mlp(b: GraphBuilder, x: Value): Value;
+}
+
+/** Builds a decoder-only model: inputs token_ids and positions [T], output "logits" [T, V]. */
+export function decoder(
+  b: GraphBuilder,
+  config: ModelConfig,
+  weights: ModelWeights,
+  layer: (index: number, module: string) => LayerSpec,
+): void {
+  const tokenIds = b.input("token_ids", { dtype: "i32", shape: ["T"] });
+  const positions = b.input("positions", { dtype: "i32", shape: ["T"] });
+  const { vocab_size: vocab, hidden_size: hidden } = config;
+  const table = weights.matrix("model.embed_tokens", vocab, hidden);
+  const final = b.within("model", () => {
+    let x = b.within(
+      "embed_tokens",
+      () => b.op("embedding", { ids: tokenIds, w: b.weight("weight", table) }),
+    );
+    const rotary = rotaryTables(b, positions, frequenciesOf(config));
+    const masks = new Map<number | undefined, Value>();
+    const maskOf = (window: number | undefined) => {
+      const mask = masks.get(window) ??
+        b.op("attention_mask", { positions }, window === undefined ? {} : { window });
+      masks.set(window, mask);
+      return mask;
+    };
+    for (let i = 0; i < config.num_hidden_layers; i++) {
+      const module = `model.layers.${i}`;
+      const spec = layer(i, module);
+      const mask = maskOf(spec.window);
+      x = b.within(`layers.${i}`, () => {
+        const norm = (name: string, of: Value) =>
+          rmsNorm(
+            b,
+            name,
+            of,
+            normWeight(weights, `${module}.${name}`, hidden),
+            config.rms_norm_eps,
+          );
+        const attended = attention(b, spec.attention, {
+          x: norm("input_layernorm", x),
+          rotary,
+          mask,
+        });
+        const sum = b.op("add", { a: x, b: attended });
+        const normed = norm("post_attention_layernorm", sum);
+        return b.op("add", { a: sum, b: b.within("mlp", () => spec.mlp(b, normed)) });
+      });
+    }
+    return rmsNorm(b, "norm", x, normWeight(weights, "model.norm", hidden), config.rms_norm_eps);
+  });
+  const head = config.tie_word_embeddings ? table : weights.matrix("lm_head", vocab, hidden);
+  b.graph.setOutput("logits", linear(b, "lm_head", final, head));
+}
+
+/** Sizes of the attention layers and their projections, without norms and sinks. */
+export function plainAttention(
+  config: ModelConfig,
+  weights: ModelWeights,
+  module: string,
+  { bias = false }: { bias?: boolean } = {},
+): AttentionSpec {
+  const heads = config.num_attention_heads;
+  const { num_key_value_heads: kvHeads, head_dim: headDim, hidden_size: hidden } = config;
+  const projection = (name: string, rows: number, columns: number) => ({
+    weight: weights.matrix(`${module}.${name}`, rows, columns),
+    bias: bias ? weights.vector(`${module}.${name}.bias`, rows) : undefined,
+  });
+  return {
+    heads,
+    kvHeads,
+    headDim,
+    q: projection("q_proj", heads * headDim, hidden),
+    k: projection("k_proj", kvHeads * headDim, hidden),
+    v: projection("v_proj", kvHeads * headDim, hidden),
+    o: projection("o_proj", hidden, heads * headDim),
+  };
+}
+
+/** The weight of a norm. */
+export function normWeight(weights: ModelWeights, module: string, size: number): Weight {
+  return weights.vector(`${module}.weight`, size);
+}
+
+function frequenciesOf(config: ModelConfig) {
+  return ropeFrequencies(config.rope_parameters, config.head_dim, config.max_position_embeddings);
+}

@@ -1,0 +1,207 @@
+/**
+ * Packed weights, matrix by matrix: real values from codes and scales, and the other way round. The
+ * formats themselves are in `graph/formats/packed.ts`.
+ *
+ * @module
+ */
+
+import {
+  type Block,
+  decodeE8M0,
+  decodeValue,
+  type DequantizeWeight,
+  DTYPE_BYTES,
+  E4M3_VALUES,
+  elementCount,
+  GraphError,
+  isPacked,
+  PACKED_LAYOUTS,
+  type PackedFormat,
+  type PackedMatrix,
+  packedShape,
+  quantizeMatrix,
+  type QuantizeWeight,
+  type Weight,
+} from "../../graph/mod.ts";
+import { convert, toF32 } from "./convert.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a packed weight is read through: {@linkcode WeightReader}. */
+export interface PartReader {
+  read(weight: Weight, first: number, count: number): Promise<Bytes>;
+  part(weight: Weight, index: number, make: () => Promise<Bytes>): Promise<Bytes>;
+}
+
+/** Rows of a matrix that are decoded at once, in elements. */
+const PART_ELEMENTS = 2 ** 20;
+
+/** Evaluates `dequantize` and `quantize`; a matrix is the last two dimensions of a weight. */
+export class PackedReader {
+  #quantized:
+    | { readonly key: string; readonly of: Weight; readonly matrix: PackedMatrix }
+    | undefined;
+
+  constructor(readonly reader: PartReader) {}
+
+  /** Writes elements `first ..` of the real values to `out`. */
+  async dequantize(weight: DequantizeWeight, first: number, out: Bytes): Promise<void> {
+    const { columns, elements } = matrixOf(weight.shape);
+    const size = DTYPE_BYTES[weight.dtype];
+    const end = first + out.length / size;
+    for (let at = first; at < end;) {
+      const matrix = Math.floor(at / elements);
+      const row = Math.floor((at - matrix * elements) / columns);
+      const rowStart = matrix * elements + row * columns;
+      const stop = Math.min(end, (matrix + 1) * elements);
+      const rows = Math.min(
+        Math.ceil((stop - rowStart) / columns),
+        Math.max(1, Math.floor(PART_ELEMENTS / columns)),
+      );
+      const values = await this.#decodeRows(weight, matrix, row, rows);
+      const until = Math.min(stop, rowStart + rows * columns);
+      convert(
+        "f32",
+        new Uint8Array(values.buffer).subarray(4 * (at - rowStart), 4 * (until - rowStart)),
+        weight.dtype,
+        out.subarray((at - first) * size, (until - first) * size),
+      );
+      at = until;
+    }
+  }
+
+  /** Writes elements `first ..` of the codes or of a scale to `out`. */
+  async quantize(weight: QuantizeWeight, first: number, out: Bytes): Promise<void> {
+    const { rows, columns } = matrixOf(weight.of.shape);
+    const format = packedFormat(weight.format);
+    const size = DTYPE_BYTES[weight.dtype];
+    const shape = packedShape(format, rows, columns, weight.block);
+    const perMatrix = weight.part === "scale_2"
+      ? 1
+      : elementCount(weight.part === "payload" ? shape.payload : shape.scale);
+    const end = first + out.length / size;
+    for (let at = first; at < end;) {
+      const index = Math.floor(at / perMatrix);
+      const matrix = await this.#quantizeMatrix(weight, format, index);
+      const bytes = partBytes(matrix, weight.part);
+      const stop = Math.min(end, (index + 1) * perMatrix);
+      const offset = (at - index * perMatrix) * size;
+      out.set(bytes.subarray(offset, offset + (stop - at) * size), (at - first) * size);
+      at = stop;
+    }
+  }
+
+  async #quantizeMatrix(
+    weight: QuantizeWeight,
+    format: PackedFormat,
+    index: number,
+  ): Promise<PackedMatrix> {
+    const key = `${format} ${weight.block} ${index}`;
+    if (this.#quantized?.key === key && this.#quantized.of === weight.of) {
+      return this.#quantized.matrix;
+    }
+    const { rows, columns, elements } = matrixOf(weight.of.shape);
+    const bytes = await this.reader.read(weight.of, index * elements, elements);
+    const values = toF32(weight.of.dtype, bytes);
+    const matrix = quantizeMatrix(format, values, rows, columns, weight.block);
+    this.#quantized = { key, of: weight.of, matrix };
+    return matrix;
+  }
+
+  async #decodeRows(
+    weight: DequantizeWeight,
+    matrix: number,
+    row: number,
+    rows: number,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const format = packedFormat(weight.format);
+    const shape = matrixOf(weight.shape);
+    const { codesPerByte } = PACKED_LAYOUTS[format];
+    const { columns } = shape;
+    const width = columns / codesPerByte;
+    const payload = await this.reader.read(
+      weight.payload,
+      (matrix * shape.rows + row) * width,
+      rows * width,
+    );
+    const { block, scale: [scaleRows, scaleColumns] } = packedShape(
+      format,
+      shape.rows,
+      columns,
+      weight.block ?? wholeMatrix(format),
+    );
+    const scales = await this.#scales(weight, matrix, scaleRows * scaleColumns);
+    const result = new Float32Array(rows * columns);
+    const table = CODE_VALUES[format];
+    for (let r = 0; r < rows; r++) {
+      const scaleStart = Math.floor((row + r) / block[0]) * scaleColumns;
+      for (let c = 0; c < columns; c++) {
+        const at = r * columns + c;
+        const code = codesPerByte === 1
+          ? payload[at]
+          : (payload[r * width + (c >> 1)] >> (4 * (c & 1))) & 15;
+        result[at] = table[code] * scales[scaleStart + Math.floor(c / block[1])];
+      }
+    }
+    return result;
+  }
+
+  /** Factors of the blocks of one matrix; a scale tensor with fewer entries is shared. */
+  async #scales(
+    weight: DequantizeWeight,
+    matrix: number,
+    count: number,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const [scale, second] = weight.scales;
+    const bytes = await this.reader.part(scale, matrix, () => {
+      const shared = elementCount(scale.shape) <= count;
+      return this.reader.read(scale, shared ? 0 : matrix * count, count);
+    });
+    const values = scaleValues(packedFormat(weight.format), scale, bytes);
+    if (second === undefined) return values;
+    const one = elementCount(second.shape) === 1;
+    const [factor] = toF32(second.dtype, await this.reader.read(second, one ? 0 : matrix, 1));
+    return values.map((value) => value * factor);
+  }
+}
+
+/** Values of all codes of a format. */
+const CODE_VALUES = Object.fromEntries(
+  Object.entries(PACKED_LAYOUTS).map(([format, { codesPerByte }]) => [
+    format,
+    Float32Array.from(
+      { length: codesPerByte === 1 ? 256 : 16 },
+      (_, code) => decodeValue(format as PackedFormat, code),
+    ),
+  ]),
+) as Record<PackedFormat, Float32Array>;
+
+function scaleValues(format: PackedFormat, { dtype }: Weight, bytes: Bytes) {
+  if (format === "mxfp4") return Float32Array.from(bytes, decodeE8M0);
+  if (dtype === "u8") return Float32Array.from(bytes, (code) => E4M3_VALUES[code]);
+  return toF32(dtype, bytes);
+}
+
+function partBytes(matrix: PackedMatrix, part: QuantizeWeight["part"]): Bytes {
+  if (part === "payload") return matrix.payload;
+  const array = part === "scale" ? matrix.scale : Float32Array.of(matrix.secondScale);
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function packedFormat(format: DequantizeWeight["format"]): PackedFormat {
+  if (isPacked(format)) return format;
+  throw new GraphError(
+    "graph/format",
+    `Cannot read a packed weight: expected a format with scales, got "${format}"`,
+  );
+}
+
+/** fp8 without a block has one scale a matrix; the other formats have blocks of their own. */
+function wholeMatrix(format: PackedFormat): Block {
+  return format === "fp8_block" ? [0, 0] : PACKED_LAYOUTS[format].defaultBlock;
+}
+
+function matrixOf(shape: readonly number[]) {
+  const [rows, columns] = shape.length < 2 ? [1, elementCount(shape)] : shape.slice(-2);
+  return { rows, columns, elements: rows * columns };
+}

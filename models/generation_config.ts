@@ -1,0 +1,76 @@
+/**
+ * `generation_config.json`: how the makers of a model want its tokens drawn, and which end a text.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { z } from "zod";
+import { CheckpointError } from "../graph/mod.ts";
+import type { ModelConfig } from "./hf_config.ts";
+import { readOptionalJson } from "./json_file.ts";
+
+/** Defaults of a generation. */
+export interface GenerationConfig {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 keeps all. */
+  readonly topK: number;
+  /** 1 keeps all. */
+  readonly topP: number;
+  /** 0 keeps all. */
+  readonly minP: number;
+  /** 1 is off. */
+  readonly repetitionPenalty: number;
+  /** Tokens that end a text. */
+  readonly eosTokenIds: readonly number[];
+  /** Tokens to generate at most, when the makers say. */
+  readonly maxNewTokens: number | undefined;
+}
+
+const FILE = "generation_config.json";
+
+const ids = z.union([z.int(), z.array(z.int())]).nullish();
+const schema = z.looseObject({
+  do_sample: z.boolean().nullish(),
+  temperature: z.number().nonnegative().nullish(),
+  top_k: z.int().nonnegative().nullish(),
+  top_p: z.number().positive().max(1).nullish(),
+  min_p: z.number().min(0).max(1).nullish(),
+  repetition_penalty: z.number().positive().nullish(),
+  eos_token_id: ids,
+  max_new_tokens: z.int().positive().nullish(),
+});
+
+/**
+ * Reads the defaults of a model folder. Without `do_sample: true` they are greedy, as in
+ * transformers; a value left out does not restrict. EOS ids missing here come from config.json.
+ */
+export async function readGenerationConfig(
+  folder: string,
+  config: Pick<ModelConfig, "eos_token_id">,
+): Promise<GenerationConfig> {
+  const path = join(folder, FILE);
+  const parsed = schema.safeParse(await readOptionalJson(path) ?? {});
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new CheckpointError(
+      "checkpoint/generation-config",
+      `Cannot read generation config "${path}": expected a fitting value for key "${
+        issue.path.join(".")
+      }", got: ${issue.message}`,
+      { hint: `Correct the key, or remove ${FILE}`, details: { path } },
+    );
+  }
+  const { data } = parsed;
+  const eos = data.eos_token_id;
+  return {
+    temperature: data.do_sample ? data.temperature ?? 1 : 0,
+    topK: data.do_sample ? data.top_k ?? 0 : 0,
+    topP: data.do_sample ? data.top_p ?? 1 : 1,
+    minP: data.do_sample ? data.min_p ?? 0 : 0,
+    repetitionPenalty: data.repetition_penalty ?? 1,
+    eosTokenIds: eos === undefined || eos === null ? config.eos_token_id : [eos].flat(),
+    maxNewTokens: data.max_new_tokens ?? undefined,
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * Evaluates weight expressions in one streaming pass, from file ranges to the bytes an executor
+ * keeps. Stacking, concatenating and slicing along the first dimension only move the place that is
+ * read next; the other expressions hold the smallest part they need, such as one expert's matrix.
+ *
+ * @module
+ */
+
+import {
+  DTYPE_BYTES,
+  elementCount,
+  type HostTensor,
+  invariant,
+  type TensorSource,
+  viewBytes,
+  type Weight,
+} from "../graph/mod.ts";
+import { WeightReader } from "./weight_reader.ts";
+
+/** Part of a weight on its way. */
+export interface WeightChunk {
+  /** Place of the first byte in the weight, a multiple of 8. */
+  readonly byteOffset: number;
+  /** Little-endian elements. The next chunk overwrites them: use or copy them before asking for it. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Options of {@linkcode streamWeight}. */
+export interface StreamOptions {
+  /** Size of a chunk; every one but the last has it. Rounded up to a multiple of 8. */
+  readonly chunkBytes?: number;
+}
+
+/** Default size of a chunk. */
+export const CHUNK_BYTES = 64 * 2 ** 20;
+
+/**
+ * The bytes of a weight in ascending order and without gaps. Host memory holds about one chunk,
+ * which is reused for the next one.
+ *
+ * @example
+ * ```ts
+ * import { constant, slice, stack } from "../graph/mod.ts";
+ * import { streamWeight } from "./materialize.ts";
+ * const nothing = { read: () => Promise.reject(new Error("constants read no file")) };
+ * const rows = stack([constant(Float32Array.of(1, 2)), constant(Float32Array.of(3, 4))]);
+ * for await (const { bytes } of streamWeight(slice(rows, 0, 1, 2), nothing)) {
+ *   console.assert(new Float32Array(bytes.buffer)[0] === 3);
+ * }
+ * ```
+ */
+export async function* streamWeight(
+  weight: Weight,
+  source: TensorSource,
+  { chunkBytes = CHUNK_BYTES }: StreamOptions = {},
+): AsyncGenerator<WeightChunk> {
+  const total = weightBytes(weight);
+  const size = Math.min(Math.ceil(chunkBytes / 8) * 8, total);
+  invariant(size > 0 || total === 0, `a chunk of ${chunkBytes} bytes holds nothing`);
+  const reader = new WeightReader(source);
+  const buffer = new Uint8Array(size);
+  for (let byteOffset = 0; byteOffset < total; byteOffset += size) {
+    const bytes = buffer.subarray(0, Math.min(size, total - byteOffset));
+    await reader.fill(weight, byteOffset / DTYPE_BYTES[weight.dtype], bytes);
+    yield { byteOffset, bytes };
+  }
+}
+
+/** A whole weight in host memory. */
+export async function loadWeight(weight: Weight, source: TensorSource): Promise<HostTensor> {
+  const bytes = new Uint8Array(weightBytes(weight));
+  await new WeightReader(source).fill(weight, 0, bytes);
+  return { dtype: weight.dtype, shape: weight.shape, data: viewBytes(weight.dtype, bytes) };
+}
+
+/** Bytes of a weight's elements. */
+export function weightBytes(weight: Weight): number {
+  return elementCount(weight.shape) * DTYPE_BYTES[weight.dtype];
+}

@@ -1,0 +1,18 @@
+/**
+ * Models: checkpoints, configs, tokenizers, and eager graphs of the architectures.
+ *
+ * @module
+ */
+
+export * from "./architecture.ts";
+export * from "./architectures.ts";
+export * from "./chat_template.ts";
+export * from "./checkpoint.ts";
+export * from "./generation_config.ts";
+export * from "./hf_config.ts";
+export * from "./load_model.ts";
+export * from "./materialize.ts";
+export * from "./model_weights.ts";
+export * from "./rope.ts";
+export * from "./safetensors.ts";
+export * from "./tokenizer.ts";

@@ -1,0 +1,137 @@
+/**
+ * The tensors of a checkpoint as the architectures ask for them: by module path, checked for shape,
+ * and with account of what was asked for.
+ *
+ * @module
+ */
+
+import { cast, CheckpointError, select, slice, tensorNames, type Weight } from "../graph/mod.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+
+/** Tensors that need not be read, and why. */
+export interface IgnoredTensors {
+  readonly pattern: RegExp;
+  readonly reason: string;
+}
+
+/** The three matrices of a gated expert: w1 is the gate, w3 the up projection, w2 the down one. */
+export interface ExpertWeights {
+  /** [I, H] */
+  readonly w1: Weight;
+  /** [H, I] */
+  readonly w2: Weight;
+  /** [I, H] */
+  readonly w3: Weight;
+}
+
+/** Names of an expert's projections under `experts.{e}`. */
+export interface ExpertNames {
+  readonly gate: string;
+  readonly up: string;
+  readonly down: string;
+}
+
+/** Sizes of the experts of a layer. */
+export interface ExpertSizes {
+  readonly experts: number;
+  readonly hidden: number;
+  readonly intermediate: number;
+}
+
+/** Where a layer's experts may be: one entry for each layout that exporters write. */
+export interface ExpertLayouts {
+  /** Module that has `experts.{e}.{gate}.weight`, one matrix each, as on the hub. */
+  readonly separate: { readonly module: string; readonly names: ExpertNames };
+  /**
+   * Module that has `experts.gate_up_proj` [E, 2I, H], gate rows first, and `experts.down_proj`
+   * [E, H, I], as transformers 5 keeps them in memory.
+   */
+  readonly stacked: { readonly module: string };
+}
+
+/** Reads weights of a checkpoint and remembers which. */
+export class ModelWeights {
+  readonly #consumed = new Set<string>();
+
+  constructor(readonly checkpoint: Checkpoint) {}
+
+  has(name: string): boolean {
+    return this.checkpoint.has(name);
+  }
+
+  /** A tensor of that shape, in the checkpoint's element type. */
+  tensor(name: string, shape: readonly number[]): Weight {
+    return this.#consume(this.checkpoint.tensor(name, shape));
+  }
+
+  /** The matrix `{module}.weight` [rows, columns]. */
+  matrix(module: string, rows: number, columns: number): Weight {
+    return this.tensor(`${module}.weight`, [rows, columns]);
+  }
+
+  /** A vector in f32: a norm's weight, a bias. */
+  vector(name: string, size: number): Weight {
+    return cast(this.tensor(name, [size]), "f32");
+  }
+
+  /** The experts of a layer, whichever layout the checkpoint has. */
+  experts(layouts: ExpertLayouts, sizes: ExpertSizes): ExpertWeights[] {
+    const { separate, stacked } = layouts;
+    const fused = `${stacked.module}.experts.gate_up_proj`;
+    const first = `${separate.module}.experts.0.${separate.names.gate}.weight`;
+    if (this.has(fused)) return this.#stackedExperts(stacked.module, sizes);
+    if (this.has(first)) return this.#separateExperts(separate, sizes);
+    throw new CheckpointError(
+      "checkpoint/missing-tensor",
+      `Cannot find the experts of "${separate.module}": expected tensor "${first}" or "${fused}", got neither`,
+      {
+        hint: "Check that config.json belongs to these weights",
+        details: { tensor: first, alternative: fused },
+      },
+    );
+  }
+
+  /** Tensors of the checkpoint that were never asked for, with the reason where it is known. */
+  unused(ignored: readonly IgnoredTensors[]) {
+    return this.checkpoint.unused(this.#consumed).map((name) => ({
+      name,
+      reason: ignored.find(({ pattern }) => pattern.test(name))?.reason,
+    }));
+  }
+
+  #separateExperts(
+    { module, names }: ExpertLayouts["separate"],
+    { experts, hidden, intermediate }: ExpertSizes,
+  ): ExpertWeights[] {
+    return Array.from({ length: experts }, (_, e) => {
+      const expert = `${module}.experts.${e}`;
+      return {
+        w1: this.matrix(`${expert}.${names.gate}`, intermediate, hidden),
+        w2: this.matrix(`${expert}.${names.down}`, hidden, intermediate),
+        w3: this.matrix(`${expert}.${names.up}`, intermediate, hidden),
+      };
+    });
+  }
+
+  #stackedExperts(module: string, { experts, hidden, intermediate }: ExpertSizes): ExpertWeights[] {
+    const gateUp = this.tensor(`${module}.experts.gate_up_proj`, [
+      experts,
+      2 * intermediate,
+      hidden,
+    ]);
+    const down = this.tensor(`${module}.experts.down_proj`, [experts, hidden, intermediate]);
+    return Array.from({ length: experts }, (_, e) => {
+      const both = select(gateUp, 0, e);
+      return {
+        w1: slice(both, 0, 0, intermediate),
+        w2: select(down, 0, e),
+        w3: slice(both, 0, intermediate, 2 * intermediate),
+      };
+    });
+  }
+
+  #consume(weight: Weight): Weight {
+    for (const name of tensorNames(weight)) this.#consumed.add(name);
+    return weight;
+  }
+}

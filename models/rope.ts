@@ -1,0 +1,137 @@
+/**
+ * Inverse frequencies of rotary position embeddings, by the formulas of transformers'
+ * `modeling_rope_utils.py`, in its precision (float32 tensors).
+ *
+ * @module
+ */
+
+import { z } from "zod";
+
+const positive = z.number().positive();
+
+/** How the frequencies are scaled for contexts longer than the pretrained one. */
+export const ropeSchema = z.discriminatedUnion("rope_type", [
+  z.looseObject({ rope_type: z.literal("default"), ...common() }),
+  z.looseObject({ rope_type: z.literal("linear"), ...common(), factor: positive }),
+  z.looseObject({ rope_type: z.literal("dynamic"), ...common(), factor: positive }),
+  z.looseObject({
+    rope_type: z.literal("llama3"),
+    ...common(),
+    factor: positive,
+    low_freq_factor: positive,
+    high_freq_factor: positive,
+    original_max_position_embeddings: positive,
+  }),
+  z.looseObject({
+    rope_type: z.literal("yarn"),
+    ...common(),
+    factor: positive.nullish(),
+    original_max_position_embeddings: positive.nullish(),
+    attention_factor: positive.nullish(),
+    beta_fast: positive.nullish(),
+    beta_slow: positive.nullish(),
+    mscale: z.number().nullish(),
+    mscale_all_dim: z.number().nullish(),
+    truncate: z.boolean().default(true),
+  }),
+], { error: "rope_type default, linear, dynamic, llama3 or yarn" });
+
+function common() {
+  return { rope_theta: positive, partial_rotary_factor: positive.max(1).nullish() };
+}
+
+/** Parameters of a rotary embedding, as `rope_parameters` of a config. */
+export type RopeParameters = z.output<typeof ropeSchema>;
+
+type Yarn = Extract<RopeParameters, { rope_type: "yarn" }>;
+type Llama3 = Extract<RopeParameters, { rope_type: "llama3" }>;
+
+/** A rotary embedding as numbers. */
+export interface RopeFrequencies {
+  /** [rotaryDim / 2]; the angle of pair i at position p is p · inverse[i]. */
+  readonly inverse: Float32Array<ArrayBuffer>;
+  /** Elements of a head that turn. */
+  readonly rotaryDim: number;
+  /** Factor on cos and sin. */
+  readonly attentionScaling: number;
+}
+
+/**
+ * Frequencies of a head of `headDim` elements. `dynamic` is exact up to `maxPositions`, where
+ * transformers begins to change the base with the length.
+ *
+ * @example
+ * ```ts
+ * import { ropeFrequencies } from "./rope.ts";
+ * const rope = ropeFrequencies({ rope_type: "default", rope_theta: 10000 }, 4, 512);
+ * console.assert(rope.inverse[0] === 1 && rope.inverse[1] === Math.fround(0.01));
+ * ```
+ */
+export function ropeFrequencies(
+  parameters: RopeParameters,
+  headDim: number,
+  maxPositions: number,
+): RopeFrequencies {
+  const { rope_theta: base, partial_rotary_factor: partial } = parameters;
+  const rotaryDim = Math.floor(headDim * (partial ?? 1));
+  const periods = Float32Array.from(
+    { length: rotaryDim / 2 },
+    (_, i) => base ** Math.fround((2 * i) / rotaryDim),
+  );
+  const inverse = periods.map((period) => 1 / period);
+  switch (parameters.rope_type) {
+    case "default":
+    case "dynamic":
+      return { inverse, rotaryDim, attentionScaling: 1 };
+    case "linear":
+      return {
+        inverse: inverse.map((each) => each / parameters.factor),
+        rotaryDim,
+        attentionScaling: 1,
+      };
+    case "llama3":
+      return { inverse: llama3(inverse, parameters), rotaryDim, attentionScaling: 1 };
+    case "yarn":
+      return { rotaryDim, ...yarn(periods, rotaryDim, parameters, maxPositions) };
+  }
+}
+
+/** Long waves are stretched, short ones kept, those between interpolated. */
+function llama3(inverse: Float32Array<ArrayBuffer>, parameters: Llama3) {
+  const { factor, low_freq_factor: low, high_freq_factor: high } = parameters;
+  const context = parameters.original_max_position_embeddings;
+  return inverse.map((frequency) => {
+    const wavelength = Math.fround(2 * Math.PI / frequency);
+    if (wavelength < context / high) return frequency;
+    if (wavelength > context / low) return frequency / factor;
+    const smooth = Math.fround((context / wavelength - low) / (high - low));
+    return (1 - smooth) * frequency / factor + smooth * frequency;
+  });
+}
+
+/** https://arxiv.org/abs/2309.00071, with DeepSeek's `mscale` and gpt-oss's `truncate`. */
+function yarn(
+  periods: Float32Array<ArrayBuffer>,
+  dim: number,
+  parameters: Yarn,
+  maxPositions: number,
+) {
+  const context = parameters.original_max_position_embeddings ?? maxPositions;
+  const factor = parameters.factor ?? maxPositions / context;
+  const { mscale, mscale_all_dim: mscaleAllDim } = parameters;
+  const magnitude = (scale: number) => factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1;
+  const attentionScaling = parameters.attention_factor ??
+    (mscale && mscaleAllDim ? magnitude(mscale) / magnitude(mscaleAllDim) : magnitude(1));
+  const dimOfRotations = (rotations: number) =>
+    dim * Math.log(context / (rotations * 2 * Math.PI)) / (2 * Math.log(parameters.rope_theta));
+  const first = dimOfRotations(parameters.beta_fast ?? 32);
+  const last = dimOfRotations(parameters.beta_slow ?? 1);
+  const low = Math.max(parameters.truncate ? Math.floor(first) : first, 0);
+  const end = Math.min(parameters.truncate ? Math.ceil(last) : last, dim - 1);
+  const high = low === end ? end + 0.001 : end;
+  const inverse = periods.map((period, i) => {
+    const keep = Math.fround(1 - Math.min(1, Math.max(0, (i - low) / (high - low))));
+    return Math.fround(1 / (factor * period)) * (1 - keep) + Math.fround(1 / period) * keep;
+  });
+  return { inverse, attentionScaling };
+}

@@ -1,0 +1,239 @@
+/**
+ * One safetensors file: its header, checked, and reads of byte ranges.
+ *
+ * Format (https://huggingface.co/docs/safetensors): u64 length of the header, the header as JSON
+ * (`name -> { dtype, shape, data_offsets: [begin, end] }`, plus `__metadata__`), then the data that
+ * the offsets count from. The data has neither gaps nor overlaps.
+ *
+ * @module
+ */
+
+import { basename } from "node:path";
+import { z } from "zod";
+import {
+  CheckpointError,
+  type DType,
+  DTYPE_BYTES,
+  elementCount,
+  formatShape,
+  messageOf,
+} from "../graph/mod.ts";
+
+/** Where a tensor lies in a file. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Path of the file. */
+  readonly file: string;
+  /** Place of the first byte in the file. */
+  readonly byteOffset: number;
+  readonly byteLength: number;
+}
+
+/** Element types by their names in a header. */
+const DTYPES: Readonly<Record<string, DType>> = {
+  F32: "f32",
+  F16: "f16",
+  BF16: "bf16",
+  F8_E4M3: "f8_e4m3",
+  U8: "u8",
+  I8: "i8",
+  I32: "i32",
+  U32: "u32",
+  I64: "i64",
+  BOOL: "bool",
+};
+
+/** Longer headers are refused, as the reference implementation does. */
+const MAX_HEADER_BYTES = 100_000_000;
+
+const size = z.int().nonnegative();
+const entrySchema = z.object({
+  dtype: z.string(),
+  shape: z.array(size),
+  data_offsets: z.tuple([size, size]),
+});
+const headerSchema = z.record(z.string(), z.unknown());
+
+/** A safetensors file, open for reading. */
+export class SafetensorsFile {
+  #tail: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    readonly path: string,
+    readonly tensors: ReadonlyMap<string, TensorInfo>,
+    readonly metadata: Readonly<Record<string, unknown>>,
+    readonly byteLength: number,
+    readonly file: Deno.FsFile,
+  ) {}
+
+  /** Opens a file and checks its header; throws a {@linkcode CheckpointError} when it is not sound. */
+  static async open(path: string): Promise<SafetensorsFile> {
+    const file = await openForReading(path);
+    try {
+      const { size } = await file.stat();
+      const { start, json } = await readHeader(file, path, size);
+      const { __metadata__, ...entries } = parseHeader(json, path);
+      const tensors = readEntries(entries, path, start);
+      checkLayout([...tensors.values()], path, start, size);
+      const metadata = headerSchema.safeParse(__metadata__);
+      return new SafetensorsFile(
+        path,
+        tensors,
+        metadata.success ? metadata.data : {},
+        size,
+        file,
+      );
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /** Fills `out` with the bytes of the file from `byteOffset` on. Reads wait for one another. */
+  readInto(byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
+    const turn = this.#tail.then(async () => {
+      await this.file.seek(byteOffset, Deno.SeekMode.Start);
+      await readFully(this.file, out, this.path);
+    });
+    this.#tail = turn.catch(() => {}); // a failed read is its caller's; the next one goes on
+    return turn;
+  }
+
+  /** Closes the file once the reads under way are done. */
+  async close(): Promise<void> {
+    await this.#tail;
+    this.file.close();
+  }
+}
+
+async function openForReading(path: string): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path, { read: true });
+  } catch (cause) {
+    const missing = cause instanceof Deno.errors.NotFound;
+    throw new CheckpointError(
+      missing ? "checkpoint/missing-shard" : "checkpoint/unreadable",
+      `Cannot open checkpoint file "${path}": expected a readable file, got ${
+        missing ? "none" : messageOf(cause)
+      }`,
+      { hint: "Download the model again, or check the path", cause, details: { path } },
+    );
+  }
+}
+
+async function readHeader(file: Deno.FsFile, path: string, fileBytes: number) {
+  if (fileBytes < 8) throw truncated(path, "at least 8 bytes", fileBytes);
+  const prefix = new Uint8Array(8);
+  await readFully(file, prefix, path);
+  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  if (length > MAX_HEADER_BYTES) {
+    throw malformed(path, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`);
+  }
+  if (8 + length > fileBytes) throw truncated(path, `a header of ${length} bytes`, fileBytes);
+  const json = new Uint8Array(length);
+  await readFully(file, json, path);
+  return { start: 8 + length, json };
+}
+
+function parseHeader(json: Uint8Array, path: string): Record<string, unknown> {
+  try {
+    return headerSchema.parse(
+      JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json)),
+    );
+  } catch (cause) {
+    const got = cause instanceof z.ZodError ? "another JSON value" : messageOf(cause);
+    throw malformed(path, "a JSON object as header", got, cause);
+  }
+}
+
+function readEntries(entries: Record<string, unknown>, path: string, start: number) {
+  const tensors = new Map<string, TensorInfo>();
+  for (const [name, entry] of Object.entries(entries)) {
+    const parsed = entrySchema.safeParse(entry);
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      throw malformed(
+        path,
+        "dtype, shape and data_offsets of every tensor",
+        `${issue.message} at ${[name, ...issue.path].join(".")}`,
+      );
+    }
+    const { shape, data_offsets: [begin, end] } = parsed.data;
+    const dtype = Object.hasOwn(DTYPES, parsed.data.dtype) ? DTYPES[parsed.data.dtype] : undefined;
+    if (dtype === undefined) {
+      throw new CheckpointError(
+        "checkpoint/dtype",
+        `Cannot read tensor "${name}" of "${basename(path)}": expected one of ${
+          Object.keys(DTYPES).join(", ")
+        }, got ${parsed.data.dtype}`,
+        { hint: "Convert the checkpoint, for example to BF16", details: { path, tensor: name } },
+      );
+    }
+    const bytes = elementCount(shape) * DTYPE_BYTES[dtype];
+    if (end - begin !== bytes) {
+      throw malformed(
+        path,
+        `${bytes} bytes for tensor "${name}" (${parsed.data.dtype} ${formatShape(shape)})`,
+        `offsets ${begin} to ${end}`,
+      );
+    }
+    tensors.set(name, {
+      name,
+      dtype,
+      shape,
+      file: path,
+      byteOffset: start + begin,
+      byteLength: bytes,
+    });
+  }
+  return tensors;
+}
+
+/** Checks that the tensors cover the data exactly. */
+function checkLayout(tensors: TensorInfo[], path: string, start: number, fileBytes: number): void {
+  tensors.sort((a, b) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
+  let end = start;
+  for (const { name, byteOffset, byteLength } of tensors) {
+    if (byteOffset !== end) {
+      throw malformed(
+        path,
+        `tensor "${name}" to begin at ${end - start}, where the one before ends`,
+        `${byteOffset - start}${byteOffset < end ? ": they overlap" : ""}`,
+      );
+    }
+    end += byteLength;
+  }
+  if (end > fileBytes) throw truncated(path, `${end} bytes, as its header says`, fileBytes);
+  if (end < fileBytes) {
+    throw malformed(path, `${end} bytes, as its header says`, `${fileBytes - end} more`);
+  }
+}
+
+async function readFully(file: Deno.FsFile, out: Uint8Array, path: string): Promise<void> {
+  for (let done = 0; done < out.length;) {
+    const count = await file.read(out.subarray(done));
+    if (count === null) throw truncated(path, `${out.length - done} more bytes`, done);
+    done += count;
+  }
+}
+
+function truncated(path: string, expected: string, got: number): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/truncated",
+    `Cannot read checkpoint file "${path}": expected ${expected}, got ${got} bytes`,
+    {
+      hint: "The download was cut off: download the file again",
+      details: { path, expected, found: got },
+    },
+  );
+}
+
+function malformed(path: string, expected: string, got: string, cause?: unknown): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/malformed",
+    `Cannot read checkpoint file "${path}": expected ${expected}, got ${got}`,
+    { hint: "Download the file again; it is no sound safetensors file", cause, details: { path } },
+  );
+}
