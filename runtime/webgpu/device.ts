@@ -8,6 +8,7 @@
 
 import { DeviceError, messageOf } from "../../graph/mod.ts";
 import type { DeviceProfile } from "../../kernels/mod.ts";
+import { prepareLoaderEnvironment } from "./loader_environment.ts";
 import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
 
 /** Limits that are asked for; WebGPU gives the smallest allowed ones otherwise. */
@@ -185,7 +186,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
     const fresh = failures.length === 0 ? adapter : await requestAdapter(options);
     try {
       const gpu = await fresh.requestDevice({ requiredFeatures, requiredLimits });
-      return new WebGpuDevice(gpu, await profileOf(gpu, adapter.info));
+      return new WebGpuDevice(gpu, await profileOf(gpu, adapter.info, options.limits ?? {}));
     } catch (error) {
       failures.push(messageOf(error));
     }
@@ -198,6 +199,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
 }
 
 async function requestAdapter(options: OpenDeviceOptions): Promise<GPUAdapter> {
+  prepareLoaderEnvironment();
   const powerPreference = options.powerPreference ?? "high-performance";
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference });
   if (adapter) return adapter;
@@ -227,8 +229,14 @@ function requestedLimits(
   return Object.fromEntries(entries);
 }
 
-async function profileOf(gpu: GPUDevice, info: GPUAdapterInfo): Promise<DeviceProfile> {
-  const { limits, features } = gpu;
+async function profileOf(
+  gpu: GPUDevice,
+  info: GPUAdapterInfo,
+  own: Partial<Record<LimitName, number>>,
+): Promise<DeviceProfile> {
+  const { features } = gpu;
+  // A device never has less than WebGPU's defaults, so lower wishes are kept here.
+  const limit = (name: LimitName) => Math.min(gpu.limits[name], own[name] ?? Infinity);
   const description = info.description || `${info.vendor} ${info.device}`.trim();
   const subgroups = features.has("subgroups");
   return {
@@ -241,14 +249,18 @@ async function profileOf(gpu: GPUDevice, info: GPUAdapterInfo): Promise<DevicePr
     subgroupSize: subgroups ? await measureSubgroupSize(gpu) : 1,
     shaderF16: features.has("shader-f16"),
     timestamps: features.has("timestamp-query"),
-    maxWorkgroupStorageBytes: limits.maxComputeWorkgroupStorageSize,
-    maxInvocations: limits.maxComputeInvocationsPerWorkgroup,
-    maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
-    // Bindings of storage buffers are whole words.
-    maxBindingBytes: limits.maxStorageBufferBindingSize - limits.maxStorageBufferBindingSize % 4,
-    maxBufferBytes: limits.maxBufferSize - limits.maxBufferSize % 16,
-    maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
+    maxWorkgroupStorageBytes: limit("maxComputeWorkgroupStorageSize"),
+    maxInvocations: limit("maxComputeInvocationsPerWorkgroup"),
+    maxWorkgroupsPerDimension: limit("maxComputeWorkgroupsPerDimension"),
+    // Whole words, and whole vectors: buffers are rounded up to these.
+    maxBindingBytes: roundDown(limit("maxStorageBufferBindingSize"), 4),
+    maxBufferBytes: roundDown(limit("maxBufferSize"), 16),
+    maxStorageBuffers: limit("maxStorageBuffersPerShaderStage"),
   };
+}
+
+function roundDown(value: number, step: number): number {
+  return value - value % step;
 }
 
 async function measureSubgroupSize(gpu: GPUDevice): Promise<number> {

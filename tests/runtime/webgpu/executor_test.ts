@@ -1,67 +1,19 @@
 import assert from "node:assert/strict";
-import { constant, Graph, GraphBuilder, KernelError } from "../../../graph/mod.ts";
-import { defineKernel } from "../../../kernels/kernel.ts";
+import {
+  constant,
+  DeviceError,
+  Graph,
+  GraphBuilder,
+  KernelError,
+  RequestError,
+  tensor,
+} from "../../../graph/mod.ts";
 import { webgpuTest, withExecutor } from "../../support/adapter.ts";
-
-const SOURCE = { read: () => Promise.reject(new Error("no tensors here")) };
-const LIMITS = { maxTokens: 40, maxSequences: 2, pages: 1, maxPagesPerSequence: 1 };
-
-function elementwise(op: "add" | "mul", body: string) {
-  return defineKernel({
-    name: `test_${op}`,
-    op,
-    summary: "elementwise over equal shapes, or with a row",
-    refuse: (node) => node.outputs[0].dtype === "f32" ? undefined : "takes f32 only",
-    lower(node) {
-      const [a, b] = [node.inputs.a, node.inputs.b];
-      if (!a || !b || Array.isArray(a) || Array.isArray(b)) throw new Error("two values");
-      const columns = Number(node.outputs[0].shape[1]);
-      return [{
-        kernel: `test_${op}`,
-        wgsl: `
-struct Step { T: u32, R: u32, S: u32, P: u32 }
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<uniform> step: Step;
-override COLUMNS: u32 = 1;
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= step.T * COLUMNS) { return; }
-  y[id.x] = ${body};
-}`,
-        constants: { COLUMNS: columns },
-        bindings: [
-          { buffer: a as never, access: "read" },
-          { buffer: b as never, access: "read" },
-          { buffer: node.outputs[0], access: "read_write" },
-          { buffer: { kind: "step" }, access: "uniform" },
-        ],
-        workgroups: ({ T }) => [Math.ceil(T * columns / 64), 1, 1],
-      }];
-    },
-  });
-}
-
-const KERNELS = [
-  elementwise("mul", "a[id.x] * b[id.x % COLUMNS]"),
-  elementwise("add", "a[id.x] + b[id.x]"),
-];
-
-function smallGraph(): Graph {
-  const b = new GraphBuilder(new Graph("small"));
-  const x = b.input("x", { dtype: "f32", shape: ["T", 6] });
-  const row = b.weight("row", constant(Float32Array.of(1, 2, 3, 4, 5, 6)));
-  const scaled = b.op("mul", { a: x, b: row });
-  const twice = b.op("add", { a: scaled, b: scaled });
-  const flat = b.op("reshape", { x: twice }, { shape: ["T", 2, 3] });
-  b.graph.setOutput("y", b.op("reshape", { x: flat }, { shape: ["T", 6] }));
-  return b.graph;
-}
+import { elementwise, SMALL, smallGraph, TEST_KERNELS } from "../../support/test_kernels.ts";
 
 webgpuTest("compile() runs a small graph for every token range", async () => {
-  await withExecutor({ kernels: KERNELS }, async (executor) => {
-    const program = await executor.compile(smallGraph(), { source: SOURCE, ...LIMITS });
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const program = await executor.compile(smallGraph(), SMALL);
     for (const T of [1, 7, 8, 9, 40, 3]) {
       const x = Float32Array.from({ length: T * 6 }, (_, i) => i - 3);
       const { y } = await program.run({ x }, { T });
@@ -71,11 +23,11 @@ webgpuTest("compile() runs a small graph for every token range", async () => {
 });
 
 webgpuTest("compile() names every refusal and the transform that helps", async () => {
-  await withExecutor({ kernels: KERNELS }, async (executor) => {
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
     const b = new GraphBuilder(new Graph("attention"));
     const positions = b.input("positions", { dtype: "i32", shape: ["T"] });
     b.graph.setOutput("y", b.within("layer", () => b.op("attention_mask", { positions })));
-    await assert.rejects(executor.compile(b.graph, { source: SOURCE, ...LIMITS }), (error) => {
+    await assert.rejects(executor.compile(b.graph, SMALL), (error) => {
       assert(error instanceof KernelError);
       assert.match(error.message, /op "attention_mask" of "layer".*expected a kernel, got none/);
       assert.match(String(error.hint), /insert_cached_attention.*--executor cpu/);
@@ -86,8 +38,8 @@ webgpuTest("compile() names every refusal and the transform that helps", async (
 
 webgpuTest("compile() quotes the compiler when a kernel is wrong", async () => {
   const broken = elementwise("mul", "a[id.x] * nothing");
-  await withExecutor({ kernels: [broken, KERNELS[1]] }, async (executor) => {
-    await assert.rejects(executor.compile(smallGraph(), { source: SOURCE, ...LIMITS }), (error) => {
+  await withExecutor({ kernels: [broken, TEST_KERNELS[1]] }, async (executor) => {
+    await assert.rejects(executor.compile(smallGraph(), SMALL), (error) => {
       assert(error instanceof KernelError);
       assert.match(
         error.message,
@@ -97,3 +49,198 @@ webgpuTest("compile() quotes the compiler when a kernel is wrong", async () => {
     });
   });
 });
+
+webgpuTest("run() creates no GPU object once a list is ready", async () => {
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const program = await executor.compile(smallGraph(), SMALL);
+    const x = new Float32Array(6);
+    await program.run({ x }, { T: 1 });
+    const before = { ...executor.device.created };
+    const { calls } = await countCreations(async () => {
+      for (let i = 0; i < 20; i++) await program.run({ x }, { T: 1 });
+    });
+    assert.deepEqual(executor.device.created, before);
+    assert.deepEqual(calls, {});
+  });
+});
+
+webgpuTest("run() gives the same synchronously and awaited", async () => {
+  const results: number[][] = [];
+  for (const readMode of ["synchronous", "awaited"] as const) {
+    await withExecutor({ kernels: TEST_KERNELS, readMode }, async (executor) => {
+      const program = await executor.compile(smallGraph(), SMALL);
+      const rows: number[] = [];
+      for (let T = 1; T < 12; T++) {
+        const x = Float32Array.from({ length: T * 6 }, (_, i) => i + T);
+        rows.push(...(await program.run({ x }, { T })).y);
+      }
+      assert.equal(executor.readback.mode, readMode);
+      results.push(rows);
+    });
+  }
+  assert.deepEqual(results[0], results[1]);
+});
+
+webgpuTest("run() refuses steps that the program was not compiled for", async () => {
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const program = await executor.compile(smallGraph(), SMALL);
+    await assert.rejects(program.run({ x: new Float32Array(246) }, { T: 41 }), (error) => {
+      assert(error instanceof RequestError);
+      assert.match(error.message, /expected T from 1 to 40, got 41/);
+      return true;
+    });
+    await assert.rejects(
+      program.run({ x: new Float32Array(5) }, { T: 1 }),
+      /expected input "x" of 24 bytes, got 20/,
+    );
+  });
+});
+
+webgpuTest("compile() names the weight that exceeds a buffer or a binding", async () => {
+  const table: [Record<string, number>, typeof DeviceError | typeof KernelError, RegExp][] = [
+    [
+      { maxBufferSize: 2 ** 20, maxStorageBufferBindingSize: 2 ** 20 },
+      DeviceError,
+      /Cannot allocate weight "big": expected at most 1048576 bytes a buffer, got 2400000/,
+    ],
+    [
+      { maxStorageBufferBindingSize: 2 ** 20 },
+      KernelError,
+      /Cannot bind weight "big" to kernel "test_mul": expected at most 1048576 bytes, got 2400000/,
+    ],
+  ];
+  for (const [limits, kind, message] of table) {
+    const range = "maxBufferSize" in limits;
+    await withExecutor(
+      { kernels: [rangedMul(range), TEST_KERNELS[1]], limits },
+      async (executor) => {
+        const b = new GraphBuilder(new Graph("big"));
+        const x = b.input("x", { dtype: "f32", shape: ["T", 600000] });
+        const big = b.weight("big", constant(new Float32Array(600000)));
+        b.graph.setOutput("y", b.op("mul", { a: big, b: x }));
+        await assert.rejects(executor.compile(b.graph, { ...SMALL, maxTokens: 1 }), (error) => {
+          assert(error instanceof kind, String(error));
+          assert.match(error.message, message);
+          assert(error.hint);
+          return true;
+        });
+        assert.equal(executor.device.allocatedBytes, 0);
+      },
+    );
+  }
+});
+
+webgpuTest("compile() uploads equal weights once and reports its progress", async () => {
+  const reads: string[] = [];
+  const source = {
+    read(name: string, offset: number, length: number) {
+      reads.push(`${name} ${offset} ${length}`);
+      return Promise.resolve(new Uint8Array(length));
+    },
+  };
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const b = new GraphBuilder(new Graph("tied"));
+    const x = b.input("x", { dtype: "f32", shape: ["T", 6] });
+    const first = b.op("mul", { a: x, b: b.weight("one", tensor("row", "f32", [6])) });
+    b.graph.setOutput(
+      "y",
+      b.op("mul", { a: first, b: b.weight("two", tensor("row", "f32", [6])) }),
+    );
+    const progress: number[] = [];
+    const program = await executor.compile(b.graph, {
+      ...SMALL,
+      source,
+      onProgress: ({ bytes, totalBytes }) => progress.push(bytes / totalBytes),
+    });
+    assert.deepEqual(reads, ["row 0 24"]);
+    assert.deepEqual(progress, [1]);
+    const { bytes } = program.report as { bytes: { weights: number } };
+    assert.equal(bytes.weights, 24);
+  });
+});
+
+webgpuTest("compile() stops at an abort and frees what it had allocated", async () => {
+  const controller = new AbortController();
+  const source = {
+    read(_name: string, _offset: number, length: number) {
+      controller.abort();
+      return Promise.resolve(new Uint8Array(length));
+    },
+  };
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const b = new GraphBuilder(new Graph("aborted"));
+    const x = b.input("x", { dtype: "f32", shape: ["T", 6] });
+    b.graph.setOutput("y", b.op("mul", { a: x, b: b.weight("w", tensor("row", "f32", [6])) }));
+    await assert.rejects(
+      executor.compile(b.graph, { ...SMALL, source, signal: controller.signal }),
+      /Cannot load weight "w": the load was aborted after 0 of 24 bytes/,
+    );
+    assert.equal(executor.device.allocatedBytes, 0);
+  });
+});
+
+webgpuTest("dispose() gives every buffer back", async () => {
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const before = executor.device.allocatedBytes;
+    const program = await executor.compile(smallGraph(), SMALL);
+    await program.run({ x: new Float32Array(6) }, { T: 1 });
+    assert(executor.device.allocatedBytes > before);
+    program.dispose();
+    program.dispose();
+    assert.equal(executor.device.allocatedBytes, before);
+  });
+});
+
+webgpuTest("check() throws what the device reported, naming the device", async () => {
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const { gpu } = executor.device;
+    gpu.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.throws(() => executor.device.check(), (error) => {
+      assert(error instanceof DeviceError);
+      assert.equal(error.code, "device/error");
+      assert.match(error.message, /Cannot go on with device/);
+      return true;
+    });
+  });
+});
+
+/** Counts calls of every `create...` method of the device but command encoders. */
+async function countCreations(
+  body: () => Promise<void>,
+): Promise<{ calls: Record<string, number> }> {
+  const calls: Record<string, number> = {};
+  const prototype = GPUDevice.prototype;
+  const names = Object.getOwnPropertyNames(prototype)
+    .filter((name) => name.startsWith("create") && name !== "createCommandEncoder");
+  const originals = names.map((name) => [name, Reflect.get(prototype, name)] as const);
+  for (const [name, original] of originals) {
+    Reflect.set(prototype, name, function (this: GPUDevice, ...args: unknown[]) {
+      calls[name] = (calls[name] ?? 0) + 1;
+      return Reflect.apply(original, this, args);
+    });
+  }
+  try {
+    await body();
+  } finally {
+    for (const [name, original] of originals) Reflect.set(prototype, name, original);
+  }
+  return { calls };
+}
+
+/** `mul` whose weight is bound in parts, or whole. */
+function rangedMul(parts: boolean) {
+  const whole = elementwise("mul", "a[id.x] * b[id.x % COLUMNS]");
+  if (!parts) return whole;
+  return {
+    ...whole,
+    lower(...call: Parameters<typeof whole.lower>) {
+      return whole.lower(...call).map((dispatch) => ({
+        ...dispatch,
+        bindings: dispatch.bindings.map((each, i) =>
+          i < 3 ? { ...each, range: { offset: 0, bytes: 1024 } } : each
+        ),
+      }));
+    },
+  };
+}
