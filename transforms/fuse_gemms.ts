@@ -80,11 +80,13 @@ function fuseGroup(graph: Graph, group: Group): void {
   });
   const dim = joined.shape.length - 1;
   let start = 0;
-  for (const node of nodes) {
+  const slices = nodes.map((node) => {
     const end = start + Number(input(node, "w").shape[0]);
-    replaceNode(graph, node, b.op("slice", { x: joined }, { dim, start, end }));
+    const slice = b.op("slice", { x: joined }, { dim, start, end });
     start = end;
-  }
+    return slice;
+  });
+  nodes.forEach((node, i) => replaceNode(graph, node, slices[i]));
 }
 
 /** A layer without a bias next to one with a bias gets zeros. */

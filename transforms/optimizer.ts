@@ -50,7 +50,7 @@ export interface Optimized {
  */
 export async function optimize(options: OptimizeOptions): Promise<Optimized> {
   const steps = orderSteps(options.steps);
-  const graph = options.graph ?? new Graph("model");
+  const graph = options.graph ?? new Graph(options.context.model.name);
   const history: TransformRecord[] = [];
   let state: State = { is_clean: false, has_valid_shapes: false };
   for (const step of steps) {

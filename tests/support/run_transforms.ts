@@ -29,10 +29,11 @@ export function contextWithoutModel(settings: Partial<TransformContext> = {}): T
   };
 }
 
+/** A key, or a key with fields. */
+export type StepEntry = string | readonly [string, Readonly<Record<string, unknown>>];
+
 /** Steps from keys, or from keys with fields. */
-export function steps(
-  ...entries: readonly (string | readonly [string, Readonly<Record<string, unknown>>])[]
-): PipelineStep[] {
+export function steps(...entries: readonly StepEntry[]): PipelineStep[] {
   return entries.map((entry) => {
     const [key, config] = typeof entry === "string" ? [entry, {}] : entry;
     return { key, config };
