@@ -5,6 +5,7 @@
  */
 
 import type { KernelDefinition } from "../kernel.ts";
+import { cachedAttention } from "./cached_attention.ts";
 import { fusedLinear, linear } from "./linear.ts";
 import { addRmsNorm, rmsNorm } from "./norm.ts";
 
@@ -14,4 +15,5 @@ export const DENSE_KERNELS: readonly KernelDefinition[] = [
   fusedLinear,
   rmsNorm,
   addRmsNorm,
+  cachedAttention,
 ];

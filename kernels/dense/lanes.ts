@@ -28,12 +28,14 @@ const OPERATIONS = {
 
 /** `struct Lanes`, the entry point's parameter, and the functions of each reduction. */
 export function laneFragments(
-  profile: Pick<DeviceProfile, "subgroups">,
+  profile: Pick<DeviceProfile, "subgroups" | "subgroupSize">,
   reductions: readonly Reduction[],
 ): string[] {
   const reduce = profile.subgroups ? reduceSubgroup : reduceWorkgroup;
   return [
-    profile.subgroups ? lanesSubgroup : lanesWorkgroup,
+    profile.subgroups
+      ? instantiate(lanesSubgroup, { SMALLEST: String(smallestSubgroup(profile)) })
+      : lanesWorkgroup,
     "fn lanes_add(a: f32, b: f32) -> f32 {\n  return a + b;\n}",
     ...reductions.map(({ name, slots, operation }) =>
       instantiate(reduce, {
@@ -43,6 +45,19 @@ export function laneFragments(
       })
     ),
   ];
+}
+
+/** Numbers of shared memory that a reduction takes for each of its slots. */
+export function sharesOfSlot(
+  profile: Pick<DeviceProfile, "subgroups" | "subgroupSize">,
+  threads: number,
+): number {
+  return profile.subgroups ? Math.max(1, Math.floor(threads / smallestSubgroup(profile))) : threads;
+}
+
+/** Compilers may choose other sizes than the measured one, but no GPU goes below 8. */
+function smallestSubgroup({ subgroupSize }: Pick<DeviceProfile, "subgroupSize">): number {
+  return Math.min(8, Math.max(4, subgroupSize));
 }
 
 /** Threads of a workgroup that is one subgroup where that is wide enough, and 32 otherwise. */

@@ -1,5 +1,6 @@
-// The threads of a workgroup, where subgroups may be used. Nothing is assumed about their size.
-const MAX_SUBGROUPS = max(1u, THREADS / 4u);
+// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have $SMALLEST threads or more.
+const MAX_SUBGROUPS = max(1u, THREADS / $SMALLESTu);
 
 struct Lanes {
   @builtin(local_invocation_index) index: u32,

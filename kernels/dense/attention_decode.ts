@@ -1,0 +1,253 @@
+/**
+ * Attention of single tokens: the context of each is shared out to several workgroups.
+ *
+ * @module
+ */
+
+import type { Value } from "../../graph/mod.ts";
+import { composeShader, type ShaderBuffer } from "../compose.ts";
+import type { Access } from "../format_access.ts";
+import type { DeviceProfile, Dispatch, Scratch, StepSizes } from "../kernel.ts";
+import combineBody from "../wgsl/attention_combine.wgsl" with { type: "text" };
+import decodeBody from "../wgsl/attention_decode.wgsl" with { type: "text" };
+import combineText from "../wgsl/lib/attention_combine.wgsl" with { type: "text" };
+import prepareFresh from "../wgsl/lib/attention_prepare_fresh.wgsl" with { type: "text" };
+import prepareReady from "../wgsl/lib/attention_prepare_ready.wgsl" with { type: "text" };
+import spanText from "../wgsl/lib/attention_span.wgsl" with { type: "text" };
+import partialsDispatch from "../wgsl/lib/partials_dispatch.wgsl" with { type: "text" };
+import partialsNone from "../wgsl/lib/partials_none.wgsl" with { type: "text" };
+import partialsTicket from "../wgsl/lib/partials_ticket.wgsl" with { type: "text" };
+import {
+  type AttentionProblem,
+  cacheAccess,
+  pagingAccess,
+  sinkAccess,
+  sizeConstants,
+  sourceAccess,
+} from "./attention_parts.ts";
+import { laneFragments, sharesOfSlot } from "./lanes.ts";
+import { joinAccess } from "./linear_problem.ts";
+
+/** Sizes that a tuner may choose. */
+export interface AttentionShape {
+  /** Threads of a workgroup; a power of two. */
+  readonly threads: number;
+  /** Threads that share a token's key. */
+  readonly partsK: number;
+  /** Query heads of a unit; divides the heads of a group. */
+  readonly unitHeads: number;
+  /** Workgroups that share one context, at most. */
+  readonly splits: number;
+}
+
+/** How the step's own tokens reach the cache. */
+export interface DecodeMode {
+  /** Tokens of a step at most; the kernel brings them into the cache itself. */
+  readonly fresh?: number;
+  /** Queries that `attention_append` made; it has filled the cache. */
+  readonly ready?: Scratch;
+}
+
+/** Query heads whose results fit into registers. */
+const MAX_UNIT_HEADS = 8;
+/** Workgroups that keep a large GPU busy while each waits for memory. */
+const WANTED_WORKGROUPS = 512;
+const MAX_SPLITS = 32;
+
+/** The widest workgroup, and the most heads, that shared memory allows. */
+export function attentionShape(problem: AttentionProblem, mode: DecodeMode): AttentionShape {
+  const { attrs, context: { profile, tokens } } = problem;
+  const group = attrs.heads / attrs.kvHeads;
+  const units = Array.from({ length: MAX_UNIT_HEADS }, (_, i) => MAX_UNIT_HEADS - i)
+    .filter((count) => group % count === 0);
+  for (const unitHeads of units) {
+    for (const threads of [256, 128, 64]) {
+      const workgroups = attrs.heads / unitHeads * tokens.max;
+      const splits = clampPower(WANTED_WORKGROUPS / workgroups, MAX_SPLITS);
+      const shape = { threads, partsK: threads / 64, unitHeads, splits };
+      if (threads > profile.maxInvocations || threads < attrs.headDim / 8) continue;
+      if (sharedBytes(problem, mode, shape) <= profile.maxWorkgroupStorageBytes) return shape;
+    }
+  }
+  return { threads: 64, partsK: 1, unitHeads: 1, splits: 1 };
+}
+
+/** The largest power of two up to a number, from 1 to `most`. */
+function clampPower(value: number, most: number): number {
+  let power = 1;
+  while (power * 2 <= Math.min(value, most)) power *= 2;
+  return power;
+}
+
+/** Shared memory of `attention_decode`. */
+function sharedBytes(
+  { attrs, context: { profile } }: AttentionProblem,
+  mode: DecodeMode,
+  { threads, unitHeads, splits }: AttentionShape,
+): number {
+  const fresh = mode.fresh ?? 1;
+  const shares = sharesOfSlot(profile, threads);
+  const slots = 2 * unitHeads + (mode.fresh === undefined ? 0 : unitHeads + fresh);
+  const numbers = unitHeads * attrs.headDim +
+    Math.max(unitHeads * threads, 2 * splits * unitHeads) +
+    8 * threads + 2 * fresh * attrs.headDim + slots * shares;
+  return 4 * numbers + 16;
+}
+
+/**
+ * The dispatches: one, or two where partial results are handed over between dispatches. Without
+ * `mode.fresh` tokens of long runs are left to `attention_prefill`.
+ */
+export function decodeDispatches(
+  problem: AttentionProblem,
+  y: Value,
+  mode: DecodeMode,
+  shape: AttentionShape = attentionShape(problem, mode),
+): Dispatch[] {
+  const { context } = problem;
+  const ticket = (context.handOff ?? "ticket") === "ticket";
+  const partials = partialsAccess(problem, shape, ticket);
+  const common = joinAccess([
+    pagingAccess(problem),
+    sinkAccess(problem),
+    {
+      buffers: [{ name: "y", type: "array<f32>", access: "read_write", buffer: y }],
+      fragments: [spanText, combineText],
+      constants: { ...sizeConstants(problem), ...shapeConstants(problem, mode, shape) },
+    },
+    partials,
+  ]);
+  const dispatch = decodeDispatch(problem, mode, shape, common, ticket);
+  if (ticket || shape.splits === 1) return [dispatch];
+  return [dispatch, combineDispatch(problem, mode, shape, common)];
+}
+
+function shapeConstants({ attrs }: AttentionProblem, mode: DecodeMode, shape: AttentionShape) {
+  const { threads, partsK, unitHeads, splits } = shape;
+  const lanes = attrs.headDim / 8;
+  const parts = attrs.heads / attrs.kvHeads / unitHeads;
+  return {
+    PARTS_K: partsK,
+    MORE_PARTS_K: partsK - 1,
+    HG: unitHeads,
+    HEAD_PARTS: parts,
+    UNITS: attrs.kvHeads * parts,
+    SPLITS: splits,
+    FRESH: mode.fresh !== undefined,
+    FRESH_MAX: mode.fresh ?? 1,
+    SLOTS: unitHeads + (mode.fresh ?? 0),
+    ONLY_SHORT_RUNS: mode.fresh === undefined,
+    WORDS_K: Math.ceil(lanes / partsK),
+    ROUNDS_V: Math.ceil(threads / partsK / Math.floor(threads / lanes)),
+    ELEMENTS: Math.ceil((unitHeads * attrs.headDim) / threads),
+  };
+}
+
+function decodeDispatch(
+  problem: AttentionProblem,
+  mode: DecodeMode,
+  shape: AttentionShape,
+  common: Access,
+  ticket: boolean,
+): Dispatch {
+  const { profile } = problem.context;
+  const fresh = mode.fresh !== undefined;
+  const preparation = fresh
+    ? joinAccess([sourceAccess(problem), only(prepareFresh)])
+    : joinAccess([only(prepareReady, readyBuffers(mode.ready))]);
+  const access = joinAccess([
+    cacheAccess(problem, fresh ? "read_write" : "read"),
+    common,
+    preparation,
+  ]);
+  const shader = composeShader({
+    constants: { ...access.constants, THREADS: shape.threads, TICKET: ticket },
+    buffers: access.buffers,
+    fragments: [
+      ...access.fragments,
+      ...laneFragments(profile, [
+        { name: "peak", slots: "HG", operation: "max" },
+        { name: "total", slots: "HG", operation: "add" },
+        ...(fresh ? [{ name: "square", slots: "SLOTS", operation: "add" as const }] : []),
+      ]),
+    ],
+    body: decodeBody,
+  });
+  return {
+    kernel: fresh ? "attention_decode" : "attention_decode_ready",
+    ...shader,
+    workgroups: (sizes) => decodeGrid(problem, mode, shape, sizes, shape.splits),
+  };
+}
+
+/** The second dispatch of a hand-over between dispatches. */
+function combineDispatch(
+  problem: AttentionProblem,
+  mode: DecodeMode,
+  shape: AttentionShape,
+  common: Access,
+): Dispatch {
+  const shader = composeShader({
+    constants: { ...common.constants, THREADS: shape.threads, THREADS_DECODE: shape.threads },
+    buffers: common.buffers,
+    fragments: common.fragments,
+    body: combineBody,
+  });
+  return {
+    kernel: "attention_combine",
+    ...shader,
+    workgroups: (sizes) => decodeGrid(problem, mode, shape, sizes, 1),
+  };
+}
+
+function decodeGrid(
+  { attrs }: AttentionProblem,
+  mode: DecodeMode,
+  shape: AttentionShape,
+  { T, S }: StepSizes,
+  splits: number,
+): [number, number, number] {
+  // A step of one sequence is one long run, which the tiles of attention_prefill serve.
+  if (mode.fresh === undefined && S === 1) return [0, 0, 0];
+  return [splits, attrs.heads / shape.unitHeads, T];
+}
+
+function readyBuffers(ready: Scratch | undefined): ShaderBuffer[] {
+  return ready ? [{ name: "ready", type: "array<f32>", access: "read", buffer: ready }] : [];
+}
+
+function only(fragment: string, buffers: readonly ShaderBuffer[] = []): Access {
+  return { buffers, fragments: [fragment], constants: {} };
+}
+
+/** Memory for what splits found, when there can be more than one. */
+function partialsAccess(
+  { attrs, context }: AttentionProblem,
+  shape: AttentionShape,
+  ticket: boolean,
+): Access {
+  if (shape.splits === 1) return only(partialsNone);
+  const { unitHeads, splits } = shape;
+  const units = (attrs.heads / unitHeads) * context.tokens.max;
+  const numbers = units * splits * unitHeads * (attrs.headDim + 2);
+  const partials: ShaderBuffer = {
+    name: "partials",
+    type: ticket ? "array<atomic<u32>>" : "array<f32>",
+    access: "read_write",
+    buffer: { kind: "scratch", name: "partials", bytes: numbers * 4 },
+  };
+  if (!ticket) return only(partialsDispatch, [partials]);
+  return only(partialsTicket, [partials, {
+    name: "tickets",
+    type: "array<atomic<u32>>",
+    access: "read_write",
+    buffer: { kind: "scratch", name: "tickets", bytes: units * 4, tickets: true },
+  }]);
+}
+
+/** Whether a device's shared memory and threads suffice for a head of this size. */
+export function headTooLarge(problem: AttentionProblem, profile: DeviceProfile): boolean {
+  const shape = { threads: 64, partsK: 1, unitHeads: 1, splits: 1 };
+  return sharedBytes(problem, { fresh: problem.context.tokens.max }, shape) >
+    profile.maxWorkgroupStorageBytes;
+}

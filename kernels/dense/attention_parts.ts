@@ -1,0 +1,164 @@
+/**
+ * What the kernels of `cached_attention` share: sizes, inputs, and the fragments that depend on
+ * the model's attributes.
+ *
+ * @module
+ */
+
+import { type AttrsOf, input, type Node, optionalInput } from "../../graph/mod.ts";
+import { f32Literal, instantiate, type ShaderBuffer, type ShaderConstants } from "../compose.ts";
+import type { Access } from "../format_access.ts";
+import type { LoweringContext } from "../kernel.ts";
+import chunk from "../wgsl/lib/chunk.wgsl" with { type: "text" };
+import fusedSource from "../wgsl/lib/attention_fused.wgsl" with { type: "text" };
+import headElements from "../wgsl/lib/attention_head.wgsl" with { type: "text" };
+import paging from "../wgsl/lib/attention_paging.wgsl" with { type: "text" };
+import ropeHalf from "../wgsl/lib/attention_rope_half.wgsl" with { type: "text" };
+import ropeInterleaved from "../wgsl/lib/attention_rope_interleaved.wgsl" with { type: "text" };
+import ropeNone from "../wgsl/lib/attention_rope_none.wgsl" with { type: "text" };
+import splitSource from "../wgsl/lib/attention_split.wgsl" with { type: "text" };
+import cacheF16 from "../wgsl/lib/cache_f16.wgsl" with { type: "text" };
+import cacheF32 from "../wgsl/lib/cache_f32.wgsl" with { type: "text" };
+import roundingF16 from "../wgsl/lib/cache_rounding_f16.wgsl" with { type: "text" };
+import roundingF32 from "../wgsl/lib/cache_rounding_f32.wgsl" with { type: "text" };
+import loadF16 from "../wgsl/lib/load_f16.wgsl" with { type: "text" };
+import loadF32 from "../wgsl/lib/load_f32.wgsl" with { type: "text" };
+import turn from "../wgsl/lib/turn.wgsl" with { type: "text" };
+import { STEP_BUFFER } from "./extent.ts";
+
+/** Below every score, and finite, so that differences of two are no NaN. */
+export const LOWEST = f32Literal(-3.4028234663852886e38);
+
+/** Neighbouring tokens of one sequence from which tiles of queries pay. */
+const LONG_RUN = 8;
+
+/** Formats of a cache that the kernels read and write. */
+export type CacheFormat = "f32" | "f16";
+
+/** The node with what lowering asks of it again and again. */
+export interface AttentionProblem {
+  readonly node: Node<"cached_attention">;
+  readonly attrs: AttrsOf<"cached_attention">;
+  readonly cacheFormat: CacheFormat;
+  readonly context: LoweringContext;
+}
+
+/** Constants of the model and the cache. */
+export function sizeConstants({ attrs, context }: AttentionProblem): ShaderConstants {
+  const { heads, kvHeads, headDim, window, scale } = attrs;
+  return {
+    HEADS: heads,
+    KV_HEADS: kvHeads,
+    GROUP: heads / kvHeads,
+    D: headDim,
+    PAGE: context.pageSize,
+    WINDOW: window ?? 0,
+    SCALE: f32Literal(scale),
+    LOWEST,
+    LONG_RUN,
+  };
+}
+
+/** The step's positions and the way from them to rows of the cache. */
+export function pagingAccess({ node }: AttentionProblem): Access {
+  const names = ["positions", "sequence_ids", "block_table"];
+  return {
+    buffers: [
+      ...names.map((name): ShaderBuffer => ({
+        name,
+        type: "array<i32>",
+        access: "read",
+        buffer: input(node, name),
+      })),
+      STEP_BUFFER,
+    ],
+    fragments: [paging],
+    constants: {},
+  };
+}
+
+/** q, k and v of the step as the projections left them, and their way through norm, clip and RoPE. */
+export function sourceAccess({ node, attrs }: AttentionProblem): Access {
+  const { qkNorm, rope, clip } = attrs;
+  const names = node.inputs.qkv ? ["qkv"] : ["q", "k", "v"];
+  const frequencies = optionalInput(node, "inv_freq");
+  const buffers = names.map((name) => f32Buffer(name, node));
+  if (frequencies) buffers.push(f32Buffer("inv_freq", node));
+  const norms = ["q", "k"].map((name) => normAt(name, node, qkNorm?.over));
+  return {
+    buffers: [...buffers, ...norms.flatMap((norm) => norm.buffers)],
+    fragments: [
+      node.inputs.qkv ? fusedSource : splitSource,
+      ...norms.flatMap((norm) => norm.fragments),
+      clip === undefined
+        ? "fn clipped(x: f32) -> f32 {\n  return x;\n}"
+        : "fn clipped(x: f32) -> f32 {\n  return clamp(x, -CLIP, CLIP);\n}",
+      turn,
+      rope === undefined ? ropeNone : rope.layout === "half" ? ropeHalf : ropeInterleaved,
+      instantiate(headElements, { NAME: "q" }),
+      instantiate(headElements, { NAME: "k" }),
+    ],
+    constants: {
+      ROTARY: rope?.rotaryDim ?? 0,
+      ATTENTION_SCALING: f32Literal(rope?.attentionScaling ?? 1),
+      NORM: qkNorm !== undefined,
+      NORM_ALL: qkNorm?.over === "all",
+      EPS: f32Literal(qkNorm?.eps ?? 0),
+      ...(clip === undefined ? {} : { CLIP: f32Literal(clip) }),
+    },
+  };
+}
+
+function f32Buffer(name: string, node: Node): ShaderBuffer {
+  return { name, type: "array<f32>", access: "read", buffer: input(node, name) };
+}
+
+function normAt(name: string, node: Node, over: "head" | "all" | undefined): Access {
+  const weight = optionalInput(node, `${name}_norm`);
+  const at = over === "all" ? "head * D + d" : "d";
+  const result = weight ? `${name}_norm[${at}]` : "1.0";
+  return {
+    buffers: weight ? [f32Buffer(`${name}_norm`, node)] : [],
+    fragments: [`fn ${name}_norm_at(head: u32, d: u32) -> f32 {\n  return ${result};\n}`],
+    constants: {},
+  };
+}
+
+/** Keys and values of the cache, read as weights are, and with `write` written too. */
+export function cacheAccess(
+  { attrs, cacheFormat }: AttentionProblem,
+  access: "read" | "read_write",
+): Access {
+  const load = cacheFormat === "f16" ? loadF16 : loadF32;
+  const put = cacheFormat === "f16" ? cacheF16 : cacheF32;
+  const parts = ["keys", "values"] as const;
+  return {
+    buffers: parts.map((part) => ({
+      name: part,
+      type: "array<vec4<u32>>",
+      access,
+      buffer: { kind: "cache", cache: attrs.cache, part },
+    })),
+    fragments: [
+      chunk,
+      ...parts.flatMap((NAME) =>
+        (access === "read" ? [load] : [load, put]).map((text) => instantiate(text, { NAME }))
+      ),
+      cacheFormat === "f16" ? roundingF16 : roundingF32,
+    ],
+    constants: Object.fromEntries(
+      parts.flatMap((part) => [[`${part}_COLUMNS`, attrs.headDim], [`${part}_FIRST_ROW`, 0]]),
+    ),
+  };
+}
+
+/** The sinks' logits; without sinks a logit that no softmax feels. */
+export function sinkAccess({ node }: AttentionProblem): Access {
+  const sinks = optionalInput(node, "sinks");
+  const result = sinks ? "sinks[head]" : "LOWEST";
+  return {
+    buffers: sinks ? [f32Buffer("sinks", node)] : [],
+    fragments: [`fn sink_at(head: u32) -> f32 {\n  return ${result};\n}`],
+    constants: {},
+  };
+}

@@ -1,0 +1,86 @@
+// Brings the tokens of a step into the cache, and their queries into `ready`.
+//
+// q, k, v       [T, heads · D] f32, fused or not
+// keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
+// One workgroup a token.
+// Prelude: THREADS, HEADS, KV_HEADS, D, PAGE, ROTARY, NORM_ALL, NORM, EPS.
+// Fragments: q_raw, k_raw, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
+
+var<workgroup> squares: array<f32, HEADS + KV_HEADS>;
+
+// 1/rms of a head, or of all heads together; heads of k come after those of q.
+fn scale_of(slot: u32) -> f32 {
+  if (!NORM) {
+    return 1.0;
+  }
+  if (!NORM_ALL) {
+    return inverseSqrt(squares[slot] / f32(D) + EPS);
+  }
+  let first = select(HEADS, 0u, slot < HEADS);
+  let count = select(KV_HEADS, HEADS, slot < HEADS);
+  var sum = 0.0;
+  for (var h = first; h < first + count; h++) {
+    sum += squares[h];
+  }
+  return inverseSqrt(sum / f32(count * D) + EPS);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let token = group.x + group.y * groups.x;
+  if (token >= step.x) {
+    return;
+  }
+  if (NORM) {
+    for (var h = thread; h < HEADS + KV_HEADS; h += THREADS) {
+      var sum = 0.0;
+      for (var d = 0u; d < D; d++) {
+        var x = 0.0;
+        if (h < HEADS) {
+          x = q_raw(token, h * D + d);
+        } else {
+          x = k_raw(token, (h - HEADS) * D + d);
+        }
+        sum += x * x;
+      }
+      squares[h] = sum;
+    }
+  }
+  workgroupBarrier();
+  for (var i = thread; i < HEADS * D; i += THREADS) {
+    ready[token * HEADS * D + i] = q_element(token, i / D, i % D, scale_of(i / D));
+  }
+  let sequence = u32(sequence_ids[token]);
+  let position = u32(positions[token]);
+  for (var c = thread; c < KV_HEADS * D / 8u; c += THREADS) {
+    let head = c / (D / 8u);
+    let d = (c % (D / 8u)) * 8u;
+    let scale = scale_of(HEADS + head);
+    let row = cache_row(sequence, position, head);
+    keys_put(row, d / 8u, Chunk(
+      vec4(
+        k_element(token, head, d, scale), k_element(token, head, d + 1u, scale),
+        k_element(token, head, d + 2u, scale), k_element(token, head, d + 3u, scale),
+      ),
+      vec4(
+        k_element(token, head, d + 4u, scale), k_element(token, head, d + 5u, scale),
+        k_element(token, head, d + 6u, scale), k_element(token, head, d + 7u, scale),
+      ),
+    ));
+    let i = head * D + d;
+    values_put(row, d / 8u, Chunk(
+      vec4(
+        clipped(v_raw(token, i)), clipped(v_raw(token, i + 1u)),
+        clipped(v_raw(token, i + 2u)), clipped(v_raw(token, i + 3u)),
+      ),
+      vec4(
+        clipped(v_raw(token, i + 4u)), clipped(v_raw(token, i + 5u)),
+        clipped(v_raw(token, i + 6u)), clipped(v_raw(token, i + 7u)),
+      ),
+    ));
+  }
+}

@@ -1,0 +1,23 @@
+// Combines the splits of `attention_decode` in a dispatch of its own, for devices on which the last
+// workgroup to arrive cannot.
+//
+// Grid: 1, unit, token. Prelude and fragments as of attention_decode.
+
+const TILE = THREADS_DECODE / PARTS_K;
+
+var<workgroup> scores: array<f32, 2u * SPLITS * HG>;
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let token = group.z;
+  if (ONLY_SHORT_RUNS && in_long_run(token)) {
+    return;
+  }
+  let span = span_of(token);
+  if (span.splits > 1u) {
+    combine(token, group.y, span.splits, thread);
+  }
+}

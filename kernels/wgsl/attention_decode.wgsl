@@ -1,0 +1,214 @@
+// Attention of single tokens over the paged cache, the context shared out to several workgroups.
+//
+// y [T, HEADS · D] f32
+// Grid: split, unit (a key head, or a part of the query heads that share it), token.
+//
+// A workgroup holds the HG query heads of its unit in shared memory and walks its share of the
+// context in tiles. For the scores PARTS_K threads share a token's key; for the sums LANES_V
+// threads share its value, GROUPS tokens at a time, each group with a softmax of its own that is
+// joined at the end: nothing but the scores passes between threads on the way. Values are
+// fetched before the scores are awaited. Keys and values are read once for all HG heads.
+//
+// With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
+// there in this step (see lib/attention_span.wgsl), so one dispatch is enough. With TICKET the
+// last split to arrive combines all of them; otherwise `attention_combine` does.
+//
+// Prelude: THREADS, PARTS_K, HEADS, KV_HEADS, GROUP, HEAD_PARTS, UNITS, HG, D, PAGE, WINDOW, SCALE,
+// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, ELEMENTS, LOWEST, MORE_PARTS_K (PARTS_K - 1),
+// WORDS_K (of a key that one thread reads), ROUNDS_V (tokens of a tile that one group takes).
+// Fragments: lib/attention_*, keys_* and values_* (cache), reduce as `peak` and `total`, partials.
+
+const LANES_V = D / 8u;
+const GROUPS = THREADS / LANES_V;
+const TILE = THREADS / PARTS_K;
+
+var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
+var<workgroup> scores: array<f32, max(HG * THREADS, 2u * SPLITS * HG)>;
+var<workgroup> sums: array<vec4<f32>, 2u * THREADS>;
+var<workgroup> fresh_keys: array<vec4<f32>, FRESH_MAX * D / 4u>;
+var<workgroup> fresh_values: array<vec4<f32>, FRESH_MAX * D / 4u>;
+var<workgroup> arrived: u32;
+
+@compute @workgroup_size(THREADS)
+fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+  let token = group.z;
+  let unit = group.y;
+  let split = group.x;
+  if (ONLY_SHORT_RUNS && in_long_run(token)) {
+    return;
+  }
+  let span = span_of(token);
+  if (split >= span.splits) {
+    return;
+  }
+  let thread = lanes.index;
+  let kv_head = unit / HEAD_PARTS;
+  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
+
+  let part = thread % PARTS_K;
+  let key = thread / PARTS_K;
+  let value_group = thread / LANES_V;
+  let value_lane = thread % LANES_V;
+  //@repeat h HG
+  var peak_$h = LOWEST;
+  var total_$h = 0.0;
+  var lo_$h = vec4<f32>();
+  var hi_$h = vec4<f32>();
+  //@end
+
+  let first = span.first + split * span.share;
+  let end = min(first + span.share, span.end);
+  let tiles = (max(end, first) - first + TILE - 1u) / TILE;
+  for (var tile = 0u; tile < tiles + select(0u, 1u, fresh_count > 0u); tile++) {
+    let of_step = tile == tiles;
+    let base = first + tile * TILE;
+    let count = select(min(TILE, end - base), fresh_count, of_step);
+    //@repeat u ROUNDS_V
+    var value_$u: values_Word;
+    //@end
+    if (!of_step) {
+      let key_row = cache_row(span.sequence, min(base + key, end - 1u), kv_head);
+      //@repeat w WORDS_K
+      let key_$w = keys_fetch(key_row, min(part + $w * PARTS_K, LANES_V - 1u));
+      //@end
+      //@repeat u ROUNDS_V
+      value_$u = values_fetch(
+        cache_row(span.sequence, min(base + value_group + $u * GROUPS, end - 1u), kv_head),
+        value_lane,
+      );
+      //@end
+      //@repeat h HG
+      var score_$h = 0.0;
+      //@end
+      //@repeat w WORDS_K
+      if (part + $w * PARTS_K < LANES_V) {
+        let k = keys_unpack(key_$w, 0u);
+        let at = 2u * (part + $w * PARTS_K);
+        //@repeat h HG
+        score_$h += chunk_dot(k, Chunk(queries[$h * LANES_V * 2u + at], queries[$h * LANES_V * 2u + at + 1u]));
+        //@end
+      }
+      //@end
+      //@repeat h HG
+      scores[$h * THREADS + thread] = score_$h;
+      //@end
+    } else if (key < count) {
+      //@repeat h HG
+      var score_$h = 0.0;
+      //@end
+      for (var c = part; c < LANES_V; c += PARTS_K) {
+        let at = 2u * c;
+        let k = Chunk(fresh_keys[key * LANES_V * 2u + at], fresh_keys[key * LANES_V * 2u + at + 1u]);
+        //@repeat h HG
+        score_$h += chunk_dot(k, Chunk(queries[$h * LANES_V * 2u + at], queries[$h * LANES_V * 2u + at + 1u]));
+        //@end
+      }
+      //@repeat h HG
+      scores[$h * THREADS + thread] = score_$h;
+      //@end
+    }
+    workgroupBarrier();
+    if (value_group < GROUPS) {
+      //@repeat h HG
+      var top_$h = peak_$h;
+      //@end
+      for (var j = value_group; j < count; j += GROUPS) {
+        //@repeat h HG
+        top_$h = max(top_$h, score_at($h, j));
+        //@end
+      }
+      //@repeat h HG
+      {
+        let factor = exp(peak_$h - top_$h);
+        peak_$h = top_$h;
+        total_$h *= factor;
+        lo_$h *= factor;
+        hi_$h *= factor;
+      }
+      //@end
+      //@repeat u ROUNDS_V
+      {
+        let j = value_group + $u * GROUPS;
+        if (j < count) {
+          var v = values_unpack(value_$u, 0u);
+          if (of_step) {
+            let at = (j * LANES_V + value_lane) * 2u;
+            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
+          }
+          //@repeat h HG
+          {
+            let weight = exp(score_at($h, j) - peak_$h);
+            total_$h += weight;
+            lo_$h += weight * v.lo;
+            hi_$h += weight * v.hi;
+          }
+          //@end
+        }
+      }
+      //@end
+    }
+    workgroupBarrier();
+  }
+
+  // The groups agree on a peak for each head, then add up.
+  //@repeat h HG
+  peak_put($h, peak_$h, lanes);
+  //@end
+  peak_meet(lanes);
+  //@repeat h HG
+  let common_$h = peak_get($h, lanes);
+  let factor_$h = exp(peak_$h - common_$h);
+  total_put($h, select(0.0, total_$h * factor_$h, value_lane == 0u), lanes);
+  //@end
+  total_meet(lanes);
+  let base = partial_at(token, unit, split);
+  //@repeat h HG
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_$h * factor_$h;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_$h * factor_$h;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = $h * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      //@repeat i 4
+      if (span.splits == 1u) {
+        store_result(token, unit, e + $i, sum[$i], common_$h, total_get($h, lanes));
+      } else {
+        store_partial(base + e + $i, sum[$i]);
+      }
+      //@end
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + $h, common_$h);
+        store_partial(base + HG * D + HG + $h, total_get($h, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  //@end
+  if (!TICKET || span.splits == 1u) {
+    return;
+  }
+  storageBarrier();
+  workgroupBarrier();
+  if (thread == 0u) {
+    arrived = take_ticket(token * UNITS + unit, span.splits);
+  }
+  if (workgroupUniformLoad(&arrived) + 1u == span.splits) {
+    storageBarrier();
+    combine(token, unit, span.splits, thread);
+  }
+}
+
+fn score_at(h: u32, j: u32) -> f32 {
+  let at = h * THREADS + j * PARTS_K;
+  var sum = scores[at];
+  //@repeat p MORE_PARTS_K
+  sum += scores[at + 1u + $p];
+  //@end
+  return sum;
+}

@@ -1,0 +1,211 @@
+// Attention of many tokens of a sequence over the paged cache, which holds them already: tiles of
+// queries against tiles of keys with a running softmax, so that no [T, T] matrix exists.
+//
+// ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · D] f32
+// Grid: tile of QUERIES tokens, head.
+//
+// THREADS = 16 x 8: a thread owns the scores of 4 queries and 4 keys, and of the results 4 queries
+// and 8 of every 64 dimensions. Queries and keys pass through shared memory 32 dimensions at a
+// time, dimension outermost; weights lie there key by key, 4 queries a vec4. Values come straight
+// from the cache: the threads of a row read one after the other.
+//
+// A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
+// shorter than LONG_RUN are left to attention_decode when the step has several sequences.
+//
+// Prelude: HEADS, KV_HEADS, GROUP, D, PAGE, WINDOW, SCALE, LOWEST, DEPTHS (ceil(D / 32)),
+// SLICES (ceil(D / 64)), CHUNKS (D / 8).
+// Fragments: keys_*, values_* (cache), cache_row, first_seen, in_long_run, sink_at.
+
+const THREADS = 128u;
+const QUERIES = 64u;
+const KEYS = 32u;
+const DEPTH = 32u;
+
+var<workgroup> tile_q: array<vec4<f32>, DEPTH * QUERIES / 4u>;
+var<workgroup> tile_k: array<vec4<f32>, DEPTH * KEYS / 4u>;
+var<workgroup> weights: array<vec4<f32>, KEYS * QUERIES / 4u>;
+var<workgroup> peaks: array<vec4<f32>, 8u * QUERIES / 4u>;
+var<workgroup> rows: array<u32, KEYS>;
+
+// Eight dimensions of a query, zero behind the end of the head or of the step.
+fn load_query(token: u32, head: u32, chunk: u32) -> Chunk {
+  if (token >= step.x || chunk >= CHUNKS) {
+    return Chunk(vec4<f32>(), vec4<f32>());
+  }
+  let at = ((token * HEADS + head) * D + chunk * 8u) / 4u;
+  return Chunk(ready[at] * SCALE, ready[at + 1u] * SCALE);
+}
+
+fn load_key(row: u32, chunk: u32) -> Chunk {
+  if (chunk >= CHUNKS) {
+    return Chunk(vec4<f32>(), vec4<f32>());
+  }
+  return keys_unpack(keys_fetch(row, chunk), 0u);
+}
+
+fn put_q(query: u32, chunk: u32, x: Chunk) {
+  let at = chunk * 8u * (QUERIES / 4u) + query / 4u;
+  //@repeat i 4
+  tile_q[at + $i * (QUERIES / 4u)][query % 4u] = x.lo[$i];
+  tile_q[at + (4u + $i) * (QUERIES / 4u)][query % 4u] = x.hi[$i];
+  //@end
+}
+
+fn put_k(key: u32, chunk: u32, x: Chunk) {
+  let at = chunk * 8u * (KEYS / 4u) + key / 4u;
+  //@repeat i 4
+  tile_k[at + $i * (KEYS / 4u)][key % 4u] = x.lo[$i];
+  tile_k[at + (4u + $i) * (KEYS / 4u)][key % 4u] = x.hi[$i];
+  //@end
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let tile = group.x * QUERIES;
+  let head = group.y;
+  let kv_head = head / GROUP;
+  let tile_end = min(tile + QUERIES, step.x);
+  let thread_k = thread % 8u;
+  let thread_q = thread / 8u;
+  let own = tile + thread_q * 4u;
+
+  var run = tile;
+  loop {
+    if (run >= tile_end) {
+      break;
+    }
+    let sequence = sequence_ids[run];
+    var run_end = run;
+    var first = 0xffffffffu;
+    var last = 0u;
+    loop {
+      if (run_end >= tile_end || sequence_ids[run_end] != sequence) {
+        break;
+      }
+      let position = u32(positions[run_end]);
+      first = min(first, first_seen(position));
+      last = max(last, position);
+      run_end++;
+    }
+    if (in_long_run(run)) {
+      var peak = vec4(LOWEST);
+      var total = vec4<f32>();
+      //@repeat r 4
+      //@repeat s SLICES
+      var lo_$r_$s = vec4<f32>();
+      var hi_$r_$s = vec4<f32>();
+      //@end
+      //@end
+      // What each of the thread's queries sees: positions from_r to to_r - 1, none outside the run.
+      //@repeat r 4
+      let in_run_$r = own + $r >= run && own + $r < run_end;
+      let position_$r = select(0u, u32(positions[min(own + $r, step.x - 1u)]), in_run_$r);
+      let to_$r = select(0u, position_$r + 1u, in_run_$r);
+      let from_$r = first_seen(position_$r);
+      //@end
+
+      for (var base = first; base <= last; base += KEYS) {
+        if (thread < KEYS) {
+          rows[thread] = cache_row(u32(sequence), min(base + thread, last), kv_head);
+        }
+        //@repeat c 4
+        var score_$c = vec4<f32>();
+        //@end
+        workgroupBarrier();
+        for (var depth = 0u; depth < DEPTHS; depth++) {
+          put_q(thread / 4u, thread % 4u, load_query(tile + thread / 4u, head, depth * 4u + thread % 4u));
+          put_q(
+            thread / 4u + 32u,
+            thread % 4u,
+            load_query(tile + thread / 4u + 32u, head, depth * 4u + thread % 4u),
+          );
+          put_k(thread / 4u, thread % 4u, load_key(rows[thread / 4u], depth * 4u + thread % 4u));
+          workgroupBarrier();
+          //@repeat d 32
+          {
+            let q = tile_q[$d * (QUERIES / 4u) + thread_q];
+            let k = tile_k[$d * (KEYS / 4u) + thread_k];
+            score_0 = fma(q, vec4(k.x), score_0);
+            score_1 = fma(q, vec4(k.y), score_1);
+            score_2 = fma(q, vec4(k.z), score_2);
+            score_3 = fma(q, vec4(k.w), score_3);
+          }
+          //@end
+          workgroupBarrier();
+        }
+
+        // The running softmax: scores nobody may see are LOWEST, and their weights zero below.
+        let oldest = vec4(from_0, from_1, from_2, from_3);
+        let newest = vec4(to_0, to_1, to_2, to_3);
+        //@repeat c 4
+        let at_$c = vec4(base + thread_k * 4u + $c);
+        let seen_$c = (at_$c >= oldest) & (at_$c < newest);
+        score_$c = select(vec4(LOWEST), score_$c, seen_$c);
+        //@end
+        peaks[thread_k * (QUERIES / 4u) + thread_q] =
+          max(max(score_0, score_1), max(score_2, score_3));
+        workgroupBarrier();
+        var top = peak;
+        //@repeat k 8
+        top = max(top, peaks[$k * (QUERIES / 4u) + thread_q]);
+        //@end
+        let factor = exp(peak - top);
+        peak = top;
+        total *= factor;
+        //@repeat c 4
+        let weight_$c = select(vec4<f32>(), exp(score_$c - top), seen_$c);
+        total += weight_$c;
+        weights[(thread_k * 4u + $c) * (QUERIES / 4u) + thread_q] = weight_$c;
+        //@end
+        //@repeat r 4
+        //@repeat s SLICES
+        lo_$r_$s *= factor[$r];
+        hi_$r_$s *= factor[$r];
+        //@end
+        //@end
+        workgroupBarrier();
+        for (var key = 0u; key < KEYS; key++) {
+          let weight = weights[key * (QUERIES / 4u) + thread_q];
+          let row = rows[key];
+          //@repeat s SLICES
+          {
+            let v = values_unpack(values_fetch(row, min($s * 8u + thread_k, CHUNKS - 1u)), 0u);
+            //@repeat r 4
+            lo_$r_$s = fma(vec4(weight[$r]), v.lo, lo_$r_$s);
+            hi_$r_$s = fma(vec4(weight[$r]), v.hi, hi_$r_$s);
+            //@end
+          }
+          //@end
+        }
+        workgroupBarrier();
+      }
+
+      // The threads of a row each hold the total of their own keys.
+      peaks[thread_k * (QUERIES / 4u) + thread_q] = total;
+      workgroupBarrier();
+      var sum = vec4<f32>();
+      //@repeat k 8
+      sum += peaks[$k * (QUERIES / 4u) + thread_q];
+      //@end
+      let sink = sink_at(head);
+      let top = max(peak, vec4(sink));
+      let scale = exp(peak - top) / (sum * exp(peak - top) + exp(vec4(sink) - top));
+      //@repeat r 4
+      if (in_run_$r) {
+        let at = ((own + $r) * HEADS + head) * D / 4u;
+        //@repeat s SLICES
+        if ($s * 8u + thread_k < CHUNKS) {
+          y[at + ($s * 8u + thread_k) * 2u] = lo_$r_$s * scale[$r];
+          y[at + ($s * 8u + thread_k) * 2u + 1u] = hi_$r_$s * scale[$r];
+        }
+        //@end
+      }
+      //@end
+      workgroupBarrier();
+    }
+    run = run_end;
+  }
+}
