@@ -8,6 +8,7 @@ import type { GraphBuilder, Value, Weight } from "../graph/mod.ts";
 import { attention, type AttentionSpec, linear, rmsNorm, rotaryTables } from "./blocks.ts";
 import type { ModelConfig } from "./hf_config.ts";
 import type { ModelWeights } from "./model_weights.ts";
+import type { MlpBuilder } from "./moe_block.ts";
 import { ropeFrequencies } from "./rope.ts";
 
 /** One decoder layer. */
@@ -15,8 +16,8 @@ export interface LayerSpec {
   readonly attention: AttentionSpec;
   /** A token sees this many tokens including itself; undefined means all before it. */
   readonly window?: number;
-  /** The block after attention, from its normed input [T, H]; already in scope `mlp`. */
-  mlp(b: GraphBuilder, x: Value): Value;
+  /** The block after attention, in scope `mlp`. */
+  readonly mlp: MlpBuilder;
 }
 
 /** Builds a decoder-only model: inputs token_ids and positions [T], output "logits" [T, V]. */

@@ -38,17 +38,6 @@ export interface ExpertSizes {
   readonly intermediate: number;
 }
 
-/** Where a layer's experts may be: one entry for each layout that exporters write. */
-export interface ExpertLayouts {
-  /** Module that has `experts.{e}.{gate}.weight`, one matrix each, as on the hub. */
-  readonly separate: { readonly module: string; readonly names: ExpertNames };
-  /**
-   * Module that has `experts.gate_up_proj` [E, 2I, H], gate rows first, and `experts.down_proj`
-   * [E, H, I], as transformers 5 keeps them in memory.
-   */
-  readonly stacked: { readonly module: string };
-}
-
 /** Reads weights of a checkpoint and remembers which. */
 export class ModelWeights {
   readonly #consumed = new Set<string>();
@@ -74,21 +63,24 @@ export class ModelWeights {
     return cast(this.tensor(name, [size]), "f32");
   }
 
-  /** The experts of a layer, whichever layout the checkpoint has. */
-  experts(layouts: ExpertLayouts, sizes: ExpertSizes): ExpertWeights[] {
-    const { separate, stacked } = layouts;
-    const fused = `${stacked.module}.experts.gate_up_proj`;
-    const first = `${separate.module}.experts.0.${separate.names.gate}.weight`;
-    if (this.has(fused)) return this.#stackedExperts(stacked.module, sizes);
-    if (this.has(first)) return this.#separateExperts(separate, sizes);
-    throw new CheckpointError(
-      "checkpoint/missing-tensor",
-      `Cannot find the experts of "${separate.module}": expected tensor "${first}" or "${fused}", got neither`,
-      {
-        hint: "Check that config.json belongs to these weights",
-        details: { tensor: first, alternative: fused },
-      },
-    );
+  /** The first of several modules that the checkpoint has the given tensor of. */
+  findModule(modules: readonly string[], tensor: string): string {
+    const found = modules.find((module) => this.has(`${module}.${tensor}`));
+    if (found !== undefined) return found;
+    throw this.#missing(modules.map((module) => `${module}.${tensor}`));
+  }
+
+  /**
+   * The experts of a layer, in whichever layout the checkpoint has: `experts.{e}.{name}.weight`, one
+   * matrix each, as on the hub; or `experts.gate_up_proj` [E, 2I, H], gate rows first, and
+   * `experts.down_proj` [E, H, I], as transformers 5 keeps them in memory.
+   */
+  experts(module: string, names: ExpertNames, sizes: ExpertSizes): ExpertWeights[] {
+    const stacked = `${module}.experts.gate_up_proj`;
+    const first = `${module}.experts.0.${names.gate}.weight`;
+    if (this.has(stacked)) return this.#stackedExperts(module, sizes);
+    if (this.has(first)) return this.#separateExperts(module, names, sizes);
+    throw this.#missing([first, stacked]);
   }
 
   /** Tensors of the checkpoint that were never asked for, with the reason where it is known. */
@@ -100,7 +92,8 @@ export class ModelWeights {
   }
 
   #separateExperts(
-    { module, names }: ExpertLayouts["separate"],
+    module: string,
+    names: ExpertNames,
     { experts, hidden, intermediate }: ExpertSizes,
   ): ExpertWeights[] {
     return Array.from({ length: experts }, (_, e) => {
@@ -128,6 +121,18 @@ export class ModelWeights {
         w3: slice(both, 0, intermediate, 2 * intermediate),
       };
     });
+  }
+
+  #missing(names: readonly string[]): CheckpointError {
+    const quoted = names.map((name) => `"${name}"`).join(" or ");
+    return new CheckpointError(
+      "checkpoint/missing-tensor",
+      `Cannot find tensor ${quoted}: expected it in checkpoint "${this.checkpoint.folder}", got none`,
+      {
+        hint: "Check that config.json belongs to these weights",
+        details: { tensors: names, folder: this.checkpoint.folder },
+      },
+    );
   }
 
   #consume(weight: Weight): Weight {

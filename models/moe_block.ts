@@ -6,7 +6,7 @@
 
 import type { GraphBuilder, Value, Weight } from "../graph/mod.ts";
 import { linear } from "./blocks.ts";
-import type { ExpertWeights } from "./model_weights.ts";
+import type { ExpertNames, ExpertSizes, ExpertWeights, ModelWeights } from "./model_weights.ts";
 
 /** `w2 · (silu(w1 · x) ⊙ (w3 · x))`. */
 export function gatedMlp(b: GraphBuilder, x: Value, { w1, w2, w3 }: ExpertWeights): Value {
@@ -71,4 +71,49 @@ export function expertLoop(
     sum = b.op("index_add", { x: sum, rows: tokens, source: weighted });
   }
   return sum;
+}
+
+/** Adds the nodes of an MLP block to its normed input [T, H]. */
+export type MlpBuilder = (b: GraphBuilder, x: Value) => Value;
+
+/** A sparse MLP with a softmax router, as Mixtral, Qwen3 and OLMoE have it. */
+export interface SparseMlpSpec extends ExpertSizes {
+  /** Modules that may hold `gate` and `experts`; exporters differ. */
+  readonly modules: readonly string[];
+  readonly names: ExpertNames;
+  readonly topK: number;
+  readonly renormalize: boolean;
+}
+
+/** Reads the weights of a sparse MLP; the result builds it. */
+export function sparseMlp(weights: ModelWeights, spec: SparseMlpSpec): MlpBuilder {
+  const module = weights.findModule(spec.modules, "gate.weight");
+  const router = {
+    weight: weights.matrix(`${module}.gate`, spec.experts, spec.hidden),
+    topK: spec.topK,
+    renormalize: spec.renormalize,
+  };
+  const experts = weights.experts(module, spec.names, spec);
+  return (b, x) =>
+    expertLoop(
+      b,
+      x,
+      softmaxRouter(b, x, router),
+      spec.experts,
+      (b, rows, expert) => gatedMlp(b, rows, experts[expert]),
+    );
+}
+
+/** Reads the weights of a dense MLP; the result builds it. */
+export function denseMlp(
+  weights: ModelWeights,
+  module: string,
+  { hidden, intermediate }: Omit<ExpertSizes, "experts">,
+): MlpBuilder {
+  const mlp = {
+    w1: weights.matrix(`${module}.gate_proj`, intermediate, hidden),
+    w2: weights.matrix(`${module}.down_proj`, hidden, intermediate),
+    w3: weights.matrix(`${module}.up_proj`, intermediate, hidden),
+  };
+  return (b, x) => gatedMlp(b, x, mlp);
 }

@@ -6,13 +6,12 @@
  */
 
 import { z } from "zod";
-import type { GraphBuilder, Value } from "../../graph/mod.ts";
 import { defineArchitecture } from "../architecture.ts";
 import { decoder, normWeight, plainAttention } from "../decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
 import type { ModelWeights } from "../model_weights.ts";
-import { expertLoop, gatedMlp, softmaxRouter } from "../moe_block.ts";
+import { denseMlp, sparseMlp } from "../moe_block.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,
@@ -55,9 +54,7 @@ export const qwen3Moe = defineArchitecture({
         },
       },
       window: config.use_sliding_window ? config.sliding_window : undefined,
-      mlp: isSparse(config, index)
-        ? sparseMlp(config, weights, `${module}.mlp`)
-        : denseMlp(config, weights, `${module}.mlp`),
+      mlp: mlpOf(config, weights, index, `${module}.mlp`),
     }));
   },
 });
@@ -66,32 +63,18 @@ function isSparse(config: Config, index: number): boolean {
   return !config.mlp_only_layers.includes(index) && (index + 1) % config.decoder_sparse_step === 0;
 }
 
-function sparseMlp(config: Config, weights: ModelWeights, module: string) {
+function mlpOf(config: Config, weights: ModelWeights, index: number, module: string) {
   const { num_experts: experts, hidden_size: hidden } = config;
-  const router = {
-    weight: weights.matrix(`${module}.gate`, experts, hidden),
+  if (!isSparse(config, index)) {
+    return denseMlp(weights, module, { hidden, intermediate: config.intermediate_size });
+  }
+  return sparseMlp(weights, {
+    modules: [module],
+    names: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+    experts,
+    hidden,
+    intermediate: config.moe_intermediate_size,
     topK: config.num_experts_per_tok,
     renormalize: config.norm_topk_prob,
-  };
-  const each = weights.experts(
-    {
-      separate: { module, names: { gate: "gate_proj", up: "up_proj", down: "down_proj" } },
-      stacked: { module },
-    },
-    { experts, hidden, intermediate: config.moe_intermediate_size },
-  );
-  return (b: GraphBuilder, x: Value) => {
-    const routing = softmaxRouter(b, x, router);
-    return expertLoop(b, x, routing, experts, (b, rows, e) => gatedMlp(b, rows, each[e]));
-  };
-}
-
-function denseMlp(config: Config, weights: ModelWeights, module: string) {
-  const { hidden_size: hidden, intermediate_size: intermediate } = config;
-  const mlp = {
-    w1: weights.matrix(`${module}.gate_proj`, intermediate, hidden),
-    w2: weights.matrix(`${module}.down_proj`, hidden, intermediate),
-    w3: weights.matrix(`${module}.up_proj`, intermediate, hidden),
-  };
-  return (b: GraphBuilder, x: Value) => gatedMlp(b, x, mlp);
+  });
 }

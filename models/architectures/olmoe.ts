@@ -1,0 +1,61 @@
+/**
+ * OLMoE: RMSNorm over the whole projections of q and k, optional clamping of q, k and v, and a
+ * softmax router. After `modeling_olmoe.py` of transformers.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import { defineArchitecture } from "../architecture.ts";
+import { decoder, normWeight, plainAttention } from "../decoder.ts";
+import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
+import { sparseMlp } from "../moe_block.ts";
+
+const configSchema = z.looseObject({
+  ...baseConfigFields,
+  ...moeConfigFields,
+  hidden_act: z.literal("silu"),
+  intermediate_size: z.int().positive(),
+  attention_bias: z.boolean().default(false),
+  norm_topk_prob: z.boolean().default(false),
+  clip_qkv: z.number().positive().optional(),
+});
+
+/** OLMoE-1B-7B and its kin. */
+export const olmoe = defineArchitecture({
+  name: "olmoe",
+  hfNames: ["OlmoeForCausalLM"],
+  features: [
+    "multi-head or grouped-query attention with q and k norms over all heads",
+    "clip_qkv, attention biases, tied embeddings",
+    "softmax router with optional renormalisation",
+    "RoPE: default, linear, dynamic (within the pretrained length), llama3, yarn",
+  ],
+  config: configSchema,
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights) {
+    const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headDim } = config;
+    decoder(b, config, weights, (_index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
+        qkNorm: {
+          over: "all",
+          q: normWeight(weights, `${module}.self_attn.q_norm`, heads * headDim),
+          k: normWeight(weights, `${module}.self_attn.k_norm`, kvHeads * headDim),
+          eps: config.rms_norm_eps,
+        },
+        clip: config.clip_qkv,
+      },
+      mlp: sparseMlp(weights, {
+        modules: [`${module}.mlp`],
+        names: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+        experts: config.num_experts,
+        hidden: config.hidden_size,
+        intermediate: config.intermediate_size,
+        topK: config.num_experts_per_tok,
+        renormalize: config.norm_topk_prob,
+      }),
+    }));
+  },
+});
