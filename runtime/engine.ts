@@ -6,6 +6,7 @@
  */
 
 import { RequestError } from "../graph/mod.ts";
+import type { ChatMessage } from "../models/mod.ts";
 import type { ExecutorKind, Program } from "./executor.ts";
 import { Generation } from "./generate.ts";
 import {
@@ -14,12 +15,6 @@ import {
   resolveOptions,
 } from "./generate_options.ts";
 import { Scheduler, type StepLimits } from "./scheduler.ts";
-
-/** One message of a chat. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-}
 
 /** What {@linkcode Engine.generate} continues: a text, a chat, or token ids. */
 export type Prompt = string | readonly ChatMessage[] | readonly number[] | Int32Array;

@@ -5,6 +5,7 @@
  */
 
 import { nearest, RequestError } from "../graph/mod.ts";
+import type { GenerationConfig } from "../models/mod.ts";
 import type { Sampling } from "./executor.ts";
 
 /** Options of `engine.generate`. */
@@ -30,14 +31,10 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What the model's files say about generating. */
-export interface GenerationDefaults
-  extends Partial<Pick<GenerateOptions, "temperature" | "topK" | "topP" | "minP">> {
-  readonly repetitionPenalty?: number;
-  readonly maxNewTokens?: number;
-  /** Tokens that end a sequence. */
-  readonly eosTokenIds: readonly number[];
-}
+/** What the model's files say about generating; only the end tokens must be known. */
+export type GenerationDefaults =
+  & Partial<GenerationConfig>
+  & Pick<GenerationConfig, "eosTokenIds">;
 
 /** Options with every question answered. */
 export interface ResolvedOptions {

@@ -12,6 +12,7 @@ export * from "./generate.ts";
 export * from "./generate_options.ts";
 export * from "./kv_cache.ts";
 export type { StepLimits } from "./scheduler.ts";
+export * from "./step_limits.ts";
 export * from "./webgpu/ceilings.ts";
 export { openDevice, type OpenDeviceOptions, WebGpuDevice } from "./webgpu/device.ts";
 export type { DispatchTiming } from "./webgpu/dispatch_timer.ts";

@@ -13,7 +13,7 @@ import {
   type Value,
   type Weight,
 } from "../../graph/mod.ts";
-import { streamWeight } from "../../models/materialize.ts";
+import { streamWeight } from "../../models/mod.ts";
 import type { CompileOptions } from "../executor.ts";
 import type { WebGpuDevice } from "./device.ts";
 import { weightKey } from "./weight_key.ts";

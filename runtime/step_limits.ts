@@ -1,0 +1,111 @@
+/**
+ * Sizes of steps and caches from the settings of a deployment, the graph and the device.
+ *
+ * @module
+ */
+
+import { type CacheSpec, ConfigError, DeviceError, DTYPE_BYTES, type Graph } from "../graph/mod.ts";
+import type { DeviceProfile } from "../kernels/mod.ts";
+import type { CompileOptions } from "./executor.ts";
+import { cacheBytes, pagesFor } from "./kv_cache.ts";
+import type { StepLimits } from "./scheduler.ts";
+
+/** What a deployment asks for. */
+export interface SizeSettings {
+  /** Tokens of the longest sequence. */
+  readonly maxSeqLen: number;
+  /** Sequences at a time. */
+  readonly maxBatchSize: number;
+  /** Tokens of one step. */
+  readonly maxNumTokens: number;
+}
+
+/** Bytes that the logits of one step may take: bounds rows, and with them memory and copies. */
+const MOST_LOGITS_BYTES = 64 * 2 ** 20;
+
+/** Tokens of a page when the graph has no caches. */
+const DEFAULT_PAGE_SIZE = 16;
+
+/**
+ * Limits of steps for a graph. Pages suffice for `maxBatchSize` sequences of `maxSeqLen` tokens
+ * unless the device cannot bind that much, in which case fewer sequences run at a time and the
+ * others wait; a device that cannot hold one sequence is a {@linkcode DeviceError}.
+ */
+export function stepLimits(
+  graph: Graph,
+  settings: SizeSettings,
+  profile?: Pick<DeviceProfile, "maxBindingBytes" | "maxBufferBytes">,
+): StepLimits {
+  for (const [name, value] of Object.entries(settings)) {
+    if (Number.isInteger(value) && value > 0) continue;
+    throw new ConfigError(
+      "config/step-size",
+      `Cannot plan steps: expected ${name} as a whole number above 0, got ${value}`,
+    );
+  }
+  const { maxSeqLen, maxBatchSize, maxNumTokens } = settings;
+  const pageSize = graph.caches[0]?.pageSize ?? DEFAULT_PAGE_SIZE;
+  const recompute = graph.caches.length === 0;
+  const rows = mostRows(graph, profile);
+  const gathers = graph.inputs.some(({ name }) => name === "logits_rows");
+  const wanted = Math.max(recompute ? maxSeqLen : maxNumTokens, maxBatchSize);
+  // Without gathered rows every token of a step has logits.
+  const maxTokens = gathers ? wanted : Math.max(maxBatchSize, Math.min(wanted, rows));
+  return {
+    maxTokens,
+    maxRows: Math.min(maxTokens, Math.max(maxBatchSize, rows)),
+    maxSequences: maxBatchSize,
+    maxSequenceTokens: recompute ? Math.min(maxSeqLen, maxTokens) : maxSeqLen,
+    pages: pagesOf(graph.caches, maxBatchSize, pagesFor(maxSeqLen, pageSize), profile),
+    pageSize,
+    recompute,
+  };
+}
+
+/** The sizes of {@linkcode StepLimits} as `executor.compile` takes them. */
+export function compileSizes(
+  limits: StepLimits,
+): Pick<
+  CompileOptions,
+  "maxTokens" | "maxRows" | "maxSequences" | "pages" | "maxPagesPerSequence"
+> {
+  const { maxTokens, maxRows, maxSequences, pages, pageSize, maxSequenceTokens } = limits;
+  const maxPagesPerSequence = Math.min(pages, pagesFor(maxSequenceTokens, pageSize));
+  return { maxTokens, maxRows, maxSequences, pages, maxPagesPerSequence };
+}
+
+function mostRows(graph: Graph, profile?: Pick<DeviceProfile, "maxBindingBytes">): number {
+  const logits = graph.outputs.get("logits");
+  if (!logits) return Infinity;
+  const bytes = Number(logits.shape[logits.shape.length - 1]) * DTYPE_BYTES[logits.dtype];
+  const most = Math.min(MOST_LOGITS_BYTES, profile?.maxBindingBytes ?? Infinity);
+  return Math.max(1, Math.floor(most / bytes));
+}
+
+function pagesOf(
+  caches: readonly CacheSpec[],
+  sequences: number,
+  pagesEach: number,
+  profile?: Pick<DeviceProfile, "maxBindingBytes" | "maxBufferBytes">,
+): number {
+  const pages = sequences * pagesEach;
+  if (!profile || caches.length === 0) return pages;
+  const limit = Math.min(profile.maxBindingBytes, profile.maxBufferBytes);
+  const largest = caches.reduce((a, b) => (cacheBytes(a, 1) >= cacheBytes(b, 1) ? a : b));
+  const most = Math.floor(limit / cacheBytes(largest, 1));
+  if (most < pagesEach) {
+    throw new DeviceError(
+      "device/cache-too-large",
+      `Cannot hold a sequence in cache "${largest.name}": expected at most ${limit} bytes, got ${
+        cacheBytes(largest, pagesEach)
+      }`,
+      {
+        hint: `Lower max_seq_len to ${
+          most * largest.pageSize
+        } or less, or the cache's dtype to f16`,
+        details: { cache: largest.name, limit, pages: pagesEach },
+      },
+    );
+  }
+  return Math.min(pages, most);
+}
