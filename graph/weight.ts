@@ -7,19 +7,14 @@
 
 import { type DType, isFloat } from "./dtype.ts";
 import { GraphError } from "./errors.ts";
+import {
+  type Block,
+  PACKED_LAYOUTS,
+  type PackedFormat,
+  packedShape,
+  type WeightFormat,
+} from "./formats/packed.ts";
 import { elementCount, formatShape } from "./shape.ts";
-
-/** Packed formats of expert and linear weights. Plain element types are formats too. */
-export type WeightFormat =
-  | "f32"
-  | "f16"
-  | "bf16"
-  | "fp8_e4m3"
-  | "fp8_block"
-  | "mxfp4"
-  | "nvfp4"
-  | "int8"
-  | "int4";
 
 interface Typed {
   readonly dtype: DType;
@@ -87,8 +82,10 @@ export interface DequantizeWeight extends Typed {
   readonly payload: Weight;
   /** Scale tensors in the format's own order. */
   readonly scales: readonly Weight[];
-  /** Elements that share a scale: `[rows, columns]`, or undefined for one scale a tensor. */
+  /** Elements that share a scale: `[rows, columns]`, or undefined for the format's default. */
   readonly block: readonly [number, number] | undefined;
+  /** The checkpoint's scale for rounding what the weight is multiplied with; not a part of it. */
+  readonly inputScale: Weight | undefined;
 }
 
 /** One output (packed codes, or one of the scales) of quantizing a weight. */
@@ -194,6 +191,56 @@ export function cast(of: Weight, dtype: DType): Weight {
   if (of.dtype === dtype) return of;
   require(isFloat(of.dtype) && isFloat(dtype), "cast", of.shape, `${of.dtype} to ${dtype}`);
   return { kind: "cast", dtype, shape: of.shape, of };
+}
+
+/**
+ * Real values (f32) of packed weights, a matrix in the last two dimensions.
+ *
+ * @example
+ * ```ts
+ * import { dequantize, tensor } from "./weight.ts";
+ * const w = dequantize("mxfp4", tensor("blocks", "u8", [64, 32]), [tensor("scales", "u8", [64, 2])]);
+ * console.assert(String(w.shape) === "64,64");
+ * ```
+ */
+export function dequantize(
+  format: PackedFormat,
+  payload: Weight,
+  scales: readonly Weight[],
+  options: { block?: Block; inputScale?: Weight } = {},
+): DequantizeWeight {
+  const { codesPerByte, payloadDtype } = PACKED_LAYOUTS[format];
+  require(payload.dtype === payloadDtype, "dequantize", payload.shape, payloadDtype, payload.dtype);
+  const columns = payload.shape[payload.shape.length - 1] * codesPerByte;
+  return {
+    kind: "dequantize",
+    dtype: "f32",
+    shape: payload.shape.with(-1, columns),
+    format,
+    payload,
+    scales,
+    block: options.block,
+    inputScale: options.inputScale,
+  };
+}
+
+/** One part of what quantizing a matrix [rows, columns] gives: codes, scales, or second scale [1]. */
+export function quantize(
+  format: PackedFormat,
+  part: QuantizeWeight["part"],
+  of: Weight,
+  block?: Block,
+): QuantizeWeight {
+  const [rows, columns] = of.shape;
+  require(of.shape.length === 2, "quantize", of.shape, "a matrix");
+  const shape = packedShape(format, rows, columns, block);
+  const { payloadDtype, scaleDtype } = PACKED_LAYOUTS[format];
+  const type = {
+    payload: { dtype: payloadDtype, shape: shape.payload },
+    scale: { dtype: scaleDtype, shape: shape.scale },
+    scale_2: { dtype: "f32" as const, shape: [1] },
+  }[part];
+  return { kind: "quantize", ...type, format, part, block, of };
 }
 
 /** Names of the checkpoint tensors that a weight reads. */

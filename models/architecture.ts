@@ -11,6 +11,7 @@ import type { GenerationConfig } from "./generation_config.ts";
 import { type ModelConfig, parseConfig } from "./hf_config.ts";
 import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
 import type { ChatTemplate } from "./chat_template.ts";
+import type { Quantization } from "./quantization.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** What an architecture file says. */
@@ -42,7 +43,7 @@ export interface Architecture {
 export interface ConfiguredArchitecture {
   readonly config: ModelConfig;
   /** The eager graph over the tensors of a checkpoint, which it checks for presence and shape. */
-  build(checkpoint: Checkpoint): EagerGraph;
+  build(checkpoint: Checkpoint, quantization?: Quantization): EagerGraph;
 }
 
 /** An eager graph, and what it leaves of the checkpoint. */
@@ -71,8 +72,8 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
       const config = parseConfig(definition.config, raw, file);
       return {
         config,
-        build(checkpoint) {
-          const weights = new ModelWeights(checkpoint);
+        build(checkpoint, quantization) {
+          const weights = new ModelWeights(checkpoint, quantization);
           const graph = new Graph(config.architectures[0]);
           definition.build(new GraphBuilder(graph), config, weights);
           return { graph, unusedTensors: weights.unused(ignoredTensors) };
@@ -94,6 +95,8 @@ export interface Model {
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate | undefined;
   readonly generation: GenerationConfig;
+  /** How the checkpoint is quantized; undefined when it is not. */
+  readonly quantization: Quantization | undefined;
   /** Bytes of all tensors. */
   readonly bytes: number;
   /** Builds the eager graph anew. */

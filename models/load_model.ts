@@ -13,6 +13,7 @@ import { Checkpoint } from "./checkpoint.ts";
 import { readGenerationConfig } from "./generation_config.ts";
 import { normalizeConfig } from "./hf_config.ts";
 import { isFile, readJson } from "./json_file.ts";
+import { readQuantization } from "./quantization.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 /**
@@ -34,6 +35,12 @@ export async function loadModel(folder: string): Promise<Model> {
   const tokenizer = await Tokenizer.open(folder);
   const chatTemplate = await ChatTemplate.open(folder, tokenizer.config);
   const generation = await readGenerationConfig(folder, config);
+  const modelOpt = join(folder, "hf_quant_config.json");
+  const quantization = readQuantization(
+    raw.quantization_config,
+    await isFile(modelOpt) ? await readJson(modelOpt) : undefined,
+    folder,
+  );
   const checkpoint = await Checkpoint.open(folder);
   return {
     path: folder,
@@ -45,7 +52,8 @@ export async function loadModel(folder: string): Promise<Model> {
     chatTemplate,
     generation,
     bytes: checkpoint.bytes,
-    build: () => build(checkpoint),
+    quantization,
+    build: () => build(checkpoint, quantization),
   };
 }
 

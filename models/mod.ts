@@ -13,6 +13,7 @@ export * from "./hf_config.ts";
 export * from "./load_model.ts";
 export * from "./materialize.ts";
 export * from "./model_weights.ts";
+export * from "./quantization.ts";
 export * from "./rope.ts";
 export * from "./safetensors.ts";
 export * from "./tokenizer.ts";

@@ -7,6 +7,8 @@
 
 import { cast, CheckpointError, select, slice, tensorNames, type Weight } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import type { Quantization } from "./quantization.ts";
+import { quantizedMatrix } from "./quantized_matrix.ts";
 
 /** Tensors that need not be read, and why. */
 export interface IgnoredTensors {
@@ -42,7 +44,7 @@ export interface ExpertSizes {
 export class ModelWeights {
   readonly #consumed = new Set<string>();
 
-  constructor(readonly checkpoint: Checkpoint) {}
+  constructor(readonly checkpoint: Checkpoint, readonly quantization?: Quantization) {}
 
   has(name: string): boolean {
     return this.checkpoint.has(name);
@@ -53,9 +55,10 @@ export class ModelWeights {
     return this.#consume(this.checkpoint.tensor(name, shape));
   }
 
-  /** The matrix `{module}.weight` [rows, columns]. */
+  /** The matrix `{module}.weight` [rows, columns], dequantized when it is stored packed. */
   matrix(module: string, rows: number, columns: number): Weight {
-    return this.tensor(`${module}.weight`, [rows, columns]);
+    const packed = quantizedMatrix(this.checkpoint, this.quantization, module, rows, columns);
+    return packed ? this.#consume(packed) : this.tensor(`${module}.weight`, [rows, columns]);
   }
 
   /** A vector in f32: a norm's weight, a bias. */
@@ -137,6 +140,7 @@ export class ModelWeights {
 
   #consume(weight: Weight): Weight {
     for (const name of tensorNames(weight)) this.#consumed.add(name);
+    if (weight.kind === "dequantize" && weight.inputScale) this.#consume(weight.inputScale);
     return weight;
   }
 }

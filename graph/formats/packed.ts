@@ -18,7 +18,6 @@
 
 import { type DType } from "../dtype.ts";
 import { GraphError } from "../errors.ts";
-import type { WeightFormat } from "../weight.ts";
 import {
   decodeE8M0,
   E2M1_MAX,
@@ -36,6 +35,9 @@ export const PACKED_FORMATS = ["fp8_e4m3", "fp8_block", "mxfp4", "nvfp4", "int8"
 
 /** A format with scales. */
 export type PackedFormat = (typeof PACKED_FORMATS)[number];
+
+/** Formats of expert and linear weights; plain element types are formats too. */
+export type WeightFormat = "f32" | "f16" | "bf16" | PackedFormat;
 
 /** True for formats with scales. */
 export function isPacked(format: WeightFormat): format is PackedFormat {

@@ -14,8 +14,7 @@ import {
   sizeOf,
 } from "./definition.ts";
 import type { Bindings } from "../shape.ts";
-import { isPacked, PACKED_LAYOUTS } from "../formats/packed.ts";
-import type { WeightFormat } from "../weight.ts";
+import { isPacked, PACKED_LAYOUTS, type WeightFormat } from "../formats/packed.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import type { ActivationQuant } from "./moe.ts";
 

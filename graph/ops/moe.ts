@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { WeightFormat } from "../weight.ts";
+import type { WeightFormat } from "../formats/packed.ts";
 import { defineOp, expect, type OpInputs, type OpType, sizeOf } from "./definition.ts";
 
 /** Activations an expert may have. */
