@@ -20,7 +20,7 @@ import {
   type Weight,
 } from "../../graph/mod.ts";
 import type { CpuCache } from "../../kernels/mod.ts";
-import { streamWeight, weightBytes } from "../../models/materialize.ts";
+import { streamWeight, weightBytes } from "../../models/mod.ts";
 import type { CompileOptions } from "../executor.ts";
 import { weightKey } from "../webgpu/weight_key.ts";
 
