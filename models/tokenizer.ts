@@ -24,27 +24,39 @@ export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean;
 }
 
-/** Text to token ids and back. */
+/**
+ * Text to token ids and back. A folder without `tokenizer.json` opens too, since token ids can be
+ * run without one; text is refused then, with the error in {@linkcode Tokenizer.unavailable}.
+ */
 export class Tokenizer {
-  readonly #library: Library;
+  readonly #library: Library | CheckpointError;
 
-  constructor(tokenizer: Record<string, unknown>, readonly config: Record<string, unknown> = {}) {
-    this.#library = new Library(tokenizer, config);
+  constructor(
+    tokenizer: Record<string, unknown> | CheckpointError,
+    readonly config: Record<string, unknown> = {},
+  ) {
+    this.#library = tokenizer instanceof CheckpointError
+      ? tokenizer
+      : new Library(tokenizer, config);
   }
 
   /** Reads `tokenizer.json` and, where there is one, `tokenizer_config.json`. */
   static async open(folder: string): Promise<Tokenizer> {
     const path = join(folder, "tokenizer.json");
-    if (!await isFile(path)) {
-      throw new CheckpointError(
-        "checkpoint/missing-tokenizer",
-        `Cannot open tokenizer "${path}": expected a file, got none`,
-        { hint: "Download tokenizer.json into the model folder", details: { path } },
-      );
-    }
     const config = objectSchema.safeParse(
       await readOptionalJson(join(folder, "tokenizer_config.json")) ?? {},
     );
+    if (!await isFile(path)) {
+      const missing = new CheckpointError(
+        "checkpoint/missing-tokenizer",
+        `Cannot open tokenizer "${path}": expected a file, got none`,
+        {
+          hint: "Download tokenizer.json into the model folder, or work with token ids",
+          details: { path },
+        },
+      );
+      return new Tokenizer(missing, config.success ? config.data : {});
+    }
     try {
       const content = objectSchema.parse(await readJson(path));
       return new Tokenizer(content, config.success ? config.data : {});
@@ -58,14 +70,24 @@ export class Tokenizer {
     }
   }
 
+  /** Why there is no text, only token ids; undefined when there is a tokenizer. */
+  get unavailable(): CheckpointError | undefined {
+    return this.#library instanceof CheckpointError ? this.#library : undefined;
+  }
+
   /** Token ids of a text. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    return this.#library.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+    return this.#opened().encode(text, { add_special_tokens: addSpecialTokens }).ids;
   }
 
   /** Text of token ids. */
   decode(ids: ArrayLike<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
     if (ids.length === 0) return "";
-    return this.#library.decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens });
+    return this.#opened().decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens });
+  }
+
+  #opened(): Library {
+    if (this.#library instanceof CheckpointError) throw this.#library;
+    return this.#library;
   }
 }
