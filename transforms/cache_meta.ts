@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CacheSpec, Graph } from "../graph/mod.ts";
+import { type CacheSpec, type Graph, isOp, type Node } from "../graph/mod.ts";
 
 /** Key of the notes about the cache. */
 export const CACHE_META = "cache";
@@ -27,4 +27,11 @@ export function cacheNotes(graph: Graph): CacheNotes {
 /** Adds to the notes. */
 export function setCacheNotes(graph: Graph, notes: CacheNotes): void {
   graph.setMeta(CACHE_META, { ...cacheNotes(graph), ...notes });
+}
+
+/** Attention nodes whose cache is not declared; a graph with some cannot run yet. */
+export function missingCaches(graph: Graph): Node<"cached_attention">[] {
+  const names = new Set(graph.caches.map((cache) => cache.name));
+  return graph.nodes.filter((node) => isOp(node, "cached_attention"))
+    .filter((node) => !names.has(node.attrs.cache));
 }

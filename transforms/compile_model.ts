@@ -6,7 +6,8 @@
  */
 
 import { z } from "zod";
-import { isOp, placeOf } from "../graph/mod.ts";
+import { placeOf } from "../graph/mod.ts";
+import { missingCaches } from "./cache_meta.ts";
 import { defineTransform } from "./transform.ts";
 
 const BACKENDS = [
@@ -40,11 +41,10 @@ export const compileModel = defineTransform({
     piecewise_num_tokens: counts.describe("Accepted for AutoDeploy's files"),
   }),
   plan(graph, config) {
-    const names = new Set(graph.caches.map((cache) => cache.name));
-    const refusals = graph.nodes.flatMap((node) => {
-      if (!isOp(node, "cached_attention") || names.has(node.attrs.cache)) return [];
-      return [{ node: placeOf(node), reason: "it has no cache; enable initialize_cache" }];
-    });
+    const refusals = missingCaches(graph).map((node) => ({
+      node: placeOf(node),
+      reason: "it has no cache; enable initialize_cache",
+    }));
     const notes = config.backend === "auto" ? [] : [
       `backend "${config.backend}" names a PyTorch compiler: WebGPU dispatches are always prepared`,
     ];

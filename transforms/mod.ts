@@ -4,7 +4,7 @@
  * @module
  */
 
-export { type CacheNotes, cacheNotes } from "./cache_meta.ts";
+export { type CacheNotes, cacheNotes, missingCaches } from "./cache_meta.ts";
 export * from "./config.ts";
 export type { MoeBackendName, MoeBackendTypes } from "./fuse_moe.ts";
 export * from "./not_applicable.ts";

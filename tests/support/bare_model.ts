@@ -1,37 +1,29 @@
 /**
- * Models without a tokenizer: fixtures hold weights and goldens only.
+ * Models of fixtures, which hold weights and goldens but no tokenizer.
  *
  * @module
  */
 
-import { basename, join } from "node:path";
-import {
-  Checkpoint,
-  findArchitecture,
-  type Model,
-  normalizeConfig,
-  readGenerationConfig,
-} from "../../models/mod.ts";
+import { loadModel, type Model } from "../../models/mod.ts";
 
-/** Opens a model folder that has no tokenizer; asking for one is an error of the test. */
-export async function openBareModel(folder: string, configFile = "config.json"): Promise<Model> {
-  const file = join(folder, configFile);
-  const raw = normalizeConfig(JSON.parse(await Deno.readTextFile(file)), file);
-  const architecture = findArchitecture(raw, file);
-  const { config, build } = architecture.configure(raw, file);
-  const checkpoint = await Checkpoint.open(folder);
-  return {
-    path: folder,
-    name: basename(folder),
-    architecture,
-    config,
-    checkpoint,
-    get tokenizer(): never {
-      throw new Error(`"${folder}" has no tokenizer`);
-    },
-    chatTemplate: undefined,
-    generation: await readGenerationConfig(folder, config),
-    bytes: checkpoint.bytes,
-    build: () => build(checkpoint),
-  };
+const TOKENIZER = new URL("../golden/tokenizers/llama_legacy/", import.meta.url);
+const TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"];
+
+/** Opens a model folder together with a tokenizer that has nothing to do with it. */
+export async function openBareModel(folder: string): Promise<Model> {
+  const together = await Deno.makeTempDir();
+  try {
+    for await (const { name, isFile } of Deno.readDir(folder)) {
+      if (isFile && !TOKENIZER_FILES.includes(name)) {
+        await Deno.symlink(await Deno.realPath(`${folder}/${name}`), `${together}/${name}`);
+      }
+    }
+    for (const name of TOKENIZER_FILES) {
+      await Deno.symlink(new URL(name, TOKENIZER).pathname, `${together}/${name}`);
+    }
+    const model = await loadModel(together);
+    return { ...model, path: folder, name: folder.split("/").slice(-1)[0] };
+  } finally {
+    await Deno.remove(together, { recursive: true });
+  }
 }
