@@ -123,7 +123,9 @@ async function check(runner: DispatchRunner, { model, steps, context }: Check): 
     });
     const what = `${JSON.stringify(model)}, step ${i} of ${tokens.length} tokens`;
     const worst = worstDifference(got[0], expected[0]);
-    assert.ok(worst < 5e-6, `${what}: off by ${worst}`);
+    // An f16 cache may round a number that lies between two of its own to either.
+    const tolerance = model.dtype === "f16" ? 2e-4 : 5e-6;
+    assert.ok(worst < tolerance, `${what}: off by ${worst}`);
     for (const part of ["keys", "values"] as const) {
       const { dtype, shape, data } = cache[part];
       const raw = await runner.readBytes({ kind: "cache", cache: "layer", part }, data.byteLength);

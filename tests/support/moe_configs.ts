@@ -1,0 +1,28 @@
+/**
+ * One small configuration of every MoE algorithm: tiles that need several rounds, blocks that are
+ * not full, groups that do not divide the slots.
+ *
+ * @module
+ */
+
+import type { GemmTile, MoeAlgorithm, MoeConfig } from "../../kernels/moe/config.ts";
+
+const TILE: GemmTile = { blockN: 32, blockK: 16, threadM: 2, threadN: 4, groupM: 2 };
+
+export const CONFIGS: Readonly<Record<MoeAlgorithm, MoeConfig>> = {
+  slots: {
+    algorithm: "slots",
+    lanes: 8,
+    up: { values: 8, unroll: 2, groups: 2 },
+    down: { values: 4, unroll: 2, groups: 2 },
+  },
+  experts: {
+    algorithm: "experts",
+    lanes: 8,
+    columns: 3,
+    up: { values: 8 },
+    down: { values: 4, groups: 2 },
+  },
+  grouped: { algorithm: "grouped", blockM: 16, up: TILE, down: { ...TILE, groupM: 1 } },
+  permuted: { algorithm: "permuted", blockM: 8, up: TILE, down: { ...TILE, threadN: 2 } },
+};
