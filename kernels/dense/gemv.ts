@@ -4,11 +4,14 @@
  * @module
  */
 
-import { composeShader } from "../compose.ts";
+import type { Value } from "../../graph/mod.ts";
+import { composeShader, instantiate } from "../compose.ts";
+import type { Access, WeightSpec } from "../format_access.ts";
 import { type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
 import { rowsAccess, weightAccess } from "../weight_access.ts";
 import absentNorm from "../wgsl/lib/absent_norm.wgsl" with { type: "text" };
 import gemvBody from "../wgsl/gemv.wgsl" with { type: "text" };
+import multiplyText from "../wgsl/lib/gemv_multiply.wgsl" with { type: "text" };
 import { laneFragments, narrowWorkgroup } from "./lanes.ts";
 import {
   addend,
@@ -44,7 +47,7 @@ export const GEMV_MAX_COLUMNS = 8;
 export function gemvShape(problem: LinearProblem, profile: DeviceProfile): GemvShape {
   const { outputs, largestRows } = problem;
   const columns = Math.min(largestRows, GEMV_MAX_COLUMNS);
-  const words = wordsOf(problem);
+  const words = wordsOf(problem.weight);
   const rows = outputs >= 32768 ? 4 : outputs >= 4096 || columns > 2 ? 2 : 1;
   const narrow = narrowWorkgroup(profile);
   const threads = outputs < 1024 && words >= 8 * narrow ? Math.min(128, 4 * narrow) : narrow;
@@ -52,15 +55,50 @@ export function gemvShape(problem: LinearProblem, profile: DeviceProfile): GemvS
 }
 
 /** Words in flight: the largest of 4, 3, 2 that leaves no rest, fewer when registers are short. */
-function unrollFor(wordsOfLane: number, sums: number): number {
+export function unrollFor(wordsOfLane: number, sums: number): number {
   const most = sums >= 16 ? 2 : 4;
   if (wordsOfLane <= most) return Math.max(1, wordsOfLane);
   for (let unroll = most; unroll > 1; unroll--) if (wordsOfLane % unroll === 0) return unroll;
   return most;
 }
 
-function wordsOf({ weight }: LinearProblem): number {
+/** Words of a row. */
+export function wordsOf(weight: WeightSpec): number {
   return Number(weightAccess("w", weight).constants.w_WORDS);
+}
+
+/** A weight with `name_multiply`, which puts products with rows of x into slots. */
+export function multiplyAccess(name: string, weight: WeightSpec, shape: GemvShape): Access {
+  const access = weightAccess(name, weight);
+  const words = Number(access.constants[`${name}_WORDS`]);
+  const round = shape.threads * shape.unroll;
+  return {
+    buffers: access.buffers,
+    fragments: [...access.fragments, instantiate(multiplyText, { NAME: name })],
+    constants: { ...access.constants, [`${name}_BODY`]: words - words % round },
+  };
+}
+
+/** Constants that `name_multiply` wants, for so many weights in one shader. */
+export function multiplyConstants(shape: GemvShape, weights: number, norm: boolean) {
+  const { threads, rows, columns, unroll } = shape;
+  const products = weights * rows * columns;
+  return {
+    THREADS: threads,
+    ROWS: rows,
+    COLUMNS: columns,
+    UNROLL: unroll,
+    SQUARES: products,
+    SUMS: products + (norm ? columns : 0),
+    NORM: norm,
+  };
+}
+
+/** The weight of the norm in front, or ones. */
+export function normAccess(columns: number, weight: Value | undefined): Access {
+  return weight
+    ? rowsAccess("norm", columns, { buffer: weight })
+    : { buffers: [], fragments: [absentNorm], constants: {} };
 }
 
 /** The dispatches of a problem: one, or one for each part of a weight that no binding can hold. */
@@ -81,16 +119,10 @@ function gemvDispatch(
   part: RowRange,
 ): Dispatch {
   const { weight, x, y, norm, bias, residual, rows, outputs } = problem;
-  const { threads, columns, unroll } = shape;
-  const words = wordsOf(problem);
-  const sums = columns * shape.rows + (norm ? columns : 0);
-  const normAccess = norm
-    ? rowsAccess("norm", weight.columns, { buffer: norm.weight })
-    : { buffers: [], fragments: [absentNorm], constants: {} };
   const access = joinAccess([
-    weightAccess("w", weightPart(problem, part)),
+    multiplyAccess("w", weightPart(problem, part), shape),
     rowsAccess("x", weight.columns, { buffer: x }),
-    normAccess,
+    normAccess(weight.columns, norm?.weight),
     addend("bias", bias, false),
     addend("residual", residual, false),
     extentFunction("columns_of_step", rows),
@@ -98,16 +130,10 @@ function gemvDispatch(
   const shader = composeShader({
     constants: {
       ...access.constants,
-      THREADS: threads,
-      ROWS: shape.rows,
-      COLUMNS: columns,
-      UNROLL: unroll,
-      BODY_WORDS: words - words % (threads * unroll),
+      ...multiplyConstants(shape, 1, norm !== undefined),
       N: outputs,
       N_FIRST: part.first,
       N_END: part.end,
-      SUMS: sums,
-      NORM: norm !== undefined,
       EPS: epsilon(norm),
     },
     buffers: [
@@ -127,7 +153,7 @@ function gemvDispatch(
   return {
     kernel: `${problem.name}_gemv`,
     ...shader,
-    workgroups: (sizes) => [gridX, gridY, Math.ceil(rows.of(sizes) / columns)],
+    workgroups: (sizes) => [gridX, gridY, Math.ceil(rows.of(sizes) / shape.columns)],
     weightBytes: weightBytes(problem, part),
   };
 }

@@ -7,6 +7,7 @@
 import type { KernelDefinition } from "../kernel.ts";
 import { cachedAttention } from "./cached_attention.ts";
 import { fusedLinear, linear } from "./linear.ts";
+import { moeRouter } from "./router.ts";
 import { addRmsNorm, rmsNorm } from "./norm.ts";
 
 /** Kernels in order of preference. */
@@ -16,4 +17,5 @@ export const DENSE_KERNELS: readonly KernelDefinition[] = [
   rmsNorm,
   addRmsNorm,
   cachedAttention,
+  moeRouter,
 ];

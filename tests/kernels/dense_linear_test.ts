@@ -8,7 +8,6 @@ import {
   worstDifference,
 } from "../support/op_case.ts";
 import { DispatchRunner } from "../support/run_dispatches.ts";
-import { GEMM_SHAPES, gemmDispatches } from "../../kernels/dense/gemm.ts";
 
 const DTYPES = ["f32", "f16", "bf16"] as const;
 

@@ -1,0 +1,224 @@
+/**
+ * `moe_router`: scores, choice and weights in one dispatch, whatever the number of tokens.
+ *
+ * @module
+ */
+
+import { input, type Node, optionalInput, type WeightFormat } from "../../graph/mod.ts";
+import { composeShader, f32Literal, type ShaderBuffer } from "../compose.ts";
+import type { Access, WeightSpec } from "../format_access.ts";
+import { defineKernel, type Dispatch, type LoweringContext } from "../kernel.ts";
+import { rowsAccess } from "../weight_access.ts";
+import partialsDispatch from "../wgsl/lib/partials_dispatch.wgsl" with { type: "text" };
+import partialsNone from "../wgsl/lib/partials_none.wgsl" with { type: "text" };
+import partialsTicket from "../wgsl/lib/partials_ticket.wgsl" with { type: "text" };
+import chooseText from "../wgsl/lib/router_choose.wgsl" with { type: "text" };
+import loadText from "../wgsl/lib/router_load.wgsl" with { type: "text" };
+import routerBody from "../wgsl/router.wgsl" with { type: "text" };
+import chooseBody from "../wgsl/router_choose.wgsl" with { type: "text" };
+import { LOWEST } from "./attention_parts.ts";
+import { dataDependent, STEP_BUFFER } from "./extent.ts";
+import {
+  GEMV_MAX_COLUMNS,
+  type GemvShape,
+  multiplyAccess,
+  multiplyConstants,
+  normAccess,
+  unrollFor,
+  wordsOf,
+} from "./gemv.ts";
+import { laneFragments, narrowWorkgroup } from "./lanes.ts";
+import { addend, joinAccess } from "./linear_problem.ts";
+import { unreadableWeight } from "./linear.ts";
+
+/** Sizes that a tuner may choose. */
+export interface RouterShape extends GemvShape {
+  /** Experts of a workgroup; all of them means that no hand-over is needed. */
+  readonly share: number;
+}
+
+/** Tokens up to which the experts are shared out to several workgroups. */
+const SHARED_MAX_TOKENS = 8;
+/** Bytes of the router weight up to which one workgroup reads it as fast as many. */
+const ONE_WORKGROUP_BYTES = 32 << 10;
+
+interface RouterProblem {
+  readonly node: Node<"moe_router">;
+  readonly weight: WeightSpec;
+  readonly experts: number;
+  readonly context: LoweringContext;
+}
+
+/** Few tokens: as many workgroups as there are experts. Many tokens: a workgroup for each eight. */
+export function routerShape({ weight, experts, context }: RouterProblem): RouterShape {
+  const { profile, tokens } = context;
+  const columns = Math.min(tokens.max, GEMV_MAX_COLUMNS);
+  const words = wordsOf(weight);
+  const narrow = narrowWorkgroup(profile);
+  const threads = Math.min(profile.maxInvocations, words >= 4 * narrow ? 4 * narrow : narrow);
+  const alone = tokens.max > SHARED_MAX_TOKENS ||
+    experts * weight.columns * 2 <= ONE_WORKGROUP_BYTES;
+  const rows = alone ? Math.min(experts, columns > 1 ? 4 : 8) : 1;
+  const unroll = unrollFor(Math.floor(words / threads), rows * columns);
+  return { threads, rows, columns, unroll, share: alone ? experts : rows };
+}
+
+/** The dispatches of a router: one, or two where results are handed over between dispatches. */
+export function routerDispatches(
+  problem: RouterProblem,
+  shape: RouterShape = routerShape(problem),
+): Dispatch[] {
+  const { node, experts, context } = problem;
+  const shares = Math.ceil(experts / shape.share);
+  const ticket = (context.handOff ?? "ticket") === "ticket";
+  const partials = partialsAccess(problem, shape, shares, ticket);
+  const choice = choiceAccess(problem);
+  const reduction = laneFragments(context.profile, [
+    { name: "sum", slots: "SUMS", operation: "add" },
+  ]);
+  const { normEps } = node.attrs;
+  const access = joinAccess([
+    multiplyAccess("w", problem.weight, shape),
+    rowsAccess("x", problem.weight.columns, { buffer: input(node, "x") }),
+    normAccess(problem.weight.columns, optionalInput(node, "norm_weight")),
+    addend("bias", optionalInput(node, "bias"), false),
+    normedAccess(node, problem.weight.columns),
+    choice,
+    partials,
+  ]);
+  const router = composeShader({
+    constants: {
+      ...access.constants,
+      ...multiplyConstants(shape, 1, normEps !== undefined),
+      SHARE: shape.share,
+      SHARES: shares,
+      TICKET: ticket,
+      EPS: f32Literal(normEps ?? 0),
+    },
+    buffers: access.buffers,
+    fragments: [...access.fragments, ...reduction],
+    body: routerBody,
+  });
+  const tiles = (tokens: number) => Math.ceil(tokens / shape.columns);
+  const first: Dispatch = {
+    kernel: "router",
+    ...router,
+    workgroups: ({ T }) => [shares, tiles(T), 1],
+    weightBytes: () => experts * problem.weight.columns * weightBytesOf(problem.weight),
+  };
+  if (ticket || shares === 1) return [first];
+  const chooser = joinAccess([choice, partials]);
+  const second = composeShader({
+    constants: { ...chooser.constants, THREADS: shape.threads, COLUMNS: shape.columns, SUMS: 1 },
+    buffers: chooser.buffers,
+    fragments: [...chooser.fragments, ...reduction],
+    body: chooseBody,
+  });
+  return [first, {
+    kernel: "router_choose",
+    ...second,
+    workgroups: ({ T }) => [tiles(T), 1, 1],
+  }];
+}
+
+function weightBytesOf({ format }: WeightSpec): number {
+  return format === "f32" ? 4 : 2;
+}
+
+/** What the choice needs: outputs, the step, the attributes. */
+function choiceAccess({ node, experts }: RouterProblem): Access {
+  const { topK, scoring, softmaxOver, renormalize, scale } = node.attrs;
+  const [selected, weights] = node.outputs;
+  return {
+    buffers: [
+      { name: "selected", type: "array<i32>", access: "read_write", buffer: selected },
+      { name: "routing_weights", type: "array<f32>", access: "read_write", buffer: weights },
+      STEP_BUFFER,
+    ],
+    fragments: [chooseText],
+    constants: {
+      E: experts,
+      TOP_K: topK,
+      SIGMOID: scoring === "sigmoid",
+      OVER_ALL: softmaxOver === "all",
+      RENORMALIZE: renormalize,
+      SCALE: f32Literal(scale),
+      LOWEST,
+    },
+  };
+}
+
+/** Where the normed tokens go, if anywhere. */
+function normedAccess(node: Node<"moe_router">, columns: number): Access {
+  const xn = node.outputs[2];
+  const aligned = columns % 8 === 0;
+  const at = (name: string) => aligned ? `${name}[i / 4u][i % 4u]` : `${name}[i]`;
+  const body = xn
+    ? `  xn[at] = ${at("x").replaceAll(/\bi\b/g, "at")} * scale * ${at("norm")};\n`
+    : "";
+  const buffer: ShaderBuffer[] = xn
+    ? [{ name: "xn", type: "array<f32>", access: "read_write", buffer: xn }]
+    : [];
+  return {
+    buffers: buffer,
+    fragments: [`fn write_normed(at: u32, i: u32, scale: f32) {\n${body}}`],
+    constants: {},
+  };
+}
+
+/** Logits on their way from the workgroups that make them to the one that chooses. */
+function partialsAccess(
+  { experts, context }: RouterProblem,
+  { columns }: RouterShape,
+  shares: number,
+  ticket: boolean,
+): Access {
+  if (shares === 1) return { buffers: [], fragments: [partialsNone, loadText], constants: {} };
+  const tiles = Math.ceil(context.tokens.max / columns);
+  const logits: ShaderBuffer = {
+    name: "partials",
+    type: ticket ? "array<atomic<u32>>" : "array<f32>",
+    access: "read_write",
+    buffer: { kind: "scratch", name: "logits", bytes: tiles * columns * experts * 4 },
+  };
+  const tickets: ShaderBuffer = {
+    name: "tickets",
+    type: "array<atomic<u32>>",
+    access: "read_write",
+    buffer: { kind: "scratch", name: "tickets", bytes: tiles * 4, tickets: true },
+  };
+  return {
+    buffers: ticket ? [logits, tickets] : [logits],
+    fragments: [ticket ? partialsTicket : partialsDispatch, loadText],
+    constants: {},
+  };
+}
+
+/** `moe_router`. */
+export const moeRouter = defineKernel({
+  name: "moe_router",
+  op: "moe_router",
+  summary:
+    "up to 8 tokens: a workgroup for each expert, and the last one to finish chooses; more: a workgroup for each 8 tokens",
+  refuse(node, { profile }) {
+    const weight = input(node, "w");
+    const unreadable = dataDependent(node) ?? unreadableWeight(weight);
+    if (unreadable) return unreadable;
+    const scores = Number(weight.shape[0]) * 4 * GEMV_MAX_COLUMNS;
+    return scores + (8 << 10) > profile.maxWorkgroupStorageBytes
+      ? `scores of ${weight.shape[0]} experts exceed shared memory`
+      : undefined;
+  },
+  lower(node, context) {
+    const w = input(node, "w");
+    const weight = { format: w.dtype as WeightFormat, payload: w, columns: Number(w.shape[1]) };
+    const problem = { node, weight, experts: Number(w.shape[0]), context };
+    const shape = routerShape(problem);
+    context.note(
+      shape.share === problem.experts
+        ? `router, ${shape.columns} tokens a workgroup`
+        : `router, ${shape.share} experts a workgroup, chosen by the last to arrive`,
+    );
+    return routerDispatches(problem, shape);
+  },
+});

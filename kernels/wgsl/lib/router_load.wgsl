@@ -1,0 +1,7 @@
+// Brings the logits that other workgroups made into shared memory.
+fn load_logits(first_column: u32, lanes: Lanes) {
+  for (var i = lanes.index; i < COLUMNS * E; i += THREADS) {
+    set_logit(i / E, i % E, load_partial(first_column * E + i));
+  }
+  workgroupBarrier();
+}

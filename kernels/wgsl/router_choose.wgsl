@@ -1,0 +1,13 @@
+// The second dispatch of a router whose workgroups cannot hand over by ticket: chooses from the
+// logits that `router` left.
+//
+// Grid: tile of COLUMNS tokens.
+
+@compute @workgroup_size(THREADS)
+fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+  let first_column = group.x * COLUMNS;
+  load_logits(first_column, lanes);
+  for (var c = 0u; c < min(COLUMNS, step.x - first_column); c++) {
+    choose(c, first_column + c, lanes);
+  }
+}
