@@ -12,6 +12,8 @@ import { f32Tensor, floats, integers } from "./numbers.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 type Integers = Int32Array<ArrayBuffer>;
+/** The array of a cache. */
+type Rows = Floats | Float16Array<ArrayBuffer>;
 
 /** q, k and v of a step, each `[T, heads · headDim]`, ready for the cache. */
 interface Projections {
@@ -127,9 +129,15 @@ class PagedSequence {
   }
 }
 
-/** A loop, because `set` from a Float16Array is several times slower. */
-function copy(
-  source: Floats | Float16Array<ArrayBuffer>,
+/** Elements of a cache as f32. */
+function copy(source: Rows, from: number, target: Floats, to: number, count: number): void {
+  if (source instanceof Float32Array) target.set(source.subarray(from, from + count), to);
+  else decodeHalfs(source, from, target, to, count);
+}
+
+/** A loop of its own, because `set` from a Float16Array is several times slower. */
+function decodeHalfs(
+  source: Float16Array<ArrayBuffer>,
   from: number,
   target: Floats,
   to: number,
@@ -138,7 +146,7 @@ function copy(
   for (let i = 0; i < count; i++) target[to + i] = source[from + i];
 }
 
-function cacheArray({ data, dtype }: HostTensor): Floats | Float16Array<ArrayBuffer> {
+function cacheArray({ data, dtype }: HostTensor): Rows {
   if (data instanceof Float32Array || data instanceof Float16Array) return data;
   throw new KernelError(
     "kernel/cache-type",

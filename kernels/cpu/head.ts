@@ -24,10 +24,12 @@ export function turnHead(
   const half = rotaryDim / 2;
   for (let i = 0; i < half; i++) {
     const angle = Math.fround(position * invFreq[i]);
-    const [cos, sin] = [Math.cos(angle) * attentionScaling, Math.sin(angle) * attentionScaling];
+    const cos = Math.cos(angle) * attentionScaling;
+    const sin = Math.sin(angle) * attentionScaling;
     const a = start + (layout === "half" ? i : 2 * i);
     const b = start + (layout === "half" ? i + half : 2 * i + 1);
-    const [u, v] = [x[a], x[b]];
+    const u = x[a];
+    const v = x[b];
     x[a] = u * cos - v * sin;
     x[b] = v * cos + u * sin;
   }
