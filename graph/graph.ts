@@ -166,10 +166,9 @@ export class Graph {
     );
     const { op, inputs, attrs, scope } = spec;
     const node: Node<Op> = Object.freeze({ id, op, inputs, attrs, scope, outputs });
-    const index = this.#indexed();
     if (before === undefined) this.#own().push(node as Node);
     else this.#own().splice(this.#position(before), 0, node as Node);
-    index.add(node as Node);
+    this.#index?.add(node as Node);
     return node;
   }
 
@@ -352,7 +351,17 @@ class GraphIndex {
 
 /** All values a node reads, lists flattened, in the order of the op table. */
 export function nodeInputs(node: Pick<Node, "inputs">): Value[] {
-  return Object.values(node.inputs).flatMap((input) => input ?? []) as Value[];
+  const values: Value[] = [];
+  for (const name in node.inputs) {
+    const input = node.inputs[name];
+    if (isList(input)) values.push(...input);
+    else if (input !== undefined) values.push(input);
+  }
+  return values;
+}
+
+function isList(input: Value | readonly Value[] | undefined): input is readonly Value[] {
+  return Array.isArray(input);
 }
 
 /** True when the node is of that op; narrows its attributes. */

@@ -16,7 +16,7 @@ export function inferTypes<Op extends OpName>(
   attrs: AttrsOf<Op>,
 ): readonly TensorType[] {
   const definition = opDefinition(op);
-  checkNames(op, inputs, definition.inputs);
+  checkNames(op, inputs);
   return definition.infer(opInputs(op, inputs), attrs);
 }
 
@@ -38,30 +38,52 @@ export function opInputs(op: OpName, inputs: NodeInputs): OpInputs {
   };
 }
 
-function checkNames(op: OpName, inputs: NodeInputs, declared: readonly string[]): void {
-  const names = new Set(declared.map((name) => name.replace(/\?$|\[\]$/, "")));
-  for (const name of Object.keys(inputs)) {
-    if (!names.has(name)) {
+/** An input as the op table declares it: `bias?` may be absent, `w1[]` is a list. */
+interface DeclaredInput {
+  readonly list: boolean;
+  readonly required: boolean;
+}
+
+/** Declarations by op, read once. */
+const declarations = new Map<OpName, ReadonlyMap<string, DeclaredInput>>();
+
+function declaredInputs(op: OpName): ReadonlyMap<string, DeclaredInput> {
+  let inputs = declarations.get(op);
+  if (!inputs) {
+    inputs = new Map(
+      opDefinition(op).inputs.map((name) => {
+        const list = name.endsWith("[]");
+        return [name.replace(/\?$|\[\]$/, ""), { list, required: !list && !name.endsWith("?") }];
+      }),
+    );
+    declarations.set(op, inputs);
+  }
+  return inputs;
+}
+
+function checkNames(op: OpName, inputs: NodeInputs): void {
+  const declared = declaredInputs(op);
+  for (const name in inputs) {
+    if (!declared.has(name)) {
       throw new GraphError(
         "graph/unknown-input",
-        `expected inputs ${[...names].join(", ")}, got "${name}"`,
+        `expected inputs ${[...declared.keys()].join(", ")}, got "${name}"`,
       );
     }
   }
-  for (const name of declared) {
-    const list = name.endsWith("[]");
-    const value = inputs[name.replace(/\?$|\[\]$/, "")];
-    const wrong = list ? value !== undefined && !Array.isArray(value) : Array.isArray(value);
-    if (wrong) {
-      throw new GraphError(
-        "graph/input-kind",
-        `expected ${list ? "a list" : "one value"} as input "${name}" of op "${op}"`,
-      );
-    }
-    if (value === undefined && !list && !name.endsWith("?")) {
+  for (const [name, { list, required }] of declared) {
+    const value = inputs[name];
+    if (value === undefined && !required) continue;
+    if (value === undefined) {
       throw new GraphError(
         "graph/missing-input",
         `expected input "${name}" of op "${op}", got none`,
+      );
+    }
+    if (Array.isArray(value) !== list) {
+      throw new GraphError(
+        "graph/input-kind",
+        `expected ${list ? "a list" : "one value"} as input "${name}" of op "${op}"`,
       );
     }
   }
