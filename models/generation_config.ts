@@ -44,11 +44,13 @@ const schema = z.looseObject({
 
 /**
  * Reads the defaults of a model folder. Without `do_sample: true` they are greedy, as in
- * transformers; a value left out does not restrict. EOS ids missing here come from config.json.
+ * transformers; a value left out does not restrict. EOS ids come from here, else from config.json,
+ * else from the tokenizer.
  */
 export async function readGenerationConfig(
   folder: string,
   config: Pick<ModelConfig, "eos_token_id">,
+  tokenizerEos?: number,
 ): Promise<GenerationConfig> {
   const path = join(folder, FILE);
   const parsed = schema.safeParse(await readOptionalJson(path) ?? {});
@@ -63,14 +65,18 @@ export async function readGenerationConfig(
     );
   }
   const { data } = parsed;
-  const eos = data.eos_token_id;
+  const eos = [
+    [data.eos_token_id ?? []].flat(),
+    config.eos_token_id,
+    tokenizerEos === undefined ? [] : [tokenizerEos],
+  ];
   return {
     temperature: data.do_sample ? data.temperature ?? 1 : 0,
     topK: data.do_sample ? data.top_k ?? 0 : 0,
     topP: data.do_sample ? data.top_p ?? 1 : 1,
     minP: data.do_sample ? data.min_p ?? 0 : 0,
     repetitionPenalty: data.repetition_penalty ?? 1,
-    eosTokenIds: eos === undefined || eos === null ? config.eos_token_id : [eos].flat(),
+    eosTokenIds: eos.find((ids) => ids.length > 0) ?? [],
     maxNewTokens: data.max_new_tokens ?? undefined,
   };
 }

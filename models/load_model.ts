@@ -34,7 +34,7 @@ export async function loadModel(folder: string): Promise<Model> {
   const { config, build } = architecture.configure(raw, file);
   const tokenizer = await Tokenizer.open(folder);
   const chatTemplate = await ChatTemplate.open(folder, tokenizer.config);
-  const generation = await readGenerationConfig(folder, config);
+  const generation = await readGenerationConfig(folder, config, tokenizer.eosTokenId);
   const modelOpt = join(folder, "hf_quant_config.json");
   const quantization = readQuantization(
     raw.quantization_config,

@@ -5,12 +5,35 @@
  */
 
 import { join } from "node:path";
-import { Tokenizer as Library } from "@huggingface/tokenizers";
+import {
+  ByteFallbackDecoder,
+  type Decoder,
+  SequenceDecoder,
+  Tokenizer as Library,
+} from "@huggingface/tokenizers";
 import { z } from "zod";
 import { CheckpointError, messageOf } from "../graph/mod.ts";
 import { isFile, readJson, readOptionalJson } from "./json_file.ts";
 
-const objectSchema = z.record(z.string(), z.unknown());
+/** A special token as tokenizer_config.json writes it: its text, or an object with the text. */
+const specialToken = z.union([
+  z.string(),
+  z.looseObject({ content: z.string() }).transform(({ content }) => content),
+]).nullish();
+
+const configSchema = z.looseObject({
+  bos_token: specialToken,
+  eos_token: specialToken,
+  clean_up_tokenization_spaces: z.boolean().nullish(),
+});
+
+const tokenizerSchema = z.looseObject({
+  model: z.looseObject({ type: z.string() }),
+  added_tokens: z.array(z.looseObject({ id: z.int(), content: z.string() })).default([]),
+});
+
+/** `tokenizer_config.json`, the keys that Mixline reads and all others. */
+export type TokenizerConfig = z.output<typeof configSchema>;
 
 /** Options of {@linkcode Tokenizer.encode}. */
 export interface EncodeOptions {
@@ -25,69 +48,118 @@ export interface DecodeOptions {
 }
 
 /**
- * Text to token ids and back. A folder without `tokenizer.json` opens too, since token ids can be
- * run without one; text is refused then, with the error in {@linkcode Tokenizer.unavailable}.
+ * Text to token ids and back.
+ *
+ * @example
+ * ```ts
+ * import { Tokenizer } from "./tokenizer.ts";
+ * const tokenizer = await Tokenizer.open("demo/storyteller");
+ * const ids = tokenizer.encode("Once upon a time");
+ * console.assert(tokenizer.decode(ids) === "Once upon a time");
+ * console.assert(tokenizer.decode([...ids, 2]) === "Once upon a time"); // 2 is <|im_end|>
+ * ```
  */
 export class Tokenizer {
-  readonly #library: Library | CheckpointError;
+  readonly #library: Library;
+  readonly config: TokenizerConfig;
 
-  constructor(
-    tokenizer: Record<string, unknown> | CheckpointError,
-    readonly config: Record<string, unknown> = {},
-  ) {
-    this.#library = tokenizer instanceof CheckpointError
-      ? tokenizer
-      : new Library(tokenizer, config);
+  /** Takes the contents of `tokenizer.json` and `tokenizer_config.json`. */
+  constructor(tokenizer: unknown, config: unknown = {}) {
+    this.config = configSchema.parse(config);
+    this.#library = new Library(tokenizerSchema.parse(tokenizer), {
+      ...this.config,
+      clean_up_tokenization_spaces: this.config.clean_up_tokenization_spaces ?? false,
+    });
+    if (this.#library.decoder) decodeBytesAsReference(this.#library.decoder);
   }
 
-  /** Reads `tokenizer.json` and, where there is one, `tokenizer_config.json`. */
+  /** Reads `tokenizer.json` and, where there is one, `tokenizer_config.json` of a folder. */
   static async open(folder: string): Promise<Tokenizer> {
     const path = join(folder, "tokenizer.json");
-    const config = objectSchema.safeParse(
-      await readOptionalJson(join(folder, "tokenizer_config.json")) ?? {},
-    );
     if (!await isFile(path)) {
-      const missing = new CheckpointError(
+      throw new CheckpointError(
         "checkpoint/missing-tokenizer",
         `Cannot open tokenizer "${path}": expected a file, got none`,
-        {
-          hint: "Download tokenizer.json into the model folder, or work with token ids",
-          details: { path },
-        },
+        { hint: "Download tokenizer.json into the model folder", details: { path } },
       );
-      return new Tokenizer(missing, config.success ? config.data : {});
     }
+    const tokenizer = await readJson(path);
+    const config = await readOptionalJson(join(folder, "tokenizer_config.json"));
     try {
-      const content = objectSchema.parse(await readJson(path));
-      return new Tokenizer(content, config.success ? config.data : {});
+      return new Tokenizer(tokenizer, config);
     } catch (cause) {
-      if (cause instanceof CheckpointError) throw cause;
       throw new CheckpointError(
         "checkpoint/tokenizer",
-        `Cannot open tokenizer "${path}": expected a supported tokenizer, got: ${messageOf(cause)}`,
-        { cause, details: { path } },
+        `Cannot open tokenizer "${path}": expected a tokenizer of the tokenizers library, got: ${
+          reason(cause)
+        }`,
+        { hint: "Download the tokenizer's files again", cause, details: { path } },
       );
     }
-  }
-
-  /** Why there is no text, only token ids; undefined when there is a tokenizer. */
-  get unavailable(): CheckpointError | undefined {
-    return this.#library instanceof CheckpointError ? this.#library : undefined;
   }
 
   /** Token ids of a text. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    return this.#opened().encode(text, { add_special_tokens: addSpecialTokens }).ids;
+    // A character that the vocabulary lacks, and no unknown token stands for, has no id.
+    return this.#library.encode(text, { add_special_tokens: addSpecialTokens }).ids
+      .filter((id) => id !== undefined);
   }
 
-  /** Text of token ids. */
-  decode(ids: ArrayLike<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
-    if (ids.length === 0) return "";
-    return this.#opened().decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens });
+  /** Text of token ids; ids that the vocabulary lacks (padding of the head) have none. */
+  decode(ids: Iterable<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
+    const known = Array.from(ids).filter((id) => this.tokenOf(id) !== undefined);
+    if (known.length === 0) return "";
+    return this.#library.decode(known, { skip_special_tokens: skipSpecialTokens });
   }
 
-  #opened(): Library {
-    if (this.#library instanceof CheckpointError) throw this.#library;
-    return this.#library;
+  /** Id of a token by its exact text, such as `<|im_end|>`. */
+  idOf(token: string): number | undefined {
+    return this.#library.token_to_id(token);
   }
+
+  /** Token of an id, as the vocabulary writes it. */
+  tokenOf(id: number): string | undefined {
+    return this.#library.id_to_token(id);
+  }
+
+  /** Id of the token that begins a text, if the tokenizer has one. */
+  get bosTokenId(): number | undefined {
+    const { bos_token: token } = this.config;
+    return typeof token === "string" ? this.idOf(token) : undefined;
+  }
+
+  /** Id of the token that ends a text, if the tokenizer has one. */
+  get eosTokenId(): number | undefined {
+    const { eos_token: token } = this.config;
+    return typeof token === "string" ? this.idOf(token) : undefined;
+  }
+}
+
+/**
+ * The reference replaces every byte of a run that is no UTF-8 by a mark of its own, and keeps a
+ * byte-order mark; the JavaScript library merges marks and drops a byte-order mark.
+ */
+class ByteRunDecoder extends TextDecoder {
+  constructor() {
+    super("utf-8", { fatal: true, ignoreBOM: true });
+  }
+
+  override decode(bytes: Uint8Array<ArrayBuffer>): string {
+    try {
+      return super.decode(bytes);
+    } catch {
+      return "\uFFFD".repeat(bytes.length);
+    }
+  }
+}
+
+function decodeBytesAsReference(decoder: Decoder): void {
+  if (decoder instanceof ByteFallbackDecoder) decoder.text_decoder = new ByteRunDecoder();
+  if (decoder instanceof SequenceDecoder) decoder.decoders.forEach(decodeBytesAsReference);
+}
+
+function reason(cause: unknown): string {
+  if (!(cause instanceof z.ZodError)) return messageOf(cause);
+  const [{ message, path }] = cause.issues;
+  return `${message} at "${path.join(".")}"`;
 }
