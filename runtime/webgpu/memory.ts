@@ -17,7 +17,7 @@ import {
 import type { BufferLookup } from "./command_list.ts";
 import type { WebGpuDevice } from "./device.ts";
 import { type LoweredGraph, type Resource, valueBytes } from "./lower.ts";
-import { bytesOf, type UploadedWeights } from "./weights.ts";
+import type { UploadedWeights } from "./weights.ts";
 
 /** Buffers of a program by what they hold. */
 export class ProgramMemory {
@@ -83,6 +83,12 @@ export class ProgramMemory {
       invariant(buffer, `no memory was planned for ${resource.name}`);
       return buffer;
     };
+  }
+
+  /** Number of the buffer of an activation or scratch of a list, else the resource's own name. */
+  bufferNumber(lowered: LoweredGraph): (key: string) => number | string {
+    const plan = this.#plans.get(lowered);
+    return (key) => plan?.bufferOf.get(key) ?? key;
   }
 
   writeInput(value: Value, data: ArrayBufferView<ArrayBuffer>): void {
@@ -198,9 +204,4 @@ export function lifetimes(lowered: LoweredGraph): Lifetime[] {
   }
   for (const resource of lowered.outputs.values()) touch(resource, lowered.dispatches.length);
   return [...uses.values()];
-}
-
-/** Bytes of weights that one token reads when each is read once. */
-export function weightBytes(values: readonly Value[]): number {
-  return values.reduce((sum, { weight }) => sum + (weight ? bytesOf(weight) : 0), 0);
 }

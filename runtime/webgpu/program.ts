@@ -15,6 +15,7 @@ import {
   viewBytes,
 } from "../../graph/mod.ts";
 import type { KernelDefinition, LoweringContext, StepSizes } from "../../kernels/mod.ts";
+import { checkStep } from "../cpu/step_tokens.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
 import { tokenRanges } from "./buckets.ts";
 import { encodeCommands } from "./command_list.ts";
@@ -23,6 +24,7 @@ import { boundWeights, lowerGraph, valueBytes } from "./lower.ts";
 import { ProgramMemory } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
 import type { Readback } from "./readback.ts";
+import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
 import { uploadWeights } from "./weights.ts";
 
@@ -42,6 +44,7 @@ export type HandOff = NonNullable<LoweringContext["handOff"]>;
 
 /** A graph ready to run on a WebGPU device. */
 export class WebGpuProgram implements Program {
+  readonly #inputs: StepInputs;
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(
@@ -50,7 +53,9 @@ export class WebGpuProgram implements Program {
     readonly options: CompileOptions,
     readonly memory: ProgramMemory,
     readonly lists: StepLists,
-  ) {}
+  ) {
+    this.#inputs = new StepInputs(graph.inputs, memory);
+  }
 
   /** Lowers the graph for every range of step sizes, loads its weights and makes it ready. */
   static async compile(
@@ -58,16 +63,11 @@ export class WebGpuProgram implements Program {
     graph: Graph,
     options: CompileOptions,
   ): Promise<WebGpuProgram> {
-    const { device } = context;
-    const lowered = tokenRanges(options.maxTokens, configuredRanges(graph)).map((tokens) =>
-      lowerGraph(graph, {
-        kernels: context.kernels,
-        handOff: context.handOff,
-        profile: device.profile,
-        tokens,
-        sizes: largestSizes(tokens.max, options),
-      })
-    );
+    const { device, kernels, handOff } = context;
+    const lowered = tokenRanges(options.maxTokens, configuredRanges(graph)).map((tokens) => {
+      const sizes = largestSizes(tokens.max, options);
+      return lowerGraph(graph, { kernels, handOff, profile: device.profile, tokens, sizes });
+    });
     const weights = await uploadWeights(boundWeights(lowered), device, options);
     const memory = await ProgramMemory.create(device, graph, lowered, weights, options);
     try {
@@ -81,7 +81,14 @@ export class WebGpuProgram implements Program {
   }
 
   get report(): Readonly<Record<string, unknown>> {
-    return { ...this.memory.report, ...this.lists.report };
+    const { device, readback, handOff } = this.context;
+    return {
+      ...this.memory.report,
+      ...this.lists.report,
+      handOff,
+      readback: { mode: readback.mode, reason: readback.reason },
+      objects: { ...device.created },
+    };
   }
 
   run(
@@ -91,13 +98,29 @@ export class WebGpuProgram implements Program {
     return this.#exclusive(async () => {
       const sizes = stepSizes(bindings, this.options);
       const list = await this.lists.forTokens(sizes.T);
-      this.#writeInputs(inputs, sizes);
+      checkInputs(this.graph, inputs, sizes);
+      this.#inputs.forget();
+      for (const value of this.graph.inputs) this.memory.writeInput(value, inputs[value.name]);
+      this.#inputs.setSizes(sizes);
       return await this.#execute(list, sizes);
     });
   }
 
-  step(_request: StepRequest): Promise<StepResult> {
-    throw new Error("not yet");
+  step(request: StepRequest): Promise<StepResult> {
+    return this.#exclusive(async () => {
+      checkStep(request, this.options);
+      const sizes = requestSizes(request, this.options);
+      const list = await this.lists.forTokens(sizes.T);
+      this.#inputs.set("token_ids", request.tokenIds);
+      this.#inputs.set("positions", request.positions);
+      this.#inputs.set("sequence_ids", request.sequenceIds);
+      this.#inputs.set("block_table", request.blockTable.data);
+      this.#inputs.set("logits_rows", request.logitsRows);
+      this.#inputs.setSizes(sizes);
+      const { logits } = await this.#execute(list, sizes);
+      invariant(logits instanceof Float32Array, "logits are f32");
+      return { logits };
+    });
   }
 
   markSeen(_slot: number, _tokenIds: Int32Array<ArrayBuffer>): void {}
@@ -106,34 +129,17 @@ export class WebGpuProgram implements Program {
     this.memory.dispose();
   }
 
-  #writeInputs(inputs: Readonly<Record<string, HostNumbers>>, sizes: StepSizes): void {
-    for (const value of this.graph.inputs) {
-      const data = inputs[value.name];
-      const expected = valueBytes(value, sizes);
-      if (data?.byteLength !== expected) {
-        throw new GraphError(
-          "graph/input-size",
-          `Cannot run graph "${this.graph.name}": expected input "${value.name}" of ${expected} bytes, got ${
-            data?.byteLength ?? "none"
-          }`,
-        );
-      }
-      this.memory.writeInput(value, data);
-    }
-    this.memory.writeStep(sizes);
-  }
-
   async #execute(list: StepList, sizes: StepSizes): Promise<Record<string, HostNumbers>> {
     const { device, readback } = this.context;
+    device.check();
     const wanted = [...this.graph.outputs].map(([name, value]) => ({
       name,
       value,
       bytes: valueBytes(value, sizes),
       buffer: list.outputBuffer(name),
     }));
-    const staging = await this.memory.staging(
-      wanted.reduce((sum, each) => sum + pad(each.bytes), 0),
-    );
+    const total = wanted.reduce((sum, { bytes }) => sum + pad(bytes), 0);
+    const staging = await this.memory.staging(total);
     const encoder = device.gpu.createCommandEncoder();
     encodeCommands(encoder, list.commands, sizes);
     let end = 0;
@@ -149,9 +155,27 @@ export class WebGpuProgram implements Program {
 
   /** One step at a time: buffers are shared between them. */
   #exclusive<Result>(work: () => Promise<Result>): Promise<Result> {
-    const next = this.#last.then(work, work);
-    this.#last = next.catch(() => {});
+    const next = this.#last.then(work);
+    this.#last = next.catch(() => this.#inputs.forget());
     return next;
+  }
+}
+
+function checkInputs(
+  graph: Graph,
+  inputs: Readonly<Record<string, HostNumbers>>,
+  sizes: StepSizes,
+): void {
+  for (const value of graph.inputs) {
+    const expected = valueBytes(value, sizes);
+    const got = inputs[value.name]?.byteLength;
+    if (got === expected) continue;
+    throw new GraphError(
+      "graph/input-size",
+      `Cannot run graph "${graph.name}": expected input "${value.name}" of ${expected} bytes, got ${
+        got ?? "none"
+      }`,
+    );
   }
 }
 
@@ -175,6 +199,12 @@ function splitOutputs(
 
 function pad(bytes: number): number {
   return Math.ceil(bytes / 16) * 16;
+}
+
+function requestSizes(request: StepRequest, options: CompileOptions): StepSizes {
+  const { tokenIds, logitsRows, blockTable } = request;
+  const { sequences, pages } = blockTable;
+  return stepSizes({ T: tokenIds.length, R: logitsRows.length, S: sequences, P: pages }, options);
 }
 
 /** Sizes of the symbols in the largest step of a range that ends at `tokens`. */

@@ -8,6 +8,7 @@ import { invariant } from "../../graph/mod.ts";
 import { type BufferLookup, type Command, prepareCommands } from "./command_list.ts";
 import type { LoweredGraph } from "./lower.ts";
 import type { ProgramMemory } from "./memory.ts";
+import { type ListReport, reportList } from "./plan_report.ts";
 import type { ProgramContext } from "./program.ts";
 
 /** A list that is ready to encode. */
@@ -20,6 +21,7 @@ export interface StepList {
 
 /** Lists by step size. */
 export class StepLists {
+  #reports: readonly ListReport[] | undefined;
   readonly #ready = new Map<LoweredGraph, Promise<StepList>>();
 
   constructor(
@@ -39,13 +41,12 @@ export class StepLists {
     return made;
   }
 
-  get report(): Record<string, unknown> {
-    return {
-      lists: this.lowered.map(({ tokens, dispatches }) => ({
-        tokens,
-        dispatches: dispatches.length,
-      })),
-    };
+  /** Counts of every list; weight bytes per token are those of the first, for one token. */
+  get report(): { readonly lists: readonly ListReport[]; readonly weightBytesPerToken: number } {
+    const lists = this.#reports ??= this.lowered.map((lowered) =>
+      reportList(lowered, this.memory.bufferNumber(lowered))
+    );
+    return { lists, weightBytesPerToken: lists[0].weightBytes };
   }
 
   async #prepare(lowered: LoweredGraph): Promise<StepList> {
