@@ -42,7 +42,7 @@ export function printGraph(graph: Graph, options: PrintOptions = {}): string {
   const lines = [`graph "${graph.name}" (${inputs.join(", ")})`];
   let scope = "";
   for (const node of graph.nodes) {
-    if (node.scope !== scope) lines.push(`  # ${scope = node.scope}`);
+    if (node.scope !== scope) lines.push(`  # ${scope = node.scope}`.trimEnd());
     lines.push(`  ${formatNode(node, names, options.full ?? false)}`);
   }
   for (const cache of graph.caches) lines.push(`cache ${JSON.stringify(cache)}`);

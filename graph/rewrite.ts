@@ -7,15 +7,7 @@
  */
 
 import { invariant } from "./errors.ts";
-import {
-  type Graph,
-  input,
-  isOp,
-  type Node,
-  nodeInputs,
-  optionalInput,
-  type Value,
-} from "./graph.ts";
+import { type Graph, input, isOp, type Node, type Value } from "./graph.ts";
 import type { OpName } from "./ops.ts";
 import { shortestDecimal } from "./weight.ts";
 
@@ -180,25 +172,4 @@ export function replaceNode(graph: Graph, node: Node, ...outputs: readonly Value
   invariant(outputs.length <= current.outputs.length, `too many outputs for op "${node.op}"`);
   outputs.forEach((value, i) => graph.replaceAllUses(current.outputs[i], value));
   graph.erase([graph.current(current)]);
-}
-
-/** Every node that a value depends on, up to and without the nodes that make `stops`. */
-export function ancestors(graph: Graph, value: Value, stops: readonly Value[]): Set<Node> {
-  const stop = new Set(stops.map((each) => each.id));
-  const found = new Set<Node>();
-  const pending = [value];
-  for (let next = pending.pop(); next; next = pending.pop()) {
-    const producer = stop.has(next.id) ? undefined : graph.producer(next);
-    if (!producer || found.has(producer)) continue;
-    found.add(producer);
-    pending.push(...nodeInputs(producer));
-  }
-  return found;
-}
-
-/** True when the nodes read equal things: the same op, attributes and inputs. */
-export function sameComputation(a: Node, b: Node): boolean {
-  const inputs = Object.keys({ ...a.inputs, ...b.inputs });
-  return a.op === b.op && JSON.stringify(a.attrs) === JSON.stringify(b.attrs) &&
-    inputs.every((name) => optionalInput(a, name)?.id === optionalInput(b, name)?.id);
 }
