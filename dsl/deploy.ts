@@ -1,0 +1,217 @@
+/**
+ * From a resolved pipeline to an engine: the model's folder is opened, its graph goes through the
+ * transforms, an executor compiles it.
+ *
+ * @module
+ */
+
+import { ConfigError } from "../graph/mod.ts";
+import { loadModel, type Model } from "../models/mod.ts";
+import {
+  compileSizes,
+  createEngine,
+  type Engine,
+  openExecutor,
+  type SizeSettings,
+  stepLimits,
+  type TextCodec,
+} from "../runtime/mod.ts";
+import { optimize, type TransformContext, type TransformRecord } from "../transforms/mod.ts";
+import type { ResolvedPipeline } from "./resolve.ts";
+import { TransformVerifier, type VerifyRow } from "./verify.ts";
+
+/** What happens while a model is deployed, in this order. */
+export type DeployEvent =
+  | {
+    readonly kind: "model";
+    readonly name: string;
+    readonly path: string;
+    readonly architecture: string;
+    readonly bytes: number;
+  }
+  | {
+    readonly kind: "executor";
+    readonly executor: "cpu" | "webgpu";
+    readonly description: string;
+    readonly reason: string;
+  }
+  | { readonly kind: "transform"; readonly record: TransformRecord }
+  | { readonly kind: "verify"; readonly row: VerifyRow }
+  | {
+    readonly kind: "weights";
+    readonly bytes: number;
+    readonly totalBytes: number;
+    readonly weight: string;
+  }
+  /** One sentence about something that was chosen or left out. */
+  | { readonly kind: "note"; readonly message: string };
+
+/** How a resolved pipeline is deployed. */
+export interface DeployOptions {
+  /** Ends the deployment with an AbortError. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (event: DeployEvent) => void;
+  /** Compare the logits before and after every transform on the CPU; a text, or true for a default one. */
+  readonly verify?: boolean | string;
+}
+
+/** Tokens of the longest sequence when nobody says, and of the largest step. */
+const DEFAULT_SEQUENCE = 4096;
+const DEFAULT_STEP = 2048;
+
+/** What `verify: true` reads, and how much of a text `verify` takes. */
+const VERIFY_TEXT = "The quick brown fox jumps over the lazy dog. Once upon a time";
+const VERIFY_TOKENS = 32;
+
+/** Deploys; everything opened on the way is closed again when it fails. */
+export async function deployResolved(
+  resolved: ResolvedPipeline,
+  options: DeployOptions,
+): Promise<Engine> {
+  const { signal, onProgress = () => {} } = options;
+  const log = (message: string) => onProgress({ kind: "note", message });
+  await using opened = new AsyncDisposableStack();
+  const clock = new StepClock(signal);
+  resolved.notes.forEach(log);
+
+  const model = await clock.time("model", () => openModel(resolved));
+  opened.defer(() => model.checkpoint.close());
+  onProgress({ kind: "model", ...describeModel(model) });
+  const settings = chooseSizes(resolved, model, log);
+
+  const place = await clock.time("executor", () => openExecutor(resolved.settings.executor));
+  opened.defer(() => place.executor.dispose());
+  const { executor: { kind, description }, reason, profile } = place;
+  onProgress({ kind: "executor", executor: kind, description, reason });
+
+  const verifier = options.verify ? verifierOf(model, options.verify) : undefined;
+  const target = { executor: kind, ...(profile && { profile }) };
+  const { graph, history } = await clock.time(
+    "transforms",
+    () => runTransforms(resolved, { model, settings, log, target }, options, verifier),
+  );
+
+  const limits = stepLimits(graph, settings, profile);
+  const program = await clock.time("weights", () =>
+    place.executor.compile(graph, {
+      source: model.checkpoint,
+      ...compileSizes(limits),
+      ...(signal && { signal }),
+      onProgress: (done) => onProgress({ kind: "weights", ...done }),
+    }));
+  const resources = opened.move();
+  return createEngine({
+    program,
+    codec: codecOf(model),
+    vocabSize: Number(graph.outputs.get("logits")?.shape[1]),
+    limits,
+    defaults: model.generation,
+    executor: { kind, description, reason },
+    facts: {
+      model: describeModel(model),
+      settings: { ...resolved.settings, ...settings },
+      transforms: history,
+      notes: resolved.notes,
+      ...(verifier && { verification: verifier.rows }),
+    },
+    seconds: clock.seconds,
+    onClose: () => resources.disposeAsync(),
+  });
+}
+
+/** Seconds by step; stops between steps when the signal says so. */
+class StepClock {
+  readonly seconds: Record<string, number> = {};
+
+  constructor(readonly signal?: AbortSignal) {}
+
+  async time<Result>(step: string, work: () => Promise<Result>): Promise<Result> {
+    this.signal?.throwIfAborted();
+    const start = performance.now();
+    const result = await work();
+    this.seconds[step] = (performance.now() - start) / 1000;
+    return result;
+  }
+}
+
+function openModel({ settings: { model } }: ResolvedPipeline): Promise<Model> {
+  if (model !== null) return loadModel(model);
+  throw new ConfigError("config/no-model", "Cannot deploy a pipeline: expected a model, got none", {
+    hint: 'Give one: deploy({ model: "demo/storyteller" }), or model: in the YAML',
+  });
+}
+
+function describeModel({ name, path, architecture, bytes }: Model) {
+  return { name, path, architecture: architecture.name, bytes };
+}
+
+/** Sizes of sequences and steps: what was asked for, else what the model allows. */
+function chooseSizes(
+  { settings, originOf }: ResolvedPipeline,
+  { config }: Model,
+  log: (message: string) => void,
+): SizeSettings {
+  const positions = config.max_position_embeddings;
+  const maxSeqLen = settings.maxSeqLen ?? Math.min(positions, DEFAULT_SEQUENCE);
+  if (maxSeqLen > positions) {
+    log(`max_seq_len is ${maxSeqLen}, the model was made for ${positions} positions`);
+  }
+  const maxNumTokens = settings.maxNumTokens ?? Math.min(maxSeqLen, DEFAULT_STEP);
+  const { maxBatchSize } = settings;
+  if (settings.maxNumTokens === null || maxBatchSize <= maxNumTokens) {
+    return { maxSeqLen, maxBatchSize, maxNumTokens: Math.max(maxNumTokens, maxBatchSize) };
+  }
+  if (originOf("max_batch_size")?.layer === "definition") {
+    log(`max_batch_size is ${maxNumTokens}: a step holds no more than max_num_tokens`);
+    return { maxSeqLen, maxBatchSize: maxNumTokens, maxNumTokens };
+  }
+  throw new ConfigError(
+    "config/step-size",
+    `Cannot plan steps: expected max_batch_size of at most max_num_tokens (${maxNumTokens}), got ${maxBatchSize}`,
+    {
+      hint: "Lower max_batch_size, or raise max_num_tokens: every sequence adds a token to a step",
+    },
+  );
+}
+
+async function runTransforms(
+  { transforms }: ResolvedPipeline,
+  context: TransformContext,
+  { signal, onProgress = () => {} }: DeployOptions,
+  verifier: TransformVerifier | undefined,
+) {
+  const result = await optimize({
+    steps: transforms,
+    context,
+    ...(signal && { signal }),
+    onTransform: (record) => onProgress({ kind: "transform", record }),
+    async afterTransform(graph, record) {
+      if (verifier) onProgress({ kind: "verify", row: await verifier.compare(graph, record) });
+    },
+  });
+  if (result.graph.outputs.has("logits")) return result;
+  throw new ConfigError(
+    "config/no-graph",
+    "Cannot deploy a pipeline: expected transforms that make logits, got a graph without",
+    { hint: "Enable build_model and export_to_gm" },
+  );
+}
+
+/** Reads the start of a text, which has to have one token at least. */
+function verifierOf(model: Model, verify: string | true): TransformVerifier {
+  const text = verify === true ? VERIFY_TEXT : verify;
+  const ids = model.tokenizer.encode(text).slice(0, VERIFY_TOKENS);
+  if (ids.length > 0) return new TransformVerifier(model.checkpoint, Int32Array.from(ids));
+  throw new ConfigError(
+    "config/verify-text",
+    "Cannot verify transforms: expected a text of at least 1 token, got 0",
+  );
+}
+
+function codecOf({ tokenizer, chatTemplate }: Model): TextCodec {
+  return {
+    encode: (text, options) => tokenizer.encode(text, options),
+    decode: (ids) => tokenizer.decode(ids),
+    ...(chatTemplate && { renderChat: (messages) => chatTemplate.render(messages) }),
+  };
+}

@@ -1,0 +1,215 @@
+/**
+ * What is wrong with a configuration. All issues of a text are gathered and raised together.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import { ConfigError, nearest } from "../graph/mod.ts";
+import type { Place } from "./origin.ts";
+
+/** One thing that is wrong. */
+export interface Issue {
+  /** Code of the error, such as `config/unknown-field`. */
+  readonly code: string;
+  /** Dotted path of the value, such as `transforms.fuse_moe.backend`; "" for the whole text. */
+  readonly path: string;
+  /** What is wrong, such as `expected true or false, got "maybe"`. */
+  readonly problem: string;
+  readonly hint?: string;
+  readonly place?: Place;
+  readonly expected?: string;
+  readonly got?: string;
+}
+
+/** The error of one or more issues; its message is that of the first. */
+export function issuesError(issues: readonly Issue[]): ConfigError {
+  const [first, ...others] = issues;
+  const isOnly = others.length === 0;
+  const block = (...lines: readonly (string | undefined)[]) =>
+    lines.filter((line) => line !== undefined).join("\n");
+  const blocks = [
+    block(first.place?.excerpt, isOnly ? undefined : first.hint),
+    ...others.map((issue) => block(issueMessage(issue), issue.place?.excerpt, issue.hint)),
+  ];
+  const excerpt = blocks.filter((text) => text !== "").join("\n\n");
+  return new ConfigError(
+    first.code,
+    `${issueMessage(first)}${isOnly ? "" : ` (and ${others.length} more)`}`,
+    {
+      // With several issues each hint stands below its own.
+      hint: isOnly ? first.hint : undefined,
+      details: {
+        ...issueDetails(first),
+        ...(excerpt === "" ? {} : { excerpt }),
+        ...(isOnly ? {} : { issues: issues.map(describeIssue) }),
+      },
+    },
+  );
+}
+
+/** Raises issues, if there are any. */
+export function throwIssues(issues: readonly Issue[]): void {
+  if (issues.length > 0) throw issuesError(issues);
+}
+
+function issueMessage({ path, place, problem }: Issue): string {
+  const what = path === "" ? "configuration" : `"${path}"`;
+  return `Cannot read ${what}${place ? ` ${place.text}` : ""}: ${problem}`;
+}
+
+function issueDetails({ path, place, expected, got }: Issue): Record<string, unknown> {
+  return {
+    path,
+    ...(place?.file !== undefined && {
+      file: place.file,
+      line: place.line,
+      column: place.column,
+    }),
+    ...(expected !== undefined && { expected, got }),
+  };
+}
+
+function describeIssue(issue: Issue): Record<string, unknown> {
+  return {
+    code: issue.code,
+    message: issueMessage(issue),
+    ...(issue.hint === undefined ? {} : { hint: issue.hint }),
+    ...issueDetails(issue),
+  };
+}
+
+/** An issue that has no place yet; `at` leads from the checked value to the part that is wrong. */
+export interface ValueIssue extends Omit<Issue, "path" | "place"> {
+  readonly at: readonly PropertyKey[];
+  /** True when the name of the last part is wrong, not its value. */
+  readonly isName?: boolean;
+}
+
+/** Issues of a value by its schema: the one place where zod's words become ours. */
+export function checkValue(schema: z.core.$ZodType, value: unknown): readonly ValueIssue[] {
+  const result = (schema as z.ZodType).safeParse(value);
+  return result.success
+    ? []
+    : result.error.issues.flatMap((issue) => convertIssue(issue, schema, value));
+}
+
+function convertIssue(
+  issue: z.core.$ZodIssue,
+  schema: z.core.$ZodType,
+  root: unknown,
+): ValueIssue[] {
+  const value = issue.path.reduce<unknown>(
+    (parent, name) => Object(parent)[name as string],
+    root,
+  );
+  if (issue.code === "unrecognized_keys") {
+    const fields = fieldNames(schema, issue.path);
+    return issue.keys.map((key) => ({
+      code: "config/unknown-field",
+      at: [...issue.path, key],
+      isName: true,
+      problem: `unknown field "${key}"`,
+      hint: didYouMean(key, fields) ?? `There are ${formatChoices(fields, "and")}`,
+    }));
+  }
+  const expected = expectation(issue);
+  if (expected === undefined) {
+    return [{ code: "config/invalid", at: issue.path, problem: issue.message }];
+  }
+  const got = formatGot(value);
+  const hint = suggestion(issue, value);
+  return [{
+    code: "config/invalid",
+    at: issue.path,
+    problem: `expected ${expected}, got ${got}`,
+    expected,
+    got,
+    ...(hint === undefined ? {} : { hint }),
+  }];
+}
+
+/** Names of the fields of the mapping at a path of a schema. */
+function fieldNames(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodNullable) {
+    return fieldNames(schema.unwrap(), path);
+  }
+  const [name, ...rest] = path;
+  if (schema instanceof z.ZodArray) return fieldNames(schema.element, rest);
+  if (!(schema instanceof z.ZodObject)) return [];
+  return name === undefined
+    ? Object.keys(schema.shape)
+    : fieldNames(schema.shape[String(name)], rest);
+}
+
+const TYPE_WORDS: Readonly<Record<string, string>> = {
+  string: "a text",
+  number: "a number",
+  int: "a whole number",
+  boolean: "true or false",
+  array: "a list",
+  object: "a mapping",
+  record: "a mapping",
+  null: "null",
+};
+
+/** What an issue's schema wants, in words; undefined where zod's message has to do. */
+function expectation(issue: z.core.$ZodIssue): string | undefined {
+  switch (issue.code) {
+    case "invalid_type":
+      return TYPE_WORDS[issue.expected] ?? issue.expected;
+    case "invalid_value":
+      return formatChoices(issue.values.map(String));
+    case "too_small":
+      return bound(issue.origin, "at least", "more than", issue.minimum, issue.inclusive);
+    case "too_big":
+      return bound(issue.origin, "at most", "less than", issue.maximum, issue.inclusive);
+    default:
+      return undefined;
+  }
+}
+
+function bound(
+  origin: string,
+  inclusive: string,
+  exclusive: string,
+  limit: number | bigint,
+  isInclusive = true,
+): string {
+  const range = `${isInclusive ? inclusive : exclusive} ${limit}`;
+  if (origin === "array") return `a list of ${range} entries`;
+  if (origin === "string") return Number(limit) === 1 ? "a text" : `a text of ${range} characters`;
+  return `${origin === "int" ? "a whole number" : "a number"} of ${range}`;
+}
+
+function suggestion(issue: z.core.$ZodIssue, value: unknown): string | undefined {
+  if (issue.code === "invalid_value" && typeof value === "string") {
+    return didYouMean(value, issue.values.map(String));
+  }
+  if (issue.code === "invalid_type" && issue.expected === "boolean" && typeof value === "string") {
+    if (/^(yes|on|y)$/i.test(value)) return "Write true: YAML 1.2 has no other word for it";
+    if (/^(no|off|n)$/i.test(value)) return "Write false: YAML 1.2 has no other word for it";
+  }
+  return undefined;
+}
+
+/** `Did you mean "x"?` for the nearest of some names, or the only one that the word begins. */
+export function didYouMean(word: string, names: Iterable<string>): string | undefined {
+  const known = [...names];
+  const longer = known.filter((name) => word.length > 1 && name.startsWith(word));
+  const near = longer.length === 1 ? longer[0] : nearest(word, known);
+  return near === undefined ? undefined : `Did you mean "${near}"?`;
+}
+
+/** `auto, triton or trtllm`. */
+export function formatChoices(names: readonly string[], word: "or" | "and" = "or"): string {
+  if (names.length < 2) return names.join();
+  return `${names.slice(0, -1).join(", ")} ${word} ${names[names.length - 1]}`;
+}
+
+/** A value as it would stand in YAML, shortened. */
+function formatGot(value: unknown): string {
+  if (value === undefined) return "nothing";
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
+}

@@ -1,0 +1,246 @@
+/**
+ * Builds an overlay from what one layer says, checking every name and every value on the way. YAML,
+ * flags, the environment and the fluent methods all go through here.
+ *
+ * @module
+ */
+
+import {
+  type AnyTransform,
+  configSchema,
+  findTransform,
+  notApplicable,
+  notApplicableKeys,
+  transformKeys,
+} from "../transforms/mod.ts";
+import {
+  inapplicableField,
+  inapplicableSetting,
+  inapplicableSettings,
+  listsFiles,
+} from "./autodeploy.ts";
+import { checkValue, didYouMean, formatChoices, type Issue, type ValueIssue } from "./issue.ts";
+import { camelCase } from "./names.ts";
+import type { Origin, Place } from "./origin.ts";
+import { type Leaf, type Overlay, toPlain } from "./overlay.ts";
+import { settingsSchema, shortcutTarget, topLevelNames } from "./settings.ts";
+
+/** Who writes a value, and where its parts stand. `at` leads from the value to a part of it. */
+export interface Writer {
+  origin(at: readonly PropertyKey[]): Origin;
+  /** `isName` asks for the name of the part, not for its value. */
+  place?(at: readonly PropertyKey[], isName: boolean): Place | undefined;
+}
+
+type Path = readonly string[];
+
+/** Gathers the values and the issues of one layer. */
+export class LayerBuilder {
+  readonly issues: Issue[] = [];
+  readonly #settings = new Map<string, Leaf>();
+  readonly #transforms = new Map<string, Map<string, Leaf>>();
+  readonly #shortcuts = new Set<string>();
+  readonly #definitions: Map<string, AnyTransform>;
+
+  /** `definitions` are transforms that are not registered. */
+  constructor(definitions: Iterable<AnyTransform> = []) {
+    this.#definitions = new Map([...definitions].map((each) => [each.key, each]));
+  }
+
+  /** What was said, without what was wrong. */
+  get overlay(): Overlay {
+    const transforms = [...this.#transforms].map(([key, fields]) => {
+      const definition = this.#definitions.get(key);
+      return [key, { ...(definition && { definition }), fields }] as const;
+    });
+    return { settings: this.#settings, transforms: new Map(transforms) };
+  }
+
+  /** Writes the value of a path: a setting, a transform, one of its fields, or all transforms. */
+  write(path: Path, value: unknown, writer: Writer): void {
+    const [first, key, field, ...rest] = path;
+    if (rest.length > 0) return this.#refuseDepth(path, writer);
+    if (first !== "transforms") {
+      if (key === undefined) this.#writeSetting(first, value, writer);
+      else if (findSetting(first)) this.#refuseDepth(path, writer);
+      else this.#refuseSetting(first, writer, path);
+    } else if (key === undefined) this.#writeEntries([first], value, writer);
+    else if (field === undefined) this.#writeTransform(key, value, writer);
+    else this.#writeField(key, field, value, writer);
+  }
+
+  /** Adds an issue about the value of a path. */
+  refuse(path: Path, issue: ValueIssue, writer: Writer): void {
+    const { at, isName = false, ...rest } = issue;
+    const place = writer.place?.(at, isName);
+    this.issues.push({ ...rest, path: formatPath([...path, ...at]), ...(place && { place }) });
+  }
+
+  #writeSetting(name: string, value: unknown, writer: Writer): void {
+    const target = shortcutTarget(name);
+    if (target) {
+      this.#writeField(target[0], target[1], value, writer, [name]);
+      this.#shortcuts.add(target.join("."));
+      return;
+    }
+    const schema = findSetting(name);
+    if (!schema && inapplicableSetting(name) === undefined) {
+      return this.#refuseSetting(name, writer, [name]);
+    }
+    const leaf = this.#leaf([name], value, writer, schema);
+    if (leaf) this.#settings.set(name, leaf);
+  }
+
+  #writeTransform(key: string, value: unknown, writer: Writer): void {
+    if (!this.#isKnown(key)) return this.#refuseTransform(key, writer);
+    this.#entry(key);
+    this.#writeEntries(["transforms", key], value, writer);
+  }
+
+  #writeField(key: string, field: string, value: unknown, writer: Writer, as?: Path): void {
+    const path = as ?? ["transforms", key, field];
+    if (!this.#isKnown(key)) return this.#refuseTransform(key, writer);
+    const definition = this.#definition(key);
+    const schema = definition && configSchema(definition).shape[field];
+    if (definition && !schema && inapplicableField(key, field) === undefined) {
+      const fields = Object.keys(configSchema(definition).shape);
+      return this.refuse(path, {
+        code: "config/unknown-field",
+        at: [],
+        isName: true,
+        problem: `unknown field "${field}"`,
+        hint: didYouMean(field, fields) ?? describeFields(definition),
+      }, writer);
+    }
+    const leaf = this.#leaf(path, value, writer, schema);
+    // As in AutoDeploy, a short name beats the field it stands for when a file has both.
+    const isBeaten = as === undefined && this.#shortcuts.has(`${key}.${field}`);
+    if (leaf && !isBeaten) this.#entry(key).set(field, leaf);
+  }
+
+  /** Writes each entry of a mapping; null is an empty one, as in a line `fuse_moe:`. */
+  #writeEntries(path: Path, value: unknown, writer: Writer): void {
+    if (value === null) return;
+    if (typeof value !== "object" || Array.isArray(value)) {
+      const got = JSON.stringify(value) ?? String(value);
+      return this.refuse(path, {
+        code: "config/invalid",
+        at: [],
+        problem: `expected a mapping, got ${got}`,
+        expected: "a mapping",
+        got,
+      }, writer);
+    }
+    for (const [name, field] of Object.entries(value)) {
+      if (field === undefined) continue;
+      this.write([...path, name], field, {
+        origin: (at) => writer.origin([name, ...at]),
+        place: (at, isName) => writer.place?.([name, ...at], isName),
+      });
+    }
+  }
+
+  /** The checked value; null goes back to the default of a lower layer's definition. */
+  #leaf(path: Path, value: unknown, writer: Writer, schema?: unknown): Leaf | undefined {
+    const plain = toPlain(value);
+    if (plain === undefined) {
+      const problem = `expected a value that YAML can hold, got ${String(value)}`;
+      this.refuse(path, { code: "config/invalid", at: [], problem }, writer);
+      return undefined;
+    }
+    if (JSON.stringify(plain).includes("${")) {
+      this.refuse(path, {
+        code: "config/interpolation",
+        at: [],
+        problem: "expected a plain value, got an interpolation",
+        hint: "Write the value itself: references to other values are not resolved",
+      }, writer);
+      return undefined;
+    }
+    const issues = plain === null || !schema
+      ? []
+      : checkValue(schema as Parameters<typeof checkValue>[0], plain);
+    for (const issue of issues) this.refuse(path, issue, writer);
+    return issues.length === 0 ? { value: plain, origin: writer.origin([]) } : undefined;
+  }
+
+  #entry(key: string): Map<string, Leaf> {
+    const entry = this.#transforms.get(key) ?? new Map<string, Leaf>();
+    this.#transforms.set(key, entry);
+    return entry;
+  }
+
+  #definition(key: string): AnyTransform | undefined {
+    return this.#definitions.get(key) ?? findTransform(key);
+  }
+
+  #isKnown(key: string): boolean {
+    return this.#definition(key) !== undefined || notApplicable(key) !== undefined;
+  }
+
+  #refuseTransform(key: string, writer: Writer): void {
+    const known = [...this.#definitions.keys(), ...transformKeys(), ...notApplicableKeys()];
+    const meant = known.find((each) => camelCase(each) === key);
+    this.refuse(["transforms", key], {
+      code: "config/unknown-transform",
+      at: [],
+      isName: true,
+      problem: `unknown transform "${key}"`,
+      hint: meant ? `Did you mean "${meant}"?` : didYouMean(key, known) ??
+        "docs/reference/transforms.md lists the transforms there are",
+    }, writer);
+  }
+
+  #refuseSetting(name: string, writer: Writer, path: Path): void {
+    this.refuse(path, {
+      code: "config/unknown-setting",
+      at: [],
+      isName: true,
+      problem: listsFiles(name) ? "files cannot list other files" : `unknown setting "${name}"`,
+      hint: settingHint(name),
+    }, writer);
+  }
+
+  #refuseDepth(path: Path, writer: Writer): void {
+    this.refuse(path, {
+      code: "config/path",
+      at: [],
+      isName: true,
+      problem: "expected a setting or transforms.<key>.<field>, got a longer path",
+      hint: `Write all of ${path.slice(0, path[0] === "transforms" ? 3 : 1).join(".")}`,
+    }, writer);
+  }
+}
+
+/** The schema of a setting, or undefined. */
+function findSetting(name: string): unknown {
+  const shape: Readonly<Record<string, unknown>> = settingsSchema.shape;
+  return Object.hasOwn(shape, name) ? shape[name] : undefined;
+}
+
+function describeFields({ key, config }: AnyTransform): string {
+  const own = Object.keys(config.shape);
+  const others = "those of every transform, such as enabled";
+  return `Transform "${key}" has ${formatChoices([...own, others], "and")}`;
+}
+
+function settingHint(name: string): string {
+  if (listsFiles(name)) return "Give all files at once, with one --config each";
+  const isTransform = findTransform(name) !== undefined || notApplicable(name) !== undefined;
+  if (isTransform) return `Write it under transforms: transforms.${name}`;
+  const known = [...topLevelNames(), "transforms"];
+  return didYouMean(name, known) ?? didYouMean(name, inapplicableSettings()) ??
+    `There are ${formatChoices(known, "and")}`;
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>(
+    (text, part) =>
+      typeof part === "number"
+        ? `${text}[${part}]`
+        : text === ""
+        ? String(part)
+        : `${text}.${String(part)}`,
+    "",
+  );
+}

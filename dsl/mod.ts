@@ -1,0 +1,24 @@
+/**
+ * The DSL: pipelines in TypeScript and YAML, provenance, generated programs and schemas, deployment.
+ *
+ * @module
+ */
+
+export type { DeployEvent, DeployOptions } from "./deploy.ts";
+export type { CamelCase } from "./names.ts";
+export { formatOrigin, type Origin } from "./origin.ts";
+export type { Plain } from "./overlay.ts";
+export {
+  type ConfigSource,
+  Pipeline,
+  pipeline,
+  type PipelineDeployOptions,
+  type PipelineStart,
+  type TransformMethods,
+  type YamlOptions,
+} from "./pipeline.ts";
+export type { ResolvedPipeline, ResolvedTransform, ResolvedValue } from "./resolve.ts";
+export type { Settings, SettingsInput } from "./settings.ts";
+export { ENVIRONMENT_PREFIX } from "./text_layers.ts";
+export { compareLogits, TransformVerifier, type VerifyRow } from "./verify.ts";
+export type { TypeScriptOptions } from "./write_typescript.ts";

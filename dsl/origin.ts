@@ -1,0 +1,95 @@
+/**
+ * Where a value of a pipeline comes from, and where in a text.
+ *
+ * @module
+ */
+
+/** The layer that set a value, lowest first. Later layers win. */
+export type Origin =
+  | { readonly layer: "definition" }
+  | { readonly layer: "default"; readonly file: string; readonly line: number }
+  | {
+    readonly layer: "file";
+    readonly file: string;
+    readonly line: number;
+    readonly column: number;
+  }
+  | { readonly layer: "environment"; readonly variable: string }
+  | { readonly layer: "code"; readonly call: string }
+  | { readonly layer: "flag"; readonly flag: string };
+
+/** A place in a text, for messages. */
+export interface Place {
+  /** `at deploy.yaml:3:14`, `in MIXLINE_MODEL`, `in --set model=x`. */
+  readonly text: string;
+  readonly file?: string;
+  /** Counted from 1. */
+  readonly line?: number;
+  readonly column?: number;
+  /** The line with a caret below what is meant. */
+  readonly excerpt?: string;
+}
+
+/** The layer in words: `default`, `deploy.yaml:3:14`, `flag --set model=x`. */
+export function formatOrigin(origin: Origin): string {
+  switch (origin.layer) {
+    case "definition":
+      return "default";
+    case "default":
+      return `default, ${origin.file}:${origin.line}`;
+    case "file":
+      return `${origin.file}:${origin.line}:${origin.column}`;
+    case "environment":
+      return `environment ${origin.variable}`;
+    case "code":
+      return `code ${origin.call}`;
+    case "flag":
+      return `flag ${origin.flag}`;
+  }
+}
+
+/** A named text whose offsets turn into lines and columns. */
+export class SourceText {
+  readonly #lineStarts: readonly number[];
+
+  constructor(readonly name: string, readonly text: string) {
+    this.#lineStarts = [0, ...[...text.matchAll(/\n/g)].map(({ index }) => index + 1)];
+  }
+
+  /** Line and column of an offset, both counted from 1. */
+  position(offset: number): { line: number; column: number } {
+    const after = this.#lineStarts.findIndex((start) => start > offset);
+    const line = after === -1 ? this.#lineStarts.length : after;
+    return { line, column: offset - this.#lineStarts[line - 1] + 1 };
+  }
+
+  /** The place of the characters from `start` up to `end`; the last line that says something, if
+   * they come after it. */
+  place(start: number, end: number): Place {
+    const last = this.text.trimEnd().length;
+    if (start > last) return this.place(last, last + 1);
+    const { line, column } = this.position(start);
+    return {
+      text: `at ${this.name}:${line}:${column}`,
+      file: this.name,
+      line,
+      column,
+      excerpt: excerptOf(this.#line(line), column, end - start, String(line)),
+    };
+  }
+
+  #line(line: number): string {
+    const start = this.#lineStarts[line - 1];
+    const end = this.#lineStarts[line] ?? this.text.length + 1;
+    return this.text.slice(start, end - 1).replace(/\r$/, "");
+  }
+}
+
+/** A line of a text and a caret line below it: `3 | backend: tritn`. */
+export function excerptOf(line: string, column: number, length: number, label: string): string {
+  // Tabs would move the carets away from what they point at.
+  const shown = line.replaceAll("\t", " ");
+  const carets = Math.max(1, Math.min(length, shown.length - column + 1));
+  const margin = " ".repeat(label.length);
+  return `${label} | ${shown}\n${margin} | ${" ".repeat(column - 1)}${"^".repeat(carets)}`;
+}

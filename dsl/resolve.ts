@@ -1,0 +1,138 @@
+/**
+ * From overlay to what will run: defaults filled in, transforms in order, and for every value the
+ * layer that set it.
+ *
+ * @module
+ */
+
+import type { z } from "zod";
+import {
+  type AnyTransform,
+  configSchema,
+  findTransform,
+  notApplicable,
+  orderSteps,
+  type Stage,
+} from "../transforms/mod.ts";
+import { inapplicableField, inapplicableSetting } from "./autodeploy.ts";
+import { camelCase } from "./names.ts";
+import type { Origin } from "./origin.ts";
+import type { Leaf, Overlay, Plain, TransformEntry } from "./overlay.ts";
+import { SETTING_NAMES, type Settings, settingsSchema } from "./settings.ts";
+
+/** A value and the layer that set it. */
+export interface ResolvedValue {
+  /** `max_seq_len`, `transforms.fuse_moe.backend`. */
+  readonly path: string;
+  /** Name of the setting or of the field. */
+  readonly name: string;
+  /** Key of the transform that the field belongs to. */
+  readonly transform?: string;
+  readonly value: Plain;
+  readonly origin: Origin;
+}
+
+/** One transform of a resolved pipeline. */
+export interface ResolvedTransform {
+  readonly key: string;
+  readonly stage: Stage;
+  readonly enabled: boolean;
+  /** All fields; for a transform that is not applicable those that were written. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Undefined for a transform that is not applicable on WebGPU. */
+  readonly definition?: AnyTransform;
+}
+
+/** A pipeline with every question answered. */
+export interface ResolvedPipeline {
+  readonly settings: Settings;
+  /** In execution order, disabled ones too. */
+  readonly transforms: readonly ResolvedTransform[];
+  /** Every value by its path, with the layer that set it; settings first. */
+  readonly values: readonly ResolvedValue[];
+  /** What was carried through without effect, and why; one sentence each. */
+  readonly notes: readonly string[];
+  /** The layer that set a value; undefined for a path that does not exist. */
+  originOf(path: string): Origin | undefined;
+}
+
+/** Resolves an overlay that has its base already under it. */
+export function resolveOverlay(overlay: Overlay): ResolvedPipeline {
+  const settings = resolveSettings(overlay);
+  const entries = new Map(
+    [...overlay.transforms].map(([key, entry]) => [key, resolveEntry(key, entry)]),
+  );
+  const ordered = orderSteps([...entries.values()].map(({ step }) => step));
+  const transforms = ordered.map((step): ResolvedTransform => {
+    const { key, stage, definition } = step;
+    const written = entries.get(key)?.step.config ?? {};
+    if (!definition) return { key, stage, enabled: step.enabled, config: written };
+    return { key, stage, enabled: step.config.enabled, config: step.config, definition };
+  });
+  const values = [
+    ...settings.values,
+    ...transforms.flatMap(({ key }) => entries.get(key)?.values ?? []),
+  ];
+  const origins = new Map(values.map(({ path, origin }) => [path, origin]));
+  return {
+    settings: settings.settings,
+    transforms,
+    values,
+    notes: collectNotes(overlay),
+    originOf: (path) => origins.get(path),
+  };
+}
+
+function resolveSettings({ settings }: Overlay): { settings: Settings; values: ResolvedValue[] } {
+  const names = [...SETTING_NAMES, ...settings.keys()];
+  const values = [...new Set<string>(names)].map((name) => {
+    const shape: Readonly<Record<string, z.ZodType>> = settingsSchema.shape;
+    return { path: name, name, ...resolveLeaf(settings.get(name), shape[name]) };
+  });
+  const known = values.filter(({ name }) => name in settingsSchema.shape);
+  const result = Object.fromEntries(known.map(({ name, value }) => [camelCase(name), value]));
+  return { settings: result as Settings, values };
+}
+
+function resolveEntry(key: string, { definition, fields }: TransformEntry) {
+  const found = definition ?? findTransform(key);
+  const shape: Readonly<Record<string, z.ZodType>> = found ? configSchema(found).shape : {};
+  const names = [...Object.keys(shape), ...fields.keys()];
+  const values = [...new Set(names)].map((name) => ({
+    path: `transforms.${key}.${name}`,
+    name,
+    transform: key,
+    ...resolveLeaf(fields.get(name), shape[name]),
+  }));
+  // Fields that have no meaning here stay out of what the transform's schema reads.
+  const known = values.filter(({ name }) => !found || name in shape);
+  const config = Object.fromEntries(known.map(({ name, value }) => [name, value]));
+  return { values, step: { key, config, ...(definition && { definition }) } };
+}
+
+/** What was written, or the schema's default: also for a null that the schema does not take. */
+function resolveLeaf(leaf: Leaf | undefined, schema?: z.ZodType): { value: Plain; origin: Origin } {
+  const origin: Origin = leaf?.origin ?? { layer: "definition" };
+  if (!schema) return { value: leaf?.value ?? null, origin };
+  const written = leaf && schema.safeParse(leaf.value);
+  return { value: (written?.success ? written.data : schema.parse(undefined)) as Plain, origin };
+}
+
+function collectNotes({ settings, transforms }: Overlay): string[] {
+  const notes: string[] = [];
+  for (const name of settings.keys()) {
+    const reason = inapplicableSetting(name);
+    if (reason !== undefined) notes.push(`${name} is not applicable on WebGPU: ${reason}`);
+  }
+  for (const [key, { fields }] of transforms) {
+    const reason = notApplicable(key)?.reason;
+    if (reason !== undefined) notes.push(`${key} is not applicable on WebGPU: ${reason}`);
+    else {
+      for (const field of fields.keys()) {
+        const why = inapplicableField(key, field);
+        if (why !== undefined) notes.push(`${key}.${field} is not applicable on WebGPU: ${why}`);
+      }
+    }
+  }
+  return notes;
+}

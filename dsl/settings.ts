@@ -1,0 +1,73 @@
+/**
+ * Top-level settings of a pipeline: their names and types, and the short names of fields of
+ * transforms.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import type { TransformFields, TransformKey } from "../transforms/mod.ts";
+import { type CamelCase, camelCase, type CamelFields } from "./names.ts";
+
+/** Every setting, with AutoDeploy's name where it has one. */
+export const settingsSchema = z.object({
+  model: z.string().min(1).nullable().default(null).describe(
+    "Model folder, or name on the Hugging Face hub",
+  ),
+  executor: z.enum(["auto", "webgpu", "cpu"]).default("auto").describe(
+    "Where the model runs; auto is WebGPU where there is an adapter",
+  ),
+  max_seq_len: z.int().min(1).nullable().default(null).describe(
+    "Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096",
+  ),
+  max_batch_size: z.int().min(1).default(8).describe("Sequences that run at the same time"),
+  max_num_tokens: z.int().min(1).nullable().default(null).describe(
+    "Tokens of the largest step, longer prompts take several; null is max_seq_len, at most 2048",
+  ),
+});
+
+/** Values of all settings. */
+export type Settings = CamelFields<z.output<typeof settingsSchema>>;
+
+/** Name of a setting. */
+export type SettingName = keyof z.output<typeof settingsSchema>;
+
+/** Names of all settings. */
+export const SETTING_NAMES = Object.keys(settingsSchema.shape) as readonly SettingName[];
+
+/** Names at the top level that stand for a field of a transform, most of them AutoDeploy's. */
+export const SHORTCUTS = {
+  attn_backend: ["insert_cached_attention", "backend"],
+  kv_cache_dtype: ["insert_cached_attention", "cache_dtype"],
+  attn_page_size: ["initialize_cache", "page_size"],
+  free_mem_ratio: ["resize_kv_cache", "free_mem_ratio"],
+  compile_backend: ["compile_model", "backend"],
+  cuda_graph_batch_sizes: ["compile_model", "cuda_graph_batch_sizes"],
+} as const satisfies Readonly<Record<string, readonly [TransformKey, string]>>;
+
+type Shortcuts = typeof SHORTCUTS;
+
+type ShortcutFields = {
+  [Name in keyof Shortcuts]?: Shortcuts[Name] extends
+    readonly [infer Key extends TransformKey, infer Field extends string]
+    ? Field extends keyof TransformFields<Key> ? TransformFields<Key>[Field] : never
+    : never;
+};
+
+/** What `pipeline().settings({ .. })` takes. */
+export type SettingsInput = CamelFields<z.input<typeof settingsSchema> & ShortcutFields>;
+
+/** The field of a transform that a short name stands for. */
+export function shortcutTarget(name: string): readonly [string, string] | undefined {
+  return Object.hasOwn(SHORTCUTS, name) ? SHORTCUTS[name as keyof Shortcuts] : undefined;
+}
+
+/** Settings and short names. */
+export function topLevelNames(): string[] {
+  return [...SETTING_NAMES, ...Object.keys(SHORTCUTS)];
+}
+
+/** The YAML name of a camelCase setting or short name, or undefined. */
+export function settingOfMethod(name: string): string | undefined {
+  return topLevelNames().find((each) => (camelCase(each) as CamelCase<string>) === name);
+}

@@ -1,0 +1,43 @@
+/**
+ * Where YAML comes from: a file, or the text itself.
+ *
+ * @module
+ */
+
+import { ConfigError, messageOf } from "../graph/mod.ts";
+import { SourceText } from "./origin.ts";
+
+/** The name that messages give a text which is no file. */
+const TEXT_NAME = "yaml";
+
+/**
+ * Reads a file, or takes a text as it is: one with a line break, a mapping's `: `, or braces, or one
+ * that is empty.
+ *
+ * @throws {ConfigError} `config/missing-file`.
+ */
+export function loadSource(source: string | URL): SourceText {
+  if (typeof source === "string" && isText(source)) return new SourceText(TEXT_NAME, source);
+  const name = String(source);
+  try {
+    const path = name.startsWith("file:") ? new URL(name) : name;
+    return new SourceText(name, Deno.readTextFileSync(path).replace(/^\ufeff/, ""));
+  } catch (error) {
+    const isMissing = error instanceof Deno.errors.NotFound;
+    throw new ConfigError(
+      isMissing ? "config/missing-file" : "config/unreadable-file",
+      `Cannot read configuration "${name}": ${
+        isMissing ? "there is no such file" : messageOf(error)
+      }`,
+      {
+        hint: "Give the path of a YAML file, or its text",
+        details: { file: name },
+        cause: error,
+      },
+    );
+  }
+}
+
+function isText(source: string): boolean {
+  return source.trim() === "" || /\n|:(\s|$)|^\s*([{#]|- )/.test(source);
+}
