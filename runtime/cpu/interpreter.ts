@@ -130,8 +130,8 @@ function bindSymbols(
   );
 }
 
-/** The values whose last reader is each node, and the results that nobody reads. */
-function lastUses(graph: Graph): number[][] {
+/** For each node, the ids of the values that nobody reads after it, its own results included. */
+export function lastUses(graph: Graph): number[][] {
   const kept = new Set([...graph.outputs.values()].map((value) => value.id));
   const seen = new Set<number>();
   const result: number[][] = graph.nodes.map(() => []);

@@ -1,5 +1,5 @@
 /**
- * Small models whose logits, layers, routing and greedy tokens are known from transformers.
+ * Small models whose greedy tokens are known from transformers.
  *
  * @module
  */
@@ -19,8 +19,6 @@ export interface GoldenPrompt {
   readonly inputIds: Int32Array<ArrayBuffer>;
   /** The 16 tokens that greedy decoding adds. */
   readonly greedy: readonly number[];
-  /** Any tensor of the prompt as numbers, such as `hidden.1`; undefined when there is none. */
-  numbers(name: string): ArrayLike<number> | undefined;
 }
 
 /** A model and what is known of it. */
@@ -51,11 +49,10 @@ async function readGolden(name: string): Promise<GoldenModel> {
 }
 
 function promptOf(name: string, tensors: ReadonlyMap<string, HostTensor>): GoldenPrompt {
-  const numbers = (key: string) => {
+  const ids = (key: string) => {
     const data = tensors.get(`${name}.${key}`)?.data;
-    return data instanceof BigInt64Array ? Int32Array.from(data, Number) : data;
+    invariant(data instanceof BigInt64Array, `prompt ${name} has no ${key}`);
+    return Int32Array.from(data, Number);
   };
-  const [inputIds, greedy] = [numbers("input_ids"), numbers("greedy")];
-  invariant(inputIds && greedy, `prompt ${name} is incomplete`);
-  return { name, inputIds: Int32Array.from(inputIds), greedy: Array.from(greedy), numbers };
+  return { name, inputIds: ids("input_ids"), greedy: [...ids("greedy")] };
 }
