@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { ConfigError, DeviceError, Graph, GraphBuilder, tensor } from "../../graph/mod.ts";
+import { compileSizes, stepLimits } from "../../runtime/step_limits.ts";
+
+const SETTINGS = { maxSeqLen: 1000, maxBatchSize: 4, maxNumTokens: 512 };
+
+/** A language model's ends: logits of gathered rows or of all, with a cache or without. */
+function graphOf(options: { gather?: boolean; cache?: boolean; vocab?: number }): Graph {
+  const { gather = true, cache = true, vocab = 100 } = options;
+  const b = new GraphBuilder(new Graph("model"));
+  const x = b.input("x", { dtype: "f32", shape: ["T", 8] });
+  const rows = gather ? b.input("logits_rows", { dtype: "i32", shape: ["R"] }) : undefined;
+  const picked = rows ? b.op("gather_rows", { x, rows }) : x;
+  const w = b.weight("lm_head", tensor("lm_head", "bf16", [vocab, 8]));
+  b.graph.setOutput("logits", b.op("linear", { x: picked, w }));
+  if (cache) {
+    b.graph.addCache({ name: "c", kvHeads: 2, headDim: 64, dtype: "f16", pageSize: 16 });
+  }
+  return b.graph;
+}
+
+Deno.test("stepLimits() gives pages for every sequence", () => {
+  const limits = stepLimits(graphOf({}), SETTINGS);
+  assert.deepEqual(limits, {
+    maxTokens: 512,
+    maxRows: 512,
+    maxSequences: 4,
+    maxSequenceTokens: 1000,
+    pages: 4 * 63,
+    pageSize: 16,
+    recompute: false,
+  });
+  assert.equal(compileSizes(limits).maxPagesPerSequence, 63);
+});
+
+Deno.test("stepLimits() bounds rows by the bytes of their logits", () => {
+  assert.equal(stepLimits(graphOf({ vocab: 2 ** 17 }), SETTINGS).maxRows, 128);
+  const all = stepLimits(graphOf({ vocab: 2 ** 17, gather: false }), SETTINGS);
+  assert.deepEqual([all.maxTokens, all.maxRows], [128, 128]);
+});
+
+Deno.test("stepLimits() takes as many pages as the device binds, or says what fits", () => {
+  const page = 2 * 16 * 64 * 2;
+  const device = (pages: number) => ({ maxBindingBytes: pages * page, maxBufferBytes: 2 ** 31 });
+  assert.equal(stepLimits(graphOf({}), SETTINGS, device(100)).pages, 100);
+  assert.throws(() => stepLimits(graphOf({}), SETTINGS, device(50)), (error) => {
+    assert(error instanceof DeviceError);
+    assert.match(error.message, /cache "c": expected at most 204800 bytes, got 258048/);
+    assert.match(String(error.hint), /max_seq_len to 800 or less/);
+    return true;
+  });
+});
+
+Deno.test("stepLimits() computes graphs without caches whole", () => {
+  const limits = stepLimits(graphOf({ cache: false }), SETTINGS);
+  assert.deepEqual([limits.recompute, limits.maxTokens, limits.maxSequenceTokens], [
+    true,
+    1000,
+    1000,
+  ]);
+});
+
+Deno.test("stepLimits() refuses sizes that are no counts", () => {
+  assert.throws(() => stepLimits(graphOf({}), { ...SETTINGS, maxSeqLen: 0 }), ConfigError);
+});
