@@ -7,8 +7,6 @@
 import {
   type CacheSpec,
   DeviceError,
-  DTYPE_BYTES,
-  elementCount,
   type Graph,
   type HostTensor,
   KernelError,
@@ -22,6 +20,7 @@ import {
 import type { CpuCache } from "../../kernels/mod.ts";
 import { streamWeight, weightBytes } from "../../models/mod.ts";
 import type { CompileOptions } from "../executor.ts";
+import { cacheBytes } from "../kv_cache.ts";
 import { weightKey } from "../webgpu/weight_key.ts";
 
 /** Bytes between two looks at the abort signal. */
@@ -102,7 +101,7 @@ function allocateCache(spec: CacheSpec, pages: number): CpuCache {
   }
   const shape = [pages, kvHeads, pageSize, headDim];
   const part = (what: string): HostTensor => {
-    const bytes = allocate(elementCount(shape) * DTYPE_BYTES[dtype], `${what} of cache "${name}"`);
+    const bytes = allocate(cacheBytes(spec, pages), `${what} of cache "${name}"`);
     return { dtype, shape, data: viewBytes(dtype, bytes) };
   };
   return { keys: part("keys"), values: part("values") };

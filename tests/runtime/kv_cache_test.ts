@@ -1,57 +1,66 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { BlockTables, cacheBytes, PagePool } from "../../runtime/kv_cache.ts";
+import { BlockTables, cacheBytes, PagePool, pagesFor } from "../../runtime/kv_cache.ts";
 
-Deno.test("PagePool never gives a page to two holders, and gets every page back", () => {
-  fc.assert(fc.property(
-    fc.integer({ min: 1, max: 20 }),
-    fc.array(fc.integer({ min: -5, max: 8 }), { maxLength: 40 }),
-    (pages, steps) => {
+Deno.test("PagePool never gives a page twice, and gives every one", () => {
+  const actions = fc.array(fc.record({ take: fc.nat(5), release: fc.nat(4) }), { maxLength: 40 });
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 12 }), actions, (pages, list) => {
       const pool = new PagePool(pages);
       const held: (readonly number[])[] = [];
-      for (const step of steps) {
-        if (step >= 0) {
-          const free = pool.free;
-          const taken = pool.take(step);
-          assert.equal(taken === undefined, step > free);
-          if (taken) held.push(taken);
-        } else if (held.length > 0) {
-          pool.release(held.splice(-step % held.length, 1)[0]);
-        }
+      for (const { take, release } of list) {
+        const free = pool.free;
+        const taken = pool.take(take);
+        assert.equal(taken === undefined, take > free);
+        if (taken) held.push(taken);
         const all = held.flat();
         assert.equal(new Set(all).size, all.length);
+        assert.ok(all.every((page) => page >= 0 && page < pages));
         assert.equal(pool.free, pages - all.length);
-        assert(all.every((page) => page >= 0 && page < pages));
+        const [back] = held.splice(release, 1);
+        if (back) pool.release(back);
       }
-    },
-  ));
+      for (const each of held) pool.release(each);
+      assert.deepEqual([...pool.take(pages) ?? []].sort((a, b) => a - b), [...Array(pages).keys()]);
+    }),
+  );
 });
 
-Deno.test("PagePool.release() refuses pages that nobody has", () => {
+Deno.test("PagePool refuses pages that were not taken", () => {
   const pool = new PagePool(2);
   const pages = pool.take(1) ?? [];
   pool.release(pages);
-  assert.throws(() => pool.release(pages), /page 0 was released without being taken/);
+  assert.throws(() => pool.release(pages), /released without being taken/);
 });
 
 Deno.test("BlockTables keeps rows in place and pads with page 0", () => {
   const tables = new BlockTables(3);
-  assert.equal(tables.add([4, 5]), 0);
-  assert.equal(tables.add([1, 2, 3]), 1);
-  assert.deepEqual({ ...tables.table, data: [...tables.table.data] }, {
-    data: [4, 5, 0, 1, 2, 3],
-    sequences: 2,
+  const slots = [[4, 2], [7], [1, 3, 5]].map((pages) => tables.add(pages));
+  assert.deepEqual(slots, [0, 1, 2]);
+  assert.equal(tables.add([9]), undefined);
+  assert.deepEqual(tables.table, {
+    data: Int32Array.of(4, 2, 0, 7, 0, 0, 1, 3, 5),
+    sequences: 3,
     pages: 3,
   });
   tables.remove(0);
-  assert.deepEqual([...tables.table.data], [0, 0, 0, 1, 2, 3]);
-  assert.equal(tables.add([9]), 0);
-  assert.equal(tables.add([8]), 2);
-  assert.equal(tables.add([7]), undefined);
-  assert.equal(tables.table, tables.table);
+  assert.deepEqual([...tables.table.data], [0, 0, 0, 7, 0, 0, 1, 3, 5]);
+  tables.remove(2);
+  assert.deepEqual(tables.table, { data: Int32Array.of(0, 7), sequences: 2, pages: 1 });
+  assert.equal(tables.add([8]), 0);
 });
 
-Deno.test("cacheBytes() counts keys of every head", () => {
-  const cache = { name: "c", kvHeads: 2, headDim: 64, dtype: "f16", pageSize: 16 } as const;
-  assert.equal(cacheBytes(cache, 10), 10 * 2 * 16 * 64 * 2);
+Deno.test("BlockTables gives the same table until something changes", () => {
+  const tables = new BlockTables(2);
+  tables.add([1]);
+  const { table } = tables;
+  assert.equal(tables.table, table);
+  tables.add([2]);
+  assert.notEqual(tables.table, table);
+});
+
+Deno.test("pagesFor() and cacheBytes() count whole pages", () => {
+  assert.deepEqual([0, 1, 16, 17].map((tokens) => pagesFor(tokens, 16)), [0, 1, 1, 2]);
+  const cache = { name: "kv", kvHeads: 2, headDim: 8, dtype: "f16", pageSize: 16 } as const;
+  assert.equal(cacheBytes(cache, 3), 3 * 2 * 16 * 8 * 2);
 });
