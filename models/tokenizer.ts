@@ -48,7 +48,8 @@ export interface DecodeOptions {
 }
 
 /**
- * Text to token ids and back.
+ * Text to token ids and back. A folder without `tokenizer.json` opens too, since token ids can be
+ * run without one; text is refused then, with the error in {@linkcode Tokenizer.unavailable}.
  *
  * @example
  * ```ts
@@ -60,30 +61,21 @@ export interface DecodeOptions {
  * ```
  */
 export class Tokenizer {
-  readonly #library: Library;
+  readonly #library: Library | CheckpointError;
   readonly config: TokenizerConfig;
 
-  /** Takes the contents of `tokenizer.json` and `tokenizer_config.json`. */
+  /** Takes the contents of `tokenizer.json` (or why there is none) and `tokenizer_config.json`. */
   constructor(tokenizer: unknown, config: unknown = {}) {
     this.config = configSchema.parse(config);
-    this.#library = new Library(tokenizerSchema.parse(tokenizer), {
-      ...this.config,
-      clean_up_tokenization_spaces: this.config.clean_up_tokenization_spaces ?? false,
-    });
-    if (this.#library.decoder) decodeBytesAsReference(this.#library.decoder);
+    this.#library = tokenizer instanceof CheckpointError
+      ? tokenizer
+      : openLibrary(tokenizer, this.config);
   }
 
   /** Reads `tokenizer.json` and, where there is one, `tokenizer_config.json` of a folder. */
   static async open(folder: string): Promise<Tokenizer> {
     const path = join(folder, "tokenizer.json");
-    if (!await isFile(path)) {
-      throw new CheckpointError(
-        "checkpoint/missing-tokenizer",
-        `Cannot open tokenizer "${path}": expected a file, got none`,
-        { hint: "Download tokenizer.json into the model folder", details: { path } },
-      );
-    }
-    const tokenizer = await readJson(path);
+    const tokenizer = await isFile(path) ? await readJson(path) : missing(path);
     const config = await readOptionalJson(join(folder, "tokenizer_config.json"));
     try {
       return new Tokenizer(tokenizer, config);
@@ -98,10 +90,15 @@ export class Tokenizer {
     }
   }
 
+  /** Why there is no text, only token ids; undefined when there is a tokenizer. */
+  get unavailable(): CheckpointError | undefined {
+    return this.#library instanceof CheckpointError ? this.#library : undefined;
+  }
+
   /** Token ids of a text. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
     // A character that the vocabulary lacks, and no unknown token stands for, has no id.
-    return this.#library.encode(text, { add_special_tokens: addSpecialTokens }).ids
+    return this.#opened().encode(text, { add_special_tokens: addSpecialTokens }).ids
       .filter((id) => id !== undefined);
   }
 
@@ -109,30 +106,57 @@ export class Tokenizer {
   decode(ids: Iterable<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
     const known = Array.from(ids).filter((id) => this.tokenOf(id) !== undefined);
     if (known.length === 0) return "";
-    return this.#library.decode(known, { skip_special_tokens: skipSpecialTokens });
+    return this.#opened().decode(known, { skip_special_tokens: skipSpecialTokens });
   }
 
   /** Id of a token by its exact text, such as `<|im_end|>`. */
   idOf(token: string): number | undefined {
-    return this.#library.token_to_id(token);
+    return this.#opened().token_to_id(token);
   }
 
   /** Token of an id, as the vocabulary writes it. */
   tokenOf(id: number): string | undefined {
-    return this.#library.id_to_token(id);
+    return this.#opened().id_to_token(id);
   }
 
   /** Id of the token that begins a text, if the tokenizer has one. */
   get bosTokenId(): number | undefined {
-    const { bos_token: token } = this.config;
-    return typeof token === "string" ? this.idOf(token) : undefined;
+    return this.#idOfSpecial(this.config.bos_token);
   }
 
   /** Id of the token that ends a text, if the tokenizer has one. */
   get eosTokenId(): number | undefined {
-    const { eos_token: token } = this.config;
-    return typeof token === "string" ? this.idOf(token) : undefined;
+    return this.#idOfSpecial(this.config.eos_token);
   }
+
+  #idOfSpecial(token: string | null | undefined): number | undefined {
+    return typeof token === "string" && !this.unavailable ? this.idOf(token) : undefined;
+  }
+
+  #opened(): Library {
+    if (this.#library instanceof CheckpointError) throw this.#library;
+    return this.#library;
+  }
+}
+
+function missing(path: string): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/missing-tokenizer",
+    `Cannot open tokenizer "${path}": expected a file, got none`,
+    {
+      hint: "Download tokenizer.json into the model folder, or work with token ids",
+      details: { path },
+    },
+  );
+}
+
+function openLibrary(content: unknown, config: TokenizerConfig): Library {
+  const library = new Library(tokenizerSchema.parse(content), {
+    ...config,
+    clean_up_tokenization_spaces: config.clean_up_tokenization_spaces ?? false,
+  });
+  if (library.decoder) decodeBytesAsReference(library.decoder);
+  return library;
 }
 
 /**

@@ -6,7 +6,6 @@
  */
 
 import {
-  type Block,
   decodeE8M0,
   decodeValue,
   type DequantizeWeight,
@@ -128,7 +127,7 @@ export class PackedReader {
       format,
       shape.rows,
       columns,
-      weight.block ?? wholeMatrix(format),
+      weight.block,
     );
     const scales = await this.#scales(weight, matrix, scaleRows * scaleColumns);
     const result = new Float32Array(rows * columns);
@@ -151,13 +150,13 @@ export class PackedReader {
     weight: DequantizeWeight,
     matrix: number,
     count: number,
-  ): Promise<Float32Array<ArrayBuffer>> {
+  ): Promise<Float64Array> {
     const [scale, second] = weight.scales;
     const bytes = await this.reader.part(scale, matrix, () => {
       const shared = elementCount(scale.shape) <= count;
       return this.reader.read(scale, shared ? 0 : matrix * count, count);
     });
-    const values = scaleValues(packedFormat(weight.format), scale, bytes);
+    const values = Float64Array.from(scaleValues(packedFormat(weight.format), scale, bytes));
     if (second === undefined) return values;
     const one = elementCount(second.shape) === 1;
     const [factor] = toF32(second.dtype, await this.reader.read(second, one ? 0 : matrix, 1));
@@ -194,11 +193,6 @@ function packedFormat(format: DequantizeWeight["format"]): PackedFormat {
     "graph/format",
     `Cannot read a packed weight: expected a format with scales, got "${format}"`,
   );
-}
-
-/** fp8 without a block has one scale a matrix; the other formats have blocks of their own. */
-function wholeMatrix(format: PackedFormat): Block {
-  return format === "fp8_block" ? [0, 0] : PACKED_LAYOUTS[format].defaultBlock;
 }
 
 function matrixOf(shape: readonly number[]) {

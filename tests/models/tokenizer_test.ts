@@ -129,11 +129,21 @@ Deno.test("new ChatTemplate() names what is no Jinja", () => {
   );
 });
 
-Deno.test("Tokenizer.open() names a tokenizer that is missing or not supported", async () => {
+Deno.test("Tokenizer.open() of a folder without one refuses text, not the folder", async () => {
+  const folder = await Deno.makeTempDir();
+  const tokenizer = await Tokenizer.open(folder);
+  assert.equal(tokenizer.unavailable?.code, "checkpoint/missing-tokenizer");
+  assert.ok(tokenizer.unavailable?.message.includes(`${folder}/tokenizer.json`));
+  assert.throws(() => tokenizer.encode("Hi"), tokenizer.unavailable);
+  assert.throws(() => tokenizer.decode([1]), tokenizer.unavailable);
+  assert.equal(tokenizer.eosTokenId, undefined);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("Tokenizer.open() names a tokenizer that is not supported", async () => {
   const folder = await Deno.makeTempDir();
   const code = (expected: string) => (error: unknown) =>
     error instanceof CheckpointError && error.code === expected && error.message.includes(folder);
-  await assert.rejects(Tokenizer.open(folder), code("checkpoint/missing-tokenizer"));
   for (const content of ['{"model":{"type":"Magic"}}', "{}", "[]", "null"]) {
     await Deno.writeTextFile(`${folder}/tokenizer.json`, content);
     await assert.rejects(Tokenizer.open(folder), code("checkpoint/tokenizer"), content);
