@@ -119,14 +119,16 @@ export function inapplicableSettings(): readonly string[] {
   return [...SETTINGS.keys()];
 }
 
+/** Fields of a transform that do nothing here, with the reason of each. */
+export function inapplicableFieldsOf(key: string): readonly (readonly [string, string])[] {
+  return [key, "*"].flatMap((owner) =>
+    Object.hasOwn(FIELDS, owner) ? Object.entries(FIELDS[owner]) : []
+  );
+}
+
 /** Why a field does nothing here, or undefined for other fields. */
 export function inapplicableField(key: string, field: string): string | undefined {
-  for (const owner of [key, "*"]) {
-    if (Object.hasOwn(FIELDS, owner) && Object.hasOwn(FIELDS[owner], field)) {
-      return FIELDS[owner][field];
-    }
-  }
-  return undefined;
+  return inapplicableFieldsOf(key).find(([name]) => name === field)?.[1];
 }
 
 /** Whether a top-level name lists further files. */

@@ -10,6 +10,7 @@ export { formatOrigin, type Origin } from "./origin.ts";
 export type { Plain } from "./overlay.ts";
 export {
   type ConfigSource,
+  deploy,
   Pipeline,
   pipeline,
   type PipelineDeployOptions,
@@ -18,7 +19,15 @@ export {
   type YamlOptions,
 } from "./pipeline.ts";
 export type { ResolvedPipeline, ResolvedTransform, ResolvedValue } from "./resolve.ts";
-export type { Settings, SettingsInput } from "./settings.ts";
+export {
+  SETTING_NAMES,
+  type Settings,
+  type SettingsInput,
+  settingsSchema,
+  SHORTCUTS,
+} from "./settings.ts";
+export { inapplicableSetting, inapplicableSettings } from "./autodeploy.ts";
+export { pipelineJsonSchema } from "./schema.ts";
 export { ENVIRONMENT_PREFIX } from "./text_layers.ts";
 export { compareLogits, TransformVerifier, type VerifyRow } from "./verify.ts";
 export type { TypeScriptOptions } from "./write_typescript.ts";

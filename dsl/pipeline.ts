@@ -26,7 +26,7 @@ import { SourceText } from "./origin.ts";
 import { EMPTY_OVERLAY, mergeOverlays, type Overlay, sameOverlay } from "./overlay.ts";
 import { type ResolvedPipeline, resolveOverlay } from "./resolve.ts";
 import { settingOfMethod, type Settings, type SettingsInput } from "./settings.ts";
-import { readEnvironment, readFlags } from "./text_layers.ts";
+import { ownVariables, readEnvironment, readFlags } from "./text_layers.ts";
 import { overlayToTypeScript, type TypeScriptOptions } from "./write_typescript.ts";
 import { overlayToYaml, resolvedToYaml } from "./write_yaml.ts";
 import { loadSource } from "./yaml_file.ts";
@@ -296,7 +296,7 @@ export const pipeline: PipelineStart = Object.assign(
     empty: () => new Pipeline(EMPTY_OVERLAY, "empty"),
     fromYaml: readPipeline,
     fromFlags: (flags: readonly string[]) => new Pipeline(readFlags(flags), "empty"),
-    fromEnvironment: (variables: Readonly<Record<string, string>> = Deno.env.toObject()) =>
+    fromEnvironment: (variables: Readonly<Record<string, string>> = ownVariables()) =>
       new Pipeline(readEnvironment(variables), "empty"),
   },
 );
@@ -309,4 +309,9 @@ function readPipeline(...sources: readonly (string | URL)[]): Pipeline {
     EMPTY_OVERLAY,
   );
   return new Pipeline(overlay, layers.findLast(({ base }) => base)?.base ?? "default");
+}
+
+/** `pipeline().deploy(options)`. */
+export function deploy(options: PipelineDeployOptions): Promise<Engine> {
+  return pipeline().deploy(options);
 }

@@ -5,6 +5,7 @@
  */
 
 import { parseDocument } from "yaml";
+import { type AnyTransform, configSchema, TRANSFORMS } from "../transforms/mod.ts";
 import { inapplicableSettings } from "./autodeploy.ts";
 import { didYouMean, type Issue, throwIssues } from "./issue.ts";
 import { LayerBuilder } from "./layer.ts";
@@ -28,7 +29,7 @@ interface Assignment {
 
 /**
  * Reads `path=value` texts, as after `--set`: hyphens in the path are underscores, the value is
- * YAML. Later ones win.
+ * YAML. Later ones win. With hyphens in front, as `--model=x`, a text is a flag of its own.
  *
  * @throws {ConfigError} with all issues of all flags.
  */
@@ -38,7 +39,7 @@ export function readFlags(flags: readonly string[]): Overlay {
     const equals = flag.indexOf("=");
     const name = (equals < 0 ? flag : flag.slice(0, equals)).trim().replace(/^-+/, "");
     const path = name.replaceAll("-", "_").split(".");
-    const shown = `--set ${flag}`;
+    const shown = flag.startsWith("--") ? flag : `--set ${flag}`;
     const place = {
       text: `in ${shown}`,
       excerpt: excerptOf(flag, equals + 2, flag.length, "--set"),
@@ -77,6 +78,30 @@ export function readEnvironment(environment: Readonly<Record<string, string>>): 
     return isOurs ? [{ path, text, origin, place: { text: `in ${variable}` } }] : [];
   });
   return readAssignments(assignments, issues);
+}
+
+/**
+ * The variables of this process. A process that may read only some of them (`MIXLINE_*`) cannot list
+ * them; it gets those whose names are known, and misspelt ones are not seen.
+ */
+export function ownVariables(): Record<string, string> {
+  if (Deno.permissions.querySync({ name: "env" }).state === "granted") return Deno.env.toObject();
+  const found = knownVariables().flatMap((name) => {
+    const { state } = Deno.permissions.querySync({ name: "env", variable: name });
+    const value = state === "granted" ? Deno.env.get(name) : undefined;
+    return value === undefined ? [] : [[name, value]];
+  });
+  return Object.fromEntries(found);
+}
+
+/** Every variable that means something. */
+function knownVariables(): string[] {
+  const fields = Object.values<AnyTransform>(TRANSFORMS).flatMap((definition) =>
+    Object.keys(configSchema(definition).shape).map((name) =>
+      `TRANSFORMS__${definition.key}__${name}`
+    )
+  );
+  return [...topLevelNames(), ...fields].map((name) => ENVIRONMENT_PREFIX + name.toUpperCase());
 }
 
 /** Each assignment is a layer of its own, so that a later one wins whatever its spelling. */

@@ -1,0 +1,41 @@
+/**
+ * Mixline deploys mixture-of-experts language models on any GPU that WebGPU reaches. A pipeline of
+ * transforms, scripted here or read from YAML, turns a model into fused kernels and runs it.
+ *
+ * @example
+ * ```ts
+ * import { pipeline } from "./mod.ts";
+ *
+ * await using engine = await pipeline() // configs/default.yaml
+ *   .fuseMoe({ backend: "triton" })
+ *   .deploy({ model: "demo/storyteller" });
+ *
+ * let story = "";
+ * for await (const { text } of engine.generate("Once upon a time", { maxNewTokens: 8 })) {
+ *   story += text;
+ * }
+ * console.assert(story.length > 0);
+ * ```
+ *
+ * @module
+ */
+
+export { deploy, Pipeline, pipeline } from "./dsl/mod.ts";
+export type { DeployEvent, PipelineDeployOptions, ResolvedPipeline } from "./dsl/mod.ts";
+export {
+  CheckpointError,
+  ConfigError,
+  DeviceError,
+  Graph,
+  GraphBuilder,
+  GraphError,
+  KernelError,
+  MixlineError,
+  printGraph,
+  RequestError,
+} from "./graph/mod.ts";
+export { type MoeBackend, registerMoeBackend } from "./kernels/mod.ts";
+export { type ChatMessage, defineArchitecture } from "./models/mod.ts";
+export { openExecutor } from "./runtime/mod.ts";
+export type { Engine, GenerateOptions } from "./runtime/mod.ts";
+export { defineTransform, type TransformDefinition } from "./transforms/mod.ts";
