@@ -22,7 +22,7 @@ import { PackedReader } from "./formats/packed_reader.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Source bytes that are held to pick scattered elements from, or to convert. */
+/** Default of the source bytes that are held to pick scattered elements from, or to convert. */
 const PART_BYTES = 4 * 2 ** 20;
 
 /** Reads ranges of weight expressions; keeps at most one part (such as one expert) for each. */
@@ -30,7 +30,7 @@ export class WeightReader {
   readonly #parts = new Map<Weight, { readonly index: number; readonly bytes: Bytes }>();
   readonly #packed = new PackedReader(this);
 
-  constructor(readonly source: TensorSource) {}
+  constructor(readonly source: TensorSource, readonly partBytes = PART_BYTES) {}
 
   /** Writes elements `first ..` of a weight to `out`, which holds a whole number of them. */
   async fill(weight: Weight, first: number, out: Bytes): Promise<void> {
@@ -111,7 +111,7 @@ export class WeightReader {
     const inner = elementCount(weight.shape.slice(weight.dim + 1)) * size;
     const width = weight.shape[weight.dim] * inner;
     const end = first * size + out.length;
-    const rowsHeld = Math.max(1, Math.floor(PART_BYTES / width));
+    const rowsHeld = Math.max(1, Math.floor(this.partBytes / width));
     for (let row = Math.floor(first * size / width); row * width < end; row += rowsHeld) {
       const rows = Math.min(rowsHeld, Math.ceil(end / width) - row);
       let column = 0;
@@ -145,7 +145,7 @@ export class WeightReader {
     for (let index = Math.floor(first / run); index < runs;) {
       const place = placeOf(index);
       let last = index; // the last run that the same part of the source holds
-      while (last + 1 < runs && (placeOf(last + 1) + run - place) * size <= PART_BYTES) last++;
+      while (last + 1 < runs && (placeOf(last + 1) + run - place) * size <= this.partBytes) last++;
       if (last === index) {
         const [from, to] = [Math.max(first, index * run), Math.min(end, (index + 1) * run)];
         const target = out.subarray((from - first) * size, (to - first) * size);
@@ -179,7 +179,7 @@ export class WeightReader {
   async #fillCast(weight: CastWeight, first: number, out: Bytes): Promise<void> {
     const [from, to] = [DTYPE_BYTES[weight.of.dtype], DTYPE_BYTES[weight.dtype]];
     const count = out.length / to;
-    const step = PART_BYTES / from;
+    const step = Math.max(1, Math.floor(this.partBytes / from));
     for (let done = 0; done < count; done += step) {
       const some = Math.min(step, count - done);
       const bytes = await this.read(weight.of, first + done, some);

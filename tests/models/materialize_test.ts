@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
+  bf16ToF32,
   type Block,
   cast,
   concat,
@@ -29,6 +30,7 @@ import {
   type Weight,
 } from "../../graph/mod.ts";
 import { loadWeight, streamWeight } from "../../models/mod.ts";
+import { WeightReader } from "../../models/weight_reader.ts";
 import { relativeError } from "../support/tolerances.ts";
 
 /** Tensors in memory; counts what is read. */
@@ -170,6 +172,24 @@ Deno.test("streamWeight() gives the elements of any layout expression in any chu
       const whole = await loadWeight(weight, source);
       assert.deepEqual(Array.from(whole.data, Number), expected);
       assert.deepEqual(whole.shape, weight.shape);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test("WeightReader holds parts of any size", async () => {
+  const parts = fc.tuple(layouts, fc.integer({ min: 1, max: 100 }));
+  await fc.assert(
+    fc.asyncProperty(parts, async ([{ shape, steps, chunkBytes }, partBytes]) => {
+      const { weight, source } = build("bf16", shape, steps);
+      const wide = cast(weight, "f32");
+      const reader = new WeightReader(source, partBytes);
+      const count = elementCount(weight.shape);
+      const first = chunkBytes % count;
+      const bytes = await reader.read(wide, first, count - first);
+      const values = viewBytes("f32", bytes);
+      const bits = evaluate(weight, source).slice(first);
+      assert.deepEqual(values, Float32Array.from(bits, bf16ToF32));
     }),
     { numRuns: 300 },
   );
