@@ -20,6 +20,7 @@ import type { CompileOptions, Program, StepRequest, StepResult } from "../execut
 import { tokenRanges } from "./buckets.ts";
 import { encodeCommands } from "./command_list.ts";
 import type { WebGpuDevice } from "./device.ts";
+import { type DispatchTiming, timeCommands } from "./dispatch_timer.ts";
 import { boundWeights, lowerGraph, valueBytes } from "./lower.ts";
 import { ProgramMemory } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
@@ -108,19 +109,34 @@ export class WebGpuProgram implements Program {
 
   step(request: StepRequest): Promise<StepResult> {
     return this.#exclusive(async () => {
-      checkStep(request, this.options);
-      const sizes = requestSizes(request, this.options);
-      const list = await this.lists.forTokens(sizes.T);
-      this.#inputs.set("token_ids", request.tokenIds);
-      this.#inputs.set("positions", request.positions);
-      this.#inputs.set("sequence_ids", request.sequenceIds);
-      this.#inputs.set("block_table", request.blockTable.data);
-      this.#inputs.set("logits_rows", request.logitsRows);
-      this.#inputs.setSizes(sizes);
+      const { list, sizes } = await this.#prepare(request);
       const { logits } = await this.#execute(list, sizes);
       invariant(logits instanceof Float32Array, "logits are f32");
       return { logits };
     });
+  }
+
+  /** GPU time of each dispatch of such a step; undefined on a device without timestamps. */
+  profile(request: StepRequest): Promise<DispatchTiming[] | undefined> {
+    return this.#exclusive(async () => {
+      const { list, sizes } = await this.#prepare(request);
+      const { device, readback } = this.context;
+      return await timeCommands(device, readback, list.commands, sizes);
+    });
+  }
+
+  /** Checks a step, and brings its inputs to the device. */
+  async #prepare(request: StepRequest): Promise<{ list: StepList; sizes: StepSizes }> {
+    checkStep(request, this.options);
+    const sizes = requestSizes(request, this.options);
+    const list = await this.lists.forTokens(sizes.T);
+    this.#inputs.set("token_ids", request.tokenIds);
+    this.#inputs.set("positions", request.positions);
+    this.#inputs.set("sequence_ids", request.sequenceIds);
+    this.#inputs.set("block_table", request.blockTable.data);
+    this.#inputs.set("logits_rows", request.logitsRows);
+    this.#inputs.setSizes(sizes);
+    return { list, sizes };
   }
 
   markSeen(_slot: number, _tokenIds: Int32Array<ArrayBuffer>): void {}
