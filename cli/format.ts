@@ -52,7 +52,7 @@ export function count(amount: number, one: string, many = `${one}s`): string {
 }
 
 /**
- * Rows with their columns aligned; columns of numbers to the right.
+ * Rows with their columns aligned, numbers to the right; the first row may be a header.
  *
  * @example
  * ```ts
@@ -67,7 +67,7 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
     (_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)),
   );
   const isNumeric = widths.map((_, column) =>
-    rows.every((row) => /^$|^[-\d.]/.test(row[column] ?? ""))
+    rows.slice(rows.length > 1 ? 1 : 0).every((row) => /^$|^[-\d.]/.test(row[column] ?? ""))
   );
   const line = (row: readonly string[]) =>
     row.map((cell, column) =>

@@ -33,7 +33,8 @@ export class WeightProgress {
     this.#bar?.stop();
     const { bytes, rate } = this.#payload(this.#totalBytes);
     const time = formatDuration(performance.now() - this.#started);
-    this.terminal.progress(`weights     ${bytes} in ${time} (${rate})`);
+    const label = this.terminal.style.bold("weights".padEnd(11));
+    this.terminal.progress(`${label} ${bytes} in ${time} (${rate})`);
   }
 
   #start(totalBytes: number): void {

@@ -18,7 +18,8 @@ export function exitCodeOf(error: unknown): number {
 
 /** Whether an error only says that the user has stopped. */
 export function isAbort(error: unknown): boolean {
-  return error instanceof DOMException && error.name === "AbortError";
+  return error instanceof DOMException && error.name === "AbortError" ||
+    error instanceof MixlineError && error.code === "request/aborted";
 }
 
 /** An error as the lines of stderr; `stack` adds the stack traces of it and of its causes. */
@@ -48,10 +49,9 @@ function sentence(error: unknown): string {
 
 function renderDetails(error: MixlineError, style: Style): string[] {
   const lines: string[] = [];
-  const { location, excerpt } = error.details;
-  if (typeof location === "string") lines.push(`  ${style.cyan("at")} ${location}`);
+  const { excerpt } = error.details;
   if (typeof excerpt === "string") {
-    lines.push(...excerpt.split("\n").map((line) => `  ${style.dim("|")} ${line}`));
+    lines.push(...excerpt.split("\n").map((line) => `  ${style.cyan(line)}`.trimEnd()));
   }
   if (error.trail.length > 0) {
     lines.push(`  ${style.cyan("in")} ${[...error.trail].reverse().join(" > ")}`);

@@ -1,0 +1,119 @@
+/**
+ * `deploy --benchmark`: tokens per second of prefill and decode, each run several times.
+ *
+ * @module
+ */
+
+import type { Engine, PhaseReport } from "../runtime/mod.ts";
+import { formatRate, formatTable } from "./format.ts";
+
+/** How a benchmark runs. */
+export interface BenchmarkOptions {
+  /** Token ids that are repeated to fill the prompt. */
+  readonly prompt: Int32Array;
+  /** Tokens of the prompt of each run. */
+  readonly promptTokens: number;
+  /** Tokens decoded in each run. */
+  readonly newTokens: number;
+  /** Measured runs; one more comes before them and is thrown away. */
+  readonly runs: number;
+  readonly signal: AbortSignal;
+  /** Called after every run, the first one included. */
+  readonly onRun?: (run: number, milliseconds: number) => void;
+}
+
+/** Speed of one phase over all runs. */
+export interface Measurement {
+  /** Tokens of one run. */
+  readonly tokens: number;
+  readonly n: number;
+  /** Tokens per second. */
+  readonly median: number;
+  readonly slowest: number;
+  readonly fastest: number;
+  /** (fastest - slowest) / median. */
+  readonly spread: number;
+}
+
+/** Result of {@linkcode benchmark}; JSON-safe. */
+export interface BenchmarkResult {
+  readonly device: string;
+  readonly prefill: Measurement;
+  readonly decode: Measurement;
+}
+
+/**
+ * Measures an engine that does nothing else. Times are the engine's own, from the start of a step
+ * until its tokens are on the host.
+ */
+export async function benchmark(
+  engine: Engine,
+  options: BenchmarkOptions,
+): Promise<BenchmarkResult> {
+  const { prompt, promptTokens, newTokens, runs, signal } = options;
+  const filled = Int32Array.from({ length: promptTokens }, (_, i) => prompt[i % prompt.length]);
+  const prefills: PhaseReport[] = [];
+  const decodes: PhaseReport[] = [];
+  for (let run = 0; run <= runs; run++) {
+    const start = performance.now();
+    const before = engine.report.timings;
+    const generation = engine.generate(filled, {
+      maxNewTokens: newTokens,
+      temperature: 0,
+      ignoreEos: true,
+      signal,
+    });
+    for await (const _ of generation);
+    const after = engine.report.timings;
+    options.onRun?.(run, performance.now() - start);
+    // The first run compiles pipelines and fills caches.
+    if (run === 0) continue;
+    prefills.push(difference(before.prefill, after.prefill));
+    decodes.push(difference(before.decode, after.decode));
+  }
+  return {
+    device: engine.report.executor.description,
+    prefill: measure(prefills),
+    decode: measure(decodes),
+  };
+}
+
+/** The result as a table for people. */
+export function formatBenchmark({ device, prefill, decode }: BenchmarkResult): string {
+  const row = (name: string, { tokens, n, median, slowest, fastest, spread }: Measurement) => [
+    name,
+    String(tokens),
+    String(n),
+    formatRate(median),
+    formatRate(slowest),
+    formatRate(fastest),
+    `${(spread * 100).toFixed(1)}%`,
+  ];
+  const table = formatTable([
+    ["", "tokens", "n", "median tok/s", "slowest", "fastest", "spread"],
+    row("prefill", prefill),
+    row("decode", decode),
+  ]);
+  return `${device}\n${table}\n`;
+}
+
+function difference(before: PhaseReport, after: PhaseReport): PhaseReport {
+  const tokens = after.tokens - before.tokens;
+  const seconds = after.seconds - before.seconds;
+  return { tokens, seconds, tokensPerSecond: tokens / seconds };
+}
+
+function measure(runs: readonly PhaseReport[]): Measurement {
+  const rates = runs.map((run) => run.tokensPerSecond).sort((a, b) => a - b);
+  const middle = rates.length / 2;
+  const median = (rates[Math.floor(middle - 0.5)] + rates[Math.floor(middle)]) / 2;
+  const [slowest, fastest] = [rates[0], rates[rates.length - 1]];
+  return {
+    tokens: runs[0].tokens,
+    n: runs.length,
+    median,
+    slowest,
+    fastest,
+    spread: (fastest - slowest) / median,
+  };
+}

@@ -1,0 +1,40 @@
+/**
+ * From flags to a pipeline. Of two layers that set a value the later one here wins: bundled model,
+ * files, environment, `--set`, flags of their own.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { type Pipeline, pipeline } from "../dsl/mod.ts";
+import type { ModelFlags } from "./deploy_flags.ts";
+
+/** Folder of the model that comes with Mixline. */
+const BUNDLED_MODEL = fileURLToPath(new URL("../demo/storyteller", import.meta.url));
+
+/**
+ * The pipeline that flags, files and environment ask for.
+ *
+ * @throws {ConfigError} for names and values that do not exist.
+ */
+export function configure(flags: ModelFlags): Pipeline {
+  const files = flags.config ?? [];
+  const configured = pipeline.fromYaml(...files)
+    .overlay(pipeline.fromEnvironment(Deno.env.toObject()))
+    .overlay(pipeline.fromFlags(flags.set ?? []));
+  return withModel(withFlags(configured, flags));
+}
+
+function withFlags(lower: Pipeline, { model, executor }: ModelFlags): Pipeline {
+  const named = [
+    ...(model === undefined ? [] : [`model=${model}`]),
+    ...(executor === undefined ? [] : [`executor=${executor}`]),
+  ];
+  return lower.overlay(pipeline.fromFlags(named));
+}
+
+/** The bundled model, where nobody names one. */
+function withModel(configured: Pipeline): Pipeline {
+  const { model } = configured.resolve().settings;
+  return model === null ? configured.settings({ model: BUNDLED_MODEL }) : configured;
+}

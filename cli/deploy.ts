@@ -1,0 +1,100 @@
+/**
+ * `deploy`: makes a model ready on the device, and generates text with it.
+ *
+ * @module
+ */
+
+import type { Pipeline } from "../dsl/mod.ts";
+import type { Engine } from "../runtime/mod.ts";
+import { benchmark, formatBenchmark } from "./benchmark.ts";
+import type { CommandContext } from "./command.ts";
+import { configure } from "./configure.ts";
+import { DEFAULT_PROMPT, type DeployFlags, deployFlags } from "./deploy_flags.ts";
+import { DeployView } from "./deploy_view.ts";
+import { showDryRun } from "./dry_run.ts";
+import { formatDuration } from "./format.ts";
+import { generateTexts } from "./generate_text.ts";
+
+/** Sizes of `--benchmark`, where the model has room for them. */
+const BENCHMARK = { promptTokens: 512, newTokens: 128, runs: 5 };
+
+/** The command. */
+export function deployCommand(context: CommandContext) {
+  return deployFlags().action((flags) => deploy(flags, context));
+}
+
+async function deploy(flags: DeployFlags, context: CommandContext): Promise<void> {
+  const { terminal, signal } = context;
+  const pipeline = configure(flags);
+  if (flags.dryRun) return showDryRun(pipeline, terminal);
+  await using engine = await start(pipeline, flags, context);
+  const result = flags.benchmark ? { benchmark: await runBenchmark(engine, flags, context) } : {
+    results: await generateTexts(
+      engine,
+      promptsOf(flags),
+      generateOptions(flags, signal),
+      terminal,
+    ),
+  };
+  if (terminal.json) {
+    terminal.result(`${JSON.stringify({ ...result, report: engine.report }, null, 2)}\n`);
+  }
+}
+
+async function start(
+  pipeline: Pipeline,
+  flags: DeployFlags,
+  { terminal, signal }: CommandContext,
+): Promise<Engine> {
+  const view = new DeployView(terminal);
+  const begin = performance.now();
+  try {
+    const engine = await pipeline.deploy({
+      signal,
+      verify: flags.verify ?? false,
+      onProgress: (event) => view.show(event),
+    });
+    view.ready(performance.now() - begin);
+    return engine;
+  } finally {
+    view.close();
+  }
+}
+
+function promptsOf({ prompt }: DeployFlags): readonly string[] {
+  return prompt ?? [DEFAULT_PROMPT];
+}
+
+function generateOptions(flags: DeployFlags, signal: AbortSignal) {
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, chat = false } =
+    flags;
+  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, chat, signal };
+}
+
+async function runBenchmark(
+  engine: Engine,
+  flags: DeployFlags,
+  { terminal, signal }: CommandContext,
+) {
+  const { maxSequenceTokens } = engine.report.limits;
+  // One token comes from the prefill; decoding begins with the second one.
+  const newTokens = Math.max(
+    2,
+    Math.min(flags.maxNewTokens ?? BENCHMARK.newTokens, maxSequenceTokens >> 1),
+  );
+  const result = await benchmark(engine, {
+    prompt: engine.encode(promptsOf(flags).join("\n")),
+    promptTokens: Math.min(BENCHMARK.promptTokens, maxSequenceTokens - newTokens),
+    newTokens,
+    runs: BENCHMARK.runs,
+    signal,
+    onRun: (run, milliseconds) =>
+      terminal.progress(
+        `${run === 0 ? "warm-up" : `run ${run} of ${BENCHMARK.runs}`}: ${
+          formatDuration(milliseconds)
+        }`,
+      ),
+  });
+  if (!terminal.json) terminal.result(formatBenchmark(result));
+  return result;
+}

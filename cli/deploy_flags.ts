@@ -1,0 +1,59 @@
+/**
+ * Flags of `deploy`, and those that every command with a model has.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import { EXECUTOR_CHOICES } from "../runtime/mod.ts";
+import { collect, countFlag, numberFlag } from "./flags.ts";
+
+/** Prompt of a deployment that was given none. */
+export const DEFAULT_PROMPT = "Once upon a time";
+
+/** A command with the flags that choose a model and configure its pipeline. */
+export function modelCommand(name: string, description: string) {
+  return new Command(name)
+    .description(description)
+    .option("-m, --model <dir|hub-id>", "model folder or hub id (default: the bundled storyteller)")
+    .option("-c, --config <file...>", "YAML overlays, later ones win")
+    .option("-s, --set <key=value...>", "single values, such as transforms.fuse_moe.backend=triton")
+    .addOption(
+      new Option("-x, --executor <name>", "where to run (default: auto)")
+        .choices(EXECUTOR_CHOICES),
+    )
+    .option("--json", "one JSON document on stdout")
+    .option("--quiet", "no progress on stderr")
+    .option("--debug", "stack traces of errors");
+}
+
+/** The command `deploy` without its action. */
+export function deployFlags() {
+  return modelCommand("deploy", "Deploy a model and generate text with it")
+    .option(
+      "-p, --prompt <text>",
+      `text to continue, repeatable (default: "${DEFAULT_PROMPT}")`,
+      collect,
+    )
+    .option("--chat", "take prompts as messages of a chat")
+    .option(
+      "-n, --max-new-tokens <n>",
+      "tokens to generate at most",
+      countFlag("--max-new-tokens", 1),
+    )
+    .option("-t, --temperature <t>", "0 is greedy", numberFlag("--temperature"))
+    .option("--top-k <k>", "sample among the k most likely tokens", countFlag("--top-k", 0))
+    .option("--top-p <p>", "sample among the tokens that make up p", numberFlag("--top-p"))
+    .option("--min-p <p>", "least likelihood relative to the likeliest", numberFlag("--min-p"))
+    .option("--repetition-penalty <r>", "above 1 repeats less", numberFlag("--repetition-penalty"))
+    .option("--seed <n>", "repeats a sampled text", countFlag("--seed", 0))
+    .option("--benchmark", "measure tokens per second")
+    .option("--dry-run", "show the resolved configuration and what set each value")
+    .option("--verify", "compare every transform's output with the one before it");
+}
+
+/** Parsed flags of `deploy`. */
+export type DeployFlags = ReturnType<ReturnType<typeof deployFlags>["opts"]>;
+
+/** Parsed flags of any command with a model. */
+export type ModelFlags = ReturnType<ReturnType<typeof modelCommand>["opts"]>;

@@ -1,0 +1,105 @@
+/**
+ * A deployment as it happens, one line an event: model, device, transforms, weights.
+ *
+ * @module
+ */
+
+import type { DeployEvent, VerifyRow } from "../dsl/mod.ts";
+import type { TransformRecord } from "../transforms/mod.ts";
+import { count, formatBytes, formatDuration } from "./format.ts";
+import { WeightProgress } from "./progress.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Widths of the columns of a transform's line. */
+const COLUMNS = { key: 28, matches: 11, nodes: 15, time: 8 };
+
+/** Shows what happens while a model is deployed. */
+export class DeployView {
+  readonly #weights: WeightProgress;
+  #hasHeading = false;
+
+  constructor(readonly terminal: Terminal) {
+    this.#weights = new WeightProgress(terminal);
+  }
+
+  /** Shows one event. */
+  show(event: DeployEvent): void {
+    switch (event.kind) {
+      case "model":
+        return this.#line(
+          "model",
+          `${event.name} (${event.architecture}, ${formatBytes(event.bytes)})`,
+        );
+      case "executor":
+        return this.#line("device", `${event.description} (${event.reason})`);
+      case "transform":
+        return this.#showTransform(event.record);
+      case "verify":
+        return this.terminal.progress(`  ${formatVerifyRow(event.row)}`);
+      case "weights":
+        return this.#weights.update(event.bytes, event.totalBytes);
+      case "note":
+        return this.#line("note", event.message);
+    }
+  }
+
+  /** Says that the engine answers now. */
+  ready(milliseconds: number): void {
+    this.close();
+    this.#line("ready", `in ${formatDuration(milliseconds)}`);
+  }
+
+  /** Puts the terminal in order again, whatever stopped the deployment. */
+  close(): void {
+    this.#weights.close();
+  }
+
+  #line(label: string, text: string): void {
+    this.terminal.progress(`${this.terminal.style.bold(label.padEnd(11))} ${text}`);
+  }
+
+  #showTransform(record: TransformRecord): void {
+    // What is switched off is in the configuration, and in the report.
+    if (record.skipped && record.error === undefined) return;
+    if (!this.#hasHeading) this.#line("transforms", "matches, nodes, time, weights");
+    this.#hasHeading = true;
+    const { style } = this.terminal;
+    const line = `  ${formatTransform(record)}`;
+    const shown = record.error !== undefined
+      ? style.yellow(line)
+      : record.num_matches === 0
+      ? style.dim(line)
+      : line;
+    this.terminal.progress(shown);
+  }
+}
+
+/** `fuse_moe   5 matches   123 -> 123 nodes   1.29 ms   15.9 MB`. */
+export function formatTransform(record: TransformRecord): string {
+  const { key, num_matches, nodesBefore, nodesAfter, milliseconds } = record;
+  if (record.error !== undefined) return `${key.padEnd(COLUMNS.key)} skipped: ${record.error}`;
+  const before = formatBytes(record.weightBytesBefore);
+  const after = formatBytes(record.weightBytesAfter);
+  const nodes = nodesBefore === nodesAfter ? `${nodesAfter}` : `${nodesBefore} -> ${nodesAfter}`;
+  const bytes = before === after ? after : `${before} -> ${after}`;
+  return [
+    key.padEnd(COLUMNS.key),
+    count(num_matches, "match", "matches").padStart(COLUMNS.matches),
+    `${nodes} nodes`.padStart(COLUMNS.nodes + 6),
+    formatDuration(milliseconds).padStart(COLUMNS.time),
+    ` ${bytes}`,
+  ].join(" ");
+}
+
+/** `verify fuse_moe against match_moe_pattern: max difference 1.2e-7, no other tokens`. */
+export function formatVerifyRow(row: VerifyRow): string {
+  if (row.maxDifference === undefined) {
+    return `verify ${row.transform}: not compared, ${row.skipped}`;
+  }
+  const tokens = row.changedTokens === 0
+    ? "the same tokens"
+    : `${count(row.changedTokens ?? 0, "token")} changed`;
+  const difference = row.maxDifference.toExponential(1);
+  return `verify ${row.transform} against ${row.against}: largest difference ${difference} of the ` +
+    `largest logit, ${tokens}`;
+}

@@ -1,0 +1,91 @@
+/**
+ * Reading flags: numbers that are numbers, and commander's complaints as errors of ours.
+ *
+ * @module
+ */
+
+import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
+import { ConfigError, nearest } from "../graph/mod.ts";
+
+/** Reads a flag's number; whether it is in range is for those who use it. */
+export function numberFlag(flag: string): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? NaN : Number(text);
+    if (Number.isFinite(value)) return value;
+    throw new ConfigError(
+      "cli/invalid-value",
+      `Cannot read flag "${flag}": expected a number, got "${text}"`,
+      { details: { flag, value: text } },
+    );
+  };
+}
+
+/** Reads a flag's whole number, at least `least`. */
+export function countFlag(flag: string, least: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text.trim()) ? Number(text) : NaN;
+    if (Number.isSafeInteger(value) && value >= least) return value;
+    throw new ConfigError(
+      "cli/invalid-value",
+      `Cannot read flag "${flag}": expected a whole number from ${least}, got "${text}"`,
+      { details: { flag, value: text } },
+    );
+  };
+}
+
+/** Gathers the values of a flag that may stand several times. */
+export function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
+/** What commander found wrong with the arguments, in our words and with a suggestion. */
+export function flagError(
+  error: CommanderError,
+  program: CommandUnknownOpts,
+  args: readonly string[],
+): ConfigError {
+  const command = program.commands.find((command) => command.name() === args[0]) ?? program;
+  const name = error.message.match(/'([^']*)'/)?.[1] ?? "";
+  const help = `See: deno task ${command.name()} --help`;
+  switch (error.code) {
+    case "commander.unknownCommand":
+      return unknown("command", name, program.commands.map((command) => command.name()));
+    case "commander.unknownOption":
+      return unknown(
+        "flag",
+        name.split("=")[0],
+        command.options.map(({ long, flags }) => long ?? flags),
+      );
+    case "commander.optionMissingArgument":
+      return new ConfigError(
+        "cli/missing-value",
+        `Cannot read flag "${name.match(/--[\w-]+/)?.[0] ?? name}": expected a value, got none`,
+        { hint: help },
+      );
+    case "commander.excessArguments":
+      return new ConfigError(
+        "cli/excess-arguments",
+        `Cannot read the arguments of "${command.name()}": expected fewer, got ${
+          error.message.match(/got \d+: (.*?)\.?$/)?.[1] ?? "more"
+        }`,
+        { hint: `Quote a text with spaces, such as --prompt "Once upon a time"` },
+      );
+    default:
+      return new ConfigError(
+        "cli/invalid-value",
+        `Cannot read the arguments of "${command.name()}": ${
+          error.message.replace(/^error: /, "").replace(/\.$/, "")
+        }`,
+        { hint: help },
+      );
+  }
+}
+
+function unknown(what: "command" | "flag", name: string, known: readonly string[]): ConfigError {
+  const near = nearest(name, known);
+  return new ConfigError(
+    `cli/unknown-${what}`,
+    `Cannot find ${what} "${name}": expected one of ${known.join(", ")}`,
+    { hint: near && `Did you mean "${near}"?`, details: { name, known } },
+  );
+}

@@ -1,0 +1,55 @@
+/**
+ * `inspect`: what a model is, and what the transforms make of its graph. Reads no weights.
+ *
+ * @module
+ */
+
+import { Argument } from "@commander-js/extra-typings";
+import { loadModel } from "../models/mod.ts";
+import type { CommandContext } from "./command.ts";
+import { configure } from "./configure.ts";
+import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
+import {
+  describeModel,
+  type InspectFlags,
+  listTensors,
+  listTransforms,
+  showGraph,
+} from "./inspect_views.ts";
+
+/** What can be shown. */
+const SUBJECTS = ["model", "tensors", "transforms", "graph"] as const;
+
+/** The command. */
+export function inspectCommand(context: CommandContext) {
+  return modelCommand("inspect", "Show a model and what the transforms make of its graph")
+    .addArgument(
+      new Argument("[subject]", "what to show").choices(SUBJECTS).default("model" as const),
+    )
+    .option("--at <transform>", "the graph as this transform leaves it (default: the last one)")
+    .option("--dot", "the graph in Graphviz's language")
+    .option("--weights", "the graph with the expression of every weight")
+    .action((subject, flags) => inspect(subject, flags, context));
+}
+
+async function inspect(
+  subject: typeof SUBJECTS[number],
+  flags: ModelFlags & InspectFlags,
+  { terminal, signal }: CommandContext,
+): Promise<void> {
+  const resolved = configure(flags).resolve();
+  for (const note of resolved.notes) terminal.progress(`note: ${note}`);
+  const model = await loadModel(resolved.settings.model ?? "");
+  try {
+    const views = {
+      model: () => describeModel(model),
+      tensors: () => listTensors(model),
+      transforms: () => listTransforms({ resolved, model, signal }),
+      graph: () => showGraph({ resolved, model, signal }, flags),
+    };
+    const { document, text } = await views[subject]();
+    terminal.result(terminal.json ? `${JSON.stringify(document, null, 2)}\n` : text);
+  } finally {
+    await model.checkpoint.close();
+  }
+}

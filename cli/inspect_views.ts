@@ -1,0 +1,152 @@
+/**
+ * The views of `inspect`, each as text for people and as a document for programs.
+ *
+ * @module
+ */
+
+import type { ResolvedPipeline } from "../dsl/mod.ts";
+import { ConfigError, type Graph, graphToDot, nearest, printGraph } from "../graph/mod.ts";
+import type { Model } from "../models/mod.ts";
+import { openExecutor } from "../runtime/mod.ts";
+import { optimize, type TransformRecord } from "../transforms/mod.ts";
+import { formatTransform } from "./deploy_view.ts";
+import { count, formatBytes, formatTable } from "./format.ts";
+
+/** Flags of `inspect` alone. */
+export interface InspectFlags {
+  readonly at?: string;
+  readonly dot?: boolean;
+  readonly weights?: boolean;
+}
+
+/** One view: the same facts twice. */
+export interface View {
+  readonly text: string;
+  /** JSON-safe. */
+  readonly document: unknown;
+}
+
+/** What the transforms need. */
+interface Subject {
+  readonly resolved: ResolvedPipeline;
+  readonly model: Model;
+  readonly signal: AbortSignal;
+}
+
+/** What the model's files say. */
+export function describeModel(model: Model): View {
+  const { config, checkpoint, architecture, quantization, generation } = model;
+  const { unusedTensors } = model.build();
+  const document = {
+    path: model.path,
+    architecture: architecture.name,
+    features: architecture.features,
+    bytes: model.bytes,
+    tensors: checkpoint.tensors.size,
+    files: [...checkpoint.files.keys()],
+    quantization: quantization ?? null,
+    hasChatTemplate: model.chatTemplate !== undefined,
+    generation,
+    unusedTensors,
+    config,
+  };
+  const files = count(checkpoint.files.size, "file");
+  const rows = [
+    ["folder", model.path],
+    ["architecture", `${config.architectures[0]} (${architecture.features.join(", ")})`],
+    ["weights", `${formatBytes(model.bytes)}, ${checkpoint.tensors.size} tensors in ${files}`],
+    ["quantization", quantization === undefined ? "none" : JSON.stringify(quantization)],
+    ["chat template", model.chatTemplate === undefined ? "none" : "yes"],
+    ["generation", JSON.stringify(generation)],
+    ["unused tensors", formatUnused(unusedTensors)],
+    ...Object.entries(config).map(([name, value]) => [name, JSON.stringify(value) ?? "-"]),
+  ];
+  return { document, text: `${formatTable(rows)}\n` };
+}
+
+/** Every tensor of the checkpoint, in the order of its name. */
+export function listTensors({ checkpoint }: Model): View {
+  const tensors = [...checkpoint.tensors.values()].sort((a, b) => a.name < b.name ? -1 : 1);
+  const rows = tensors.map(({ name, dtype, shape, byteLength }) => [
+    name,
+    dtype,
+    `[${shape.join(", ")}]`,
+    formatBytes(byteLength),
+  ]);
+  return { document: tensors, text: `${formatTable(rows)}\n` };
+}
+
+/** What each transform found, what it almost found, and what it says about that. */
+export async function listTransforms(subject: Subject): Promise<View> {
+  const { history } = await runTransforms(subject, () => {});
+  const lines = history.flatMap((record) => [
+    record.skipped && record.error === undefined
+      ? `${record.key.padEnd(28)} ${record.enabled ? "skipped" : "off"}`
+      : formatTransform(record),
+    ...record.notes.map((note) => `    ${note}`),
+    ...record.nearMisses.map(({ node, reason }) => `    almost: ${node}: ${reason}`),
+  ]);
+  return { document: history, text: `${lines.join("\n")}\n` };
+}
+
+/** The graph after a transform, or at the end. */
+export async function showGraph(subject: Subject, flags: InspectFlags): Promise<View> {
+  const print = (graph: Graph) =>
+    flags.dot ? graphToDot(graph) : printGraph(graph, { weights: flags.weights ?? false });
+  const at = flags.at?.replaceAll("-", "_");
+  if (at !== undefined) checkKey(at, subject.resolved);
+  let text: string | undefined;
+  const { graph } = await runTransforms(subject, (graph, key) => {
+    if (key === at) text = print(graph);
+  });
+  text ??= print(graph);
+  return { text, document: { at: at ?? null, graph: text } };
+}
+
+function checkKey(key: string, { transforms }: ResolvedPipeline): void {
+  const known = transforms.filter(({ enabled }) => enabled).map((transform) => transform.key);
+  if (known.includes(key)) return;
+  const near = nearest(key, known);
+  throw new ConfigError(
+    "cli/invalid-value",
+    `Cannot read flag "--at": expected a transform of the pipeline that is enabled, got "${key}"`,
+    {
+      hint: near ? `Did you mean "${near}"?` : `There are ${known.join(", ")}`,
+      details: { known },
+    },
+  );
+}
+
+/** Runs the transforms for the device that a deployment would take, and frees it. */
+async function runTransforms(
+  { resolved, model, signal }: Subject,
+  after: (graph: Graph, key: string) => void,
+): Promise<{ graph: Graph; history: readonly TransformRecord[] }> {
+  const { settings, transforms } = resolved;
+  const { executor, profile } = await openExecutor(settings.executor);
+  try {
+    const maxSeqLen = settings.maxSeqLen ?? model.config.max_position_embeddings;
+    return await optimize({
+      steps: transforms,
+      signal,
+      context: {
+        model,
+        target: { executor: executor.kind, ...(profile && { profile }) },
+        settings: {
+          maxSeqLen,
+          maxBatchSize: settings.maxBatchSize,
+          maxNumTokens: settings.maxNumTokens ?? maxSeqLen,
+        },
+        log: () => {},
+      },
+      afterTransform: (graph, { key }) => after(graph, key),
+    });
+  } finally {
+    executor.dispose();
+  }
+}
+
+function formatUnused(tensors: ReturnType<Model["build"]>["unusedTensors"]): string {
+  if (tensors.length === 0) return "none";
+  return tensors.map(({ name, reason }) => `${name} (${reason ?? "nobody knows why"})`).join(", ");
+}

@@ -1,0 +1,83 @@
+/**
+ * The command line: finds the command, and turns what goes wrong into a message and an exit code.
+ *
+ * | exit code | meaning |
+ * |---|---|
+ * | 0 | done |
+ * | 1 | a failure, or a bug |
+ * | 2 | bad input: flags, YAML, prompts |
+ * | 3 | the checkpoint: folder, config.json, tensors, tokenizer |
+ * | 4 | no kernel serves a node |
+ * | 5 | the device: adapter, limits, memory |
+ * | 130 | stopped with Ctrl-C |
+ *
+ * @module
+ */
+
+import { Command, CommanderError } from "@commander-js/extra-typings";
+import type { CommandContext } from "./command.ts";
+import { deployCommand } from "./deploy.ts";
+import { prepareGpuEnvironment } from "./environment.ts";
+import { flagError } from "./flags.ts";
+import { inspectCommand } from "./inspect.ts";
+import { errorToJson, exitCodeOf, renderError } from "./render.ts";
+import { openTerminal, type Terminal } from "./terminal.ts";
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
+
+/** Runs a command line and gives its exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const args = withCommand(argv);
+  const has = (flag: string) => args.includes(flag);
+  const terminal = openTerminal({ json: has("--json"), quiet: has("--quiet") });
+  const interrupt = new AbortController();
+  const onInterrupt = () => interrupt.abort();
+  Deno.addSignalListener("SIGINT", onInterrupt);
+  const program = createProgram({ terminal, signal: interrupt.signal });
+  try {
+    prepareGpuEnvironment();
+    await program.parseAsync(args, { from: "user" });
+    return 0;
+  } catch (thrown) {
+    if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
+    const error = thrown instanceof CommanderError ? flagError(thrown, program, args) : thrown;
+    // The reader of a pipe may leave early, as `head` does.
+    if (error instanceof Deno.errors.BrokenPipe) return 0;
+    report(interrupt.signal.aborted ? interrupt.signal.reason : error, terminal, has("--debug"));
+    return interrupt.signal.aborted ? exitCodeOf(interrupt.signal.reason) : exitCodeOf(error);
+  } finally {
+    Deno.removeSignalListener("SIGINT", onInterrupt);
+  }
+}
+
+/** All commands, unparsed. */
+export function createProgram(context: CommandContext) {
+  const program = new Command("mixline")
+    .description("Deploys mixture-of-experts language models on any GPU, through WebGPU")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.terminal.result(text),
+      // Errors are thrown, and shown by `report`.
+      writeErr: () => {},
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .helpCommand(false);
+  for (const command of [deployCommand(context), inspectCommand(context)]) {
+    program.addCommand(command.copyInheritedSettings(program));
+  }
+  return program;
+}
+
+/** `mixline --model x` is `mixline deploy --model x`. */
+function withCommand(argv: readonly string[]): string[] {
+  const [first] = argv;
+  const isHelp = first === "--help" || first === "-h";
+  const hasCommand = isHelp || (first !== undefined && !first.startsWith("-"));
+  return hasCommand ? [...argv] : ["deploy", ...argv];
+}
+
+function report(error: unknown, terminal: Terminal, stack: boolean): void {
+  if (terminal.json) terminal.result(`${JSON.stringify(errorToJson(error, stack), null, 2)}\n`);
+  else terminal.complain(renderError(error, terminal.style, stack));
+}
