@@ -5,50 +5,53 @@
  */
 
 import {
-  type AttrsOf,
+  type ActivationQuant,
   E4M3_MAX,
   E4M3_VALUES,
   encodeE4M3,
   type HostTensor,
   KernelError,
   type PackedLinearAttrs,
+  type WeightFormat,
 } from "../../graph/mod.ts";
 import type { CpuInputs } from "./kernel.ts";
 import { floats } from "./numbers.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 
+/** How a layer's activations are rounded, as its attributes say. */
+interface RoundingAttrs {
+  readonly format?: WeightFormat;
+  readonly block?: readonly [number, number];
+  readonly activationQuant?: ActivationQuant;
+}
+
 /**
- * What `fused_moe` does to the input of an expert (`x_scale`) and to its activated product
- * (`act_scale`); undefined when nothing is rounded.
+ * What happens to rows of `columns` elements before an expert's product; undefined for nothing.
  *
- * `static`: E4M3(clamp(x / s, ±448)) · s, with one s for all experts or one each. `dynamic`: the
- * same with s = amax / 448 of every `block` columns of a token (no block: of the whole token).
+ * `static`: E4M3(clamp(x / s, ±448)) · s with `s` from `scale`, which holds one for all experts or
+ * one each. `dynamic`: the same with s = amax / 448 of every `block` columns of a token (no block:
+ * of the whole token).
  */
-export function quantizeActivations(inputs: CpuInputs, attrs: AttrsOf<"fused_moe">) {
-  const { activationQuant, format, block } = attrs;
+export function expertRounding(
+  { format, block, activationQuant = "none" }: RoundingAttrs,
+  columns: number,
+  scale: { readonly name: string; readonly tensor: HostTensor | undefined; readonly index: number },
+): ((values: Floats) => Floats) | undefined {
   if (activationQuant === "none") return undefined;
   if (format !== "fp8_e4m3" && format !== "fp8_block") {
     throw new KernelError(
       "kernel/activation-quant",
-      `Cannot round activations of a "${format}" layer: expected an FP8 format, got "${format}"`,
+      `Cannot round activations of experts: expected weights in an FP8 format, got "${format}"`,
       { hint: 'Set activation quantization to "none" for this layer' },
     );
   }
-  const width = { input: attrs.hidden, activated: attrs.intermediate };
   if (activationQuant === "dynamic") {
-    return (values: Floats, stage: "input" | "activated") =>
-      roundDynamic(values, width[stage], block?.[1] || width[stage]);
+    return (values) => roundDynamic(values, columns, block?.[1] || columns);
   }
-  const scales = {
-    input: requiredScale(inputs.maybe("x_scale"), "x_scale"),
-    activated: requiredScale(inputs.maybe("act_scale"), "act_scale"),
-  };
-  return (values: Floats, stage: "input" | "activated", expert: number) => {
-    const own = scales[stage];
-    const scale = own.length === 1 ? own[0] : own[expert];
-    return values.map((value) => roundE4M3(value, scale));
-  };
+  const scales = requiredScale(scale.tensor, scale.name);
+  const own = scales.length === 1 ? scales[0] : scales[scale.index];
+  return (values) => values.map((value) => roundE4M3(value, own));
 }
 
 /** The input of a linear layer, rounded as its attributes say; the same array when they do not. */

@@ -8,16 +8,17 @@
 import {
   type AttrsOf,
   type HostTensor,
-  invariant,
+  isPacked,
   KernelError,
   type MoeAttrs,
+  PACKED_LAYOUTS,
 } from "../../graph/mod.ts";
-import { ACTIVATIONS, sigmoid, swigluOai } from "./activation.ts";
-import { quantizeActivations } from "./activation_quant.ts";
-import { addTo, project, rmsNorm } from "./dense.ts";
+import { ACTIVATIONS, swigluOai } from "./activation.ts";
+import { expertRounding } from "./activation_quant.ts";
+import { addTo, project } from "./dense.ts";
 import { type CpuCall, type CpuInputs, cpuKernels } from "./kernel.ts";
-import { largest } from "./layout.ts";
-import { f32Tensor, floats, i32Tensor, integers } from "./numbers.ts";
+import { f32Tensor, floats, integers } from "./numbers.ts";
+import { moeRouter } from "./router.ts";
 import { plainRows, type RowReader, stackedRows } from "./rows.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
@@ -28,6 +29,8 @@ interface Projection {
   readonly first: number;
   readonly count: number;
   readonly bias?: { readonly values: Floats; readonly start: number };
+  /** What happens to the rows that are multiplied, where the layer rounds them. */
+  readonly round?: (values: Floats) => Floats;
 }
 
 /** The matrices of one expert: `gate` is w1, `up` is w3, `down` is w2. */
@@ -41,8 +44,6 @@ interface Expert {
 interface Experts {
   readonly count: number;
   expert(index: number): Expert;
-  /** Rounding of what goes into the first and the second product of an expert, if any. */
-  readonly round?: (values: Floats, stage: "input" | "activated", expert: number) => Floats;
 }
 
 /** The (token, slot) pairs of every expert that has some, both ascending; ids outside are left out. */
@@ -93,11 +94,14 @@ function runExpert(
   index: number,
 ): Floats {
   const { gate, up, down } = experts.expert(index);
-  const round = experts.round ?? ((values: Floats) => values);
-  const input = round(xs, "input", index);
-  const gated = project(input, tokens, gate, gate.bias);
-  const activated = activate(gated, up && project(input, tokens, up, up.bias), attrs);
-  return project(round(activated, "activated", index), tokens, down, down.bias);
+  const gated = multiply(xs, tokens, gate);
+  const activated = activate(gated, up && multiply(xs, tokens, up), attrs);
+  return multiply(activated, tokens, down);
+}
+
+function multiply(xs: Floats, tokens: number, projection: Projection): Floats {
+  const rounded = projection.round ? projection.round(xs) : xs;
+  return project(rounded, tokens, projection, projection.bias);
 }
 
 /** The activation of an expert, written over `gate`. */
@@ -120,13 +124,16 @@ function activate(gate: Floats, up: Floats | undefined, attrs: MoeAttrs): Floats
 
 function moe({ inputs, attrs }: CpuCall<"moe">): HostTensor[] {
   const projection = (weight: string, bias: string, index: number): Projection => {
-    const w = inputs.list(weight)[index];
-    const b = inputs.list(bias)[index];
+    const [w, b] = [inputs.list(weight)[index], inputs.list(bias)[index]];
+    const rows = expertRows(inputs, attrs, weight, index);
+    const name = `${weight}_input_scale`;
+    const scale = { name, tensor: inputs.list(name)[index], index: 0 };
     return {
-      rows: plainRows(w),
+      rows,
       first: 0,
       count: w.shape[0],
       bias: b && { values: floats(b), start: 0 },
+      round: expertRounding(attrs, rows.columns, scale),
     };
   };
   const experts: Experts = {
@@ -138,6 +145,28 @@ function moe({ inputs, attrs }: CpuCall<"moe">): HostTensor[] {
     }),
   };
   return [mixExperts(inputs, attrs, experts)];
+}
+
+/** Rows of one expert's weight, plain or packed. */
+function expertRows(
+  inputs: CpuInputs,
+  { format, block }: AttrsOf<"moe">,
+  weight: string,
+  index: number,
+): RowReader {
+  const payload = inputs.list(weight)[index];
+  if (format === undefined) return plainRows(payload);
+  const [rows, width] = payload.shape;
+  return stackedRows({
+    format,
+    block,
+    matrices: 1,
+    rows,
+    columns: isPacked(format) ? width * PACKED_LAYOUTS[format].codesPerByte : width,
+    payload,
+    scale: inputs.list(`${weight}_scale`)[index],
+    secondScale: inputs.list(`${weight}_scale_2`)[index],
+  });
 }
 
 function fusedMoe({ inputs, attrs }: CpuCall<"fused_moe">): HostTensor[] {
@@ -173,57 +202,23 @@ function stackedExperts(inputs: CpuInputs, attrs: AttrsOf<"fused_moe">): Experts
     count,
     bias: bias && { values: bias, start: first },
   });
+  const rounding = (name: string, columns: number, index: number) =>
+    expertRounding(attrs, columns, { name, tensor: inputs.maybe(name), index });
   return {
     count: experts,
     expert(index) {
       const first = index * upRows;
+      const round = rounding("x_scale", hidden, index);
       return {
-        gate: matrix(up, first + (gated ? intermediate : 0), intermediate, upBias),
-        up: gated ? matrix(up, first, intermediate, upBias) : undefined,
-        down: matrix(down, index * hidden, hidden, downBias),
+        gate: { ...matrix(up, first + (gated ? intermediate : 0), intermediate, upBias), round },
+        up: gated ? { ...matrix(up, first, intermediate, upBias), round } : undefined,
+        down: {
+          ...matrix(down, index * hidden, hidden, downBias),
+          round: rounding("act_scale", intermediate, index),
+        },
       };
     },
-    round: quantizeActivations(inputs, attrs),
   };
-}
-
-function moeRouter({ inputs, attrs }: CpuCall<"moe_router">): HostTensor[] {
-  const [x, w] = [inputs.get("x"), inputs.get("w")];
-  const [bias, norm] = [inputs.maybe("bias"), inputs.maybe("norm_weight")];
-  const [tokens, experts, { topK }] = [x.shape[0], w.shape[0], attrs];
-  invariant((norm === undefined) === (attrs.normEps === undefined), "normEps without norm_weight");
-  const normed = norm && attrs.normEps !== undefined
-    ? rmsNorm(floats(x), floats(norm), attrs.normEps)
-    : floats(x);
-  const matrix = { rows: plainRows(w), first: 0, count: experts };
-  const logits = project(normed, tokens, matrix, bias && { values: floats(bias), start: 0 });
-  const selected = i32Tensor([tokens, topK]);
-  const weights = f32Tensor([tokens, topK]);
-  const [ids, factors] = [integers(selected), floats(weights)];
-  for (let t = 0; t < tokens; t++) {
-    const choice = route(logits.subarray(t * experts, (t + 1) * experts), attrs);
-    ids.set(choice.ids, t * topK);
-    factors.set(choice.weights, t * topK);
-  }
-  return norm ? [selected, weights, f32Tensor(x.shape, normed)] : [selected, weights];
-}
-
-/** Experts and weights of one token from its router logits; scores are rounded to f32, as in HF. */
-function route(logits: Floats, attrs: AttrsOf<"moe_router">): { ids: number[]; weights: number[] } {
-  const { topK, scoring, softmaxOver, renormalize, scale } = attrs;
-  const late = scoring === "softmax" && softmaxOver === "selected";
-  const scores = scoring === "sigmoid" ? logits.map(sigmoid) : late ? logits : softmax(logits);
-  const ids = largest(scores, topK);
-  const chosen = Float32Array.from(ids, (id) => scores[id]);
-  const weights = late ? softmax(chosen) : chosen;
-  const sum = renormalize ? weights.reduce((total, weight) => total + weight, 0) : 1;
-  return { ids, weights: Array.from(weights, (weight) => (weight / sum) * scale) };
-}
-
-function softmax(values: Floats): Floats {
-  const max = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  const sum = values.reduce((total, value) => total + Math.exp(value - max), 0);
-  return values.map((value) => Math.exp(value - max) / sum);
 }
 
 /** MoE kernels by op. */
