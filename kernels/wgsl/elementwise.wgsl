@@ -1,0 +1,17 @@
+// One element a thread: y[y_at(i)] = element(i) for i below the domain's size.
+//
+// Layout ops and arithmetic are the same kernel: `element` reads the inputs where the op wants them
+// and `y_at` says where the result goes.
+// Prelude: THREADS. Fragments: domain(), element(i), y_at(i), put_y(at, value).
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let i = (group.x + group.y * groups.x) * THREADS + thread;
+  if (i < domain()) {
+    put_y(y_at(i), element(i));
+  }
+}
