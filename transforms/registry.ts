@@ -82,8 +82,16 @@ export type TransformOf<Key extends TransformKey> = Extract<RegisteredTransform,
 
 /** Fields that one may write for a transform: its own and those of every transform. */
 export type TransformFields<Key extends TransformKey> =
-  & z.input<TransformOf<Key>["config"]>
+  & OwnFields<z.input<TransformOf<Key>["config"]>>
   & Partial<BaseConfig>;
+
+/** The same for a definition that is not registered, from the shape of its own fields. */
+export type DefinitionFields<Own extends z.ZodRawShape> =
+  & OwnFields<z.input<z.ZodObject<Own>>>
+  & Partial<BaseConfig>;
+
+/** `z.object({})` reads a record of nothing at all, which would refuse the fields of every transform. */
+type OwnFields<Input> = string extends keyof Input ? unknown : Input;
 
 /** Every transform by key, in the order of `configs/default.yaml`. */
 export const TRANSFORMS = byKey(LIST) as {
