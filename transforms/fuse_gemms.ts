@@ -28,8 +28,11 @@ import {
   GraphBuilder,
   input,
   isOp,
+  isPacked,
   type Node,
   optionalInput,
+  PACKED_LAYOUTS,
+  packedShape,
   placeOf,
   replaceNode,
   type Value,
@@ -48,15 +51,18 @@ export const fuseGemms = defineTransform({
   config: z.object({}),
   plan(graph) {
     const linears = graph.nodes.filter((node) => isOp(node, "linear"));
-    const byInput = Map.groupBy(linears, (node) => input(node, "x").id);
     const matches: Group[] = [];
     const nearMisses: NearMiss[] = [];
-    for (const group of byInput.values()) {
-      const byType = Map.groupBy(group, (node) => input(node, "w").dtype);
-      matches.push(...[...byType.values()].filter((nodes) => nodes.length > 1));
-      if (byType.size > 1) {
-        const types = [...byType.keys()].join(" and ");
-        nearMisses.push({ node: placeOf(group[0]), reason: `weights of its input have ${types}` });
+    for (const group of Map.groupBy(linears, (node) => input(node, "x").id).values()) {
+      const [alike, ...others] = Map.groupBy(group, formatOf).values();
+      if (others.length > 0) {
+        const formats = [...new Set(group.map(formatOf))].join(" and ");
+        nearMisses.push({ node: placeOf(group[0]), reason: `its input is read as ${formats}` });
+      }
+      for (const nodes of [alike, ...others].filter(({ length }) => length > 1)) {
+        const reason = unjoinable(nodes);
+        if (reason === undefined) matches.push(nodes);
+        else nearMisses.push({ node: placeOf(nodes[0]), reason });
       }
     }
     return { matches, nearMisses };
@@ -66,6 +72,27 @@ export const fuseGemms = defineTransform({
   },
 });
 
+/** Layers with equal text may share a weight. */
+function formatOf(node: Node<"linear">): string {
+  const { format } = node.attrs;
+  return format === undefined ? input(node, "w").dtype : `${format} ${JSON.stringify(node.attrs)}`;
+}
+
+/** Why packed weights cannot lie side by side. */
+function unjoinable(nodes: Group): string | undefined {
+  for (const node of nodes) {
+    const { format, block } = node.attrs;
+    if (format === undefined || !isPacked(format)) continue;
+    if (node.inputs.w_scale_2) return `its ${format} weight has a scale of the whole matrix`;
+    if (node.inputs.x_scale) return "its input is rounded with a scale of its own";
+    const [rows] = input(node, "w").shape.map(Number);
+    const columns = Number(input(node, "x").shape.at(-1));
+    const [blockRows] = packedShape(format, rows, columns, block).block;
+    const whole = (block ?? PACKED_LAYOUTS[format].defaultBlock)[0] === 0;
+    if (whole || rows % blockRows !== 0) return `its ${format} scales do not end with its rows`;
+  }
+}
+
 function fuseGroup(graph: Graph, group: Group): void {
   const nodes = group.map((node) => graph.current(node));
   const { scope, names } = commonScope(group.map((node) => node.scope));
@@ -74,10 +101,16 @@ function fuseGroup(graph: Graph, group: Group): void {
   const joined = b.op("linear", {
     x: input(nodes[0], "x"),
     w: b.weight(`${names}.weight`, concat(weights)),
+    w_scale: nodes[0].inputs.w_scale
+      ? b.weight(
+        `${names}.weight_scale`,
+        concat(group.map((node) => weightOf(input(node, "w_scale")))),
+      )
+      : undefined,
     bias: group.some((node) => node.inputs.bias)
       ? b.weight(`${names}.bias`, concat(group.map(biasOf)))
       : undefined,
-  });
+  }, group[0].attrs);
   const dim = joined.shape.length - 1;
   let start = 0;
   const slices = nodes.map((node) => {

@@ -17,7 +17,6 @@
  * @module
  */
 
-import { z } from "zod";
 import {
   concat,
   constant,
@@ -35,22 +34,14 @@ import {
   type Weight,
   type WeightFormat,
 } from "../graph/mod.ts";
-import { moeBackend, moeBackendNames, moeBackends, type MoeSpec } from "../kernels/mod.ts";
-import { defineTransform, type NearMiss, type TransformContext } from "./transform.ts";
-
-/**
- * Names of MoE backends for the type checker. A program that registers a backend of its own adds
- * its name by declaration merging.
- */
-export interface MoeBackendTypes {
-  auto: unknown;
-  reference: unknown;
-  triton: unknown;
-  trtllm: unknown;
-}
-
-/** Name of a MoE backend. */
-export type MoeBackendName = keyof MoeBackendTypes;
+import {
+  backendConfig,
+  backendNotes,
+  backendRefusal,
+  chosenBackend,
+  unusedOverrides,
+} from "./moe_backend_choice.ts";
+import { defineTransform, type NearMiss } from "./transform.ts";
 
 interface Match {
   readonly moe: Node<"moe">;
@@ -63,21 +54,7 @@ const PLAIN_FORMATS: Readonly<Partial<Record<string, WeightFormat>>> = {
   bf16: "bf16",
 };
 
-/** The schema knows the backends registered so far, so it is made when it is asked for. */
-function configOf(names: readonly string[]) {
-  const [first, ...rest] = names as readonly MoeBackendName[];
-  const backend = z.enum([first, ...rest]);
-  return z.object({
-    backend: backend.default("auto").describe("Implementation of the fused op"),
-    overrides: z.array(z.strictObject({
-      match: z.string().describe("Module path; * stands for any characters, ? for one"),
-      backend: backend.describe("Backend of the layers that match"),
-    })).default([]).describe("Backends of single layers; the last entry that matches decides"),
-  });
-}
-
-let config: ReturnType<typeof configOf> | undefined;
-let configNames = "";
+const config = backendConfig({});
 
 /** See the module's documentation. */
 export const fuseMoe = defineTransform({
@@ -86,32 +63,32 @@ export const fuseMoe = defineTransform({
   summary: "Stack expert weights and replace `moe` by a fused backend",
   base: { after: ["match_moe_pattern"], expect_mem_change: true },
   get config() {
-    const names = moeBackendNames();
-    if (config === undefined || configNames !== names.join()) {
-      config = configOf(names);
-      configNames = names.join();
-    }
-    return config;
+    return config();
   },
   plan(graph, config, context) {
-    const moes = graph.nodes.filter((node) => isOp(node, "moe"));
+    const moes = graph.nodes.filter((node) => isOp(node, "moe"))
+      .filter(({ attrs }) => attrs.format === undefined);
     const matches: Match[] = [];
-    const refusals: NearMiss[] = unusedOverrides(config.overrides, moes);
-    const notes: string[] = [];
+    const refusals: NearMiss[] = unusedOverrides(config, moes);
     for (const moe of moes) {
-      const backend = config.overrides.findLast(({ match }) => glob(match).test(moe.scope))
-        ?.backend ?? config.backend;
-      const attrs = fusedAttrs(moe, backend);
-      const reason = typeof attrs === "string" ? attrs : unsupported(moe, attrs, context);
+      const attrs = fusedAttrs(moe, chosenBackend(config, moe.scope));
+      const reason = typeof attrs === "string" ? attrs : backendRefusal(moe, attrs, context);
       if (reason !== undefined) refusals.push({ node: placeOf(moe), reason });
       else if (typeof attrs !== "string") matches.push({ moe, attrs });
     }
-    for (const [backend, used] of Map.groupBy(matches, ({ attrs }) => attrs.backend)) {
-      notes.push(
-        `${used.length} ${used.length === 1 ? "layer" : "layers"} with backend ${backend}`,
-      );
-    }
-    return { matches, refusals, notes };
+    const expanded = moes.filter((moe) =>
+      inputList(moe, "w1").some(({ weight }) => weight?.kind === "dequantize")
+    );
+    return {
+      matches,
+      refusals,
+      notes: [
+        ...backendNotes(matches.map(({ attrs }) => attrs.backend)),
+        ...(expanded.length === 0 ? [] : [
+          `${expanded.length} layers are quantized in the checkpoint and expanded: no quantize transform took them`,
+        ]),
+      ],
+    };
   },
   apply(graph, plan) {
     for (const match of plan.matches) fuse(graph, match);
@@ -124,9 +101,7 @@ function fusedAttrs(moe: Node<"moe">, backend: string): FusedMoeAttrs | string {
   const types = new Set([...w1, ...w2, ...w3].map((value) => value.dtype));
   const format = PLAIN_FORMATS[w1[0].dtype];
   if (types.size > 1) return `its weights are of several types: ${[...types].join(", ")}`;
-  if (!format) {
-    return `its weights are ${w1[0].dtype}; quantized weights have transforms of their own`;
-  }
+  if (!format) return `its weights are ${w1[0].dtype}, which a quantize transform has to take`;
   for (const list of [w1, w2, w3]) {
     const odd = list.find((value) => String(value.shape) !== String(list[0].shape));
     if (odd) return `"${odd.name}" is [${odd.shape}], "${list[0].name}" is [${list[0].shape}]`;
@@ -140,37 +115,6 @@ function fusedAttrs(moe: Node<"moe">, backend: string): FusedMoeAttrs | string {
     intermediate: Number(w1[0].shape[0]),
     format,
     activationQuant: "none",
-  };
-}
-
-/** Why the chosen backend cannot serve the layer, with the reasons of all others. */
-function unsupported(
-  moe: Node<"moe">,
-  attrs: FusedMoeAttrs,
-  context: TransformContext,
-): string | undefined {
-  const spec = specOf(moe, attrs, context);
-  const reason = moeBackend(attrs.backend).supports(spec);
-  if (reason === undefined) return undefined;
-  const others = moeBackends().filter(({ name }) => name !== attrs.backend).map((backend) =>
-    `${backend.name}: ${backend.supports(spec) ?? "can"}`
-  );
-  return `backend ${attrs.backend}: ${reason} (${others.join("; ")})`;
-}
-
-function specOf(moe: Node<"moe">, attrs: FusedMoeAttrs, context: TransformContext): MoeSpec {
-  const { target: { profile }, settings } = context;
-  const { alpha = 1.702, limit = 7, ...rest } = attrs;
-  return {
-    ...rest,
-    alpha,
-    limit,
-    scope: moe.scope,
-    tokens: { min: 1, max: settings.maxNumTokens },
-    biasUp: inputList(moe, "b1").length + inputList(moe, "b3").length > 0,
-    biasDown: inputList(moe, "b2").length > 0,
-    residual: false,
-    ...(profile && { profile }),
   };
 }
 
@@ -203,24 +147,4 @@ function weightsOf(node: Node, name: string): Weight[] {
     if (value.weight) return value.weight;
     throw new TypeError(`"${value.name}" is no weight`);
   });
-}
-
-/** An override that names no layer is a mistake, not a wish. */
-function unusedOverrides(
-  overrides: readonly { match: string }[],
-  moes: readonly Node[],
-): NearMiss[] {
-  if (moes.length === 0) return [];
-  return overrides.filter(({ match }) => !moes.some((moe) => glob(match).test(moe.scope)))
-    .map(({ match }) => ({
-      node: match,
-      reason: `no MoE layer matches it; they are ${moes[0].scope} .. ${
-        moes[moes.length - 1].scope
-      }`,
-    }));
-}
-
-function glob(pattern: string): RegExp {
-  const escaped = pattern.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(`^${escaped.replaceAll("*", ".*").replaceAll("?", ".")}$`);
 }

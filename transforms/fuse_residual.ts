@@ -126,5 +126,6 @@ function withResidual(b: GraphBuilder, node: Node, residual: Value): Value {
   const inputs = { ...node.inputs, residual };
   if (isOp(node, "fused_moe")) return b.op("fused_moe", inputs, node.attrs);
   if (isOp(node, "gated_mlp")) return b.op("gated_mlp", inputs, node.attrs);
-  return b.op("fused_linear", inputs, isOp(node, "fused_linear") ? node.attrs : {});
+  const linear = isOp(node, "linear") || isOp(node, "fused_linear");
+  return b.op("fused_linear", inputs, linear ? node.attrs : {});
 }

@@ -108,7 +108,7 @@ function foldIntoLinear(graph: Graph, norm: Node<"rms_norm">, linear: Linear): v
     ...inputs,
     x: input(current, "x"),
     norm_weight: input(current, "w"),
-  }, { normEps: norm.attrs.eps });
+  }, { ...linear.attrs, normEps: norm.attrs.eps });
   replaceNode(graph, linear, fused);
 }
 

@@ -1,8 +1,7 @@
 /**
  * `match_eager_attention`: matmul, softmax, matmul becomes one op.
  *
- * Before (scale as a product or a quotient, of the scores or of q or k; with sinks, the softmax is
- * over scores and sinks side by side and the sinks' column is cut off after it):
+ * Before (scale as a product or a quotient, of the scores or of q or k):
  * ```text
  * %1 = transpose(k) {dims: [1, 2]}
  * %2 = matmul(a: q, b: %1)
@@ -26,7 +25,6 @@ import {
   findMatches,
   GraphBuilder,
   input,
-  inputList,
   isOp,
   type Node,
   type Probe,
@@ -42,7 +40,6 @@ interface Attention {
   readonly k: Value;
   readonly v: Value;
   readonly positions: Value;
-  readonly sinks?: Value;
   readonly attrs: AttentionAttrs;
 }
 
@@ -55,20 +52,20 @@ export const matchEagerAttention = defineTransform({
   config: z.object({}),
   plan: (graph) => findMatches(graph, "matmul", matchAttention),
   apply(graph, plan) {
-    for (const { result, q, k, v, positions, sinks, attrs } of plan.matches) {
+    for (const { result, q, k, v, positions, attrs } of plan.matches) {
       const b = new GraphBuilder(graph, { scope: result.scope, before: graph.current(result) });
-      replaceNode(graph, result, b.op("attention", { q, k, v, positions, sinks }, attrs));
+      replaceNode(graph, result, b.op("attention", { q, k, v, positions }, attrs));
     }
   },
 });
 
 function matchAttention(probe: Probe, result: Node<"matmul">): Attention {
-  const { softmax, scores, sinks } = matchSoftmax(probe, result);
+  const softmax = probe.from(result, "a", "softmax");
   probe.recognised();
   const last = softmax.outputs[0].shape.length - 1;
   const overKeys = softmax.attrs.dim === -1 || softmax.attrs.dim === last;
   probe.check(overKeys, softmax, "it is not over the keys");
-  const added = probe.maybe(scores, "add");
+  const added = probe.maybe(input(softmax, "x"), "add");
   if (!added) probe.fail(softmax, "no mask is added before it");
   const { made: mask, other: masked } = probe.operands(added, "attention_mask");
   const outer = unscale(probe, masked);
@@ -87,36 +84,8 @@ function matchAttention(probe: Probe, result: Node<"matmul">): Attention {
     k: k.value,
     v: input(result, "b"),
     positions: input(mask, "positions"),
-    sinks,
     attrs: window === undefined ? { scale } : { scale, window },
   };
-}
-
-/** The softmax behind the left operand, and the sinks that join it. */
-function matchSoftmax(probe: Probe, result: Node) {
-  const direct = probe.maybe(input(result, "a"), "softmax");
-  if (direct) return { softmax: direct, scores: input(direct, "x"), sinks: undefined };
-  const cut = probe.from(result, "a", "slice");
-  const softmax = probe.from(cut, "x", "softmax");
-  const joined = probe.from(softmax, "x", "concat");
-  const [scores, column, ...rest] = inputList(joined, "xs");
-  probe.recognised();
-  probe.check(rest.length === 0 && column !== undefined, joined, "it joins no single column");
-  return { softmax, scores, sinks: matchSinks(probe, joined, column) };
-}
-
-/** The weight [heads] that is expanded to a column of the scores. */
-function matchSinks(probe: Probe, at: Node, column: Value): Value {
-  let value = column;
-  for (let node = probe.graph.producer(value); node; node = probe.graph.producer(value)) {
-    const reshapes = isOp(node, "expand") || isOp(node, "reshape") || isOp(node, "unsqueeze");
-    if (!reshapes) probe.fail(at, `its second part is made by ${node.op}, not by sinks`);
-    value = input(node, "x");
-  }
-  const isSinks = value.kind === "weight" && value.shape.length === 1 &&
-    value.shape[0] === column.shape[0];
-  probe.check(isSinks, at, "its second part is no weight [heads]");
-  return value;
 }
 
 /** Takes a constant factor or divisor off a value. */

@@ -43,6 +43,8 @@ import { defineTransform } from "./transform.ts";
 interface Loop {
   /** The last `index_add`, which makes the result. */
   readonly result: Node;
+  /** Scope of the loop, outside of its experts. */
+  readonly scope: string;
   readonly x: Value;
   readonly selected: Value;
   readonly routing: Value;
@@ -79,8 +81,8 @@ export const matchMoePattern = defineTransform({
     return { matches, nearMisses };
   },
   apply(graph, plan) {
-    for (const { result, x, selected, routing, attrs, experts } of plan.matches) {
-      const b = new GraphBuilder(graph, { scope: result.scope, before: graph.current(result) });
+    for (const { result, scope, x, selected, routing, attrs, experts } of plan.matches) {
+      const b = new GraphBuilder(graph, { scope, before: graph.current(result) });
       const list = (pick: (expert: Expert) => Value | undefined) => {
         const values = experts.flatMap((expert) => pick(expert) ?? []);
         return values.length === 0 ? undefined : values;
@@ -125,6 +127,7 @@ function matchLoop(probe: Probe, result: Node<"index_add">): Loop {
   for (const branch of branches) checkAlike(probe, result, first, branch);
   return {
     result,
+    scope: first.oneHot.scope,
     x: first.x,
     selected: input(first.oneHot, "ids"),
     routing: first.routing,

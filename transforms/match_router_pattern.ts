@@ -33,6 +33,7 @@ import {
   scalarOperand,
   type Value,
 } from "../graph/mod.ts";
+import { plainWeight } from "./moe_expert.ts";
 import { defineTransform } from "./transform.ts";
 
 /** A term this small in the renormalising sum cannot be seen in f32. */
@@ -79,7 +80,7 @@ function matchRouter(probe: Probe, topk: Node<"topk">): Router {
   const linear = probe.maybe(logits, "linear");
   if (!linear) probe.fail(topk, "its scores do not come from a linear layer");
   probe.recognised();
-  probe.weight(linear, "w");
+  plainWeight(probe, linear);
   probe.check(input(linear, "x").shape.length === 2, linear, "its input is no matrix");
   if (isOp(scored, "softmax")) checkLastDim(probe, scored);
   const scoring = scored?.op === "sigmoid" ? "sigmoid" : "softmax";

@@ -34,7 +34,7 @@ interface Activation {
 
 /** Matches an expert whose last node is the down projection `down`. */
 export function matchExpert(probe: Probe, down: Node<"linear">): Expert {
-  const w2 = probe.weight(down, "w");
+  const w2 = plainWeight(probe, down);
   const b2 = optionalInput(down, "bias");
   const inner = probe.graph.producer(input(down, "x"));
   if (!inner) probe.fail(down, "its input is no activation");
@@ -140,7 +140,14 @@ function linearOf(probe: Probe, at: Node, value: Value) {
   }
   return {
     x: input(linear, "x"),
-    w1: probe.weight(linear, "w"),
+    w1: plainWeight(probe, linear),
     b1: optionalInput(linear, "bias"),
   };
+}
+
+/** The weight of a linear layer; a packed one brings scales, which matchers would lose. */
+export function plainWeight(probe: Probe, linear: Node<"linear">): Value {
+  const { format } = linear.attrs;
+  probe.check(format === undefined, linear, `its weight is packed as ${format}`);
+  return probe.weight(linear, "w");
 }
