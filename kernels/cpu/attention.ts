@@ -47,23 +47,20 @@ function attention({ inputs, attrs }: CpuCall<"attention">): HostTensor[] {
   const valueDim = v.shape[2];
   const [queries, keys, values] = [floats(q), floats(k), floats(v)];
   const out = new Float32Array(heads * tokens * valueDim);
-  const seen = Array.from(positions, (query) => {
-    const all = Array.from(positions.keys());
-    return all.filter((j) => sees(query, positions[j], attrs.window));
-  });
-  for (let h = 0; h < heads; h++) {
-    const kv = Math.floor(h / group);
-    const head = {
-      keys: keys.subarray(kv * tokens * keyDim, (kv + 1) * tokens * keyDim),
-      values: values.subarray(kv * tokens * valueDim, (kv + 1) * tokens * valueDim),
-      keyDim,
-      valueDim,
-    };
-    const sink = sinks && floats(sinks)[h];
-    for (let t = 0; t < tokens; t++) {
+  const caches = Array.from({ length: k.shape[0] }, (_, kv) => ({
+    keys: keys.subarray(kv * tokens * keyDim, (kv + 1) * tokens * keyDim),
+    values: values.subarray(kv * tokens * valueDim, (kv + 1) * tokens * valueDim),
+    keyDim,
+    valueDim,
+  }));
+  const rows = Array.from(positions.keys());
+  for (let t = 0; t < tokens; t++) {
+    const seen = rows.filter((row) => sees(positions[t], positions[row], attrs.window));
+    for (let h = 0; h < heads; h++) {
       const row = h * tokens + t;
+      const sink = sinks && floats(sinks)[h];
       const query = { values: queries, start: row * keyDim, scale: attrs.scale, sink };
-      attend(query, head, seen[t], out, row * valueDim);
+      attend(query, caches[Math.floor(h / group)], seen, out, row * valueDim);
     }
   }
   return [f32Tensor([heads, tokens, valueDim], out)];
