@@ -11,7 +11,7 @@ import { ConfigError, invariant } from "../graph/mod.ts";
 import type { Engine } from "../runtime/mod.ts";
 import {
   type AnyTransform,
-  type BaseConfig,
+  type DefinitionFields,
   findTransform,
   type TransformDefinition,
   type TransformFields,
@@ -112,7 +112,7 @@ export class Pipeline {
    */
   use<const Key extends string, Own extends z.ZodRawShape, Match>(
     definition: TransformDefinition<Key, Own, Match>,
-    fields: z.input<z.ZodObject<Own>> & Partial<BaseConfig> = {} as never,
+    fields: Partial<DefinitionFields<Own>> = {},
   ): Pipeline {
     return this.#use(definition as AnyTransform, fields, `use(${definition.key})`);
   }

@@ -1,0 +1,110 @@
+/**
+ * Random pipelines, made of everything that the registries know.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import { inapplicableSettings } from "../../dsl/autodeploy.ts";
+import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
+import { fieldSchemas, type JsonSchema } from "../../dsl/schema.ts";
+import { settingsSchema } from "../../dsl/settings.ts";
+import {
+  type AnyTransform,
+  configSchema,
+  notApplicableKeys,
+  TRANSFORMS,
+} from "../../transforms/mod.ts";
+
+/** One value that somebody writes. */
+interface Write {
+  readonly path: string;
+  readonly value: unknown;
+}
+
+/** Values that YAML can hold and that are no references. */
+const plain = fc.jsonValue({ maxDepth: 2 }).filter((value) =>
+  !JSON.stringify(value).includes("${")
+);
+
+const settingWrites = writesOf("", settingsSchema.shape, fieldSchemas(settingsSchema));
+
+const fieldWrites = fc.oneof(
+  ...Object.values<AnyTransform>(TRANSFORMS).map((definition) => {
+    const schema = configSchema(definition);
+    return writesOf(`transforms.${definition.key}.`, schema.shape, fieldSchemas(schema));
+  }),
+);
+
+const inapplicableWrites: fc.Arbitrary<Write> = fc.oneof(
+  fc.record({ path: fc.constantFrom(...inapplicableSettings()), value: plain }),
+  fc.record({
+    path: fc.constantFrom(...notApplicableKeys()).map((key) => `transforms.${key}`),
+    value: fc.dictionary(fc.stringMatching(/^[a-z_]+$/), plain),
+  }),
+);
+
+/** A pipeline on the defaults, or on nothing, with some values over it. */
+export const anyPipeline: fc.Arbitrary<Pipeline> = fc.tuple(
+  fc.boolean(),
+  fc.array(
+    fc.oneof(settingWrites, { arbitrary: fieldWrites, weight: 4 }, inapplicableWrites),
+    { maxLength: 12 },
+  ),
+).map(([isEmpty, writes]) =>
+  writes.reduce(
+    (lower, { path, value }) => lower.set(path, value),
+    isEmpty ? pipeline.empty() : pipeline(),
+  )
+);
+
+function writesOf(
+  prefix: string,
+  shape: Readonly<Record<string, unknown>>,
+  schemas: Readonly<Record<string, JsonSchema>>,
+): fc.Arbitrary<Write> {
+  return fc.oneof(
+    ...Object.keys(shape).map((name) =>
+      fc.record({ path: fc.constant(prefix + name), value: valuesOf(schemas[name]) })
+    ),
+  );
+}
+
+/** Values that a schema takes. */
+function valuesOf(schema: JsonSchema): fc.Arbitrary<unknown> {
+  if (Array.isArray(schema.enum)) return fc.constantFrom(...schema.enum);
+  if (Array.isArray(schema.anyOf)) return fc.oneof(...schema.anyOf.map(valuesOf));
+  const types = [schema.type].flat();
+  return fc.oneof(...types.map((type) => valuesOfType(String(type), schema)));
+}
+
+function valuesOfType(type: string, schema: JsonSchema): fc.Arbitrary<unknown> {
+  const { minimum = 0, maximum = 4096 } = schema as { minimum?: number; maximum?: number };
+  switch (type) {
+    case "null":
+      return fc.constant(null);
+    case "boolean":
+      return fc.boolean();
+    case "integer":
+      return fc.integer({ min: Math.max(minimum, -4096), max: Math.min(maximum, 4096) });
+    case "number":
+      return fc.double({ min: minimum, max: maximum, noNaN: true });
+    case "string":
+      return fc.string({ minLength: 1 }).filter((text) => !text.includes("${"));
+    case "array":
+      return fc.array(valuesOf(schema.items as JsonSchema), { maxLength: 3 });
+    case "object":
+      return schema.properties === undefined
+        ? fc.dictionary(fc.string(), plain, { maxKeys: 3 }).filter((value) =>
+          !JSON.stringify(value).includes("${")
+        )
+        : fc.record(
+          Object.fromEntries(
+            Object.entries(schema.properties as Record<string, JsonSchema>)
+              .map(([name, field]) => [name, valuesOf(field)]),
+          ),
+        );
+    default:
+      throw new Error(`no values of type "${type}"`);
+  }
+}
