@@ -12,12 +12,16 @@ import { ChatTemplate } from "./chat_template.ts";
 import { Checkpoint } from "./checkpoint.ts";
 import { readGenerationConfig } from "./generation_config.ts";
 import { normalizeConfig } from "./hf_config.ts";
+import { downloadModel, type DownloadOptions, isHubId } from "./hub.ts";
 import { isFile, readJson } from "./json_file.ts";
 import { readQuantization } from "./quantization.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
+/** Options of {@linkcode loadModel}; those of a download are for hub ids. */
+export type LoadOptions = DownloadOptions;
+
 /**
- * Opens a model folder: reads the small files and the headers of the large ones, no weights.
+ * Opens a model folder, or downloads a model of the hub (`org/name`) and opens it: reads the small files and the headers of the large ones, no weights.
  *
  * @example
  * ```ts
@@ -27,7 +31,8 @@ import { Tokenizer } from "./tokenizer.ts";
  * await model.checkpoint.close();
  * ```
  */
-export async function loadModel(folder: string): Promise<Model> {
+export async function loadModel(path: string, options: LoadOptions = {}): Promise<Model> {
+  const folder = await folderOf(path, options);
   const file = await configFile(folder);
   const raw = normalizeConfig(await readJson(file), file);
   const architecture = findArchitecture(raw, file);
@@ -44,7 +49,7 @@ export async function loadModel(folder: string): Promise<Model> {
   const checkpoint = await Checkpoint.open(folder);
   return {
     path: folder,
-    name: basename(resolve(folder)),
+    name: basename(resolve(path)),
     architecture,
     config,
     checkpoint,
@@ -55,6 +60,21 @@ export async function loadModel(folder: string): Promise<Model> {
     quantization,
     build: () => build(checkpoint, quantization),
   };
+}
+
+/** A folder wins over a model of the hub with the same name. */
+async function folderOf(path: string, options: LoadOptions): Promise<string> {
+  if (!isHubId(path) || await Deno.stat(path).then(() => true, () => false)) return path;
+  try {
+    return await downloadModel(path, options);
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new CheckpointError(
+      error.code,
+      `Cannot open model "${path}": there is no such folder, and as a model of the hub: ${error.message}`,
+      { hint: error.hint, details: error.details, cause: error },
+    );
+  }
 }
 
 async function configFile(folder: string): Promise<string> {
@@ -71,6 +91,6 @@ async function configFile(folder: string): Promise<string> {
   throw new CheckpointError(
     "checkpoint/missing-folder",
     `Cannot open model "${folder}": expected a folder, got ${found ? "a file" : "nothing there"}`,
-    { hint: "Give the path of a model folder", details: { folder } },
+    { hint: "Give the path of a model folder, or a hub id such as org/name", details: { folder } },
   );
 }

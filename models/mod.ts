@@ -10,6 +10,7 @@ export * from "./chat_template.ts";
 export * from "./checkpoint.ts";
 export * from "./generation_config.ts";
 export * from "./hf_config.ts";
+export * from "./hub.ts";
 export * from "./load_model.ts";
 export * from "./materialize.ts";
 export * from "./model_weights.ts";
