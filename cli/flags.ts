@@ -70,6 +70,8 @@ export function flagError(
         }`,
         { hint: `Quote a text with spaces, such as --prompt "Once upon a time"` },
       );
+    case "commander.invalidArgument":
+      return choiceError(error.message) ?? new ConfigError("cli/invalid-value", error.message);
     default:
       return new ConfigError(
         "cli/invalid-value",
@@ -79,6 +81,21 @@ export function flagError(
         { hint: help },
       );
   }
+}
+
+/** A value that is none of a flag's or an argument's choices. */
+function choiceError(message: string): ConfigError | undefined {
+  const value = message.match(/(?:argument|value) '([^']*)'/)?.[1];
+  const name = message.match(/--[\w-]+/)?.[0] ?? message.match(/for argument '([^']*)'/)?.[1];
+  const choices = message.match(/Allowed choices are (.*)\.$/)?.[1].split(", ");
+  if (value === undefined || choices === undefined) return undefined;
+  const near = nearest(value, choices);
+  return new ConfigError(
+    "cli/invalid-value",
+    `Cannot read ${name?.startsWith("--") ? "flag" : "argument"} "${name}": ` +
+      `expected one of ${choices.join(", ")}, got "${value}"`,
+    { hint: near && `Did you mean "${near}"?`, details: { name, value, choices } },
+  );
 }
 
 function unknown(what: "command" | "flag", name: string, known: readonly string[]): ConfigError {

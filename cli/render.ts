@@ -44,7 +44,10 @@ export function errorToJson(error: unknown, stack = false): Record<string, unkno
 
 function sentence(error: unknown): string {
   if (error instanceof MixlineError || isAbort(error)) return messageOf(error);
-  return `Cannot go on: ${messageOf(error)} (this is a bug in Mixline, please report it)`;
+  const message = messageOf(error);
+  // Broken invariants say so themselves.
+  const isSaid = message.includes("this is a bug in Mixline");
+  return `Cannot go on: ${message}${isSaid ? "" : " (this is a bug in Mixline, please report it)"}`;
 }
 
 function renderDetails(error: MixlineError, style: Style): string[] {

@@ -37,7 +37,7 @@ export function cliCommand(args: readonly string[], options: CliOptions = {}): D
   return new Deno.Command(Deno.execPath(), {
     args: ["run", ...PERMISSIONS, new URL("cli/main.ts", ROOT).pathname, ...args],
     cwd: options.cwd ?? ROOT.pathname,
-    env: { ...options.env, NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...options.env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

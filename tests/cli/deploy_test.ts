@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { cliCommand, runCli } from "../support/cli.ts";
+import { STORYTELLER } from "../support/model_folder.ts";
+
+/** A machine with no GPU and no software one. */
+const NO_DRIVER = { VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" };
+
+const GREEDY = ["deploy", "--model", STORYTELLER, "--executor", "cpu", "--temperature", "0"];
+
+Deno.test("deploy streams the prompt and its continuation to stdout, progress to stderr", async () => {
+  const { code, stdout, stderr } = await runCli([...GREEDY, "--max-new-tokens", "12"]);
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, "Once upon a time, there was a young sailor named Bramble. He lived in\n");
+  assert.match(stderr, /^model +storyteller \(qwen3_moe, 14\.9 MB\)$/m);
+  assert.match(stderr, /^device +CPU/m);
+  assert.match(stderr, /^ +fuse_moe +5 matches +\d+ nodes +[\d.]+ ms +15\.9 MB$/m);
+  assert.match(stderr, /^weights +14\.9 MB in /m);
+  assert.match(stderr, /^12 tokens after 4, [\d.]+ tokens\/s, first after /m);
+});
+
+Deno.test("deploy writes no escape sequences when its output is not a terminal", async () => {
+  const { stdout, stderr } = await runCli([...GREEDY, "--max-new-tokens", "2"], {
+    env: { NO_COLOR: "", TERM: "xterm-256color" },
+  });
+  assert.ok(!stdout.includes("\x1b") && !stderr.includes("\x1b"));
+});
+
+Deno.test("deploy keeps stderr empty when --quiet is given", async () => {
+  const { code, stderr } = await runCli([...GREEDY, "--max-new-tokens", "2", "--quiet"]);
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
+});
+
+Deno.test("deploy gives one JSON document when --json is given", async () => {
+  const { code, stdout, stderr } = await runCli([
+    ...GREEDY,
+    ...["--json", "--max-new-tokens", "3", "--prompt", "Once upon a time", "--prompt", "The end"],
+  ]);
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
+  const { results, report } = JSON.parse(stdout);
+  assert.equal(results.length, 2);
+  assert.deepEqual(results[0].tokens, [14, 407, 288]);
+  assert.equal(results[0].text, ", there was");
+  assert.equal(results[0].promptTokens, 4);
+  assert.equal(results[1].prompt, "The end");
+  assert.equal(report.executor.kind, "cpu");
+  assert.ok(report.transforms.some((record: { key: string }) => record.key === "fuse_moe"));
+});
+
+Deno.test("deploy takes prompts as messages of a chat when --chat is given", async () => {
+  const { code, stdout, stderr } = await runCli([
+    ...GREEDY,
+    ...["--chat", "--prompt", "What is the capital of France?", "--max-new-tokens", "32"],
+  ]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /Paris/);
+  assert.ok(!stdout.includes("What is the capital"), "the question is not part of the answer");
+});
+
+Deno.test("deploy repeats a sampled text when its seed is given", async () => {
+  const sampled = GREEDY.toSpliced(-2, 2, "--max-new-tokens", "16", "--quiet");
+  const [a, b, c] = await Promise.all(
+    ["7", "7", "8"].map((seed) => runCli([...sampled, "--seed", seed])),
+  );
+  assert.equal(a.code, 0, a.stderr);
+  assert.equal(a.stdout, b.stdout);
+  assert.notEqual(a.stdout, c.stdout);
+});
+
+Deno.test("deploy runs on the CPU and says why when there is no WebGPU adapter", async () => {
+  const args = ["deploy", "--temperature", "0", "--max-new-tokens", "4"];
+  const { code, stdout, stderr } = await runCli(args, { env: NO_DRIVER });
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, "Once upon a time, there was a\n");
+  const lines = stderr.split("\n").filter((line) => line.includes("WebGPU"));
+  assert.equal(lines.length, 1, stderr);
+  assert.match(lines[0], /^device +CPU.*no WebGPU adapter/);
+});
+
+Deno.test("deploy exits with 5 when --executor webgpu has no adapter", async () => {
+  const { code, stdout, stderr } = await runCli(["deploy", "--executor", "webgpu"], {
+    env: NO_DRIVER,
+  });
+  assert.deepEqual({ code, stdout }, { code: 5, stdout: "" }, stderr);
+  assert.match(stderr, /^error: .*adapter/m);
+  assert.match(stderr, /^hint: /m);
+});
+
+Deno.test("deploy exits with 130 when it is interrupted while it generates", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const child = cliCommand([...GREEDY, "--max-new-tokens", "900"]).spawn();
+  const reader = child.stdout.getReader();
+  await reader.read();
+  child.kill("SIGINT");
+  reader.releaseLock();
+  const { code, stderr } = await child.output();
+  const text = new TextDecoder().decode(stderr);
+  assert.equal(code, 130, text);
+  assert.match(text, /^stopped$/m);
+  assert.doesNotMatch(text, /error|at .*:\d+:\d+/);
+});
+
+Deno.test("deploy measures prefill and decode when --benchmark is given", async () => {
+  const { code, stdout, stderr } = await runCli([
+    ...GREEDY,
+    ...["--benchmark", "--json", "--max-new-tokens", "4", "--set", "max_seq_len=32"],
+  ]);
+  assert.equal(code, 0, stderr);
+  const { benchmark } = JSON.parse(stdout);
+  assert.match(benchmark.device, /CPU/);
+  for (const [phase, tokens] of [["prefill", 28], ["decode", 3]] as const) {
+    const { n, tokens: measured, median, slowest, fastest, spread } = benchmark[phase];
+    assert.deepEqual({ n, measured }, { n: 5, measured: tokens }, phase);
+    assert.ok(slowest > 0 && slowest <= median && median <= fastest, phase);
+    assert.equal(spread, (fastest - slowest) / median);
+  }
+});
+
+Deno.test("deploy compares every transform with the one before when --verify is given", async () => {
+  const { code, stderr } = await runCli([...GREEDY, "--verify", "--max-new-tokens", "1"]);
+  assert.equal(code, 0, stderr);
+  const rows = stderr.split("\n").filter((line) => /^ +verify \w+ against/.test(line));
+  assert.ok(rows.some((row) => row.includes("verify fuse_moe against")), stderr);
+  for (const row of rows) assert.match(row, /the same tokens$/);
+});

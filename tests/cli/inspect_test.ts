@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { runCli } from "../support/cli.ts";
+
+Deno.test("inspect shows what the model's files say", async () => {
+  const { code, stdout, stderr } = await runCli(["inspect"]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^architecture +Qwen3MoeForCausalLM/m);
+  assert.match(stdout, /^weights +14\.9 MB, 287 tensors in 1 file$/m);
+  assert.match(stdout, /^num_experts +16$/m);
+});
+
+Deno.test("inspect tensors lists the checkpoint", async () => {
+  const { code, stdout, stderr } = await runCli(["inspect", "tensors"]);
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout.trimEnd().split("\n").length, 287);
+  assert.match(stdout, /^model\.layers\.0\.mlp\.gate\.weight +bf16 +\[16, 256\] +8\.2 kB$/m);
+});
+
+Deno.test("inspect graph shows the graph as a transform leaves it", async () => {
+  const fused = await runCli(["inspect", "graph", "--executor", "cpu"]);
+  assert.equal(fused.code, 0, fused.stderr);
+  assert.equal(fused.stdout.match(/= fused_moe\(/g)?.length, 5);
+  assert.equal(fused.stdout.match(/= moe\(/g), null);
+  const args = ["inspect", "graph", "--executor", "cpu", "--at", "match-moe-pattern", "--json"];
+  const { document } = { document: JSON.parse((await runCli(args)).stdout) };
+  assert.equal(document.at, "match_moe_pattern");
+  assert.equal(document.graph.match(/= moe\(/g)?.length, 5);
+});
+
+Deno.test("inspect graph suggests a transform when --at names none", async () => {
+  const { code, stderr } = await runCli(["inspect", "graph", "--at", "fuse_meo"]);
+  assert.equal(code, 2);
+  assert.match(stderr, /^hint: Did you mean "fuse_moe"\?$/m);
+});
+
+Deno.test("inspect transforms gives the history", async () => {
+  const { code, stdout, stderr } = await runCli(
+    ["inspect", "transforms", "--executor", "cpu", "--json"],
+  );
+  assert.equal(code, 0, stderr);
+  const history: { key: string; num_matches: number }[] = JSON.parse(stdout);
+  assert.equal(history.find(({ key }) => key === "fuse_moe")?.num_matches, 5);
+});
