@@ -86,15 +86,23 @@ export class BlockTables {
 
   /** The rows up to the last one in use, padded with page 0. */
   get table(): BlockTable {
-    return this.#table ??= this.#build();
+    return this.upTo(Math.max(1, ...this.#rows.map((row) => row?.length ?? 0)));
   }
 
-  #build(): BlockTable {
+  /**
+   * The same with at most so many pages a row: attention does work for every column, so a step
+   * brings no more than its positions need.
+   */
+  upTo(pages: number): BlockTable {
+    if (this.#table?.pages !== pages) this.#table = this.#build(pages);
+    return this.#table;
+  }
+
+  #build(pages: number): BlockTable {
     const sequences = this.#rows.findLastIndex((row) => row !== undefined) + 1;
-    const pages = Math.max(1, ...this.#rows.map((row) => row?.length ?? 0));
     const data = new Int32Array(sequences * pages);
     for (const [slot, row] of this.#rows.slice(0, sequences).entries()) {
-      data.set(row ?? [], slot * pages);
+      data.set(row?.slice(0, pages) ?? [], slot * pages);
     }
     return { data, sequences, pages };
   }

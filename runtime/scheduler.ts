@@ -167,7 +167,7 @@ export class Scheduler {
         const rows = Int32Array.from(part.keys());
         const { logits } = await this.program.step({
           ...flatten([{ tokens: part, start, slot: place.slot }]),
-          blockTable: this.#tables.table,
+          blockTable: this.#tables.upTo(pagesFor(start + part.length, this.limits.pageSize)),
           logitsRows: rows,
           want: "logits",
           repeat: 1,
@@ -306,12 +306,21 @@ export class Scheduler {
       start,
       slot: lane.place.slot,
     })));
-    const blockTable = this.#tables.table;
+    const blockTable = this.#tables.upTo(this.#columns(parts, repeat));
     // A step makes at least one row; in the middle of a prompt nobody looks at it.
     if (rows.length === 0) {
       return { ...flat, blockTable, logitsRows: Int32Array.of(end - 1), want: [GREEDY], repeat };
     }
     return { ...flat, blockTable, logitsRows: Int32Array.from(rows), want, repeat };
+  }
+
+  /** Pages of the longest sequence of a step, a few more so that the number seldom changes. */
+  #columns(parts: readonly Part[], repeat: number): number {
+    const { pageSize, pages, maxSequenceTokens } = this.limits;
+    const ends = parts.map(({ start, tokens }) => start + tokens.length + repeat - 1);
+    const needed = pagesFor(Math.max(...ends), pageSize);
+    const most = Math.min(pages, pagesFor(maxSequenceTokens, pageSize));
+    return Math.min(most, Math.ceil(needed / COLUMN_STEP) * COLUMN_STEP);
   }
 
   /** Steps to run without looking at their tokens: when all only decode and nobody waits. */
@@ -356,6 +365,9 @@ export class Scheduler {
     this.#pool.release(pages);
   }
 }
+
+/** Pages by which the width of a step's block table grows. */
+const COLUMN_STEP = 8;
 
 const GREEDY: Sampling = {
   temperature: 0,
