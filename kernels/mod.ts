@@ -11,6 +11,7 @@ export * from "./cpu/sample.ts";
 export type * from "./format_access.ts";
 export * from "./kernel.ts";
 export * from "./moe/backend.ts";
+export * from "./moe/candidates.ts";
 export * from "./moe/config.ts";
 export * from "./moe/select.ts";
 export * from "./moe/spec.ts";
