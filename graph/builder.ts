@@ -16,7 +16,8 @@ type AttrsArgument<Op extends OpName> = Record<never, never> extends AttrsOf<Op>
   : [attrs: AttrsOf<Op>];
 
 /**
- * Adds nodes to a graph, at its end or in front of a node.
+ * Adds nodes to a graph, at its end or in front of a node. An input whose node was replaced and
+ * erased meanwhile stands for what replaced it.
  *
  * @example
  * ```ts
@@ -76,9 +77,11 @@ export class GraphBuilder {
 
   /** Adds a node; for ops with several outputs. */
   node<Op extends OpName>(op: Op, inputs: NodeInputs, ...[attrs]: AttrsArgument<Op>): Node<Op> {
-    const given = Object.fromEntries(
-      Object.entries(inputs).filter(([, value]) => value !== undefined),
-    );
+    const latest = (value: Value) => this.graph.latest(value);
+    const given: Record<string, Value | readonly Value[]> = {};
+    for (const [name, value] of Object.entries(inputs)) {
+      if (value !== undefined) given[name] = isList(value) ? value.map(latest) : latest(value);
+    }
     const attributes = (attrs ?? {}) as AttrsOf<Op>;
     try {
       const types = inferTypes(op, given, attributes);
@@ -98,4 +101,8 @@ export class GraphBuilder {
       );
     }
   }
+}
+
+function isList(input: Value | readonly Value[]): input is readonly Value[] {
+  return Array.isArray(input);
 }

@@ -87,6 +87,8 @@ export class Graph {
   #caches: readonly CacheSpec[] = [];
   #meta: Readonly<Record<string, unknown>> = {};
   #nextId = 0;
+  /** What replaced the values of erased nodes, by id; see {@linkcode Graph.latest}. */
+  readonly #replaced = new Map<number, Value>();
   #index: GraphIndex | undefined;
 
   constructor(readonly name: string) {}
@@ -194,10 +196,26 @@ export class Graph {
     return found;
   }
 
+  /**
+   * What stands for a value now: itself, or what replaced it when its node is gone. A plan holds
+   * values of the graph it saw; an earlier match may have rewritten what made them.
+   */
+  latest(value: Value): Value {
+    let current = value;
+    let next = this.#replaced.get(current.id);
+    while (next && !this.producer(current)) {
+      current = next;
+      next = this.#replaced.get(current.id);
+    }
+    return current;
+  }
+
   /** Makes every reader of `from`, and the graph's outputs, read `to` instead. */
   replaceAllUses(from: Value, to: Value): void {
     const swap = (value: Value) => (value.id === from.id ? to : value);
     const index = this.#indexed();
+    if (from.kind === "node") this.#replaced.set(from.id, to);
+    this.#replaced.delete(to.id); // so that no chain of replacements closes
     const changed = new Map(this.users(from).map((node) => [node.id, mapInputs(node, swap)]));
     for (const node of changed.values()) {
       index.remove(index.nodes.get(node.id) as Node);
@@ -290,6 +308,7 @@ export class Graph {
   restore(snapshot: GraphSnapshot): void {
     this.#setNodes(snapshot.nodes);
     this.#nextId = Math.max(this.#nextId, snapshot.nextId);
+    this.#replaced.clear();
     this.#inputs = snapshot.inputs;
     this.#outputs = snapshot.outputs;
     this.#caches = snapshot.caches;

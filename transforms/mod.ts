@@ -6,7 +6,6 @@
 
 export { type CacheNotes, cacheNotes, missingCaches } from "./cache_meta.ts";
 export * from "./config.ts";
-export type { MoeBackendName, MoeBackendTypes } from "./moe_backend_choice.ts";
 export * from "./not_applicable.ts";
 export * from "./optimizer.ts";
 export * from "./order.ts";

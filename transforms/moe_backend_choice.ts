@@ -10,29 +10,14 @@ import { type FusedMoeAttrs, inputList, type Node } from "../graph/mod.ts";
 import { moeBackend, moeBackendNames, moeBackends, type MoeSpec } from "../kernels/mod.ts";
 import type { NearMiss, TransformContext } from "./transform.ts";
 
-/**
- * Names of MoE backends for the type checker. A program that registers a backend of its own adds
- * its name by declaration merging.
- */
-export interface MoeBackendTypes {
-  auto: unknown;
-  reference: unknown;
-  triton: unknown;
-  trtllm: unknown;
-}
-
-/** Name of a MoE backend. */
-export type MoeBackendName = keyof MoeBackendTypes;
-
-/** Values of {@linkcode backendFields}. */
+/** Values of the fields that {@linkcode backendConfig} adds. */
 export interface BackendChoice {
   readonly backend: string;
   readonly overrides: readonly { readonly match: string; readonly backend: string }[];
 }
 
-function makeFields(names: readonly string[]) {
-  const [first, ...rest] = names as readonly MoeBackendName[];
-  const backend = z.enum([first, ...rest]);
+function makeFields() {
+  const backend = z.enum(moeBackendNames());
   return {
     backend: backend.default("auto").describe("Implementation of the fused op"),
     overrides: z.array(z.strictObject({
@@ -49,12 +34,12 @@ function makeFields(names: readonly string[]) {
 export function backendConfig<Fields extends z.ZodRawShape>(
   fields: Fields,
 ): () => z.ZodObject<ReturnType<typeof makeFields> & Fields> {
-  let [known, schema] = ["", z.object({ ...makeFields(moeBackendNames()), ...fields })];
+  let [known, schema] = ["", z.object({ ...makeFields(), ...fields })];
   return () => {
-    const names = moeBackendNames();
-    if (known !== names.join()) {
-      known = names.join();
-      schema = z.object({ ...makeFields(names), ...fields });
+    const names = moeBackendNames().join();
+    if (known !== names) {
+      known = names;
+      schema = z.object({ ...makeFields(), ...fields });
     }
     return schema;
   };

@@ -112,6 +112,22 @@ Deno.test("Graph.restore() takes over another graph without reusing its ids", ()
   assert.ok(taken.every(({ id }) => id !== value.id));
 });
 
+Deno.test("Graph.latest() follows replacements of erased nodes, and of no others", () => {
+  const { graph, b, x, negated, scaled, y } = chain();
+  const first = b.op("cos", { x });
+  graph.replaceAllUses(negated, first);
+  assert.equal(graph.latest(negated), negated);
+  graph.eliminateDeadCode();
+  assert.equal(graph.latest(negated), first);
+  graph.replaceAllUses(first, x);
+  graph.eliminateDeadCode();
+  assert.equal(graph.latest(negated), x);
+  assert.equal(graph.latest(y), y);
+  const again = b.op("sin", { x: negated });
+  assert.equal(graph.producer(again)?.inputs.x, x);
+  assert.equal(graph.latest(scaled), scaled);
+});
+
 Deno.test("GraphBuilder names the op, the scope and what it expected", () => {
   const b = new GraphBuilder(new Graph("wrong"), { scope: "model" });
   const x = b.input("x", { dtype: "f32", shape: ["T", 4] });
