@@ -13,8 +13,10 @@ import {
   isSeq,
   type Node,
   parseDocument,
+  visit,
   type YAMLMap,
 } from "yaml";
+import { messageOf } from "../graph/mod.ts";
 import type { Issue } from "./issue.ts";
 import { LayerBuilder, type Writer } from "./layer.ts";
 import { type Origin, SourceText } from "./origin.ts";
@@ -30,6 +32,9 @@ export interface YamlLayer {
 
 /** The key that says what lies below a file: the defaults, or with null nothing. */
 const BASE_KEY = "yaml_default";
+
+/** How often values may be repeated by aliases of aliases. */
+const MAX_ALIASES = 100;
 
 /** Reads a text; `layer` is who its values come from. */
 export function readYaml(source: SourceText, layer: "default" | "file" = "file"): YamlLayer {
@@ -53,11 +58,39 @@ export function readYaml(source: SourceText, layer: "default" | "file" = "file")
     });
     return { overlay: builder.overlay, issues };
   }
+  const issues = findAliasIssues(document, source);
   const root = document.contents;
-  if (root === null || (isScalar(root) && root.value === null)) {
-    return { overlay: builder.overlay, issues: [] };
+  if (issues.length > 0 || root === null || (isScalar(root) && root.value === null)) {
+    return { overlay: builder.overlay, issues };
   }
   return readRoot(new YamlTree(document, source, layer), root, builder);
+}
+
+/** Aliases of nothing, of what they are part of, or too many of them: the reader only throws. */
+function findAliasIssues(document: Document, source: SourceText): Issue[] {
+  let last: readonly [number, number] = [0, 1];
+  const issue = (problem: string, [start, end]: readonly [number, number]): Issue => ({
+    code: "config/yaml",
+    path: "",
+    problem,
+    place: source.place(start, end),
+  });
+  const issues: Issue[] = [];
+  visit(document, {
+    Alias(_, alias, ancestors) {
+      last = rangeOf(alias) ?? last;
+      const target = alias.resolve(document);
+      if (target !== undefined && !ancestors.includes(target)) return;
+      issues.push(issue(`expected an anchor of an earlier value, got *${alias.source}`, last));
+    },
+  });
+  if (issues.length > 0) return issues;
+  try {
+    document.toJS({ maxAliasCount: MAX_ALIASES });
+    return [];
+  } catch (error) {
+    return [issue(`expected YAML: ${lowerFirst(messageOf(error))}`, last)];
+  }
 }
 
 function readRoot(tree: YamlTree, root: Node, builder: LayerBuilder): YamlLayer {
@@ -95,7 +128,7 @@ class YamlTree {
   ) {}
 
   toJs(): Record<string, unknown> {
-    return this.document.toJS({ maxAliasCount: 100 }) as Record<string, unknown>;
+    return this.document.toJS({ maxAliasCount: MAX_ALIASES }) as Record<string, unknown>;
   }
 
   /** Writes the values below a top-level name. */
@@ -143,7 +176,7 @@ function findPair(
   const direct = map.items.find(({ key }) => isScalar(key) && String(key.value) === name);
   if (direct) return direct;
   for (const { key, value } of map.items) {
-    if (!isScalar(key) || String(key.value) !== "<<") continue;
+    if (!isScalar(key) || key.source !== "<<") continue;
     const merged = isAlias(value) ? value.resolve(document) : value;
     const found = isMap(merged) ? findPair(merged, name, document) : undefined;
     if (found) return found;
