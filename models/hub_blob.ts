@@ -128,7 +128,7 @@ async function hasSize(path: string, size: number): Promise<boolean> {
   return await isFile(path) && (await Deno.stat(path)).size === size;
 }
 
-/** A link where the system has them, otherwise a copy. */
+/** A link where the system and Deno's permissions have them, otherwise a copy. */
 async function makeLink(blob: string, link: string): Promise<void> {
   try {
     await Deno.remove(link);
@@ -136,7 +136,10 @@ async function makeLink(blob: string, link: string): Promise<void> {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   try {
-    await Deno.symlink(relative(dirname(link), blob), link);
+    // Deno makes symbolic links only for programs that may write everywhere.
+    const { state } = await Deno.permissions.query({ name: "write" });
+    if (state === "granted") await Deno.symlink(relative(dirname(link), blob), link);
+    else await Deno.link(blob, link);
   } catch (error) {
     if (!(error instanceof Deno.errors.PermissionDenied) && !isUnprivileged(error)) throw error;
     await Deno.copyFile(blob, link);
