@@ -8,7 +8,7 @@ import type { z } from "zod";
 import { Graph, GraphBuilder } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { GenerationConfig } from "./generation_config.ts";
-import { type ModelConfig, parseConfig } from "./hf_config.ts";
+import { checkSizes, type ModelConfig, parseConfig } from "./hf_config.ts";
 import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
 import type { ChatTemplate } from "./chat_template.ts";
 import type { Quantization } from "./quantization.ts";
@@ -70,6 +70,7 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
     features,
     configure(raw, file) {
       const config = parseConfig(definition.config, raw, file);
+      checkSizes(config, file);
       return {
         config,
         build(checkpoint, quantization) {

@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { CheckpointError } from "../graph/mod.ts";
-import type { ModelConfig } from "./hf_config.ts";
+import { type ModelConfig, tokenIdsSchema } from "./hf_config.ts";
 import { readOptionalJson } from "./json_file.ts";
 
 /** Defaults of a generation. */
@@ -30,7 +30,6 @@ export interface GenerationConfig {
 
 const FILE = "generation_config.json";
 
-const ids = z.union([z.int(), z.array(z.int())]).nullish();
 const schema = z.looseObject({
   do_sample: z.boolean().nullish(),
   temperature: z.number().nonnegative().nullish(),
@@ -38,7 +37,7 @@ const schema = z.looseObject({
   top_p: z.number().positive().max(1).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   repetition_penalty: z.number().positive().nullish(),
-  eos_token_id: ids,
+  eos_token_id: tokenIdsSchema,
   max_new_tokens: z.int().positive().nullish(),
 });
 
@@ -66,7 +65,7 @@ export async function readGenerationConfig(
   }
   const { data } = parsed;
   const eos = [
-    [data.eos_token_id ?? []].flat(),
+    data.eos_token_id,
     config.eos_token_id,
     tokenizerEos === undefined ? [] : [tokenizerEos],
   ];

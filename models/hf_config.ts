@@ -12,7 +12,7 @@ import { ropeSchema } from "./rope.ts";
 const count = z.int().positive();
 
 /** A token id, several, or none. */
-const tokenIds = z.union([z.int(), z.array(z.int())]).nullish()
+export const tokenIdsSchema = z.union([z.int(), z.array(z.int())], { error: "token ids" }).nullish()
   .transform((ids) => (ids === undefined || ids === null ? [] : [ids].flat()));
 
 /** Keys that every architecture reads, by their names in transformers 5. */
@@ -29,8 +29,8 @@ export const baseConfigFields = {
   max_position_embeddings: count,
   rope_parameters: ropeSchema,
   tie_word_embeddings: z.boolean().default(false),
-  bos_token_id: tokenIds,
-  eos_token_id: tokenIds,
+  bos_token_id: tokenIdsSchema,
+  eos_token_id: tokenIdsSchema,
   quantization_config: z.looseObject({ quant_method: z.string() }).nullish(),
 };
 
@@ -108,16 +108,39 @@ export function parseConfig<Schema extends z.ZodType>(
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const key = issue.path.join(".");
-  const missing = issue.input === undefined;
-  throw new CheckpointError(
-    missing ? "checkpoint/config-missing-key" : "checkpoint/config-value",
-    `Cannot read config "${file}": expected ${expectation(issue)} for key "${key}", got ${
-      missing ? "none" : JSON.stringify(issue.input)
-    }`,
-    {
-      hint: missing ? missingHint(key, config) : "Only these values are implemented",
-      details: { file, key },
-    },
+  if (issue.input === undefined) {
+    throw configError(file, key, expectation(issue), "none", missingHint(key, config));
+  }
+  const chosen = issue.code === "invalid_value" || issue.code === "invalid_union";
+  throw configError(
+    file,
+    key,
+    expectation(issue),
+    JSON.stringify(issue.input),
+    chosen ? "Other values are not implemented" : "Is it the config of this model?",
+  );
+}
+
+/** Sizes that every model's parts must agree on. */
+export function checkSizes(config: ModelConfig, file: string): void {
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
+  const { num_experts: experts, num_experts_per_tok: topK } = config;
+  const hint = "Is it the config of this model?";
+  if (heads % kvHeads !== 0) {
+    const expected = `a divisor of num_attention_heads (${heads})`;
+    throw configError(file, "num_key_value_heads", expected, String(kvHeads), hint);
+  }
+  if (topK > experts) {
+    const expected = `at most num_experts (${experts})`;
+    throw configError(file, "num_experts_per_tok", expected, String(topK), hint);
+  }
+}
+
+function configError(file: string, key: string, expected: string, got: string, hint: string) {
+  return new CheckpointError(
+    got === "none" ? "checkpoint/config-missing-key" : "checkpoint/config-value",
+    `Cannot read config "${file}": expected ${expected} for key "${key}", got ${got}`,
+    { hint, details: { file, key } },
   );
 }
 
@@ -127,11 +150,14 @@ function expectation(issue: z.core.$ZodIssue): string {
       return issue.values.map((value) => JSON.stringify(value)).join(" or ");
     case "invalid_type":
       return `a value of type ${issue.expected}`;
-    case "invalid_union":
-    case "custom":
-      return issue.message;
+    case "not_multiple_of":
+      return `a multiple of ${issue.divisor}`;
+    case "too_small":
+      return `${issue.inclusive ? "at least" : "more than"} ${issue.minimum}`;
+    case "too_big":
+      return `${issue.inclusive ? "at most" : "less than"} ${issue.maximum}`;
     default:
-      return issue.message.replace(/^[^:]*: /, "").replace("expected ", "");
+      return issue.message;
   }
 }
 
