@@ -22,4 +22,6 @@ export {
   type WebGpuExecutorOptions,
 } from "./webgpu/executor.ts";
 export type { WebGpuProgram } from "./webgpu/program.ts";
+export * from "./tuned_files.ts";
+export { MoeTrial, type PreparedLayer } from "./webgpu/moe_trial.ts";
 export * from "./webgpu/stopwatch.ts";

@@ -5,8 +5,9 @@
  */
 
 import { DeviceError, type Graph } from "../../graph/mod.ts";
-import { type KernelDefinition, KERNELS } from "../../kernels/mod.ts";
+import { type KernelDefinition, KERNELS, type TunedFiles } from "../../kernels/mod.ts";
 import type { CompileOptions, Executor, Program } from "../executor.ts";
+import { TunedFolders } from "../tuned_files.ts";
 import { openDevice, type OpenDeviceOptions, type WebGpuDevice } from "./device.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { type HandOff, WebGpuProgram } from "./program.ts";
@@ -17,6 +18,8 @@ import { selfTest } from "./self_test.ts";
 export interface WebGpuExecutorOptions extends OpenDeviceOptions {
   /** Kernels to choose from, first match first; default every registered one. */
   readonly kernels?: readonly KernelDefinition[];
+  /** Measured configurations; default the user's folder and the bundled tables. */
+  readonly tuned?: TunedFiles;
   /** How results are read; default what the self-test finds. */
   readonly readMode?: ReadMode;
   /** Compare a small MoE layer with the CPU first; default true with the registered kernels. */
@@ -35,6 +38,7 @@ export class WebGpuExecutor implements Executor {
     readonly device: WebGpuDevice,
     readonly readback: Readback,
     readonly kernels: readonly KernelDefinition[],
+    readonly tuned: TunedFiles = new TunedFolders(),
   ) {
     this.#pipelines = new PipelineCache(device);
   }
@@ -45,8 +49,8 @@ export class WebGpuExecutor implements Executor {
   }
 
   async compile(graph: Graph, options: CompileOptions): Promise<Program> {
-    const { device, readback, kernels, handOff } = this;
-    const context = { device, readback, kernels, handOff, pipelines: this.#pipelines };
+    const { device, readback, kernels, tuned, handOff } = this;
+    const context = { device, readback, kernels, tuned, handOff, pipelines: this.#pipelines };
     const program = await WebGpuProgram.compile(context, graph, options);
     this.#programs.add(program);
     return program;
@@ -67,7 +71,12 @@ export async function openWebGpuExecutor(
 ): Promise<WebGpuExecutor> {
   const device = await openDevice(options);
   const readback = await Readback.open(device, options.readMode);
-  const executor = new WebGpuExecutor(device, readback, options.kernels ?? KERNELS);
+  const executor = new WebGpuExecutor(
+    device,
+    readback,
+    options.kernels ?? KERNELS,
+    options.tuned,
+  );
   if (!(options.selfTest ?? options.kernels === undefined)) return executor;
   try {
     await testHandOffs(executor);

@@ -83,6 +83,8 @@ export interface LoweringOptions {
   readonly sizes: StepSizes;
   /** How workgroups combine partial results; default `ticket`. */
   readonly handOff?: LoweringContext["handOff"];
+  /** Measured configurations; kernels take their heuristics without. */
+  readonly tuned?: LoweringContext["tuned"];
 }
 
 /** Chooses a kernel for every node and lays its dispatches one after the other. */
@@ -99,6 +101,7 @@ export function lowerGraph(graph: Graph, options: LoweringOptions): LoweredGraph
       maxRows: options.sizes.R,
       pageSize: graph.caches[0]?.pageSize ?? 16,
       handOff: options.handOff ?? "ticket",
+      ...(options.tuned && { tuned: options.tuned }),
       cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
       note: (text) => notes.push({ scope: node.scope, op: node.op, text }),
     };

@@ -6,25 +6,24 @@
  */
 
 import {
-  type DType,
   DTYPE_BYTES,
   elementCount,
+  type HostTensor,
   invariant,
-  isPacked,
-  PACKED_LAYOUTS,
-  packedShape,
   type Value,
-  type WeightFormat,
+  viewBytes,
 } from "../../graph/mod.ts";
-import type {
-  Binding,
-  DeviceMoeSpec,
-  Dispatch,
-  MoeSlots,
-  Scratch,
-  StepSizes,
+import {
+  type Binding,
+  type DeviceMoeSpec,
+  type Dispatch,
+  type MoeSlots,
+  runCpuKernel,
+  type Scratch,
+  type StepSizes,
 } from "../../kernels/mod.ts";
 import type { WebGpuDevice } from "./device.ts";
+import { bytesOf, layerSlots, randomRouting, randomSource, weightChunk } from "./moe_trial_data.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { GpuStopwatch, type Work } from "./stopwatch.ts";
 
@@ -47,6 +46,14 @@ export interface PreparedLayer {
   readonly dispatches: number;
 }
 
+/** Options of {@linkcode MoeTrial.create}. */
+export interface MoeTrialOptions {
+  /** Compiled pipelines to share with other trials on the device. */
+  readonly pipelines?: PipelineCache;
+  /** Weights are copied until they exceed this; default what no cache of the device holds. */
+  readonly cacheBytes?: number;
+}
+
 /** A layer under trial; see {@linkcode MoeTrial.create}. */
 export class MoeTrial {
   readonly #owned: GPUBuffer[] = [];
@@ -54,6 +61,8 @@ export class MoeTrial {
   readonly #rotations: Rotation[] = [];
   /** The experts [tokens, topK] that each rotation chooses. */
   readonly choices: Int32Array[] = [];
+  /** What was uploaded for the first rotation, by value: a buffer repeats its chunk. */
+  readonly #chunks = new Map<number, Uint8Array<ArrayBuffer>>();
   readonly #pipelines: PipelineCache;
   readonly #stopwatch: GpuStopwatch;
 
@@ -77,11 +86,13 @@ export class MoeTrial {
     device: WebGpuDevice,
     spec: DeviceMoeSpec,
     tokens: number,
-    pipelines = new PipelineCache(device),
+    options: MoeTrialOptions = {},
   ): Promise<MoeTrial> {
+    const pipelines = options.pipelines ?? new PipelineCache(device);
     const trial = new MoeTrial(device, spec, layerSlots(spec, tokens), tokens, pipelines);
+    const cache = device.profile.software ? CACHE_BYTES.software : CACHE_BYTES.gpu;
     try {
-      await trial.#fill();
+      await trial.#fill(options.cacheBytes ?? cache);
     } catch (error) {
       trial.dispose();
       throw error;
@@ -145,6 +156,58 @@ export class MoeTrial {
     return result.subarray(0, this.tokens * this.spec.hidden);
   }
 
+  /**
+   * Output of the first token of the first rotation by the CPU, [1, hidden]: what
+   * {@linkcode MoeTrial.output} must begin with.
+   */
+  reference(): Float32Array<ArrayBuffer> {
+    const { spec, slots } = this;
+    const experts = [...this.choices[0].subarray(0, spec.topK)];
+    const tensor = (value: Value, shape: readonly number[], offsets: readonly number[]) =>
+      this.#hostTensor(value, shape, offsets);
+    // Only the chosen experts, renumbered from 0.
+    const chosen = (value: Value): HostTensor => {
+      const [first, ...rest] = value.shape as number[];
+      const matrices = first / spec.experts;
+      const bytes = bytesOf(value) / spec.experts;
+      return tensor(value, [matrices * experts.length, ...rest], experts.map((e) => e * bytes));
+    };
+    const one = (value: Value) => tensor(value, [1, Number(value.shape[1])], [0]);
+    const inputs: Record<string, HostTensor | undefined> = {
+      x: one(slots.x),
+      selected_experts: {
+        dtype: "i32",
+        shape: [1, spec.topK],
+        data: Int32Array.from(experts, (_, slot) => slot),
+      },
+      routing_weights: one(slots.routingWeights),
+      w_up: chosen(slots.wUp),
+      w_down: chosen(slots.wDown),
+      w_up_scale: slots.wUpScales[0] && chosen(slots.wUpScales[0]),
+      w_up_scale_2: slots.wUpScales[1] && chosen(slots.wUpScales[1]),
+      w_down_scale: slots.wDownScales[0] && chosen(slots.wDownScales[0]),
+      w_down_scale_2: slots.wDownScales[1] && chosen(slots.wDownScales[1]),
+      b_up: slots.bUp && chosen(slots.bUp),
+      b_down: slots.bDown && chosen(slots.bDown),
+      residual: slots.residual && one(slots.residual),
+    };
+    const [result] = runCpuKernel("fused_moe", {
+      attrs: { ...spec, backend: "reference", experts: experts.length },
+      bindings: { T: 1 },
+      inputs: {
+        get(name) {
+          const found = inputs[name];
+          invariant(found, `a MoE layer has no input "${name}"`);
+          return found;
+        },
+        maybe: (name) => inputs[name],
+        list: () => [],
+      },
+      cache: (name) => invariant(false, `a MoE layer has no cache "${name}"`) as never,
+    });
+    return result.data as Float32Array<ArrayBuffer>;
+  }
+
   /** Bytes of weights that the layer's experts must be read for, on average over the rotations. */
   get activeWeightBytes(): number {
     return this.#activeExperts * this.expertBytes;
@@ -170,13 +233,29 @@ export class MoeTrial {
 
   #activeExperts = 0;
 
-  async #fill(): Promise<void> {
+  /** A tensor of parts of equal size, each from its offset in the value's buffer. */
+  #hostTensor(value: Value, shape: readonly number[], offsets: readonly number[]): HostTensor {
+    const chunk = this.#chunks.get(value.id);
+    invariant(chunk, `"${value.name}" was not uploaded`);
+    const bytes = new Uint8Array(elementCount(shape) * DTYPE_BYTES[value.dtype]);
+    const size = bytes.length / offsets.length;
+    for (const [part, offset] of offsets.entries()) {
+      for (let done = 0; done < size;) {
+        const from = (offset + done) % chunk.length;
+        const count = Math.min(chunk.length - from, size - done);
+        bytes.set(chunk.subarray(from, from + count), part * size + done);
+        done += count;
+      }
+    }
+    return { dtype: value.dtype, shape, data: viewBytes(value.dtype, bytes) };
+  }
+
+  async #fill(cacheBytes: number): Promise<void> {
     const { slots, spec, device } = this;
     const random = randomSource(7);
     const weightValues = [slots.wUp, slots.wDown, ...slots.wUpScales, ...slots.wDownScales];
     const layerBytes = this.expertBytes * spec.experts;
-    const cache = device.profile.software ? CACHE_BYTES.software : CACHE_BYTES.gpu;
-    const copies = Math.max(1, Math.min(ROUTING_SETS, Math.ceil(cache / layerBytes)));
+    const copies = Math.max(1, Math.min(ROUTING_SETS, Math.ceil(cacheBytes / layerBytes)));
     const weights: Map<number, GPUBuffer>[] = [];
     for (let copy = 0; copy < copies; copy++) {
       const buffers = new Map<number, GPUBuffer>();
@@ -265,117 +344,11 @@ export class MoeTrial {
   async #upload(value: Value, chunk: Uint8Array<ArrayBuffer>): Promise<GPUBuffer> {
     const bytes = bytesOf(value);
     const buffer = await this.#own(value.name, bytes);
+    if (!this.#chunks.has(value.id)) this.#chunks.set(value.id, chunk);
     for (let offset = 0; offset < bytes; offset += chunk.length) {
       const rest = Math.min(chunk.length, Math.ceil((bytes - offset) / 4) * 4);
       this.device.gpu.queue.writeBuffer(buffer, offset, chunk, 0, rest);
     }
     return buffer;
   }
-}
-
-/** Values of a layer, as a graph would have them. */
-function layerSlots(spec: DeviceMoeSpec, tokens: number): MoeSlots {
-  let id = 0;
-  const value = (name: string, dtype: DType, shape: readonly number[], kind: Value["kind"]) =>
-    ({ id: id++, name, kind, dtype, shape }) as Value;
-  const { hidden, intermediate, experts, topK } = spec;
-  const rows = intermediate * (spec.mlp === "gated" ? 2 : 1);
-  const weight = (name: string, rowCount: number, columns: number, matrixRows: number) => {
-    if (!isPacked(spec.format)) {
-      return [value(name, plainDtype(spec.format), [experts, rowCount, columns], "weight")];
-    }
-    const layout = PACKED_LAYOUTS[spec.format];
-    const shape = packedShape(spec.format, matrixRows, columns, spec.block);
-    const matrices = (experts * rowCount) / matrixRows;
-    const payload = [experts, rowCount, shape.payload[1]];
-    return [
-      value(name, layout.payloadDtype, payload, "weight"),
-      value(`${name}_scale`, layout.scaleDtype, [matrices, ...shape.scale], "weight"),
-      ...(layout.secondScale ? [value(`${name}_scale_2`, "f32", [matrices], "weight")] : []),
-    ];
-  };
-  const [wUp, ...wUpScales] = weight("w_up", rows, hidden, intermediate);
-  const [wDown, ...wDownScales] = weight("w_down", hidden, intermediate, hidden);
-  return {
-    x: value("x", "f32", [tokens, hidden], "input"),
-    selectedExperts: value("selected_experts", "i32", [tokens, topK], "input"),
-    routingWeights: value("routing_weights", "f32", [tokens, topK], "input"),
-    wUp,
-    wDown,
-    wUpScales,
-    wDownScales,
-    ...(spec.biasUp && { bUp: value("b_up", "f32", [experts, rows], "weight") }),
-    ...(spec.biasDown && { bDown: value("b_down", "f32", [experts, hidden], "weight") }),
-    ...(spec.residual && { residual: value("residual", "f32", [tokens, hidden], "input") }),
-    output: value("output", "f32", [tokens, hidden], "node"),
-  };
-}
-
-function plainDtype(format: WeightFormat): DType {
-  invariant(format === "f32" || format === "f16" || format === "bf16", `${format} is packed`);
-  return format;
-}
-
-function bytesOf(value: Value): number {
-  return elementCount(value.shape as number[]) * DTYPE_BYTES[value.dtype];
-}
-
-/** Up to 16 MiB of plausible data for a weight or its scales: magnitudes near 0.02, no NaN. */
-function weightChunk(
-  value: Value,
-  spec: DeviceMoeSpec,
-  random: () => number,
-): Uint8Array<ArrayBuffer> {
-  const elements = Math.min(elementCount(value.shape as number[]), (16 << 20) / 4);
-  const bytes = Math.ceil((elements * DTYPE_BYTES[value.dtype]) / 4) * 4;
-  const chunk = new Uint8Array(bytes);
-  if (value.dtype === "f32") {
-    const scale = value.name.includes("scale");
-    const numbers = new Float32Array(chunk.buffer);
-    for (let i = 0; i < numbers.length; i++) numbers[i] = scale ? 0.002 : (random() - 0.5) * 0.08;
-    return chunk;
-  }
-  if (value.name.endsWith("_scale")) return chunk.fill(spec.format === "mxfp4" ? 121 : 0x38);
-  const words = new Uint32Array(chunk.buffer);
-  for (let i = 0; i < words.length; i++) {
-    const bits = Math.floor(random() * 2 ** 32) >>> 0;
-    // Halves: a sign and small exponents; FP8: no NaN codes; nibbles and int8: anything goes.
-    if (value.dtype === "bf16") words[i] = (bits & 0x807f807f) | 0x3c003c00;
-    else if (value.dtype === "f16") words[i] = (bits & 0x83ff83ff) | 0x24002400;
-    else if (value.dtype === "f8_e4m3") words[i] = bits & 0xbfbfbfbf;
-    else words[i] = bits;
-  }
-  return chunk;
-}
-
-/** `topK` different experts a token with weights that add up to 1, and how many are used at all. */
-function randomRouting(spec: DeviceMoeSpec, tokens: number, random: () => number) {
-  const { experts, topK } = spec;
-  const ids = new Int32Array(tokens * topK);
-  const factors = new Float32Array(tokens * topK);
-  const order = Array.from({ length: experts }, (_, expert) => expert);
-  const used = new Set<number>();
-  for (let token = 0; token < tokens; token++) {
-    let sum = 0;
-    for (let slot = 0; slot < topK; slot++) {
-      const pick = slot + Math.floor(random() * (experts - slot));
-      [order[slot], order[pick]] = [order[pick], order[slot]];
-      ids[token * topK + slot] = order[slot];
-      used.add(order[slot]);
-      sum += factors[token * topK + slot] = 0.1 + random();
-    }
-    for (let slot = 0; slot < topK; slot++) factors[token * topK + slot] /= sum;
-  }
-  return { ids, factors, experts: used.size };
-}
-
-/** A small generator of numbers in [0, 1), the same on every machine (mulberry32). */
-function randomSource(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

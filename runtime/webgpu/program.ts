@@ -14,7 +14,12 @@ import {
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
-import type { KernelDefinition, LoweringContext, StepSizes } from "../../kernels/mod.ts";
+import type {
+  KernelDefinition,
+  LoweringContext,
+  StepSizes,
+  TunedFiles,
+} from "../../kernels/mod.ts";
 import { checkStep } from "../cpu/step_tokens.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
 import { tokenRanges } from "./buckets.ts";
@@ -37,6 +42,7 @@ export interface ProgramContext {
   readonly pipelines: PipelineCache;
   readonly readback: Readback;
   readonly kernels: readonly KernelDefinition[];
+  readonly tuned: TunedFiles;
   readonly handOff: HandOff;
 }
 
@@ -64,10 +70,11 @@ export class WebGpuProgram implements Program {
     graph: Graph,
     options: CompileOptions,
   ): Promise<WebGpuProgram> {
-    const { device, kernels, handOff } = context;
+    const { device, kernels, tuned, handOff } = context;
+    const { profile } = device;
     const lowered = tokenRanges(options.maxTokens, configuredRanges(graph)).map((tokens) => {
       const sizes = largestSizes(tokens.max, options);
-      return lowerGraph(graph, { kernels, handOff, profile: device.profile, tokens, sizes });
+      return lowerGraph(graph, { kernels, tuned, handOff, profile, tokens, sizes });
     });
     const weights = await uploadWeights(boundWeights(lowered), device, options);
     const memory = await ProgramMemory.create(device, graph, lowered, weights, options);

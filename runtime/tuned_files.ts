@@ -1,0 +1,57 @@
+/**
+ * Tuned tables as files: the user's folder first, then the ones that come with Mixline.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ConfigError, messageOf } from "../graph/mod.ts";
+import type { TunedFiles, TunedText } from "../kernels/mod.ts";
+
+/** Environment variable that names the user's folder of tuned tables. */
+export const TUNED_DIR_VARIABLE = "MIXLINE_TUNED_DIR";
+
+/** The tables that come with Mixline. */
+export function bundledTunedFolder(): string {
+  return fileURLToPath(new URL("../configs/tuned", import.meta.url));
+}
+
+/** The user's folder of tuned tables; undefined when none is named. */
+export function userTunedFolder(): string | undefined {
+  const permission = Deno.permissions.querySync({ name: "env", variable: TUNED_DIR_VARIABLE });
+  return permission.state === "granted" ? Deno.env.get(TUNED_DIR_VARIABLE) || undefined : undefined;
+}
+
+/** Tables of folders, the first folder that has a file wins. Every file is read once. */
+export class TunedFolders implements TunedFiles {
+  readonly #known = new Map<string, TunedText | undefined>();
+
+  constructor(
+    readonly folders: readonly string[] = [userTunedFolder(), bundledTunedFolder()].filter(
+      (folder) => folder !== undefined,
+    ),
+  ) {}
+
+  read(fileName: string): TunedText | undefined {
+    if (!this.#known.has(fileName)) this.#known.set(fileName, this.#find(fileName));
+    return this.#known.get(fileName);
+  }
+
+  #find(fileName: string): TunedText | undefined {
+    for (const folder of this.folders) {
+      const path = join(folder, fileName);
+      try {
+        return { path, text: Deno.readTextFileSync(path) };
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) continue;
+        throw new ConfigError(
+          "config/tuned-file",
+          `Cannot read tuned table "${path}": ${messageOf(error)}`,
+          { hint: `Allow reading the folder, or unset ${TUNED_DIR_VARIABLE}`, details: { path } },
+        );
+      }
+    }
+    return undefined;
+  }
+}
