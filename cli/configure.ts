@@ -20,15 +20,15 @@ const BUNDLED_MODEL = fileURLToPath(new URL("../demo/storyteller", import.meta.u
 export function configure(flags: ModelFlags): Pipeline {
   const files = flags.config ?? [];
   const configured = pipeline.fromYaml(...files)
-    .overlay(pipeline.fromEnvironment(Deno.env.toObject()))
+    .overlay(pipeline.fromEnvironment())
     .overlay(pipeline.fromFlags(flags.set ?? []));
   return withModel(withFlags(configured, flags));
 }
 
 function withFlags(lower: Pipeline, { model, executor }: ModelFlags): Pipeline {
   const named = [
-    ...(model === undefined ? [] : [`model=${model}`]),
-    ...(executor === undefined ? [] : [`executor=${executor}`]),
+    ...(model === undefined ? [] : [`--model=${model}`]),
+    ...(executor === undefined ? [] : [`--executor=${executor}`]),
   ];
   return lower.overlay(pipeline.fromFlags(named));
 }

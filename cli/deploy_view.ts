@@ -46,7 +46,7 @@ export class DeployView {
   /** Says that the engine answers now. */
   ready(milliseconds: number): void {
     this.close();
-    this.#line("ready", `in ${formatDuration(milliseconds)}`);
+    this.#line("ready", `in ${formatDuration(milliseconds)}\n`);
   }
 
   /** Puts the terminal in order again, whatever stopped the deployment. */

@@ -17,7 +17,7 @@
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import type { CommandContext } from "./command.ts";
 import { deployCommand } from "./deploy.ts";
-import { prepareGpuEnvironment } from "./environment.ts";
+import { enterUserFolder, prepareGpuEnvironment } from "./environment.ts";
 import { flagError } from "./flags.ts";
 import { inspectCommand } from "./inspect.ts";
 import { errorToJson, exitCodeOf, renderError } from "./render.ts";
@@ -36,6 +36,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const program = createProgram({ terminal, signal: interrupt.signal });
   try {
     prepareGpuEnvironment();
+    enterUserFolder();
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (thrown) {

@@ -7,8 +7,17 @@
 import { messageOf, MixlineError } from "../graph/mod.ts";
 import type { Style } from "./terminal.ts";
 
+/** The tasks grant what a deployment needs; more, such as folders to write to, is the user's to give. */
+const PERMISSION_HINT =
+  "Grant it: deno run -A cli/main.ts, or with the single flag that Deno names";
+
 /** Exit code after Ctrl-C, as shells count it: 128 + SIGINT. */
 export const EXIT_INTERRUPTED = 130;
+
+/** What Deno's permissions refuse is the user's choice, not a bug. */
+function isRefused(error: unknown): boolean {
+  return error instanceof Deno.errors.NotCapable;
+}
 
 /** Exit code of an error: the class's own, 1 for what nobody foresaw. */
 export function exitCodeOf(error: unknown): number {
@@ -28,6 +37,7 @@ export function renderError(error: unknown, style: Style, stack = false): string
   const label = style.bold(style.red("error:"));
   const lines = [`${label} ${style.bold(sentence(error))}`];
   if (error instanceof MixlineError) lines.push(...renderDetails(error, style));
+  else if (isRefused(error)) lines.push(hintLine(PERMISSION_HINT, style));
   else if (!stack) lines.push(hintLine("Run again with --debug for the stack trace", style));
   if (stack) lines.push(...stackLines(error, style));
   return lines.join("\n");
@@ -45,6 +55,7 @@ export function errorToJson(error: unknown, stack = false): Record<string, unkno
 function sentence(error: unknown): string {
   if (error instanceof MixlineError || isAbort(error)) return messageOf(error);
   const message = messageOf(error);
+  if (isRefused(error)) return `Cannot go on: ${message.replace(/, run again with.*$/, "")}`;
   // Broken invariants say so themselves.
   const isSaid = message.includes("this is a bug in Mixline");
   return `Cannot go on: ${message}${isSaid ? "" : " (this is a bug in Mixline, please report it)"}`;
