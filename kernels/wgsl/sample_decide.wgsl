@@ -1,0 +1,10 @@
+// The second dispatch of sampling where workgroups cannot hand over by ticket: one a row.
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let row = group.x;
+  decide(row, draws[row], u32(positions[logits_rows[row]]), thread);
+}
