@@ -17,11 +17,11 @@
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import type { CommandContext } from "./command.ts";
 import { deployCommand } from "./deploy.ts";
-import { enterUserFolder, prepareGpuEnvironment } from "./environment.ts";
 import { flagError } from "./flags.ts";
 import { inspectCommand } from "./inspect.ts";
 import { errorToJson, exitCodeOf, renderError } from "./render.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
+import { enterUserFolder } from "./user_folder.ts";
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
@@ -35,7 +35,6 @@ export async function main(argv: readonly string[]): Promise<number> {
   Deno.addSignalListener("SIGINT", onInterrupt);
   const program = createProgram({ terminal, signal: interrupt.signal });
   try {
-    prepareGpuEnvironment();
     enterUserFolder();
     await program.parseAsync(args, { from: "user" });
     return 0;

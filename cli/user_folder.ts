@@ -1,0 +1,17 @@
+/**
+ * Where relative paths start.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+
+/**
+ * Enters the folder that the user stands in: `deno task` runs in the folder of `deno.json` and
+ * leaves the user's own in `INIT_CWD`.
+ */
+export function enterUserFolder(): void {
+  const userFolder = Deno.env.get("INIT_CWD");
+  const taskFolder = fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "");
+  if (userFolder !== undefined && Deno.cwd() === taskFolder) Deno.chdir(userFolder);
+}
