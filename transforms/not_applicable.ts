@@ -21,8 +21,6 @@ const STATE_SPACE = "no architecture here has state-space or linear-attention la
 const STREAMS = "a WebGPU device has one queue, so there are no streams to overlap";
 const FOLDED = "the linear kernels read packed weights themselves, so there is nothing to swap";
 
-const EXPANDED = "packed weights are expanded where they are read, so there is nothing to convert";
-
 const KEYS: Readonly<Record<string, NotApplicable>> = {
   match_dense_moe_pattern: {
     stage: "pattern_matcher",
@@ -47,12 +45,6 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     stage: "pattern_matcher",
     reason: "insert_cached_attention removes every transpose around attention",
   },
-  quantize_fp8_linear_from_config: { stage: "pattern_matcher", reason: EXPANDED },
-  quantize_finegrained_fp8_linear_from_config: { stage: "pattern_matcher", reason: EXPANDED },
-  quantize_fp8_moe: { stage: "pattern_matcher", reason: EXPANDED },
-  quantize_finegrained_fp8_moe: { stage: "pattern_matcher", reason: EXPANDED },
-  quantize_nvfp4_moe: { stage: "pattern_matcher", reason: EXPANDED },
-  quantize_mxfp4_moe: { stage: "pattern_matcher", reason: EXPANDED },
   quantize_int4_linear_from_config: {
     stage: "pattern_matcher",
     reason: "AWQ checkpoints are not read",
@@ -78,10 +70,6 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     reason: "there is no speculative decoding with a draft head",
   },
   split_moe_fused_for_sharding: { stage: "sharding", reason: "one device holds all experts" },
-  fuse_fp8_moe: { stage: "post_load_fusion", reason: EXPANDED },
-  fuse_finegrained_fp8_moe: { stage: "post_load_fusion", reason: EXPANDED },
-  fuse_nvfp4_moe: { stage: "post_load_fusion", reason: EXPANDED },
-  fuse_mxfp4_moe: { stage: "post_load_fusion", reason: EXPANDED },
   fuse_fp4_gemms: { stage: "post_load_fusion", reason: "fuse_gemms serves every format" },
   fuse_fp8_gemms: { stage: "post_load_fusion", reason: "fuse_gemms serves every format" },
   fuse_fp8_linear: { stage: "post_load_fusion", reason: FOLDED },

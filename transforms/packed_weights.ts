@@ -14,6 +14,7 @@ import {
   type NodeInputs,
   PACKED_LAYOUTS,
   type PackedFormat,
+  type PackedMoeAttrs,
   packedShape,
   quantize,
   reshape,
@@ -26,6 +27,8 @@ export interface PackedWeight {
   readonly format: PackedFormat;
   /** Rows and columns that share a scale, where the format leaves that open. */
   readonly block: Block | undefined;
+  /** True when the block is the whole matrix because nobody said otherwise. */
+  readonly isWholeMatrix: boolean;
   readonly payload: Weight;
   /** `[rows of blocks, columns of blocks]` */
   readonly scale: Weight;
@@ -44,8 +47,8 @@ export function packedInCheckpoint(value: Value): PackedWeight | undefined {
   const { block, scale: grid } = packedShape(format, rows, columns, weight.block);
   return {
     format,
-    // Blocks of whole matrices and of whole rows need no saying.
     block: format === "fp8_e4m3" || format === "fp8_block" ? block : undefined,
+    isWholeMatrix: format === "fp8_e4m3" && weight.block === undefined,
     payload,
     scale: reshape(scale, grid),
     secondScale: secondScale && reshape(secondScale, [1]),
@@ -62,6 +65,7 @@ export function packedOnLoad(weight: Weight, format: PackedFormat, block?: Block
   return {
     format,
     block: full ?? wholeMatrix,
+    isWholeMatrix: full === undefined && wholeMatrix !== undefined,
     payload: quantize(format, "payload", weight, block),
     scale: quantize(format, "scale", weight, block),
     secondScale: secondScale ? quantize(format, "scale_2", weight, block) : undefined,
@@ -80,6 +84,16 @@ export const EXPERT_MATRICES = ["w1", "w2", "w3"] as const;
 
 /** The packed matrices of a `moe` node, in the order of its lists. */
 export type PackedExperts = Readonly<Record<(typeof EXPERT_MATRICES)[number], PackedWeight[]>>;
+
+/**
+ * Attributes of `moe` for packed experts. The matrices of an expert differ in size, so where each
+ * has a single scale the block is left to the format.
+ */
+export function packedExpertAttrs(
+  { w1: [{ format, block, isWholeMatrix }] }: PackedExperts,
+): Pick<PackedMoeAttrs, "format" | "block"> {
+  return block && !isWholeMatrix ? { format, block } : { format };
+}
 
 /** Inputs of `moe` for packed experts: codes in place of weights, lists of scales beside them. */
 export function packedExpertInputs(

@@ -28,6 +28,7 @@ import {
 } from "../graph/mod.ts";
 import {
   EXPERT_MATRICES,
+  packedExpertAttrs,
   packedExpertInputs,
   type PackedExperts,
   packedInCheckpoint,
@@ -39,7 +40,7 @@ import type { NearMiss, TransformPlan } from "./transform.ts";
 /** Fields that the transforms have in common. */
 export const quantizeFields = {
   activation_quant: z.enum(["auto", "static", "dynamic", "none"]).default("auto").describe(
-    "Rounding of activations before each product; auto: static where the checkpoint has input scales, none elsewhere",
+    "Rounding of activations before each product; auto: static where an FP8 checkpoint has input scales, none elsewhere",
   ),
   exclude: z.array(z.string()).default([]).describe(
     "Module paths to leave dequantized; * stands for any characters",
@@ -92,7 +93,7 @@ export function planPackedMoes(
       continue;
     }
     const [w1, w2, w3] = packed as PackedWeight[][];
-    const activationQuant = activationsOf(all as PackedWeight[], config.activation_quant);
+    const activationQuant = activationsOf(format, all as PackedWeight[], config.activation_quant);
     if (typeof activationQuant === "object") {
       refusals.push({ node: placeOf(moe), reason: activationQuant.refused });
     } else matches.push({ moe, experts: { w1, w2, w3 }, activationQuant });
@@ -105,10 +106,9 @@ export function packMoes(graph: Graph, matches: readonly PackedMoe[]): void {
   for (const { moe, experts, activationQuant } of matches) {
     const current = graph.current(moe);
     const b = new GraphBuilder(graph, { scope: moe.scope, before: current });
-    const { format, block } = experts.w1[0];
     const inputs = { ...current.inputs, ...packedExpertInputs(b, moe, experts) };
-    const packing = { format, activationQuant, ...(block && { block }) };
-    replaceNode(graph, moe, b.op("moe", inputs, { ...moe.attrs, ...packing }));
+    const attrs = { ...moe.attrs, ...packedExpertAttrs(experts), activationQuant };
+    replaceNode(graph, moe, b.op("moe", inputs, attrs));
   }
 }
 
@@ -127,7 +127,7 @@ export function planPackedLinears(
       nearMisses.push({ node: placeOf(linear), reason: "its module is excluded" });
       continue;
     }
-    const activationQuant = activationsOf([packed], config.activation_quant);
+    const activationQuant = activationsOf(format, [packed], config.activation_quant);
     if (typeof activationQuant === "object") {
       refusals.push({ node: placeOf(linear), reason: activationQuant.refused });
     } else matches.push({ linear, packed, activationQuant });
@@ -156,9 +156,15 @@ export function isExcluded(scope: string, patterns: readonly string[]): boolean 
 }
 
 function activationsOf(
+  format: PackedFormat,
   weights: readonly PackedWeight[],
   wanted: QuantizeConfig["activation_quant"],
 ): ActivationQuant | { readonly refused: string } {
+  if (format !== "fp8_e4m3" && format !== "fp8_block") {
+    return wanted === "auto" || wanted === "none"
+      ? "none"
+      : { refused: `activations are rounded to FP8, which ${format} weights are not made for` };
+  }
   const scaled = weights.filter(({ inputScale }) => inputScale).length;
   if (scaled > 0 && scaled < weights.length) {
     return { refused: `${scaled} of its ${weights.length} weights have an input_scale, not all` };

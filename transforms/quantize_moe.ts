@@ -17,7 +17,13 @@ import { z } from "zod";
 import { GraphBuilder, inputList, isOp, type Node, placeOf, replaceNode } from "../graph/mod.ts";
 import { onLoadBlock, onLoadFields, refusalOnLoad } from "./quantize_on_load.ts";
 import { isExcluded } from "./quantize_from_checkpoint.ts";
-import { EXPERT_MATRICES, packedExpertInputs, packedOnLoad, weightOf } from "./packed_weights.ts";
+import {
+  EXPERT_MATRICES,
+  packedExpertAttrs,
+  packedExpertInputs,
+  packedOnLoad,
+  weightOf,
+} from "./packed_weights.ts";
 import { defineTransform, type NearMiss } from "./transform.ts";
 
 /** See the module's documentation. */
@@ -53,10 +59,14 @@ export const quantizeMoe = defineTransform({
           packedOnLoad(weightOf(value), config.format, onLoadBlock(config))
         )
       );
-      const { format, block } = w1[0];
-      const inputs = { ...current.inputs, ...packedExpertInputs(b, moe, { w1, w2, w3 }) };
-      const packing = { format, activationQuant: "none" as const, ...(block && { block }) };
-      replaceNode(graph, moe, b.op("moe", inputs, { ...moe.attrs, ...packing }));
+      const experts = { w1, w2, w3 };
+      const inputs = { ...current.inputs, ...packedExpertInputs(b, moe, experts) };
+      const attrs = {
+        ...moe.attrs,
+        ...packedExpertAttrs(experts),
+        activationQuant: "none",
+      } as const;
+      replaceNode(graph, moe, b.op("moe", inputs, attrs));
     }
   },
 });

@@ -15,8 +15,12 @@ import { compileModel } from "./compile_model.ts";
 import type { AnyTransform } from "./config.ts";
 import { exportToGm } from "./export_to_gm.ts";
 import { fuseAddRmsNorm } from "./fuse_add_rms_norm.ts";
+import { fuseFinegrainedFp8Moe } from "./fuse_finegrained_fp8_moe.ts";
+import { fuseFp8Moe } from "./fuse_fp8_moe.ts";
 import { fuseGemms } from "./fuse_gemms.ts";
 import { fuseMoe } from "./fuse_moe.ts";
+import { fuseMxfp4Moe } from "./fuse_mxfp4_moe.ts";
+import { fuseNvfp4Moe } from "./fuse_nvfp4_moe.ts";
 import { fuseResidual } from "./fuse_residual.ts";
 import { fuseRmsnorm } from "./fuse_rmsnorm.ts";
 import { fuseSwiglu } from "./fuse_swiglu.ts";
@@ -33,6 +37,14 @@ import { matchRopePattern } from "./match_rope_pattern.ts";
 import { matchRouterPattern } from "./match_router_pattern.ts";
 import { matchSwigluPattern } from "./match_swiglu_pattern.ts";
 import { moveInputsToDevice } from "./move_inputs_to_device.ts";
+import { quantizeFinegrainedFp8LinearFromConfig } from "./quantize_finegrained_fp8_linear_from_config.ts";
+import { quantizeFinegrainedFp8Moe } from "./quantize_finegrained_fp8_moe.ts";
+import { quantizeFp8LinearFromConfig } from "./quantize_fp8_linear_from_config.ts";
+import { quantizeFp8Moe } from "./quantize_fp8_moe.ts";
+import { quantizeLinear } from "./quantize_linear.ts";
+import { quantizeMoe } from "./quantize_moe.ts";
+import { quantizeMxfp4Moe } from "./quantize_mxfp4_moe.ts";
+import { quantizeNvfp4Moe } from "./quantize_nvfp4_moe.ts";
 import { resizeKvCache } from "./resize_kv_cache.ts";
 import { detectSharding, shardingTransformExecutor } from "./sharding.ts";
 import type { BaseConfig } from "./transform.ts";
@@ -52,6 +64,14 @@ const LIST = [
   matchGroupedAttention,
   matchRopePattern,
   matchRmsnormPattern,
+  quantizeFp8LinearFromConfig,
+  quantizeFinegrainedFp8LinearFromConfig,
+  quantizeFp8Moe,
+  quantizeFinegrainedFp8Moe,
+  quantizeNvfp4Moe,
+  quantizeMxfp4Moe,
+  quantizeMoe,
+  quantizeLinear,
   matchSwigluPattern,
   detectSharding,
   shardingTransformExecutor,
@@ -59,6 +79,10 @@ const LIST = [
   moveInputsToDevice,
   fuseGemms,
   fuseMoe,
+  fuseFp8Moe,
+  fuseFinegrainedFp8Moe,
+  fuseNvfp4Moe,
+  fuseMxfp4Moe,
   gatherLogitsBeforeLmHead,
   fuseRmsnorm,
   fuseResidual,
