@@ -106,11 +106,12 @@ fn choose_bin(is_fraction: bool, by_mass: bool) {
 
 fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> u32 {
   var least = LOWEST;
-  if (has_top_k(draw)) {
-    least = select_threshold(row, draw, peak, LOWEST, f32(draw.top_k), false, thread);
-  }
-  if (draw.top_p < 1.0) {
-    least = max(least, select_threshold(row, draw, peak, least, draw.top_p, true, thread));
+  for (var phase = 0u; phase < 2u; phase++) {
+    let by_mass = phase == 1u;
+    if (select(has_top_k(draw), draw.top_p < 1.0, by_mass)) {
+      let goal = select(f32(draw.top_k), draw.top_p, by_mass);
+      least = max(least, select_threshold(row, draw, peak, least, goal, by_mass, thread));
+    }
   }
   var best = Best(LOWEST, 0xffffffffu);
   for (var id = thread; id < V; id += THREADS) {
