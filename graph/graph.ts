@@ -7,6 +7,7 @@
 
 import type { DType } from "./dtype.ts";
 import { GraphError, invariant } from "./errors.ts";
+import { NodeList } from "./node_list.ts";
 import type { AttrsOf, OpName } from "./ops.ts";
 import type { Shape } from "./shape.ts";
 import type { Weight } from "./weight.ts";
@@ -79,9 +80,7 @@ export interface NodeSpec<Op extends OpName> {
  * executor.
  */
 export class Graph {
-  #nodes: Node[] = [];
-  /** True once `#nodes` was handed out: the next edit works on a copy. */
-  #shared = false;
+  readonly #list = new NodeList();
   #inputs: readonly Value[] = [];
   #outputs: ReadonlyMap<string, Value> = new Map();
   #caches: readonly CacheSpec[] = [];
@@ -95,8 +94,7 @@ export class Graph {
 
   /** The nodes as they are now; later edits do not show in the returned list. */
   get nodes(): readonly Node[] {
-    this.#shared = true;
-    return this.#nodes;
+    return this.#list.nodes;
   }
   get inputs(): readonly Value[] {
     return this.#inputs;
@@ -119,7 +117,7 @@ export class Graph {
   /** The weight values that nodes read, each once, in order of first use. */
   get weights(): readonly Value[] {
     const seen = new Map<number, Value>();
-    for (const node of this.#nodes) {
+    for (const node of this.nodes) {
       for (const value of nodeInputs(node)) if (value.kind === "weight") seen.set(value.id, value);
     }
     return [...seen.values()];
@@ -168,8 +166,8 @@ export class Graph {
     );
     const { op, inputs, attrs, scope } = spec;
     const node: Node<Op> = Object.freeze({ id, op, inputs, attrs, scope, outputs });
-    if (before === undefined) this.#own().push(node as Node);
-    else this.#own().splice(this.#position(before), 0, node as Node);
+    if (before === undefined) this.#list.append(node as Node);
+    else this.#list.insert(node as Node, before);
     this.#index?.add(node as Node);
     return node;
   }
@@ -216,14 +214,11 @@ export class Graph {
     const index = this.#indexed();
     if (from.kind === "node") this.#replaced.set(from.id, to);
     this.#replaced.delete(to.id); // so that no chain of replacements closes
-    const changed = new Map(this.users(from).map((node) => [node.id, mapInputs(node, swap)]));
-    for (const node of changed.values()) {
-      index.remove(index.nodes.get(node.id) as Node);
-      index.add(node);
-    }
-    if (changed.size > 0) {
-      this.#nodes = this.#nodes.map((node) => changed.get(node.id) ?? node);
-      this.#shared = false;
+    for (const node of this.users(from)) {
+      const changed = mapInputs(node, swap);
+      index.remove(node);
+      index.add(changed);
+      this.#list.replace(changed);
     }
     this.#outputs = new Map([...this.#outputs].map(([name, value]) => [name, swap(value)]));
   }
@@ -245,23 +240,26 @@ export class Graph {
       }
     }
     const index = this.#indexed();
-    for (const id of gone) index.remove(index.nodes.get(id) as Node);
-    this.#nodes = this.#nodes.filter((node) => !gone.has(node.id));
-    this.#shared = false;
+    for (const id of gone) {
+      const node = index.nodes.get(id);
+      if (!node) continue;
+      index.remove(node);
+      this.#list.remove(node);
+    }
   }
 
   /** Removes every node whose outputs nobody reads; returns how many. */
   eliminateDeadCode(): number {
-    const before = this.#nodes.length;
+    const before = this.nodes.length;
     const live = new Set([...this.#outputs.values()].map((value) => value.id));
     const kept: Node[] = [];
-    for (const node of this.#nodes.toReversed()) {
+    for (const node of this.nodes.toReversed()) {
       if (!node.outputs.some((value) => live.has(value.id))) continue;
       kept.push(node);
       for (const value of nodeInputs(node)) live.add(value.id);
     }
     if (kept.length !== before) this.#setNodes(kept.reverse());
-    return before - this.#nodes.length;
+    return before - this.nodes.length;
   }
 
   /** Puts nodes in topological order, otherwise keeping their order. */
@@ -288,7 +286,7 @@ export class Graph {
       ready.add(node.id);
       sorted.push(node);
     };
-    this.#nodes.forEach(visit);
+    this.nodes.forEach(visit);
     this.#setNodes(sorted);
   }
 
@@ -315,29 +313,13 @@ export class Graph {
     this.#meta = snapshot.meta;
   }
 
-  #position(node: Node): number {
-    const at = this.#nodes.findIndex((each) => each.id === node.id);
-    invariant(at >= 0, `node ${node.id} is not in graph "${this.name}"`);
-    return at;
-  }
-
   #setNodes(nodes: readonly Node[]): void {
-    this.#nodes = nodes as Node[]; // never written to while shared
-    this.#shared = true;
+    this.#list.reset(nodes);
     this.#index = undefined;
   }
 
-  /** The list of nodes, safe to change in place. */
-  #own(): Node[] {
-    if (this.#shared) {
-      this.#nodes = [...this.#nodes];
-      this.#shared = false;
-    }
-    return this.#nodes;
-  }
-
   #indexed(): GraphIndex {
-    return this.#index ??= new GraphIndex(this.#nodes);
+    return this.#index ??= new GraphIndex(this.nodes);
   }
 }
 
