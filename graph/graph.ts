@@ -80,7 +80,7 @@ export interface NodeSpec<Op extends OpName> {
  * executor.
  */
 export class Graph {
-  readonly #list = new NodeList();
+  readonly #list = new NodeList<Node>();
   #inputs: readonly Value[] = [];
   #outputs: ReadonlyMap<string, Value> = new Map();
   #caches: readonly CacheSpec[] = [];

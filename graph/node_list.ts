@@ -7,21 +7,25 @@
  */
 
 import { invariant } from "./errors.ts";
-import type { Node } from "./graph.ts";
 
-interface Item {
+/** What the list knows of a node. */
+interface Numbered {
+  readonly id: number;
+}
+
+interface Item<Node> {
   node: Node;
-  previous: Item | undefined;
-  next: Item | undefined;
+  previous: Item<Node> | undefined;
+  next: Item<Node> | undefined;
 }
 
 /** Nodes in order. */
-export class NodeList {
+export class NodeList<Node extends Numbered> {
   /** Absent while the links know better. */
   #array: Node[] | undefined = [];
   /** True once the array was handed out: it is not written to any more. */
   #shared = false;
-  #links: Links | undefined;
+  #links: Links<Node> | undefined;
 
   /** The nodes as they are now; later edits do not show in the returned list. */
   get nodes(): readonly Node[] {
@@ -63,7 +67,7 @@ export class NodeList {
     this.#edit().remove(node);
   }
 
-  #edit(): Links {
+  #edit(): Links<Node> {
     this.#links ??= new Links(this.nodes);
     this.#array = undefined;
     return this.#links;
@@ -71,16 +75,16 @@ export class NodeList {
 }
 
 /** A doubly linked list that finds its items by node id. */
-class Links {
-  readonly #items = new Map<number, Item>();
-  #first: Item | undefined;
-  #last: Item | undefined;
+class Links<Node extends Numbered> {
+  readonly #items = new Map<number, Item<Node>>();
+  #first: Item<Node> | undefined;
+  #last: Item<Node> | undefined;
 
   constructor(nodes: readonly Node[]) {
     for (const node of nodes) this.append(node);
   }
 
-  item(node: Node): Item {
+  item(node: Node): Item<Node> {
     const item = this.#items.get(node.id);
     invariant(item, `node ${node.id} is not in the graph`);
     return item;
@@ -110,7 +114,7 @@ class Links {
     return nodes;
   }
 
-  #link(item: Item): void {
+  #link(item: Item<Node>): void {
     if (item.previous) item.previous.next = item;
     else this.#first = item;
     if (item.next) item.next.previous = item;
