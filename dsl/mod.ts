@@ -5,7 +5,7 @@
  */
 
 export type { DeployEvent, DeployOptions } from "./deploy.ts";
-export type { CamelCase } from "./names.ts";
+export { type CamelCase, camelCase } from "./names.ts";
 export { formatOrigin, type Origin } from "./origin.ts";
 export type { Plain } from "./overlay.ts";
 export {

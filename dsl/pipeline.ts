@@ -184,7 +184,7 @@ export class Pipeline {
    * @throws {ConfigError} without a model, or with a wrong configuration.
    * @throws {CheckpointError} when the model folder is not what it should be.
    */
-  deploy(
+  async deploy(
     { model, executor, config = [], ...options }: PipelineDeployOptions = {},
   ): Promise<Engine> {
     const sources: readonly ConfigSource[] = [config].flat();
@@ -197,7 +197,7 @@ export class Pipeline {
       if (model !== undefined) builder.write(["model"], model, call);
       if (executor !== undefined) builder.write(["executor"], executor, call);
     });
-    return deployResolved(chosen.resolve(), options);
+    return await deployResolved(chosen.resolve(), options);
   }
 
   #use(definition: AnyTransform, fields: object, call: string): Pipeline {

@@ -1,0 +1,149 @@
+/**
+ * Reference pages of settings, ops, kernels, MoE backends and architectures, from the registries.
+ *
+ * @module
+ */
+
+import {
+  camelCase,
+  ENVIRONMENT_PREFIX,
+  inapplicableSetting,
+  inapplicableSettings,
+  SETTING_NAMES,
+  settingsSchema,
+  SHORTCUTS,
+} from "../dsl/mod.ts";
+import { type OpName, OPS, type WeightFormat } from "../graph/mod.ts";
+import { KERNELS, moeBackends, type MoeSpec } from "../kernels/mod.ts";
+import { ARCHITECTURES } from "../models/mod.ts";
+import { code, page, table } from "./markdown.ts";
+
+/** Formats of expert weights, in the order of the page. */
+const FORMATS: readonly WeightFormat[] = [
+  "f32",
+  "f16",
+  "bf16",
+  "fp8_e4m3",
+  "fp8_block",
+  "mxfp4",
+  "nvfp4",
+  "int8",
+  "int4",
+];
+
+/** A layer that backends are asked about; only its format changes. */
+const LAYER: Omit<MoeSpec, "format"> = {
+  scope: "model.layers.0.mlp",
+  tokens: { min: 1, max: 1 },
+  hidden: 2048,
+  intermediate: 768,
+  experts: 128,
+  topK: 8,
+  mlp: "gated",
+  activation: "silu",
+  alpha: 1.702,
+  limit: 7,
+  applyRoutingOnInput: false,
+  activationQuant: "none",
+  biasUp: false,
+  biasDown: false,
+  residual: true,
+};
+
+/** Pages by file name. */
+export function referencePages(): Readonly<Record<string, string>> {
+  return {
+    "settings.md": settingsPage(),
+    "ops.md": opsPage(),
+    "kernels.md": kernelsPage(),
+    "backends.md": backendsPage(),
+    "architectures.md": architecturesPage(),
+  };
+}
+
+function settingsPage(): string {
+  const settings = SETTING_NAMES.map((name) => [
+    code(name),
+    code(camelCase(name)),
+    code(ENVIRONMENT_PREFIX + name.toUpperCase()),
+    code(JSON.stringify(settingsSchema.shape[name].parse(undefined))),
+    settingsSchema.shape[name].description ?? "",
+  ]);
+  const shortcuts = Object.entries(SHORTCUTS).map(([name, [key, field]]) => [
+    code(name),
+    code(`transforms.${key}.${field}`),
+  ]);
+  const others = inapplicableSettings().map((name) => [
+    code(name),
+    inapplicableSetting(name) ?? "",
+  ]);
+  return page(
+    "Settings",
+    "Top-level names of a pipeline file. In TypeScript they are the fields of `settings({ .. })`, on the " +
+      "command line `--set name=value`. Null goes back to the default.",
+    table(["name", "TypeScript", "environment", "default", "meaning"], settings),
+    "Fields of transforms are set by path: `--set transforms.fuse_moe.backend=triton`, or the variable " +
+      `${
+        code(`${ENVIRONMENT_PREFIX}TRANSFORMS__FUSE_MOE__BACKEND`)
+      }. Later layers win: defaults, files in ` +
+      "their order, environment, flags.",
+    "## Short names",
+    table(["name", "stands for"], shortcuts),
+    "## Not applicable on WebGPU",
+    "Names of TensorRT-LLM AutoDeploy that are accepted, reported once, and carried through to exports.",
+    table(["name", "why"], others),
+  );
+}
+
+function opsPage(): string {
+  const names = Object.keys(OPS) as OpName[];
+  const rows = names.map((name) => [
+    code(name),
+    OPS[name].inputs.map(code).join(", "),
+    OPS[name].summary,
+  ]);
+  return page(
+    "Ops",
+    "Every operation a graph may have. A name with `?` may be absent, one with `[]` is a list.",
+    table(["op", "inputs", "result"], rows),
+  );
+}
+
+function kernelsPage(): string {
+  const rows = KERNELS.map(({ op, name, summary }) => [code(op), code(name), summary]);
+  return page(
+    "WebGPU kernels",
+    "What runs an op on WebGPU. Of several kernels of one op the first that does not refuse the node is " +
+      "taken. The CPU executor runs every op of the op table.",
+    table(["op", "kernel", "what it does"], rows),
+  );
+}
+
+function backendsPage(): string {
+  const backends = moeBackends();
+  const formats = FORMATS.map((format) => [
+    code(format),
+    ...backends.map((backend) => backend.supports({ ...LAYER, format }) ?? "yes"),
+  ]);
+  return page(
+    "MoE backends",
+    "Implementations of `fused_moe`, chosen by `transforms.fuse_moe.backend`. `registerMoeBackend` adds one.",
+    table(["backend", "algorithm"], backends.map(({ name, summary }) => [code(name), summary])),
+    "## Formats of expert weights",
+    "What each backend says of a layer of 128 gated experts, 8 of them chosen, 2048 wide.",
+    table(["format", ...backends.map(({ name }) => code(name))], formats),
+  );
+}
+
+function architecturesPage(): string {
+  const rows = ARCHITECTURES.map(({ name, hfNames, features }) => [
+    code(name),
+    hfNames.map(code).join(", "),
+    features.join(", "),
+  ]);
+  return page(
+    "Architectures",
+    "Models that load, by `architectures` of their `config.json`.",
+    table(["name", "in config.json", "what is implemented"], rows),
+  );
+}

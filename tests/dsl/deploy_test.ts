@@ -1,0 +1,157 @@
+/**
+ * Deploying the bundled model on the CPU: what happens on the way, what it says, and what goes wrong.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { z } from "zod";
+import type { DeployEvent } from "../../dsl/deploy.ts";
+import { deploy, pipeline } from "../../dsl/pipeline.ts";
+import type { VerifyRow } from "../../dsl/verify.ts";
+import { CheckpointError, ConfigError, GraphBuilder } from "../../graph/mod.ts";
+import { defineTransform, type TransformRecord } from "../../transforms/mod.ts";
+import { STORYTELLER } from "../support/model_folder.ts";
+import { TOLERANCES } from "../support/tolerances.ts";
+
+const CPU = { model: STORYTELLER, executor: "cpu" } as const;
+const GREEDY = { maxNewTokens: 4, temperature: 0 } as const;
+
+/** The logits with a nonlinearity over them: what a wrong transform might do. */
+const distort = defineTransform({
+  key: "distort",
+  stage: "post_load_fusion",
+  summary: "Put a nonlinearity over the logits",
+  config: z.object({}),
+  plan: () => ({ matches: [1] }),
+  apply(graph) {
+    const logits = graph.outputs.get("logits");
+    assert.ok(logits);
+    graph.setOutput("logits", new GraphBuilder(graph).op("silu", { x: logits }));
+  },
+});
+
+Deno.test("deploy() makes an engine, tells what happens, and reports it", async () => {
+  const events: DeployEvent[] = [];
+  await using engine = await deploy({ ...CPU, onProgress: (event) => events.push(event) });
+  const kinds = [...new Set(events.map(({ kind }) => kind))];
+  assert.deepEqual(kinds, ["model", "executor", "transform", "weights"]);
+  const last = events.findLast((event) => event.kind === "weights");
+  assert.equal(last?.bytes, last?.totalBytes);
+  const { report } = engine;
+  const keys = (report.transforms as readonly TransformRecord[]).map(({ key }) => key);
+  assert.deepEqual(keys, pipeline().resolve().transforms.map(({ key }) => key));
+  assert.deepEqual(report.model, {
+    name: "storyteller",
+    path: STORYTELLER,
+    architecture: "qwen3_moe",
+    bytes: (report.model as { bytes: number }).bytes,
+  });
+  assert.deepEqual(Object.keys(report.timings.seconds), [
+    "model",
+    "executor",
+    "transforms",
+    "weights",
+  ]);
+  assert.doesNotThrow(() => JSON.stringify(report));
+  const text = await engine.generate("Once upon a time", GREEDY).text();
+  assert.ok(text.length > 0);
+});
+
+Deno.test("deploy() lays config over the pipeline, and its own options over that", async () => {
+  const lower = pipeline().settings({ maxSeqLen: 64, model: "nowhere", executor: "webgpu" });
+  await using engine = await lower.deploy({
+    ...CPU,
+    config: ["max_seq_len: 32", pipeline().disable("fuse_moe")],
+  });
+  const { report } = engine;
+  assert.equal((report.settings as { maxSeqLen: number }).maxSeqLen, 32);
+  assert.equal(report.limits.maxSequenceTokens, 32);
+  const transforms = report.transforms as readonly TransformRecord[];
+  assert.equal(transforms.find(({ key }) => key === "fuse_moe")?.enabled, false);
+});
+
+Deno.test("deploy() gives the same tokens with every fusion off", async () => {
+  await using fused = await deploy(CPU);
+  await using plain = await pipeline().disable(
+    "fuse_gemms",
+    "fuse_moe",
+    "fuse_rmsnorm",
+    "fuse_residual",
+    "insert_cached_attention",
+    "initialize_cache",
+    "resize_kv_cache",
+  ).deploy(CPU);
+  const [expected, got] = await Promise.all(
+    [fused, plain].map((engine) => engine.generate("Once upon a time", GREEDY).text()),
+  );
+  assert.equal(got, expected);
+});
+
+Deno.test("deploy({ verify }) compares the logits around every transform", async () => {
+  const text = "Once upon a time there was a fox";
+  await using engine = await deploy({ ...CPU, verify: text });
+  const rows = engine.report.verification as readonly VerifyRow[];
+  const compared = rows.filter(({ maxDifference }) => maxDifference !== undefined);
+  assert.ok(compared.length > 10);
+  for (const { transform, maxDifference = NaN, changedTokens } of compared) {
+    const isCache = transform === "initialize_cache";
+    const tolerance = isCache ? TOLERANCES.cacheF16 : TOLERANCES.logitsF32;
+    assert.ok(maxDifference <= tolerance, `${transform}: ${maxDifference}`);
+    assert.equal(changedTokens, 0, transform);
+  }
+  const cache = compared.find(({ transform }) => transform === "initialize_cache");
+  assert.notEqual(cache?.maxDifference, 0, "an f16 cache rounds");
+  assert.equal(cache?.against, "fuse_residual");
+  const without = rows.find(({ transform }) => transform === "insert_cached_attention");
+  assert.match(without?.skipped ?? "", /caches/);
+});
+
+Deno.test("deploy({ verify }) shows a transform that changes what the model says", async () => {
+  await using engine = await pipeline().use(distort).deploy({ ...CPU, verify: true });
+  const rows = engine.report.verification as readonly VerifyRow[];
+  const row = rows.find(({ transform }) => transform === "distort");
+  assert.ok(row?.maxDifference !== undefined && row.maxDifference > 0.1);
+  assert.ok(row.meanDivergence !== undefined && row.meanDivergence > 0.01);
+});
+
+Deno.test("deploy() says what is missing or contradicts itself", async () => {
+  const cases: readonly [() => Promise<unknown>, string][] = [
+    [() => pipeline().deploy({ executor: "cpu" }), "config/no-model"],
+    [
+      () => pipeline().deploy({ ...CPU, config: "max_num_tokens: 4\nmax_batch_size: 8" }),
+      "config/step-size",
+    ],
+    [() => pipeline.empty().deploy(CPU), "config/no-graph"],
+    [() => pipeline().deploy({ ...CPU, config: "no_such.yaml" }), "config/missing-file"],
+  ];
+  for (const [attempt, code] of cases) {
+    await assert.rejects(attempt(), (error) => {
+      assert.ok(error instanceof ConfigError, String(error));
+      assert.equal(error.code, code);
+      assert.ok(error.hint);
+      return true;
+    });
+  }
+  await assert.rejects(deploy({ ...CPU, model: "no/such/folder" }), CheckpointError);
+});
+
+Deno.test("deploy() lowers the default batch size to the tokens of a step, and says so", async () => {
+  const notes: string[] = [];
+  await using engine = await deploy({
+    ...CPU,
+    config: "max_num_tokens: 4",
+    onProgress: (event) => event.kind === "note" && notes.push(event.message),
+  });
+  assert.equal(engine.report.limits.maxSequences, 4);
+  assert.match(notes.join("\n"), /max_batch_size is 4/);
+});
+
+Deno.test("deploy() frees everything when it is stopped halfway", async () => {
+  const stop = new AbortController();
+  const onProgress = (event: DeployEvent) => {
+    if (event.kind === "transform" && event.record.key === "fuse_moe") stop.abort();
+  };
+  // The test itself fails when files of the checkpoint stay open.
+  await assert.rejects(deploy({ ...CPU, signal: stop.signal, onProgress }), { name: "AbortError" });
+});
