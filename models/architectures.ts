@@ -6,12 +6,14 @@
 
 import { CheckpointError, nearest } from "../graph/mod.ts";
 import type { Architecture } from "./architecture.ts";
+import { gptOss } from "./architectures/gpt_oss.ts";
 import { mixtral } from "./architectures/mixtral.ts";
 import { olmoe } from "./architectures/olmoe.ts";
 import { qwen3Moe } from "./architectures/qwen3_moe.ts";
 
 /** Every architecture. */
 export const ARCHITECTURES: readonly Architecture[] = [
+  gptOss,
   mixtral,
   olmoe,
   qwen3Moe,

@@ -113,6 +113,10 @@ export interface AttentionSpec {
   };
   /** q, k and v are clamped to ±clip after the norm (OLMoE's `clip_qkv`). */
   readonly clip?: number;
+  /** A token sees this many tokens including itself; undefined means all before it. */
+  readonly window?: number;
+  /** [heads] logits that take part in the softmax and have no value (gpt-oss). */
+  readonly sinks?: Weight;
 }
 
 /** What the attention layers of a step share. */
@@ -120,8 +124,10 @@ export interface AttentionContext {
   /** [T, H] normed input. */
   readonly x: Value;
   readonly rotary: RotaryTables;
-  /** [T, T] additive mask. */
-  readonly mask: Value;
+  /** [T] */
+  readonly positions: Value;
+  /** [T, T] additive mask of the layer's window; not needed with sinks. */
+  readonly mask: Value | undefined;
 }
 
 /** Causal self-attention with rotary embedding, as transformers' `eager_attention_forward`. */
@@ -145,7 +151,7 @@ export function attention(b: GraphBuilder, spec: AttentionSpec, context: Attenti
     const q = applyRotary(b, project("q", spec.q, qkNorm?.q), context.rotary);
     const k = applyRotary(b, project("k", spec.k, qkNorm?.k), context.rotary);
     const v = project("v", spec.v);
-    const mixed = scaledDotProduct(b, spec, q, k, v, context.mask);
+    const mixed = mixTokens(b, spec, { q, k, v }, context);
     const merged = b.op("reshape", { x: b.op("transpose", { x: mixed }, { dims: [0, 1] }) }, {
       shape: [context.x.shape[0], heads * headDim],
     });
@@ -157,20 +163,24 @@ function splitHeads(b: GraphBuilder, x: Value, heads: number, headDim: number): 
   return b.op("reshape", { x }, { shape: [x.shape[0], heads, headDim] });
 }
 
-/** `softmax(q · kᵀ · scale + mask) · v` over [heads, T, D]. */
-function scaledDotProduct(
+/**
+ * `softmax(q · kᵀ · scale + mask) · v` over [heads, T, D]. The column that sinks add to the scores
+ * has a size of T + 1, which shapes cannot say; with sinks it is one op, as in exports of gpt-oss.
+ */
+function mixTokens(
   b: GraphBuilder,
-  { heads, kvHeads, headDim, scale = headDim ** -0.5 }: AttentionSpec,
-  q: Value,
-  k: Value,
-  v: Value,
-  mask: Value,
+  { heads, kvHeads, headDim, window, sinks, scale = headDim ** -0.5 }: AttentionSpec,
+  { q, k, v }: { q: Value; k: Value; v: Value },
+  { positions, mask }: AttentionContext,
 ): Value {
+  if (sinks || !mask) {
+    const inputs = { q, k, v, positions, sinks: sinks && b.weight("sinks", sinks) };
+    return b.op("attention", inputs, window === undefined ? { scale } : { scale, window });
+  }
   const keys = repeatKeyHeads(b, k, heads / kvHeads);
   const values = repeatKeyHeads(b, v, heads / kvHeads);
   const products = b.op("matmul", { a: q, b: b.op("transpose", { x: keys }, { dims: [1, 2] }) });
   const scaled = b.op("mul", { a: products, b: b.scalar(scale) });
   const masked = b.op("add", { a: scaled, b: mask });
-  const probabilities = b.op("softmax", { x: masked }, { dim: -1 });
-  return b.op("matmul", { a: probabilities, b: values });
+  return b.op("matmul", { a: b.op("softmax", { x: masked }, { dim: -1 }), b: values });
 }

@@ -14,8 +14,6 @@ import { ropeFrequencies } from "./rope.ts";
 /** One decoder layer. */
 export interface LayerSpec {
   readonly attention: AttentionSpec;
-  /** A token sees this many tokens including itself; undefined means all before it. */
-  readonly window?: number;
   /** The block after attention, in scope `mlp`. */
   readonly mlp: MlpBuilder;
 }
@@ -29,48 +27,47 @@ export function decoder(
 ): void {
   const tokenIds = b.input("token_ids", { dtype: "i32", shape: ["T"] });
   const positions = b.input("positions", { dtype: "i32", shape: ["T"] });
-  const { vocab_size: vocab, hidden_size: hidden } = config;
+  const { vocab_size: vocab, hidden_size: hidden, num_hidden_layers: layers } = config;
+  const specs = Array.from({ length: layers }, (_, i) => layer(i, `model.layers.${i}`));
+  const norm = normOf(b, config, weights);
   const table = weights.matrix("model.embed_tokens", vocab, hidden);
   const final = b.within("model", () => {
-    let x = b.within(
+    const embedded = b.within(
       "embed_tokens",
       () => b.op("embedding", { ids: tokenIds, w: b.weight("weight", table) }),
     );
     const rotary = rotaryTables(b, positions, frequenciesOf(config));
-    const masks = new Map<number | undefined, Value>();
-    const maskOf = (window: number | undefined) => {
-      const mask = masks.get(window) ??
-        b.op("attention_mask", { positions }, window === undefined ? {} : { window });
-      masks.set(window, mask);
-      return mask;
-    };
-    for (let i = 0; i < config.num_hidden_layers; i++) {
-      const module = `model.layers.${i}`;
-      const spec = layer(i, module);
-      const mask = maskOf(spec.window);
-      x = b.within(`layers.${i}`, () => {
-        const norm = (name: string, of: Value) =>
-          rmsNorm(
-            b,
-            name,
-            of,
-            normWeight(weights, `${module}.${name}`, hidden),
-            config.rms_norm_eps,
-          );
-        const attended = attention(b, spec.attention, {
-          x: norm("input_layernorm", x),
-          rotary,
-          mask,
-        });
+    const masks = causalMasks(b, positions, specs);
+    const last = specs.reduce((x, spec, i) =>
+      b.within(`layers.${i}`, () => {
+        const mask = masks.get(spec.attention.window);
+        const normed = norm("input_layernorm", x);
+        const attended = attention(b, spec.attention, { x: normed, rotary, positions, mask });
         const sum = b.op("add", { a: x, b: attended });
-        const normed = norm("post_attention_layernorm", sum);
-        return b.op("add", { a: sum, b: b.within("mlp", () => spec.mlp(b, normed)) });
-      });
-    }
-    return rmsNorm(b, "norm", x, normWeight(weights, "model.norm", hidden), config.rms_norm_eps);
+        const input = norm("post_attention_layernorm", sum);
+        return b.op("add", { a: sum, b: b.within("mlp", () => spec.mlp(b, input)) });
+      }), embedded);
+    return norm("norm", last);
   });
   const head = config.tie_word_embeddings ? table : weights.matrix("lm_head", vocab, hidden);
   b.graph.setOutput("logits", linear(b, "lm_head", final, head));
+}
+
+/** Norms over the hidden size, their weights named after the scope. */
+function normOf(b: GraphBuilder, config: ModelConfig, weights: ModelWeights) {
+  return (name: string, x: Value) => {
+    const weight = normWeight(weights, `${b.scope}.${name}`, config.hidden_size);
+    return rmsNorm(b, name, x, weight, config.rms_norm_eps);
+  };
+}
+
+/** One mask for each window that layers without sinks have. */
+function causalMasks(b: GraphBuilder, positions: Value, specs: readonly LayerSpec[]) {
+  const masked = specs.filter(({ attention }) => !attention.sinks);
+  const windows = new Set(masked.map(({ attention }) => attention.window));
+  const mask = (window: number | undefined) =>
+    b.op("attention_mask", { positions }, window === undefined ? {} : { window });
+  return new Map([...windows].map((window) => [window, mask(window)]));
 }
 
 /** Sizes of the attention layers and their projections, without norms and sinks. */

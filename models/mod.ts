@@ -6,14 +6,17 @@
 
 export * from "./architecture.ts";
 export * from "./architectures.ts";
+export * from "./blocks.ts";
 export * from "./chat_template.ts";
 export * from "./checkpoint.ts";
+export * from "./decoder.ts";
 export * from "./generation_config.ts";
 export * from "./hf_config.ts";
 export * from "./hub.ts";
 export * from "./load_model.ts";
 export * from "./materialize.ts";
 export * from "./model_weights.ts";
+export * from "./moe_block.ts";
 export * from "./quantization.ts";
 export * from "./rope.ts";
 export * from "./safetensors.ts";

@@ -35,8 +35,10 @@ export const mixtral = defineArchitecture({
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {
     decoder(b, config, weights, (_index, module) => ({
-      attention: plainAttention(config, weights, `${module}.self_attn`),
-      window: config.sliding_window,
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`),
+        window: config.sliding_window,
+      },
       mlp: sparseMlp(weights, {
         modules: [`${module}.block_sparse_moe`, `${module}.mlp`],
         names: { gate: "w1", up: "w3", down: "w2" },

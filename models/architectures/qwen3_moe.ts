@@ -52,8 +52,8 @@ export const qwen3Moe = defineArchitecture({
           k: normWeight(weights, `${module}.self_attn.k_norm`, config.head_dim),
           eps: config.rms_norm_eps,
         },
+        window: config.use_sliding_window ? config.sliding_window : undefined,
       },
-      window: config.use_sliding_window ? config.sliding_window : undefined,
       mlp: mlpOf(config, weights, index, `${module}.mlp`),
     }));
   },

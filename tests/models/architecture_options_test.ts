@@ -1,8 +1,20 @@
 /** Options of the architectures that no golden model has, against a second implementation. */
 
 import assert from "node:assert/strict";
-import { elementCount } from "../../graph/mod.ts";
-import { Checkpoint, findArchitecture, normalizeConfig } from "../../models/mod.ts";
+import { z } from "zod";
+import { constant, elementCount } from "../../graph/mod.ts";
+import {
+  type Architecture,
+  baseConfigFields,
+  Checkpoint,
+  decoder,
+  defineArchitecture,
+  denseMlp,
+  findArchitecture,
+  moeConfigFields,
+  normalizeConfig,
+  plainAttention,
+} from "../../models/mod.ts";
 import { openCpuExecutor } from "../../runtime/mod.ts";
 import { type ReferenceConfig, referenceLogits, type Rows } from "../support/reference_decoder.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
@@ -28,6 +40,17 @@ const BASE = {
   rope_theta: 100,
   max_position_embeddings: 64,
   hidden_act: "silu",
+};
+
+const REFERENCE: ReferenceConfig = {
+  ...BASE,
+  tie_word_embeddings: false,
+  theta: BASE.rope_theta,
+  rotaryDim: BASE.head_dim,
+  attentionScaling: 1,
+  window: Infinity,
+  clip: Infinity,
+  qkNorm: "none",
 };
 
 interface Case {
@@ -124,26 +147,50 @@ for (const each of CASES) {
     const qkNorm = QK_NORM[each.architecture];
     const tensors = makeTensors(each, qkNorm);
     const expected = referenceLogits(
-      {
-        ...BASE,
-        tie_word_embeddings: false,
-        theta: BASE.rope_theta,
-        rotaryDim: BASE.head_dim,
-        attentionScaling: 1,
-        window: Infinity,
-        clip: Infinity,
-        qkNorm,
-        ...each.reference,
-      },
+      { ...REFERENCE, qkNorm, ...each.reference },
       (name) => tensors.get(name),
       TOKENS,
     );
     const config = { ...BASE, architectures: [each.architecture], ...each.config };
-    const logits = await eagerLogits(config, tensors, each.architecture);
+    const architecture = findArchitecture(config, "config.json");
+    const logits = await eagerLogits(config, tensors, architecture);
     const error = relativeError(logits, expected.flat());
     assert.ok(error < TOLERANCES.logitsF32 / 100, `off by ${error}`);
   });
 }
+
+const SINKS = [0.5, -1, 2, 0];
+
+/** What a user adds in a file of their own: dense layers, and attention with sinks. */
+const withSinks = defineArchitecture({
+  name: "sinks",
+  hfNames: ["SinksForCausalLM"],
+  features: ["attention sinks"],
+  config: z.looseObject({ ...baseConfigFields, ...moeConfigFields }),
+  build(b, config, weights) {
+    decoder(b, config, weights, (_index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`),
+        sinks: constant(Float32Array.from(SINKS)),
+        window: 4,
+      },
+      mlp: denseMlp(weights, `${module}.mlp`, { hidden: HIDDEN, intermediate: 12 }),
+    }));
+  },
+});
+
+Deno.test("defineArchitecture() builds attention with sinks of other blocks", async () => {
+  const tensors = makeTensors(
+    { option: "sinks", architecture: "Qwen3MoeForCausalLM", dense: [0, 1] },
+    "none",
+  );
+  const reference = { ...REFERENCE, sinks: SINKS, window: 4, qkNorm: "none" as const };
+  const expected = referenceLogits(reference, (name) => tensors.get(name), TOKENS);
+  const config = { ...BASE, architectures: withSinks.hfNames };
+  const logits = await eagerLogits(config, tensors, withSinks);
+  const error = relativeError(logits, expected.flat());
+  assert.ok(error < TOLERANCES.logitsF32 / 100, `off by ${error}`);
+});
 
 function makeTensors({ biases, dense = [], config }: Case, qkNorm: "head" | "all" | "none") {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: size } = BASE;
@@ -195,7 +242,7 @@ function noise(rows: number, columns: number, seed: number, around: number): Row
 
 /** Mixtral's names on the hub. */
 function hubName(name: string, architecture: string): string {
-  if (architecture !== "MixtralForCausalLM") return name;
+  if (architecture !== "mixtral") return name;
   return name.replace(".mlp.", ".block_sparse_moe.").replace("gate_proj", "w1")
     .replace("down_proj", "w2").replace("up_proj", "w3");
 }
@@ -203,7 +250,7 @@ function hubName(name: string, architecture: string): string {
 async function eagerLogits(
   config: Record<string, unknown>,
   tensors: ReadonlyMap<string, Rows>,
-  architecture: string,
+  architecture: Architecture,
 ): Promise<ArrayLike<number>> {
   const folder = await Deno.makeTempDir();
   try {
@@ -212,7 +259,7 @@ async function eagerLogits(
       const shape = vector ? [rows[0].length] : [rows.length, rows[0].length];
       const data = Float32Array.from(rows.flat());
       assert.equal(data.length, elementCount(shape));
-      return [hubName(name, architecture), {
+      return [hubName(name, architecture.name), {
         dtype: "F32",
         shape,
         data: new Uint8Array(data.buffer),
@@ -224,7 +271,7 @@ async function eagerLogits(
     );
     const raw = normalizeConfig(config, "config.json");
     await using checkpoint = await Checkpoint.open(folder);
-    const { build } = findArchitecture(raw, "config.json").configure(raw, "config.json");
+    const { build } = architecture.configure(raw, "config.json");
     const { graph, unusedTensors } = build(checkpoint);
     assert.deepEqual(unusedTensors, []);
     const sizes = { maxTokens: 16, maxSequences: 1, pages: 0, maxPagesPerSequence: 1 };

@@ -24,6 +24,8 @@ export interface ReferenceConfig {
   readonly qkNorm: "head" | "all" | "none";
   readonly window: number;
   readonly clip: number;
+  /** Logits of the heads' sinks; none by default. */
+  readonly sinks?: readonly number[];
 }
 
 /** Tensors by name; undefined where the model has none. */
@@ -94,7 +96,8 @@ function attend(config: ReferenceConfig, xs: Rows, name: string, linear: Apply, 
     const seen = Array.from({ length: t + 1 - from }, (_, i) => from + i);
     const mixed = Array.from({ length: heads }, (_, h) => {
       const shared = Math.floor(h / (heads / kvHeads));
-      const weights = softmax(seen.map((s) => dot(q[t][h], k[s][shared]) / Math.sqrt(size)));
+      const scores = seen.map((s) => dot(q[t][h], k[s][shared]) / Math.sqrt(size));
+      const weights = softmax(config.sinks ? [...scores, config.sinks[h]] : scores);
       return seen.map((s, i) => v[s][shared].map((value) => value * weights[i])).reduce(add);
     });
     return linear(mixed.flat(), `${name}.o_proj`);
