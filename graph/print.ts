@@ -89,10 +89,11 @@ export function graphToDot(graph: Graph): string {
   return [...lines, "}", ""].join("\n");
 }
 
-/** Bytes of the weights that the graph's nodes read, each once. */
+/** Bytes of the weights that the graph's nodes read; a tied one, read under two names, counts once. */
 export function weightBytes(graph: Graph): number {
-  return graph.weights.reduce((sum, { dtype, weight }) => {
-    return sum + (weight ? elementCount(weight.shape) * DTYPE_BYTES[dtype] : 0);
+  const distinct = new Set(graph.weights.flatMap(({ weight }) => weight ?? []));
+  return [...distinct].reduce((sum, { dtype, shape }) => {
+    return sum + elementCount(shape) * DTYPE_BYTES[dtype];
   }, 0);
 }
 

@@ -74,7 +74,9 @@ Deno.test("weightBytes() counts each weight once", () => {
   const b = new GraphBuilder(new Graph("bytes"));
   const x = b.input("x", { dtype: "f32", shape: ["T", 4] });
   const w = b.weight("w", concat([tensor("a", "bf16", [2]), tensor("b", "bf16", [2])]));
-  b.graph.setOutput("y", b.op("mul", { a: b.op("mul", { a: x, b: w }), b: w }));
+  const tied = w.weight && b.weight("tied", w.weight);
+  b.graph.setOutput("y", b.op("mul", { a: b.op("mul", { a: x, b: w }), b: tied ?? x }));
+  assert.equal(b.graph.weights.length, 2);
   assert.equal(weightBytes(b.graph), 8);
 });
 
