@@ -9,21 +9,24 @@ import {
   bindShape,
   DTYPE_BYTES,
   elementCount,
-  type Graph,
+  type GraphSnapshot,
   input,
   invariant,
   KernelError,
   type Node,
   opDefinition,
+  type OpName,
   type Value,
 } from "../../graph/mod.ts";
-import type {
-  Binding,
-  DeviceProfile,
-  Dispatch,
-  KernelDefinition,
-  LoweringContext,
-  StepSizes,
+import {
+  type Binding,
+  type DeviceProfile,
+  type Dispatch,
+  type KernelDefinition,
+  type LoweringContext,
+  lowerSampling,
+  type SamplingProblem,
+  type StepSizes,
 } from "../../kernels/mod.ts";
 import { missingKernelHint } from "./missing_kernel.ts";
 
@@ -53,9 +56,15 @@ export interface Resource {
 /** A dispatch with its memory resolved. */
 export interface LoweredDispatch {
   readonly dispatch: Dispatch;
-  readonly node: Node;
   readonly resources: readonly Resource[];
+  /** Module path of the node that it belongs to. */
+  readonly scope: string;
+  /** Op of that node, or `sample`. */
+  readonly op: OpName | "sample";
 }
+
+/** The parts of a graph that lowering reads; a {@linkcode Graph} is one. */
+export type GraphParts = Pick<GraphSnapshot, "nodes" | "outputs" | "caches">;
 
 /** A choice that a kernel reported while it lowered a node. */
 export interface LoweringNote {
@@ -70,6 +79,8 @@ export interface LoweredGraph {
   /** Sizes of the symbols in the largest step of this range. */
   readonly sizes: StepSizes;
   readonly dispatches: readonly LoweredDispatch[];
+  /** Draws a token for every row of logits; empty for graphs that are not language models. */
+  readonly sampling: readonly LoweredDispatch[];
   readonly outputs: ReadonlyMap<string, Resource>;
   readonly notes: readonly LoweringNote[];
 }
@@ -85,10 +96,13 @@ export interface LoweringOptions {
   readonly handOff?: LoweringContext["handOff"];
   /** Measured configurations; kernels take their heuristics without. */
   readonly tuned?: LoweringContext["tuned"];
+  /** What sampling reads and writes, in a language model. */
+  readonly sampling?: SamplingProblem & { readonly maxRows: number };
 }
 
 /** Chooses a kernel for every node and lays its dispatches one after the other. */
-export function lowerGraph(graph: Graph, options: LoweringOptions): LoweredGraph {
+export function lowerGraph(graph: GraphParts, options: LoweringOptions): LoweredGraph {
+  const { profile, tokens, sizes, handOff = "ticket", sampling } = options;
   const roots = aliasRoots(graph);
   const notes: LoweringNote[] = [];
   const dispatches: LoweredDispatch[] = [];
@@ -96,27 +110,56 @@ export function lowerGraph(graph: Graph, options: LoweringOptions): LoweredGraph
   for (const node of graph.nodes) {
     if (opDefinition(node.op).view) continue;
     const context: LoweringContext = {
-      profile: options.profile,
-      tokens: options.tokens,
-      maxRows: options.sizes.R,
+      profile,
+      tokens,
+      maxRows: sizes.R,
       pageSize: graph.caches[0]?.pageSize ?? 16,
-      handOff: options.handOff ?? "ticket",
+      handOff,
       ...(options.tuned && { tuned: options.tuned }),
       cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
       note: (text) => notes.push({ scope: node.scope, op: node.op, text }),
     };
+    const place: Place = { id: String(node.id), scope: node.scope, op: node.op };
     for (const dispatch of lowerNode(node, options.kernels, context)) {
-      const resources = dispatch.bindings.map((binding) =>
-        resourceOf(binding, node, roots, options.sizes)
-      );
-      checkBindings(dispatch, resources, node, options.profile);
-      dispatches.push({ dispatch, node, resources });
+      dispatches.push(lowerDispatch(dispatch, place, roots, sizes, profile));
     }
   }
-  const outputs = new Map(
-    [...graph.outputs].map(([name, value]) => [name, valueResource(value, roots, options.sizes)]),
+  const draws = sampling
+    ? lowerSampling(sampling, { profile, maxRows: sampling.maxRows, handOff })
+    : [];
+  const outputs = [...graph.outputs].map(([name, value]) =>
+    [name, valueResource(value, roots, sizes)] as const
   );
-  return { tokens: options.tokens, sizes: options.sizes, dispatches, outputs, notes };
+  return {
+    tokens,
+    sizes,
+    dispatches,
+    sampling: draws.map((dispatch) => lowerDispatch(dispatch, SAMPLING, roots, sizes, profile)),
+    outputs: new Map(outputs),
+    notes,
+  };
+}
+
+/** What a dispatch belongs to. */
+interface Place {
+  /** Tells scratch memory of equal names apart. */
+  readonly id: string;
+  readonly scope: string;
+  readonly op: LoweredDispatch["op"];
+}
+
+const SAMPLING: Place = { id: "sample", scope: "", op: "sample" };
+
+function lowerDispatch(
+  dispatch: Dispatch,
+  place: Place,
+  roots: ReadonlyMap<number, Value>,
+  sizes: StepSizes,
+  profile: DeviceProfile,
+): LoweredDispatch {
+  const resources = dispatch.bindings.map((binding) => resourceOf(binding, place, roots, sizes));
+  checkBindings(dispatch, resources, place, profile);
+  return { dispatch, resources, scope: place.scope, op: place.op };
 }
 
 /** The dispatches of one node by the first kernel that takes it. */
@@ -145,7 +188,7 @@ export function lowerNode(
 }
 
 /** The value whose memory each view is. */
-function aliasRoots(graph: Graph): ReadonlyMap<number, Value> {
+function aliasRoots(graph: GraphParts): ReadonlyMap<number, Value> {
   const roots = new Map<number, Value>();
   for (const node of graph.nodes) {
     if (!opDefinition(node.op).view) continue;
@@ -157,7 +200,7 @@ function aliasRoots(graph: Graph): ReadonlyMap<number, Value> {
 
 function resourceOf(
   binding: Binding,
-  node: Node,
+  place: Place,
   roots: ReadonlyMap<number, Value>,
   sizes: StepSizes,
 ): Resource {
@@ -166,8 +209,8 @@ function resourceOf(
     case "scratch":
       return {
         kind: buffer.tickets ? "tickets" : "scratch",
-        key: `scratch ${node.id} ${buffer.name}`,
-        name: `${buffer.name} of ${node.scope}`,
+        key: `scratch ${place.id} ${buffer.name}`,
+        name: `${buffer.name} of ${place.scope || place.op}`,
         bytes: buffer.bytes,
       };
     case "cache":
@@ -223,7 +266,7 @@ export function valueBytes(value: Value, sizes: StepSizes): number {
 function checkBindings(
   dispatch: Dispatch,
   resources: readonly Resource[],
-  node: Node,
+  place: Place,
   profile: DeviceProfile,
 ): void {
   const storage = dispatch.bindings.filter((binding) => binding.access !== "uniform").length;
@@ -235,7 +278,7 @@ function checkBindings(
   if (storage > profile.maxStorageBuffers) {
     throw new KernelError(
       "kernel/too-many-buffers",
-      `Cannot run kernel "${dispatch.kernel}" for "${node.scope}": expected at most ${profile.maxStorageBuffers} storage buffers, got ${storage}`,
+      `Cannot run kernel "${dispatch.kernel}" for "${place.scope}": expected at most ${profile.maxStorageBuffers} storage buffers, got ${storage}`,
       { hint: "Disable the fusion that made this node, or use --executor cpu" },
     );
   }
@@ -248,8 +291,9 @@ function checkBindings(
       access === "read_write" || !written.has(resource.key),
       `kernel ${dispatch.kernel} reads and writes ${resource.name} in one dispatch`,
     );
+    const readOnly = place.op === "sample" ? ["weight"] : ["weight", "input"];
     invariant(
-      access !== "read_write" || (resource.kind !== "weight" && resource.kind !== "input"),
+      access !== "read_write" || !readOnly.includes(resource.kind),
       `kernel ${dispatch.kernel} writes ${resource.kind} ${resource.name}`,
     );
     checkBindingSize(dispatch, resource, range?.bytes ?? resource.bytes, profile);

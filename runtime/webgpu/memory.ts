@@ -4,9 +4,10 @@
  * @module
  */
 
-import { DTYPE_BYTES, type Graph, invariant, type Value } from "../../graph/mod.ts";
+import { type CacheSpec, type GraphSnapshot, invariant, type Value } from "../../graph/mod.ts";
 import type { StepSizes } from "../../kernels/mod.ts";
 import type { CompileOptions } from "../executor.ts";
+import { cacheBytes } from "../kv_cache.ts";
 import {
   type BufferPlan,
   type Lifetime,
@@ -19,11 +20,15 @@ import type { WebGpuDevice } from "./device.ts";
 import { type LoweredGraph, type Resource, valueBytes } from "./lower.ts";
 import type { UploadedWeights } from "./weights.ts";
 
+/** Bytes of each buffer that outlives steps, by name. */
+export type StateBytes = Readonly<Record<string, number>>;
+
 /** Buffers of a program by what they hold. */
 export class ProgramMemory {
   readonly #owned: GPUBuffer[] = [];
   readonly #inputs = new Map<number, GPUBuffer>();
   readonly #caches = new Map<string, GPUBuffer>();
+  readonly #states = new Map<string, GPUBuffer>();
   readonly #pool: GPUBuffer[] = [];
   readonly #plans = new Map<LoweredGraph, BufferPlan>();
   #step: GPUBuffer | undefined;
@@ -38,15 +43,18 @@ export class ProgramMemory {
   /** Allocates everything but weights, largest step first, so that lack of memory shows now. */
   static async create(
     device: WebGpuDevice,
-    graph: Graph,
+    parts: Pick<GraphSnapshot, "inputs" | "caches">,
     lowered: readonly LoweredGraph[],
     weights: UploadedWeights,
-    options: CompileOptions,
+    options: Pick<CompileOptions, "pages"> & { readonly states: StateBytes },
   ): Promise<ProgramMemory> {
     const memory = new ProgramMemory(device, weights);
     try {
-      await memory.#allocateCaches(graph, options.pages);
-      await memory.#allocateInputs(graph, lowered);
+      await memory.#allocateCaches(parts.caches, options.pages);
+      await memory.#allocateInputs(parts.inputs, lowered);
+      for (const [name, bytes] of Object.entries(options.states)) {
+        memory.#states.set(name, memory.#own(await device.allocate(`state "${name}"`, bytes)));
+      }
       await memory.#allocatePool(lowered);
       const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST | GPUBufferUsage.STORAGE;
       memory.#step = memory.#own(await device.allocate("step sizes", 16, usage));
@@ -83,6 +91,13 @@ export class ProgramMemory {
       invariant(buffer, `no memory was planned for ${resource.name}`);
       return buffer;
     };
+  }
+
+  /** A buffer that outlives steps, by its name. */
+  state(name: string): GPUBuffer {
+    const buffer = this.#states.get(name);
+    invariant(buffer, `no state "${name}" was allocated`);
+    return buffer;
   }
 
   /** Number of the buffer of an activation or scratch of a list, else the resource's own name. */
@@ -129,14 +144,17 @@ export class ProgramMemory {
         return this.#caches.get(resource.key);
       case "step":
         return this.#step;
+      case "state":
+        return this.#states.get(resource.name);
       default:
         return undefined;
     }
   }
 
-  async #allocateCaches(graph: Graph, pages: number): Promise<void> {
-    for (const { name, kvHeads, headDim, pageSize, dtype } of graph.caches) {
-      const bytes = pages * kvHeads * pageSize * headDim * DTYPE_BYTES[dtype];
+  async #allocateCaches(caches: readonly CacheSpec[], pages: number): Promise<void> {
+    for (const cache of caches) {
+      const { name } = cache;
+      const bytes = cacheBytes(cache, pages);
       for (const part of ["keys", "values"]) {
         const what = `${part} of cache "${name}"`;
         this.device.requireBindable(what, bytes, "Lower max_seq_len or max_batch_size");
@@ -146,9 +164,9 @@ export class ProgramMemory {
     }
   }
 
-  async #allocateInputs(graph: Graph, lowered: readonly LoweredGraph[]): Promise<void> {
+  async #allocateInputs(inputs: readonly Value[], lowered: readonly LoweredGraph[]): Promise<void> {
     const largest = lowered[lowered.length - 1];
-    for (const value of graph.inputs) {
+    for (const value of inputs) {
       const bytes = valueBytes(value, largest.sizes);
       this.#inputs.set(
         value.id,
@@ -167,7 +185,7 @@ export class ProgramMemory {
   /** WebGPU zeroes new buffers, which is how tickets start. */
   async #allocateTickets(lowered: LoweredGraph): Promise<ReadonlyMap<string, GPUBuffer>> {
     const tickets = new Map<string, GPUBuffer>();
-    for (const { resources } of lowered.dispatches) {
+    for (const { resources } of [...lowered.dispatches, ...lowered.sampling]) {
       for (const { kind, key, name, bytes } of resources) {
         if (kind !== "tickets" || tickets.has(key)) continue;
         tickets.set(key, this.#own(await this.device.allocate(`tickets ${name}`, bytes)));
@@ -199,9 +217,10 @@ export function lifetimes(lowered: LoweredGraph): Lifetime[] {
       use.bytes = Math.max(use.bytes, bytes);
     }
   };
-  for (const [at, { resources }] of lowered.dispatches.entries()) {
+  const dispatches = [...lowered.dispatches, ...lowered.sampling];
+  for (const [at, { resources }] of dispatches.entries()) {
     for (const resource of resources) touch(resource, at);
   }
-  for (const resource of lowered.outputs.values()) touch(resource, lowered.dispatches.length);
+  for (const resource of lowered.outputs.values()) touch(resource, dispatches.length);
   return [...uses.values()];
 }

@@ -34,7 +34,7 @@ export type BufferNumber = (key: string) => number | string;
 /** Counts a list whose resources share buffers as `bufferOf` tells. */
 export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListReport {
   const { dispatches, tokens, notes } = lowered;
-  const layers = Map.groupBy(dispatches, ({ node }) => layerOf(node.scope));
+  const layers = Map.groupBy(dispatches, ({ scope }) => layerOf(scope));
   const outside = layers.get(undefined)?.length ?? 0;
   layers.delete(undefined);
   const counts = (parts: readonly (readonly LoweredDispatch[])[]) =>
@@ -98,16 +98,16 @@ function layerOf(scope: string): string | undefined {
 
 /** From the routing to the experts' sum, with whatever else the same module of the model does. */
 function moePart(layer: readonly LoweredDispatch[]): LoweredDispatch[] {
-  const isMoe = ({ node }: LoweredDispatch) => node.op === "moe_router" || node.op === "fused_moe";
-  const scopes = layer.filter(isMoe).map(({ node }) => node.scope.split("."));
+  const isMoe = ({ op }: LoweredDispatch) => op === "moe_router" || op === "fused_moe";
+  const scopes = layer.filter(isMoe).map(({ scope }) => scope.split("."));
   if (scopes.length === 0) return [];
   const common = scopes.reduce((a, b) =>
     a.slice(0, a.findLastIndex((_, i) => sameStart(a, b, i)) + 1)
   );
-  const whole = layerOf(layer[0].node.scope);
+  const whole = layerOf(layer[0].scope);
   const module = common.join(".");
   return layer.filter((each) =>
-    isMoe(each) || (module !== whole && `${each.node.scope}.`.startsWith(`${module}.`))
+    isMoe(each) || (module !== whole && `${each.scope}.`.startsWith(`${module}.`))
   );
 }
 

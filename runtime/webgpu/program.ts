@@ -22,16 +22,23 @@ import type {
 } from "../../kernels/mod.ts";
 import { checkStep } from "../cpu/step_tokens.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
-import { tokenRanges } from "./buckets.ts";
+import { type TokenRange, tokenRanges } from "./buckets.ts";
 import { encodeCommands } from "./command_list.ts";
 import type { WebGpuDevice } from "./device.ts";
 import { type DispatchTiming, timeCommands } from "./dispatch_timer.ts";
-import { boundWeights, lowerGraph, valueBytes } from "./lower.ts";
+import {
+  type CompiledGraph,
+  compiledGraph,
+  notALanguageModel,
+  WANTED_LOGITS,
+} from "./language_model.ts";
+import { boundWeights, type LoweredGraph, lowerGraph, valueBytes } from "./lower.ts";
 import { ProgramMemory } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
 import type { Readback } from "./readback.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
+import { type SamplingSizes, samplingStates, TokenSteps } from "./token_steps.ts";
 import { uploadWeights } from "./weights.ts";
 
 type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
@@ -52,6 +59,7 @@ export type HandOff = NonNullable<LoweringContext["handOff"]>;
 /** A graph ready to run on a WebGPU device. */
 export class WebGpuProgram implements Program {
   readonly #inputs: StepInputs;
+  readonly #tokens: TokenSteps | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(
@@ -60,8 +68,12 @@ export class WebGpuProgram implements Program {
     readonly options: CompileOptions,
     readonly memory: ProgramMemory,
     readonly lists: StepLists,
+    compiled: CompiledGraph,
+    sampling: SamplingSizes | undefined,
   ) {
-    this.#inputs = new StepInputs(graph.inputs, memory);
+    const { device, readback } = context;
+    this.#inputs = new StepInputs(compiled.inputs, memory);
+    this.#tokens = sampling && new TokenSteps(device, readback, memory, this.#inputs, sampling);
   }
 
   /** Lowers the graph for every range of step sizes, loads its weights and makes it ready. */
@@ -70,22 +82,31 @@ export class WebGpuProgram implements Program {
     graph: Graph,
     options: CompileOptions,
   ): Promise<WebGpuProgram> {
-    const { device, kernels, tuned, handOff } = context;
-    const { profile } = device;
-    const lowered = tokenRanges(options.maxTokens, configuredRanges(graph)).map((tokens) => {
-      const sizes = largestSizes(tokens.max, options);
-      return lowerGraph(graph, { kernels, tuned, handOff, profile, tokens, sizes });
-    });
+    const { device } = context;
+    const compiled = compiledGraph(graph);
+    const lowered = tokenRanges(options.maxTokens, configuredRanges(graph))
+      .map((tokens) => lowerRange(compiled, tokens, context, options));
+    const { maxSequences } = options;
+    const sampling = compiled.language &&
+      { ...compiled.language, slots: maxSequences, maxRows: maxSequences };
     const weights = await uploadWeights(boundWeights(lowered), device, options);
-    const memory = await ProgramMemory.create(device, graph, lowered, weights, options);
+    const memory = await ProgramMemory.create(device, compiled, lowered, weights, {
+      pages: options.pages,
+      states: sampling ? samplingStates(sampling) : {},
+    });
     try {
       const lists = new StepLists(context, lowered, memory);
       await lists.forTokens(1);
-      return new WebGpuProgram(context, graph, options, memory, lists);
+      return new WebGpuProgram(context, graph, options, memory, lists, compiled, sampling);
     } catch (error) {
       memory.dispose();
       throw error;
     }
+  }
+
+  /** Without synchronous reading a read costs some 11 ms, whatever it waits for. */
+  get preferredRepeat(): number {
+    return this.context.readback.mode === "synchronous" ? 1 : 8;
   }
 
   get report(): Readonly<Record<string, unknown>> {
@@ -110,14 +131,19 @@ export class WebGpuProgram implements Program {
       this.#inputs.forget();
       for (const value of this.graph.inputs) this.memory.writeInput(value, inputs[value.name]);
       this.#inputs.setSizes(sizes);
-      return await this.#execute(list, sizes);
+      return await this.#execute(list, sizes, this.graph.outputs);
     });
   }
 
   step(request: StepRequest): Promise<StepResult> {
     return this.#exclusive(async () => {
-      const { list, sizes } = await this.#prepare(request);
-      const { logits } = await this.#execute(list, sizes);
+      const { list, sizes, tokens } = await this.#prepare(request);
+      const { want } = request;
+      if (want !== "logits") return { tokens: await tokens.run(request, list, sizes, want) };
+      const value = list.lowered.outputs.get(WANTED_LOGITS)?.value;
+      invariant(value, "a language model has logits");
+      const outputs = await this.#execute(list, sizes, new Map([[WANTED_LOGITS, value]]));
+      const logits = outputs[WANTED_LOGITS];
       invariant(logits instanceof Float32Array, "logits are f32");
       return { logits };
     });
@@ -128,12 +154,17 @@ export class WebGpuProgram implements Program {
     return this.#exclusive(async () => {
       const { list, sizes } = await this.#prepare(request);
       const { device, readback } = this.context;
-      return await timeCommands(device, readback, list.commands, sizes);
+      const commands = request.want === "logits"
+        ? list.commands
+        : [...list.commands, ...list.sampling];
+      return await timeCommands(device, readback, commands, sizes);
     });
   }
 
   /** Checks a step, and brings its inputs to the device. */
-  async #prepare(request: StepRequest): Promise<{ list: StepList; sizes: StepSizes }> {
+  async #prepare(request: StepRequest) {
+    const tokens = this.#tokens;
+    if (!tokens) throw notALanguageModel(this.graph);
     checkStep(request, this.options);
     const sizes = requestSizes(request, this.options);
     const list = await this.lists.forTokens(sizes.T);
@@ -143,19 +174,25 @@ export class WebGpuProgram implements Program {
     this.#inputs.set("block_table", request.blockTable.data);
     this.#inputs.set("logits_rows", request.logitsRows);
     this.#inputs.setSizes(sizes);
-    return { list, sizes };
+    return { list, sizes, tokens };
   }
 
-  markSeen(_slot: number, _tokenIds: Int32Array<ArrayBuffer>): void {}
+  markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
+    this.#tokens?.markSeen(slot, tokenIds);
+  }
 
   dispose(): void {
     this.memory.dispose();
   }
 
-  async #execute(list: StepList, sizes: StepSizes): Promise<Record<string, HostNumbers>> {
+  async #execute(
+    list: StepList,
+    sizes: StepSizes,
+    outputs: ReadonlyMap<string, Value>,
+  ): Promise<Record<string, HostNumbers>> {
     const { device, readback } = this.context;
     device.check();
-    const wanted = [...this.graph.outputs].map(([name, value]) => ({
+    const wanted = [...outputs].map(([name, value]) => ({
       name,
       value,
       bytes: valueBytes(value, sizes),
@@ -228,6 +265,26 @@ function requestSizes(request: StepRequest, options: CompileOptions): StepSizes 
   const { tokenIds, logitsRows, blockTable } = request;
   const { sequences, pages } = blockTable;
   return stepSizes({ T: tokenIds.length, R: logitsRows.length, S: sequences, P: pages }, options);
+}
+
+function lowerRange(
+  compiled: CompiledGraph,
+  tokens: TokenRange,
+  { device: { profile }, kernels, tuned, handOff }: ProgramContext,
+  options: CompileOptions,
+): LoweredGraph {
+  const sizes = largestSizes(tokens.max, options);
+  const maxRows = Math.min(tokens.max, options.maxSequences);
+  const sampling = compiled.language && { ...compiled.language, maxRows };
+  return lowerGraph(compiled, {
+    kernels,
+    tuned,
+    handOff,
+    profile,
+    tokens,
+    sizes,
+    ...(sampling && { sampling }),
+  });
 }
 
 /** Sizes of the symbols in the largest step of a range that ends at `tokens`. */

@@ -5,8 +5,8 @@
  */
 
 import { invariant } from "../../graph/mod.ts";
-import { type BufferLookup, type Command, prepareCommands } from "./command_list.ts";
-import type { LoweredGraph } from "./lower.ts";
+import { type Command, prepareCommands } from "./command_list.ts";
+import type { LoweredDispatch, LoweredGraph } from "./lower.ts";
 import type { ProgramMemory } from "./memory.ts";
 import { type ListReport, reportList } from "./plan_report.ts";
 import type { ProgramContext } from "./program.ts";
@@ -15,7 +15,8 @@ import type { ProgramContext } from "./program.ts";
 export interface StepList {
   readonly lowered: LoweredGraph;
   readonly commands: readonly Command[];
-  readonly lookup: BufferLookup;
+  /** Follows the commands in a step that wants tokens. */
+  readonly sampling: readonly Command[];
   outputBuffer(name: string): GPUBuffer;
 }
 
@@ -51,17 +52,15 @@ export class StepLists {
 
   async #prepare(lowered: LoweredGraph): Promise<StepList> {
     const lookup = await this.memory.lookup(lowered);
-    const sources = lowered.dispatches.map(({ dispatch, resources, node }) => ({
-      dispatch,
-      resources,
-      scope: node.scope,
-    }));
     const { device, pipelines } = this.context;
-    const commands = await prepareCommands(sources, device, pipelines, lookup);
+    const prepare = (sources: readonly LoweredDispatch[]) =>
+      prepareCommands(sources, device, pipelines, lookup);
+    const commands = await prepare(lowered.dispatches);
+    const sampling = await prepare(lowered.sampling);
     return {
       lowered,
       commands,
-      lookup,
+      sampling,
       outputBuffer(name) {
         const resource = lowered.outputs.get(name);
         invariant(resource, `the graph has no output "${name}"`);

@@ -23,7 +23,7 @@ function dispatch(node: Node, reads: string[], writes: string[], bytes = 0): Low
     name,
     bytes: 16,
   }));
-  return { dispatch: made, node, resources };
+  return { dispatch: made, resources, scope: node.scope, op: node.op };
 }
 
 function nodes(): { router: Node; moe: Node; linear: Node; head: Node } {
@@ -60,6 +60,7 @@ Deno.test("reportList() counts layers and their MoE part", () => {
     sizes: { T: 1, R: 1, S: 1, P: 1 },
     outputs: new Map(),
     notes: [],
+    sampling: [],
     dispatches: [
       dispatch(linear, ["h"], ["a"], 5),
       dispatch(router, ["a"], ["ids"], 7),

@@ -1,0 +1,138 @@
+/**
+ * Steps that end in tokens. Sampling is part of the step's commands, and a sampled token is the next
+ * step's input without leaving the device; the host reads tokens, never logits.
+ *
+ * @module
+ */
+
+import { KernelError } from "../../graph/mod.ts";
+import { encodeDraw, samplingStateBytes, seenWords, type StepSizes } from "../../kernels/mod.ts";
+import type { Sampling, StepRequest } from "../executor.ts";
+import { encodeInto } from "./command_list.ts";
+import type { WebGpuDevice } from "./device.ts";
+import type { ProgramMemory, StateBytes } from "./memory.ts";
+import type { Readback } from "./readback.ts";
+import type { StepInputs } from "./step_inputs.ts";
+import type { StepList } from "./step_lists.ts";
+
+/** Steps of one submit at most; the history of tokens is this long. */
+const MOST_STEPS = 64;
+
+/** Sizes of the state of sampling. */
+export interface SamplingSizes {
+  readonly vocabulary: number;
+  /** Rows of the block table; each has its set of seen tokens. */
+  readonly slots: number;
+  readonly maxRows: number;
+}
+
+/** Bytes of the buffers that sampling keeps from step to step. */
+export function samplingStates(sizes: SamplingSizes): StateBytes {
+  return samplingStateBytes({ ...sizes, maxSteps: MOST_STEPS });
+}
+
+/** A recorded submit, and what it was recorded for. */
+interface Recorded {
+  readonly list: StepList;
+  readonly sizes: StepSizes;
+  readonly steps: number;
+  readonly commands: GPUCommandBuffer;
+}
+
+/** Runs steps that want tokens. */
+export class TokenSteps {
+  #draws: Uint32Array<ArrayBuffer> | undefined;
+  /** The likely next submit, recorded while the device was busy with the one before. */
+  #ahead: Recorded | undefined;
+
+  constructor(
+    readonly device: WebGpuDevice,
+    readonly readback: Readback,
+    readonly memory: ProgramMemory,
+    readonly inputs: StepInputs,
+    readonly sampling: SamplingSizes,
+  ) {}
+
+  /** Sets the tokens that the repetition penalty of a slot knows. */
+  markSeen(slot: number, tokenIds: Int32Array): void {
+    const words = new Uint32Array(seenWords(this.sampling.vocabulary));
+    for (const id of tokenIds) words[id >>> 5] |= 1 << (id & 31);
+    const offset = slot * words.byteLength;
+    this.device.gpu.queue.writeBuffer(this.memory.state("seen"), offset, words);
+  }
+
+  /** Runs the steps of a request whose inputs are in place; a list of tokens for each. */
+  async run(request: StepRequest, list: StepList, sizes: StepSizes, want: readonly Sampling[]) {
+    // When every token has a row, the samples are the tokens of the next step.
+    const advance = sizes.T === sizes.R;
+    this.#writeDraws(request, want, advance);
+    const rounds: Int32Array<ArrayBuffer>[] = [];
+    while (rounds.length < request.repeat) {
+      const steps = Math.min(MOST_STEPS, request.repeat - rounds.length);
+      rounds.push(...await this.#submit(list, sizes, steps, advance));
+    }
+    if (advance) {
+      const { repeat, positions } = request;
+      this.inputs.assume("token_ids", rounds[rounds.length - 1]);
+      this.inputs.assume("positions", positions.map((position) => position + repeat));
+    }
+    return rounds;
+  }
+
+  async #submit(list: StepList, sizes: StepSizes, steps: number, again: boolean) {
+    const bytes = steps * sizes.R * 4;
+    const staging = await this.memory.staging(bytes);
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    const commands = ahead && isFor(ahead, list, sizes, steps)
+      ? ahead.commands
+      : this.#record(list, sizes, steps, staging);
+    this.device.gpu.queue.submit([commands]);
+    if (again) {
+      this.#ahead = { list, sizes, steps, commands: this.#record(list, sizes, steps, staging) };
+    }
+    const history = new Int32Array(await this.readback.read(staging, bytes));
+    this.device.check();
+    if (history.includes(-1)) throw brokenLogits();
+    return Array.from({ length: steps }, (_, i) => history.slice(i * sizes.R, (i + 1) * sizes.R));
+  }
+
+  #record(list: StepList, sizes: StepSizes, steps: number, staging: GPUBuffer): GPUCommandBuffer {
+    const encoder = this.device.gpu.createCommandEncoder();
+    encoder.clearBuffer(this.memory.state("counter"));
+    const pass = encoder.beginComputePass();
+    for (let step = 0; step < steps; step++) {
+      encodeInto(pass, list.commands, sizes);
+      encodeInto(pass, list.sampling, sizes);
+    }
+    pass.end();
+    encoder.copyBufferToBuffer(this.memory.state("history"), 0, staging, 0, steps * sizes.R * 4);
+    return encoder.finish();
+  }
+
+  #writeDraws(request: StepRequest, want: readonly Sampling[], advance: boolean): void {
+    const { sequenceIds, logitsRows } = request;
+    const records = want.map((sampling, row) =>
+      encodeDraw({ ...sampling, slot: sequenceIds[logitsRows[row]], advance })
+    );
+    const draws = new Uint32Array(records.flatMap((record) => [...record]));
+    const known = this.#draws;
+    if (known?.length === draws.length && known.every((word, i) => word === draws[i])) return;
+    this.device.gpu.queue.writeBuffer(this.memory.state("draws"), 0, draws);
+    this.#draws = draws;
+  }
+}
+
+function isFor(recorded: Recorded, list: StepList, sizes: StepSizes, steps: number): boolean {
+  const { T, R, S, P } = recorded.sizes;
+  return recorded.list === list && recorded.steps === steps && T === sizes.T && R === sizes.R &&
+    S === sizes.S && P === sizes.P;
+}
+
+function brokenLogits(): KernelError {
+  return new KernelError(
+    "kernel/logits",
+    "Cannot sample a token: expected finite logits, got some that are no numbers",
+    { hint: "Check the weights; compare with the cpu executor" },
+  );
+}

@@ -1,0 +1,207 @@
+/**
+ * Searches the configurations of one MoE layer for one number of tokens. A candidate is first asked
+ * whether the device can run it, then compiled, then compared with the CPU, then timed; the two
+ * products of a layer are searched one after the other, because they do not influence each other.
+ *
+ * @module
+ */
+
+import { DeviceError, KernelError } from "../../graph/mod.ts";
+import {
+  autoConfig,
+  type DeviceMoeSpec,
+  lowerConfig,
+  moeCandidates,
+  type MoeConfig,
+} from "../../kernels/mod.ts";
+import type { WebGpuDevice } from "./device.ts";
+import { MoeTrial } from "./moe_trial.ts";
+
+/** Largest difference to the CPU's result, relative to the largest number: f32 sums in any order. */
+const TOLERANCE = 1e-4;
+
+/** Passes over all rotations when a candidate is tried, and when the best ones are compared. */
+const RUNS = { trial: 1, final: 5 };
+
+/** Configurations of each algorithm that go into the last comparison. */
+const FINALISTS = 3;
+
+/** A configuration and its time. */
+export interface MeasuredConfig {
+  readonly config: MoeConfig;
+  /** GPU seconds of one layer. */
+  readonly seconds: number;
+}
+
+/** What a search found for one number of tokens. */
+export interface TunedTokens {
+  readonly tokens: number;
+  /** The best configuration of every algorithm, the best of all first. */
+  readonly best: readonly MeasuredConfig[];
+  /** What runs without a table, measured in the same comparison. */
+  readonly heuristic: MeasuredConfig;
+  readonly measured: number;
+  /** Candidates that did not compile, or whose results were wrong; each with the reason. */
+  readonly failures: readonly string[];
+  /** Fractions of the ceilings, for reports. */
+  readonly activeWeightBytes: number;
+  readonly flops: number;
+}
+
+/** Where a search is. */
+export interface TuneProgress {
+  readonly tokens: number;
+  readonly done: number;
+  readonly total: number;
+  readonly bestSeconds: number | undefined;
+}
+
+/** Options of {@linkcode tuneMoeLayer}. */
+export interface TuneOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: TuneProgress) => void;
+  /** Candidates of the first round at most, spread over the space; default all. */
+  readonly candidates?: number;
+}
+
+/**
+ * Finds the best configurations for steps of exactly `tokens` tokens. Raises the signal's reason
+ * when aborted, a {@linkcode DeviceError} when the layer does not fit or nothing can run it.
+ */
+export async function tuneMoeLayer(
+  device: WebGpuDevice,
+  layer: DeviceMoeSpec,
+  tokens: number,
+  options: TuneOptions = {},
+): Promise<TunedTokens> {
+  const spec = { ...layer, tokens: { min: tokens, max: tokens } };
+  const trial = await MoeTrial.create(device, spec, tokens);
+  try {
+    return await new Search(trial, spec, options).run();
+  } finally {
+    trial.dispose();
+  }
+}
+
+/** One search; keeps what it measured by configuration. */
+class Search {
+  readonly #times = new Map<string, MeasuredConfig>();
+  readonly #failures: string[] = [];
+  readonly #expected: Float32Array;
+  #done = 0;
+  #total = 0;
+
+  constructor(
+    readonly trial: MoeTrial,
+    readonly spec: DeviceMoeSpec,
+    readonly options: TuneOptions,
+  ) {
+    this.#expected = trial.reference();
+  }
+
+  async run(): Promise<TunedTokens> {
+    const { trial, spec } = this;
+    const heuristic = autoConfig(spec, () => {}).config;
+    const first = spread(moeCandidates(spec), this.options.candidates);
+    await this.#tryAll([heuristic, ...first]);
+    const leaders = this.#bestOfEach(1).slice(0, 2);
+    for (const { config } of leaders) {
+      await this.#tryAll(spread(moeCandidates(spec, config), this.options.candidates));
+    }
+    const finalists = this.#bestOfEach(FINALISTS);
+    if (finalists.length === 0) throw this.#nothingRan();
+    const compared: MeasuredConfig[] = [];
+    for (const { config } of finalists) compared.push(await this.#time(config, RUNS.final));
+    const measuredHeuristic = await this.#time(heuristic, RUNS.final);
+    const best = [...Map.groupBy(compared, ({ config }) => config.algorithm).values()]
+      .map((list) => list.toSorted(bySeconds)[0])
+      .sort(bySeconds);
+    return {
+      tokens: trial.tokens,
+      best,
+      heuristic: measuredHeuristic,
+      measured: this.#times.size,
+      failures: this.#failures,
+      activeWeightBytes: trial.activeWeightBytes,
+      flops: trial.flops,
+    };
+  }
+
+  async #tryAll(candidates: readonly MoeConfig[]): Promise<void> {
+    const fresh = candidates.filter((config) => !this.#times.has(JSON.stringify(config)));
+    this.#total += fresh.length;
+    for (const config of fresh) {
+      this.options.signal?.throwIfAborted();
+      await this.#try(config);
+      this.#done++;
+      const [best] = [...this.#times.values()].sort(bySeconds);
+      this.options.onProgress?.({
+        tokens: this.trial.tokens,
+        done: this.#done,
+        total: this.#total,
+        bestSeconds: best?.seconds,
+      });
+    }
+  }
+
+  /** Checks and times a candidate; one that fails is remembered, not raised. */
+  async #try(config: MoeConfig): Promise<void> {
+    try {
+      const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config));
+      const difference = this.#difference(await this.trial.output(layer));
+      if (!(difference <= TOLERANCE)) {
+        this.#failures.push(
+          `${JSON.stringify(config)}: off by ${difference} of the largest number`,
+        );
+        return;
+      }
+      const seconds = await this.trial.seconds(layer, RUNS.trial);
+      this.#times.set(JSON.stringify(config), { config, seconds });
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#failures.push(`${JSON.stringify(config)}: ${error.message}`);
+    }
+  }
+
+  async #time(config: MoeConfig, runs: number): Promise<MeasuredConfig> {
+    const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config));
+    return { config, seconds: await this.trial.seconds(layer, runs) };
+  }
+
+  #difference(got: Float32Array): number {
+    let [largest, worst] = [0, 0];
+    for (const [i, expected] of this.#expected.entries()) {
+      largest = Math.max(largest, Math.abs(expected));
+      const difference = Math.abs(got[i] - expected);
+      worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
+    }
+    return worst / largest;
+  }
+
+  #bestOfEach(count: number): MeasuredConfig[] {
+    return [...Map.groupBy(this.#times.values(), ({ config }) => config.algorithm).values()]
+      .flatMap((list) => list.toSorted(bySeconds).slice(0, count))
+      .sort(bySeconds);
+  }
+
+  #nothingRan(): DeviceError {
+    return new DeviceError(
+      "device/no-configuration",
+      `Cannot tune "${this.spec.scope}" for ${this.trial.tokens} tokens: expected a configuration that runs, got ${this.#failures.length} failures`,
+      {
+        hint: "See the failures with --json, and report them with the device's name",
+        details: { failures: this.#failures },
+      },
+    );
+  }
+}
+
+function bySeconds(a: MeasuredConfig, b: MeasuredConfig): number {
+  return a.seconds - b.seconds;
+}
+
+/** Every n-th of a list, so that `most` remain. */
+function spread<Item>(list: readonly Item[], most = Infinity): readonly Item[] {
+  const step = Math.max(1, Math.ceil(list.length / most));
+  return list.filter((_, i) => i % step === 0);
+}
