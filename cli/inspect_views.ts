@@ -7,10 +7,9 @@
 import type { ResolvedPipeline } from "../dsl/mod.ts";
 import { ConfigError, type Graph, graphToDot, nearest, printGraph } from "../graph/mod.ts";
 import type { Model } from "../models/mod.ts";
-import { openExecutor } from "../runtime/mod.ts";
-import { optimize, type TransformRecord } from "../transforms/mod.ts";
 import { formatTransform } from "./deploy_view.ts";
 import { count, formatBytes, formatTable } from "./format.ts";
+import { runTransforms, type Subject } from "./run_transforms.ts";
 
 /** Flags of `inspect` alone. */
 export interface InspectFlags {
@@ -24,13 +23,6 @@ export interface View {
   readonly text: string;
   /** JSON-safe. */
   readonly document: unknown;
-}
-
-/** What the transforms need. */
-interface Subject {
-  readonly resolved: ResolvedPipeline;
-  readonly model: Model;
-  readonly signal: AbortSignal;
 }
 
 /** What the model's files say. */
@@ -115,35 +107,6 @@ function checkKey(key: string, { transforms }: ResolvedPipeline): void {
       details: { known },
     },
   );
-}
-
-/** Runs the transforms for the device that a deployment would take, and frees it. */
-async function runTransforms(
-  { resolved, model, signal }: Subject,
-  after: (graph: Graph, key: string) => void,
-): Promise<{ graph: Graph; history: readonly TransformRecord[] }> {
-  const { settings, transforms } = resolved;
-  const { executor, profile } = await openExecutor(settings.executor);
-  try {
-    const maxSeqLen = settings.maxSeqLen ?? model.config.max_position_embeddings;
-    return await optimize({
-      steps: transforms,
-      signal,
-      context: {
-        model,
-        target: { executor: executor.kind, ...(profile && { profile }) },
-        settings: {
-          maxSeqLen,
-          maxBatchSize: settings.maxBatchSize,
-          maxNumTokens: settings.maxNumTokens ?? maxSeqLen,
-        },
-        log: () => {},
-      },
-      afterTransform: (graph, { key }) => after(graph, key),
-    });
-  } finally {
-    executor.dispose();
-  }
 }
 
 function formatUnused(tensors: ReturnType<Model["build"]>["unusedTensors"]): string {

@@ -21,6 +21,7 @@ import { flagError } from "./flags.ts";
 import { inspectCommand } from "./inspect.ts";
 import { errorToJson, exitCodeOf, renderError } from "./render.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
+import { tuneCommand } from "./tune.ts";
 import { enterUserFolder } from "./user_folder.ts";
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
@@ -63,7 +64,7 @@ export function createProgram(context: CommandContext) {
       getErrHasColors: () => false,
     })
     .helpCommand(false);
-  for (const command of [deployCommand(context), inspectCommand(context)]) {
+  for (const command of [deployCommand, inspectCommand, tuneCommand].map((make) => make(context))) {
     program.addCommand(command.copyInheritedSettings(program));
   }
   return program;

@@ -12,6 +12,8 @@ export interface Terminal {
   progress(line: string): void;
   /** Writes a line that is seen even when quiet. */
   complain(line: string): void;
+  /** Shows a line that the next one replaces; only when {@linkcode Terminal.isLive}. */
+  live(line: string): void;
   /** Colours of stderr. */
   readonly style: Style;
   /** Colours of stdout. */
@@ -39,10 +41,24 @@ const CODES = {
 export function openTerminal(options: { json?: boolean; quiet?: boolean } = {}): Terminal {
   const silent = options.quiet === true || options.json === true;
   const live = Deno.stderr.isTerminal() && Deno.env.get("TERM") !== "dumb";
+  let isShowing = false;
+  const eraseLive = () => {
+    const erase = isShowing ? "\r\x1b[K" : "";
+    isShowing = false;
+    return erase;
+  };
   return {
-    result: (text) => write(Deno.stdout, text),
-    progress: (line) => silent || write(Deno.stderr, `${line}\n`),
-    complain: (line) => write(Deno.stderr, `${line}\n`),
+    result(text) {
+      write(Deno.stderr, eraseLive());
+      write(Deno.stdout, text);
+    },
+    progress: (line) => silent || write(Deno.stderr, `${eraseLive()}${line}\n`),
+    live(line) {
+      if (silent || !live) return;
+      write(Deno.stderr, `\r\x1b[K${line}`);
+      isShowing = true;
+    },
+    complain: (line) => write(Deno.stderr, `${eraseLive()}${line}\n`),
     style: styleOf(Deno.stderr.isTerminal()),
     resultStyle: styleOf(Deno.stdout.isTerminal()),
     isLive: live && !silent,

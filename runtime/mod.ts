@@ -25,3 +25,4 @@ export type { WebGpuProgram } from "./webgpu/program.ts";
 export * from "./tuned_files.ts";
 export { MoeTrial, type PreparedLayer } from "./webgpu/moe_trial.ts";
 export * from "./webgpu/stopwatch.ts";
+export * from "./webgpu/tune_moe.ts";

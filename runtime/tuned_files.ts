@@ -7,7 +7,13 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ConfigError, messageOf } from "../graph/mod.ts";
-import type { TunedFiles, TunedText } from "../kernels/mod.ts";
+import {
+  type MoeConfig,
+  parseTunedFile,
+  type TunedFiles,
+  tunedRow,
+  type TunedText,
+} from "../kernels/mod.ts";
 
 /** Environment variable that names the user's folder of tuned tables. */
 export const TUNED_DIR_VARIABLE = "MIXLINE_TUNED_DIR";
@@ -54,4 +60,43 @@ export class TunedFolders implements TunedFiles {
     }
     return undefined;
   }
+}
+
+/**
+ * Adds the configurations for one number of tokens to a table, the best first, and keeps the others.
+ * The file is replaced at once, so a reader or an interruption never sees half of it.
+ */
+export function writeTunedRow(
+  folder: string,
+  fileName: string,
+  tokens: number,
+  configs: readonly MoeConfig[],
+): string {
+  Deno.mkdirSync(folder, { recursive: true });
+  const path = join(folder, fileName);
+  const rows = { ...readRows(path), [tokens]: configs.map(tunedRow) };
+  const ascending = Object.entries(rows).sort(([a], [b]) => Number(a) - Number(b));
+  const lines = ascending.map(([key, row]) => `  ${JSON.stringify(key)}: ${JSON.stringify(row)}`);
+  const unfinished = `${path}.unfinished`;
+  Deno.writeTextFileSync(unfinished, `{\n${lines.join(",\n")}\n}\n`);
+  Deno.renameSync(unfinished, path);
+  return path;
+}
+
+/** Numbers of tokens that a table has rows for; none when there is no table. */
+export function tunedTokens(folder: string, fileName: string): readonly number[] {
+  return Object.keys(readRows(join(folder, fileName))).map(Number);
+}
+
+/** The rows of a table as they stand, after the check that every reader makes. */
+function readRows(path: string): Record<string, unknown> {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return {};
+    throw error;
+  }
+  parseTunedFile({ path, text });
+  return JSON.parse(text);
 }

@@ -5,10 +5,12 @@
  * @module
  */
 
-import type { MoeBackend } from "./backend.ts";
+import type { MoeBackend, MoeNote } from "./backend.ts";
+import type { MoeConfig } from "./config.ts";
 import { gemmHeuristic } from "./heuristic.ts";
 import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
-import { findTuned } from "./tuned.ts";
+import type { DeviceMoeSpec } from "./spec.ts";
+import { findTuned, type TunedChoice } from "./tuned.ts";
 import { trtllmHeuristic } from "./trtllm.ts";
 
 /** The best of the other backends, per range of tokens. */
@@ -17,11 +19,7 @@ export const autoBackend: MoeBackend = {
   summary: "the best of the others for each range of tokens",
   supports: refuseLayer,
   compile(spec, slots, note) {
-    const tuned = findTuned(spec, ["slots", "experts", "grouped", "permuted"], note);
-    const own = trtllmHeuristic(spec);
-    // Gathering rows while they are loaded saves the copy that permuting makes.
-    const config = tuned?.config ??
-      (own.algorithm === "permuted" ? gemmHeuristic(spec, "grouped") : own);
+    const { config, tuned } = autoConfig(spec, note);
     const backend = config.algorithm === "grouped" ? "triton" : "trtllm";
     const { topK, experts, tokens } = spec;
     const reason = tuned ? "measured" : `${tokens.max * topK} pairs for ${experts} experts`;
@@ -29,3 +27,15 @@ export const autoBackend: MoeBackend = {
     return lowerConfig(spec, slots, config);
   },
 };
+
+/** What the backend runs for a layer, and the tuned row behind it. */
+export function autoConfig(
+  spec: DeviceMoeSpec,
+  note: MoeNote,
+): { readonly config: MoeConfig; readonly tuned?: TunedChoice } {
+  const tuned = findTuned(spec, ["slots", "experts", "grouped", "permuted"], note);
+  if (tuned) return { config: tuned.config, tuned };
+  const own = trtllmHeuristic(spec);
+  // Gathering rows while they are loaded saves the copy that permuting makes.
+  return { config: own.algorithm === "permuted" ? gemmHeuristic(spec, "grouped") : own };
+}

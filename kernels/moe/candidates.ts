@@ -87,7 +87,9 @@ function gemmCandidates(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"])
 
 function tiles(spec: DeviceMoeSpec, blockM: number, matrices: number): GemmTile[] {
   const depth = wordElements(spec.format);
-  return product([32, 64, 128], [16, 32], [2, 4, 8], [4, 8], [1, 8])
+  // Few rows of an expert read weights more than they multiply: deeper steps have more in flight.
+  const depths = blockM <= 32 ? [16, 32, 64] : [16, 32];
+  return product([32, 64, 128], depths, [2, 4, 8], [4, 8], [1, 8])
     .map(([blockN, blockK, threadM, threadN, groupM]) => ({
       ...{ blockN, blockK, threadM, threadN, groupM },
     }))

@@ -1,0 +1,47 @@
+/**
+ * The graph that a deployment would run, without its weights.
+ *
+ * @module
+ */
+
+import type { ResolvedPipeline } from "../dsl/mod.ts";
+import type { Graph } from "../graph/mod.ts";
+import type { Model } from "../models/mod.ts";
+import { openExecutor } from "../runtime/mod.ts";
+import { optimize, type TransformRecord } from "../transforms/mod.ts";
+
+/** What the transforms need. */
+export interface Subject {
+  readonly resolved: ResolvedPipeline;
+  readonly model: Model;
+  readonly signal: AbortSignal;
+}
+
+/** Runs the transforms for the device that a deployment would take, and frees it. */
+export async function runTransforms(
+  { resolved, model, signal }: Subject,
+  after: (graph: Graph, key: string) => void = () => {},
+): Promise<{ graph: Graph; history: readonly TransformRecord[] }> {
+  const { settings, transforms } = resolved;
+  const { executor, profile } = await openExecutor(settings.executor);
+  try {
+    const maxSeqLen = settings.maxSeqLen ?? model.config.max_position_embeddings;
+    return await optimize({
+      steps: transforms,
+      signal,
+      context: {
+        model,
+        target: { executor: executor.kind, ...(profile && { profile }) },
+        settings: {
+          maxSeqLen,
+          maxBatchSize: settings.maxBatchSize,
+          maxNumTokens: settings.maxNumTokens ?? maxSeqLen,
+        },
+        log: () => {},
+      },
+      afterTransform: (graph, { key }) => after(graph, key),
+    });
+  } finally {
+    executor.dispose();
+  }
+}
