@@ -34,7 +34,7 @@ export {
   printGraph,
   RequestError,
 } from "./graph/mod.ts";
-export { type MoeBackend, registerMoeBackend } from "./kernels/mod.ts";
+export { type MoeBackend, type MoeBackendTypes, registerMoeBackend } from "./kernels/mod.ts";
 export { type ChatMessage, defineArchitecture } from "./models/mod.ts";
 export { openExecutor } from "./runtime/mod.ts";
 export type { Engine, GenerateOptions } from "./runtime/mod.ts";

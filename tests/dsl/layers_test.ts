@@ -57,7 +57,7 @@ Deno.test("toYaml({ resolved, origins }) has the layer of every value behind it"
   assert.equal(comment("    backend: triton"), "code fuseMoe()");
   assert.match(comment("    page_size: 16") ?? "", /^default, configs\/default\.yaml:\d+$/);
   const bare = lines.filter((line) => line !== "" && !line.includes("  # "));
-  assert.ok(bare.every((line) => /^(yaml_default: null|transforms:|  \w+:( \{\})?)$/.test(line)));
+  assert.ok(bare.every((line) => /^(yaml_default: null|transforms:| {2}\w+:( \{\})?)$/.test(line)));
 });
 
 Deno.test("resolve() puts transforms in order: stages, then the defaults' order, then new keys", () => {
