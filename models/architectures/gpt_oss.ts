@@ -60,8 +60,8 @@ export const gptOss = defineArchitecture({
       attention: {
         ...plainAttention(config, weights, `${module}.self_attn`, { bias }),
         sinks: weights.vector(`${module}.self_attn.sinks`, heads),
+        window: isSliding(config, index) ? config.sliding_window : undefined,
       },
-      window: isSliding(config, index) ? config.sliding_window : undefined,
       mlp: mlpOf(config, weights, `${module}.mlp`),
     }));
   },

@@ -14,7 +14,7 @@ import { defaultSteps, logitsOf } from "../support/language_model.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 
 const ROOT = new URL("../golden/", import.meta.url).pathname;
-const FOLDERS = ["qwen3_moe", "qwen3_moe/fused", "mixtral", "olmoe"];
+const FOLDERS = ["qwen3_moe", "qwen3_moe/fused", "mixtral", "olmoe", "gpt_oss"];
 const PROMPT = [43, 67, 86, 46, 212, 65, 123, 9, 9, 200, 31, 7, 99, 100, 101, 4, 8, 15, 16, 23];
 
 /** A cache in f32, so that results can be compared closely. */
