@@ -7,7 +7,7 @@
 import type { DeployEvent, VerifyRow } from "../dsl/mod.ts";
 import type { TransformRecord } from "../transforms/mod.ts";
 import { count, formatBytes, formatDuration } from "./format.ts";
-import { WeightProgress } from "./progress.ts";
+import { ByteProgress } from "./progress.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** Widths of the columns of a transform's line. */
@@ -15,16 +15,19 @@ const COLUMNS = { key: 28, matches: 11, nodes: 15, time: 8 };
 
 /** Shows what happens while a model is deployed. */
 export class DeployView {
-  readonly #weights: WeightProgress;
+  readonly #weights: ByteProgress;
+  #download: ByteProgress | undefined;
   #hasHeading = false;
 
   constructor(readonly terminal: Terminal) {
-    this.#weights = new WeightProgress(terminal);
+    this.#weights = new ByteProgress(terminal, "weights");
   }
 
   /** Shows one event. */
   show(event: DeployEvent): void {
     switch (event.kind) {
+      case "download":
+        return this.#showDownload(event.file, event.bytes, event.totalBytes);
       case "model":
         return this.#line(
           "model",
@@ -51,7 +54,15 @@ export class DeployView {
 
   /** Puts the terminal in order again, whatever stopped the deployment. */
   close(): void {
+    this.#download?.close();
     this.#weights.close();
+  }
+
+  /** A bar for each small file would be noise; shards share one. */
+  #showDownload(file: string, bytes: number, totalBytes: number): void {
+    if (!file.endsWith(".safetensors")) return;
+    this.#download ??= new ByteProgress(this.terminal, "download");
+    this.#download.update(bytes, totalBytes);
   }
 
   #line(label: string, text: string): void {

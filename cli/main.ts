@@ -19,7 +19,7 @@ import type { CommandContext } from "./command.ts";
 import { deployCommand } from "./deploy.ts";
 import { flagError } from "./flags.ts";
 import { inspectCommand } from "./inspect.ts";
-import { errorToJson, exitCodeOf, renderError } from "./render.ts";
+import { errorToJson, EXIT_INTERRUPTED, exitCodeOf, renderError } from "./render.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 import { tuneCommand } from "./tune.ts";
 import { enterUserFolder } from "./user_folder.ts";
@@ -32,7 +32,11 @@ export async function main(argv: readonly string[]): Promise<number> {
   const has = (flag: string) => args.includes(flag);
   const terminal = openTerminal({ json: has("--json"), quiet: has("--quiet") });
   const interrupt = new AbortController();
-  const onInterrupt = () => interrupt.abort();
+  // The first Ctrl-C ends what runs in order, the second one at once.
+  const onInterrupt = () => {
+    if (interrupt.signal.aborted) Deno.exit(EXIT_INTERRUPTED);
+    interrupt.abort();
+  };
   Deno.addSignalListener("SIGINT", onInterrupt);
   const program = createProgram({ terminal, signal: interrupt.signal });
   try {

@@ -1,5 +1,5 @@
 /**
- * What a person sees while weights load: a bar on a terminal, one line elsewhere.
+ * What a person sees while bytes move: a bar on a terminal, one line elsewhere.
  *
  * @module
  */
@@ -9,19 +9,21 @@ import cliProgress, { type SingleBar } from "cli-progress";
 import { formatBytes, formatDuration, formatRate } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Shows how far the weights are. */
-export class WeightProgress {
+/** Shows how far weights or a download are. */
+export class ByteProgress {
   #bar: SingleBar | undefined;
   #started = 0;
-  #totalBytes = 0;
+  #bytes = 0;
   #isDone = false;
 
-  constructor(readonly terminal: Terminal) {}
+  /** `label` stands in front of the bar, and of the line that it leaves. */
+  constructor(readonly terminal: Terminal, readonly label: string) {}
 
   /** Takes the bytes loaded so far; the first call shows the bar, the last one closes it. */
   update(bytes: number, totalBytes: number): void {
     if (this.#isDone) return;
     if (this.#started === 0) this.#start(totalBytes);
+    this.#bytes = bytes;
     this.#bar?.update(bytes, this.#payload(bytes));
     if (bytes >= totalBytes) this.close();
   }
@@ -31,23 +33,26 @@ export class WeightProgress {
     if (this.#started === 0 || this.#isDone) return;
     this.#isDone = true;
     this.#bar?.stop();
-    const { bytes, rate } = this.#payload(this.#totalBytes);
+    const { bytes, rate } = this.#payload(this.#bytes);
     const time = formatDuration(performance.now() - this.#started);
-    const label = this.terminal.style.bold("weights".padEnd(11));
+    const label = this.terminal.style.bold(this.label.padEnd(11));
     this.terminal.progress(`${label} ${bytes} in ${time} (${rate})`);
   }
 
   #start(totalBytes: number): void {
     this.#started = performance.now();
-    this.#totalBytes = totalBytes;
     if (!this.terminal.isLive) return;
     this.#bar = new cliProgress.SingleBar({
-      format: "weights     {bar} {percentage}%  {bytes} of {size}  {rate}",
+      format: "{label} {bar} {percentage}%  {bytes} of {size}  {rate}",
       hideCursor: true,
       clearOnComplete: true,
       barsize: 30,
     }, cliProgress.Presets.shades_classic);
-    this.#bar.start(totalBytes, 0, { ...this.#payload(0), size: formatBytes(totalBytes) });
+    this.#bar.start(totalBytes, 0, {
+      ...this.#payload(0),
+      label: this.label.padEnd(11),
+      size: formatBytes(totalBytes),
+    });
   }
 
   #payload(bytes: number): { bytes: string; rate: string } {

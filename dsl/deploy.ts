@@ -22,6 +22,13 @@ import { TransformVerifier, type VerifyRow } from "./verify.ts";
 
 /** What happens while a model is deployed, in this order. */
 export type DeployEvent =
+  /** A model of the hub arrives; the names of its files follow each other. */
+  | {
+    readonly kind: "download";
+    readonly file: string;
+    readonly bytes: number;
+    readonly totalBytes: number;
+  }
   | {
     readonly kind: "model";
     readonly name: string;
@@ -74,7 +81,7 @@ export async function deployResolved(
   const clock = new StepClock(signal);
   resolved.notes.forEach(log);
 
-  const model = await clock.time("model", () => openModel(resolved));
+  const model = await clock.time("model", () => openModel(resolved, options));
   opened.defer(() => model.checkpoint.close());
   onProgress({ kind: "model", ...describeModel(model) });
   const settings = chooseSizes(resolved, model, log);
@@ -134,8 +141,16 @@ class StepClock {
   }
 }
 
-function openModel({ settings: { model } }: ResolvedPipeline): Promise<Model> {
-  if (model !== null) return loadModel(model);
+function openModel(
+  { settings: { model } }: ResolvedPipeline,
+  { signal, onProgress }: DeployOptions,
+): Promise<Model> {
+  if (model !== null) {
+    return loadModel(model, {
+      ...(signal && { signal }),
+      onProgress: (done) => onProgress?.({ kind: "download", ...done }),
+    });
+  }
   throw new ConfigError("config/no-model", "Cannot deploy a pipeline: expected a model, got none", {
     hint: 'Give one: deploy({ model: "demo/storyteller" }), or model: in the YAML',
   });
