@@ -58,12 +58,28 @@ export async function* streamWeight(
   const size = Math.min(Math.ceil(chunkBytes / 8) * 8, total);
   invariant(size > 0 || total === 0, `a chunk of ${chunkBytes} bytes holds nothing`);
   const reader = new WeightReader(source);
-  const buffer = new Uint8Array(size);
-  for (let byteOffset = 0; byteOffset < total; byteOffset += size) {
-    const bytes = buffer.subarray(0, Math.min(size, total - byteOffset));
-    await reader.fill(weight, byteOffset / DTYPE_BYTES[weight.dtype], bytes);
-    yield { byteOffset, bytes };
+  const buffer = takeBuffer(size);
+  try {
+    for (let byteOffset = 0; byteOffset < total; byteOffset += size) {
+      const bytes = new Uint8Array(buffer, 0, Math.min(size, total - byteOffset));
+      await reader.fill(weight, byteOffset / DTYPE_BYTES[weight.dtype], bytes);
+      yield { byteOffset, bytes };
+    }
+  } finally {
+    spare = new WeakRef(buffer);
   }
+}
+
+/**
+ * The buffer of the last stream. A model has thousands of weights; a buffer for each would wait for
+ * the garbage collector, several chunks at a time.
+ */
+let spare: WeakRef<ArrayBuffer> | undefined;
+
+function takeBuffer(size: number): ArrayBuffer {
+  const buffer = spare?.deref();
+  spare = undefined; // streams that run at the same time have buffers of their own
+  return buffer && buffer.byteLength >= size ? buffer : new ArrayBuffer(size);
 }
 
 /** A whole weight in host memory. */

@@ -216,6 +216,20 @@ Deno.test("streamWeight() of a transposed stack holds one expert at a time", asy
   assert.equal(source.bytesRead, 8 * 16 * 32 * 4);
 });
 
+Deno.test("streamWeight() uses one buffer for streams that follow, and two at the same time", async () => {
+  const source = new MemorySource();
+  source.add("w", new Float32Array(64).fill(1));
+  const weight = tensor("w", "f32", [64]);
+  const first = streamWeight(weight, source, { chunkBytes: 128 });
+  const { value: one } = await first.next();
+  const { value: other } = await streamWeight(weight, source, { chunkBytes: 128 }).next();
+  assert.notEqual(one.bytes.buffer, other.bytes.buffer);
+  await first.return(undefined);
+  const { value: later } = await streamWeight(weight, source, { chunkBytes: 64 }).next();
+  assert.equal(later.bytes.buffer, one.bytes.buffer);
+  assert.equal(later.bytes.length, 64);
+});
+
 Deno.test("streamWeight() gives nothing for a weight without elements", async () => {
   const empty = tensor("none", "f32", [0, 4]);
   assert.deepEqual(await streamed(empty, new MemorySource(), 64), new Uint8Array());
