@@ -164,6 +164,10 @@ function expectation(issue: z.core.$ZodIssue): string | undefined {
       return bound(issue.origin, "at least", "more than", issue.minimum, issue.inclusive);
     case "too_big":
       return bound(issue.origin, "at most", "less than", issue.maximum, issue.inclusive);
+    case "invalid_union": {
+      const choices = issue.errors.map(([first]) => first && expectation(first));
+      return formatChoices([...new Set(choices.filter((choice) => choice !== undefined))]);
+    }
     default:
       return undefined;
   }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { z } from "zod";
 import {
   type AnyTransform,
   configSchema,
@@ -33,6 +34,7 @@ export interface Writer {
 }
 
 type Path = readonly string[];
+type Schema = z.core.$ZodType;
 
 /** Gathers the values and the issues of one layer. */
 export class LayerBuilder {
@@ -101,15 +103,15 @@ export class LayerBuilder {
     const path = as ?? ["transforms", key, field];
     if (!this.#isKnown(key)) return this.#refuseTransform(key, writer);
     const definition = this.#definition(key);
-    const schema = definition && configSchema(definition).shape[field];
+    const shape = definition ? configSchema(definition).shape : {};
+    const schema = ownEntry(shape, field);
     if (definition && !schema && inapplicableField(key, field) === undefined) {
-      const fields = Object.keys(configSchema(definition).shape);
       return this.refuse(path, {
         code: "config/unknown-field",
         at: [],
         isName: true,
         problem: `unknown field "${field}"`,
-        hint: didYouMean(field, fields) ?? describeFields(definition),
+        hint: didYouMean(field, Object.keys(shape)) ?? describeFields(definition),
       }, writer);
     }
     const leaf = this.#leaf(path, value, writer, schema);
@@ -140,8 +142,8 @@ export class LayerBuilder {
     }
   }
 
-  /** The checked value; null goes back to the default of a lower layer's definition. */
-  #leaf(path: Path, value: unknown, writer: Writer, schema?: unknown): Leaf | undefined {
+  /** The checked value. Null is always taken: it goes back to the default. */
+  #leaf(path: Path, value: unknown, writer: Writer, schema?: Schema): Leaf | undefined {
     const plain = toPlain(value);
     if (plain === undefined) {
       const problem = `expected a value that YAML can hold, got ${String(value)}`;
@@ -157,9 +159,7 @@ export class LayerBuilder {
       }, writer);
       return undefined;
     }
-    const issues = plain === null || !schema
-      ? []
-      : checkValue(schema as Parameters<typeof checkValue>[0], plain);
+    const issues = plain === null || !schema ? [] : checkValue(schema, plain);
     for (const issue of issues) this.refuse(path, issue, writer);
     return issues.length === 0 ? { value: plain, origin: writer.origin([]) } : undefined;
   }
@@ -213,8 +213,12 @@ export class LayerBuilder {
 }
 
 /** The schema of a setting, or undefined. */
-function findSetting(name: string): unknown {
-  const shape: Readonly<Record<string, unknown>> = settingsSchema.shape;
+function findSetting(name: string): Schema | undefined {
+  return ownEntry(settingsSchema.shape, name);
+}
+
+/** An entry by a name that a user wrote, such as `constructor`. */
+function ownEntry(shape: Readonly<Record<string, Schema>>, name: string): Schema | undefined {
   return Object.hasOwn(shape, name) ? shape[name] : undefined;
 }
 

@@ -96,16 +96,18 @@ function resolveSettings({ settings }: Overlay): { settings: Settings; values: R
 
 function resolveEntry(key: string, { definition, fields }: TransformEntry) {
   const found = definition ?? findTransform(key);
-  const shape: Readonly<Record<string, z.ZodType>> = found ? configSchema(found).shape : {};
-  const names = [...Object.keys(shape), ...fields.keys()];
+  const shape: ReadonlyMap<string, z.ZodType> = new Map(
+    Object.entries(found ? configSchema(found).shape : {}) as [string, z.ZodType][],
+  );
+  const names = [...shape.keys(), ...fields.keys()];
   const values = [...new Set(names)].map((name) => ({
     path: `transforms.${key}.${name}`,
     name,
     transform: key,
-    ...resolveLeaf(fields.get(name), shape[name]),
+    ...resolveLeaf(fields.get(name), shape.get(name)),
   }));
   // Fields that have no meaning here stay out of what the transform's schema reads.
-  const known = values.filter(({ name }) => !found || name in shape);
+  const known = values.filter(({ name }) => !found || shape.has(name));
   const config = Object.fromEntries(known.map(({ name, value }) => [name, value]));
   return { values, step: { key, config, ...(definition && { definition }) } };
 }

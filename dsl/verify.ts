@@ -135,12 +135,16 @@ export function compareLogits(
       largest = Math.max(largest, Math.abs(reference[i]));
     }
     const [before, after] = [reference, logits].map((row) => logSoftmax(row, start, vocabulary));
-    divergence += before.reduce((sum, p, i) => sum + Math.exp(p) * (p - after[i]), 0);
+    // A token that cannot come adds nothing, whatever its logarithm.
+    divergence += before.reduce(
+      (sum, p, i) => (p === -Infinity ? sum : sum + Math.exp(p) * (p - after[i])),
+      0,
+    );
     if (argmax(before) !== argmax(after)) changedTokens++;
   }
   return {
     maxDifference: worst === 0 ? 0 : worst / largest,
-    meanDivergence: Math.max(0, divergence / tokens),
+    meanDivergence: Number.isNaN(divergence) ? Infinity : Math.max(0, divergence / tokens),
     changedTokens,
   };
 }

@@ -83,6 +83,24 @@ const CASES: readonly Case[] = [
     hint: /^Transform "fuse_moe" has backend, overrides.* and those of every transform/,
   },
   {
+    mistake: "a field named as what every JavaScript object has",
+    yaml: "transforms: {fuse_moe: {constructor: 1}}",
+    code: "config/unknown-field",
+    message: /unknown field "constructor"$/,
+  },
+  {
+    mistake: "a transform named as what every JavaScript object has",
+    yaml: "transforms: {toString: {}}",
+    code: "config/unknown-transform",
+    message: /unknown transform "toString"$/,
+  },
+  {
+    mistake: "a setting named as what every JavaScript object has",
+    yaml: "__proto__: {}",
+    code: "config/unknown-setting",
+    message: /unknown setting "__proto__"$/,
+  },
+  {
     mistake: "a number where true or false belongs",
     yaml: "transforms: {fuse_moe: {enabled: 7}}",
     code: "config/invalid",

@@ -186,7 +186,7 @@ transforms:
   fuse_moe: {stage: post_load_fusion, expect_mem_change: true, backend: trtllm}
   fuse_allreduce_residual_rmsnorm: {stage: post_load_fusion}
   fuse_rmsnorm: {rmsnorm_backend: flashinfer, gated_rmsnorm_backend: triton}
-  multi_stream_moe: {stage: compile, enabled: false}
+  multi_stream_moe: {stage: compile, enabled: false, constructor: x}
   compile_model: {cuda_graph_batch_sizes: [1, 2], num_batched_inputs: 2, piecewise_enabled: false}
 `;
 
