@@ -9,6 +9,7 @@ import { loadModel } from "../models/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
 import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
+import { DeployView } from "./deploy_view.ts";
 import {
   describeModel,
   type InspectFlags,
@@ -39,7 +40,11 @@ async function inspect(
 ): Promise<void> {
   const resolved = configure(flags).resolve();
   for (const note of resolved.notes) terminal.progress(`note: ${note}`);
-  const model = await loadModel(resolved.settings.model ?? "");
+  const view = new DeployView(terminal);
+  const model = await loadModel(resolved.settings.model ?? "", {
+    signal,
+    onProgress: (done) => view.show({ kind: "download", ...done }),
+  });
   try {
     const views = {
       model: () => describeModel(model),

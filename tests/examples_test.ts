@@ -1,0 +1,49 @@
+/**
+ * Runs every example as its header says, in a process of its own.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+
+const ROOT = new URL("../", import.meta.url);
+
+/** What each example prints. */
+const EXAMPLES: Readonly<Record<string, readonly RegExp[]>> = {
+  "01_generate.ts": [/^, there was a young sailor named Bramble\. He lived in the village\.$/m],
+  "02_backend_per_layer.ts": [
+    /^ {2}fuse_moe:\n {4}backend: trtllm\n {4}overrides:$/m,
+    /^, there was a young sailor named Bramble\./m,
+    /^The backends agree: true$/m,
+  ],
+  "03_fused_moe.ts": [
+    /^(webgpu|cpu) triton: largest error \d\.\de-[6-9] of/m,
+    /^(webgpu|cpu) trtllm: largest error \d\.\de-[6-9] of/m,
+  ],
+};
+
+Deno.test("every example has its expectations, and at most 60 lines", async () => {
+  const found: string[] = [];
+  for await (const { name } of Deno.readDir(new URL("examples/", ROOT))) found.push(name);
+  assert.deepEqual(found.sort(), Object.keys(EXAMPLES));
+  for (const name of found) {
+    const lines = (await Deno.readTextFile(new URL(`examples/${name}`, ROOT))).split("\n").length;
+    assert.ok(lines <= 61, `${name} has ${lines - 1} lines`);
+  }
+});
+
+for (const [name, expectations] of Object.entries(EXAMPLES)) {
+  Deno.test(`examples/${name} runs as its header says`, async () => {
+    const source = await Deno.readTextFile(new URL(`examples/${name}`, ROOT));
+    const command = source.match(/`deno (run [^`]*)`/)?.[1];
+    assert.ok(command !== undefined, "the header says how to run it");
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: command.split(" "),
+      cwd: ROOT,
+      env: { NO_COLOR: "1" },
+    }).output();
+    const [output, errors] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+    assert.equal(code, 0, errors);
+    for (const expected of expectations) assert.match(output, expected);
+  });
+}
