@@ -9,6 +9,7 @@ import {
   tensor,
 } from "../../../graph/mod.ts";
 import { webgpuTest, withExecutor } from "../../support/adapter.ts";
+import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import { elementwise, SMALL, smallGraph, TEST_KERNELS } from "../../support/test_kernels.ts";
 
 webgpuTest("compile() runs a small graph for every token range", async () => {
@@ -56,11 +57,11 @@ webgpuTest("run() creates no GPU object once a list is ready", async () => {
     const x = new Float32Array(6);
     await program.run({ x }, { T: 1 });
     const before = { ...executor.device.created };
-    const { calls } = await countCreations(async () => {
+    const calls = await countGpuCalls(async () => {
       for (let i = 0; i < 20; i++) await program.run({ x }, { T: 1 });
     });
     assert.deepEqual(executor.device.created, before);
-    assert.deepEqual(calls, {});
+    assert.deepEqual(calls, { createCommandEncoder: 20, submit: 20, writeBuffer: 40 });
   });
 });
 
@@ -204,29 +205,6 @@ webgpuTest("check() throws what the device reported, naming the device", async (
     });
   });
 });
-
-/** Counts calls of every `create...` method of the device but command encoders. */
-async function countCreations(
-  body: () => Promise<void>,
-): Promise<{ calls: Record<string, number> }> {
-  const calls: Record<string, number> = {};
-  const prototype = GPUDevice.prototype;
-  const names = Object.getOwnPropertyNames(prototype)
-    .filter((name) => name.startsWith("create") && name !== "createCommandEncoder");
-  const originals = names.map((name) => [name, Reflect.get(prototype, name)] as const);
-  for (const [name, original] of originals) {
-    Reflect.set(prototype, name, function (this: GPUDevice, ...args: unknown[]) {
-      calls[name] = (calls[name] ?? 0) + 1;
-      return Reflect.apply(original, this, args);
-    });
-  }
-  try {
-    await body();
-  } finally {
-    for (const [name, original] of originals) Reflect.set(prototype, name, original);
-  }
-  return { calls };
-}
 
 /** `mul` whose weight is bound in parts, or whole. */
 function rangedMul(parts: boolean) {

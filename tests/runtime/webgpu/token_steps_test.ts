@@ -1,0 +1,262 @@
+import assert from "node:assert/strict";
+import { Graph, GraphBuilder, GraphError, KernelError, RequestError } from "../../../graph/mod.ts";
+import {
+  type CompileOptions,
+  openCpuExecutor,
+  openWebGpuExecutor,
+  type Program,
+  type Sampling,
+  type StepRequest,
+  type WebGpuExecutorOptions,
+} from "../../../runtime/mod.ts";
+import { webgpuTest } from "../../support/adapter.ts";
+import { countGpuCalls } from "../../support/count_gpu_calls.ts";
+import { NO_TENSORS } from "../../support/test_kernels.ts";
+import { TINY, tinyLanguageModel, type TinyOptions } from "../../support/tiny_language_model.ts";
+
+const GREEDY: Sampling = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  seed: 0,
+};
+
+const OPTIONS: CompileOptions = {
+  source: NO_TENSORS,
+  maxTokens: 32,
+  maxSequences: 3,
+  maxRows: 32,
+  pages: 12,
+  maxPagesPerSequence: 4,
+};
+
+/** Pages of three sequences, in an order that mixes them up. */
+const BLOCK_TABLE = {
+  data: Int32Array.of(7, 2, 9, 4, 0, 11, 1, 5, 3, 10, 6, 8),
+  sequences: 3,
+  pages: 4,
+};
+
+/** A step of tokens of one or several sequences: `[slot, first position, tokens]` each. */
+function request(
+  runs: readonly (readonly [slot: number, start: number, tokens: readonly number[]])[],
+  want: StepRequest["want"],
+  repeat = 1,
+): StepRequest {
+  const ends = runs.map((_, i) =>
+    runs.slice(0, i + 1).reduce((n, [, , { length }]) => n + length, 0)
+  );
+  return {
+    tokenIds: Int32Array.from(runs.flatMap(([, , tokens]) => tokens)),
+    positions: Int32Array.from(
+      runs.flatMap(([, start, tokens]) => tokens.map((_, i) => start + i)),
+    ),
+    sequenceIds: Int32Array.from(runs.flatMap(([slot, , tokens]) => tokens.map(() => slot))),
+    blockTable: BLOCK_TABLE,
+    logitsRows: Int32Array.from(ends, (end) => end - 1),
+    want,
+    repeat,
+  };
+}
+
+const PROMPTS = [[5, 17, 80, 3, 44], Array.from({ length: 20 }, (_, i) => i * 4)];
+
+/** The prompts of two sequences, then `count` tokens of each; returns the tokens. */
+async function decode(program: Program, sampling: Sampling, count: number, repeat = 1) {
+  const want = PROMPTS.map((_, i) => ({ ...sampling, seed: sampling.seed + i }));
+  PROMPTS.forEach((prompt, slot) => program.markSeen(slot, Int32Array.from(prompt)));
+  const prompts = PROMPTS.map((prompt, slot) => [slot, 0, prompt] as const);
+  const first = await program.step(request(prompts, want));
+  const made = [...first.tokens ?? []];
+  while (made.length < count) {
+    const last = made[made.length - 1];
+    const runs = PROMPTS.map((prompt, slot) =>
+      [slot, prompt.length + made.length - 1, [last[slot]]] as const
+    );
+    const steps = Math.min(repeat, count - made.length);
+    made.push(...(await program.step(request(runs, want, steps))).tokens ?? []);
+  }
+  return made.map((tokens) => [...tokens]);
+}
+
+async function withPrograms(
+  body: (webgpu: Program, cpu: Program) => Promise<void>,
+  options: TinyOptions = {},
+  executorOptions: WebGpuExecutorOptions = {},
+) {
+  const executor = await openWebGpuExecutor({ selfTest: false, ...executorOptions });
+  const cpu = openCpuExecutor();
+  try {
+    const graph = tinyLanguageModel(options);
+    await body(await executor.compile(graph, OPTIONS), await cpu.compile(graph, OPTIONS));
+  } finally {
+    executor.dispose();
+    cpu.dispose();
+  }
+}
+
+webgpuTest("step() samples the tokens that the CPU samples", async () => {
+  const table: Partial<Sampling>[] = [
+    {},
+    { temperature: 1, seed: 4000000000 },
+    { temperature: 1.3, topP: 0.8, seed: 3 },
+    { repetitionPenalty: 1.5 },
+    { temperature: 0.9, topK: 20, topP: 0.9, minP: 0.02, repetitionPenalty: 1.2, seed: 6 },
+  ];
+  await withPrograms(async (webgpu, cpu) => {
+    const all = [];
+    for (const each of table) {
+      const sampling = { ...GREEDY, ...each };
+      const tokens = await decode(webgpu, sampling, 5);
+      assert.deepEqual(tokens, await decode(cpu, sampling, 5), JSON.stringify(each));
+      all.push(String(tokens));
+    }
+    assert.equal(new Set(all).size, table.length, "every way of sampling gives other tokens");
+  });
+});
+
+webgpuTest("step() repeated on the device gives what single steps give", async () => {
+  await withPrograms(async (program) => {
+    const sampling = { ...GREEDY, temperature: 1, repetitionPenalty: 1.3, seed: 11 };
+    const single = await decode(program, sampling, 9);
+    for (const repeat of [3, 8]) {
+      assert.deepEqual(await decode(program, sampling, 9, repeat), single, `${repeat} at once`);
+    }
+  });
+});
+
+webgpuTest("step() awaited gives what step() synchronous gives", async () => {
+  const results: number[][][] = [];
+  for (const readMode of ["synchronous", "awaited"] as const) {
+    await withPrograms(
+      async (program) => {
+        results.push(await decode(program, { ...GREEDY, temperature: 1, seed: 5 }, 6));
+        assert.equal(program.preferredRepeat, readMode === "awaited" ? 8 : 1);
+      },
+      {},
+      { readMode },
+    );
+  }
+  assert.deepEqual(results[0], results[1]);
+});
+
+webgpuTest("step() gathers logits itself where the graph does not", async () => {
+  await withPrograms(async (program, cpu) => {
+    assert.deepEqual(await decode(program, GREEDY, 6), await decode(cpu, GREEDY, 6));
+    const { logits } = await program.step(request([[0, 0, [1, 2, 3, 4]]], "logits"));
+    assert.equal(logits?.length, TINY.vocab);
+    const outputs = await program.run({
+      token_ids: Int32Array.of(1, 2, 3, 4),
+      positions: Int32Array.of(0, 1, 2, 3),
+      sequence_ids: new Int32Array(4),
+      block_table: Int32Array.of(0),
+    }, { T: 4 });
+    assert.deepEqual(Object.keys(outputs), ["logits"]);
+    assert.deepEqual(outputs.logits.subarray(3 * TINY.vocab), logits);
+  }, { gather: false });
+});
+
+webgpuTest("step() decodes without creating objects or writing buffers", async () => {
+  await withPrograms(async (program) => {
+    const tokens = await decode(program, GREEDY, 3);
+    const start = tokens.length;
+    let last = tokens[start - 1];
+    const calls = await countGpuCalls(async () => {
+      for (let i = 0; i < 10; i++) {
+        const runs = PROMPTS.map(({ length }, slot) =>
+          [slot, length + start - 1 + i, [last[slot]]] as const
+        );
+        const result = await program.step(
+          request(runs, PROMPTS.map((_, seed) => ({ ...GREEDY, seed }))),
+        );
+        last = [...result.tokens?.[0] ?? []];
+      }
+    });
+    assert.deepEqual(calls, { createCommandEncoder: 10, submit: 10 });
+  });
+});
+
+webgpuTest("step() follows a batch whose sequences change", async () => {
+  await withPrograms(async (program, cpu) => {
+    const results = [];
+    for (const each of [program, cpu]) {
+      const made = await decode(each, GREEDY, 4);
+      const last = made[3];
+      const two = await each.step(
+        request([[2, 23, [last[2]]], [0, 8, [last[0]]]], [GREEDY, GREEDY]),
+      );
+      const mixed = await each.step(
+        request([[0, 9, [two.tokens?.[0][1] ?? 0]], [1, 0, [4, 5, 6]]], [GREEDY, GREEDY]),
+      );
+      results.push([...two.tokens ?? [], ...mixed.tokens ?? []].map((tokens) => [...tokens]));
+    }
+    assert.deepEqual(results[0], results[1]);
+  });
+});
+
+webgpuTest("step() refuses to sample from logits that are no numbers", async () => {
+  for (const poison of [NaN, Infinity]) {
+    await withPrograms(async (program) => {
+      await assert.rejects(program.step(request([[0, 0, [1, 2]]], [GREEDY])), (error) => {
+        assert(error instanceof KernelError);
+        assert.equal(error.code, "kernel/logits");
+        return true;
+      });
+    }, { poison });
+  }
+});
+
+webgpuTest("step() checks its request", async () => {
+  await withPrograms(async (program) => {
+    const table: [Partial<StepRequest>, RegExp][] = [
+      [{ positions: Int32Array.of(0) }, /2 positions, got 1/],
+      [{ logitsRows: Int32Array.of(2) }, /rows from 0 to 1, got 2/],
+      [{ repeat: 2 }, /one token and one row a sequence to repeat/],
+      [{ blockTable: { ...BLOCK_TABLE, sequences: 4 } }, /block table of 4 x 4, got 12/],
+    ];
+    for (const [change, message] of table) {
+      await assert.rejects(
+        program.step({ ...request([[0, 0, [1, 2]]], [GREEDY]), ...change }),
+        (error) => {
+          assert(error instanceof RequestError);
+          assert.match(error.message, message);
+          return true;
+        },
+      );
+    }
+  });
+});
+
+webgpuTest("step() refuses a graph that is no language model", async () => {
+  const executor = await openWebGpuExecutor({ selfTest: false });
+  const b = new GraphBuilder(new Graph("relu"));
+  b.graph.setOutput("y", b.op("relu", { x: b.input("x", { dtype: "f32", shape: ["T", 8] }) }));
+  const program = await executor.compile(b.graph, OPTIONS);
+  await assert.rejects(program.step(request([[0, 0, [1]]], [GREEDY])), GraphError);
+  executor.dispose();
+});
+
+webgpuTest(
+  "report counts 6 dispatches a layer in decoding, 3 of them MoE, 3 beside, one to sample",
+  async () => {
+    await withPrograms((program) => {
+      const { lists, weightBytesPerToken } = program.report as {
+        lists: {
+          tokens: { min: number };
+          perLayer: { dependent: number };
+          perMoe: { dependent: number };
+          outside: number;
+        }[];
+        weightBytesPerToken: number;
+      };
+      const [decoding, ...others] = lists;
+      assert(decoding.perLayer.dependent <= 6, JSON.stringify(decoding.perLayer));
+      assert(decoding.outside <= 3, `${decoding.outside} outside`);
+      for (const list of others) assert(list.perMoe.dependent <= 5, JSON.stringify(list));
+      assert(weightBytesPerToken > 0);
+      return Promise.resolve();
+    });
+  },
+);
