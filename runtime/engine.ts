@@ -60,8 +60,12 @@ export interface PhaseReport {
 
 /** Everything there is to know about a running engine; JSON-safe. */
 export interface EngineReport extends Readonly<Record<string, unknown>> {
+  /** The device in words. */
+  readonly device: string;
   readonly executor: EngineParts["executor"];
-  /** Facts of the program: bytes, buffers, dispatches, kernel choices. */
+  /** Bytes of weights, caches and activations, where the executor knows them. */
+  readonly bytes: unknown;
+  /** Facts of the program: buffers, objects, dispatches, kernel choices. */
   readonly program: Readonly<Record<string, unknown>>;
   readonly limits: StepLimits;
   readonly timings: {
@@ -128,7 +132,9 @@ export class Engine implements AsyncDisposable {
     const { times, load } = this.#scheduler;
     return {
       ...facts,
+      device: executor.description,
       executor,
+      bytes: program.report.bytes,
       program: program.report,
       limits,
       timings: {

@@ -6,7 +6,7 @@
  */
 
 import type { StepSizes } from "../../kernels/mod.ts";
-import type { LoweredDispatch, LoweredGraph, LoweringNote } from "./lower.ts";
+import type { LoweredDispatch, LoweredGraph } from "./lower.ts";
 
 /** Dispatches of some part of a list, and the longest chain of them that wait for one another. */
 export interface DispatchCount {
@@ -20,12 +20,18 @@ export interface ListReport extends DispatchCount {
   /** Largest counts of a layer, and of the part of a layer that routes and computes experts. */
   readonly perLayer: DispatchCount;
   readonly perMoe: DispatchCount;
-  /** Dispatches outside of layers. */
+  /** Dispatches outside of layers: embedding, logits, sampling. */
   readonly outside: number;
   /** Bytes of weights that one step of `tokens.min` tokens reads, each counted once. */
   readonly weightBytes: number;
-  /** What kernels said they chose. */
-  readonly choices: readonly LoweringNote[];
+}
+
+/** What kernels said they chose, told once for all the places where they chose alike. */
+export interface ChoiceReport {
+  readonly op: string;
+  readonly text: string;
+  readonly tokens: { readonly min: number; readonly max: number };
+  readonly scopes: readonly string[];
 }
 
 /** Finds which buffer a resource has; resources in one buffer wait for each other. */
@@ -33,16 +39,16 @@ export type BufferNumber = (key: string) => number | string;
 
 /** Counts a list whose resources share buffers as `bufferOf` tells. */
 export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListReport {
-  const { dispatches, tokens, notes } = lowered;
+  const { dispatches, sampling, tokens } = lowered;
   const layers = Map.groupBy(dispatches, ({ scope }) => layerOf(scope));
-  const outside = layers.get(undefined)?.length ?? 0;
+  const outside = (layers.get(undefined)?.length ?? 0) + sampling.length;
   layers.delete(undefined);
   const counts = (parts: readonly (readonly LoweredDispatch[])[]) =>
     largest(parts.map((part) => count(part, bufferOf)));
   const sizes: StepSizes = { T: tokens.min, R: 1, S: 1, P: 1 };
   return {
     tokens,
-    ...count(dispatches, bufferOf),
+    ...count([...dispatches, ...sampling], bufferOf),
     perLayer: counts([...layers.values()]),
     perMoe: counts([...layers.values()].map(moePart)),
     outside,
@@ -50,8 +56,19 @@ export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListR
       (sum, { dispatch }) => sum + (dispatch.weightBytes?.(sizes) ?? 0),
       0,
     ),
-    choices: notes,
   };
+}
+
+/** The notes of all lists, equal ones together. */
+export function reportChoices(lowered: readonly LoweredGraph[]): ChoiceReport[] {
+  return lowered.flatMap(({ notes, tokens }) =>
+    [...Map.groupBy(notes, ({ op, text }) => `${op} ${text}`).values()].map((alike) => ({
+      op: alike[0].op,
+      text: alike[0].text,
+      tokens,
+      scopes: [...new Set(alike.map(({ scope }) => scope))],
+    }))
+  );
 }
 
 /** Length of the longest chain in which each dispatch waits for one before it. */

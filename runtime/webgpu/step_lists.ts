@@ -8,7 +8,7 @@ import { invariant } from "../../graph/mod.ts";
 import { type Command, prepareCommands } from "./command_list.ts";
 import type { LoweredDispatch, LoweredGraph } from "./lower.ts";
 import type { ProgramMemory } from "./memory.ts";
-import { type ListReport, reportList } from "./plan_report.ts";
+import { type ChoiceReport, type ListReport, reportChoices, reportList } from "./plan_report.ts";
 import type { ProgramContext } from "./program.ts";
 
 /** A list that is ready to encode. */
@@ -20,9 +20,18 @@ export interface StepList {
   outputBuffer(name: string): GPUBuffer;
 }
 
+/** Facts of all lists. */
+export interface ListsReport {
+  readonly weightBytesPerToken: number;
+  /** The smallest steps and the largest. */
+  readonly dispatches: { readonly decode: ListReport; readonly prefill: ListReport };
+  readonly lists: readonly ListReport[];
+  readonly choices: readonly ChoiceReport[];
+}
+
 /** Lists by step size. */
 export class StepLists {
-  #reports: readonly ListReport[] | undefined;
+  #report: ListsReport | undefined;
   readonly #ready = new Map<LoweredGraph, Promise<StepList>>();
 
   constructor(
@@ -42,12 +51,21 @@ export class StepLists {
     return made;
   }
 
-  /** Counts of every list; weight bytes per token are those of the first, for one token. */
-  get report(): { readonly lists: readonly ListReport[]; readonly weightBytesPerToken: number } {
-    const lists = this.#reports ??= this.lowered.map((lowered) =>
+  /** Counts of every list and what kernels chose; weight bytes are those of one token. */
+  get report(): ListsReport {
+    return this.#report ??= this.#makeReport();
+  }
+
+  #makeReport(): ListsReport {
+    const lists = this.lowered.map((lowered) =>
       reportList(lowered, this.memory.bufferNumber(lowered))
     );
-    return { lists, weightBytesPerToken: lists[0].weightBytes };
+    return {
+      weightBytesPerToken: lists[0].weightBytes,
+      dispatches: { decode: lists[0], prefill: lists[lists.length - 1] },
+      lists,
+      choices: reportChoices(this.lowered),
+    };
   }
 
   async #prepare(lowered: LoweredGraph): Promise<StepList> {

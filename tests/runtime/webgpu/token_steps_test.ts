@@ -9,6 +9,7 @@ import {
   type StepRequest,
   type WebGpuExecutorOptions,
 } from "../../../runtime/mod.ts";
+import type { ListsReport } from "../../../runtime/webgpu/step_lists.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import { NO_TENSORS } from "../../support/test_kernels.ts";
@@ -239,24 +240,31 @@ webgpuTest("step() refuses a graph that is no language model", async () => {
 });
 
 webgpuTest(
-  "report counts 6 dispatches a layer in decoding, 3 of them MoE, 3 beside, one to sample",
+  "report counts 6 dependent dispatches a layer in decoding, 5 a MoE part in prefill",
   async () => {
     await withPrograms((program) => {
-      const { lists, weightBytesPerToken } = program.report as {
-        lists: {
-          tokens: { min: number };
-          perLayer: { dependent: number };
-          perMoe: { dependent: number };
-          outside: number;
-        }[];
-        weightBytesPerToken: number;
-      };
-      const [decoding, ...others] = lists;
-      assert(decoding.perLayer.dependent <= 6, JSON.stringify(decoding.perLayer));
-      assert(decoding.outside <= 3, `${decoding.outside} outside`);
-      for (const list of others) assert(list.perMoe.dependent <= 5, JSON.stringify(list));
-      assert(weightBytesPerToken > 0);
+      const { dispatches, lists, weightBytesPerToken, choices } = program
+        .report as unknown as ListsReport;
+      const { decode } = dispatches;
+      assert(decode.perLayer.dependent <= 6, JSON.stringify(decode));
+      assert(decode.outside <= 4, JSON.stringify(decode));
+      for (const list of lists) assert(list.perMoe.dependent <= 5, JSON.stringify(list));
+      assert.equal(weightBytesPerToken, expectedWeightBytes());
+      const backends = choices.filter(({ op }) => op === "fused_moe");
+      assert(
+        backends.some(({ text }) => /takes (trtllm|triton)/.test(text)),
+        JSON.stringify(choices),
+      );
+      assert.deepEqual(backends[0].scopes, ["model.layers.0.mlp"]);
       return Promise.resolve();
     });
   },
 );
+
+/** What one token of the model must read, by hand; two of four experts. */
+function expectedWeightBytes(): number {
+  const { vocab, hidden, heads, kvHeads, headDim, experts } = TINY;
+  const attention = (heads + 2 * kvHeads) * headDim * hidden + hidden * heads * headDim;
+  const moe = experts * hidden + 2 * 3 * 32 * hidden;
+  return 2 * (attention + moe) + 4 * vocab * hidden;
+}
