@@ -18,6 +18,7 @@ export class DeployView {
   readonly #weights: ByteProgress;
   #download: ByteProgress | undefined;
   #hasHeading = false;
+  #withoutMatch = 0;
 
   constructor(readonly terminal: Terminal) {
     this.#weights = new ByteProgress(terminal, "weights");
@@ -38,8 +39,9 @@ export class DeployView {
       case "transform":
         return this.#showTransform(event.record);
       case "verify":
-        return this.terminal.progress(`  ${formatVerifyRow(event.row)}`);
+        return this.#showVerification(event.row);
       case "weights":
+        this.#endTransforms();
         return this.#weights.update(event.bytes, event.totalBytes);
       case "note":
         return this.#line("note", event.message);
@@ -74,14 +76,24 @@ export class DeployView {
     if (record.skipped && record.error === undefined) return;
     if (!this.#hasHeading) this.#line("transforms", "matches, nodes, time, weights");
     this.#hasHeading = true;
-    const { style } = this.terminal;
     const line = `  ${formatTransform(record)}`;
-    const shown = record.error !== undefined
-      ? style.yellow(line)
-      : record.num_matches === 0
-      ? style.dim(line)
-      : line;
-    this.terminal.progress(shown);
+    if (record.error !== undefined) this.terminal.progress(this.terminal.style.yellow(line));
+    else if (record.num_matches === 0) this.#withoutMatch++;
+    else this.terminal.progress(line);
+  }
+
+  #showVerification(row: VerifyRow): void {
+    if (row.maxDifference === undefined) return;
+    const line = `    ${formatVerification(row)}`;
+    const { style } = this.terminal;
+    this.terminal.progress(row.changedTokens === 0 ? style.dim(line) : style.yellow(line));
+  }
+
+  #endTransforms(): void {
+    if (this.#withoutMatch === 0) return;
+    const line = `  ${count(this.#withoutMatch, "other")} matched nothing`;
+    this.terminal.progress(this.terminal.style.dim(line));
+    this.#withoutMatch = 0;
   }
 }
 
@@ -102,15 +114,12 @@ export function formatTransform(record: TransformRecord): string {
   ].join(" ");
 }
 
-/** `verify fuse_moe against match_moe_pattern: max difference 1.2e-7, no other tokens`. */
-export function formatVerifyRow(row: VerifyRow): string {
-  if (row.maxDifference === undefined) {
-    return `verify ${row.transform}: not compared, ${row.skipped}`;
-  }
-  const tokens = row.changedTokens === 0
+/** `logits within 1.2e-7 of those after match_moe_pattern, the same tokens`. */
+export function formatVerification(
+  { maxDifference = 0, against, changedTokens }: VerifyRow,
+): string {
+  const tokens = changedTokens === 0
     ? "the same tokens"
-    : `${count(row.changedTokens ?? 0, "token")} changed`;
-  const difference = row.maxDifference.toExponential(1);
-  return `verify ${row.transform} against ${row.against}: largest difference ${difference} of the ` +
-    `largest logit, ${tokens}`;
+    : `${count(changedTokens ?? 0, "token")} changed`;
+  return `logits within ${maxDifference.toExponential(1)} of those after ${against}, ${tokens}`;
 }

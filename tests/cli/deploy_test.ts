@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { webgpuTest } from "../support/adapter.ts";
 import { cliCommand, runCli } from "../support/cli.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
 
@@ -13,7 +14,7 @@ Deno.test("deploy streams the prompt and its continuation to stdout, progress to
   assert.equal(stdout, "Once upon a time, there was a young sailor named Bramble. He lived in\n");
   assert.match(stderr, /^model +storyteller \(qwen3_moe, 14\.9 MB\)$/m);
   assert.match(stderr, /^device +CPU/m);
-  assert.match(stderr, /^ +fuse_moe +5 matches +\d+ nodes +[\d.]+ ms +15\.9 MB$/m);
+  assert.match(stderr, /^ +fuse_moe +5 matches +\d+ nodes +[\d.]+ ms +14\.9 MB$/m);
   assert.match(stderr, /^weights +14\.9 MB in /m);
   assert.match(stderr, /^12 tokens after 4, [\d.]+ tokens\/s, first after /m);
 });
@@ -117,9 +118,25 @@ Deno.test("deploy measures prefill and decode when --benchmark is given", async 
 });
 
 Deno.test("deploy compares every transform with the one before when --verify is given", async () => {
-  const { code, stderr } = await runCli([...GREEDY, "--verify", "--max-new-tokens", "1"]);
+  const { code, stderr } = await runCli([
+    ...GREEDY,
+    ...["--verify", "--max-new-tokens", "1", "--set", "kv_cache_dtype=f32"],
+  ]);
   assert.equal(code, 0, stderr);
-  const rows = stderr.split("\n").filter((line) => /^ +verify \w+ against/.test(line));
-  assert.ok(rows.some((row) => row.includes("verify fuse_moe against")), stderr);
-  for (const row of rows) assert.match(row, /the same tokens$/);
+  const rows = stderr.split("\n").filter((line) => /^ +logits within/.test(line));
+  assert.match(
+    stderr,
+    /^ +fuse_moe .*\n +logits within .* of those after fuse_gemms, the same tokens$/m,
+  );
+  assert.ok(rows.length >= 10, stderr);
+  for (const row of rows) assert.match(row, /within \d\.\de(-[6-9]|\+0) of .*, the same tokens$/);
+});
+
+webgpuTest("deploy runs on WebGPU when there is an adapter", async () => {
+  const args = ["deploy", "--temperature", "0", "--max-new-tokens", "4", "--json"];
+  const { code, stdout, stderr } = await runCli(args);
+  assert.equal(code, 0, stderr);
+  const { results, report } = JSON.parse(stdout);
+  assert.equal(results[0].text, ", there was a");
+  assert.equal(report.executor.kind, "webgpu");
 });
