@@ -6,7 +6,13 @@
  */
 
 import { input, type Node, optionalInput, type Value, type WeightFormat } from "../../graph/mod.ts";
-import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../kernel.ts";
+import {
+  defineKernel,
+  type DeviceProfile,
+  type Dispatch,
+  type LoweringContext,
+  type Scratch,
+} from "../kernel.ts";
 import type { WeightSpec } from "../format_access.ts";
 import { readableFormats } from "../weight_access.ts";
 import { dataDependent, extentOf, largestExtent } from "./extent.ts";
@@ -14,6 +20,7 @@ import { gemmDispatches, gemmShape } from "./gemm.ts";
 import { gemvDispatches, gemvShape } from "./gemv.ts";
 import type { LinearProblem } from "./linear_problem.ts";
 import { normDispatch } from "./norm.ts";
+import { requiredScale, roundDispatch, type Rounding } from "./round_rows.ts";
 
 /**
  * Rows of x up to which a weight is read once for every 8 rows instead of through tiles: a tile of
@@ -33,6 +40,7 @@ export function unreadableWeight(weight: Value): string | undefined {
 /** The dispatches of a linear problem by its number of rows. */
 export function linearDispatches(problem: LinearProblem, context: LoweringContext): Dispatch[] {
   const { profile } = context;
+  if (problem.rounding) return roundedDispatches(problem, problem.rounding, context);
   if (problem.largestRows <= GEMV_MAX_ROWS) {
     const shape = gemvShape(problem, profile);
     context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);
@@ -42,14 +50,34 @@ export function linearDispatches(problem: LinearProblem, context: LoweringContex
   context.note(`gemm, tiles of ${shape.tileM} x ${shape.tileN} x ${shape.tileK}`);
   const { norm, ...product } = problem;
   if (!norm) return gemmDispatches(product, profile, { shape });
-  const normed = scratchRows("normed", problem.largestRows, problem.weight.columns);
-  const { x, rows, weight } = problem;
+  const normed = normRows(problem, norm, profile);
+  return [normed.dispatch, ...gemmDispatches({ ...product, x: normed.rows }, profile, { shape })];
+}
+
+/** The norm in front as a dispatch of its own. */
+function normRows(
+  { x, rows, largestRows, weight: { columns } }: LinearProblem,
+  { weight, eps }: NonNullable<LinearProblem["norm"]>,
+  profile: DeviceProfile,
+): { rows: Scratch; dispatch: Dispatch } {
+  const y = scratchRows("normed", largestRows, columns);
+  return { rows: y, dispatch: normDispatch({ x, weight, y, rows, columns, eps }, profile) };
+}
+
+/** Rows are normed and rounded before they are multiplied: a rounding of the product is no rounding. */
+function roundedDispatches(
+  { norm, rounding: _, ...product }: LinearProblem,
+  rounding: Rounding,
+  context: LoweringContext,
+): Dispatch[] {
+  const { rows, largestRows, weight: { columns } } = product;
+  const normed = norm && normRows(product, norm, context.profile);
+  const y = scratchRows("rounded", largestRows, columns);
+  const x = normed?.rows ?? product.x;
   return [
-    normDispatch(
-      { x, weight: norm.weight, y: normed, rows, columns: weight.columns, eps: norm.eps },
-      profile,
-    ),
-    ...gemmDispatches({ ...product, x: normed }, profile, { shape }),
+    ...(normed ? [normed.dispatch] : []),
+    roundDispatch({ x, y, rows, columns, rounding }, context.profile),
+    ...linearDispatches({ ...product, x: y }, context),
   ];
 }
 
@@ -62,10 +90,7 @@ type LinearNode = Node<"linear"> | Node<"fused_linear">;
 
 /** Why the layer cannot be served, or undefined when it can. */
 function refusal(node: LinearNode): string | undefined {
-  const { format, activationQuant = "none" } = node.attrs;
-  if (activationQuant !== "none") {
-    return `no rounding of activations (${activationQuant}); set activation_quant to none`;
-  }
+  const { format } = node.attrs;
   const unreadable = format === undefined ? unreadableWeight(input(node, "w")) : undefined;
   return dataDependent(node) ?? unreadable;
 }
@@ -105,7 +130,19 @@ function problemOf(
     bias: optionalInput(node, "bias"),
     residual: optionalInput(node, "residual"),
     norm: norm && normEps !== undefined ? { weight: norm, eps: normEps } : undefined,
+    rounding: roundingOf(node),
   };
+}
+
+/** How the attributes of a layer round its input. */
+function roundingOf(node: LinearNode): Rounding | undefined {
+  const { activationQuant = "none", block } = node.attrs;
+  if (activationQuant === "none") return undefined;
+  if (activationQuant === "static") {
+    const scale = requiredScale(optionalInput(node, "x_scale"), "x_scale", node.scope);
+    return { kind: "static", scale };
+  }
+  return { kind: "dynamic", columns: block?.[1] || Number(input(node, "x").shape.at(-1)) };
 }
 
 /** `linear`. */

@@ -9,6 +9,7 @@ import type { Value } from "../../graph/mod.ts";
 import type { Access, WeightSpec } from "../format_access.ts";
 import { weightRowBytes } from "../weight_access.ts";
 import type { DeviceProfile, Scratch } from "../kernel.ts";
+import type { Rounding } from "./round_rows.ts";
 import { type Extent, STEP_BUFFER } from "./extent.ts";
 import absentAdd from "../wgsl/lib/absent_add.wgsl" with { type: "text" };
 import presentAdd from "../wgsl/lib/present_add.wgsl" with { type: "text" };
@@ -32,6 +33,8 @@ export interface LinearProblem {
   readonly bias?: Value;
   readonly residual?: Rows;
   readonly norm?: { readonly weight: Value; readonly eps: number };
+  /** What happens to the rows, after the norm, in front of the product. */
+  readonly rounding?: Rounding;
 }
 
 /** Rows of the weight that one dispatch reads. */

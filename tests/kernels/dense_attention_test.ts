@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import type { AttrsOf, HostTensor } from "../../graph/mod.ts";
 import type { CpuCache } from "../../kernels/cpu/kernel.ts";
 import type { LoweringContext } from "../../kernels/kernel.ts";
@@ -12,7 +13,8 @@ import {
   runOp,
   worstDifference,
 } from "../support/op_case.ts";
-import { DispatchRunner } from "../support/run_dispatches.ts";
+import { TOLERANCES } from "../support/tolerances.ts";
+import { type DispatchRunner, withRunner } from "../support/run_dispatches.ts";
 
 interface Model {
   readonly heads: number;
@@ -123,28 +125,18 @@ async function check(runner: DispatchRunner, { model, steps, context }: Check): 
     });
     const what = `${JSON.stringify(model)}, step ${i} of ${tokens.length} tokens`;
     const worst = worstDifference(got[0], expected[0]);
-    // An f16 cache may round a number that lies between two of its own to either.
-    const tolerance = model.dtype === "f16" ? 2e-4 : 5e-6;
+    const tolerance = TOLERANCES[model.dtype === "f16" ? "kernelF16Cache" : "kernelF32"];
     assert.ok(worst < tolerance, `${what}: off by ${worst}`);
     for (const part of ["keys", "values"] as const) {
       const { dtype, shape, data } = cache[part];
       const raw = await runner.readBytes({ kind: "cache", cache: "layer", part }, data.byteLength);
       const own = dtype === "f16" ? new Float16Array(raw) : new Float32Array(raw);
       const off = worstDifference({ dtype, shape, data: own }, cache[part]);
-      assert.ok(off < (dtype === "f16" ? 2e-3 : 5e-6), `${what}: ${part} off by ${off}`);
+      assert.ok(
+        off < (dtype === "f16" ? TOLERANCES.cacheF16 : TOLERANCES.kernelF32),
+        `${what}: ${part} off by ${off}`,
+      );
     }
-  }
-}
-
-async function withRunner(
-  body: (runner: DispatchRunner) => Promise<void>,
-  options?: Parameters<typeof DispatchRunner.open>[0],
-): Promise<void> {
-  const runner = await DispatchRunner.open(options);
-  try {
-    await body(runner);
-  } finally {
-    runner.close();
   }
 }
 
@@ -204,5 +196,140 @@ webgpuTest(
       ];
       const context = { tokens: { min: 9, max: 128 } };
       for (const model of MODELS) await check(runner, { model, steps, context });
+    }),
+);
+
+/** Sizes of models people run, and the ends of what the kernel takes. */
+const SHAPES: readonly Model[] = [
+  { heads: 2, kvHeads: 2, headDim: 128, rope: { ...HALF, rotaryDim: 128 }, dtype: "f16" },
+  { heads: 16, kvHeads: 1, headDim: 80, rope: HALF, sinks: true },
+  { heads: 5, kvHeads: 1, headDim: 96, qkNorm: "head", rope: HALF, window: 100 },
+  { heads: 2, kvHeads: 1, headDim: 256, rope: { ...HALF, rotaryDim: 64 }, dtype: "f16" },
+  { heads: 3, kvHeads: 3, headDim: 8 },
+];
+
+webgpuTest(
+  "cachedAttention takes heads of 8 to 256 and groups of any size",
+  () =>
+    withRunner(async (runner) => {
+      for (const model of SHAPES) {
+        await check(runner, { model, steps: [[[1, 150]]] });
+        const few = [...run(2, 100, 4), [0, 191]] as const;
+        await check(runner, { model, steps: [few], context: { tokens: { min: 2, max: 8 } } });
+        await check(runner, { model, steps: [[...run(3, 110, 17), [1, 151]]] });
+      }
+    }),
+);
+
+webgpuTest(
+  "cachedAttention hands over between dispatches when asked to",
+  () =>
+    withRunner(async (runner) => {
+      const context = { handOff: "dispatch", tokens: { min: 1, max: 8 } } as const;
+      const steps = [[[1, 190]], [...run(2, 130, 3), [0, 7]]] as const;
+      for (const model of MODELS) await check(runner, { model, steps, context });
+    }),
+);
+
+webgpuTest("cachedAttention needs no subgroups", () =>
+  withRunner(async (runner) => {
+    const steps = [[[1, 190]], [...run(2, 30, 12), [0, 7]]] as const;
+    for (const model of MODELS) await check(runner, { model, steps });
+  }, { without: ["subgroups"] }));
+
+webgpuTest(
+  "cachedAttention needs no more shared memory than WebGPU promises",
+  () =>
+    withRunner(async (runner) => {
+      assert.equal(runner.profile.maxWorkgroupStorageBytes, 16384);
+      for (const model of [...MODELS, ...SHAPES.slice(0, 3)]) {
+        await check(runner, { model, steps: [[[1, 190]]] });
+        await check(runner, { model, steps: [[...run(3, 110, 17), [1, 151]]] });
+      }
+    }, { limits: { maxComputeWorkgroupStorageSize: 16384 } }),
+);
+
+webgpuTest(
+  "cachedAttention keeps sums finite when scores are huge",
+  () =>
+    withRunner(async (runner) => {
+      const model: Model = { heads: 2, kvHeads: 1, headDim: 32, sinks: true };
+      for (const tokens of [[[0, 90]], run(0, 50, 20)] as const) {
+        const inputs = inputsOf(model, tokens, 3);
+        const { qkv } = inputs;
+        assert.ok(qkv && qkv.data instanceof Float32Array);
+        const huge = { ...qkv, data: qkv.data.map((value) => value * 1e4) };
+        const { got, expected } = await runOp(runner, {
+          op: "cached_attention",
+          attrs: attrsOf(model),
+          inputs: { ...inputs, qkv: huge },
+          sizes: { T: tokens.length, S: SEQUENCES, P: PAGES_PER_SEQUENCE },
+          caches: { layer: randomCache(model) },
+        });
+        const worst = worstDifference(got[0], expected[0]);
+        assert.ok(worst < TOLERANCES.kernelF32, `off by ${worst}`);
+      }
+    }),
+);
+
+webgpuTest("cachedAttention gives the same bits in every run", () =>
+  withRunner(async (runner) => {
+    const model = MODELS[1];
+    for (const tokens of [[[1, 190]], run(1, 60, 80)] as const) {
+      const runs = [];
+      for (let i = 0; i < 3; i++) {
+        const { got } = await runOp(runner, {
+          op: "cached_attention",
+          attrs: attrsOf(model),
+          inputs: inputsOf(model, tokens, 3),
+          sizes: { T: tokens.length, S: SEQUENCES, P: PAGES_PER_SEQUENCE },
+          caches: { layer: randomCache(model) },
+          context: { cacheDtype: () => "f16" },
+        });
+        runs.push(got[0].data);
+      }
+      assert.deepEqual(runs[1], runs[0]);
+      assert.deepEqual(runs[2], runs[0]);
+    }
+  }));
+
+/** Random models and steps: every size, option and mix of sequences. */
+const anyCase = fc.record({
+  heads: fc.constantFrom([1, 1], [4, 2], [6, 3], [8, 1]),
+  headDim: fc.constantFrom(16, 24, 64),
+  rope: fc.constantFrom(undefined, "half" as const, "interleaved" as const),
+  qkNorm: fc.constantFrom(undefined, "head" as const, "all" as const),
+  clip: fc.constantFrom(undefined, 0.7),
+  window: fc.constantFrom(undefined, 1, 20, 64),
+  sinks: fc.boolean(),
+  split: fc.boolean(),
+  dtype: fc.constantFrom("f32" as const, "f16" as const),
+  runs: fc.uniqueArray(
+    fc.record({
+      sequence: fc.nat(SEQUENCES - 1),
+      first: fc.nat(150),
+      count: fc.integer({ min: 1, max: 30 }),
+    }),
+    { minLength: 1, maxLength: 3, selector: (each) => each.sequence },
+  ),
+});
+
+webgpuTest(
+  "cachedAttention gives what the CPU gives for random models and steps",
+  () =>
+    withRunner(async (runner) => {
+      await fc.assert(
+        fc.asyncProperty(anyCase, async ({ heads, runs, rope, ...rest }) => {
+          const model: Model = {
+            ...rest,
+            heads: heads[0],
+            kvHeads: heads[1],
+            rope: rope && { layout: rope, rotaryDim: rest.headDim / 2, attentionScaling: 1.1 },
+          };
+          const tokens = runs.flatMap(({ sequence, first, count }) => run(sequence, first, count));
+          await check(runner, { model, steps: [tokens] });
+        }),
+        { numRuns: 12, seed: 5 },
+      );
     }),
 );

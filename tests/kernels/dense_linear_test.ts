@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { input } from "../../graph/mod.ts";
+import { extentOf } from "../../kernels/dense/extent.ts";
+import { GEMM_SHAPES, gemmDispatches } from "../../kernels/dense/gemm.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import {
   activation,
@@ -7,22 +10,10 @@ import {
   runOp,
   worstDifference,
 } from "../support/op_case.ts";
-import { DispatchRunner } from "../support/run_dispatches.ts";
+import { TOLERANCES } from "../support/tolerances.ts";
+import { type DispatchRunner, withRunner } from "../support/run_dispatches.ts";
 
 const DTYPES = ["f32", "f16", "bf16"] as const;
-
-/** Runs the body with a GPU whose pipelines are shared by its cases. */
-async function withRunner(
-  body: (runner: DispatchRunner) => Promise<void>,
-  options?: Parameters<typeof DispatchRunner.open>[0],
-): Promise<void> {
-  const runner = await DispatchRunner.open(options);
-  try {
-    await body(runner);
-  } finally {
-    runner.close();
-  }
-}
 
 interface LinearCase {
   readonly T: number;
@@ -55,7 +46,7 @@ async function checkLinear(runner: DispatchRunner, c: LinearCase): Promise<void>
     context: { tokens: { min: 1, max: c.max ?? c.T } },
   });
   const worst = worstDifference(got[0], expected[0]);
-  assert.ok(worst < 2e-6, `${JSON.stringify(c)}: off by ${worst}`);
+  assert.ok(worst < TOLERANCES.kernelF32, `${JSON.stringify(c)}: off by ${worst}`);
 }
 
 const CASES: readonly LinearCase[] = [
@@ -91,3 +82,112 @@ webgpuTest("fusedLinear needs no subgroups", () =>
     assert.equal(runner.profile.subgroups, false);
     for (const c of CASES.slice(0, 8)) await checkLinear(runner, c);
   }, { without: ["subgroups"] }));
+
+webgpuTest("gemmDispatches is right with every tile", () =>
+  withRunner(async (runner) => {
+    for (const shape of GEMM_SHAPES) {
+      for (const c of [{ T: 150, K: 88, N: 140 }, { T: 21, K: 36, N: 30 }]) {
+        const { got, expected } = await runOp(runner, {
+          op: "linear",
+          attrs: {},
+          inputs: linearInputs({ ...c, dtype: "bf16", bias: true }),
+          sizes: { T: c.T },
+          lower: (node, { profile }) =>
+            gemmDispatches(
+              {
+                name: "linear",
+                x: input(node, "x"),
+                y: node.outputs[0],
+                weight: { format: "bf16", payload: input(node, "w"), columns: c.K },
+                rows: extentOf(["T"]),
+                largestRows: c.T,
+                outputs: c.N,
+                bias: input(node, "bias"),
+              },
+              profile,
+              { shape },
+            ),
+        });
+        const worst = worstDifference(got[0], expected[0]);
+        assert.ok(worst < TOLERANCES.kernelF32, `${JSON.stringify({ shape, ...c })}: ${worst}`);
+      }
+    }
+  }));
+
+webgpuTest(
+  "fusedLinear splits a weight that no binding can hold",
+  () =>
+    withRunner(async (runner) => {
+      for (const T of [1, 20]) {
+        const c: LinearCase = { T, K: 128, N: 700, dtype: "bf16", bias: true, residual: true };
+        const { got, expected, dispatches } = await runOp(runner, {
+          op: "fused_linear",
+          attrs: {},
+          inputs: linearInputs(c),
+          sizes: { T },
+          context: { profile: { ...runner.profile, maxBindingBytes: 64 << 10 } },
+        });
+        assert.ok(dispatches.length >= 3, `${dispatches.length} dispatches`);
+        const bytes = dispatches.reduce(
+          (sum, { weightBytes }) => sum + (weightBytes?.({ T, R: 1, S: 1, P: 1 }) ?? 0),
+          0,
+        );
+        assert.equal(bytes, c.N * c.K * 2);
+        assert.ok(worstDifference(got[0], expected[0]) < TOLERANCES.kernelF32);
+      }
+    }),
+);
+
+webgpuTest("linear over rows of logits follows R, not T", () =>
+  withRunner(async (runner) => {
+    const sizes = { T: 9, R: 3 };
+    const { got, expected } = await runOp(runner, {
+      op: "linear",
+      attrs: {},
+      inputs: { x: activation(["R", 64], sizes, 1), w: randomWeight("bf16", [50, 64], 2) },
+      sizes,
+      context: { maxRows: 4 },
+    });
+    assert.deepEqual(got[0].shape, [3, 50]);
+    assert.ok(worstDifference(got[0], expected[0]) < TOLERANCES.kernelF32);
+  }));
+
+webgpuTest("linear gives the same bits in every run", () =>
+  withRunner(async (runner) => {
+    for (const T of [1, 5, 40]) {
+      const c: LinearCase = { T, K: 520, N: 60, dtype: "bf16", norm: true };
+      const runs = [];
+      for (let i = 0; i < 3; i++) {
+        const { got } = await runOp(runner, {
+          op: "fused_linear",
+          attrs: { normEps: 1e-5 },
+          inputs: linearInputs(c),
+          sizes: { T },
+        });
+        runs.push(got[0].data);
+      }
+      assert.deepEqual(runs[1], runs[0]);
+      assert.deepEqual(runs[2], runs[0]);
+    }
+  }));
+
+webgpuTest("gatedMlp takes few rows and many", () =>
+  withRunner(async (runner) => {
+    for (const [T, I] of [[1, 64], [8, 27], [40, 72], [33, 30]]) {
+      const sizes = { T };
+      const { got, expected } = await runOp(runner, {
+        op: "gated_mlp",
+        attrs: { activation: "silu" },
+        inputs: {
+          x: activation(["T", 48], sizes, 1),
+          w_gate: randomWeight("bf16", [I, 48], 3),
+          w_up: randomWeight("bf16", [I, 48], 4),
+          w_down: randomWeight("bf16", [48, I], 5),
+          residual: activation(["T", 48], sizes, 6),
+        },
+        sizes,
+      });
+      const worst = worstDifference(got[0], expected[0]);
+      assert.ok(worst < TOLERANCES.kernelF32, `${T} rows: off by ${worst}`);
+    }
+  }));

@@ -11,7 +11,8 @@ import {
   runOp,
   worstDifference,
 } from "../support/op_case.ts";
-import { DispatchRunner } from "../support/run_dispatches.ts";
+import { TOLERANCES } from "../support/tolerances.ts";
+import { type DispatchRunner, withRunner } from "../support/run_dispatches.ts";
 
 const SIZES: StepSizes = { T: 7, R: 3, S: 2, P: 4 };
 
@@ -163,17 +164,13 @@ const CASES = [
   }),
 ];
 
-webgpuTest("the small ops give what the CPU gives", async () => {
-  const runner = await DispatchRunner.open();
-  try {
+webgpuTest("the small ops give what the CPU gives", () =>
+  withRunner(async (runner) => {
     for (const each of CASES) {
       const { got, expected } = await each.run(runner);
       for (const [i, result] of got.entries()) {
         const worst = worstDifference(result, expected[i]);
-        assert.ok(worst < 2e-6, `${each.what}, output ${i}: off by ${worst}`);
+        assert.ok(worst < TOLERANCES.kernelF32, `${each.what}, output ${i}: off by ${worst}`);
       }
     }
-  } finally {
-    runner.close();
-  }
-});
+  }));

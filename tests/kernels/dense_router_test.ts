@@ -3,7 +3,8 @@ import type { AttrsOf } from "../../graph/mod.ts";
 import type { LoweringContext } from "../../kernels/kernel.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { activation, randomWeight, runOp, worstDifference } from "../support/op_case.ts";
-import { DispatchRunner } from "../support/run_dispatches.ts";
+import { TOLERANCES } from "../support/tolerances.ts";
+import { type DispatchRunner, withRunner } from "../support/run_dispatches.ts";
 
 interface RouterCase extends Partial<AttrsOf<"moe_router">> {
   readonly T: number;
@@ -41,21 +42,9 @@ async function check(runner: DispatchRunner, c: RouterCase): Promise<number> {
   assert.deepEqual([...got[0].data], [...expected[0].data], `${what}: ids`);
   for (const i of expected.keys()) {
     const worst = worstDifference(got[i], expected[i]);
-    assert.ok(worst < 4e-6, `${what}: output ${i} off by ${worst}`);
+    assert.ok(worst < TOLERANCES.kernelF32, `${what}: output ${i} off by ${worst}`);
   }
   return dispatches.length;
-}
-
-async function withRunner(
-  body: (runner: DispatchRunner) => Promise<void>,
-  options?: Parameters<typeof DispatchRunner.open>[0],
-): Promise<void> {
-  const runner = await DispatchRunner.open(options);
-  try {
-    await body(runner);
-  } finally {
-    runner.close();
-  }
 }
 
 const CASES: readonly RouterCase[] = [

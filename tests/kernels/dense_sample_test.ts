@@ -12,7 +12,7 @@ import {
 import type { LoweringContext } from "../../kernels/kernel.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { randomNumbers } from "../support/op_case.ts";
-import { DispatchRunner } from "../support/run_dispatches.ts";
+import { type DispatchRunner, withRunner } from "../support/run_dispatches.ts";
 
 const SLOTS = 6;
 const STEPS = 4;
@@ -152,18 +152,6 @@ const DEEP: readonly Partial<Draw>[] = [
   { topK: 3500, topP: 0.99 },
   { minP: 1e-6, temperature: 2 },
 ];
-
-async function withRunner(
-  body: (runner: DispatchRunner) => Promise<void>,
-  options?: Parameters<typeof DispatchRunner.open>[0],
-): Promise<void> {
-  const runner = await DispatchRunner.open(options);
-  try {
-    await body(runner);
-  } finally {
-    runner.close();
-  }
-}
 
 /** Draws with every filter at several positions; all tokens must be the CPU's. */
 async function checkDraws(

@@ -137,6 +137,19 @@ export class DispatchRunner {
   }
 }
 
+/** Runs a test body with a device of its own, whose compiled pipelines its cases share. */
+export async function withRunner(
+  body: (runner: DispatchRunner) => Promise<void>,
+  options?: OpenDeviceOptions,
+): Promise<void> {
+  const runner = await DispatchRunner.open(options);
+  try {
+    await body(runner);
+  } finally {
+    runner.close();
+  }
+}
+
 function memoryKey(memory: Memory): string {
   switch (memory.kind) {
     case "scratch":
