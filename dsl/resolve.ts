@@ -6,6 +6,7 @@
  */
 
 import type { z } from "zod";
+import { ConfigError } from "../graph/mod.ts";
 import {
   type AnyTransform,
   configSchema,
@@ -16,7 +17,7 @@ import {
 } from "../transforms/mod.ts";
 import { inapplicableField, inapplicableSetting } from "./autodeploy.ts";
 import { camelCase } from "./names.ts";
-import type { Origin } from "./origin.ts";
+import { formatOrigin, type Origin } from "./origin.ts";
 import type { Leaf, Overlay, Plain, TransformEntry } from "./overlay.ts";
 import { SETTING_NAMES, type Settings, settingsSchema } from "./settings.ts";
 
@@ -62,7 +63,7 @@ export function resolveOverlay(overlay: Overlay): ResolvedPipeline {
   const entries = new Map(
     [...overlay.transforms].map(([key, entry]) => [key, resolveEntry(key, entry)]),
   );
-  const ordered = orderSteps([...entries.values()].map(({ step }) => step));
+  const ordered = orderEntries([...entries.values()]);
   const transforms = ordered.map((step): ResolvedTransform => {
     const { key, stage, definition } = step;
     const written = entries.get(key)?.step.config ?? {};
@@ -81,6 +82,22 @@ export function resolveOverlay(overlay: Overlay): ResolvedPipeline {
     notes: collectNotes(overlay),
     originOf: (path) => origins.get(path),
   };
+}
+
+/** An order that is wrong names the layers that asked for it. */
+function orderEntries(entries: readonly ReturnType<typeof resolveEntry>[]) {
+  try {
+    return orderSteps(entries.map(({ step }) => step));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const keys = Object.values(error.details);
+    const wishes = entries.flatMap(({ values }) => values).filter(({ name, value, origin }) =>
+      (name === "after" || name === "before") && origin.layer !== "definition" &&
+      Array.isArray(value) && value.some((key) => keys.includes(key))
+    );
+    for (const { path, origin } of wishes) error.within(`${path} (${formatOrigin(origin)})`);
+    throw error;
+  }
 }
 
 function resolveSettings({ settings }: Overlay): { settings: Settings; values: ResolvedValue[] } {

@@ -352,9 +352,14 @@ Deno.test("methods of a pipeline name the call that was wrong", () => {
 });
 
 Deno.test("resolve() explains an order that its constraints forbid", () => {
-  const wrong = pipeline().insertCachedAttention({ after: ["compile_model"] });
-  const error = errorOf(() => wrong.resolve());
+  const wrong = "transforms:\n  insert_cached_attention:\n    after: [compile_model]\n";
+  const error = errorOf(() => pipeline.fromYaml(wrong).resolve());
   assert.equal(error.code, "config/order");
+  assert.match(error.message, /"compile_model" before "insert_cached_attention"/);
+  assert.deepEqual(error.trail, ["transforms.insert_cached_attention.after (yaml:3:12)"]);
+  const misspelt = errorOf(() => pipeline().fuseMoe({ before: ["fuse_gems"] }).resolve());
+  assert.equal(misspelt.hint, 'Did you mean "fuse_gemms"?');
+  assert.deepEqual(misspelt.trail, ["transforms.fuse_moe.before (code fuseMoe())"]);
 });
 
 function errorOf(build: () => Pipeline | unknown): ConfigError {
