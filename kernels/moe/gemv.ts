@@ -18,7 +18,9 @@ import downExpertsBody from "../wgsl/moe_down_experts.wgsl" with { type: "text" 
 import gateUpBody from "../wgsl/moe_gate_up.wgsl" with { type: "text" };
 import gateUpExpertsBody from "../wgsl/moe_gate_up_experts.wgsl" with { type: "text" };
 import type { ExpertConfig, SlotConfig } from "./config.ts";
+import { extentOf } from "../dense/extent.ts";
 import { expertActivation } from "./expert_math.ts";
+import { expertRounding, roundScratch } from "./rounding.ts";
 import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "./spec.ts";
 import {
   activeWeightBytes,
@@ -122,7 +124,8 @@ function upDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispa
   return expertRanges(spec, slots, "up").map((range) => {
     const weight = moeWeight(spec, slots, "up");
     const access = joinAccess(
-      rowsAccess("x", spec.hidden, { buffer: slots.x }),
+      rowsAccess("x", spec.hidden, { buffer: slots.roundedX ?? slots.x }),
+      expertRounding("x", spec, slots, "up"),
       selectedAccess(slots),
       vectorAccess("input_factor", routing, 1),
       expertAccess("w_up", weight, range, spec.experts),
@@ -137,10 +140,18 @@ function upDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispa
 
 function downDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispatch[] {
   const routing = spec.applyRoutingOnInput ? undefined : slots.routingWeights;
-  return expertRanges(spec, slots, "down").map((range, i) => {
+  const { rounded, dispatches } = roundScratch(spec, {
+    name: "moe_act_rounded",
+    rows: actScratch(spec),
+    extent: extentOf(["T", spec.topK]),
+    largest: spec.tokens.max * spec.topK,
+    columns: spec.intermediate,
+  });
+  const products = expertRanges(spec, slots, "down").map((range, i) => {
     const weight = moeWeight(spec, slots, "down");
     const access = joinAccess(
-      rowsAccess("act", spec.intermediate, { buffer: actScratch(spec) }),
+      rowsAccess("act", spec.intermediate, { buffer: rounded ?? actScratch(spec) }),
+      expertRounding("act", spec, slots, "down"),
       selectedAccess(slots),
       vectorAccess("output_factor", routing, 1),
       expertAccess("w_down", weight, range, spec.experts),
@@ -151,6 +162,7 @@ function downDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dis
     );
     return dispatchOf(spec, stage, access, range, activeWeightBytes(spec, slots, "down", range));
   });
+  return [...dispatches, ...products];
 }
 
 function dispatchOf(

@@ -26,8 +26,10 @@ import rowsByPosition from "../wgsl/moe_rows_by_position.wgsl" with { type: "tex
 import permute from "../wgsl/moe_permute.wgsl" with { type: "text" };
 import reduceBody from "../wgsl/moe_reduce.wgsl" with { type: "text" };
 import { type GemmConfig, gemmThreads, type GemmTile } from "./config.ts";
+import { extentOf } from "../dense/extent.ts";
 import { expertActivation } from "./expert_math.ts";
 import { mostBlocks, type PlanBuffer, planBuffer } from "./plan_buffer.ts";
+import { expertRounding, roundScratch } from "./rounding.ts";
 import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "./spec.ts";
 import {
   activeWeightBytes,
@@ -71,10 +73,12 @@ export function lowerGrouped(
 ): readonly Dispatch[] {
   const permuted = config.algorithm === "permuted";
   const layer: Layer = { spec, slots, config, plan: planBuffer(spec, config), permuted };
+  const { rounded, dispatches } = roundActivated(layer);
   return [
     sort(layer),
     ...gemm(layer, upProduct(layer)),
-    ...gemm(layer, downProduct(layer)),
+    ...dispatches,
+    ...gemm(layer, downProduct(layer, rounded ?? activated(layer))),
     reduce(layer),
   ];
 }
@@ -111,7 +115,7 @@ function copyAccess(layer: Layer): Access {
   const factor = vectorAccess("input_factor", routing, 1);
   return {
     buffers: [
-      { name: "x", type, access: "read", buffer: slots.x },
+      { name: "x", type, access: "read", buffer: slots.roundedX ?? slots.x },
       ...factor.buffers,
       { name: "permuted", type, access: "read_write", buffer: permutedRows(layer) },
     ],
@@ -127,7 +131,7 @@ function upProduct(layer: Layer): Product {
   return {
     which: "up",
     kernel: "moe_gemm_up",
-    rows: permuted ? permutedRows(layer) : slots.x,
+    rows: permuted ? permutedRows(layer) : slots.roundedX ?? slots.x,
     result: activated(layer),
     outputs: spec.intermediate,
     tile: config.up,
@@ -142,14 +146,14 @@ function upProduct(layer: Layer): Product {
   };
 }
 
-function downProduct(layer: Layer): Product {
+function downProduct(layer: Layer, rows: Product["rows"]): Product {
   const { spec, slots, config, permuted } = layer;
   const routing = spec.applyRoutingOnInput || permuted ? undefined : slots.routingWeights;
   const kind = permuted ? ROW_KINDS.BY_POSITION : ROW_KINDS.BY_PAIR;
   return {
     which: "down",
     kernel: "moe_gemm_down",
-    rows: activated(layer),
+    rows,
     result: expertRows(layer),
     outputs: spec.hidden,
     tile: config.down,
@@ -175,6 +179,7 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
   const weight = moeWeight(spec, slots, which);
   const access = joinAccess(
     rowsAccess("rows", weight.columns, { buffer: product.rows }),
+    expertRounding("rows", spec, slots, which),
     expertAccess("w", weight, range, spec.experts),
     product.epilogue,
   );
@@ -277,6 +282,19 @@ function permutedRows({ spec, plan }: Layer): Scratch {
 function activated({ spec, plan, permuted }: Layer): Scratch {
   const rows = permuted ? plan.maxPositions : spec.tokens.max * spec.topK;
   return scratch("moe_act", rows * spec.intermediate);
+}
+
+/** Activated products rounded, where the layer does so by a dispatch. */
+function roundActivated(layer: Layer) {
+  const { spec, plan, permuted } = layer;
+  return roundScratch(spec, {
+    name: "moe_act_rounded",
+    rows: activated(layer),
+    // Places that no pair was sorted to are rounded too, and read by nobody.
+    extent: extentOf(permuted ? [plan.maxPositions] : ["T", spec.topK]),
+    largest: permuted ? plan.maxPositions : spec.tokens.max * spec.topK,
+    columns: spec.intermediate,
+  });
 }
 
 /** Results of the experts, by pair or by sorted position. */

@@ -9,11 +9,21 @@ import type { MoeConfig } from "./config.ts";
 import { refuseActivation } from "./expert_math.ts";
 import { lowerExperts, lowerSlots } from "./gemv.ts";
 import { lowerGrouped } from "./grouped.ts";
+import { refuseRounding, roundInput } from "./rounding.ts";
 import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "./spec.ts";
 import type { TunedChoice } from "./tuned.ts";
 
 /** The dispatches of a layer with a configuration that the device can run. */
 export function lowerConfig(
+  spec: DeviceMoeSpec,
+  slots: MoeSlots,
+  config: MoeConfig,
+): readonly Dispatch[] {
+  const rounded = roundInput(spec, slots);
+  return [...rounded.dispatches, ...lowerAlgorithm(spec, rounded.slots, config)];
+}
+
+function lowerAlgorithm(
   spec: DeviceMoeSpec,
   slots: MoeSlots,
   config: MoeConfig,
@@ -30,15 +40,12 @@ export function lowerConfig(
 
 /** Why no WebGPU backend can serve a layer, or undefined when they can. */
 export function refuseLayer(spec: MoeSpec): string | undefined {
-  if (spec.activationQuant !== "none") {
-    return `cannot round activations (${spec.activationQuant}) in front of its products`;
-  }
   const storage = spec.profile?.maxWorkgroupStorageBytes ?? 16384;
   // The sort counts every expert in workgroup memory.
   if (spec.experts * 4 + 256 * 8 > storage) {
     return `cannot sort ${spec.experts} experts in ${storage} bytes of workgroup memory`;
   }
-  return refuseActivation(spec);
+  return refuseRounding(spec) ?? refuseActivation(spec);
 }
 
 /** One line on a configuration and where it comes from. */

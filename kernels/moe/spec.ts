@@ -13,7 +13,7 @@ import {
   type Value,
   type WeightFormat,
 } from "../../graph/mod.ts";
-import type { DeviceProfile, LoweringContext, TunedFiles } from "../kernel.ts";
+import type { DeviceProfile, LoweringContext, Scratch, TunedFiles } from "../kernel.ts";
 
 /** Everything a backend may base a decision on. */
 export interface MoeSpec {
@@ -49,6 +49,8 @@ export type DeviceMoeSpec = MoeSpec & { readonly profile: DeviceProfile };
 /** The values of a `fused_moe` node; shapes as in the op table. */
 export interface MoeSlots {
   readonly x: Value;
+  /** What the first product reads in place of x, where x is rounded by a dispatch of its own. */
+  readonly roundedX?: Scratch;
   readonly selectedExperts: Value;
   readonly routingWeights: Value;
   readonly wUp: Value;

@@ -40,7 +40,7 @@ fn main(
       //@end
       //@repeat u UNROLL
       //@repeat p w_down_PARTS
-      let x_$u_$p = act_chunk(pair, word_$u * w_down_PARTS + $p);
+      let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_PARTS + $p), expert);
       //@repeat q QUADS
       part_$q += vec4(
         w_down_dot(w_$u_$q_0, $p, x_$u_$p), w_down_dot(w_$u_$q_1, $p, x_$u_$p),

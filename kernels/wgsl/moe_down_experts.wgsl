@@ -66,7 +66,7 @@ fn main(
         //@end
         //@repeat p w_down_PARTS
         //@repeat n COLUMNS
-        let x_$p_$n = act_chunk(pair_$n, word * w_down_PARTS + $p);
+        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_PARTS + $p), expert);
         //@end
         //@repeat q QUADS
         {

@@ -36,7 +36,7 @@ fn main(
     //@end
     //@repeat u UNROLL
     //@repeat p w_up_PARTS
-    let x_$u_$p = x_chunk(token, word_$u * w_up_PARTS + $p);
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_PARTS + $p), expert);
     //@repeat q QUADS
     sum_$q += vec4(
       w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),

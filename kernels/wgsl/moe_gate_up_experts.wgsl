@@ -45,7 +45,7 @@ fn main(
       //@end
       //@repeat p w_up_PARTS
       //@repeat n COLUMNS
-      let x_$p_$n = x_chunk(token_$n, word * w_up_PARTS + $p);
+      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_PARTS + $p), expert);
       //@end
       //@repeat q QUADS
       {

@@ -108,7 +108,7 @@ fn main(
       //@repeat i A_ROUNDS
       a_$i = Chunk();
       if (a_valid_$i && k * CHUNKS + a_chunk_$i < K_CHUNKS) {
-        a_$i = rows_chunk(a_source_$i, k * CHUNKS + a_chunk_$i);
+        a_$i = rows_round(rows_chunk(a_source_$i, k * CHUNKS + a_chunk_$i), expert);
       }
       //@end
       //@repeat i B_ROUNDS

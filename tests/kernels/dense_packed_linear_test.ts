@@ -73,3 +73,40 @@ webgpuTest("linear reads every packed format like the CPU reference", async (t) 
     runner.close();
   }
 });
+
+webgpuTest("linear rounds its input like the CPU reference, after the norm", async (t) => {
+  const runner = await DispatchRunner.open();
+  const scale: OpInput = { weight: true, dtype: "f32", shape: [1], data: Float32Array.of(1 / 500) };
+  const roundings = [
+    { format: "fp8_e4m3", activationQuant: "static" },
+    { format: "fp8_e4m3", activationQuant: "dynamic" },
+    { format: "fp8_block", activationQuant: "dynamic", block: [16, 24] },
+  ] as const;
+  try {
+    for (const attrs of roundings) {
+      for (
+        const { T, K, N, norm } of [{ T: 1, K: 64, N: 24 }, { T: 34, K: 70, N: 9, norm: true }]
+      ) {
+        await t.step(`${JSON.stringify(attrs)} T=${T} K=${K} N=${N}`, async () => {
+          const block = "block" in attrs ? attrs.block : undefined;
+          const { got, expected } = await runOp(runner, {
+            op: "fused_linear",
+            attrs: { ...attrs, ...(norm && { normEps: 1e-6 }) },
+            inputs: {
+              x: activation(["T", K], { T }, 5),
+              ...packedInputs(attrs.format, N, K, block),
+              ...(norm && { norm_weight: randomWeight("f32", [K], 8) }),
+              ...(attrs.activationQuant === "static" && { x_scale: scale }),
+            },
+            sizes: { T },
+            context: { tokens: { min: 1, max: T } },
+          });
+          const worst = worstDifference(got[0], expected[0]);
+          assert.ok(worst < 2e-6, `off by ${worst}`);
+        });
+      }
+    }
+  } finally {
+    runner.close();
+  }
+});
