@@ -127,6 +127,12 @@ export class Engine implements AsyncDisposable {
     return this.#parts.codec.decode([...ids]);
   }
 
+  /** Compiles kernels for steps of every size now, rather than when the first such step comes. */
+  async warmUp(): Promise<void> {
+    this.#checkOpen();
+    await this.#parts.program.warmUp?.();
+  }
+
   get report(): EngineReport {
     const { executor, program, limits, facts, seconds } = this.#parts;
     const { times, load } = this.#scheduler;

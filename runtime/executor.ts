@@ -75,6 +75,8 @@ export interface Program {
     inputs: Readonly<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>,
     bindings: Bindings,
   ): Promise<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>;
+  /** Compiles what later steps would compile when they first need it. */
+  warmUp?(): Promise<void>;
   /** Sets the tokens that the repetition penalty of a slot knows. */
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void;
   dispose(): void;

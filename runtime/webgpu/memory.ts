@@ -18,6 +18,7 @@ import {
 import type { BufferLookup } from "./command_list.ts";
 import type { WebGpuDevice } from "./device.ts";
 import { type LoweredGraph, type Resource, valueBytes } from "./lower.ts";
+import { stagingBuffer } from "./readback.ts";
 import type { UploadedWeights } from "./weights.ts";
 
 /** Bytes of each buffer that outlives steps, by name. */
@@ -117,15 +118,17 @@ export class ProgramMemory {
     this.device.gpu.queue.writeBuffer(this.#step, 0, Uint32Array.of(T, R, S, P));
   }
 
-  /** A staging buffer of at least this size; it grows by doubling. */
+  /** A staging buffer of at least this size, until the next call; it grows by doubling. */
   async staging(bytes: number): Promise<GPUBuffer> {
     if (this.#staging && this.#staging.size >= bytes) return this.#staging;
     if (this.#staging) this.#release(this.#staging);
-    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
-    const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
-    this.#staging = this.#own(await this.device.allocate("staging memory", size, usage, true));
-    this.#staging.unmap();
+    this.#staging = await this.ownStaging(2 ** Math.ceil(Math.log2(Math.max(bytes, 256))));
     return this.#staging;
+  }
+
+  /** A staging buffer that stays as long as the program. */
+  async ownStaging(bytes: number): Promise<GPUBuffer> {
+    return this.#own(await stagingBuffer(this.device, bytes));
   }
 
   dispose(): void {

@@ -38,7 +38,7 @@ import type { PipelineCache } from "./pipelines.ts";
 import type { Readback } from "./readback.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
-import { type SamplingSizes, samplingStates, TokenSteps } from "./token_steps.ts";
+import { historyBytes, samplingStates, TokenSteps } from "./token_steps.ts";
 import { uploadWeights } from "./weights.ts";
 
 type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
@@ -68,12 +68,11 @@ export class WebGpuProgram implements Program {
     readonly options: CompileOptions,
     readonly memory: ProgramMemory,
     readonly lists: StepLists,
-    compiled: CompiledGraph,
-    sampling: SamplingSizes | undefined,
+    inputs: StepInputs,
+    tokens: TokenSteps | undefined,
   ) {
-    const { device, readback } = context;
-    this.#inputs = new StepInputs(compiled.inputs, memory);
-    this.#tokens = sampling && new TokenSteps(device, readback, memory, this.#inputs, sampling);
+    this.#inputs = inputs;
+    this.#tokens = tokens;
   }
 
   /** Lowers the graph for every range of step sizes, loads its weights and makes it ready. */
@@ -82,13 +81,12 @@ export class WebGpuProgram implements Program {
     graph: Graph,
     options: CompileOptions,
   ): Promise<WebGpuProgram> {
-    const { device } = context;
+    const { device, readback } = context;
     const compiled = compiledGraph(graph);
     const lowered = tokenRanges(options.maxTokens, configuredRanges(graph))
       .map((tokens) => lowerRange(compiled, tokens, context, options));
-    const { maxSequences } = options;
-    const sampling = compiled.language &&
-      { ...compiled.language, slots: maxSequences, maxRows: maxSequences };
+    const rows = options.maxSequences;
+    const sampling = compiled.language && { ...compiled.language, slots: rows, maxRows: rows };
     const weights = await uploadWeights(boundWeights(lowered), device, options);
     const memory = await ProgramMemory.create(device, compiled, lowered, weights, {
       pages: options.pages,
@@ -97,16 +95,24 @@ export class WebGpuProgram implements Program {
     try {
       const lists = new StepLists(context, lowered, memory);
       await lists.forTokens(1);
-      return new WebGpuProgram(context, graph, options, memory, lists, compiled, sampling);
+      const inputs = new StepInputs(compiled.inputs, memory);
+      const tokens = sampling && new TokenSteps(
+        device,
+        readback,
+        memory,
+        inputs,
+        sampling,
+        await memory.ownStaging(historyBytes(sampling)),
+      );
+      return new WebGpuProgram(context, graph, options, memory, lists, inputs, tokens);
     } catch (error) {
       memory.dispose();
       throw error;
     }
   }
 
-  /** Without synchronous reading a read costs some 11 ms, whatever it waits for. */
   get preferredRepeat(): number {
-    return this.context.readback.mode === "synchronous" ? 1 : 8;
+    return this.#tokens?.preferredRepeat ?? 1;
   }
 
   get report(): Readonly<Record<string, unknown>> {
@@ -175,6 +181,12 @@ export class WebGpuProgram implements Program {
     this.#inputs.set("logits_rows", request.logitsRows);
     this.#inputs.setSizes(sizes);
     return { list, sizes, tokens };
+  }
+
+  async warmUp(): Promise<void> {
+    for (const { tokens } of this.lists.lowered) {
+      await this.#exclusive(() => this.lists.forTokens(tokens.max));
+    }
   }
 
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {

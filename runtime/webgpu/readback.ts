@@ -67,7 +67,8 @@ export class Readback {
   }
 }
 
-async function stagingBuffer(device: WebGpuDevice, bytes: number): Promise<GPUBuffer> {
+/** A buffer that results are copied to and that can be mapped. */
+export async function stagingBuffer(device: WebGpuDevice, bytes: number): Promise<GPUBuffer> {
   const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
   // Created mapped: Deno panics when the range of a buffer is asked for whose mode was never set.
   const buffer = await device.allocate("staging memory for results", bytes, usage, true);

@@ -18,12 +18,24 @@ import type { StepList } from "./step_lists.ts";
 /** Steps of one submit at most; the history of tokens is this long. */
 const MOST_STEPS = 64;
 
+/** Milliseconds that one submit of several steps should take at most: nobody sees such a burst. */
+const BURST_MS = 6;
+const MOST_REPEAT = 8;
+
+/** Steps of a submit where a read costs some 11 ms, whatever it waits for. */
+const AWAITED_REPEAT = 8;
+
 /** Sizes of the state of sampling. */
 export interface SamplingSizes {
   readonly vocabulary: number;
   /** Rows of the block table; each has its set of seen tokens. */
   readonly slots: number;
   readonly maxRows: number;
+}
+
+/** Bytes of tokens that come back at most. */
+export function historyBytes({ maxRows }: SamplingSizes): number {
+  return MOST_STEPS * maxRows * 4;
 }
 
 /** Bytes of the buffers that sampling keeps from step to step. */
@@ -44,6 +56,7 @@ export class TokenSteps {
   #draws: Uint32Array<ArrayBuffer> | undefined;
   /** The likely next submit, recorded while the device was busy with the one before. */
   #ahead: Recorded | undefined;
+  #repeat = 1;
 
   constructor(
     readonly device: WebGpuDevice,
@@ -51,7 +64,17 @@ export class TokenSteps {
     readonly memory: ProgramMemory,
     readonly inputs: StepInputs,
     readonly sampling: SamplingSizes,
+    /** Of {@linkcode historyBytes}; its own, because submits are recorded ahead. */
+    readonly staging: GPUBuffer,
   ) {}
+
+  /**
+   * Steps to run at once. Between two submits the device idles while the host wakes up and sends
+   * (some 0.15 ms on an H100), so short steps go several at a time.
+   */
+  get preferredRepeat(): number {
+    return this.readback.mode === "synchronous" ? this.#repeat : AWAITED_REPEAT;
+  }
 
   /** Sets the tokens that the repetition penalty of a slot knows. */
   markSeen(slot: number, tokenIds: Int32Array): void {
@@ -63,17 +86,19 @@ export class TokenSteps {
 
   /** Runs the steps of a request whose inputs are in place; a list of tokens for each. */
   async run(request: StepRequest, list: StepList, sizes: StepSizes, want: readonly Sampling[]) {
+    const { repeat, positions, logitsRows } = request;
     // When every token has a row, the samples are the tokens of the next step.
-    const advance = sizes.T === sizes.R;
+    const advance = sizes.T === sizes.R && new Set(logitsRows).size === sizes.T;
     this.#writeDraws(request, want, advance);
     const rounds: Int32Array<ArrayBuffer>[] = [];
-    while (rounds.length < request.repeat) {
-      const steps = Math.min(MOST_STEPS, request.repeat - rounds.length);
+    while (rounds.length < repeat) {
+      const steps = Math.min(MOST_STEPS, repeat - rounds.length);
       rounds.push(...await this.#submit(list, sizes, steps, advance));
     }
     if (advance) {
-      const { repeat, positions } = request;
-      this.inputs.assume("token_ids", rounds[rounds.length - 1]);
+      const next = new Int32Array(sizes.T);
+      rounds[rounds.length - 1].forEach((token, row) => next[logitsRows[row]] = token);
+      this.inputs.assume("token_ids", next);
       this.inputs.assume("positions", positions.map((position) => position + repeat));
     }
     return rounds;
@@ -81,23 +106,31 @@ export class TokenSteps {
 
   async #submit(list: StepList, sizes: StepSizes, steps: number, again: boolean) {
     const bytes = steps * sizes.R * 4;
-    const staging = await this.memory.staging(bytes);
     const ahead = this.#ahead;
     this.#ahead = undefined;
+    const started = performance.now();
     const commands = ahead && isFor(ahead, list, sizes, steps)
       ? ahead.commands
-      : this.#record(list, sizes, steps, staging);
+      : this.#record(list, sizes, steps);
     this.device.gpu.queue.submit([commands]);
     if (again) {
-      this.#ahead = { list, sizes, steps, commands: this.#record(list, sizes, steps, staging) };
+      this.#ahead = { list, sizes, steps, commands: this.#record(list, sizes, steps) };
     }
-    const history = new Int32Array(await this.readback.read(staging, bytes));
+    const history = new Int32Array(await this.readback.read(this.staging, bytes));
     this.device.check();
+    if (again) this.#adapt((performance.now() - started) / steps);
     if (history.includes(-1)) throw brokenLogits();
     return Array.from({ length: steps }, (_, i) => history.slice(i * sizes.R, (i + 1) * sizes.R));
   }
 
-  #record(list: StepList, sizes: StepSizes, steps: number, staging: GPUBuffer): GPUCommandBuffer {
+  /** Doubles or halves: a recorded submit fits as long as the number of steps stays. */
+  #adapt(milliseconds: number): void {
+    const steps = BURST_MS / milliseconds;
+    if (steps >= 2 * this.#repeat && this.#repeat < MOST_REPEAT) this.#repeat *= 2;
+    else if (steps < 0.75 * this.#repeat && this.#repeat > 1) this.#repeat /= 2;
+  }
+
+  #record(list: StepList, sizes: StepSizes, steps: number): GPUCommandBuffer {
     const encoder = this.device.gpu.createCommandEncoder();
     encoder.clearBuffer(this.memory.state("counter"));
     const pass = encoder.beginComputePass();
@@ -106,7 +139,8 @@ export class TokenSteps {
       encodeInto(pass, list.sampling, sizes);
     }
     pass.end();
-    encoder.copyBufferToBuffer(this.memory.state("history"), 0, staging, 0, steps * sizes.R * 4);
+    const bytes = steps * sizes.R * 4;
+    encoder.copyBufferToBuffer(this.memory.state("history"), 0, this.staging, 0, bytes);
     return encoder.finish();
   }
 

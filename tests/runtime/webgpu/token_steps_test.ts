@@ -197,6 +197,33 @@ webgpuTest("step() follows a batch whose sequences change", async () => {
   });
 });
 
+webgpuTest("step() goes on decoding after a step with many logits", async () => {
+  await withPrograms(async (program) => {
+    const made = await decode(program, GREEDY, 5);
+    const prompt = request(PROMPTS.map((tokens, slot) => [slot, 0, tokens] as const), [
+      GREEDY,
+      GREEDY,
+    ]);
+    const next = (index: number) =>
+      request(
+        PROMPTS.map(({ length }, slot) => [slot, length + index, [made[index][slot]]] as const),
+        [
+          GREEDY,
+          GREEDY,
+        ],
+      );
+    await program.step(prompt);
+    await program.step(next(0));
+    await program.step({
+      ...prompt,
+      want: "logits",
+      logitsRows: Int32Array.from({ length: 25 }, (_, i) => i),
+    });
+    const { tokens } = await program.step(next(1));
+    assert.deepEqual([...tokens?.[0] ?? []], made[2]);
+  });
+});
+
 webgpuTest("step() refuses to sample from logits that are no numbers", async () => {
   for (const poison of [NaN, Infinity]) {
     await withPrograms(async (program) => {
