@@ -6,7 +6,7 @@ import { configSchema, TRANSFORMS } from "../../transforms/mod.ts";
 import { EagerBlocks, type LoopForm, moeLayer } from "../support/eager_blocks.ts";
 import { apply, applyAndCompare, steps } from "../support/run_transforms.ts";
 
-declare module "../../kernels/moe/backend.ts" {
+declare module "../../mod.ts" {
   interface MoeBackendTypes {
     tests_only_plain: true;
   }
