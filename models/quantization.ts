@@ -99,14 +99,18 @@ function parse<Schema extends z.ZodType>(
   source: string,
   folder: string,
 ): z.output<Schema> {
-  const parsed = schema.safeParse(value, { reportInput: true });
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
+  const got = issue.path.reduce<unknown>(
+    (of, key) => typeof of === "object" && of !== null ? Reflect.get(of, key) : undefined,
+    value,
+  );
   throw new CheckpointError(
     "checkpoint/quantization",
     `Cannot read ${source} of "${folder}": expected ${
       issue.path.join(".") || "a value"
-    } that is known, got ${JSON.stringify(issue.input)}`,
+    } that is known, got ${JSON.stringify(got) ?? "none"}`,
     {
       hint:
         "Known are quant_method fp8 (e4m3, with or without weight_block_size), modelopt (FP8, NVFP4) and mxfp4; other checkpoints: take the bf16 one and add quantize_moe",
