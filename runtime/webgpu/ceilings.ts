@@ -5,8 +5,8 @@
  * @module
  */
 
-import fmaShader from "../../kernels/wgsl/ceiling_fma.wgsl" with { type: "text" };
-import readShader from "../../kernels/wgsl/ceiling_read.wgsl" with { type: "text" };
+import fmaShader from "./ceiling_fma.wgsl" with { type: "text" };
+import readShader from "./ceiling_read.wgsl" with { type: "text" };
 import type { WebGpuDevice } from "./device.ts";
 import { GpuStopwatch } from "./stopwatch.ts";
 

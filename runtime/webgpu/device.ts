@@ -6,8 +6,9 @@
  * @module
  */
 
-import { DeviceError, messageOf } from "../../graph/mod.ts";
+import { DeviceError, messageOf, MixlineError } from "../../graph/mod.ts";
 import type { DeviceProfile } from "../../kernels/mod.ts";
+import { breathe } from "../breathe.ts";
 import { prepareLoaderEnvironment } from "./loader_environment.ts";
 import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
 
@@ -88,6 +89,13 @@ export class WebGpuDevice {
         details: { message },
       },
     );
+  }
+
+  /** The device's own failure behind an exception of its API, which is reported a turn later. */
+  async explain(error: unknown): Promise<unknown> {
+    if (error instanceof MixlineError) return error;
+    await breathe();
+    return this.#problem ?? error;
   }
 
   /** Throws the first failure that the device reported, if any. */

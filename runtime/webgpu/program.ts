@@ -227,8 +227,11 @@ export class WebGpuProgram implements Program {
 
   /** One step at a time: buffers are shared between them. */
   #exclusive<Result>(work: () => Promise<Result>): Promise<Result> {
-    const next = this.#last.then(work);
-    this.#last = next.catch(() => this.#inputs.forget());
+    const next = this.#last.then(work).catch(async (error) => {
+      this.#inputs.forget();
+      throw await this.context.device.explain(error);
+    });
+    this.#last = next.catch(() => {});
     return next;
   }
 }

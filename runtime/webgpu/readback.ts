@@ -6,7 +6,7 @@
  * @module
  */
 
-import { DeviceError, messageOf } from "../../graph/mod.ts";
+import { messageOf } from "../../graph/mod.ts";
 import type { WebGpuDevice } from "./device.ts";
 
 /** How results come back. */
@@ -57,12 +57,7 @@ export class Readback {
         this.#mode = "awaited";
       }
     }
-    try {
-      await mapped;
-    } catch (error) {
-      this.device.check();
-      throw new DeviceError("device/read", `Cannot read results: ${messageOf(error)}`);
-    }
+    await mapped;
     return take(staging, size);
   }
 }

@@ -10,7 +10,7 @@
  */
 
 import { KernelError } from "../../graph/mod.ts";
-import spinShader from "../../kernels/wgsl/ceiling_fma.wgsl" with { type: "text" };
+import spinShader from "./ceiling_fma.wgsl" with { type: "text" };
 import type { WebGpuDevice } from "./device.ts";
 
 /** One dispatch, ready to be encoded. */

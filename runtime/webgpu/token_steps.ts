@@ -5,7 +5,7 @@
  * @module
  */
 
-import { KernelError } from "../../graph/mod.ts";
+import { KernelError, RequestError } from "../../graph/mod.ts";
 import { encodeDraw, samplingStateBytes, seenWords, type StepSizes } from "../../kernels/mod.ts";
 import type { Sampling, StepRequest } from "../executor.ts";
 import { encodeInto } from "./command_list.ts";
@@ -87,6 +87,7 @@ export class TokenSteps {
   /** Runs the steps of a request whose inputs are in place; a list of tokens for each. */
   async run(request: StepRequest, list: StepList, sizes: StepSizes, want: readonly Sampling[]) {
     const { repeat, positions, logitsRows } = request;
+    if (sizes.R > this.sampling.maxRows) throw tooManyRows(sizes.R, this.sampling.maxRows);
     // When every token has a row, the samples are the tokens of the next step.
     const advance = sizes.T === sizes.R && new Set(logitsRows).size === sizes.T;
     this.#writeDraws(request, want, advance);
@@ -161,6 +162,13 @@ function isFor(recorded: Recorded, list: StepList, sizes: StepSizes, steps: numb
   const { T, R, S, P } = recorded.sizes;
   return recorded.list === list && recorded.steps === steps && T === sizes.T && R === sizes.R &&
     S === sizes.S && P === sizes.P;
+}
+
+function tooManyRows(rows: number, most: number): RequestError {
+  return new RequestError(
+    "request/step-size",
+    `Cannot sample: expected at most ${most} rows, one a sequence, got ${rows}`,
+  );
 }
 
 function brokenLogits(): KernelError {
