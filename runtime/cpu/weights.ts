@@ -92,13 +92,6 @@ export function allocateCaches(graph: Graph, pages: number): ReadonlyMap<string,
 
 function allocateCache(spec: CacheSpec, pages: number): CpuCache {
   const { name, dtype, kvHeads, pageSize, headDim } = spec;
-  if (dtype !== "f32" && dtype !== "f16") {
-    throw new KernelError(
-      "kernel/cache-type",
-      `Cannot allocate KV cache "${name}" on the CPU: expected f32 or f16, got ${dtype}`,
-      { hint: "Set the cache's dtype to f32 or f16" },
-    );
-  }
   const shape = [pages, kvHeads, pageSize, headDim];
   const part = (what: string): HostTensor => {
     const bytes = allocate(cacheBytes(spec, pages), `${what} of cache "${name}"`);

@@ -8,7 +8,6 @@
 
 import { DeviceError, messageOf, MixlineError } from "../../graph/mod.ts";
 import type { DeviceProfile } from "../../kernels/mod.ts";
-import { breathe } from "../breathe.ts";
 import { prepareLoaderEnvironment } from "./loader_environment.ts";
 import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
 
@@ -91,10 +90,12 @@ export class WebGpuDevice {
     );
   }
 
-  /** The device's own failure behind an exception of its API, which is reported a turn later. */
+  /** The device's own failure behind an exception of its API, which is reported some turns later. */
   async explain(error: unknown): Promise<unknown> {
     if (error instanceof MixlineError) return error;
-    await breathe();
+    for (let i = 0; i < 5 && !this.#problem; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     return this.#problem ?? error;
   }
 

@@ -206,6 +206,41 @@ webgpuTest("check() throws what the device reported, naming the device", async (
   });
 });
 
+webgpuTest("run() on a lost device says that it was lost", async () => {
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    const program = await executor.compile(smallGraph(), SMALL);
+    executor.device.gpu.destroy();
+    for (let i = 0; i < 2; i++) {
+      await assert.rejects(program.run({ x: new Float32Array(6) }, { T: 1 }), (error) => {
+        assert(error instanceof DeviceError);
+        assert.equal(error.code, "device/lost");
+        assert.match(String(error.hint), /deploy again/);
+        return true;
+      });
+    }
+  });
+});
+
+webgpuTest("compile() names the weight for which memory did not suffice", async () => {
+  const original = GPUDevice.prototype.popErrorScope;
+  await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+    GPUDevice.prototype.popErrorScope = () =>
+      Promise.resolve(new GPUOutOfMemoryError("not enough memory left"));
+    try {
+      await assert.rejects(executor.compile(smallGraph(), SMALL), (error) => {
+        assert(error instanceof DeviceError);
+        assert.equal(error.code, "device/out-of-memory");
+        assert.match(error.message, /Cannot allocate weight "row": expected room for 32 bytes/);
+        assert.match(String(error.hint), /max_seq_len|smaller or quantized/);
+        return true;
+      });
+    } finally {
+      GPUDevice.prototype.popErrorScope = original;
+    }
+    assert.equal(executor.device.allocatedBytes, 0);
+  });
+});
+
 /** `mul` whose weight is bound in parts, or whole. */
 function rangedMul(parts: boolean) {
   const whole = elementwise("mul", "a[id.x] * b[id.x % COLUMNS]");

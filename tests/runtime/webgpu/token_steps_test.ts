@@ -238,7 +238,9 @@ webgpuTest("step() refuses to sample from logits that are no numbers", async () 
 
 webgpuTest("step() checks its request", async () => {
   await withPrograms(async (program) => {
+    const rows = Int32Array.of(0, 1, 0, 1);
     const table: [Partial<StepRequest>, RegExp][] = [
+      [{ logitsRows: rows, want: [GREEDY, GREEDY, GREEDY, GREEDY] }, /at most 3 rows, .* got 4/],
       [{ positions: Int32Array.of(0) }, /2 positions, got 1/],
       [{ logitsRows: Int32Array.of(2) }, /rows from 0 to 1, got 2/],
       [{ repeat: 2 }, /one token and one row a sequence to repeat/],
