@@ -58,13 +58,16 @@ const MAX_SPLITS = 32;
 export function attentionShape(problem: AttentionProblem, mode: DecodeMode): AttentionShape {
   const { attrs, context: { profile, tokens } } = problem;
   const group = attrs.heads / attrs.kvHeads;
-  const units = Array.from({ length: MAX_UNIT_HEADS }, (_, i) => MAX_UNIT_HEADS - i)
+  // A CPU gains nothing from wide workgroups, and takes seconds to compile long kernels.
+  const most = profile.software ? 2 : MAX_UNIT_HEADS;
+  const units = Array.from({ length: most }, (_, i) => most - i)
     .filter((count) => group % count === 0);
   for (const unitHeads of units) {
-    for (const threads of [256, 128, 64]) {
+    for (const threads of profile.software ? [64] : [256, 128, 64]) {
       const workgroups = attrs.heads / unitHeads * tokens.max;
       const splits = clampPower(WANTED_WORKGROUPS / workgroups, MAX_SPLITS);
-      const shape = { threads, partsK: threads / 64, unitHeads, splits };
+      const partsK = profile.software ? 4 : threads / 64;
+      const shape = { threads, partsK, unitHeads, splits };
       if (threads > profile.maxInvocations || threads < attrs.headDim / 8) continue;
       if (sharedBytes(problem, mode, shape) <= profile.maxWorkgroupStorageBytes) return shape;
     }

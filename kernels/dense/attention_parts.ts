@@ -17,12 +17,16 @@ import ropeHalf from "../wgsl/lib/attention_rope_half.wgsl" with { type: "text" 
 import ropeInterleaved from "../wgsl/lib/attention_rope_interleaved.wgsl" with { type: "text" };
 import ropeNone from "../wgsl/lib/attention_rope_none.wgsl" with { type: "text" };
 import splitSource from "../wgsl/lib/attention_split.wgsl" with { type: "text" };
+import cacheE4m3 from "../wgsl/lib/cache_e4m3.wgsl" with { type: "text" };
 import cacheF16 from "../wgsl/lib/cache_f16.wgsl" with { type: "text" };
 import cacheF32 from "../wgsl/lib/cache_f32.wgsl" with { type: "text" };
+import roundingE4m3 from "../wgsl/lib/cache_rounding_e4m3.wgsl" with { type: "text" };
 import roundingF16 from "../wgsl/lib/cache_rounding_f16.wgsl" with { type: "text" };
 import roundingF32 from "../wgsl/lib/cache_rounding_f32.wgsl" with { type: "text" };
+import loadE4m3 from "../wgsl/lib/load_cache_e4m3.wgsl" with { type: "text" };
 import loadF16 from "../wgsl/lib/load_f16.wgsl" with { type: "text" };
 import loadF32 from "../wgsl/lib/load_f32.wgsl" with { type: "text" };
+import roundE4m3 from "../wgsl/lib/round_e4m3.wgsl" with { type: "text" };
 import turn from "../wgsl/lib/turn.wgsl" with { type: "text" };
 import { STEP_BUFFER } from "./extent.ts";
 
@@ -33,7 +37,21 @@ export const LOWEST = f32Literal(-3.4028234663852886e38);
 const LONG_RUN = 8;
 
 /** Formats of a cache that the kernels read and write. */
-export type CacheFormat = "f32" | "f16";
+export type CacheFormat = "f32" | "f16" | "f8_e4m3";
+
+/** How a cache is bound, read and written, and what a number is after a way through it. */
+const CACHE_FORMATS: Readonly<
+  Record<CacheFormat, { type: string; load: string; put: string; rounding: readonly string[] }>
+> = {
+  f32: { type: "array<vec4<u32>>", load: loadF32, put: cacheF32, rounding: [roundingF32] },
+  f16: { type: "array<vec4<u32>>", load: loadF16, put: cacheF16, rounding: [roundingF16] },
+  f8_e4m3: {
+    type: "array<vec2<u32>>",
+    load: loadE4m3,
+    put: cacheE4m3,
+    rounding: [roundE4m3, roundingE4m3],
+  },
+};
 
 /** The node with what lowering asks of it again and again. */
 export interface AttentionProblem {
@@ -129,13 +147,12 @@ export function cacheAccess(
   { attrs, cacheFormat }: AttentionProblem,
   access: "read" | "read_write",
 ): Access {
-  const load = cacheFormat === "f16" ? loadF16 : loadF32;
-  const put = cacheFormat === "f16" ? cacheF16 : cacheF32;
+  const { type, load, put, rounding } = CACHE_FORMATS[cacheFormat];
   const parts = ["keys", "values"] as const;
   return {
     buffers: parts.map((part) => ({
       name: part,
-      type: "array<vec4<u32>>",
+      type,
       access,
       buffer: { kind: "cache", cache: attrs.cache, part },
     })),
@@ -144,7 +161,7 @@ export function cacheAccess(
       ...parts.flatMap((NAME) =>
         (access === "read" ? [load] : [load, put]).map((text) => instantiate(text, { NAME }))
       ),
-      cacheFormat === "f16" ? roundingF16 : roundingF32,
+      ...rounding,
     ],
     constants: Object.fromEntries(
       parts.flatMap((part) => [[`${part}_COLUMNS`, attrs.headDim], [`${part}_FIRST_ROW`, 0]]),

@@ -14,7 +14,6 @@ import { decodeDispatches, headTooLarge } from "./attention_decode.ts";
 import {
   type AttentionProblem,
   cacheAccess,
-  type CacheFormat,
   pagingAccess,
   sinkAccess,
   sizeConstants,
@@ -25,12 +24,14 @@ import { scratchRows } from "./linear.ts";
 
 /** Tokens of a step up to which each attends by itself. */
 export const DECODE_MAX_TOKENS = 8;
-/** Queries of a tile of `attention_prefill`. */
+/** Sizes of `attention_prefill`. */
 const TILE_QUERIES = 64;
+const TILE_KEYS = 32;
+const PREFILL_THREADS = 128;
 const APPEND_THREADS = 128;
 
 function problemOf(node: Node<"cached_attention">, context: LoweringContext): AttentionProblem {
-  const cacheFormat = context.cacheDtype(node.attrs.cache) as CacheFormat;
+  const cacheFormat = context.cacheDtype(node.attrs.cache);
   return { node, attrs: node.attrs, cacheFormat, context };
 }
 
@@ -65,7 +66,9 @@ function prefillDispatch(
   problem: AttentionProblem,
   ready: ReturnType<typeof scratchRows>,
 ): Dispatch {
-  const { node, attrs } = problem;
+  const { node, attrs, context: { profile } } = problem;
+  // A CPU takes seconds to compile what is written out for a GPU.
+  const depth = profile.software ? 8 : 32;
   const access = joinAccess([
     pagingAccess(problem),
     cacheAccess(problem, "read"),
@@ -75,7 +78,13 @@ function prefillDispatch(
     constants: {
       ...access.constants,
       ...sizeConstants(problem),
-      DEPTHS: Math.ceil(attrs.headDim / 32),
+      DEPTH: depth,
+      LOADS_Q: Math.ceil((TILE_QUERIES * depth) / 8 / PREFILL_THREADS),
+      LOADS_K: Math.ceil((TILE_KEYS * depth) / 8 / PREFILL_THREADS),
+      DEPTHS: Math.ceil(attrs.headDim / depth),
+      QUERIES: TILE_QUERIES,
+      KEYS: TILE_KEYS,
+      THREADS: PREFILL_THREADS,
       SLICES: Math.ceil(attrs.headDim / 64),
       CHUNKS: attrs.headDim / 8,
     },
@@ -94,16 +103,14 @@ function prefillDispatch(
   };
 }
 
-/** `cached_attention` over f32 and f16 caches. */
+/** `cached_attention` over caches of every type. */
 export const cachedAttention = defineKernel({
   name: "cached_attention",
   op: "cached_attention",
   summary:
     "up to 8 tokens in one dispatch that splits their contexts; more in tiles of queries, after the step's tokens have joined the cache",
   refuse(node, context) {
-    const { headDim, cache } = node.attrs;
-    const format = context.cacheDtype(cache);
-    if (format !== "f32" && format !== "f16") return `takes f32 and f16 caches, not ${format}`;
+    const { headDim } = node.attrs;
     if (headDim % 8 !== 0 || headDim > 256) return `takes heads of 8 to 256 by 8, not ${headDim}`;
     const problem = problemOf(node, { ...context, tokens: { min: 1, max: DECODE_MAX_TOKENS } });
     return headTooLarge(problem, context.profile) ? "needs more shared memory" : undefined;

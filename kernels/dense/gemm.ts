@@ -59,6 +59,8 @@ export function gemmShape(problem: LinearProblem, profile: DeviceProfile): GemmS
 }
 
 function fits(shape: GemmShape, parts: number, profile: DeviceProfile): boolean {
+  // On a CPU the largest tiles gain nothing and take seconds to compile.
+  if (profile.software && shape.quadsM * shape.quadsN > 1) return false;
   return sharedBytes(shape, parts) <= profile.maxWorkgroupStorageBytes &&
     threadsOf(shape) <= profile.maxInvocations;
 }

@@ -4,22 +4,19 @@
 // ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · D] f32
 // Grid: tile of QUERIES tokens, head.
 //
-// THREADS = 16 x 8: a thread owns the scores of 4 queries and 4 keys, and of the results 4 queries
-// and 8 of every 64 dimensions. Queries and keys pass through shared memory 32 dimensions at a
+// QUERIES = 64, KEYS = 32, THREADS = 16 x 8: a thread owns the scores of 4 queries and 4 keys, and of the results 4 queries
+// and 8 of every 64 dimensions. Queries and keys pass through shared memory DEPTH dimensions at a
 // time, dimension outermost; weights lie there key by key, 4 queries a vec4. Values come straight
 // from the cache: the threads of a row read one after the other.
 //
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
 //
-// Prelude: HEADS, KV_HEADS, GROUP, D, PAGE, WINDOW, SCALE, LOWEST, DEPTHS (ceil(D / 32)),
-// SLICES (ceil(D / 64)), CHUNKS (D / 8).
+// Prelude: HEADS, KV_HEADS, GROUP, D, PAGE, WINDOW, SCALE, LOWEST, DEPTH, DEPTHS (ceil(D / DEPTH)),
+// LOADS_Q, LOADS_K (chunks of 8 dimensions that a thread stages), SLICES (ceil(D / 64)), CHUNKS.
 // Fragments: keys_*, values_* (cache), cache_row, first_seen, in_long_run, sink_at.
 
-const THREADS = 128u;
-const QUERIES = 64u;
-const KEYS = 32u;
-const DEPTH = 32u;
+const DEPTH_CHUNKS = DEPTH / 8u;
 
 var<workgroup> tile_q: array<vec4<f32>, DEPTH * QUERIES / 4u>;
 var<workgroup> tile_k: array<vec4<f32>, DEPTH * KEYS / 4u>;
@@ -116,15 +113,28 @@ fn main(
         //@end
         workgroupBarrier();
         for (var depth = 0u; depth < DEPTHS; depth++) {
-          put_q(thread / 4u, thread % 4u, load_query(tile + thread / 4u, head, depth * 4u + thread % 4u));
-          put_q(
-            thread / 4u + 32u,
-            thread % 4u,
-            load_query(tile + thread / 4u + 32u, head, depth * 4u + thread % 4u),
-          );
-          put_k(thread / 4u, thread % 4u, load_key(rows[thread / 4u], depth * 4u + thread % 4u));
+          //@repeat i LOADS_Q
+          {
+            let i = thread + $i * THREADS;
+            if (i < QUERIES * DEPTH_CHUNKS) {
+              let query = i / DEPTH_CHUNKS;
+              let chunk = i % DEPTH_CHUNKS;
+              put_q(query, chunk, load_query(tile + query, head, depth * DEPTH_CHUNKS + chunk));
+            }
+          }
+          //@end
+          //@repeat i LOADS_K
+          {
+            let i = thread + $i * THREADS;
+            if (i < KEYS * DEPTH_CHUNKS) {
+              let key = i / DEPTH_CHUNKS;
+              let chunk = i % DEPTH_CHUNKS;
+              put_k(key, chunk, load_key(rows[key], depth * DEPTH_CHUNKS + chunk));
+            }
+          }
+          //@end
           workgroupBarrier();
-          //@repeat d 32
+          //@repeat d DEPTH
           {
             let q = tile_q[$d * (QUERIES / 4u) + thread_q];
             let k = tile_k[$d * (KEYS / 4u) + thread_k];

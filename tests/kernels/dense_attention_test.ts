@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { AttrsOf, HostTensor } from "../../graph/mod.ts";
+import {
+  type AttrsOf,
+  encodeE4M3,
+  type HostArray,
+  type HostTensor,
+  viewBytes,
+} from "../../graph/mod.ts";
 import type { CpuCache } from "../../kernels/cpu/kernel.ts";
 import type { LoweringContext } from "../../kernels/kernel.ts";
 import { webgpuTest } from "../support/adapter.ts";
@@ -26,8 +32,10 @@ interface Model {
   readonly window?: number;
   readonly sinks?: boolean;
   readonly split?: boolean;
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: "f32" | "f16" | "f8_e4m3";
   readonly pageSize?: number;
+  /** Largest number of q, k and v; 2 where nothing is said. */
+  readonly magnitude?: number;
 }
 
 /** Tokens of a step: `[sequence, position]` each. */
@@ -47,9 +55,15 @@ function randomCache({ kvHeads, headDim, dtype = "f32", pageSize = 16 }: Model):
   const shape = [pages, kvHeads, pageSize, headDim];
   const part = (seed: number): HostTensor => {
     const data = randomF32(shape.reduce((a, b) => a * b), seed);
-    return { dtype, shape, data: dtype === "f16" ? Float16Array.from(data) : data };
+    return { dtype, shape, data: stored(dtype, data) };
   };
   return { keys: part(11), values: part(12) };
+}
+
+/** Numbers as a cache holds them. */
+function stored(dtype: NonNullable<Model["dtype"]>, data: Float32Array<ArrayBuffer>): HostArray {
+  if (dtype === "f32") return data;
+  return dtype === "f16" ? Float16Array.from(data) : Uint8Array.from(data, encodeE4M3);
 }
 
 /** Pages of the sequences, in an order that is not the natural one. */
@@ -78,7 +92,8 @@ function inputsOf(model: Model, tokens: Tokens, seed: number): Record<string, Op
   const sizes = { T: tokens.length };
   const norm = (count: number, own: number) =>
     model.qkNorm && randomWeight("f32", [model.qkNorm === "head" ? headDim : count], own);
-  const width = (count: number) => activation(["T", count * headDim], sizes, seed + count, 2);
+  const width = (count: number) =>
+    activation(["T", count * headDim], sizes, seed + count, model.magnitude ?? 2);
   return {
     ...(model.split
       ? { q: width(heads), k: width(kvHeads), v: width(kvHeads) }
@@ -130,7 +145,7 @@ async function check(runner: DispatchRunner, { model, steps, context }: Check): 
     for (const part of ["keys", "values"] as const) {
       const { dtype, shape, data } = cache[part];
       const raw = await runner.readBytes({ kind: "cache", cache: "layer", part }, data.byteLength);
-      const own = dtype === "f16" ? new Float16Array(raw) : new Float32Array(raw);
+      const own = viewBytes(dtype, new Uint8Array(raw));
       const off = worstDifference({ dtype, shape, data: own }, cache[part]);
       assert.ok(
         off < (dtype === "f16" ? TOLERANCES.cacheF16 : TOLERANCES.kernelF32),
@@ -231,10 +246,39 @@ webgpuTest(
     }),
 );
 
+/** Without norm and RoPE, both sides round the same numbers, so that codes are equal to the bit. */
+webgpuTest(
+  "cachedAttention keeps E4M3 codes, rounded to even and saturated",
+  () =>
+    withRunner(async (runner) => {
+      const models: readonly Model[] = [
+        { heads: 8, kvHeads: 2, headDim: 64, sinks: true, dtype: "f8_e4m3" },
+        {
+          heads: 4,
+          kvHeads: 4,
+          headDim: 24,
+          window: 20,
+          split: true,
+          dtype: "f8_e4m3",
+          magnitude: 600,
+        },
+      ];
+      const steps = [
+        [[1, 0]],
+        [...run(2, 60, 4), [1, 1]],
+        [...run(3, 20, 30), [2, 64]],
+        [[3, 50]],
+      ] as const;
+      for (const model of models) {
+        for (const tokens of steps) await check(runner, { model, steps: [tokens] });
+      }
+    }),
+);
+
 webgpuTest("cachedAttention needs no subgroups", () =>
   withRunner(async (runner) => {
     const steps = [[[1, 190]], [...run(2, 30, 12), [0, 7]]] as const;
-    for (const model of MODELS) await check(runner, { model, steps });
+    for (const model of MODELS.slice(0, 2)) await check(runner, { model, steps });
   }, { without: ["subgroups"] }));
 
 webgpuTest(
@@ -242,7 +286,7 @@ webgpuTest(
   () =>
     withRunner(async (runner) => {
       assert.equal(runner.profile.maxWorkgroupStorageBytes, 16384);
-      for (const model of [...MODELS, ...SHAPES.slice(0, 3)]) {
+      for (const model of [MODELS[1], MODELS[2], SHAPES[0]]) {
         await check(runner, { model, steps: [[[1, 190]]] });
         await check(runner, { model, steps: [[...run(3, 110, 17), [1, 151]]] });
       }
@@ -329,7 +373,7 @@ webgpuTest(
           const tokens = runs.flatMap(({ sequence, first, count }) => run(sequence, first, count));
           await check(runner, { model, steps: [tokens] });
         }),
-        { numRuns: 12, seed: 5 },
+        { numRuns: 8, seed: 5 },
       );
     }),
 );

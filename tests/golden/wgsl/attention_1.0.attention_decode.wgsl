@@ -1,0 +1,1564 @@
+const keys_COLUMNS = 128u;
+const keys_FIRST_ROW = 0u;
+const values_COLUMNS = 128u;
+const values_FIRST_ROW = 0u;
+const HEADS = 32u;
+const KV_HEADS = 4u;
+const GROUP = 8u;
+const D = 128u;
+const PAGE = 16u;
+const WINDOW = 0u;
+const SCALE = 0.0883883461356163f;
+const LOWEST = -3.4028234663852886e+38f;
+const LONG_RUN = 8u;
+const PARTS_K = 4u;
+const MORE_PARTS_K = 3u;
+const HG = 8u;
+const HEAD_PARTS = 1u;
+const UNITS = 4u;
+const SPLITS = 32u;
+const FRESH = true;
+const FRESH_MAX = 1u;
+const SLOTS = 9u;
+const ONLY_SHORT_RUNS = false;
+const WORDS_K = 4u;
+const ROUNDS_V = 4u;
+const ELEMENTS = 4u;
+const ROTARY = 128u;
+const ATTENTION_SCALING = 1.0f;
+const NORM = true;
+const NORM_ALL = false;
+const EPS = 9.999999974752427e-7f;
+const THREADS = 256u;
+const TICKET = true;
+
+@group(0) @binding(0) var<storage, read_write> keys: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> values: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> positions: array<i32>;
+@group(0) @binding(3) var<storage, read> sequence_ids: array<i32>;
+@group(0) @binding(4) var<storage, read> block_table: array<i32>;
+@group(0) @binding(5) var<uniform> step: vec4<u32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+@group(0) @binding(7) var<storage, read_write> partials: array<atomic<u32>>;
+@group(0) @binding(8) var<storage, read_write> tickets: array<atomic<u32>>;
+@group(0) @binding(9) var<storage, read> qkv: array<f32>;
+@group(0) @binding(10) var<storage, read> inv_freq: array<f32>;
+@group(0) @binding(11) var<storage, read> q_norm: array<f32>;
+@group(0) @binding(12) var<storage, read> k_norm: array<f32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Weight rows of f16, a multiple of 8 long, bound as array<vec4<u32>>. Needs no shader-f16.
+alias keys_Word = vec4<u32>;
+
+fn keys_fetch(row: u32, word: u32) -> keys_Word {
+  return keys[(row - keys_FIRST_ROW) * (keys_COLUMNS / 8u) + word];
+}
+
+fn keys_unpack(word: keys_Word, part: u32) -> Chunk {
+  return Chunk(
+    vec4(unpack2x16float(word.x), unpack2x16float(word.y)),
+    vec4(unpack2x16float(word.z), unpack2x16float(word.w)),
+  );
+}
+
+fn keys_dot(word: keys_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(keys_unpack(word, part), x);
+}
+
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it.
+fn keys_put(row: u32, chunk: u32, value: Chunk) {
+  keys[row * (D / 8u) + chunk] = vec4(
+    pack2x16float(value.lo.xy),
+    pack2x16float(value.lo.zw),
+    pack2x16float(value.hi.xy),
+    pack2x16float(value.hi.zw),
+  );
+}
+
+// Weight rows of f16, a multiple of 8 long, bound as array<vec4<u32>>. Needs no shader-f16.
+alias values_Word = vec4<u32>;
+
+fn values_fetch(row: u32, word: u32) -> values_Word {
+  return values[(row - values_FIRST_ROW) * (values_COLUMNS / 8u) + word];
+}
+
+fn values_unpack(word: values_Word, part: u32) -> Chunk {
+  return Chunk(
+    vec4(unpack2x16float(word.x), unpack2x16float(word.y)),
+    vec4(unpack2x16float(word.z), unpack2x16float(word.w)),
+  );
+}
+
+fn values_dot(word: values_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(values_unpack(word, part), x);
+}
+
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it.
+fn values_put(row: u32, chunk: u32, value: Chunk) {
+  values[row * (D / 8u) + chunk] = vec4(
+    pack2x16float(value.lo.xy),
+    pack2x16float(value.lo.zw),
+    pack2x16float(value.hi.xy),
+    pack2x16float(value.hi.zw),
+  );
+}
+
+// What a number is after a way through the cache.
+fn cached(value: f32) -> f32 {
+  return unpack2x16float(pack2x16float(vec2(value, 0.0))).x;
+}
+
+// Where the cache holds a position: row of [pages · KV_HEADS · PAGE] rows of D numbers.
+fn cache_row(sequence: u32, position: u32, kv_head: u32) -> u32 {
+  let page = u32(block_table[sequence * step.w + position / PAGE]);
+  return (page * KV_HEADS + kv_head) * PAGE + position % PAGE;
+}
+
+// Position of the first token that the one at `position` sees.
+fn first_seen(position: u32) -> u32 {
+  return select(0u, position + 1u - min(WINDOW, position + 1u), WINDOW > 0u);
+}
+
+// Whether a token is one of at least LONG_RUN neighbours of the same sequence: those are attended
+// to in tiles of queries, all others one by one. A step of one sequence has long runs only.
+fn in_long_run(token: u32) -> bool {
+  if (step.z == 1u) {
+    return true;
+  }
+  let sequence = sequence_ids[token];
+  var run = 1u;
+  for (var i = token; i > 0u && run < LONG_RUN; i--) {
+    if (sequence_ids[i - 1u] != sequence) {
+      break;
+    }
+    run++;
+  }
+  for (var i = token + 1u; i < step.x && run < LONG_RUN; i++) {
+    if (sequence_ids[i] != sequence) {
+      break;
+    }
+    run++;
+  }
+  return run >= LONG_RUN;
+}
+
+fn sink_at(head: u32) -> f32 {
+  return LOWEST;
+}
+
+// How the context of one token is divided among workgroups, from the token's position alone.
+//
+// Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With
+// FRESH, tokens of this very step are not in the cache yet, or must not be read from it: `end` is
+// the smallest position that the step has of this sequence, and the last split takes the rest from
+// the step itself. The positions that a step has of a sequence are consecutive.
+struct Span { sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32 }
+
+fn span_of(token: u32) -> Span {
+  let sequence = sequence_ids[token];
+  let position = u32(positions[token]);
+  var end = position + 1u;
+  if (FRESH) {
+    for (var i = 0u; i < step.x; i++) {
+      if (sequence_ids[i] == sequence) {
+        end = min(end, u32(positions[i]));
+      }
+    }
+  }
+  let first = min(first_seen(position), end);
+  let even = (end - first + SPLITS - 1u) / SPLITS;
+  let share = max(TILE, (even + TILE - 1u) / TILE * TILE);
+  let splits = max(1u, (end - first + share - 1u) / share);
+  return Span(u32(sequence), position, first, end, share, splits);
+}
+
+// Combines what the splits of one token and one unit (HG query heads of a key head) found.
+//
+// partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks, then HG totals:
+// all relative to the split's own peak. Order is fixed: results do not depend on who came last.
+const PARTIAL = HG * (D + 2u);
+
+fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
+  return ((token * UNITS + unit) * SPLITS + split) * PARTIAL;
+}
+
+// out = Σ weights · values / (Σ weights + sink), where the weights are relative to `peak`.
+fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) {
+  let head = (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG + e / D;
+  let sink = sink_at(head);
+  let top = max(peak, sink);
+  let factor = exp(peak - top);
+  y[(token * HEADS + head) * D + e % D] = sum * factor / (total * factor + exp(sink - top));
+}
+
+fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
+  let base = partial_at(token, unit, 0u);
+  let padded = (splits + 3u) / 4u * 4u;
+  for (var i = thread; i < splits * HG; i += THREADS) {
+    let at = base + (i / HG) * PARTIAL + HG * D + i % HG;
+    scores[i] = load_partial(at);
+    scores[SPLITS * HG + i] = load_partial(at + HG);
+  }
+  workgroupBarrier();
+  // Every thread needs the peaks of its own heads only, which are few.
+  let e_0 = thread + 0 * THREADS;
+  let h_0 = min(e_0 / D, HG - 1u);
+  var peak_0 = scores[h_0];
+  for (var s = 1u; s < splits; s++) {
+    peak_0 = max(peak_0, scores[s * HG + h_0]);
+  }
+  var total_0 = 0.0;
+  var sum_0 = 0.0;
+  let e_1 = thread + 1 * THREADS;
+  let h_1 = min(e_1 / D, HG - 1u);
+  var peak_1 = scores[h_1];
+  for (var s = 1u; s < splits; s++) {
+    peak_1 = max(peak_1, scores[s * HG + h_1]);
+  }
+  var total_1 = 0.0;
+  var sum_1 = 0.0;
+  let e_2 = thread + 2 * THREADS;
+  let h_2 = min(e_2 / D, HG - 1u);
+  var peak_2 = scores[h_2];
+  for (var s = 1u; s < splits; s++) {
+    peak_2 = max(peak_2, scores[s * HG + h_2]);
+  }
+  var total_2 = 0.0;
+  var sum_2 = 0.0;
+  let e_3 = thread + 3 * THREADS;
+  let h_3 = min(e_3 / D, HG - 1u);
+  var peak_3 = scores[h_3];
+  for (var s = 1u; s < splits; s++) {
+    peak_3 = max(peak_3, scores[s * HG + h_3]);
+  }
+  var total_3 = 0.0;
+  var sum_3 = 0.0;
+  for (var s = 0u; s < padded; s += 4u) {
+    let split_0 = min(s + 0, splits - 1u);
+    let value_0_0 = load_partial(base + split_0 * PARTIAL + min(e_0, HG * D - 1u));
+    let value_0_1 = load_partial(base + split_0 * PARTIAL + min(e_1, HG * D - 1u));
+    let value_0_2 = load_partial(base + split_0 * PARTIAL + min(e_2, HG * D - 1u));
+    let value_0_3 = load_partial(base + split_0 * PARTIAL + min(e_3, HG * D - 1u));
+    let split_1 = min(s + 1, splits - 1u);
+    let value_1_0 = load_partial(base + split_1 * PARTIAL + min(e_0, HG * D - 1u));
+    let value_1_1 = load_partial(base + split_1 * PARTIAL + min(e_1, HG * D - 1u));
+    let value_1_2 = load_partial(base + split_1 * PARTIAL + min(e_2, HG * D - 1u));
+    let value_1_3 = load_partial(base + split_1 * PARTIAL + min(e_3, HG * D - 1u));
+    let split_2 = min(s + 2, splits - 1u);
+    let value_2_0 = load_partial(base + split_2 * PARTIAL + min(e_0, HG * D - 1u));
+    let value_2_1 = load_partial(base + split_2 * PARTIAL + min(e_1, HG * D - 1u));
+    let value_2_2 = load_partial(base + split_2 * PARTIAL + min(e_2, HG * D - 1u));
+    let value_2_3 = load_partial(base + split_2 * PARTIAL + min(e_3, HG * D - 1u));
+    let split_3 = min(s + 3, splits - 1u);
+    let value_3_0 = load_partial(base + split_3 * PARTIAL + min(e_0, HG * D - 1u));
+    let value_3_1 = load_partial(base + split_3 * PARTIAL + min(e_1, HG * D - 1u));
+    let value_3_2 = load_partial(base + split_3 * PARTIAL + min(e_2, HG * D - 1u));
+    let value_3_3 = load_partial(base + split_3 * PARTIAL + min(e_3, HG * D - 1u));
+    if (s + 0 < splits) {
+      {
+        let factor = exp(scores[split_0 * HG + h_0] - peak_0);
+        total_0 += factor * scores[SPLITS * HG + split_0 * HG + h_0];
+        sum_0 += factor * value_0_0;
+      }
+      {
+        let factor = exp(scores[split_0 * HG + h_1] - peak_1);
+        total_1 += factor * scores[SPLITS * HG + split_0 * HG + h_1];
+        sum_1 += factor * value_0_1;
+      }
+      {
+        let factor = exp(scores[split_0 * HG + h_2] - peak_2);
+        total_2 += factor * scores[SPLITS * HG + split_0 * HG + h_2];
+        sum_2 += factor * value_0_2;
+      }
+      {
+        let factor = exp(scores[split_0 * HG + h_3] - peak_3);
+        total_3 += factor * scores[SPLITS * HG + split_0 * HG + h_3];
+        sum_3 += factor * value_0_3;
+      }
+    }
+    if (s + 1 < splits) {
+      {
+        let factor = exp(scores[split_1 * HG + h_0] - peak_0);
+        total_0 += factor * scores[SPLITS * HG + split_1 * HG + h_0];
+        sum_0 += factor * value_1_0;
+      }
+      {
+        let factor = exp(scores[split_1 * HG + h_1] - peak_1);
+        total_1 += factor * scores[SPLITS * HG + split_1 * HG + h_1];
+        sum_1 += factor * value_1_1;
+      }
+      {
+        let factor = exp(scores[split_1 * HG + h_2] - peak_2);
+        total_2 += factor * scores[SPLITS * HG + split_1 * HG + h_2];
+        sum_2 += factor * value_1_2;
+      }
+      {
+        let factor = exp(scores[split_1 * HG + h_3] - peak_3);
+        total_3 += factor * scores[SPLITS * HG + split_1 * HG + h_3];
+        sum_3 += factor * value_1_3;
+      }
+    }
+    if (s + 2 < splits) {
+      {
+        let factor = exp(scores[split_2 * HG + h_0] - peak_0);
+        total_0 += factor * scores[SPLITS * HG + split_2 * HG + h_0];
+        sum_0 += factor * value_2_0;
+      }
+      {
+        let factor = exp(scores[split_2 * HG + h_1] - peak_1);
+        total_1 += factor * scores[SPLITS * HG + split_2 * HG + h_1];
+        sum_1 += factor * value_2_1;
+      }
+      {
+        let factor = exp(scores[split_2 * HG + h_2] - peak_2);
+        total_2 += factor * scores[SPLITS * HG + split_2 * HG + h_2];
+        sum_2 += factor * value_2_2;
+      }
+      {
+        let factor = exp(scores[split_2 * HG + h_3] - peak_3);
+        total_3 += factor * scores[SPLITS * HG + split_2 * HG + h_3];
+        sum_3 += factor * value_2_3;
+      }
+    }
+    if (s + 3 < splits) {
+      {
+        let factor = exp(scores[split_3 * HG + h_0] - peak_0);
+        total_0 += factor * scores[SPLITS * HG + split_3 * HG + h_0];
+        sum_0 += factor * value_3_0;
+      }
+      {
+        let factor = exp(scores[split_3 * HG + h_1] - peak_1);
+        total_1 += factor * scores[SPLITS * HG + split_3 * HG + h_1];
+        sum_1 += factor * value_3_1;
+      }
+      {
+        let factor = exp(scores[split_3 * HG + h_2] - peak_2);
+        total_2 += factor * scores[SPLITS * HG + split_3 * HG + h_2];
+        sum_2 += factor * value_3_2;
+      }
+      {
+        let factor = exp(scores[split_3 * HG + h_3] - peak_3);
+        total_3 += factor * scores[SPLITS * HG + split_3 * HG + h_3];
+        sum_3 += factor * value_3_3;
+      }
+    }
+  }
+  if (e_0 < HG * D) {
+    store_result(token, unit, e_0, sum_0, peak_0, total_0);
+  }
+  if (e_1 < HG * D) {
+    store_result(token, unit, e_1, sum_1, peak_1, total_1);
+  }
+  if (e_2 < HG * D) {
+    store_result(token, unit, e_2, sum_2, peak_2, total_2);
+  }
+  if (e_3 < HG * D) {
+    store_result(token, unit, e_3, sum_3, peak_3, total_3);
+  }
+}
+
+// Partial results that the last workgroup to arrive combines. Workgroups see each other's writes
+// only through atomics. The one that draws the last ticket puts the count back to zero.
+fn store_partial(at: u32, value: f32) {
+  atomicStore(&partials[at], bitcast<u32>(value));
+}
+
+fn load_partial(at: u32) -> f32 {
+  return bitcast<f32>(atomicLoad(&partials[at]));
+}
+
+fn take_ticket(i: u32, count: u32) -> u32 {
+  let before = atomicAdd(&tickets[i], 1u);
+  if (before + 1u == count) {
+    atomicStore(&tickets[i], 0u);
+  }
+  return before;
+}
+
+// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D].
+const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
+
+fn q_raw(token: u32, i: u32) -> f32 {
+  return qkv[token * QKV_WIDTH + i];
+}
+
+fn k_raw(token: u32, i: u32) -> f32 {
+  return qkv[token * QKV_WIDTH + HEADS * D + i];
+}
+
+fn v_raw(token: u32, i: u32) -> f32 {
+  return qkv[token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i];
+}
+
+fn q_norm_at(head: u32, d: u32) -> f32 {
+  return q_norm[d];
+}
+
+fn k_norm_at(head: u32, d: u32) -> f32 {
+  return k_norm[d];
+}
+
+fn clipped(x: f32) -> f32 {
+  return x;
+}
+
+// Cosine and sine of any angle below 2^25, to about 1e-7. The built-in functions promise 2^-11, and
+// only between -π and π; positions of a long context are far outside.
+//
+// The angle's mantissa times 2/π, in integers: the product's bits 30 and 31 are the quadrant, those
+// below are where in it. (Floating-point reductions by parts of π/2 do not survive compilers that
+// reassociate.) Then the polynomials of Cephes' sinf and cosf.
+const TWO_OVER_PI_HIGH = 0xa2f9836eu;
+const TWO_OVER_PI_LOW = 0x4e441529u;
+
+fn turn(angle: f32) -> vec2<f32> {
+  let bits = bitcast<u32>(angle) & 0x7fffffffu;
+  let mantissa = (bits & 0x7fffffu) | 0x800000u;
+  // The angle is mantissa · 2^(exponent - 150); the product is wanted in units of 2^-30.
+  let shift = i32(bits >> 23u) - 120i;
+  let left = u32(clamp(shift, 1i, 31i));
+  let right = u32(clamp(-shift, 0i, 31i));
+  let whole = select(0u, TWO_OVER_PI_HIGH >> (32u - left), shift > 0i);
+  let part = select(
+    TWO_OVER_PI_HIGH >> right,
+    (TWO_OVER_PI_HIGH << left) | (TWO_OVER_PI_LOW >> (32u - left)),
+    shift > 0i,
+  );
+  // The upper word of mantissa · part, by halves.
+  let cross = (mantissa & 0xffffu) * (part >> 16u);
+  let middle = (((mantissa & 0xffffu) * (part & 0xffffu)) >> 16u) + (cross & 0xffffu) +
+    (mantissa >> 16u) * (part & 0xffffu);
+  let upper = (mantissa >> 16u) * (part >> 16u) + (cross >> 16u) + (middle >> 16u);
+  let turned = mantissa * whole + upper;
+  let near = bits < 0x3f490fdbu; // below π/4, where nothing is to be reduced
+  let quadrant = select((turned + 0x20000000u) >> 30u, 0u, near);
+  let rest = f32(bitcast<i32>(turned - (quadrant << 30u))) * 1.4629181e-9f;
+  let r = select(rest, bitcast<f32>(bits), near);
+
+  let s = r * r;
+  let sine = r + r * s * fma(s, fma(s, -1.9515296e-4f, 8.3321609e-3f), -1.6666655e-1f);
+  let cosine = 1.0 - 0.5 * s +
+    s * s * fma(s, fma(s, 2.4433157e-5f, -1.3887316e-3f), 4.1666646e-2f);
+  let turned_by = select(vec2(sine, cosine), vec2(cosine, sine), (quadrant & 1u) == 0u);
+  return turned_by * vec2(
+    select(1.0, -1.0, quadrant == 1u || quadrant == 2u),
+    select(1.0, -1.0, quadrant >= 2u) * select(1.0, -1.0, angle < 0.0),
+  );
+}
+
+// Rotate-half: element i turns with i + ROTARY / 2.
+struct RotaryPair { other: u32, frequency: u32, sign: f32 }
+
+fn rotary_pair(d: u32) -> RotaryPair {
+  if (d < ROTARY / 2u) {
+    return RotaryPair(d + ROTARY / 2u, d, -1.0);
+  }
+  return RotaryPair(d - ROTARY / 2u, d - ROTARY / 2u, 1.0);
+}
+
+fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
+  return turn(f32(positions[token]) * inv_freq[frequency]) * ATTENTION_SCALING;
+}
+
+// Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
+// order. `scale` is 1/rms where there is a norm and 1 otherwise. q is q or k.
+fn q_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return clipped(q_raw(token, head * D + d) * scale * q_norm_at(head, d));
+}
+
+fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  let x = q_normed(token, head, d, scale);
+  if (d >= ROTARY) {
+    return x;
+  }
+  let pair = rotary_pair(d);
+  let other = q_normed(token, head, pair.other, scale);
+  let angle = rotary_turn(token, pair.frequency);
+  return x * angle.x + other * angle.y * pair.sign;
+}
+
+// Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
+// order. `scale` is 1/rms where there is a norm and 1 otherwise. k is q or k.
+fn k_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return clipped(k_raw(token, head * D + d) * scale * k_norm_at(head, d));
+}
+
+fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  let x = k_normed(token, head, d, scale);
+  if (d >= ROTARY) {
+    return x;
+  }
+  let pair = rotary_pair(d);
+  let other = k_normed(token, head, pair.other, scale);
+  let angle = rotary_turn(token, pair.frequency);
+  return x * angle.x + other * angle.y * pair.sign;
+}
+
+// What a workgroup needs before it looks at the cache, made from the step's q, k and v.
+fn is_fresh(i: u32, span: Span) -> bool {
+  let position = u32(positions[i]);
+  return u32(sequence_ids[i]) == span.sequence && position <= span.position &&
+    position >= first_seen(span.position);
+}
+
+fn scale_of(slot: u32, heads: u32, lanes: Lanes) -> f32 {
+  if (!NORM) {
+    return 1.0;
+  }
+  return inverseSqrt(square_get(slot, lanes) / f32(heads * D) + EPS);
+}
+
+// Queries of the unit, and with `fresh` keys and values of the step's own tokens as far as this
+// one sees them, into shared memory; its own ones into the cache as well. Returns their number.
+// Prelude: SLOTS (HG + FRESH_MAX sums of squares), NORM, NORM_ALL, EPS.
+fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 {
+  let kv_head = unit / HEAD_PARTS;
+  let first_head = kv_head * GROUP + (unit % HEAD_PARTS) * HG;
+  if (NORM) {
+    for (var h = 0u; h < select(HG, 1u, NORM_ALL); h++) {
+      let first = select((first_head + h) * D, 0u, NORM_ALL);
+      var sum = 0.0;
+      for (var d = lanes.index; d < select(D, HEADS * D, NORM_ALL); d += THREADS) {
+        let x = q_raw(token, first + d);
+        sum += x * x;
+      }
+      square_put(h, sum, lanes);
+    }
+    var slot = HG;
+    for (var i = 0u; fresh && i < step.x; i++) {
+      if (is_fresh(i, span)) {
+        let first = select(kv_head * D, 0u, NORM_ALL);
+        var sum = 0.0;
+        for (var d = lanes.index; d < select(D, KV_HEADS * D, NORM_ALL); d += THREADS) {
+          let x = k_raw(i, first + d);
+          sum += x * x;
+        }
+        square_put(slot, sum, lanes);
+        slot++;
+      }
+    }
+    square_meet(lanes);
+  }
+  for (var i = lanes.index; i < HG * D; i += THREADS) {
+    let h = i / D;
+    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
+    queries[i / 4u][i % 4u] = q_element(token, first_head + h, i % D, scale) * SCALE;
+  }
+  var count = 0u;
+  for (var i = 0u; fresh && i < step.x; i++) {
+    if (is_fresh(i, span)) {
+      let scale = scale_of(HG + count, select(1u, KV_HEADS, NORM_ALL), lanes);
+      for (var d = lanes.index; d < D; d += THREADS) {
+        let at = count * D + d;
+        fresh_keys[at / 4u][at % 4u] = cached(k_element(i, kv_head, d, scale));
+        fresh_values[at / 4u][at % 4u] = cached(clipped(v_raw(i, kv_head * D + d)));
+      }
+      count++;
+    }
+  }
+  workgroupBarrier();
+  if (fresh && unit % HEAD_PARTS == 0u) {
+    let row = cache_row(span.sequence, span.position, kv_head);
+    var slot = 0u;
+    for (var i = 0u; i < token; i++) {
+      slot += select(0u, 1u, is_fresh(i, span));
+    }
+    let own = slot * (D / 4u);
+    for (var c = lanes.index; c < D / 8u; c += THREADS) {
+      keys_put(row, c, Chunk(fresh_keys[own + 2u * c], fresh_keys[own + 2u * c + 1u]));
+      values_put(row, c, Chunk(fresh_values[own + 2u * c], fresh_values[own + 2u * c + 1u]));
+    }
+  }
+  return count;
+}
+
+// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have 8 threads or more.
+const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+
+struct Lanes {
+  @builtin(local_invocation_index) index: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(num_subgroups) subgroups: u32,
+  @builtin(subgroup_invocation_id) invocation: u32,
+}
+
+fn lanes_add(a: f32, b: f32) -> f32 {
+  return a + b;
+}
+
+// Combines HG numbers over all threads: every thread puts its share of each, then
+// peak_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// subgroupMax is subgroupAdd or subgroupMax, max the same for two numbers.
+var<workgroup> peak_shares: array<f32, HG * MAX_SUBGROUPS>;
+
+fn peak_put(slot: u32, value: f32, lanes: Lanes) {
+  let share = subgroupMax(value);
+  if (lanes.invocation == 0u) {
+    peak_shares[lanes.subgroup * HG + slot] = share;
+  }
+}
+
+fn peak_meet(lanes: Lanes) {
+  workgroupBarrier();
+}
+
+fn peak_get(slot: u32, lanes: Lanes) -> f32 {
+  var result = peak_shares[slot];
+  for (var s = 1u; s < lanes.subgroups; s++) {
+    result = max(result, peak_shares[s * HG + slot]);
+  }
+  return result;
+}
+
+// Combines HG numbers over all threads: every thread puts its share of each, then
+// total_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+var<workgroup> total_shares: array<f32, HG * MAX_SUBGROUPS>;
+
+fn total_put(slot: u32, value: f32, lanes: Lanes) {
+  let share = subgroupAdd(value);
+  if (lanes.invocation == 0u) {
+    total_shares[lanes.subgroup * HG + slot] = share;
+  }
+}
+
+fn total_meet(lanes: Lanes) {
+  workgroupBarrier();
+}
+
+fn total_get(slot: u32, lanes: Lanes) -> f32 {
+  var result = total_shares[slot];
+  for (var s = 1u; s < lanes.subgroups; s++) {
+    result = lanes_add(result, total_shares[s * HG + slot]);
+  }
+  return result;
+}
+
+// Combines SLOTS numbers over all threads: every thread puts its share of each, then
+// square_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+var<workgroup> square_shares: array<f32, SLOTS * MAX_SUBGROUPS>;
+
+fn square_put(slot: u32, value: f32, lanes: Lanes) {
+  let share = subgroupAdd(value);
+  if (lanes.invocation == 0u) {
+    square_shares[lanes.subgroup * SLOTS + slot] = share;
+  }
+}
+
+fn square_meet(lanes: Lanes) {
+  workgroupBarrier();
+}
+
+fn square_get(slot: u32, lanes: Lanes) -> f32 {
+  var result = square_shares[slot];
+  for (var s = 1u; s < lanes.subgroups; s++) {
+    result = lanes_add(result, square_shares[s * SLOTS + slot]);
+  }
+  return result;
+}
+
+// Attention of single tokens over the paged cache, the context shared out to several workgroups.
+//
+// y [T, HEADS · D] f32
+// Grid: split, unit (a key head, or a part of the query heads that share it), token.
+//
+// A workgroup holds the HG query heads of its unit in shared memory and walks its share of the
+// context in tiles. For the scores PARTS_K threads share a token's key; for the sums LANES_V
+// threads share its value, GROUPS tokens at a time, each group with a softmax of its own that is
+// joined at the end: nothing but the scores passes between threads on the way. Values are
+// fetched before the scores are awaited. Keys and values are read once for all HG heads.
+//
+// With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
+// there in this step (see lib/attention_span.wgsl), so one dispatch is enough. With TICKET the
+// last split to arrive combines all of them; otherwise `attention_combine` does.
+//
+// Prelude: THREADS, PARTS_K, HEADS, KV_HEADS, GROUP, HEAD_PARTS, UNITS, HG, D, PAGE, WINDOW, SCALE,
+// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, ELEMENTS, LOWEST, MORE_PARTS_K (PARTS_K - 1),
+// WORDS_K (of a key that one thread reads), ROUNDS_V (tokens of a tile that one group takes).
+// Fragments: lib/attention_*, keys_* and values_* (cache), reduce as `peak` and `total`, partials.
+
+const LANES_V = D / 8u;
+const GROUPS = THREADS / LANES_V;
+const TILE = THREADS / PARTS_K;
+
+var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
+var<workgroup> scores: array<f32, max(HG * THREADS, 2u * SPLITS * HG)>;
+var<workgroup> sums: array<vec4<f32>, 2u * THREADS>;
+var<workgroup> fresh_keys: array<vec4<f32>, FRESH_MAX * D / 4u>;
+var<workgroup> fresh_values: array<vec4<f32>, FRESH_MAX * D / 4u>;
+var<workgroup> arrived: u32;
+
+@compute @workgroup_size(THREADS)
+fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+  let token = group.z;
+  let unit = group.y;
+  let split = group.x;
+  if (ONLY_SHORT_RUNS && in_long_run(token)) {
+    return;
+  }
+  let span = span_of(token);
+  if (split >= span.splits) {
+    return;
+  }
+  let thread = lanes.index;
+  let kv_head = unit / HEAD_PARTS;
+  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
+
+  let part = thread % PARTS_K;
+  let key = thread / PARTS_K;
+  let value_group = thread / LANES_V;
+  let value_lane = thread % LANES_V;
+  var peak_0 = LOWEST;
+  var total_0 = 0.0;
+  var lo_0 = vec4<f32>();
+  var hi_0 = vec4<f32>();
+  var peak_1 = LOWEST;
+  var total_1 = 0.0;
+  var lo_1 = vec4<f32>();
+  var hi_1 = vec4<f32>();
+  var peak_2 = LOWEST;
+  var total_2 = 0.0;
+  var lo_2 = vec4<f32>();
+  var hi_2 = vec4<f32>();
+  var peak_3 = LOWEST;
+  var total_3 = 0.0;
+  var lo_3 = vec4<f32>();
+  var hi_3 = vec4<f32>();
+  var peak_4 = LOWEST;
+  var total_4 = 0.0;
+  var lo_4 = vec4<f32>();
+  var hi_4 = vec4<f32>();
+  var peak_5 = LOWEST;
+  var total_5 = 0.0;
+  var lo_5 = vec4<f32>();
+  var hi_5 = vec4<f32>();
+  var peak_6 = LOWEST;
+  var total_6 = 0.0;
+  var lo_6 = vec4<f32>();
+  var hi_6 = vec4<f32>();
+  var peak_7 = LOWEST;
+  var total_7 = 0.0;
+  var lo_7 = vec4<f32>();
+  var hi_7 = vec4<f32>();
+
+  let first = span.first + split * span.share;
+  let end = min(first + span.share, span.end);
+  let tiles = (max(end, first) - first + TILE - 1u) / TILE;
+  for (var tile = 0u; tile < tiles + select(0u, 1u, fresh_count > 0u); tile++) {
+    let of_step = tile == tiles;
+    let base = first + tile * TILE;
+    let count = select(min(TILE, end - base), fresh_count, of_step);
+    var value_0: values_Word;
+    var value_1: values_Word;
+    var value_2: values_Word;
+    var value_3: values_Word;
+    if (!of_step) {
+      let key_row = cache_row(span.sequence, min(base + key, end - 1u), kv_head);
+      let key_0 = keys_fetch(key_row, min(part + 0 * PARTS_K, LANES_V - 1u));
+      let key_1 = keys_fetch(key_row, min(part + 1 * PARTS_K, LANES_V - 1u));
+      let key_2 = keys_fetch(key_row, min(part + 2 * PARTS_K, LANES_V - 1u));
+      let key_3 = keys_fetch(key_row, min(part + 3 * PARTS_K, LANES_V - 1u));
+      value_0 = values_fetch(
+        cache_row(span.sequence, min(base + value_group + 0 * GROUPS, end - 1u), kv_head),
+        value_lane,
+      );
+      value_1 = values_fetch(
+        cache_row(span.sequence, min(base + value_group + 1 * GROUPS, end - 1u), kv_head),
+        value_lane,
+      );
+      value_2 = values_fetch(
+        cache_row(span.sequence, min(base + value_group + 2 * GROUPS, end - 1u), kv_head),
+        value_lane,
+      );
+      value_3 = values_fetch(
+        cache_row(span.sequence, min(base + value_group + 3 * GROUPS, end - 1u), kv_head),
+        value_lane,
+      );
+      var score_0 = 0.0;
+      var score_1 = 0.0;
+      var score_2 = 0.0;
+      var score_3 = 0.0;
+      var score_4 = 0.0;
+      var score_5 = 0.0;
+      var score_6 = 0.0;
+      var score_7 = 0.0;
+      if (part + 0 * PARTS_K < LANES_V) {
+        let k = keys_unpack(key_0, 0u);
+        let at = 2u * (part + 0 * PARTS_K);
+        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
+        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
+        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
+        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
+        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
+        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
+        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
+        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+      }
+      if (part + 1 * PARTS_K < LANES_V) {
+        let k = keys_unpack(key_1, 0u);
+        let at = 2u * (part + 1 * PARTS_K);
+        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
+        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
+        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
+        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
+        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
+        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
+        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
+        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+      }
+      if (part + 2 * PARTS_K < LANES_V) {
+        let k = keys_unpack(key_2, 0u);
+        let at = 2u * (part + 2 * PARTS_K);
+        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
+        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
+        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
+        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
+        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
+        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
+        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
+        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+      }
+      if (part + 3 * PARTS_K < LANES_V) {
+        let k = keys_unpack(key_3, 0u);
+        let at = 2u * (part + 3 * PARTS_K);
+        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
+        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
+        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
+        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
+        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
+        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
+        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
+        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+      }
+      scores[0 * THREADS + thread] = score_0;
+      scores[1 * THREADS + thread] = score_1;
+      scores[2 * THREADS + thread] = score_2;
+      scores[3 * THREADS + thread] = score_3;
+      scores[4 * THREADS + thread] = score_4;
+      scores[5 * THREADS + thread] = score_5;
+      scores[6 * THREADS + thread] = score_6;
+      scores[7 * THREADS + thread] = score_7;
+    } else if (key < count) {
+      var score_0 = 0.0;
+      var score_1 = 0.0;
+      var score_2 = 0.0;
+      var score_3 = 0.0;
+      var score_4 = 0.0;
+      var score_5 = 0.0;
+      var score_6 = 0.0;
+      var score_7 = 0.0;
+      for (var c = part; c < LANES_V; c += PARTS_K) {
+        let at = 2u * c;
+        let k = Chunk(fresh_keys[key * LANES_V * 2u + at], fresh_keys[key * LANES_V * 2u + at + 1u]);
+        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
+        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
+        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
+        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
+        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
+        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
+        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
+        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+      }
+      scores[0 * THREADS + thread] = score_0;
+      scores[1 * THREADS + thread] = score_1;
+      scores[2 * THREADS + thread] = score_2;
+      scores[3 * THREADS + thread] = score_3;
+      scores[4 * THREADS + thread] = score_4;
+      scores[5 * THREADS + thread] = score_5;
+      scores[6 * THREADS + thread] = score_6;
+      scores[7 * THREADS + thread] = score_7;
+    }
+    workgroupBarrier();
+    if (value_group < GROUPS) {
+      var top_0 = peak_0;
+      var top_1 = peak_1;
+      var top_2 = peak_2;
+      var top_3 = peak_3;
+      var top_4 = peak_4;
+      var top_5 = peak_5;
+      var top_6 = peak_6;
+      var top_7 = peak_7;
+      for (var j = value_group; j < count; j += GROUPS) {
+        top_0 = max(top_0, score_at(0, j));
+        top_1 = max(top_1, score_at(1, j));
+        top_2 = max(top_2, score_at(2, j));
+        top_3 = max(top_3, score_at(3, j));
+        top_4 = max(top_4, score_at(4, j));
+        top_5 = max(top_5, score_at(5, j));
+        top_6 = max(top_6, score_at(6, j));
+        top_7 = max(top_7, score_at(7, j));
+      }
+      {
+        let factor = exp(peak_0 - top_0);
+        peak_0 = top_0;
+        total_0 *= factor;
+        lo_0 *= factor;
+        hi_0 *= factor;
+      }
+      {
+        let factor = exp(peak_1 - top_1);
+        peak_1 = top_1;
+        total_1 *= factor;
+        lo_1 *= factor;
+        hi_1 *= factor;
+      }
+      {
+        let factor = exp(peak_2 - top_2);
+        peak_2 = top_2;
+        total_2 *= factor;
+        lo_2 *= factor;
+        hi_2 *= factor;
+      }
+      {
+        let factor = exp(peak_3 - top_3);
+        peak_3 = top_3;
+        total_3 *= factor;
+        lo_3 *= factor;
+        hi_3 *= factor;
+      }
+      {
+        let factor = exp(peak_4 - top_4);
+        peak_4 = top_4;
+        total_4 *= factor;
+        lo_4 *= factor;
+        hi_4 *= factor;
+      }
+      {
+        let factor = exp(peak_5 - top_5);
+        peak_5 = top_5;
+        total_5 *= factor;
+        lo_5 *= factor;
+        hi_5 *= factor;
+      }
+      {
+        let factor = exp(peak_6 - top_6);
+        peak_6 = top_6;
+        total_6 *= factor;
+        lo_6 *= factor;
+        hi_6 *= factor;
+      }
+      {
+        let factor = exp(peak_7 - top_7);
+        peak_7 = top_7;
+        total_7 *= factor;
+        lo_7 *= factor;
+        hi_7 *= factor;
+      }
+      {
+        let j = value_group + 0 * GROUPS;
+        if (j < count) {
+          var v = values_unpack(value_0, 0u);
+          if (of_step) {
+            let at = (j * LANES_V + value_lane) * 2u;
+            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
+          }
+          {
+            let weight = exp(score_at(0, j) - peak_0);
+            total_0 += weight;
+            lo_0 += weight * v.lo;
+            hi_0 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(1, j) - peak_1);
+            total_1 += weight;
+            lo_1 += weight * v.lo;
+            hi_1 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(2, j) - peak_2);
+            total_2 += weight;
+            lo_2 += weight * v.lo;
+            hi_2 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(3, j) - peak_3);
+            total_3 += weight;
+            lo_3 += weight * v.lo;
+            hi_3 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(4, j) - peak_4);
+            total_4 += weight;
+            lo_4 += weight * v.lo;
+            hi_4 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(5, j) - peak_5);
+            total_5 += weight;
+            lo_5 += weight * v.lo;
+            hi_5 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(6, j) - peak_6);
+            total_6 += weight;
+            lo_6 += weight * v.lo;
+            hi_6 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(7, j) - peak_7);
+            total_7 += weight;
+            lo_7 += weight * v.lo;
+            hi_7 += weight * v.hi;
+          }
+        }
+      }
+      {
+        let j = value_group + 1 * GROUPS;
+        if (j < count) {
+          var v = values_unpack(value_1, 0u);
+          if (of_step) {
+            let at = (j * LANES_V + value_lane) * 2u;
+            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
+          }
+          {
+            let weight = exp(score_at(0, j) - peak_0);
+            total_0 += weight;
+            lo_0 += weight * v.lo;
+            hi_0 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(1, j) - peak_1);
+            total_1 += weight;
+            lo_1 += weight * v.lo;
+            hi_1 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(2, j) - peak_2);
+            total_2 += weight;
+            lo_2 += weight * v.lo;
+            hi_2 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(3, j) - peak_3);
+            total_3 += weight;
+            lo_3 += weight * v.lo;
+            hi_3 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(4, j) - peak_4);
+            total_4 += weight;
+            lo_4 += weight * v.lo;
+            hi_4 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(5, j) - peak_5);
+            total_5 += weight;
+            lo_5 += weight * v.lo;
+            hi_5 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(6, j) - peak_6);
+            total_6 += weight;
+            lo_6 += weight * v.lo;
+            hi_6 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(7, j) - peak_7);
+            total_7 += weight;
+            lo_7 += weight * v.lo;
+            hi_7 += weight * v.hi;
+          }
+        }
+      }
+      {
+        let j = value_group + 2 * GROUPS;
+        if (j < count) {
+          var v = values_unpack(value_2, 0u);
+          if (of_step) {
+            let at = (j * LANES_V + value_lane) * 2u;
+            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
+          }
+          {
+            let weight = exp(score_at(0, j) - peak_0);
+            total_0 += weight;
+            lo_0 += weight * v.lo;
+            hi_0 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(1, j) - peak_1);
+            total_1 += weight;
+            lo_1 += weight * v.lo;
+            hi_1 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(2, j) - peak_2);
+            total_2 += weight;
+            lo_2 += weight * v.lo;
+            hi_2 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(3, j) - peak_3);
+            total_3 += weight;
+            lo_3 += weight * v.lo;
+            hi_3 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(4, j) - peak_4);
+            total_4 += weight;
+            lo_4 += weight * v.lo;
+            hi_4 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(5, j) - peak_5);
+            total_5 += weight;
+            lo_5 += weight * v.lo;
+            hi_5 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(6, j) - peak_6);
+            total_6 += weight;
+            lo_6 += weight * v.lo;
+            hi_6 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(7, j) - peak_7);
+            total_7 += weight;
+            lo_7 += weight * v.lo;
+            hi_7 += weight * v.hi;
+          }
+        }
+      }
+      {
+        let j = value_group + 3 * GROUPS;
+        if (j < count) {
+          var v = values_unpack(value_3, 0u);
+          if (of_step) {
+            let at = (j * LANES_V + value_lane) * 2u;
+            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
+          }
+          {
+            let weight = exp(score_at(0, j) - peak_0);
+            total_0 += weight;
+            lo_0 += weight * v.lo;
+            hi_0 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(1, j) - peak_1);
+            total_1 += weight;
+            lo_1 += weight * v.lo;
+            hi_1 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(2, j) - peak_2);
+            total_2 += weight;
+            lo_2 += weight * v.lo;
+            hi_2 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(3, j) - peak_3);
+            total_3 += weight;
+            lo_3 += weight * v.lo;
+            hi_3 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(4, j) - peak_4);
+            total_4 += weight;
+            lo_4 += weight * v.lo;
+            hi_4 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(5, j) - peak_5);
+            total_5 += weight;
+            lo_5 += weight * v.lo;
+            hi_5 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(6, j) - peak_6);
+            total_6 += weight;
+            lo_6 += weight * v.lo;
+            hi_6 += weight * v.hi;
+          }
+          {
+            let weight = exp(score_at(7, j) - peak_7);
+            total_7 += weight;
+            lo_7 += weight * v.lo;
+            hi_7 += weight * v.hi;
+          }
+        }
+      }
+    }
+    workgroupBarrier();
+  }
+
+  // The groups agree on a peak for each head, then add up.
+  peak_put(0, peak_0, lanes);
+  peak_put(1, peak_1, lanes);
+  peak_put(2, peak_2, lanes);
+  peak_put(3, peak_3, lanes);
+  peak_put(4, peak_4, lanes);
+  peak_put(5, peak_5, lanes);
+  peak_put(6, peak_6, lanes);
+  peak_put(7, peak_7, lanes);
+  peak_meet(lanes);
+  let common_0 = peak_get(0, lanes);
+  let factor_0 = exp(peak_0 - common_0);
+  total_put(0, select(0.0, total_0 * factor_0, value_lane == 0u), lanes);
+  let common_1 = peak_get(1, lanes);
+  let factor_1 = exp(peak_1 - common_1);
+  total_put(1, select(0.0, total_1 * factor_1, value_lane == 0u), lanes);
+  let common_2 = peak_get(2, lanes);
+  let factor_2 = exp(peak_2 - common_2);
+  total_put(2, select(0.0, total_2 * factor_2, value_lane == 0u), lanes);
+  let common_3 = peak_get(3, lanes);
+  let factor_3 = exp(peak_3 - common_3);
+  total_put(3, select(0.0, total_3 * factor_3, value_lane == 0u), lanes);
+  let common_4 = peak_get(4, lanes);
+  let factor_4 = exp(peak_4 - common_4);
+  total_put(4, select(0.0, total_4 * factor_4, value_lane == 0u), lanes);
+  let common_5 = peak_get(5, lanes);
+  let factor_5 = exp(peak_5 - common_5);
+  total_put(5, select(0.0, total_5 * factor_5, value_lane == 0u), lanes);
+  let common_6 = peak_get(6, lanes);
+  let factor_6 = exp(peak_6 - common_6);
+  total_put(6, select(0.0, total_6 * factor_6, value_lane == 0u), lanes);
+  let common_7 = peak_get(7, lanes);
+  let factor_7 = exp(peak_7 - common_7);
+  total_put(7, select(0.0, total_7 * factor_7, value_lane == 0u), lanes);
+  total_meet(lanes);
+  let base = partial_at(token, unit, split);
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_0 * factor_0;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_0 * factor_0;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 0 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_0, total_get(0, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_0, total_get(0, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_0, total_get(0, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_0, total_get(0, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 0, common_0);
+        store_partial(base + HG * D + HG + 0, total_get(0, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_1 * factor_1;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_1 * factor_1;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 1 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_1, total_get(1, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_1, total_get(1, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_1, total_get(1, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_1, total_get(1, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 1, common_1);
+        store_partial(base + HG * D + HG + 1, total_get(1, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_2 * factor_2;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_2 * factor_2;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 2 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_2, total_get(2, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_2, total_get(2, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_2, total_get(2, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_2, total_get(2, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 2, common_2);
+        store_partial(base + HG * D + HG + 2, total_get(2, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_3 * factor_3;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_3 * factor_3;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 3 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_3, total_get(3, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_3, total_get(3, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_3, total_get(3, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_3, total_get(3, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 3, common_3);
+        store_partial(base + HG * D + HG + 3, total_get(3, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_4 * factor_4;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_4 * factor_4;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 4 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_4, total_get(4, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_4, total_get(4, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_4, total_get(4, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_4, total_get(4, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 4, common_4);
+        store_partial(base + HG * D + HG + 4, total_get(4, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_5 * factor_5;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_5 * factor_5;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 5 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_5, total_get(5, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_5, total_get(5, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_5, total_get(5, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_5, total_get(5, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 5, common_5);
+        store_partial(base + HG * D + HG + 5, total_get(5, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_6 * factor_6;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_6 * factor_6;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 6 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_6, total_get(6, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_6, total_get(6, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_6, total_get(6, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_6, total_get(6, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 6, common_6);
+        store_partial(base + HG * D + HG + 6, total_get(6, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  {
+    if (value_group < GROUPS) {
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_7 * factor_7;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_7 * factor_7;
+    }
+    workgroupBarrier();
+    if (thread < 2u * LANES_V) {
+      var sum = vec4<f32>();
+      for (var g = 0u; g < GROUPS; g++) {
+        sum += sums[2u * g * LANES_V + thread];
+      }
+      let e = 7 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 0, sum[0], common_7, total_get(7, lanes));
+      } else {
+        store_partial(base + e + 0, sum[0]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 1, sum[1], common_7, total_get(7, lanes));
+      } else {
+        store_partial(base + e + 1, sum[1]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 2, sum[2], common_7, total_get(7, lanes));
+      } else {
+        store_partial(base + e + 2, sum[2]);
+      }
+      if (span.splits == 1u) {
+        store_result(token, unit, e + 3, sum[3], common_7, total_get(7, lanes));
+      } else {
+        store_partial(base + e + 3, sum[3]);
+      }
+      if (span.splits > 1u && thread == 0u) {
+        store_partial(base + HG * D + 7, common_7);
+        store_partial(base + HG * D + HG + 7, total_get(7, lanes));
+      }
+    }
+    workgroupBarrier();
+  }
+  if (!TICKET || span.splits == 1u) {
+    return;
+  }
+  storageBarrier();
+  workgroupBarrier();
+  if (thread == 0u) {
+    arrived = take_ticket(token * UNITS + unit, span.splits);
+  }
+  if (workgroupUniformLoad(&arrived) + 1u == span.splits) {
+    storageBarrier();
+    combine(token, unit, span.splits, thread);
+  }
+}
+
+fn score_at(h: u32, j: u32) -> f32 {
+  let at = h * THREADS + j * PARTS_K;
+  var sum = scores[at];
+  sum += scores[at + 1u + 0];
+  sum += scores[at + 1u + 1];
+  sum += scores[at + 1u + 2];
+  return sum;
+}

@@ -1,0 +1,343 @@
+const ROTARY = 128u;
+const ATTENTION_SCALING = 1.0f;
+const NORM = true;
+const NORM_ALL = false;
+const EPS = 9.999999974752427e-7f;
+const keys_COLUMNS = 128u;
+const keys_FIRST_ROW = 0u;
+const values_COLUMNS = 128u;
+const values_FIRST_ROW = 0u;
+const HEADS = 32u;
+const KV_HEADS = 4u;
+const GROUP = 8u;
+const D = 128u;
+const PAGE = 16u;
+const WINDOW = 0u;
+const SCALE = 0.0883883461356163f;
+const LOWEST = -3.4028234663852886e+38f;
+const LONG_RUN = 8u;
+const THREADS = 128u;
+
+@group(0) @binding(0) var<storage, read> positions: array<i32>;
+@group(0) @binding(1) var<storage, read> sequence_ids: array<i32>;
+@group(0) @binding(2) var<storage, read> block_table: array<i32>;
+@group(0) @binding(3) var<uniform> step: vec4<u32>;
+@group(0) @binding(4) var<storage, read> qkv: array<f32>;
+@group(0) @binding(5) var<storage, read> inv_freq: array<f32>;
+@group(0) @binding(6) var<storage, read> q_norm: array<f32>;
+@group(0) @binding(7) var<storage, read> k_norm: array<f32>;
+@group(0) @binding(8) var<storage, read_write> keys: array<vec4<u32>>;
+@group(0) @binding(9) var<storage, read_write> values: array<vec4<u32>>;
+@group(0) @binding(10) var<storage, read_write> ready: array<f32>;
+
+// Where the cache holds a position: row of [pages · KV_HEADS · PAGE] rows of D numbers.
+fn cache_row(sequence: u32, position: u32, kv_head: u32) -> u32 {
+  let page = u32(block_table[sequence * step.w + position / PAGE]);
+  return (page * KV_HEADS + kv_head) * PAGE + position % PAGE;
+}
+
+// Position of the first token that the one at `position` sees.
+fn first_seen(position: u32) -> u32 {
+  return select(0u, position + 1u - min(WINDOW, position + 1u), WINDOW > 0u);
+}
+
+// Whether a token is one of at least LONG_RUN neighbours of the same sequence: those are attended
+// to in tiles of queries, all others one by one. A step of one sequence has long runs only.
+fn in_long_run(token: u32) -> bool {
+  if (step.z == 1u) {
+    return true;
+  }
+  let sequence = sequence_ids[token];
+  var run = 1u;
+  for (var i = token; i > 0u && run < LONG_RUN; i--) {
+    if (sequence_ids[i - 1u] != sequence) {
+      break;
+    }
+    run++;
+  }
+  for (var i = token + 1u; i < step.x && run < LONG_RUN; i++) {
+    if (sequence_ids[i] != sequence) {
+      break;
+    }
+    run++;
+  }
+  return run >= LONG_RUN;
+}
+
+// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D].
+const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
+
+fn q_raw(token: u32, i: u32) -> f32 {
+  return qkv[token * QKV_WIDTH + i];
+}
+
+fn k_raw(token: u32, i: u32) -> f32 {
+  return qkv[token * QKV_WIDTH + HEADS * D + i];
+}
+
+fn v_raw(token: u32, i: u32) -> f32 {
+  return qkv[token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i];
+}
+
+fn q_norm_at(head: u32, d: u32) -> f32 {
+  return q_norm[d];
+}
+
+fn k_norm_at(head: u32, d: u32) -> f32 {
+  return k_norm[d];
+}
+
+fn clipped(x: f32) -> f32 {
+  return x;
+}
+
+// Cosine and sine of any angle below 2^25, to about 1e-7. The built-in functions promise 2^-11, and
+// only between -π and π; positions of a long context are far outside.
+//
+// The angle's mantissa times 2/π, in integers: the product's bits 30 and 31 are the quadrant, those
+// below are where in it. (Floating-point reductions by parts of π/2 do not survive compilers that
+// reassociate.) Then the polynomials of Cephes' sinf and cosf.
+const TWO_OVER_PI_HIGH = 0xa2f9836eu;
+const TWO_OVER_PI_LOW = 0x4e441529u;
+
+fn turn(angle: f32) -> vec2<f32> {
+  let bits = bitcast<u32>(angle) & 0x7fffffffu;
+  let mantissa = (bits & 0x7fffffu) | 0x800000u;
+  // The angle is mantissa · 2^(exponent - 150); the product is wanted in units of 2^-30.
+  let shift = i32(bits >> 23u) - 120i;
+  let left = u32(clamp(shift, 1i, 31i));
+  let right = u32(clamp(-shift, 0i, 31i));
+  let whole = select(0u, TWO_OVER_PI_HIGH >> (32u - left), shift > 0i);
+  let part = select(
+    TWO_OVER_PI_HIGH >> right,
+    (TWO_OVER_PI_HIGH << left) | (TWO_OVER_PI_LOW >> (32u - left)),
+    shift > 0i,
+  );
+  // The upper word of mantissa · part, by halves.
+  let cross = (mantissa & 0xffffu) * (part >> 16u);
+  let middle = (((mantissa & 0xffffu) * (part & 0xffffu)) >> 16u) + (cross & 0xffffu) +
+    (mantissa >> 16u) * (part & 0xffffu);
+  let upper = (mantissa >> 16u) * (part >> 16u) + (cross >> 16u) + (middle >> 16u);
+  let turned = mantissa * whole + upper;
+  let near = bits < 0x3f490fdbu; // below π/4, where nothing is to be reduced
+  let quadrant = select((turned + 0x20000000u) >> 30u, 0u, near);
+  let rest = f32(bitcast<i32>(turned - (quadrant << 30u))) * 1.4629181e-9f;
+  let r = select(rest, bitcast<f32>(bits), near);
+
+  let s = r * r;
+  let sine = r + r * s * fma(s, fma(s, -1.9515296e-4f, 8.3321609e-3f), -1.6666655e-1f);
+  let cosine = 1.0 - 0.5 * s +
+    s * s * fma(s, fma(s, 2.4433157e-5f, -1.3887316e-3f), 4.1666646e-2f);
+  let turned_by = select(vec2(sine, cosine), vec2(cosine, sine), (quadrant & 1u) == 0u);
+  return turned_by * vec2(
+    select(1.0, -1.0, quadrant == 1u || quadrant == 2u),
+    select(1.0, -1.0, quadrant >= 2u) * select(1.0, -1.0, angle < 0.0),
+  );
+}
+
+// Rotate-half: element i turns with i + ROTARY / 2.
+struct RotaryPair { other: u32, frequency: u32, sign: f32 }
+
+fn rotary_pair(d: u32) -> RotaryPair {
+  if (d < ROTARY / 2u) {
+    return RotaryPair(d + ROTARY / 2u, d, -1.0);
+  }
+  return RotaryPair(d - ROTARY / 2u, d - ROTARY / 2u, 1.0);
+}
+
+fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
+  return turn(f32(positions[token]) * inv_freq[frequency]) * ATTENTION_SCALING;
+}
+
+// Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
+// order. `scale` is 1/rms where there is a norm and 1 otherwise. q is q or k.
+fn q_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return clipped(q_raw(token, head * D + d) * scale * q_norm_at(head, d));
+}
+
+fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  let x = q_normed(token, head, d, scale);
+  if (d >= ROTARY) {
+    return x;
+  }
+  let pair = rotary_pair(d);
+  let other = q_normed(token, head, pair.other, scale);
+  let angle = rotary_turn(token, pair.frequency);
+  return x * angle.x + other * angle.y * pair.sign;
+}
+
+// Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
+// order. `scale` is 1/rms where there is a norm and 1 otherwise. k is q or k.
+fn k_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return clipped(k_raw(token, head * D + d) * scale * k_norm_at(head, d));
+}
+
+fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  let x = k_normed(token, head, d, scale);
+  if (d >= ROTARY) {
+    return x;
+  }
+  let pair = rotary_pair(d);
+  let other = k_normed(token, head, pair.other, scale);
+  let angle = rotary_turn(token, pair.frequency);
+  return x * angle.x + other * angle.y * pair.sign;
+}
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Weight rows of f16, a multiple of 8 long, bound as array<vec4<u32>>. Needs no shader-f16.
+alias keys_Word = vec4<u32>;
+
+fn keys_fetch(row: u32, word: u32) -> keys_Word {
+  return keys[(row - keys_FIRST_ROW) * (keys_COLUMNS / 8u) + word];
+}
+
+fn keys_unpack(word: keys_Word, part: u32) -> Chunk {
+  return Chunk(
+    vec4(unpack2x16float(word.x), unpack2x16float(word.y)),
+    vec4(unpack2x16float(word.z), unpack2x16float(word.w)),
+  );
+}
+
+fn keys_dot(word: keys_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(keys_unpack(word, part), x);
+}
+
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it.
+fn keys_put(row: u32, chunk: u32, value: Chunk) {
+  keys[row * (D / 8u) + chunk] = vec4(
+    pack2x16float(value.lo.xy),
+    pack2x16float(value.lo.zw),
+    pack2x16float(value.hi.xy),
+    pack2x16float(value.hi.zw),
+  );
+}
+
+// Weight rows of f16, a multiple of 8 long, bound as array<vec4<u32>>. Needs no shader-f16.
+alias values_Word = vec4<u32>;
+
+fn values_fetch(row: u32, word: u32) -> values_Word {
+  return values[(row - values_FIRST_ROW) * (values_COLUMNS / 8u) + word];
+}
+
+fn values_unpack(word: values_Word, part: u32) -> Chunk {
+  return Chunk(
+    vec4(unpack2x16float(word.x), unpack2x16float(word.y)),
+    vec4(unpack2x16float(word.z), unpack2x16float(word.w)),
+  );
+}
+
+fn values_dot(word: values_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(values_unpack(word, part), x);
+}
+
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it.
+fn values_put(row: u32, chunk: u32, value: Chunk) {
+  values[row * (D / 8u) + chunk] = vec4(
+    pack2x16float(value.lo.xy),
+    pack2x16float(value.lo.zw),
+    pack2x16float(value.hi.xy),
+    pack2x16float(value.hi.zw),
+  );
+}
+
+// What a number is after a way through the cache.
+fn cached(value: f32) -> f32 {
+  return unpack2x16float(pack2x16float(vec2(value, 0.0))).x;
+}
+
+// Brings the tokens of a step into the cache, and their queries into `ready`.
+//
+// q, k, v       [T, heads · D] f32, fused or not
+// keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
+// One workgroup a token.
+// Prelude: THREADS, HEADS, KV_HEADS, D, PAGE, ROTARY, NORM_ALL, NORM, EPS.
+// Fragments: q_raw, k_raw, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
+
+var<workgroup> squares: array<f32, HEADS + KV_HEADS>;
+
+// 1/rms of a head, or of all heads together; heads of k come after those of q.
+fn scale_of(slot: u32) -> f32 {
+  if (!NORM) {
+    return 1.0;
+  }
+  if (!NORM_ALL) {
+    return inverseSqrt(squares[slot] / f32(D) + EPS);
+  }
+  let first = select(HEADS, 0u, slot < HEADS);
+  let count = select(KV_HEADS, HEADS, slot < HEADS);
+  var sum = 0.0;
+  for (var h = first; h < first + count; h++) {
+    sum += squares[h];
+  }
+  return inverseSqrt(sum / f32(count * D) + EPS);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let token = group.x + group.y * groups.x;
+  if (token >= step.x) {
+    return;
+  }
+  if (NORM) {
+    for (var h = thread; h < HEADS + KV_HEADS; h += THREADS) {
+      var sum = 0.0;
+      for (var d = 0u; d < D; d++) {
+        var x = 0.0;
+        if (h < HEADS) {
+          x = q_raw(token, h * D + d);
+        } else {
+          x = k_raw(token, (h - HEADS) * D + d);
+        }
+        sum += x * x;
+      }
+      squares[h] = sum;
+    }
+  }
+  workgroupBarrier();
+  for (var i = thread; i < HEADS * D; i += THREADS) {
+    ready[token * HEADS * D + i] = q_element(token, i / D, i % D, scale_of(i / D));
+  }
+  let sequence = u32(sequence_ids[token]);
+  let position = u32(positions[token]);
+  for (var c = thread; c < KV_HEADS * D / 8u; c += THREADS) {
+    let head = c / (D / 8u);
+    let d = (c % (D / 8u)) * 8u;
+    let scale = scale_of(HEADS + head);
+    let row = cache_row(sequence, position, head);
+    keys_put(row, d / 8u, Chunk(
+      vec4(
+        k_element(token, head, d, scale), k_element(token, head, d + 1u, scale),
+        k_element(token, head, d + 2u, scale), k_element(token, head, d + 3u, scale),
+      ),
+      vec4(
+        k_element(token, head, d + 4u, scale), k_element(token, head, d + 5u, scale),
+        k_element(token, head, d + 6u, scale), k_element(token, head, d + 7u, scale),
+      ),
+    ));
+    let i = head * D + d;
+    values_put(row, d / 8u, Chunk(
+      vec4(
+        clipped(v_raw(token, i)), clipped(v_raw(token, i + 1u)),
+        clipped(v_raw(token, i + 2u)), clipped(v_raw(token, i + 3u)),
+      ),
+      vec4(
+        clipped(v_raw(token, i + 4u)), clipped(v_raw(token, i + 5u)),
+        clipped(v_raw(token, i + 6u)), clipped(v_raw(token, i + 7u)),
+      ),
+    ));
+  }
+}

@@ -1,0 +1,1120 @@
+const THREADS = 256u;
+const PER = 16u;
+const CHUNK = 4096u;
+const CHUNKS = 38u;
+const CAPACITY = 2048u;
+const CHUNK_CANDIDATES = 53u;
+const V = 151936u;
+const SEEN_WORDS = 4748u;
+const ROWS = 8u;
+const TICKET = true;
+const LOWEST = -3.4028234663852886e+38f;
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> draws: array<Draw>;
+@group(0) @binding(2) var<storage, read> logits_rows: array<i32>;
+@group(0) @binding(3) var<storage, read_write> token_ids: array<i32>;
+@group(0) @binding(4) var<storage, read_write> positions: array<i32>;
+@group(0) @binding(5) var<storage, read_write> seen: array<atomic<u32>>;
+@group(0) @binding(6) var<storage, read_write> history: array<i32>;
+@group(0) @binding(7) var<storage, read_write> counter: array<atomic<u32>>;
+@group(0) @binding(8) var<storage, read_write> partials: array<atomic<u32>>;
+@group(0) @binding(9) var<storage, read_write> tickets: array<atomic<u32>>;
+@group(0) @binding(10) var<uniform> step: vec4<u32>;
+
+// The logits of a row as sampling sees them, and randomness. `kernels/cpu/sample.ts` gives the
+// algorithm; this is its twin.
+
+// How the token of a row is drawn, eight words: temperature, top-k, top-p, min-p, repetition
+// penalty, seed, row of `seen`, flags.
+struct Draw {
+  temperature: f32,
+  top_k: u32,
+  top_p: f32,
+  min_p: f32,
+  penalty: f32,
+  seed: u32,
+  slot: u32,
+  flags: u32,
+}
+
+fn is_greedy(draw: Draw) -> bool {
+  return draw.temperature == 0.0;
+}
+
+fn has_top_k(draw: Draw) -> bool {
+  return draw.top_k > 0u && draw.top_k < V;
+}
+
+// Whether some tokens are left out, so that the choice needs the largest logit first.
+fn is_filtered(draw: Draw) -> bool {
+  return has_top_k(draw) || draw.top_p < 1.0 || draw.min_p > 0.0;
+}
+
+// A logit after the repetition penalty; LOWEST stands for -infinity.
+fn penalized(row: u32, id: u32, draw: Draw) -> f32 {
+  let logit = logits[row * V + id];
+  var result = logit;
+  if (draw.penalty != 1.0) {
+    let word = atomicLoad(&seen[draw.slot * SEEN_WORDS + id / 32u]);
+    if (((word >> (id % 32u)) & 1u) == 1u) {
+      result = select(logit * draw.penalty, logit / draw.penalty, logit > 0.0);
+    }
+  }
+  return max(result, LOWEST);
+}
+
+// NaN or +infinity, told by their bits: comparisons of floats may be optimized away.
+fn is_broken(row: u32, id: u32) -> bool {
+  let bits = bitcast<u32>(logits[row * V + id]);
+  return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
+}
+
+fn tempered(logit: f32, draw: Draw) -> f32 {
+  return max(logit / draw.temperature, LOWEST);
+}
+
+// PCG-RXS-M-XS-32 as a hash.
+fn pcg(x: u32) -> u32 {
+  let state = x * 747796405u + 2891336453u;
+  let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
+  return (word >> 22u) ^ word;
+}
+
+// -log(-log(u)) with u = (n + 0.5) / 2^24, n the upper 24 bits of the hash. Near 1 neither u nor its
+// logarithm has enough digits in f32, so there -log(u) is the series of 2 artanh(v / (2 - v)) with
+// v = 1 - u, which is exact.
+fn gumbel(draw: Draw, position: u32, id: u32) -> f32 {
+  let n = pcg(draw.seed ^ pcg(position ^ pcg(id))) >> 8u;
+  var exponential = 0.0;
+  if (n < 0x800000u) {
+    exponential = -log((f32(n) + 0.5) * 5.9604645e-8f);
+  } else {
+    let v = (f32(0xffffffu - n) + 0.5) * 5.9604645e-8f;
+    let s = v / (2.0 - v);
+    let q = s * s;
+    let low = fma(q, fma(q, fma(q, 0.076923077f, 0.09090909f), 0.11111111f), 0.14285715f);
+    exponential = 2.0 * s * fma(q, fma(q, fma(q, low, 0.2f), 0.33333334f), 1.0);
+  }
+  return -log(exponential);
+}
+
+// Maxima and sums over the threads of a workgroup, by trees: the same order in every run.
+
+struct Best { value: f32, id: u32 }
+
+var<workgroup> tree_values: array<f32, THREADS>;
+var<workgroup> tree_ids: array<u32, THREADS>;
+
+// The largest value; of equal ones the lowest id.
+fn best_of(value: f32, id: u32, thread: u32) -> Best {
+  tree_values[thread] = value;
+  tree_ids[thread] = id;
+  workgroupBarrier();
+  for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+    if (thread < half) {
+      let other = Best(tree_values[thread + half], tree_ids[thread + half]);
+      if (is_better(other, Best(tree_values[thread], tree_ids[thread]))) {
+        tree_values[thread] = other.value;
+        tree_ids[thread] = other.id;
+      }
+    }
+    workgroupBarrier();
+  }
+  let best = Best(tree_values[0], tree_ids[0]);
+  workgroupBarrier();
+  return best;
+}
+
+fn is_better(a: Best, b: Best) -> bool {
+  return a.value > b.value || (a.value == b.value && a.id < b.id);
+}
+
+fn sum_of(value: f32, thread: u32) -> f32 {
+  tree_values[thread] = value;
+  workgroupBarrier();
+  for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+    if (thread < half) {
+      tree_values[thread] += tree_values[thread + half];
+    }
+    workgroupBarrier();
+  }
+  let sum = tree_values[0];
+  workgroupBarrier();
+  return sum;
+}
+
+// The likely way to draw under filters: every chunk of the vocabulary has handed over its largest
+// logits, complete down to the chunk's floor. Of those above every floor nothing is missing, so
+// whatever threshold lies among them is exact.
+
+var<workgroup> keys: array<f32, CAPACITY>;
+var<workgroup> ids: array<u32, CAPACITY>;
+var<workgroup> masses: array<f32, CAPACITY>;
+var<workgroup> count: atomic<u32>;
+var<workgroup> kept: u32;
+var<workgroup> threshold: f32;
+
+const EACH = CAPACITY / THREADS;
+
+// What the chunks of a row found together.
+struct Summary { peak: f32, floor: f32, mass: f32 }
+
+// Collects candidates above the floor and sorts them: larger first, of equal ones the lower id.
+// Returns how many there are.
+fn collect(row: u32, floor: f32, thread: u32) -> u32 {
+  if (thread == 0u) {
+    atomicStore(&count, 0u);
+    kept = 0u;
+    threshold = LOWEST;
+  }
+  for (var i = thread; i < CAPACITY; i += THREADS) {
+    keys[i] = LOWEST;
+    ids[i] = 0xffffffffu;
+  }
+  workgroupBarrier();
+  for (var i = thread; i < CHUNKS * CHUNK_CANDIDATES; i += THREADS) {
+    if (i % CHUNK_CANDIDATES < load_record(row, i / CHUNK_CANDIDATES, 6u)) {
+      let value = bitcast<f32>(load_candidate(row, i, 0u));
+      if (value > floor) {
+        let at = atomicAdd(&count, 1u);
+        keys[at] = value;
+        ids[at] = load_candidate(row, i, 1u);
+      }
+    }
+  }
+  workgroupBarrier();
+  let found = atomicLoad(&count);
+  var size = 2u;
+  while (size < found) {
+    size <<= 1u;
+  }
+  for (var block = 2u; block <= size; block <<= 1u) {
+    for (var stride = block / 2u; stride > 0u; stride >>= 1u) {
+      for (var pair = thread; pair < size / 2u; pair += THREADS) {
+        let i = (pair / stride) * stride * 2u + pair % stride;
+        let j = i + stride;
+        let descending = (i & block) == 0u;
+        let later = is_better(Best(keys[j], ids[j]), Best(keys[i], ids[i]));
+        if (later == descending) {
+          let key = keys[i];
+          keys[i] = keys[j];
+          keys[j] = key;
+          let id = ids[i];
+          ids[i] = ids[j];
+          ids[j] = id;
+        }
+      }
+      workgroupBarrier();
+    }
+  }
+  return found;
+}
+
+// masses[i] becomes the mass of candidates 0..i.
+fn accumulate(peak: f32, thread: u32) {
+  var sum = 0.0;
+  for (var i = thread * EACH; i < (thread + 1u) * EACH; i++) {
+    sum += exp(keys[i] - peak);
+    masses[i] = sum;
+  }
+  tree_values[thread] = sum;
+  workgroupBarrier();
+  for (var reach = 1u; reach < THREADS; reach <<= 1u) {
+    let own = tree_values[thread];
+    let before = select(0.0, tree_values[max(thread, reach) - reach], thread >= reach);
+    workgroupBarrier();
+    tree_values[thread] = before + own;
+    workgroupBarrier();
+  }
+  let before = select(0.0, tree_values[max(thread, 1u) - 1u], thread > 0u);
+  for (var i = thread * EACH; i < (thread + 1u) * EACH; i++) {
+    masses[i] += before;
+  }
+  workgroupBarrier();
+}
+
+// The token, or -1 when the candidates do not suffice to know the threshold.
+fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread: u32) -> i32 {
+  let found = collect(row, summary.floor, thread);
+  if (found == 0u || (has_top_k(draw) && draw.top_k > found)) {
+    return -1;
+  }
+  accumulate(summary.peak, thread);
+  // Where top-k ends, its ties included.
+  let kth = select(LOWEST, keys[max(draw.top_k, 1u) - 1u], has_top_k(draw));
+  for (var i = thread; i < found; i += THREADS) {
+    if (keys[i] >= kth && (i + 1u == found || keys[i + 1u] < kth)) {
+      kept = i + 1u;
+    }
+  }
+  let among = workgroupUniformLoad(&kept);
+  if (draw.top_p < 1.0) {
+    let goal = draw.top_p * select(summary.mass, masses[among - 1u], has_top_k(draw));
+    if (masses[among - 1u] < goal) {
+      return -1;
+    }
+    for (var i = thread; i < among; i += THREADS) {
+      if (masses[i] >= goal && (i == 0u || masses[i - 1u] < goal)) {
+        threshold = keys[i];
+      }
+    }
+  } else if (!has_top_k(draw) && exp(summary.floor - summary.peak) >= draw.min_p) {
+    return -1;
+  }
+  let least = workgroupUniformLoad(&threshold);
+  var best = Best(LOWEST, 0xffffffffu);
+  for (var i = thread; i < among; i += THREADS) {
+    // The largest stays whatever min-p says.
+    if (keys[i] >= least && (keys[i] == summary.peak || exp(keys[i] - summary.peak) >= draw.min_p)) {
+      let score = Best(keys[i] + gumbel(draw, position, ids[i]), ids[i]);
+      if (is_better(score, best)) {
+        best = score;
+      }
+    }
+  }
+  return i32(best_of(best.value, best.id, thread).id);
+}
+
+// The sure way to draw under filters, for flat distributions whose threshold lies deep: radix
+// selection of the threshold over all logits of the row, eight bits a pass. Masses are added as
+// 64-bit integers in two words, so their sums do not depend on who comes first.
+
+var<workgroup> bin_counts: array<atomic<u32>, 256>;
+var<workgroup> bin_low: array<atomic<u32>, 256>;
+var<workgroup> bin_high: array<atomic<u32>, 256>;
+var<workgroup> chosen_bin: u32;
+var<workgroup> remaining: f32;
+
+// Unsigned numbers in the order of the floats.
+fn order_of(value: f32) -> u32 {
+  let bits = bitcast<u32>(value + 0.0);
+  return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
+}
+
+fn value_of(order: u32) -> f32 {
+  return bitcast<f32>(select(~order, order & 0x7fffffffu, (order >> 31u) == 1u));
+}
+
+fn logit_of(row: u32, id: u32, draw: Draw) -> f32 {
+  return tempered(penalized(row, id, draw), draw);
+}
+
+// The largest value at which what is at least as large, and at least `least`, reaches `goal`:
+// counted, or with `by_mass` weighed. A goal of masses is a fraction of their sum.
+fn select_threshold(
+  row: u32,
+  draw: Draw,
+  peak: f32,
+  least: f32,
+  goal: f32,
+  by_mass: bool,
+  thread: u32,
+) -> f32 {
+  var prefix = 0u;
+  var mask = 0u;
+  if (thread == 0u) {
+    remaining = goal;
+  }
+  for (var digit = 0u; digit < 4u; digit++) {
+    let shift = 24u - 8u * digit;
+    for (var bin = thread; bin < 256u; bin += THREADS) {
+      atomicStore(&bin_counts[bin], 0u);
+      atomicStore(&bin_low[bin], 0u);
+      atomicStore(&bin_high[bin], 0u);
+    }
+    workgroupBarrier();
+    for (var id = thread; id < V; id += THREADS) {
+      let value = logit_of(row, id, draw);
+      let order = order_of(value);
+      if (value >= least && (order & mask) == prefix) {
+        let bin = (order >> shift) & 255u;
+        if (by_mass) {
+          let mass = u32(exp(value - peak) * 2147483648.0);
+          if (atomicAdd(&bin_low[bin], mass) > 0xffffffffu - mass) {
+            atomicAdd(&bin_high[bin], 1u);
+          }
+        } else {
+          atomicAdd(&bin_counts[bin], 1u);
+        }
+      }
+    }
+    workgroupBarrier();
+    if (thread == 0u) {
+      choose_bin(digit == 0u && by_mass, by_mass);
+    }
+    prefix |= workgroupUniformLoad(&chosen_bin) << shift;
+    mask |= 255u << shift;
+  }
+  return value_of(prefix);
+}
+
+fn bin_weight(bin: u32, by_mass: bool) -> f32 {
+  if (by_mass) {
+    return (f32(atomicLoad(&bin_high[bin])) * 4294967296.0 + f32(atomicLoad(&bin_low[bin]))) /
+      2147483648.0;
+  }
+  return f32(atomicLoad(&bin_counts[bin]));
+}
+
+// Walks the bins from the largest values down to the one in which the goal is reached.
+fn choose_bin(is_fraction: bool, by_mass: bool) {
+  if (is_fraction) {
+    var total = 0.0;
+    for (var bin = 0u; bin < 256u; bin++) {
+      total += bin_weight(bin, by_mass);
+    }
+    remaining *= total;
+  }
+  var left = remaining;
+  var chosen = 0u;
+  for (var bin = 256u; bin > 0u; bin--) {
+    let weight = bin_weight(bin - 1u, by_mass);
+    if (weight > 0.0) {
+      chosen = bin - 1u;
+      if (weight >= left) {
+        break;
+      }
+      left -= weight;
+    }
+  }
+  chosen_bin = chosen;
+  remaining = left;
+}
+
+fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> u32 {
+  var least = LOWEST;
+  for (var phase = 0u; phase < 2u; phase++) {
+    let by_mass = phase == 1u;
+    if (select(has_top_k(draw), draw.top_p < 1.0, by_mass)) {
+      let goal = select(f32(draw.top_k), draw.top_p, by_mass);
+      least = max(least, select_threshold(row, draw, peak, least, goal, by_mass, thread));
+    }
+  }
+  var best = Best(LOWEST, 0xffffffffu);
+  for (var id = thread; id < V; id += THREADS) {
+    let value = logit_of(row, id, draw);
+    // The largest stays whatever min-p says.
+    if (value >= least && (value == peak || exp(value - peak) >= draw.min_p)) {
+      let score = Best(value + gumbel(draw, position, id), id);
+      if (is_better(score, best)) {
+        best = score;
+      }
+    }
+  }
+  return best_of(best.value, best.id, thread).id;
+}
+
+// The end of a draw: the chunks' findings become a token.
+//
+// A record of a chunk, eight words: largest penalized logit, its id, the winner's score under
+// noise, its id, mass, floor, number of candidates, 1 if some logit is no number. Candidates, two
+// words each, lie behind the records.
+const RECORD = 8u;
+const ADVANCE = 1u;
+
+fn store_record(row: u32, chunk: u32, field: u32, value: u32) {
+  atomicStore(&partials[(row * CHUNKS + chunk) * RECORD + field], value);
+}
+
+fn load_record(row: u32, chunk: u32, field: u32) -> u32 {
+  return atomicLoad(&partials[(row * CHUNKS + chunk) * RECORD + field]);
+}
+
+fn candidate_at(row: u32, i: u32) -> u32 {
+  return ROWS * CHUNKS * RECORD + (row * CHUNKS * CHUNK_CANDIDATES + i) * 2u;
+}
+
+fn load_candidate(row: u32, i: u32, field: u32) -> u32 {
+  return atomicLoad(&partials[candidate_at(row, i) + field]);
+}
+
+// The token of a row from what its chunks found; -1 when its logits are broken.
+fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
+  var best = Best(LOWEST, 0xffffffffu);
+  var winner = best;
+  var floor = LOWEST;
+  var bad = 0.0;
+  for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+    let own = Best(bitcast<f32>(load_record(row, chunk, 0u)), load_record(row, chunk, 1u));
+    if (is_better(own, best)) {
+      best = own;
+    }
+    let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
+    if (is_better(score, winner)) {
+      winner = score;
+    }
+    floor = max(floor, bitcast<f32>(load_record(row, chunk, 5u)));
+    bad += f32(load_record(row, chunk, 7u));
+  }
+  best = best_of(best.value, best.id, thread);
+  if (sum_of(bad, thread) > 0.0 || best.value <= LOWEST) {
+    return -1;
+  }
+  let peak = tempered(best.value, draw);
+  // A temperature so small that f32 overflows leaves no doubt about the winner.
+  if (is_greedy(draw) || abs(peak) > 3.4e38) {
+    return i32(best.id);
+  }
+  if (!is_filtered(draw)) {
+    return i32(best_of(winner.value, winner.id, thread).id);
+  }
+  var mass = 0.0;
+  for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+    let own = tempered(bitcast<f32>(load_record(row, chunk, 0u)), draw);
+    mass += bitcast<f32>(load_record(row, chunk, 4u)) * exp(own - peak);
+  }
+  let summary = Summary(peak, best_of(floor, 0u, thread).value, sum_of(mass, thread));
+  let token = draw_candidate(row, draw, position, summary, thread);
+  if (token >= 0) {
+    return token;
+  }
+  return i32(draw_by_scan(row, draw, position, peak, thread));
+}
+
+// Writes the token where the host and the next step look for it.
+fn finish(row: u32, draw: Draw, token: i32) {
+  history[atomicLoad(&counter[0]) * step.y + row] = token;
+  let next = u32(max(token, 0));
+  if (token >= 0) {
+    atomicOr(&seen[draw.slot * SEEN_WORDS + next / 32u], 1u << (next % 32u));
+  }
+  if ((draw.flags & ADVANCE) != 0u) {
+    token_ids[logits_rows[row]] = i32(next);
+    positions[logits_rows[row]] += 1;
+  }
+  storageBarrier();
+  if (take_ticket(ROWS, step.y) + 1u == step.y) {
+    atomicAdd(&counter[0], 1u);
+  }
+}
+
+fn decide(row: u32, draw: Draw, position: u32, thread: u32) {
+  let token = token_of(row, draw, position, thread);
+  if (thread == 0u) {
+    finish(row, draw, token);
+  }
+}
+
+// Partial results that the last workgroup to arrive combines. Workgroups see each other's writes
+// only through atomics. The one that draws the last ticket puts the count back to zero.
+fn store_partial(at: u32, value: f32) {
+  atomicStore(&partials[at], bitcast<u32>(value));
+}
+
+fn load_partial(at: u32) -> f32 {
+  return bitcast<f32>(atomicLoad(&partials[at]));
+}
+
+fn take_ticket(i: u32, count: u32) -> u32 {
+  let before = atomicAdd(&tickets[i], 1u);
+  if (before + 1u == count) {
+    atomicStore(&tickets[i], 0u);
+  }
+  return before;
+}
+
+// Draws the next token of every row, on the device.
+//
+// logits [R, V] f32; draws [R] Draw; logits_rows [R]: the token of the step that a row belongs to;
+// positions, token_ids [T]; seen [slots, SEEN_WORDS] bits; history [steps, R]; counter [1]
+// Grid: chunk of the vocabulary, row.
+//
+// A workgroup holds CHUNK logits in registers: THREADS threads with PER each. It hands over the
+// chunk's largest logit; without filters also its winner under Gumbel noise; with filters the
+// chunk's mass, its largest CHUNK_CANDIDATES logits and its floor, the largest one left out. The
+// last workgroup of a row decides. The last of all counts the step.
+//
+// A row whose largest logit is not finite gets -1.
+//
+// Prelude: THREADS, PER, CHUNK, CHUNKS, CHUNK_CANDIDATES, CAPACITY, V, SEEN_WORDS, LOWEST, ROWS,
+// TICKET. Fragments: lib/sample_*, partials.
+
+var<workgroup> bins: array<atomic<u32>, 256>;
+var<workgroup> cut: u32;
+var<workgroup> taken: atomic<u32>;
+var<workgroup> broken: atomic<u32>;
+var<workgroup> arrived: u32;
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let row = group.y;
+  let chunk = group.x;
+  let draw = draws[row];
+  let position = u32(positions[logits_rows[row]]);
+  var best = Best(LOWEST, 0xffffffffu);
+  let id_0 = chunk * CHUNK + 0 * THREADS + thread;
+  var logit_0 = LOWEST;
+  if (id_0 < V) {
+    logit_0 = penalized(row, id_0, draw);
+    if (is_broken(row, id_0)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_0, id_0), best)) {
+      best = Best(logit_0, id_0);
+    }
+  }
+  let id_1 = chunk * CHUNK + 1 * THREADS + thread;
+  var logit_1 = LOWEST;
+  if (id_1 < V) {
+    logit_1 = penalized(row, id_1, draw);
+    if (is_broken(row, id_1)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_1, id_1), best)) {
+      best = Best(logit_1, id_1);
+    }
+  }
+  let id_2 = chunk * CHUNK + 2 * THREADS + thread;
+  var logit_2 = LOWEST;
+  if (id_2 < V) {
+    logit_2 = penalized(row, id_2, draw);
+    if (is_broken(row, id_2)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_2, id_2), best)) {
+      best = Best(logit_2, id_2);
+    }
+  }
+  let id_3 = chunk * CHUNK + 3 * THREADS + thread;
+  var logit_3 = LOWEST;
+  if (id_3 < V) {
+    logit_3 = penalized(row, id_3, draw);
+    if (is_broken(row, id_3)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_3, id_3), best)) {
+      best = Best(logit_3, id_3);
+    }
+  }
+  let id_4 = chunk * CHUNK + 4 * THREADS + thread;
+  var logit_4 = LOWEST;
+  if (id_4 < V) {
+    logit_4 = penalized(row, id_4, draw);
+    if (is_broken(row, id_4)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_4, id_4), best)) {
+      best = Best(logit_4, id_4);
+    }
+  }
+  let id_5 = chunk * CHUNK + 5 * THREADS + thread;
+  var logit_5 = LOWEST;
+  if (id_5 < V) {
+    logit_5 = penalized(row, id_5, draw);
+    if (is_broken(row, id_5)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_5, id_5), best)) {
+      best = Best(logit_5, id_5);
+    }
+  }
+  let id_6 = chunk * CHUNK + 6 * THREADS + thread;
+  var logit_6 = LOWEST;
+  if (id_6 < V) {
+    logit_6 = penalized(row, id_6, draw);
+    if (is_broken(row, id_6)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_6, id_6), best)) {
+      best = Best(logit_6, id_6);
+    }
+  }
+  let id_7 = chunk * CHUNK + 7 * THREADS + thread;
+  var logit_7 = LOWEST;
+  if (id_7 < V) {
+    logit_7 = penalized(row, id_7, draw);
+    if (is_broken(row, id_7)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_7, id_7), best)) {
+      best = Best(logit_7, id_7);
+    }
+  }
+  let id_8 = chunk * CHUNK + 8 * THREADS + thread;
+  var logit_8 = LOWEST;
+  if (id_8 < V) {
+    logit_8 = penalized(row, id_8, draw);
+    if (is_broken(row, id_8)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_8, id_8), best)) {
+      best = Best(logit_8, id_8);
+    }
+  }
+  let id_9 = chunk * CHUNK + 9 * THREADS + thread;
+  var logit_9 = LOWEST;
+  if (id_9 < V) {
+    logit_9 = penalized(row, id_9, draw);
+    if (is_broken(row, id_9)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_9, id_9), best)) {
+      best = Best(logit_9, id_9);
+    }
+  }
+  let id_10 = chunk * CHUNK + 10 * THREADS + thread;
+  var logit_10 = LOWEST;
+  if (id_10 < V) {
+    logit_10 = penalized(row, id_10, draw);
+    if (is_broken(row, id_10)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_10, id_10), best)) {
+      best = Best(logit_10, id_10);
+    }
+  }
+  let id_11 = chunk * CHUNK + 11 * THREADS + thread;
+  var logit_11 = LOWEST;
+  if (id_11 < V) {
+    logit_11 = penalized(row, id_11, draw);
+    if (is_broken(row, id_11)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_11, id_11), best)) {
+      best = Best(logit_11, id_11);
+    }
+  }
+  let id_12 = chunk * CHUNK + 12 * THREADS + thread;
+  var logit_12 = LOWEST;
+  if (id_12 < V) {
+    logit_12 = penalized(row, id_12, draw);
+    if (is_broken(row, id_12)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_12, id_12), best)) {
+      best = Best(logit_12, id_12);
+    }
+  }
+  let id_13 = chunk * CHUNK + 13 * THREADS + thread;
+  var logit_13 = LOWEST;
+  if (id_13 < V) {
+    logit_13 = penalized(row, id_13, draw);
+    if (is_broken(row, id_13)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_13, id_13), best)) {
+      best = Best(logit_13, id_13);
+    }
+  }
+  let id_14 = chunk * CHUNK + 14 * THREADS + thread;
+  var logit_14 = LOWEST;
+  if (id_14 < V) {
+    logit_14 = penalized(row, id_14, draw);
+    if (is_broken(row, id_14)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_14, id_14), best)) {
+      best = Best(logit_14, id_14);
+    }
+  }
+  let id_15 = chunk * CHUNK + 15 * THREADS + thread;
+  var logit_15 = LOWEST;
+  if (id_15 < V) {
+    logit_15 = penalized(row, id_15, draw);
+    if (is_broken(row, id_15)) {
+      atomicStore(&broken, 1u);
+    }
+    if (is_better(Best(logit_15, id_15), best)) {
+      best = Best(logit_15, id_15);
+    }
+  }
+  best = best_of(best.value, best.id, thread);
+  if (thread == 0u) {
+    store_record(row, chunk, 0u, bitcast<u32>(best.value));
+    store_record(row, chunk, 1u, best.id);
+    store_record(row, chunk, 7u, atomicLoad(&broken));
+  }
+  if (!is_greedy(draw)) {
+    logit_0 = tempered(logit_0, draw);
+    logit_1 = tempered(logit_1, draw);
+    logit_2 = tempered(logit_2, draw);
+    logit_3 = tempered(logit_3, draw);
+    logit_4 = tempered(logit_4, draw);
+    logit_5 = tempered(logit_5, draw);
+    logit_6 = tempered(logit_6, draw);
+    logit_7 = tempered(logit_7, draw);
+    logit_8 = tempered(logit_8, draw);
+    logit_9 = tempered(logit_9, draw);
+    logit_10 = tempered(logit_10, draw);
+    logit_11 = tempered(logit_11, draw);
+    logit_12 = tempered(logit_12, draw);
+    logit_13 = tempered(logit_13, draw);
+    logit_14 = tempered(logit_14, draw);
+    logit_15 = tempered(logit_15, draw);
+    if (is_filtered(draw)) {
+      let peak = tempered(best.value, draw);
+      var mass = 0.0;
+      let bin_0 = u32(min((peak - logit_0) * 8.0, 255.0));
+      if (id_0 < V) {
+        mass += exp(logit_0 - peak);
+        atomicAdd(&bins[bin_0], 1u);
+      }
+      let bin_1 = u32(min((peak - logit_1) * 8.0, 255.0));
+      if (id_1 < V) {
+        mass += exp(logit_1 - peak);
+        atomicAdd(&bins[bin_1], 1u);
+      }
+      let bin_2 = u32(min((peak - logit_2) * 8.0, 255.0));
+      if (id_2 < V) {
+        mass += exp(logit_2 - peak);
+        atomicAdd(&bins[bin_2], 1u);
+      }
+      let bin_3 = u32(min((peak - logit_3) * 8.0, 255.0));
+      if (id_3 < V) {
+        mass += exp(logit_3 - peak);
+        atomicAdd(&bins[bin_3], 1u);
+      }
+      let bin_4 = u32(min((peak - logit_4) * 8.0, 255.0));
+      if (id_4 < V) {
+        mass += exp(logit_4 - peak);
+        atomicAdd(&bins[bin_4], 1u);
+      }
+      let bin_5 = u32(min((peak - logit_5) * 8.0, 255.0));
+      if (id_5 < V) {
+        mass += exp(logit_5 - peak);
+        atomicAdd(&bins[bin_5], 1u);
+      }
+      let bin_6 = u32(min((peak - logit_6) * 8.0, 255.0));
+      if (id_6 < V) {
+        mass += exp(logit_6 - peak);
+        atomicAdd(&bins[bin_6], 1u);
+      }
+      let bin_7 = u32(min((peak - logit_7) * 8.0, 255.0));
+      if (id_7 < V) {
+        mass += exp(logit_7 - peak);
+        atomicAdd(&bins[bin_7], 1u);
+      }
+      let bin_8 = u32(min((peak - logit_8) * 8.0, 255.0));
+      if (id_8 < V) {
+        mass += exp(logit_8 - peak);
+        atomicAdd(&bins[bin_8], 1u);
+      }
+      let bin_9 = u32(min((peak - logit_9) * 8.0, 255.0));
+      if (id_9 < V) {
+        mass += exp(logit_9 - peak);
+        atomicAdd(&bins[bin_9], 1u);
+      }
+      let bin_10 = u32(min((peak - logit_10) * 8.0, 255.0));
+      if (id_10 < V) {
+        mass += exp(logit_10 - peak);
+        atomicAdd(&bins[bin_10], 1u);
+      }
+      let bin_11 = u32(min((peak - logit_11) * 8.0, 255.0));
+      if (id_11 < V) {
+        mass += exp(logit_11 - peak);
+        atomicAdd(&bins[bin_11], 1u);
+      }
+      let bin_12 = u32(min((peak - logit_12) * 8.0, 255.0));
+      if (id_12 < V) {
+        mass += exp(logit_12 - peak);
+        atomicAdd(&bins[bin_12], 1u);
+      }
+      let bin_13 = u32(min((peak - logit_13) * 8.0, 255.0));
+      if (id_13 < V) {
+        mass += exp(logit_13 - peak);
+        atomicAdd(&bins[bin_13], 1u);
+      }
+      let bin_14 = u32(min((peak - logit_14) * 8.0, 255.0));
+      if (id_14 < V) {
+        mass += exp(logit_14 - peak);
+        atomicAdd(&bins[bin_14], 1u);
+      }
+      let bin_15 = u32(min((peak - logit_15) * 8.0, 255.0));
+      if (id_15 < V) {
+        mass += exp(logit_15 - peak);
+        atomicAdd(&bins[bin_15], 1u);
+      }
+      mass = sum_of(mass, thread);
+      let kept_bins = bins_that_fit(thread);
+      var floor = LOWEST;
+      if (id_0 < V) {
+        if (bin_0 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_0));
+          atomicStore(&partials[at + 1u], id_0);
+        } else {
+          floor = max(floor, logit_0);
+        }
+      }
+      if (id_1 < V) {
+        if (bin_1 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_1));
+          atomicStore(&partials[at + 1u], id_1);
+        } else {
+          floor = max(floor, logit_1);
+        }
+      }
+      if (id_2 < V) {
+        if (bin_2 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_2));
+          atomicStore(&partials[at + 1u], id_2);
+        } else {
+          floor = max(floor, logit_2);
+        }
+      }
+      if (id_3 < V) {
+        if (bin_3 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_3));
+          atomicStore(&partials[at + 1u], id_3);
+        } else {
+          floor = max(floor, logit_3);
+        }
+      }
+      if (id_4 < V) {
+        if (bin_4 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_4));
+          atomicStore(&partials[at + 1u], id_4);
+        } else {
+          floor = max(floor, logit_4);
+        }
+      }
+      if (id_5 < V) {
+        if (bin_5 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_5));
+          atomicStore(&partials[at + 1u], id_5);
+        } else {
+          floor = max(floor, logit_5);
+        }
+      }
+      if (id_6 < V) {
+        if (bin_6 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_6));
+          atomicStore(&partials[at + 1u], id_6);
+        } else {
+          floor = max(floor, logit_6);
+        }
+      }
+      if (id_7 < V) {
+        if (bin_7 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_7));
+          atomicStore(&partials[at + 1u], id_7);
+        } else {
+          floor = max(floor, logit_7);
+        }
+      }
+      if (id_8 < V) {
+        if (bin_8 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_8));
+          atomicStore(&partials[at + 1u], id_8);
+        } else {
+          floor = max(floor, logit_8);
+        }
+      }
+      if (id_9 < V) {
+        if (bin_9 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_9));
+          atomicStore(&partials[at + 1u], id_9);
+        } else {
+          floor = max(floor, logit_9);
+        }
+      }
+      if (id_10 < V) {
+        if (bin_10 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_10));
+          atomicStore(&partials[at + 1u], id_10);
+        } else {
+          floor = max(floor, logit_10);
+        }
+      }
+      if (id_11 < V) {
+        if (bin_11 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_11));
+          atomicStore(&partials[at + 1u], id_11);
+        } else {
+          floor = max(floor, logit_11);
+        }
+      }
+      if (id_12 < V) {
+        if (bin_12 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_12));
+          atomicStore(&partials[at + 1u], id_12);
+        } else {
+          floor = max(floor, logit_12);
+        }
+      }
+      if (id_13 < V) {
+        if (bin_13 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_13));
+          atomicStore(&partials[at + 1u], id_13);
+        } else {
+          floor = max(floor, logit_13);
+        }
+      }
+      if (id_14 < V) {
+        if (bin_14 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_14));
+          atomicStore(&partials[at + 1u], id_14);
+        } else {
+          floor = max(floor, logit_14);
+        }
+      }
+      if (id_15 < V) {
+        if (bin_15 < kept_bins) {
+          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
+          atomicStore(&partials[at], bitcast<u32>(logit_15));
+          atomicStore(&partials[at + 1u], id_15);
+        } else {
+          floor = max(floor, logit_15);
+        }
+      }
+      floor = best_of(floor, 0u, thread).value;
+      if (thread == 0u) {
+        store_record(row, chunk, 4u, bitcast<u32>(mass));
+        store_record(row, chunk, 5u, bitcast<u32>(floor));
+        store_record(row, chunk, 6u, atomicLoad(&taken));
+      }
+    } else {
+      var winner = Best(LOWEST, 0xffffffffu);
+      if (id_0 < V) {
+        let score = Best(logit_0 + gumbel(draw, position, id_0), id_0);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_1 < V) {
+        let score = Best(logit_1 + gumbel(draw, position, id_1), id_1);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_2 < V) {
+        let score = Best(logit_2 + gumbel(draw, position, id_2), id_2);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_3 < V) {
+        let score = Best(logit_3 + gumbel(draw, position, id_3), id_3);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_4 < V) {
+        let score = Best(logit_4 + gumbel(draw, position, id_4), id_4);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_5 < V) {
+        let score = Best(logit_5 + gumbel(draw, position, id_5), id_5);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_6 < V) {
+        let score = Best(logit_6 + gumbel(draw, position, id_6), id_6);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_7 < V) {
+        let score = Best(logit_7 + gumbel(draw, position, id_7), id_7);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_8 < V) {
+        let score = Best(logit_8 + gumbel(draw, position, id_8), id_8);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_9 < V) {
+        let score = Best(logit_9 + gumbel(draw, position, id_9), id_9);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_10 < V) {
+        let score = Best(logit_10 + gumbel(draw, position, id_10), id_10);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_11 < V) {
+        let score = Best(logit_11 + gumbel(draw, position, id_11), id_11);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_12 < V) {
+        let score = Best(logit_12 + gumbel(draw, position, id_12), id_12);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_13 < V) {
+        let score = Best(logit_13 + gumbel(draw, position, id_13), id_13);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_14 < V) {
+        let score = Best(logit_14 + gumbel(draw, position, id_14), id_14);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      if (id_15 < V) {
+        let score = Best(logit_15 + gumbel(draw, position, id_15), id_15);
+        if (is_better(score, winner)) {
+          winner = score;
+        }
+      }
+      winner = best_of(winner.value, winner.id, thread);
+      if (thread == 0u) {
+        store_record(row, chunk, 2u, bitcast<u32>(winner.value));
+        store_record(row, chunk, 3u, winner.id);
+      }
+    }
+  }
+  if (!TICKET) {
+    return;
+  }
+  storageBarrier();
+  workgroupBarrier();
+  if (thread == 0u) {
+    arrived = take_ticket(row, CHUNKS);
+  }
+  if (workgroupUniformLoad(&arrived) + 1u < CHUNKS) {
+    return;
+  }
+  storageBarrier();
+  decide(row, draw, position, thread);
+}
+
+// How many bins, from the largest logits down, hold no more than CHUNK_CANDIDATES of them.
+fn bins_that_fit(thread: u32) -> u32 {
+  var sum = 0u;
+  workgroupBarrier();
+  if (thread == 0u) {
+    var fitting = 0u;
+    for (var bin = 0u; bin < 256u; bin++) {
+      sum += atomicLoad(&bins[bin]);
+      if (sum > CHUNK_CANDIDATES) {
+        break;
+      }
+      fitting = bin + 1u;
+    }
+    cut = fitting;
+  }
+  return workgroupUniformLoad(&cut);
+}

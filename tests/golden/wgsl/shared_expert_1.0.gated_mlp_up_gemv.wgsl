@@ -1,0 +1,303 @@
+const w_COLUMNS = 2048u;
+const w_PARTS = 1u;
+const w_WORDS = 256u;
+const w_FIRST_ROW = 0u;
+const w_BODY = 256u;
+const g_COLUMNS = 2048u;
+const g_PARTS = 1u;
+const g_WORDS = 256u;
+const g_FIRST_ROW = 0u;
+const g_BODY = 256u;
+const x_COLUMNS = 2048u;
+const THREADS = 128u;
+const ROWS = 1u;
+const COLUMNS = 1u;
+const UNROLL = 2u;
+const SQUARES = 2u;
+const SUMS = 2u;
+const NORM = false;
+const N = 768u;
+
+@group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> g: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> step: vec4<u32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_Word = vec4<u32>;
+
+fn w_fetch(row: u32, word: u32) -> w_Word {
+  return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
+}
+
+fn w_unpack(word: w_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, part), x);
+}
+
+// Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
+//
+// Puts them into the slots from `slot` on, column by column, and with NORM Σ x² of column c into
+// slot SQUARES + c; the caller meets and gets. Rows behind `end` and columns behind `columns` are
+// computed from the last valid ones. A lane has UNROLL words of each row in flight; the first
+// w_BODY words of a row go that way, the rest one by one.
+fn w_multiply(
+  first: u32,
+  end: u32,
+  first_column: u32,
+  columns: u32,
+  slot: u32,
+  lanes: Lanes,
+) {
+  let lane = lanes.index;
+  let row_0 = min(first + 0, end - 1u);
+  let column_0 = min(first_column + 0, columns - 1u);
+  var square_0 = 0.0;
+  var dot_0_0 = 0.0;
+
+  for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
+    let word_0 = base + 0 * THREADS + lane;
+    let w_0_0 = w_fetch(row_0, word_0);
+    let word_1 = base + 1 * THREADS + lane;
+    let w_1_0 = w_fetch(row_0, word_1);
+    {
+      let chunk = word_0 * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_0_0, 0, x);
+      }
+    }
+    {
+      let chunk = word_1 * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_1_0, 0, x);
+      }
+    }
+  }
+  for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
+    let w_0 = w_fetch(row_0, word);
+    {
+      let chunk = word * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_0, 0, x);
+      }
+    }
+  }
+
+  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
+  if (NORM) {
+    sum_put(SQUARES + 0, square_0, lanes);
+  }
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias g_Word = vec4<u32>;
+
+fn g_fetch(row: u32, word: u32) -> g_Word {
+  return g[(row - g_FIRST_ROW) * (g_COLUMNS / 8u) + word];
+}
+
+fn g_unpack(word: g_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn g_dot(word: g_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(g_unpack(word, part), x);
+}
+
+// Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
+//
+// Puts them into the slots from `slot` on, column by column, and with NORM Σ x² of column c into
+// slot SQUARES + c; the caller meets and gets. Rows behind `end` and columns behind `columns` are
+// computed from the last valid ones. A lane has UNROLL words of each row in flight; the first
+// g_BODY words of a row go that way, the rest one by one.
+fn g_multiply(
+  first: u32,
+  end: u32,
+  first_column: u32,
+  columns: u32,
+  slot: u32,
+  lanes: Lanes,
+) {
+  let lane = lanes.index;
+  let row_0 = min(first + 0, end - 1u);
+  let column_0 = min(first_column + 0, columns - 1u);
+  var square_0 = 0.0;
+  var dot_0_0 = 0.0;
+
+  for (var base = 0u; base < g_BODY; base += THREADS * UNROLL) {
+    let word_0 = base + 0 * THREADS + lane;
+    let w_0_0 = g_fetch(row_0, word_0);
+    let word_1 = base + 1 * THREADS + lane;
+    let w_1_0 = g_fetch(row_0, word_1);
+    {
+      let chunk = word_0 * g_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += g_dot(w_0_0, 0, x);
+      }
+    }
+    {
+      let chunk = word_1 * g_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += g_dot(w_1_0, 0, x);
+      }
+    }
+  }
+  for (var word = g_BODY + lane; word < g_WORDS; word += THREADS) {
+    let w_0 = g_fetch(row_0, word);
+    {
+      let chunk = word * g_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += g_dot(w_0, 0, x);
+      }
+    }
+  }
+
+  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
+  if (NORM) {
+    sum_put(SQUARES + 0, square_0, lanes);
+  }
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn x_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (x_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(x[at], x[at + 1u]);
+}
+
+// No norm in front.
+fn norm_chunk(row: u32, chunk: u32) -> Chunk {
+  return Chunk(vec4(1.0), vec4(1.0));
+}
+
+fn columns_of_step() -> u32 {
+  return step.x;
+}
+
+fn activation(x: f32) -> f32 {
+  // exp is kept from overflowing: past 80 the quotient is 0 to every digit anyway.
+  return x / (1.0 + exp(min(-x, 80.0)));
+}
+
+// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have 8 threads or more.
+const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+
+struct Lanes {
+  @builtin(local_invocation_index) index: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(num_subgroups) subgroups: u32,
+  @builtin(subgroup_invocation_id) invocation: u32,
+}
+
+fn lanes_add(a: f32, b: f32) -> f32 {
+  return a + b;
+}
+
+// Combines SUMS numbers over all threads: every thread puts its share of each, then
+// sum_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+var<workgroup> sum_shares: array<f32, SUMS * MAX_SUBGROUPS>;
+
+fn sum_put(slot: u32, value: f32, lanes: Lanes) {
+  let share = subgroupAdd(value);
+  if (lanes.invocation == 0u) {
+    sum_shares[lanes.subgroup * SUMS + slot] = share;
+  }
+}
+
+fn sum_meet(lanes: Lanes) {
+  workgroupBarrier();
+}
+
+fn sum_get(slot: u32, lanes: Lanes) -> f32 {
+  var result = sum_shares[slot];
+  for (var s = 1u; s < lanes.subgroups; s++) {
+    result = lanes_add(result, sum_shares[s * SUMS + slot]);
+  }
+  return result;
+}
+
+// y[c, n] = activation(x[c] · g[n]) · (x[c] · w[n]) for few rows c of x: the first half of a gated
+// MLP, whose two weights [N, K] are read side by side.
+//
+// Workgroup and prelude as in gemv.wgsl, with g_* beside w_*; the products with g take the second
+// half of the slots. Fragments: lib/gemv_multiply as w and as g, activation.
+
+@compute @workgroup_size(THREADS)
+fn main(
+  lanes: Lanes,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+) {
+  let first = (group.x + group.y * groups.x) * ROWS;
+  let first_column = group.z * COLUMNS;
+  let columns = columns_of_step();
+  if (first >= N || first_column >= columns) {
+    return;
+  }
+  w_multiply(first, N, first_column, columns, 0u, lanes);
+  g_multiply(first, N, first_column, columns, COLUMNS * ROWS, lanes);
+  sum_meet(lanes);
+  for (var i = lanes.index; i < COLUMNS * ROWS; i += THREADS) {
+    let row = first + i % ROWS;
+    let column = first_column + i / ROWS;
+    if (row < N && column < columns) {
+      y[column * N + row] = activation(sum_get(COLUMNS * ROWS + i, lanes)) * sum_get(i, lanes);
+    }
+  }
+}
