@@ -25,10 +25,11 @@ export function configure(flags: ModelFlags): Pipeline {
   return withModel(withFlags(configured, flags));
 }
 
-function withFlags(lower: Pipeline, { model, executor }: ModelFlags): Pipeline {
+function withFlags(lower: Pipeline, { model, executor, kvCacheDtype }: ModelFlags): Pipeline {
   const named = [
     ...(model === undefined ? [] : [`--model=${model}`]),
     ...(executor === undefined ? [] : [`--executor=${executor}`]),
+    ...(kvCacheDtype === undefined ? [] : [`--kv-cache-dtype=${kvCacheDtype}`]),
   ];
   return lower.overlay(pipeline.fromFlags(named));
 }

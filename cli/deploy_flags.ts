@@ -22,6 +22,10 @@ export function modelCommand(name: string, description: string) {
       new Option("-x, --executor <name>", "where to run (default: auto)")
         .choices(EXECUTOR_CHOICES),
     )
+    .addOption(
+      new Option("--kv-cache-dtype <type>", "numbers in the KV cache; fp8 is E4M3 (default: f16)")
+        .choices(["f16", "f32", "fp8"] as const),
+    )
     .option("--json", "one JSON document on stdout")
     .option("--quiet", "no progress on stderr")
     .option("--debug", "stack traces of errors");

@@ -50,6 +50,9 @@ interface Match {
   readonly depth: number;
 }
 
+/** Element types by their names in configurations. */
+const CACHE_DTYPES = { auto: "f16", f16: "f16", f32: "f32", fp8: "f8_e4m3" } as const;
+
 /** See the module's documentation. */
 export const insertCachedAttention = defineTransform({
   key: "insert_cached_attention",
@@ -59,8 +62,8 @@ export const insertCachedAttention = defineTransform({
     backend: z.enum(["auto", "flashinfer", "triton", "torch", "trtllm"]).default("auto").describe(
       "Accepted for AutoDeploy's files; WebGPU has one paged attention",
     ),
-    cache_dtype: z.enum(["auto", "f16", "f32"]).default("auto").describe(
-      "Element type of keys and values in the cache; auto is f16",
+    cache_dtype: z.enum(["auto", "f16", "f32", "fp8"]).default("auto").describe(
+      "Element type of keys and values in the cache; auto is f16, fp8 is E4M3, which saturates at 448",
     ),
   }),
   plan(graph, config) {
@@ -85,8 +88,7 @@ export const insertCachedAttention = defineTransform({
     return { matches, nearMisses, notes };
   },
   apply(graph, plan, config) {
-    const dtype = config.cache_dtype === "auto" ? "f16" : config.cache_dtype;
-    setCacheNotes(graph, { dtype });
+    setCacheNotes(graph, { dtype: CACHE_DTYPES[config.cache_dtype] });
     const names = new Set<string>();
     for (const match of plan.matches) {
       const { scope } = match.attention;

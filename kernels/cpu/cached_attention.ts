@@ -4,7 +4,14 @@
  * @module
  */
 
-import { type AttrsOf, type HostTensor, invariant, KernelError } from "../../graph/mod.ts";
+import {
+  type AttrsOf,
+  E4M3_VALUES,
+  encodeE4M3,
+  type HostTensor,
+  invariant,
+  KernelError,
+} from "../../graph/mod.ts";
 import { rmsNorm } from "./dense.ts";
 import { attend, type HeadCache, turnHead } from "./head.ts";
 import type { CpuCache, CpuCall } from "./kernel.ts";
@@ -12,8 +19,8 @@ import { f32Tensor, floats, integers } from "./numbers.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 type Integers = Int32Array<ArrayBuffer>;
-/** The array of a cache. */
-type Rows = Floats | Float16Array<ArrayBuffer>;
+/** The array of a cache; bytes are E4M3 codes. */
+type Rows = Floats | Float16Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
 
 /** q, k and v of a step, each `[T, heads · headDim]`, ready for the cache. */
 interface Projections {
@@ -106,8 +113,8 @@ class PagedSequence {
     for (let head = 0; head < this.#kvHeads; head++) {
       const to = this.#offset(position, head);
       const [start, end] = [head * this.#headDim, (head + 1) * this.#headDim];
-      cacheArray(this.cache.keys).set(k.subarray(start, end), to);
-      cacheArray(this.cache.values).set(v.subarray(start, end), to);
+      store(k.subarray(start, end), cacheArray(this.cache.keys), to);
+      store(v.subarray(start, end), cacheArray(this.cache.values), to);
     }
   }
 
@@ -132,7 +139,17 @@ class PagedSequence {
 /** Elements of a cache as f32. */
 function copy(source: Rows, from: number, target: Floats, to: number, count: number): void {
   if (source instanceof Float32Array) target.set(source.subarray(from, from + count), to);
-  else decodeHalfs(source, from, target, to, count);
+  else if (source instanceof Float16Array) decodeHalfs(source, from, target, to, count);
+  else {
+    for (let i = 0; i < count; i++) target[to + i] = E4M3_VALUES[source[from + i]];
+  }
+}
+
+/** Rounds numbers to the cache's type; E4M3 saturates at ±448. */
+function store(source: Floats, target: Rows, to: number): void {
+  if (target instanceof Uint8Array) {
+    for (let i = 0; i < source.length; i++) target[to + i] = encodeE4M3(source[i]);
+  } else target.set(source, to);
 }
 
 /** A loop of its own, because `set` from a Float16Array is several times slower. */
@@ -148,10 +165,11 @@ function decodeHalfs(
 
 function cacheArray({ data, dtype }: HostTensor): Rows {
   if (data instanceof Float32Array || data instanceof Float16Array) return data;
+  if (dtype === "f8_e4m3" && data instanceof Uint8Array) return data;
   throw new KernelError(
     "kernel/cache-type",
-    `Cannot use a KV cache on the CPU: expected f32 or f16, got ${dtype}`,
-    { hint: "Set the cache's dtype to f32 or f16" },
+    `Cannot use a KV cache on the CPU: expected f32, f16 or f8_e4m3, got ${dtype}`,
+    { hint: "Set the cache's dtype to one of these" },
   );
 }
 
@@ -191,7 +209,7 @@ export function cachedAttention(call: CpuCall<"cached_attention">): HostTensor[]
   for (const [id, tokens] of tokensBySequence(integers(inputs.get("sequence_ids")), sequences)) {
     const blocks = integers(table).subarray(id * pages, (id + 1) * pages);
     const sequence = new PagedSequence(call.cache(attrs.cache), attrs.cache, id, blocks);
-    store(step, tokens, sequence);
+    append(step, tokens, sequence);
     lookBack(step, tokens, sequence);
   }
   return [f32Tensor([positions.length, attrs.heads * attrs.headDim], step.out)];
@@ -206,7 +224,7 @@ interface Step extends Projections {
 }
 
 /** Writes the tokens of one sequence to its pages. */
-function store({ k, v, positions, attrs }: Step, tokens: number[], sequence: PagedSequence): void {
+function append({ k, v, positions, attrs }: Step, tokens: number[], sequence: PagedSequence): void {
   const width = attrs.kvHeads * attrs.headDim;
   for (const t of tokens) {
     const [start, end] = [t * width, (t + 1) * width];

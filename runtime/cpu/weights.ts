@@ -9,7 +9,6 @@ import {
   DeviceError,
   type Graph,
   type HostTensor,
-  KernelError,
   messageOf,
   RequestError,
   type TensorSource,

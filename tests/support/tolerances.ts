@@ -16,6 +16,8 @@ export const TOLERANCES = {
   reordered: 1e-6,
   /** A KV cache in f16 against one in f32. */
   cacheF16: 2e-3,
+  /** A KV cache in E4M3, whose numbers are off by up to a sixteenth, against one in f32. */
+  cacheE4m3: 0.1,
   /** One WebGPU kernel in f32 against the CPU's f64 sums, relative to the larger of 1 and the largest. */
   kernelF32: 5e-6,
   /** The same where a number on its way through an f16 cache may be rounded to either neighbour. */

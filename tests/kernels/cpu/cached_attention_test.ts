@@ -228,6 +228,15 @@ Deno.test("cached_attention rounds to f16 in an f16 cache", async () => {
   assert.ok(error > 1e-6 && error < TOLERANCES.cacheF16, `error ${error}`);
 });
 
+Deno.test("cached_attention rounds to E4M3 in an f8_e4m3 cache", async () => {
+  const variant = VARIANTS[1];
+  const program = await compile(variant, "f8_e4m3");
+  const lane: Lane = { qkv: qkvOf(variant, 9, 7), pages: [1, 2, 3], done: 0, out: [] };
+  for (let t = 0; t < 9; t++) await step(program, [lane], [1]);
+  const error = relativeError(lane.out, await eager(variant, lane.qkv));
+  assert.ok(error > TOLERANCES.cacheF16 && error < TOLERANCES.cacheE4m3, `error ${error}`);
+});
+
 Deno.test("cached_attention takes q, k and v apart", async () => {
   const variant = VARIANTS[3];
   const { heads, kvHeads, headDim } = variant;

@@ -1,0 +1,19 @@
+// Rows of a cache of E4M3 codes, a multiple of 8 long, bound as array<vec2<u32>>.
+//
+// A code moved to the exponent and mantissa bits of an f16 is its value / 256, denormals included.
+alias $NAME_Word = vec2<u32>;
+
+fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
+  return $NAME[row * (D / 8u) + word];
+}
+
+fn $NAME_values(word: u32) -> vec4<f32> {
+  let odd = word >> 8u;
+  let a = unpack2x16float(((word & 0x007f007fu) << 7u) | ((word & 0x00800080u) << 8u));
+  let b = unpack2x16float(((odd & 0x007f007fu) << 7u) | ((odd & 0x00800080u) << 8u));
+  return vec4(a.x, b.x, a.y, b.y) * 256.0;
+}
+
+fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
+  return Chunk($NAME_values(word.x), $NAME_values(word.y));
+}
