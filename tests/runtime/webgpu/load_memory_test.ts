@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { concat, Graph, GraphBuilder, slice, tensor } from "../../../graph/mod.ts";
 import { Checkpoint } from "../../../models/mod.ts";
-import { webgpuTest, withExecutor } from "../../support/adapter.ts";
+import { openWebGpuExecutor } from "../../../runtime/mod.ts";
+import { webgpuTest } from "../../support/adapter.ts";
 
 const SLOW = Deno.env.get("MIXLINE_SLOW") === "1";
 const MIB = 2 ** 20;
@@ -36,56 +37,65 @@ async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
 }
 
-if (!SLOW) {
+/** A chain of layers whose weights are whole tensors, and rows of two side by side as fused ones. */
+function bigGraph(): Graph {
+  const b = new GraphBuilder(new Graph("big"));
+  const whole = (i: number) => tensor(`w${i}`, "bf16", SHAPE);
+  let row = b.input("x", { dtype: "f32", shape: ["T", 8192] });
+  for (let i = 0; i < TENSORS; i += 2) {
+    const halves = concat([slice(whole(i), 0, 0, 4096), slice(whole(i + 1), 0, 4096, 8192)]);
+    row = b.op("linear", { x: row, w: b.weight(`whole${i}`, whole(i)) });
+    row = b.op("linear", { x: row, w: b.weight(`halves${i}`, halves) });
+  }
+  b.graph.setOutput("y", row);
+  return b.graph;
+}
+
+/** Most memory that this process has had, in bytes. */
+async function peakMemory(): Promise<number> {
+  const status = await Deno.readTextFile("/proc/self/status");
+  return Number(status.match(/VmHWM:\s*(\d+) kB/)?.[1]) * 1024;
+}
+
+/** Loads 2 GiB and gives the host memory that it took at most beside the device's. */
+async function loadingPeak(folder: string): Promise<number> {
+  const executor = await openWebGpuExecutor();
+  await using checkpoint = await Checkpoint.open(folder);
+  try {
+    const idle = Deno.memoryUsage().rss;
+    const program = await executor.compile(bigGraph(), {
+      source: checkpoint,
+      maxTokens: 1,
+      maxSequences: 1,
+      pages: 0,
+      maxPagesPerSequence: 1,
+    });
+    const { bytes } = program.report as { bytes: { weights: number } };
+    assert.equal(bytes.weights, TENSORS * TENSOR_BYTES);
+    // The buffers of llvmpipe, a CPU, are host memory as well: they are not what is asked for.
+    const device = executor.device.profile.software ? bytes.weights : 0;
+    return await peakMemory() - idle - device;
+  } finally {
+    executor.dispose();
+  }
+}
+
+if (SLOW && Deno.build.os === "linux") {
+  webgpuTest("compile() loads 2 GiB in 200 MiB of host memory", async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      await writeCheckpoint(folder);
+      const peak = await loadingPeak(folder);
+      assert(peak < 200 * MIB, `${(peak / MIB).toFixed(0)} MiB above idle`);
+      console.log(`${(peak / MIB).toFixed(0)} MiB above idle`);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+} else {
   Deno.test({
-    name: "compile() loads 2 GiB in little memory [MIXLINE_SLOW=1 runs it]",
+    name: "compile() loads 2 GiB in 200 MiB of host memory [left out: MIXLINE_SLOW=1 runs it]",
     ignore: true,
     fn() {},
   });
-} else {
-  webgpuTest(
-    "compile() holds about one chunk in host memory and one copy on the device",
-    async () => {
-      const folder = await Deno.makeTempDir();
-      try {
-        await writeCheckpoint(folder);
-        await withExecutor({}, async (executor) => {
-          const checkpoint = await Checkpoint.open(folder);
-          const b = new GraphBuilder(new Graph("big"));
-          let row = b.input("x", { dtype: "f32", shape: ["T", 8192] });
-          const whole = (i: number) => tensor(`w${i}`, "bf16", SHAPE);
-          for (let i = 0; i < TENSORS; i += 2) {
-            // Whole tensors, and rows of two side by side, as fused weights are.
-            const halves = concat([
-              slice(whole(i), 0, 0, 4096),
-              slice(whole(i + 1), 0, 4096, 8192),
-            ]);
-            row = b.op("linear", { x: row, w: b.weight(`whole${i}`, whole(i)) });
-            row = b.op("linear", { x: row, w: b.weight(`halves${i}`, halves) });
-          }
-          b.graph.setOutput("y", row);
-          const idle = Deno.memoryUsage().rss;
-          let peak = 0;
-          const program = await executor.compile(b.graph, {
-            source: checkpoint,
-            maxTokens: 1,
-            maxSequences: 1,
-            pages: 0,
-            maxPagesPerSequence: 1,
-            onProgress({ bytes }) {
-              // llvmpipe's buffers are host memory too: what has been written to them is not counted.
-              peak = Math.max(peak, Deno.memoryUsage().rss - idle - bytes);
-            },
-          });
-          const { bytes } = program.report as { bytes: { weights: number } };
-          assert.equal(bytes.weights, TENSORS * TENSOR_BYTES);
-          console.log(`peak above idle and weights: ${(peak / MIB).toFixed(0)} MiB`);
-          assert(peak < 200 * MIB, `${(peak / MIB).toFixed(0)} MiB above idle`);
-          await checkpoint.close();
-        });
-      } finally {
-        await Deno.remove(folder, { recursive: true });
-      }
-    },
-  );
 }
