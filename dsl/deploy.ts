@@ -227,6 +227,7 @@ function codecOf({ tokenizer, chatTemplate }: Model): TextCodec {
   return {
     encode: (text, options) => tokenizer.encode(text, options),
     decode: (ids) => tokenizer.decode(ids),
+    isTextless: tokenizer.unavailable !== undefined,
     ...(chatTemplate && { renderChat: (messages) => chatTemplate.render(messages) }),
   };
 }

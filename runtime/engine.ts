@@ -25,6 +25,8 @@ export interface TextCodec {
   encode(text: string, options: { readonly addSpecialTokens: boolean }): ArrayLike<number>;
   /** Text without special tokens. */
   decode(ids: readonly number[]): string;
+  /** There is no tokenizer: `encode` and `decode` raise, token ids are run, and have empty text. */
+  readonly isTextless?: boolean;
   /** The text of a chat up to where the assistant answers; absent without a chat template. */
   renderChat?(messages: readonly ChatMessage[]): string;
 }
@@ -95,7 +97,10 @@ export class Engine implements AsyncDisposable {
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     const { codec, defaults } = this.#parts;
-    return new Generation(this.#scheduler, (ids) => codec.decode(ids), () => {
+    // Stop strings need text, so they raise the tokenizer's error where there is none.
+    const textless = codec.isTextless === true && (options.stop ?? []).length === 0;
+    const decode = textless ? () => "" : (ids: readonly number[]) => codec.decode(ids);
+    return new Generation(this.#scheduler, decode, () => {
       this.#checkOpen();
       const tokens = this.#promptTokens(prompt);
       const most = this.#longest;
