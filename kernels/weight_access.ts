@@ -20,7 +20,13 @@
  * @module
  */
 
-import { invariant, type Value, type WeightFormat } from "../graph/mod.ts";
+import {
+  DTYPE_BYTES,
+  elementCount,
+  invariant,
+  type Value,
+  type WeightFormat,
+} from "../graph/mod.ts";
 import { f32Literal, instantiate, type ShaderBuffer } from "./compose.ts";
 import type { Access, FormatAccess, WeightSpec } from "./format_access.ts";
 import { PACKED_ACCESS } from "./packed_access.ts";
@@ -52,6 +58,14 @@ export function readableFormats(): readonly WeightFormat[] {
 /** Bytes of one row's payload in a format. */
 export function weightRowBytes(format: WeightFormat, columns: number): number {
   return FORMATS[format].rowBytes(columns);
+}
+
+/** Bytes of all scales of a weight. */
+export function scaleBytes({ scales = [] }: WeightSpec): number {
+  return scales.reduce(
+    (sum, { dtype, shape }) => sum + DTYPE_BYTES[dtype] * elementCount(shape.map(Number)),
+    0,
+  );
 }
 
 /** Chunks of 8 elements in one word of a format, at most. */

@@ -7,7 +7,7 @@
 import { f32Literal, instantiate, type ShaderBuffer, type ShaderConstants } from "../compose.ts";
 import type { Value } from "../../graph/mod.ts";
 import type { Access, WeightSpec } from "../format_access.ts";
-import { weightRowBytes } from "../weight_access.ts";
+import { scaleBytes, weightRowBytes } from "../weight_access.ts";
 import type { DeviceProfile, Scratch } from "../kernel.ts";
 import type { Rounding } from "./round_rows.ts";
 import { type Extent, STEP_BUFFER } from "./extent.ts";
@@ -109,9 +109,14 @@ export function weightPart(problem: LinearProblem, { first, end }: RowRange): We
   return { ...problem.weight, part: { firstRow: first, rows: end - first } };
 }
 
-/** Bytes of the rows of a weight, for reports. */
-export function weightBytes({ weight }: LinearProblem, { first, end }: RowRange): () => number {
-  const bytes = (end - first) * weightRowBytes(weight.format, weight.columns);
+/** Bytes of the rows of a weight and of their share of its scales, for reports. */
+export function weightBytes(
+  { weight, outputs }: LinearProblem,
+  { first, end }: RowRange,
+): () => number {
+  const rows = end - first;
+  const scales = Math.round((scaleBytes(weight) * rows) / outputs);
+  const bytes = rows * weightRowBytes(weight.format, weight.columns) + scales;
   return () => bytes;
 }
 

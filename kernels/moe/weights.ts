@@ -9,7 +9,7 @@ import { KernelError } from "../../graph/mod.ts";
 import type { ShaderConstants } from "../compose.ts";
 import type { Access, WeightSpec } from "../format_access.ts";
 import type { StepSizes } from "../kernel.ts";
-import { weightAccess, weightRowBytes } from "../weight_access.ts";
+import { scaleBytes, weightAccess, weightRowBytes } from "../weight_access.ts";
 import { type DeviceMoeSpec, type MoeSlots, upRows } from "./spec.ts";
 
 /** Experts `first..end-1`. */
@@ -118,8 +118,8 @@ export function expertBytes(
 }
 
 /**
- * Bytes of weights that a step reads when no two tokens share an expert, for reports: the most it
- * can be. A range of experts counts its share.
+ * Bytes of weights, scales included, that a step reads when no two tokens share an expert, for
+ * reports: the most it can be. A range of experts counts its share.
  */
 export function activeWeightBytes(
   spec: DeviceMoeSpec,
@@ -127,7 +127,8 @@ export function activeWeightBytes(
   which: MoeWeightName,
   range: ExpertRange,
 ): (sizes: StepSizes) => number {
-  const bytes = expertBytes(spec, slots, which);
+  const scales = scaleBytes(moeWeight(spec, slots, which)) / spec.experts;
+  const bytes = expertBytes(spec, slots, which) + scales;
   const share = (range.end - range.first) / spec.experts;
   return ({ T }) => Math.round(Math.min(T * spec.topK, spec.experts) * share * bytes);
 }
