@@ -98,9 +98,7 @@ Deno.test("methods leave the pipeline they are called on as it was", () => {
       assert.deepEqual([p.toYaml(), JSON.stringify(outcome(p))], before);
       assert.equal(changed.toYaml(), pipeline.fromYaml(changed.toYaml()).toYaml());
       assert.ok(Object.isFrozen(changed));
-      assert.deepEqual(changed.resolve().values.find(({ path }) => path === "world_size")?.value, [
-        "a",
-      ]);
+      assert.deepEqual(new Map(values(changed)).get("world_size"), ["a"]);
     }),
     { numRuns: 30 },
   );
@@ -118,7 +116,7 @@ Deno.test("toTypeScript() gives a program with the same pipeline", async () => {
         assert.ok(p.equals(deployment), p.toTypeScript());
         assert.deepEqual(outcome(deployment), outcome(p));
       }),
-      { numRuns: 25 },
+      { numRuns: 15 },
     );
     // They type-check too: what a method does not take is written with set().
     const programs = Array.from({ length: count }, (_, i) => `program_${i}.ts`);
