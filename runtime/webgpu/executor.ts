@@ -10,7 +10,8 @@ import type { CompileOptions, Executor, Program } from "../executor.ts";
 import { TunedFolders } from "../tuned_files.ts";
 import { openDevice, type OpenDeviceOptions, type WebGpuDevice } from "./device.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { type HandOff, WebGpuProgram } from "./program.ts";
+import { WebGpuProgram } from "./program.ts";
+import type { HandOff } from "./program_context.ts";
 import { Readback, type ReadMode } from "./readback.ts";
 import { selfTest } from "./self_test.ts";
 

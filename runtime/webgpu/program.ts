@@ -14,17 +14,11 @@ import {
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
-import type {
-  KernelDefinition,
-  LoweringContext,
-  StepSizes,
-  TunedFiles,
-} from "../../kernels/mod.ts";
+import type { StepSizes } from "../../kernels/mod.ts";
 import { checkStep } from "../cpu/step_tokens.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
 import { type TokenRange, tokenRanges } from "./buckets.ts";
 import { encodeCommands } from "./command_list.ts";
-import type { WebGpuDevice } from "./device.ts";
 import { type DispatchTiming, timeCommands } from "./dispatch_timer.ts";
 import {
   type CompiledGraph,
@@ -34,27 +28,13 @@ import {
 } from "./language_model.ts";
 import { boundWeights, type LoweredGraph, lowerGraph, valueBytes } from "./lower.ts";
 import { ProgramMemory } from "./memory.ts";
-import type { PipelineCache } from "./pipelines.ts";
-import type { Readback } from "./readback.ts";
+import type { ProgramContext } from "./program_context.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
 import { historyBytes, samplingStates, TokenSteps } from "./token_steps.ts";
 import { uploadWeights } from "./weights.ts";
 
 type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
-
-/** What all programs of an executor share. */
-export interface ProgramContext {
-  readonly device: WebGpuDevice;
-  readonly pipelines: PipelineCache;
-  readonly readback: Readback;
-  readonly kernels: readonly KernelDefinition[];
-  readonly tuned: TunedFiles;
-  readonly handOff: HandOff;
-}
-
-/** How workgroups of a dispatch combine their partial results. */
-export type HandOff = NonNullable<LoweringContext["handOff"]>;
 
 /** A graph ready to run on a WebGPU device. */
 export class WebGpuProgram implements Program {

@@ -9,7 +9,7 @@ import { type Command, prepareCommands } from "./command_list.ts";
 import type { LoweredDispatch, LoweredGraph } from "./lower.ts";
 import type { ProgramMemory } from "./memory.ts";
 import { type ChoiceReport, type ListReport, reportChoices, reportList } from "./plan_report.ts";
-import type { ProgramContext } from "./program.ts";
+import type { ProgramContext } from "./program_context.ts";
 
 /** A list that is ready to encode. */
 export interface StepList {

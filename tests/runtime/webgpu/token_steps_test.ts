@@ -9,7 +9,7 @@ import {
   type StepRequest,
   type WebGpuExecutorOptions,
 } from "../../../runtime/mod.ts";
-import type { ListsReport } from "../../../runtime/webgpu/step_lists.ts";
+import { WebGpuProgram } from "../../../runtime/webgpu/program.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import { NO_TENSORS } from "../../support/test_kernels.ts";
@@ -272,8 +272,8 @@ webgpuTest(
   "report counts 6 dependent dispatches a layer in decoding, 5 a MoE part in prefill",
   async () => {
     await withPrograms((program) => {
-      const { dispatches, lists, weightBytesPerToken, choices } = program
-        .report as unknown as ListsReport;
+      assert(program instanceof WebGpuProgram);
+      const { dispatches, lists, weightBytesPerToken, choices } = program.lists.report;
       const { decode } = dispatches;
       assert(decode.perLayer.dependent <= 6, JSON.stringify(decode));
       assert(decode.outside <= 4, JSON.stringify(decode));

@@ -1,0 +1,23 @@
+/**
+ * What all programs of an executor share.
+ *
+ * @module
+ */
+
+import type { KernelDefinition, LoweringContext, TunedFiles } from "../../kernels/mod.ts";
+import type { WebGpuDevice } from "./device.ts";
+import type { PipelineCache } from "./pipelines.ts";
+import type { Readback } from "./readback.ts";
+
+/** What all programs of an executor share. */
+export interface ProgramContext {
+  readonly device: WebGpuDevice;
+  readonly pipelines: PipelineCache;
+  readonly readback: Readback;
+  readonly kernels: readonly KernelDefinition[];
+  readonly tuned: TunedFiles;
+  readonly handOff: HandOff;
+}
+
+/** How workgroups of a dispatch combine their partial results. */
+export type HandOff = NonNullable<LoweringContext["handOff"]>;
