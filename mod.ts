@@ -36,6 +36,6 @@ export {
 } from "./graph/mod.ts";
 export { type MoeBackend, type MoeBackendTypes, registerMoeBackend } from "./kernels/mod.ts";
 export { type ChatMessage, defineArchitecture } from "./models/mod.ts";
-export { openExecutor } from "./runtime/mod.ts";
-export type { Engine, GenerateOptions } from "./runtime/mod.ts";
+export { fusedMoe, openExecutor } from "./runtime/mod.ts";
+export type { Engine, FusedMoeOptions, GenerateOptions } from "./runtime/mod.ts";
 export { defineTransform, type TransformDefinition } from "./transforms/mod.ts";

@@ -8,6 +8,7 @@ export * from "./cpu/executor.ts";
 export * from "./engine.ts";
 export * from "./executor.ts";
 export * from "./executors.ts";
+export * from "./fused_moe.ts";
 export * from "./generate.ts";
 export * from "./generate_options.ts";
 export * from "./kv_cache.ts";
@@ -15,7 +16,6 @@ export type { StepLimits } from "./scheduler.ts";
 export * from "./step_limits.ts";
 export * from "./webgpu/ceilings.ts";
 export { openDevice, type OpenDeviceOptions, WebGpuDevice } from "./webgpu/device.ts";
-export type { DispatchTiming } from "./webgpu/dispatch_timer.ts";
 export {
   openWebGpuExecutor,
   WebGpuExecutor,
