@@ -7,7 +7,7 @@
 
 import { RequestError } from "../graph/mod.ts";
 import type { ChatMessage } from "../models/mod.ts";
-import type { ExecutorKind, Program } from "./executor.ts";
+import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
 import { Generation } from "./generate.ts";
 import {
   type GenerateOptions,
@@ -136,6 +136,22 @@ export class Engine implements AsyncDisposable {
   async warmUp(): Promise<void> {
     this.#checkOpen();
     await this.#parts.program.warmUp?.();
+  }
+
+  /**
+   * Times of the dispatches of one step of `tokens` tokens after `context` others; undefined where
+   * the executor has no clock for them.
+   */
+  profile(tokens = 1, context = 0): Promise<readonly DispatchTiming[] | undefined> {
+    this.#checkOpen();
+    const most = Math.min(this.#parts.limits.maxTokens, this.#longest - context);
+    if (Number.isInteger(tokens) && tokens >= 1 && tokens <= most && context >= 0) {
+      return this.#scheduler.profile(tokens, context);
+    }
+    throw new RequestError(
+      "request/step-size",
+      `Cannot profile a step: expected 1 to ${most} tokens after ${context}, got ${tokens}`,
+    );
   }
 
   get report(): EngineReport {

@@ -59,6 +59,14 @@ export interface StepResult {
   readonly tokens?: readonly Int32Array<ArrayBuffer>[];
 }
 
+/** Time that the device took for one dispatch. */
+export interface DispatchTiming {
+  readonly kernel: string;
+  /** Module path of the node it belongs to; empty for sampling. */
+  readonly scope: string;
+  readonly seconds: number;
+}
+
 /** A graph made ready to run, with its weights and caches in place. */
 export interface Program {
   /** Facts for `engine.report`: bytes, buffers, dispatches, choices. JSON-safe. */
@@ -75,6 +83,8 @@ export interface Program {
     inputs: Readonly<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>,
     bindings: Bindings,
   ): Promise<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>;
+  /** Runs such a step and gives the time of each dispatch; undefined where there is no clock. */
+  profile?(request: StepRequest): Promise<readonly DispatchTiming[] | undefined>;
   /** Compiles what later steps would compile when they first need it. */
   warmUp?(): Promise<void>;
   /** Sets the tokens that the repetition penalty of a slot knows. */

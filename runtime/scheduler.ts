@@ -8,7 +8,7 @@
 
 import { invariant } from "../graph/mod.ts";
 import { breathe } from "./breathe.ts";
-import type { Program, Sampling, StepRequest, StepResult } from "./executor.ts";
+import type { DispatchTiming, Program, Sampling, StepRequest, StepResult } from "./executor.ts";
 import { BlockTables, PagePool, pagesFor } from "./kv_cache.ts";
 
 /** Sizes that a program was compiled for. */
@@ -151,9 +151,7 @@ export class Scheduler {
 
   /** Logits of every row of a sequence `[tokens, vocab]`, computed chunk by chunk. */
   logits(tokens: Int32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    const job = this.#logits(tokens);
-    this.#jobs.add(job);
-    return job.finally(() => this.#jobs.delete(job));
+    return this.#track(() => this.#logits(tokens));
   }
 
   async #logits(tokens: Int32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
@@ -182,6 +180,36 @@ export class Scheduler {
       this.#free(place);
       this.wake();
     }
+  }
+
+  /**
+   * Times of the dispatches of a step of `tokens` tokens after `context` others, which count as
+   * computed. A step of one token is sampled as well.
+   */
+  profile(tokens: number, context: number): Promise<readonly DispatchTiming[] | undefined> {
+    return this.#track(async () => {
+      const place = await this.#claim(context + tokens);
+      try {
+        const run = { tokens: new Int32Array(tokens), start: context, slot: place.slot };
+        return await this.program.profile?.({
+          ...flatten([run]),
+          blockTable: this.#tables.upTo(place.pages.length),
+          logitsRows: Int32Array.of(tokens - 1),
+          want: tokens === 1 ? [GREEDY] : "logits",
+          repeat: 1,
+        });
+      } finally {
+        this.#free(place);
+        this.wake();
+      }
+    });
+  }
+
+  /** Lets {@linkcode Scheduler.close} wait for a job. */
+  #track<Result>(work: () => Promise<Result>): Promise<Result> {
+    const job = work();
+    this.#jobs.add(job);
+    return job.finally(() => this.#jobs.delete(job));
   }
 
   #claim(tokens: number): Promise<Place> {

@@ -6,17 +6,10 @@
  */
 
 import type { StepSizes } from "../../kernels/mod.ts";
+import type { DispatchTiming } from "../executor.ts";
 import { type Command, encodeInto } from "./command_list.ts";
 import type { WebGpuDevice } from "./device.ts";
 import type { Readback } from "./readback.ts";
-
-/** GPU time of one dispatch. */
-export interface DispatchTiming {
-  readonly kernel: string;
-  /** Module path of the node it belongs to. */
-  readonly scope: string;
-  readonly seconds: number;
-}
 
 /** Timestamps of one query set; WebGPU allows no more. */
 const MOST_QUERIES = 4096;

@@ -16,10 +16,16 @@ import {
 } from "../../graph/mod.ts";
 import type { StepSizes } from "../../kernels/mod.ts";
 import { checkStep } from "../cpu/step_tokens.ts";
-import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
+import type {
+  CompileOptions,
+  DispatchTiming,
+  Program,
+  StepRequest,
+  StepResult,
+} from "../executor.ts";
 import { type TokenRange, tokenRanges } from "./buckets.ts";
 import { encodeCommands } from "./command_list.ts";
-import { type DispatchTiming, timeCommands } from "./dispatch_timer.ts";
+import { timeCommands } from "./dispatch_timer.ts";
 import {
   type CompiledGraph,
   compiledGraph,
@@ -135,7 +141,6 @@ export class WebGpuProgram implements Program {
     });
   }
 
-  /** GPU time of each dispatch of such a step; undefined on a device without timestamps. */
   profile(request: StepRequest): Promise<DispatchTiming[] | undefined> {
     return this.#exclusive(async () => {
       const { list, sizes } = await this.#prepare(request);

@@ -81,6 +81,22 @@ webgpuTest("generate() stops at an abort in the middle and leaves the device usa
   assert.deepEqual(engine.report.load, { pages: 0, running: 0, waiting: 0 });
 });
 
+webgpuTest("profile() times every dispatch of a step where the device has a clock", async () => {
+  const executor = await openWebGpuExecutor({ selfTest: false });
+  await using engine = await openEngine(executor);
+  const decode = await engine.profile(1, 40);
+  const prefill = await engine.profile(16);
+  if (!executor.device.profile.timestamps) return assert.equal(decode, undefined);
+  const kernels = decode?.map(({ kernel }) => kernel) ?? [];
+  assert.deepEqual([kernels[0], kernels.at(-1)], ["embedding", "sample"]);
+  for (const { scope, seconds } of [...decode ?? [], ...prefill ?? []]) {
+    assert(seconds >= 0 && seconds < 60, `${seconds} s`);
+    assert(scope === "" || scope.startsWith("model.layers.0"), scope);
+  }
+  assert.throws(() => engine.profile(17), /expected 1 to 16 tokens after 0, got 17/);
+  assert.deepEqual(engine.report.load, { pages: 0, running: 0, waiting: 0 });
+});
+
 webgpuTest("close() gives the device's memory back", async () => {
   const executor = await openWebGpuExecutor({ selfTest: false });
   const engine = await openEngine(executor);
