@@ -28,6 +28,8 @@ export const DECODE_MAX_TOKENS = 8;
 const TILE_QUERIES = 64;
 const TILE_KEYS = 32;
 const PREFILL_THREADS = 128;
+/** Shared memory that tiles of 32 dimensions take. */
+const DEEP_TILE_BYTES = 23 << 10;
 const APPEND_THREADS = 128;
 
 function problemOf(node: Node<"cached_attention">, context: LoweringContext): AttentionProblem {
@@ -67,8 +69,8 @@ function prefillDispatch(
   ready: ReturnType<typeof scratchRows>,
 ): Dispatch {
   const { node, attrs, context: { profile } } = problem;
-  // A CPU takes seconds to compile what is written out for a GPU.
-  const depth = profile.software ? 8 : 32;
+  // A CPU takes seconds to compile what is written out for a GPU; small devices lack the memory.
+  const depth = profile.software || profile.maxWorkgroupStorageBytes < DEEP_TILE_BYTES ? 8 : 32;
   const access = joinAccess([
     pagingAccess(problem),
     cacheAccess(problem, "read"),

@@ -83,9 +83,9 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       //@repeat w WORDS_K
       if (part + $w * PARTS_K < LANES_V) {
         let k = keys_unpack(key_$w, 0u);
-        let at = 2u * (part + $w * PARTS_K);
+        let chunk = part + $w * PARTS_K;
         //@repeat h HG
-        score_$h += chunk_dot(k, Chunk(queries[$h * LANES_V * 2u + at], queries[$h * LANES_V * 2u + at + 1u]));
+        score_$h += chunk_dot(k, query_chunk($h, chunk));
         //@end
       }
       //@end
@@ -96,11 +96,11 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       //@repeat h HG
       var score_$h = 0.0;
       //@end
-      for (var c = part; c < LANES_V; c += PARTS_K) {
-        let at = 2u * c;
-        let k = Chunk(fresh_keys[key * LANES_V * 2u + at], fresh_keys[key * LANES_V * 2u + at + 1u]);
+      for (var chunk = part; chunk < LANES_V; chunk += PARTS_K) {
+        let at = (key * LANES_V + chunk) * 2u;
+        let k = Chunk(fresh_keys[at], fresh_keys[at + 1u]);
         //@repeat h HG
-        score_$h += chunk_dot(k, Chunk(queries[$h * LANES_V * 2u + at], queries[$h * LANES_V * 2u + at + 1u]));
+        score_$h += chunk_dot(k, query_chunk($h, chunk));
         //@end
       }
       //@repeat h HG
@@ -202,6 +202,11 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     storageBarrier();
     combine(token, unit, span.splits, thread);
   }
+}
+
+fn query_chunk(h: u32, chunk: u32) -> Chunk {
+  let at = (h * LANES_V + chunk) * 2u;
+  return Chunk(queries[at], queries[at + 1u]);
 }
 
 fn score_at(h: u32, j: u32) -> f32 {

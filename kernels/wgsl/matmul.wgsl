@@ -22,7 +22,8 @@ fn main(
   for (var k = 0u; k < depth; k += 16u) {
     let inside_a = k + local.x < depth;
     let inside_c = k + local.y < depth;
-    tile_a[local.y * 16u + local.x] = select(0.0, a[first_a + min(k + local.x, depth - 1u)], inside_a);
+    tile_a[local.y * 16u + local.x] =
+      select(0.0, a[first_a + min(k + local.x, depth - 1u)], inside_a);
     tile_c[local.y * 16u + local.x] =
       select(0.0, c[first_c + min(k + local.y, depth - 1u) * columns], inside_c);
     workgroupBarrier();

@@ -294,6 +294,19 @@ webgpuTest(
 );
 
 webgpuTest(
+  "cachedAttention is right in the shapes of a GPU, whatever runs it here",
+  () =>
+    withRunner(async (runner) => {
+      const profile = { ...runner.profile, software: false };
+      const steps = [[[1, 190]], [...run(2, 130, 3), [0, 7]]] as const;
+      const few = { profile, tokens: { min: 1, max: 8 } };
+      await check(runner, { model: MODELS[1], steps, context: few });
+      const many = [...run(3, 110, 17), [1, 151]] as const;
+      await check(runner, { model: MODELS[2], steps: [many], context: { profile } });
+    }),
+);
+
+webgpuTest(
   "cachedAttention keeps sums finite when scores are huge",
   () =>
     withRunner(async (runner) => {

@@ -126,10 +126,10 @@ fn sink_at(head: u32) -> f32 {
 // ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · D] f32
 // Grid: tile of QUERIES tokens, head.
 //
-// QUERIES = 64, KEYS = 32, THREADS = 16 x 8: a thread owns the scores of 4 queries and 4 keys, and of the results 4 queries
-// and 8 of every 64 dimensions. Queries and keys pass through shared memory DEPTH dimensions at a
-// time, dimension outermost; weights lie there key by key, 4 queries a vec4. Values come straight
-// from the cache: the threads of a row read one after the other.
+// QUERIES = 64, KEYS = 32, THREADS = 16 x 8: a thread owns the scores of 4 queries and 4 keys, and
+// of the results 4 queries and 8 of every 64 dimensions. Queries and keys pass through shared memory
+// DEPTH dimensions at a time, dimension outermost; weights lie there key by key, 4 queries a vec4.
+// Values come straight from the cache: the threads of a row read one after the other.
 //
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.

@@ -796,51 +796,51 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       var score_7 = 0.0;
       if (part + 0 * PARTS_K < LANES_V) {
         let k = keys_unpack(key_0, 0u);
-        let at = 2u * (part + 0 * PARTS_K);
-        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
-        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
-        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
-        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
-        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
-        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
-        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
-        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+        let chunk = part + 0 * PARTS_K;
+        score_0 += chunk_dot(k, query_chunk(0, chunk));
+        score_1 += chunk_dot(k, query_chunk(1, chunk));
+        score_2 += chunk_dot(k, query_chunk(2, chunk));
+        score_3 += chunk_dot(k, query_chunk(3, chunk));
+        score_4 += chunk_dot(k, query_chunk(4, chunk));
+        score_5 += chunk_dot(k, query_chunk(5, chunk));
+        score_6 += chunk_dot(k, query_chunk(6, chunk));
+        score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       if (part + 1 * PARTS_K < LANES_V) {
         let k = keys_unpack(key_1, 0u);
-        let at = 2u * (part + 1 * PARTS_K);
-        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
-        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
-        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
-        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
-        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
-        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
-        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
-        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+        let chunk = part + 1 * PARTS_K;
+        score_0 += chunk_dot(k, query_chunk(0, chunk));
+        score_1 += chunk_dot(k, query_chunk(1, chunk));
+        score_2 += chunk_dot(k, query_chunk(2, chunk));
+        score_3 += chunk_dot(k, query_chunk(3, chunk));
+        score_4 += chunk_dot(k, query_chunk(4, chunk));
+        score_5 += chunk_dot(k, query_chunk(5, chunk));
+        score_6 += chunk_dot(k, query_chunk(6, chunk));
+        score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       if (part + 2 * PARTS_K < LANES_V) {
         let k = keys_unpack(key_2, 0u);
-        let at = 2u * (part + 2 * PARTS_K);
-        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
-        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
-        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
-        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
-        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
-        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
-        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
-        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+        let chunk = part + 2 * PARTS_K;
+        score_0 += chunk_dot(k, query_chunk(0, chunk));
+        score_1 += chunk_dot(k, query_chunk(1, chunk));
+        score_2 += chunk_dot(k, query_chunk(2, chunk));
+        score_3 += chunk_dot(k, query_chunk(3, chunk));
+        score_4 += chunk_dot(k, query_chunk(4, chunk));
+        score_5 += chunk_dot(k, query_chunk(5, chunk));
+        score_6 += chunk_dot(k, query_chunk(6, chunk));
+        score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       if (part + 3 * PARTS_K < LANES_V) {
         let k = keys_unpack(key_3, 0u);
-        let at = 2u * (part + 3 * PARTS_K);
-        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
-        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
-        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
-        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
-        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
-        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
-        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
-        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+        let chunk = part + 3 * PARTS_K;
+        score_0 += chunk_dot(k, query_chunk(0, chunk));
+        score_1 += chunk_dot(k, query_chunk(1, chunk));
+        score_2 += chunk_dot(k, query_chunk(2, chunk));
+        score_3 += chunk_dot(k, query_chunk(3, chunk));
+        score_4 += chunk_dot(k, query_chunk(4, chunk));
+        score_5 += chunk_dot(k, query_chunk(5, chunk));
+        score_6 += chunk_dot(k, query_chunk(6, chunk));
+        score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       scores[0 * THREADS + thread] = score_0;
       scores[1 * THREADS + thread] = score_1;
@@ -859,17 +859,17 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       var score_5 = 0.0;
       var score_6 = 0.0;
       var score_7 = 0.0;
-      for (var c = part; c < LANES_V; c += PARTS_K) {
-        let at = 2u * c;
-        let k = Chunk(fresh_keys[key * LANES_V * 2u + at], fresh_keys[key * LANES_V * 2u + at + 1u]);
-        score_0 += chunk_dot(k, Chunk(queries[0 * LANES_V * 2u + at], queries[0 * LANES_V * 2u + at + 1u]));
-        score_1 += chunk_dot(k, Chunk(queries[1 * LANES_V * 2u + at], queries[1 * LANES_V * 2u + at + 1u]));
-        score_2 += chunk_dot(k, Chunk(queries[2 * LANES_V * 2u + at], queries[2 * LANES_V * 2u + at + 1u]));
-        score_3 += chunk_dot(k, Chunk(queries[3 * LANES_V * 2u + at], queries[3 * LANES_V * 2u + at + 1u]));
-        score_4 += chunk_dot(k, Chunk(queries[4 * LANES_V * 2u + at], queries[4 * LANES_V * 2u + at + 1u]));
-        score_5 += chunk_dot(k, Chunk(queries[5 * LANES_V * 2u + at], queries[5 * LANES_V * 2u + at + 1u]));
-        score_6 += chunk_dot(k, Chunk(queries[6 * LANES_V * 2u + at], queries[6 * LANES_V * 2u + at + 1u]));
-        score_7 += chunk_dot(k, Chunk(queries[7 * LANES_V * 2u + at], queries[7 * LANES_V * 2u + at + 1u]));
+      for (var chunk = part; chunk < LANES_V; chunk += PARTS_K) {
+        let at = (key * LANES_V + chunk) * 2u;
+        let k = Chunk(fresh_keys[at], fresh_keys[at + 1u]);
+        score_0 += chunk_dot(k, query_chunk(0, chunk));
+        score_1 += chunk_dot(k, query_chunk(1, chunk));
+        score_2 += chunk_dot(k, query_chunk(2, chunk));
+        score_3 += chunk_dot(k, query_chunk(3, chunk));
+        score_4 += chunk_dot(k, query_chunk(4, chunk));
+        score_5 += chunk_dot(k, query_chunk(5, chunk));
+        score_6 += chunk_dot(k, query_chunk(6, chunk));
+        score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       scores[0 * THREADS + thread] = score_0;
       scores[1 * THREADS + thread] = score_1;
@@ -1552,6 +1552,11 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     storageBarrier();
     combine(token, unit, span.splits, thread);
   }
+}
+
+fn query_chunk(h: u32, chunk: u32) -> Chunk {
+  let at = (h * LANES_V + chunk) * 2u;
+  return Chunk(queries[at], queries[at + 1u]);
 }
 
 fn score_at(h: u32, j: u32) -> f32 {

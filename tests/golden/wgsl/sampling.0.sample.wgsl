@@ -266,7 +266,8 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
   var best = Best(LOWEST, 0xffffffffu);
   for (var i = thread; i < among; i += THREADS) {
     // The largest stays whatever min-p says.
-    if (keys[i] >= least && (keys[i] == summary.peak || exp(keys[i] - summary.peak) >= draw.min_p)) {
+    let likely = keys[i] == summary.peak || exp(keys[i] - summary.peak) >= draw.min_p;
+    if (keys[i] >= least && likely) {
       let score = Best(keys[i] + gumbel(draw, position, ids[i]), ids[i]);
       if (is_better(score, best)) {
         best = score;
