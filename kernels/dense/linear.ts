@@ -18,9 +18,9 @@ import { readableFormats } from "../weight_access.ts";
 import { dataDependent, extentOf, largestExtent } from "./extent.ts";
 import { gemmDispatches, gemmShape } from "./gemm.ts";
 import { gemvDispatches, gemvShape } from "./gemv.ts";
-import type { LinearProblem } from "./linear_problem.ts";
+import type { LinearProblem, Rounding } from "./linear_problem.ts";
 import { normDispatch } from "./norm.ts";
-import { requiredScale, roundDispatch, type Rounding } from "./round_rows.ts";
+import { requiredScale, roundDispatch } from "./round_rows.ts";
 
 /**
  * Rows of x up to which a weight is read once for every 8 rows instead of through tiles: a tile of

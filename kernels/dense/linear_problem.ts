@@ -9,7 +9,6 @@ import type { Value } from "../../graph/mod.ts";
 import type { Access, WeightSpec } from "../format_access.ts";
 import { scaleBytes, weightRowBytes } from "../weight_access.ts";
 import type { DeviceProfile, Scratch } from "../kernel.ts";
-import type { Rounding } from "./round_rows.ts";
 import { type Extent, STEP_BUFFER } from "./extent.ts";
 import absentAdd from "../wgsl/lib/absent_add.wgsl" with { type: "text" };
 import presentAdd from "../wgsl/lib/present_add.wgsl" with { type: "text" };
@@ -17,6 +16,11 @@ import presentAddVec4 from "../wgsl/lib/present_add_vec4.wgsl" with { type: "tex
 
 /** Memory that holds f32 rows. */
 export type Rows = Value | Scratch;
+
+/** How rows are rounded: with the checkpoint's scale [1], or with one for so many columns of a row. */
+export type Rounding =
+  | { readonly kind: "static"; readonly scale: Value }
+  | { readonly kind: "dynamic"; readonly columns: number };
 
 /** y = rms_norm(x) · wᵀ + bias + residual, each part but the product optional. */
 export interface LinearProblem {

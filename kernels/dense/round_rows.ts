@@ -15,12 +15,7 @@ import roundE4m3 from "../wgsl/lib/round_e4m3.wgsl" with { type: "text" };
 import roundRows from "../wgsl/round_rows.wgsl" with { type: "text" };
 import type { Extent } from "./extent.ts";
 import { laneFragments } from "./lanes.ts";
-import { extentFunction, joinAccess, type Rows } from "./linear_problem.ts";
-
-/** How rows are rounded: with the checkpoint's scale [1], or with one for so many columns of a row. */
-export type Rounding =
-  | { readonly kind: "static"; readonly scale: Value }
-  | { readonly kind: "dynamic"; readonly columns: number };
+import { extentFunction, joinAccess, type Rounding, type Rows } from "./linear_problem.ts";
 
 /** What is rounded, and where it goes. */
 export interface RoundProblem {
