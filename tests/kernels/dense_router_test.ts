@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import type { AttrsOf } from "../../graph/mod.ts";
+import { moeRouter } from "../../kernels/dense/router.ts";
 import type { LoweringContext } from "../../kernels/kernel.ts";
 import { webgpuTest } from "../support/adapter.ts";
-import { activation, randomWeight, runOp, worstDifference } from "../support/op_case.ts";
+import { activation, buildNode, randomWeight, runOp, worstDifference } from "../support/op_case.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 import { type DispatchRunner, withRunner } from "../support/run_dispatches.ts";
 
@@ -80,3 +81,56 @@ webgpuTest("moeRouter needs no subgroups", () =>
   withRunner(async (runner) => {
     for (const c of CASES.slice(0, 4)) await check(runner, c);
   }, { without: ["subgroups"] }));
+
+webgpuTest(
+  "moeRouter gives ties to the smaller id, in every run",
+  () =>
+    withRunner(async (runner) => {
+      const sizes = { T: 3, R: 1, S: 1, P: 1 };
+      for (const scoring of ["softmax", "sigmoid"] as const) {
+        const attrs = {
+          topK: 4,
+          scoring,
+          softmaxOver: "all",
+          renormalize: true,
+          scale: 1,
+        } as const;
+        const zero = { ...activation(["T", 512], sizes, 1), data: new Float32Array(3 * 512) };
+        const { node, values } = buildNode({
+          op: "moe_router",
+          attrs,
+          inputs: {
+            x: zero,
+            w: randomWeight("bf16", [64, 512], 2),
+            // Two levels, far enough apart to saturate a sigmoid: ties within each.
+            bias: {
+              dtype: "f32",
+              shape: [64],
+              data: Float32Array.from({ length: 64 }, (_, i) => i % 7 === 3 ? 40 : 30),
+              weight: true,
+            },
+          },
+        });
+        const dispatches = moeRouter.lower(node, {
+          profile: runner.profile,
+          tokens: { min: 1, max: 8 },
+          maxRows: 8,
+          pageSize: 16,
+          cacheDtype: () => "f32",
+          note() {},
+        });
+        runner.clear();
+        for (const [value, data] of values) runner.write(value, data);
+        const best = scoring === "sigmoid" ? [0, 1, 2, 3] : [3, 10, 17, 24];
+        // Each run leaves its tickets as it found them.
+        for (let i = 0; i < 5; i++) {
+          runner.write(node.outputs[0], new Int32Array(12).fill(-1));
+          await runner.run(dispatches, sizes);
+          const ids = await runner.readI32(node.outputs[0], 12);
+          assert.deepEqual([...ids], [...best, ...best, ...best]);
+          const weights = await runner.readF32(node.outputs[1], 12);
+          assert.ok(weights.every((weight) => Math.abs(weight - 0.25) < 1e-6));
+        }
+      }
+    }),
+);
