@@ -19,7 +19,7 @@ import type { BufferLookup } from "./command_list.ts";
 import type { WebGpuDevice } from "./device.ts";
 import { type LoweredGraph, type Resource, valueBytes } from "./lower.ts";
 import { stagingBuffer } from "./readback.ts";
-import type { UploadedWeights } from "./weights.ts";
+import type { DeviceWeights } from "./weights.ts";
 
 /** Bytes of each buffer that outlives steps, by name. */
 export type StateBytes = Readonly<Record<string, number>>;
@@ -38,15 +38,15 @@ export class ProgramMemory {
 
   private constructor(
     readonly device: WebGpuDevice,
-    readonly weights: UploadedWeights,
+    readonly weights: DeviceWeights,
   ) {}
 
-  /** Allocates everything but weights, largest step first, so that lack of memory shows now. */
+  /** Allocates everything else, for the largest step. The weights are released with the rest. */
   static async create(
     device: WebGpuDevice,
     parts: Pick<GraphSnapshot, "inputs" | "caches">,
     lowered: readonly LoweredGraph[],
-    weights: UploadedWeights,
+    weights: DeviceWeights,
     options: Pick<CompileOptions, "pages"> & { readonly states: StateBytes },
   ): Promise<ProgramMemory> {
     const memory = new ProgramMemory(device, weights);
@@ -76,7 +76,7 @@ export class ProgramMemory {
         inputs: sum(this.#inputs.values()),
         total: this.device.allocatedBytes,
       },
-      buffers: { weights: this.weights.buffers.length, activations: this.#pool.length },
+      buffers: { weights: this.weights.count, activations: this.#pool.length },
     };
   }
 
@@ -134,13 +134,14 @@ export class ProgramMemory {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    for (const buffer of [...this.#owned, ...this.weights.buffers]) this.device.release(buffer);
+    for (const buffer of this.#owned) this.device.release(buffer);
+    this.weights.release();
   }
 
   #shared(resource: Resource): GPUBuffer | undefined {
     switch (resource.kind) {
       case "weight":
-        return this.weights.bufferOf.get(resource.value?.id ?? -1);
+        return resource.value && this.weights.buffer(resource.value);
       case "input":
         return this.#inputs.get(resource.value?.id ?? -1);
       case "cache":

@@ -38,7 +38,7 @@ import type { ProgramContext } from "./program_context.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
 import { historyBytes, samplingStates, TokenSteps } from "./token_steps.ts";
-import { uploadWeights } from "./weights.ts";
+import { DeviceWeights } from "./weights.ts";
 
 type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
 
@@ -73,12 +73,13 @@ export class WebGpuProgram implements Program {
       .map((tokens) => lowerRange(compiled, tokens, context, options));
     const rows = options.maxSequences;
     const sampling = compiled.language && { ...compiled.language, slots: rows, maxRows: rows };
-    const weights = await uploadWeights(boundWeights(lowered), device, options);
+    const weights = await DeviceWeights.allocate(boundWeights(lowered), device);
     const memory = await ProgramMemory.create(device, compiled, lowered, weights, {
       pages: options.pages,
       states: sampling ? samplingStates(sampling) : {},
     });
     try {
+      await weights.load(options);
       const lists = new StepLists(context, lowered, memory);
       await lists.forTokens(1);
       const inputs = new StepInputs(compiled.inputs, memory);

@@ -25,45 +25,68 @@ const CHUNK_BYTES = 32 * 2 ** 20;
 /** Bytes handed over before the queue is waited for, which frees its copies. */
 const BYTES_BETWEEN_WAITS = 64 * 2 ** 20;
 
-/** The weights of a program. */
-export interface UploadedWeights {
-  readonly buffers: readonly GPUBuffer[];
-  readonly bytes: number;
-  /** Buffer of a weight value, by its id. */
-  readonly bufferOf: ReadonlyMap<number, GPUBuffer>;
+/** A weight and its buffer. */
+interface Entry {
+  readonly weight: Weight;
+  readonly name: string;
+  readonly buffer: GPUBuffer;
 }
 
-/** Uploads each different weight once. On failure or abort nothing stays allocated. */
-export async function uploadWeights(
-  values: readonly Value[],
-  device: WebGpuDevice,
-  options: Pick<CompileOptions, "source" | "signal" | "onProgress">,
-): Promise<UploadedWeights> {
-  const distinct = new Map<string, { weight: Weight; name: string; ids: number[] }>();
-  for (const { id, name, weight } of values) {
-    if (!weight) continue;
-    const key = weightKey(weight);
-    const entry = distinct.get(key);
-    if (entry) entry.ids.push(id);
-    else distinct.set(key, { weight, name, ids: [id] });
+/** The weights of a program on the device; equal ones share a buffer. */
+export class DeviceWeights {
+  readonly #entries: Entry[] = [];
+  readonly #bufferOf = new Map<number, GPUBuffer>();
+
+  private constructor(readonly device: WebGpuDevice) {}
+
+  /** Allocates every buffer before anything is read, so that lack of memory shows at once. */
+  static async allocate(values: readonly Value[], device: WebGpuDevice): Promise<DeviceWeights> {
+    const weights = new DeviceWeights(device);
+    const known = new Map<string, GPUBuffer>();
+    try {
+      for (const { id, name, weight } of values) {
+        if (!weight) continue;
+        const key = weightKey(weight);
+        const buffer = known.get(key) ??
+          await device.allocate(`weight "${name}"`, bytesOf(weight));
+        if (!known.has(key)) weights.#entries.push({ weight, name, buffer });
+        known.set(key, buffer);
+        weights.#bufferOf.set(id, buffer);
+      }
+    } catch (error) {
+      weights.release();
+      throw error;
+    }
+    return weights;
   }
-  const totalBytes = [...distinct.values()].reduce((sum, { weight }) => sum + bytesOf(weight), 0);
-  const buffers: GPUBuffer[] = [];
-  const bufferOf = new Map<number, GPUBuffer>();
-  const upload = new Upload(device, options, totalBytes);
-  try {
-    for (const { weight, name, ids } of distinct.values()) {
-      const buffer = await device.allocate(`weight "${name}"`, bytesOf(weight));
-      buffers.push(buffer);
-      for (const id of ids) bufferOf.set(id, buffer);
+
+  /** Buffers in use. */
+  get count(): number {
+    return this.#entries.length;
+  }
+
+  get bytes(): number {
+    return this.#entries.reduce((sum, { weight }) => sum + bytesOf(weight), 0);
+  }
+
+  /** The buffer of a weight value. */
+  buffer({ id }: Value): GPUBuffer | undefined {
+    return this.#bufferOf.get(id);
+  }
+
+  /** Streams the weights from their source into their buffers. */
+  async load(options: Pick<CompileOptions, "source" | "signal" | "onProgress">): Promise<void> {
+    const upload = new Upload(this.device, options, this.bytes);
+    for (const { weight, name, buffer } of this.#entries) {
       await upload.write(weight, name, buffer, options.source);
     }
     await upload.wait();
-  } catch (error) {
-    for (const buffer of buffers) device.release(buffer);
-    throw error;
   }
-  return { buffers, bytes: totalBytes, bufferOf };
+
+  release(): void {
+    for (const { buffer } of this.#entries) this.device.release(buffer);
+    this.#entries.length = 0;
+  }
 }
 
 /** Bytes of a weight's elements. */
