@@ -4,13 +4,12 @@
  * @module
  */
 
-import { Document, isCollection, stringify } from "yaml";
+import { Document, isCollection, Scalar, visit } from "yaml";
 import { formatOrigin } from "./origin.ts";
 import type { Overlay, Plain } from "./overlay.ts";
 import type { ResolvedPipeline, ResolvedValue } from "./resolve.ts";
 
-/** Texts that YAML 1.1 would read as something else are quoted, for AutoDeploy's reader. */
-const STYLE = { lineWidth: 0, compat: "yaml-1.1" } as const;
+const STYLE = { lineWidth: 0 } as const;
 
 /** What was written, in AutoDeploy's form. */
 export function overlayToYaml(overlay: Overlay, base: "default" | "empty"): string {
@@ -21,7 +20,21 @@ export function overlayToYaml(overlay: Overlay, base: "default" | "empty"): stri
     Object.fromEntries([...fields].map(([field, { value }]) => [field, value])),
   ]);
   if (transforms.length > 0) root.transforms = Object.fromEntries(transforms);
-  return stringify(root, STYLE);
+  return toDocument(root).toString(STYLE);
+}
+
+/**
+ * A document whose keys are names, also the one that would be a merge key. Texts that YAML 1.1 would
+ * read as something else are quoted, for AutoDeploy's reader.
+ */
+function toDocument(root: object): Document {
+  const document = new Document(root, { compat: "yaml-1.1" });
+  visit(document, {
+    Scalar(key, node) {
+      if (key === "key" && node.value === "<<") node.type = Scalar.QUOTE_DOUBLE;
+    },
+  });
+  return document;
 }
 
 /** Every value, one a line; `origins` adds the layer that set it as a comment. */
@@ -58,7 +71,7 @@ function alignRows(rows: readonly Row[]): string {
 
 /** `name: value` on one line. */
 function formatEntry(name: string, value: Plain): string {
-  const document = new Document({ [name]: value });
+  const document = toDocument({ [name]: value });
   const node = document.get(name, true);
   if (isCollection(node)) node.flow = true;
   return document.toString({ ...STYLE, blockQuote: false, flowCollectionPadding: false }).trimEnd();

@@ -176,7 +176,7 @@ function findPair(
   const direct = map.items.find(({ key }) => isScalar(key) && String(key.value) === name);
   if (direct) return direct;
   for (const { key, value } of map.items) {
-    if (!isScalar(key) || key.source !== "<<") continue;
+    if (!isScalar(key) || key.source !== "<<" || key.type !== "PLAIN") continue;
     const merged = isAlias(value) ? value.resolve(document) : value;
     const found = isMap(merged) ? findPair(merged, name, document) : undefined;
     if (found) return found;

@@ -233,6 +233,13 @@ Deno.test("toYaml() quotes what YAML 1.1, as AutoDeploy reads it, would take for
   assert.equal(p.toYaml(), `model: "no"\nruntime: "1_000"\n`);
 });
 
+Deno.test("toYaml() quotes a name that would be a merge key", () => {
+  const p = pipeline().set("model_kwargs", { "<<": { a: 1 }, b: [{ "<<": 2 }] });
+  assert.ok(pipeline.fromYaml(p.toYaml()).equals(p), p.toYaml());
+  const resolved = pipeline.fromYaml(p.toYaml({ resolved: true }));
+  assert.deepEqual(valueOf(resolved, "model_kwargs")[0], { "<<": { a: 1 }, b: [{ "<<": 2 }] });
+});
+
 Deno.test("use() adds a transform that is not registered, and refuses the key of one that is", () => {
   const definition = (key: string) =>
     defineTransform({
