@@ -21,6 +21,8 @@ export interface GemmTile {
   readonly threadN: number;
   /** Row blocks that are taken together while the columns go by. */
   readonly groupM: number;
+  /** False multiplies straight from memory: only where subgroups have one size. */
+  readonly staged: boolean;
 }
 
 /** Sorted pairs and grouped GEMMs; `permuted` copies the rows to their sorted places first. */
@@ -65,8 +67,8 @@ export function gemmThreads(blockM: number, { blockN, threadM, threadN }: GemmTi
 }
 
 /** Workgroup memory of a grouped GEMM in bytes: both tiles, a vector of padding on every row. */
-export function gemmStorage(blockM: number, { blockN, blockK }: GemmTile): number {
-  return (blockM + blockN) * (blockK / 4 + 1) * 16;
+export function gemmStorage(blockM: number, { blockN, blockK, staged }: GemmTile): number {
+  return staged ? (blockM + blockN) * (blockK / 4 + 1) * 16 : 0;
 }
 
 /** Why a device cannot run a configuration, or undefined when it can. */
@@ -89,7 +91,8 @@ export function refuseConfig(config: MoeConfig, spec: MoeSpec): string | undefin
 export function expertStorage({ lanes, down }: ExpertConfig, spec: MoeSpec): number {
   const sums = spec.tokens.max * (down.values / 4) * lanes * down.groups * 16;
   // Without subgroups, lane sums go through memory as well.
-  return sums + lanes * down.groups * 16 + spec.tokens.max * spec.topK * 4 + 16;
+  const pairs = 2 * 4 * (spec.tokens.max * spec.topK + 4);
+  return sums + lanes * down.groups * 16 + pairs + 16;
 }
 
 /** Elements of the 16 bytes that an invocation loads at a time, at least one chunk of 8. */
@@ -113,6 +116,16 @@ function refuseTile(
   if (threadN % matrices !== 0) return `${text}: ${matrices} matrices do not divide ${threadN}`;
   if (blockK % depth !== 0) return `${text}: its depth is no multiple of ${depth}`;
   if (threadM * threadN > 128) return `${text}: more than 128 sums an invocation`;
+  if (!tile.staged) {
+    const { subgroups = false, subgroupSize = 1 } = spec.profile ?? {};
+    if (!subgroups) return `${text}: needs subgroups to share rows without workgroup memory`;
+    if ((blockN / threadN) % subgroupSize !== 0) {
+      return `${text}: a subgroup of ${subgroupSize} does not divide its columns`;
+    }
+    if (threadM > subgroupSize && threadM % subgroupSize !== 0) {
+      return `${text}: a subgroup of ${subgroupSize} does not divide ${threadM} rows`;
+    }
+  }
   const threads = gemmThreads(blockM, tile);
   const most = spec.profile?.maxInvocations ?? 256;
   if (threads > most) return `${text}: ${threads} invocations, the device allows ${most}`;

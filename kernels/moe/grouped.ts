@@ -7,7 +7,7 @@
  * @module
  */
 
-import { composeShader, type ShaderBuffer, STEP_TYPE } from "../compose.ts";
+import { composeShader, type ShaderBuffer, type ShaderConstants, STEP_TYPE } from "../compose.ts";
 import type { Value } from "../../graph/mod.ts";
 import type { Access } from "../format_access.ts";
 import { type Dispatch, foldGrid, type Scratch } from "../kernel.ts";
@@ -18,6 +18,8 @@ import alignBody from "../wgsl/moe_align.wgsl" with { type: "text" };
 import alignOnly from "../wgsl/moe_align_only.wgsl" with { type: "text" };
 import finishDown from "../wgsl/moe_finish_down.wgsl" with { type: "text" };
 import finishUp from "../wgsl/moe_finish_up.wgsl" with { type: "text" };
+import directBody from "../wgsl/moe_direct_gemm.wgsl" with { type: "text" };
+import gemmTiles from "../wgsl/moe_gemm_tiles.wgsl" with { type: "text" };
 import gemmBody from "../wgsl/moe_grouped_gemm.wgsl" with { type: "text" };
 import residualPresent from "../wgsl/moe_residual.wgsl" with { type: "text" };
 import residualAbsent from "../wgsl/moe_residual_absent.wgsl" with { type: "text" };
@@ -28,8 +30,8 @@ import reduceBody from "../wgsl/moe_reduce.wgsl" with { type: "text" };
 import { type GemmConfig, gemmThreads, type GemmTile } from "./config.ts";
 import { extentOf } from "../dense/extent.ts";
 import { expertActivation } from "./expert_math.ts";
-import { mostBlocks, type PlanBuffer, planBuffer } from "./plan_buffer.ts";
 import { expertRounding, roundScratch } from "./rounding.ts";
+import { mostBlocks, type PlanBuffer, planBuffer } from "./plan_buffer.ts";
 import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "./spec.ts";
 import {
   activeWeightBytes,
@@ -188,7 +190,10 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
       ...access.constants,
       ...plan.constants,
       ...ROW_KINDS,
-      ...tileConstants(config.blockM, tile, matrices, Number(access.constants.w_PARTS)),
+      ...tileConstants(config.blockM, tile, matrices),
+      ...(tile.staged
+        ? stagingConstants(config.blockM, tile, Number(access.constants.w_PARTS))
+        : directConstants(tile, spec.profile.subgroupSize)),
       OUTPUTS: outputs,
       SOURCE: product.source,
       TARGET: product.target,
@@ -199,8 +204,8 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
       { name: "y", type: "array<f32>", access: "read_write", buffer: product.result },
       stepBuffer(),
     ],
-    fragments: access.fragments,
-    body: gemmBody,
+    fragments: [...access.fragments, gemmTiles],
+    body: tile.staged ? gemmBody : directBody,
   });
   const tiles = Math.ceil(outputs / (tile.blockN / matrices));
   return {
@@ -215,22 +220,35 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
   };
 }
 
-function tileConstants(blockM: number, tile: GemmTile, matrices: number, parts: number) {
-  const { blockN, blockK, threadM, threadN, groupM } = tile;
-  const threads = gemmThreads(blockM, tile);
+function tileConstants(blockM: number, tile: GemmTile, matrices: number): ShaderConstants {
+  const { blockN, threadM, threadN, groupM } = tile;
   return {
     BLOCK_N: blockN,
-    BLOCK_K: blockK,
     THREAD_M: threadM,
     THREAD_N: threadN,
     GROUP_M: groupM,
-    THREADS: threads,
+    THREADS: gemmThreads(blockM, tile),
     MATRICES: matrices,
     LAST_MATRIX: matrices - 1,
     THREAD_OUTPUTS: threadN / matrices,
-    A_ROUNDS: Math.ceil(blockM * (blockK / 8) / threads),
-    B_ROUNDS: Math.ceil(blockN * (blockK / 8 / parts) / threads),
   };
+}
+
+/** Loads of an invocation for one staged tile. */
+function stagingConstants(blockM: number, tile: GemmTile, parts: number): ShaderConstants {
+  const chunks = tile.blockK / 8;
+  const threads = gemmThreads(blockM, tile);
+  return {
+    BLOCK_K: tile.blockK,
+    A_ROUNDS: Math.ceil(blockM * chunks / threads),
+    B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
+  };
+}
+
+/** How the rows of an invocation are shared out among the lanes of a subgroup. */
+function directConstants({ threadM }: GemmTile, subgroupSize: number): ShaderConstants {
+  const lanes = Math.min(threadM, subgroupSize);
+  return { LANES_USED: lanes, A_ROUNDS: threadM / lanes };
 }
 
 function reduce(layer: Layer): Dispatch {

@@ -22,6 +22,7 @@ const GEMM_FIELDS = {
   GROUP_SIZE_M: positive,
   THREAD_M: positive.optional(),
   THREAD_N: positive.optional(),
+  STAGED: z.boolean().optional(),
 };
 
 /** vLLM's fields, our thread tile, and a tile of its own for the down projection. */
@@ -235,13 +236,14 @@ export function tunedRow(config: MoeConfig): TunedRow {
   }
 }
 
-function spellTile({ blockN, blockK, groupM, threadM, threadN }: GemmTile) {
+function spellTile({ blockN, blockK, groupM, threadM, threadN, staged }: GemmTile) {
   return {
     BLOCK_SIZE_N: blockN,
     BLOCK_SIZE_K: blockK,
     GROUP_SIZE_M: groupM,
     THREAD_M: threadM,
     THREAD_N: threadN,
+    ...(staged ? {} : { STAGED: false }),
   };
 }
 
@@ -251,6 +253,7 @@ interface TileFields {
   readonly GROUP_SIZE_M: number;
   readonly THREAD_M?: number | undefined;
   readonly THREAD_N?: number | undefined;
+  readonly STAGED?: boolean | undefined;
 }
 
 /** A tile; sums of an invocation that are not given are as square as the threads allow. */
@@ -260,7 +263,7 @@ function gemmTile(blockM: number, fields: TileFields, threads: number): GemmTile
   const threadM = fields.THREAD_M ??
     Math.min(blockM, 2 ** Math.floor(Math.log2(Math.sqrt(sums))));
   const threadN = fields.THREAD_N ?? Math.min(blockN, Math.max(2, Math.round(sums / threadM)));
-  return { blockN, blockK, groupM, threadM, threadN };
+  return { blockN, blockK, groupM, threadM, threadN, staged: fields.STAGED ?? true };
 }
 
 function rowError(path: string, key: string, error: z.ZodError): ConfigError {

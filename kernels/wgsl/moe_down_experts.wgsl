@@ -4,14 +4,46 @@
 // memory; they are joined once, in a fixed order. Grid: (rows).
 
 const OUTPUT_QUADS = MAX_TOKENS * QUADS;
+const KEY_QUADS = (MAX_PAIRS + 3u) / 4u;
+// Expert and pair in one number, so that sorting by it is stable; NO_KEY sorts behind all others.
+const PAIR_BITS = 16u;
+const NO_KEY = 0xffffffffu;
 
-var<workgroup> sorted: array<u32, MAX_PAIRS>;
+var<workgroup> keys: array<vec4<u32>, KEY_QUADS>;
+var<workgroup> sorted: array<u32, KEY_QUADS * 4u>;
 var<workgroup> valid_count: atomic<u32>;
 var<workgroup> sums: array<vec4<f32>, OUTPUT_QUADS * THREADS>;
 
-fn expert_of(pair: u32) -> u32 {
-  let id = u32(selected[pair]);
-  return select(END_EXPERT, id, id >= FIRST_EXPERT && id < END_EXPERT);
+fn key_of(pair: u32) -> u32 {
+  if (pair >= sizes.x * TOP_K) {
+    return NO_KEY;
+  }
+  let expert = u32(selected[pair]);
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return NO_KEY;
+  }
+  return (expert << PAIR_BITS) | pair;
+}
+
+// Sorts by counting the smaller keys of each: a few dozen pairs, every workgroup for itself.
+fn sort_pairs(index: u32) {
+  for (var quad = index; quad < KEY_QUADS; quad += THREADS) {
+    let first = quad * 4u;
+    keys[quad] = vec4(key_of(first), key_of(first + 1u), key_of(first + 2u), key_of(first + 3u));
+  }
+  workgroupBarrier();
+  for (var i = index; i < KEY_QUADS * 4u; i += THREADS) {
+    let key = keys[i / 4u][i % 4u];
+    if (key != NO_KEY) {
+      var smaller = vec4<u32>();
+      for (var quad = 0u; quad < KEY_QUADS; quad++) {
+        smaller += vec4<u32>(keys[quad] < vec4(key));
+      }
+      sorted[smaller.x + smaller.y + smaller.z + smaller.w] = key;
+      atomicAdd(&valid_count, 1u);
+    }
+  }
+  workgroupBarrier();
 }
 
 @compute @workgroup_size(THREADS)
@@ -19,20 +51,7 @@ fn main(
   @builtin(workgroup_id) place: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let pairs = sizes.x * TOP_K;
-  for (var pair = index; pair < pairs; pair += THREADS) {
-    let expert = expert_of(pair);
-    var rank = 0u;
-    for (var other = 0u; other < pairs; other++) {
-      let its = expert_of(other);
-      rank += u32(its < expert || (its == expert && other < pair));
-    }
-    sorted[rank] = pair;
-    if (expert < END_EXPERT) {
-      atomicAdd(&valid_count, 1u);
-    }
-  }
-  workgroupBarrier();
+  sort_pairs(index);
   let valid = atomicLoad(&valid_count);
   let lane = index % LANES;
   let group = index / LANES;
@@ -45,15 +64,15 @@ fn main(
   var batch = 0u;
   var first = 0u;
   while (first < valid) {
-    let expert = expert_of(sorted[first]);
+    let expert = sorted[first] >> PAIR_BITS;
     var end = first + 1u;
-    while (end < min(first + COLUMNS, valid) && expert_of(sorted[end]) == expert) {
+    while (end < min(first + COLUMNS, valid) && sorted[end] >> PAIR_BITS == expert) {
       end++;
     }
     if (batch % GROUPS == group) {
       let matrix = expert * HIDDEN;
       //@repeat n COLUMNS
-      let pair_$n = sorted[min(first + $n, end - 1u)];
+      let pair_$n = sorted[min(first + $n, end - 1u)] & ((1u << PAIR_BITS) - 1u);
       //@repeat q QUADS
       var sum_$n_$q = vec4<f32>();
       //@end

@@ -7,32 +7,11 @@
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;
 const B_WORDS = CHUNKS / w_PARTS;
-const ROWS_APART = BLOCK_M / THREAD_M;
-const COLUMNS_APART = BLOCK_N / THREAD_N;
-const TILE_OUTPUTS = BLOCK_N / MATRICES;
-const N_TILES = (OUTPUTS + TILE_OUTPUTS - 1u) / TILE_OUTPUTS;
 const K_CHUNKS = w_WORDS * w_PARTS;
 const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 var<workgroup> a_tile: array<vec4<f32>, BLOCK_M * STRIDE>;
 var<workgroup> b_tile: array<vec4<f32>, BLOCK_N * STRIDE>;
-
-// Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
-// and rows in use stay in the cache.
-fn tile_of(id: u32, blocks: u32) -> vec2<u32> {
-  let in_group = GROUP_M * N_TILES;
-  let first = (id / in_group) * GROUP_M;
-  let height = min(blocks - first, GROUP_M);
-  let rest = id % in_group;
-  return vec2(first + rest % height, rest / height);
-}
-
-fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
-  if (kind == BY_TOKEN) {
-    return pair / TOP_K;
-  }
-  return select(position, pair, kind == BY_PAIR);
-}
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -128,10 +107,10 @@ fn main(
         {
           let b = b_tile[(tn + ($o * MATRICES + $t) * COLUMNS_APART) * STRIDE + v];
           //@repeat m THREAD_M
-          sum_$m_$o_$t = fma(a_vector_$m.x, b.x, sum_$m_$o_$t);
-          sum_$m_$o_$t = fma(a_vector_$m.y, b.y, sum_$m_$o_$t);
-          sum_$m_$o_$t = fma(a_vector_$m.z, b.z, sum_$m_$o_$t);
-          sum_$m_$o_$t = fma(a_vector_$m.w, b.w, sum_$m_$o_$t);
+          sum_$m_$o_$t += a_vector_$m.x * b.x;
+          sum_$m_$o_$t += a_vector_$m.y * b.y;
+          sum_$m_$o_$t += a_vector_$m.z * b.z;
+          sum_$m_$o_$t += a_vector_$m.w * b.w;
           //@end
         }
         //@end

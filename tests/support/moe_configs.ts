@@ -7,9 +7,13 @@
 
 import type { GemmTile, MoeAlgorithm, MoeConfig } from "../../kernels/moe/config.ts";
 
-const TILE: GemmTile = { blockN: 32, blockK: 16, threadM: 2, threadN: 4, groupM: 2 };
+const TILE: GemmTile = { blockN: 32, blockK: 16, threadM: 2, threadN: 4, groupM: 2, staged: true };
 
-export const CONFIGS: Readonly<Record<MoeAlgorithm, MoeConfig>> = {
+/** For subgroups of 8, as llvmpipe has them; four rows for a lane, then two rounds of eight. */
+const DIRECT: GemmTile = { ...TILE, blockN: 32, threadM: 4, groupM: 1, staged: false };
+
+/** Configurations by name. */
+export const CONFIGS: Readonly<Record<MoeAlgorithm | "direct", MoeConfig>> = {
   slots: {
     algorithm: "slots",
     lanes: 8,
@@ -24,5 +28,6 @@ export const CONFIGS: Readonly<Record<MoeAlgorithm, MoeConfig>> = {
     down: { values: 4, groups: 2 },
   },
   grouped: { algorithm: "grouped", blockM: 16, up: TILE, down: { ...TILE, groupM: 1 } },
+  direct: { algorithm: "grouped", blockM: 16, up: DIRECT, down: { ...DIRECT, threadM: 16 } },
   permuted: { algorithm: "permuted", blockM: 8, up: TILE, down: { ...TILE, threadN: 2 } },
 };

@@ -1,0 +1,95 @@
+// Grouped GEMM without workgroup memory, for devices where a barrier costs more than a load: CPUs
+// that play GPU. An invocation owns THREAD_M × THREAD_N sums; the lanes of a subgroup have the same
+// rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;
+// each weight is loaded by the lane that needs it.
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let id = place.x + place.y * grid.x;
+  let blocks = plan[0];
+  if (id >= blocks * N_TILES) {
+    return;
+  }
+  let tile = tile_of(id, blocks);
+  let expert = plan[PLAN_EXPERTS + tile.x];
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return;
+  }
+  let first_position = tile.x * BLOCK_M;
+  let first_output = tile.y * TILE_OUTPUTS;
+  let matrix = expert * (MATRICES * OUTPUTS);
+  let pairs = sizes.x * TOP_K;
+  let first_row = index / COLUMNS_APART;
+  let tn = index % COLUMNS_APART;
+
+  // Row m of this invocation is row l of round g; lane l loads it.
+  //@repeat g A_ROUNDS
+  let row_$g = first_row + ($g * LANES_USED + index % LANES_USED) * ROWS_APART;
+  let pair_$g = min(plan[PLAN_PAIRS + first_position + row_$g], pairs - 1u);
+  let source_$g = row_of(SOURCE, first_position + row_$g, pair_$g);
+  //@repeat l LANES_USED
+  //@repeat o THREAD_OUTPUTS
+  //@repeat t MATRICES
+  var sum_$g_$l_$o_$t = 0.0;
+  //@end
+  //@end
+  //@end
+  //@end
+  //@repeat o THREAD_OUTPUTS
+  let output_$o = min(first_output + tn + $o * COLUMNS_APART, OUTPUTS - 1u);
+  //@end
+
+  for (var word = 0u; word < w_WORDS; word++) {
+    //@repeat o THREAD_OUTPUTS
+    //@repeat t MATRICES
+    let w_$o_$t = w_fetch(matrix + $t * OUTPUTS + output_$o, word);
+    //@end
+    //@end
+    //@repeat p w_PARTS
+    {
+      //@repeat o THREAD_OUTPUTS
+      //@repeat t MATRICES
+      let b_$o_$t = w_unpack(w_$o_$t, $p);
+      //@end
+      //@end
+      //@repeat g A_ROUNDS
+      let mine_$g = rows_round(rows_chunk(source_$g, word * w_PARTS + $p), expert);
+      //@repeat l LANES_USED
+      {
+        let a = Chunk(subgroupBroadcast(mine_$g.lo, u32($l)), subgroupBroadcast(mine_$g.hi, u32($l)));
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        sum_$g_$l_$o_$t += chunk_dot(a, b_$o_$t);
+        //@end
+        //@end
+      }
+      //@end
+      //@end
+    }
+    //@end
+  }
+
+  //@repeat g A_ROUNDS
+  //@repeat l LANES_USED
+  {
+    let position = first_position + first_row + ($g * LANES_USED + $l) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      //@repeat o THREAD_OUTPUTS
+      let column_$o = first_output + tn + $o * COLUMNS_APART;
+      if (column_$o < OUTPUTS) {
+        y[target_row + column_$o] = finish(
+          sum_$g_$l_$o_0, sum_$g_$l_$o_$LAST_MATRIX, matrix + column_$o, pair,
+        );
+      }
+      //@end
+    }
+  }
+  //@end
+  //@end
+}
