@@ -25,6 +25,9 @@ const DATA = "configs";
 /** Folders that nothing of the product may import. */
 const OUTSIDE = ["bench", "docs", "examples", "tests"];
 
+/** Folders of what other programs have written. */
+const GOLDEN = "golden";
+
 const MAX_LINES = { ts: 450, wgsl: 250 };
 
 /** Files that may do what the last test bans, and why. */
@@ -186,8 +189,8 @@ async function listSources(): Promise<string[]> {
   const found: string[] = [];
   const walk = async (folder: string): Promise<void> => {
     for await (const entry of Deno.readDir(new URL(folder, ROOT))) {
-      if (entry.isDirectory) await walk(`${folder}${entry.name}/`);
-      else if (/\.(ts|wgsl)$/.test(entry.name)) found.push(`${folder}${entry.name}`);
+      if (entry.isDirectory && entry.name !== GOLDEN) await walk(`${folder}${entry.name}/`);
+      if (entry.isFile && /\.(ts|wgsl)$/.test(entry.name)) found.push(`${folder}${entry.name}`);
     }
   };
   for await (const entry of Deno.readDir(ROOT)) {
