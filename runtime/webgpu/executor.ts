@@ -90,11 +90,12 @@ export async function openWebGpuExecutor(
 
 /** WebGPU promises little between workgroups of a dispatch; where tickets fail, dispatches serve. */
 async function testHandOffs(executor: WebGpuExecutor): Promise<void> {
+  const attention = !executor.device.profile.software;
   try {
-    await selfTest(executor);
+    await selfTest(executor, attention);
   } catch (error) {
     if (!(error instanceof DeviceError) || error.code !== "device/wrong-results") throw error;
     executor.handOff = "dispatch";
-    await selfTest(executor);
+    await selfTest(executor, attention);
   }
 }
