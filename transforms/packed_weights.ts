@@ -95,11 +95,15 @@ export function packedExpertAttrs(
   return block && !isWholeMatrix ? { format, block } : { format };
 }
 
-/** Inputs of `moe` for packed experts: codes in place of weights, lists of scales beside them. */
+/**
+ * Inputs of `moe` for packed experts: codes in place of weights, lists of scales beside them. Input
+ * scales that no rounding needs are left out, so that they are reported as not read.
+ */
 export function packedExpertInputs(
   b: GraphBuilder,
   moe: Node<"moe">,
   experts: PackedExperts,
+  withInputScales: boolean,
 ): NodeInputs {
   const inputs: Record<string, Value[]> = {};
   for (const name of EXPERT_MATRICES) {
@@ -114,7 +118,9 @@ export function packedExpertInputs(
     inputs[name] = list("", ({ payload }) => payload);
     inputs[`${name}_scale`] = list("_scale", ({ scale }) => scale);
     inputs[`${name}_scale_2`] = list("_scale_2", ({ secondScale }) => secondScale);
-    inputs[`${name}_input_scale`] = list("_input_scale", ({ inputScale }) => inputScale);
+    if (withInputScales) {
+      inputs[`${name}_input_scale`] = list("_input_scale", ({ inputScale }) => inputScale);
+    }
   }
   return inputs;
 }

@@ -106,7 +106,8 @@ export function packMoes(graph: Graph, matches: readonly PackedMoe[]): void {
   for (const { moe, experts, activationQuant } of matches) {
     const current = graph.current(moe);
     const b = new GraphBuilder(graph, { scope: moe.scope, before: current });
-    const inputs = { ...current.inputs, ...packedExpertInputs(b, moe, experts) };
+    const packed = packedExpertInputs(b, moe, experts, activationQuant === "static");
+    const inputs = { ...current.inputs, ...packed };
     const attrs = { ...moe.attrs, ...packedExpertAttrs(experts), activationQuant };
     replaceNode(graph, moe, b.op("moe", inputs, attrs));
   }

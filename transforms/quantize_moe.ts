@@ -60,7 +60,7 @@ export const quantizeMoe = defineTransform({
         )
       );
       const experts = { w1, w2, w3 };
-      const inputs = { ...current.inputs, ...packedExpertInputs(b, moe, experts) };
+      const inputs = { ...current.inputs, ...packedExpertInputs(b, moe, experts, false) };
       const attrs = {
         ...moe.attrs,
         ...packedExpertAttrs(experts),
