@@ -28,12 +28,12 @@ export const MOE_SHAPES: readonly MoeShape[] = [
   shape("DeepSeek-V2-Lite", 2048, 1408, 64, 6),
 ];
 
-/** The same layers with hidden and intermediate sizes an eighth, experts a quarter (at least 8). */
+/** The same layers with hidden and intermediate sizes a sixteenth, experts a quarter (at least 8). */
 export const MOE_TWINS: readonly MoeShape[] = MOE_SHAPES.map((full) => ({
   ...full,
   name: `${full.name} twin`,
-  hidden: eighth(full.hidden),
-  intermediate: eighth(full.intermediate),
+  hidden: sixteenth(full.hidden),
+  intermediate: sixteenth(full.intermediate),
   experts: Math.max(8, full.experts / 4),
 }));
 
@@ -47,7 +47,7 @@ function shape(
   return { name, hidden, intermediate, experts, topK, activation: "silu", bias: false };
 }
 
-/** An eighth, rounded up to whole 16-byte chunks of bf16. */
-function eighth(size: number): number {
-  return Math.ceil(size / 64) * 8;
+/** A sixteenth, rounded up to whole 16-byte chunks of bf16. */
+function sixteenth(size: number): number {
+  return Math.ceil(size / 128) * 8;
 }

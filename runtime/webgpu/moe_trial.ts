@@ -15,6 +15,7 @@ import {
 } from "../../graph/mod.ts";
 import {
   type Binding,
+  type CpuCall,
   type DeviceMoeSpec,
   type Dispatch,
   type MoeSlots,
@@ -25,7 +26,8 @@ import {
 import type { WebGpuDevice } from "./device.ts";
 import { bytesOf, layerSlots, randomRouting, randomSource, weightChunk } from "./moe_trial_data.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { GpuStopwatch, type Work } from "./stopwatch.ts";
+import type { Readback } from "./readback.ts";
+import { encodeWork, GpuStopwatch, type Work } from "./stopwatch.ts";
 
 /** Bytes that weights must exceed so that no cache keeps them from one run to the next. */
 const CACHE_BYTES = { gpu: 256 << 20, software: 64 << 20 };
@@ -65,6 +67,7 @@ export class MoeTrial {
   readonly #chunks = new Map<number, Uint8Array<ArrayBuffer>>();
   readonly #pipelines: PipelineCache;
   readonly #stopwatch: GpuStopwatch;
+  #staging: GPUBuffer | undefined;
 
   private constructor(
     readonly device: WebGpuDevice,
@@ -134,6 +137,29 @@ export class MoeTrial {
     return (await this.#stopwatch.median(work, runs)) / layer.rotations.length;
   }
 
+  /**
+   * Runs the layer once and gives its output, [tokens, hidden], in one submit, as a program would:
+   * what a wall clock may time.
+   */
+  async run(
+    layer: PreparedLayer,
+    readback: Readback,
+    rotation = 0,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const { gpu } = this.device;
+    const source = this.#fixed.get(`value ${this.slots.output.id}`);
+    invariant(source, "the layer has an output");
+    if (!this.#staging) {
+      this.#staging = await readback.staging(source.size);
+      this.#owned.push(this.#staging);
+    }
+    const encoder = gpu.createCommandEncoder();
+    encodeWork(encoder, layer.rotations[rotation % layer.rotations.length]);
+    encoder.copyBufferToBuffer(source, 0, this.#staging, 0, source.size);
+    gpu.queue.submit([encoder.finish()]);
+    return new Float32Array(await readback.read(this.#staging, source.size));
+  }
+
   /** Whether GPU times come from timestamp queries. */
   get clock(): string {
     return this.#stopwatch.clock;
@@ -161,8 +187,14 @@ export class MoeTrial {
    * {@linkcode MoeTrial.output} must begin with.
    */
   reference(): Float32Array<ArrayBuffer> {
+    return this.cpuLayer(1)();
+  }
+
+  /** The first rotation's layer for its first tokens on the CPU, inputs and weights in place. */
+  cpuLayer(tokens: number): () => Float32Array<ArrayBuffer> {
     const { spec, slots } = this;
-    const experts = [...this.choices[0].subarray(0, spec.topK)];
+    const ids = this.choices[0].subarray(0, tokens * spec.topK);
+    const experts = [...new Set(ids)];
     const tensor = (value: Value, shape: readonly number[], offsets: readonly number[]) =>
       this.#hostTensor(value, shape, offsets);
     // Only the chosen experts, renumbered from 0.
@@ -172,15 +204,15 @@ export class MoeTrial {
       const bytes = bytesOf(value) / spec.experts;
       return tensor(value, [matrices * experts.length, ...rest], experts.map((e) => e * bytes));
     };
-    const one = (value: Value) => tensor(value, [1, Number(value.shape[1])], [0]);
+    const rows = (value: Value) => tensor(value, [tokens, Number(value.shape[1])], [0]);
     const inputs: Record<string, HostTensor | undefined> = {
-      x: one(slots.x),
+      x: rows(slots.x),
       selected_experts: {
         dtype: "i32",
-        shape: [1, spec.topK],
-        data: Int32Array.from(experts, (_, slot) => slot),
+        shape: [tokens, spec.topK],
+        data: ids.map((id) => experts.indexOf(id)),
       },
-      routing_weights: one(slots.routingWeights),
+      routing_weights: rows(slots.routingWeights),
       w_up: chosen(slots.wUp),
       w_down: chosen(slots.wDown),
       w_up_scale: slots.wUpScales[0] && chosen(slots.wUpScales[0]),
@@ -189,11 +221,11 @@ export class MoeTrial {
       w_down_scale_2: slots.wDownScales[1] && chosen(slots.wDownScales[1]),
       b_up: slots.bUp && chosen(slots.bUp),
       b_down: slots.bDown && chosen(slots.bDown),
-      residual: slots.residual && one(slots.residual),
+      residual: slots.residual && rows(slots.residual),
     };
-    const [result] = runCpuKernel("fused_moe", {
+    const call: CpuCall<"fused_moe"> = {
       attrs: { ...spec, backend: "reference", experts: experts.length },
-      bindings: { T: 1 },
+      bindings: { T: tokens },
       inputs: {
         get(name) {
           const found = inputs[name];
@@ -204,8 +236,8 @@ export class MoeTrial {
         list: () => [],
       },
       cache: (name) => invariant(false, `a MoE layer has no cache "${name}"`) as never,
-    });
-    return result.data as Float32Array<ArrayBuffer>;
+    };
+    return () => runCpuKernel("fused_moe", call)[0].data as Float32Array<ArrayBuffer>;
   }
 
   /** Bytes of weights that the layer's experts must be read for, on average over the rotations. */

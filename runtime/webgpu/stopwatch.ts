@@ -80,15 +80,15 @@ export class GpuStopwatch {
   async measure(list: readonly Work[]): Promise<number> {
     const { gpu } = this.#device;
     const encoder = gpu.createCommandEncoder();
-    if (!this.#device.profile.software) encode(encoder, [this.#spinning()]);
+    if (!this.#device.profile.software) encodeWork(encoder, [this.#spinning()]);
     if (this.#queries) {
-      encode(encoder, list, {
+      encodeWork(encoder, list, {
         querySet: this.#queries,
         beginningOfPassWriteIndex: 0,
         endOfPassWriteIndex: 1,
       });
       encoder.resolveQuerySet(this.#queries, 0, 2, this.#resolve, 0);
-    } else encode(encoder, list);
+    } else encodeWork(encoder, list);
     encoder.copyBufferToBuffer(this.#resolve, 0, this.#readback, 0, 16);
     const start = performance.now();
     gpu.queue.submit([encoder.finish()]);
@@ -125,7 +125,8 @@ export class GpuStopwatch {
   }
 }
 
-function encode(
+/** Puts a list into one compute pass. */
+export function encodeWork(
   encoder: GPUCommandEncoder,
   list: readonly Work[],
   timestampWrites?: GPUComputePassTimestampWrites,

@@ -1,0 +1,3 @@
+fn bias(n: u32) -> f32 {
+  return 0.0;
+}

@@ -1,0 +1,37 @@
+/**
+ * What benches say of repeated measurements: never a single number.
+ *
+ * @module
+ */
+
+/** Repeated measurements in one line. */
+export interface Summary {
+  readonly n: number;
+  readonly median: number;
+  readonly lowest: number;
+  readonly highest: number;
+}
+
+/** The summary of at least one number. */
+export function summarize(numbers: readonly number[]): Summary {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return {
+    n: sorted.length,
+    median: (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2,
+    lowest: sorted[0],
+    highest: sorted[sorted.length - 1],
+  };
+}
+
+/** `3.41 (2.9 .. 5.2, n = 5)` */
+export function formatRatio({ median, lowest, highest, n }: Summary): string {
+  return `${median.toFixed(2)} (${lowest.toFixed(2)} .. ${highest.toFixed(2)}, n = ${n})`;
+}
+
+/** A time with three figures and a unit that fits. */
+export function formatSeconds(seconds: number): string {
+  if (seconds >= 1) return `${seconds.toPrecision(3)} s`;
+  if (seconds >= 1e-3) return `${(seconds * 1e3).toPrecision(3)} ms`;
+  return `${(seconds * 1e6).toPrecision(3)} µs`;
+}
