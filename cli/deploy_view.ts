@@ -35,7 +35,7 @@ export class DeployView {
           `${event.name} (${event.architecture}, ${formatBytes(event.bytes)})`,
         );
       case "executor":
-        return this.#line("device", `${event.description} (${event.reason})`);
+        return this.#line("device", formatDevice(event.description, event.reason));
       case "transform":
         return this.#showTransform(event.record);
       case "verify":
@@ -99,6 +99,11 @@ export class DeployView {
 
 /** Mean divergence, in nats, below which a difference is rounding of sums. */
 const VISIBLE_DIVERGENCE = 1e-6;
+
+/** The device, and why it was taken where its description does not say so already. */
+function formatDevice(description: string, reason: string): string {
+  return description.includes(reason) ? description : `${description} (${reason})`;
+}
 
 /** `fuse_moe   5 matches   123 -> 123 nodes   1.29 ms   15.9 MB`. */
 export function formatTransform(record: TransformRecord): string {

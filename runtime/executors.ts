@@ -48,7 +48,7 @@ export async function openExecutor(
     const reason = choice === "webgpu"
       ? "asked for"
       : profile.software
-      ? "the only adapter is a CPU that plays a GPU"
+      ? "the only adapter"
       : "a GPU is there and passed the self-test";
     return { executor, reason, profile };
   } catch (error) {
