@@ -24,5 +24,7 @@ export {
 export type { WebGpuProgram } from "./webgpu/program.ts";
 export * from "./tuned_files.ts";
 export { MoeTrial, type PreparedLayer } from "./webgpu/moe_trial.ts";
+export { PipelineCache } from "./webgpu/pipelines.ts";
+export { Readback } from "./webgpu/readback.ts";
 export * from "./webgpu/stopwatch.ts";
 export * from "./webgpu/tune_moe.ts";
