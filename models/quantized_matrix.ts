@@ -43,6 +43,10 @@ export function quantizedMatrix(
   const codes = stored === "f8_e4m3" || stored === "u8";
   if (!codes) {
     if (scale && stored) throw halfQuantized(name, `a packed type beside "${scale}"`, stored);
+    if (stored && quantization && mustBePacked(module, quantization)) {
+      const { format, source } = quantization;
+      throw halfQuantized(name, `${format} codes, as ${source} does not exclude it`, stored);
+    }
     return undefined;
   }
   if (!quantization || quantization.format === "mxfp4") {
@@ -91,6 +95,18 @@ function scalar(checkpoint: Checkpoint, name: string): Weight {
 function inputScale(checkpoint: Checkpoint, module: string): { inputScale?: Weight } {
   const name = `${module}.input_scale`;
   return checkpoint.has(name) ? { inputScale: scalar(checkpoint, name) } : {};
+}
+
+/** Names of the linear layers that every quantizer takes, unless it is told to leave them. */
+const PROJECTION = /\.layers\..*\.(\w+_proj|w[123])$/;
+
+/** True when the checkpoint says that it quantized the module. An entry may be a part of a path. */
+function mustBePacked(module: string, { format, exclude }: Quantization): boolean {
+  if (format === "mxfp4" || !PROJECTION.test(module)) return false;
+  return !exclude.some((entry) => {
+    const pattern = entry.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*");
+    return new RegExp(`(^|\\.)${pattern}($|\\.)`).test(module);
+  });
 }
 
 function halfQuantized(name: string, expected: string, got: string): CheckpointError {

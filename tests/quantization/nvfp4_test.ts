@@ -47,7 +47,7 @@ Deno.test("NVFP4 experts stay packed and say what they say expanded", async () =
   try {
     await Deno.copyFile(new URL("config.json", MIXTRAL), `${folder}/config.json`);
     await Deno.writeFile(`${folder}/model.safetensors`, encodeSafetensors(await packedTensors()));
-    const quantization = { quant_algo: "NVFP4", exclude_modules: ["lm_head"] };
+    const quantization = { quant_algo: "NVFP4", exclude_modules: ["lm_head", "model.layers.*.self_attn*"] };
     await Deno.writeTextFile(
       `${folder}/hf_quant_config.json`,
       JSON.stringify({ producer: { name: "modelopt" }, quantization }),
