@@ -47,7 +47,9 @@ export function moeRatios(results: readonly ContestResult[]): MoeRatios | undefi
 }
 
 /** `Mixtral-8x7B twin, bf16, T = 64` */
-export function titleOf({ shape, format, tokens }: ContestResult): string {
+export function titleOf(
+  { shape, format, tokens }: Pick<ContestResult, "shape" | "format" | "tokens">,
+): string {
   return `${shape}, ${format}, T = ${tokens}`;
 }
 

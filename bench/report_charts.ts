@@ -1,0 +1,278 @@
+/**
+ * The pictures of a report as SVG, made by Vega-Lite without a browser. Text and lines are drawn in
+ * `currentColor`, so that a page may be light or dark.
+ *
+ * @module
+ */
+
+import { compile, type Config, type TopLevelSpec } from "vega-lite";
+import { Error as ERROR_LEVEL, parse, View } from "vega";
+import type { Report, ReportCase } from "./report_data.ts";
+
+/** A picture with its words. */
+export interface Chart {
+  readonly title: string;
+  readonly text: string;
+  readonly svg: string;
+}
+
+/** Colours that stand out on white and on black; also told apart by their marks. */
+const COLORS: Readonly<Record<string, string>> = {
+  auto: "#e8590c",
+  triton: "#228be6",
+  trtllm: "#37b24d",
+  unfused: "#868e96",
+  cpu: "#be4bdb",
+};
+const OTHERS = ["#f59f00", "#15aabf", "#e64980"];
+
+const INK = "currentColor";
+const FONT = "system-ui, sans-serif";
+
+const CONFIG: Config = {
+  background: "transparent",
+  font: FONT,
+  axis: {
+    ...{ labelColor: INK, titleColor: INK, domainColor: INK, tickColor: INK, gridColor: INK },
+    ...{ gridOpacity: 0.14, domainOpacity: 0.5, tickOpacity: 0.5 },
+    ...{ labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
+  },
+  legend: {
+    labelColor: INK,
+    titleColor: INK,
+    labelFontSize: 12,
+    titleFontSize: 12,
+    symbolSize: 90,
+  },
+  header: { labelColor: INK, titleColor: INK, labelFontSize: 13, labelFontWeight: "bold" },
+  view: { stroke: INK, strokeOpacity: 0.2 },
+};
+
+/** All pictures of a report. */
+export async function drawCharts(report: Report): Promise<readonly Chart[]> {
+  const plain = report.cases.filter(({ format }) => format === "bf16");
+  const { readBytesPerSecond, flopsPerSecond } = report.ceilings;
+  return await Promise.all([
+    draw(
+      "Time of a layer",
+      "One MoE layer in bf16, median over rounds. Both axes are logarithmic; lower is better.",
+      timeSpec(plain),
+    ),
+    draw(
+      "Roofline",
+      `The line is what this device reached in the same run: ${
+        (readBytesPerSecond / 1e9).toPrecision(3)
+      } GB/s read and ${
+        (flopsPerSecond / 1e9).toPrecision(4)
+      } GFLOP/s of f32 multiply-add. A layer reads the weights of its experts in use and computes; ` +
+        "points above the slope found weights in a cache.",
+      rooflineSpec(report, plain),
+    ),
+    draw(
+      "Share of the ceilings",
+      "What auto reaches: few tokens are limited by reading weights, many by arithmetic.",
+      shareSpec(plain),
+    ),
+    draw(
+      "Dispatches of a layer",
+      "Counted from the lists that were timed; the baseline has six for each expert in use.",
+      dispatchSpec(plain),
+    ),
+  ]);
+}
+
+async function draw(title: string, text: string, spec: Partial<TopLevelSpec>): Promise<Chart> {
+  const whole = { ...spec, config: CONFIG, padding: 8 } as TopLevelSpec;
+  const view = new View(parse(compile(whole).spec), { renderer: "none", logLevel: ERROR_LEVEL });
+  try {
+    return { title, text, svg: await view.toSVG() };
+  } finally {
+    view.finalize();
+  }
+}
+
+/** Rows for a chart: one for each case and contestant. */
+function rowsOf(cases: readonly ReportCase[]) {
+  return cases.flatMap(({ shape, tokens, flops, activeWeightBytes, times }) =>
+    times.map((time) => ({
+      shape,
+      tokens,
+      name: time.name,
+      microseconds: time.seconds.median * 1e6,
+      dispatches: time.dispatches,
+      intensity: flops / activeWeightBytes,
+      gflops: time.flopsPerSecond / 1e9,
+      ofReadBandwidth: time.ofReadBandwidth,
+      ofFlops: time.ofFlops,
+    }))
+  );
+}
+
+type Rows = ReturnType<typeof rowsOf>;
+
+function colorOf(rows: Rows) {
+  const names = [...new Set(rows.map(({ name }) => name))].sort();
+  const others = names.filter((name) => !(name in COLORS));
+  const range = names.map((name) => COLORS[name] ?? OTHERS[others.indexOf(name) % OTHERS.length]);
+  return { field: "name", type: "nominal", scale: { domain: names, range }, title: "computed by" };
+}
+
+function tokensAxis(rows: Rows) {
+  const values = [...new Set(rows.map(({ tokens }) => tokens))];
+  return {
+    field: "tokens",
+    type: "quantitative",
+    scale: { type: "log", base: 2 },
+    axis: { values, title: "tokens a step (T)", format: "d", grid: false },
+  };
+}
+
+function timeSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
+  const rows = rowsOf(cases);
+  const color = colorOf(rows);
+  return {
+    data: { values: rows },
+    facet: { field: "shape", type: "nominal", title: null, sort: null },
+    columns: 3,
+    spec: {
+      width: 260,
+      height: 200,
+      mark: { type: "line", point: { size: 55, filled: true }, strokeWidth: 2 },
+      encoding: {
+        x: tokensAxis(rows),
+        y: {
+          field: "microseconds",
+          type: "quantitative",
+          scale: { type: "log" },
+          axis: { title: "time (µs)", format: ",~g", tickCount: 5 },
+        },
+        color,
+        shape: {
+          field: "name",
+          type: "nominal",
+          scale: { domain: color.scale.domain },
+          title: "computed by",
+        },
+      },
+    },
+  } as Partial<TopLevelSpec>;
+}
+
+function rooflineSpec(report: Report, cases: readonly ReportCase[]): Partial<TopLevelSpec> {
+  const rows = rowsOf(cases).filter(({ name }) => name !== "cpu");
+  const { readBytesPerSecond, flopsPerSecond } = report.ceilings;
+  const ridge = flopsPerSecond / readBytesPerSecond;
+  const xs = rows.map(({ intensity }) => intensity);
+  const [left, right] = [Math.min(...xs, ridge) / 1.5, Math.max(...xs, ridge) * 1.5];
+  const roof = [left, ridge, right].map((intensity) => ({
+    intensity,
+    gflops: Math.min(intensity * readBytesPerSecond, flopsPerSecond) / 1e9,
+  }));
+  const color = colorOf(rows);
+  const x = {
+    field: "intensity",
+    type: "quantitative",
+    scale: { type: "log", domain: [left, right], nice: false },
+    axis: {
+      title: "operations for each byte of active weights (FLOP/B)",
+      format: ",~g",
+      tickCount: 6,
+    },
+  };
+  const y = {
+    field: "gflops",
+    type: "quantitative",
+    scale: { type: "log" },
+    axis: { title: "GFLOP/s", format: ",~g", tickCount: 6 },
+  };
+  return {
+    width: 720,
+    height: 340,
+    layer: [
+      {
+        data: { values: roof },
+        mark: { type: "line", stroke: INK, strokeWidth: 2, strokeDash: [6, 4] },
+        encoding: { x, y },
+      },
+      {
+        data: { values: rows },
+        mark: { type: "point", size: 70, filled: true, opacity: 0.9 },
+        encoding: {
+          ...{ x, y, color },
+          shape: { field: "shape", type: "nominal", sort: null, title: "layer" },
+        },
+      },
+    ],
+  } as Partial<TopLevelSpec>;
+}
+
+function shareSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
+  const auto = rowsOf(cases).filter(({ name }) => name === "auto");
+  const rows = auto.flatMap((row) => [
+    { ...row, what: "of the read bandwidth", share: row.ofReadBandwidth },
+    { ...row, what: "of the f32 peak", share: row.ofFlops },
+  ]);
+  return {
+    data: { values: rows },
+    facet: { field: "what", type: "nominal", title: null, sort: null },
+    columns: 2,
+    spec: {
+      width: 330,
+      height: 220,
+      mark: { type: "line", point: { size: 55, filled: true }, strokeWidth: 2 },
+      encoding: {
+        x: tokensAxis(auto),
+        y: {
+          field: "share",
+          type: "quantitative",
+          scale: { domainMin: 0 },
+          axis: { title: "share of the ceiling measured in this run", format: ".0%" },
+        },
+        color: {
+          field: "shape",
+          type: "nominal",
+          sort: null,
+          title: "layer",
+          scale: { range: [...Object.values(COLORS), ...OTHERS] },
+        },
+        shape: { field: "shape", type: "nominal", sort: null, title: "layer" },
+      },
+    },
+    resolve: { scale: { y: "shared" } },
+  } as Partial<TopLevelSpec>;
+}
+
+function dispatchSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
+  const rows = rowsOf(cases).filter(({ name }) => name !== "cpu");
+  const color = colorOf(rows);
+  return {
+    data: { values: rows },
+    facet: { field: "shape", type: "nominal", title: null, sort: null },
+    columns: 3,
+    spec: {
+      width: 260,
+      height: 150,
+      layer: [
+        { mark: { type: "bar" }, encoding: { color } },
+        {
+          mark: { type: "text", dy: -6, fontSize: 10, fill: INK },
+          encoding: { text: { field: "dispatches", type: "quantitative" } },
+        },
+      ],
+      encoding: {
+        x: {
+          field: "tokens",
+          type: "ordinal",
+          axis: { title: "tokens a step (T)", labelAngle: 0 },
+        },
+        xOffset: { field: "name", type: "nominal", sort: color.scale.domain },
+        y: {
+          field: "dispatches",
+          type: "quantitative",
+          scale: { type: "symlog" },
+          axis: { title: "dispatches", values: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512] },
+        },
+      },
+    },
+  } as Partial<TopLevelSpec>;
+}
