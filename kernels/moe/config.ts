@@ -76,7 +76,7 @@ export function refuseConfig(config: MoeConfig, spec: MoeSpec): string | undefin
   switch (config.algorithm) {
     case "slots":
       return refuseLanes(config.lanes, Math.max(config.up.groups, config.down.groups), spec) ??
-        refuseValues(config, spec);
+        refuseValues(config, spec) ?? refuseTokens(spec);
     case "experts":
       return refuseLanes(config.lanes, config.down.groups, spec) ??
         refuseValues(config, spec) ??
@@ -130,6 +130,12 @@ function refuseTile(
   const most = spec.profile?.maxInvocations ?? 256;
   if (threads > most) return `${text}: ${threads} invocations, the device allows ${most}`;
   return refuseStorage(gemmStorage(blockM, tile), spec.profile);
+}
+
+/** Slot by slot, every token is a layer of the grid. */
+function refuseTokens({ tokens, profile }: MoeSpec): string | undefined {
+  const most = profile?.maxWorkgroupsPerDimension ?? 65535;
+  return tokens.max > most ? `${tokens.max} tokens, the device's grid allows ${most}` : undefined;
 }
 
 function refuseStorage(bytes: number, profile: DeviceProfile | undefined): string | undefined {

@@ -1,0 +1,843 @@
+const rows_COLUMNS = 24u;
+const w_COLUMNS = 24u;
+const w_PARTS = 1u;
+const w_WORDS = 3u;
+const w_FIRST_ROW = 0u;
+const FIRST_EXPERT = 0u;
+const END_EXPERT = 6u;
+const BLOCK_M = 16u;
+const TOP_K = 2u;
+const EXPERTS = 6u;
+const PLAN_EXPERTS = 4u;
+const PLAN_PAIRS = 11u;
+const PLAN_SIZE = 123u;
+const PLAN_POSITIONS = 123u;
+const PADDING = 4294967295u;
+const BY_TOKEN = 0u;
+const BY_PAIR = 1u;
+const BY_POSITION = 2u;
+const BLOCK_N = 32u;
+const THREAD_M = 16u;
+const THREAD_N = 4u;
+const GROUP_M = 1u;
+const THREADS = 8u;
+const MATRICES = 1u;
+const LAST_MATRIX = 0u;
+const THREAD_OUTPUTS = 4u;
+const LANES_USED = 8u;
+const A_ROUNDS = 2u;
+const OUTPUTS = 40u;
+const SOURCE = 1u;
+const TARGET = 1u;
+
+@group(0) @binding(0) var<storage, read> rows: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> output_factor: array<f32>;
+@group(0) @binding(3) var<storage, read> plan: array<u32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<uniform> sizes: vec4<u32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn rows_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (rows_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(rows[at], rows[at + 1u]);
+}
+
+// Activations are multiplied as they are.
+fn rows_round(value: Chunk, expert: u32) -> Chunk {
+  return value;
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_Word = vec4<u32>;
+
+fn w_fetch(row: u32, word: u32) -> w_Word {
+  return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
+}
+
+fn w_unpack(word: w_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, part), x);
+}
+
+fn output_factor_at(i: u32) -> f32 {
+  return output_factor[i];
+}
+
+fn bias_at(i: u32) -> f32 {
+  return 0.0f;
+}
+
+// Epilogue of the second product.
+fn finish(first: f32, second: f32, row: u32, pair: u32) -> f32 {
+  return output_factor_at(pair) * (first + bias_at(row));
+}
+
+// What the grouped GEMMs share: which tile a workgroup makes, and where rows are.
+
+const ROWS_APART = BLOCK_M / THREAD_M;
+const COLUMNS_APART = BLOCK_N / THREAD_N;
+const TILE_OUTPUTS = BLOCK_N / MATRICES;
+const N_TILES = (OUTPUTS + TILE_OUTPUTS - 1u) / TILE_OUTPUTS;
+
+// Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
+// and rows in use stay in the cache.
+fn tile_of(id: u32, blocks: u32) -> vec2<u32> {
+  let in_group = GROUP_M * N_TILES;
+  let first = (id / in_group) * GROUP_M;
+  let height = min(blocks - first, GROUP_M);
+  let rest = id % in_group;
+  return vec2(first + rest % height, rest / height);
+}
+
+fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
+  if (kind == BY_TOKEN) {
+    return pair / TOP_K;
+  }
+  return select(position, pair, kind == BY_PAIR);
+}
+
+// Grouped GEMM without workgroup memory, for devices where a barrier costs more than a load: CPUs
+// that play GPU. An invocation owns THREAD_M × THREAD_N sums; the lanes of a subgroup have the same
+// rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;
+// each weight is loaded by the lane that needs it.
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let id = place.x + place.y * grid.x;
+  let blocks = plan[0];
+  if (id >= blocks * N_TILES) {
+    return;
+  }
+  let tile = tile_of(id, blocks);
+  let expert = plan[PLAN_EXPERTS + tile.x];
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return;
+  }
+  let first_position = tile.x * BLOCK_M;
+  let first_output = tile.y * TILE_OUTPUTS;
+  let matrix = expert * (MATRICES * OUTPUTS);
+  let pairs = sizes.x * TOP_K;
+  let first_row = index / COLUMNS_APART;
+  let tn = index % COLUMNS_APART;
+
+  // Row m of this invocation is row l of round g; lane l loads it.
+  let row_0 = first_row + (0 * LANES_USED + index % LANES_USED) * ROWS_APART;
+  let pair_0 = min(plan[PLAN_PAIRS + first_position + row_0], pairs - 1u);
+  let source_0 = row_of(SOURCE, first_position + row_0, pair_0);
+  var sum_0_0_0_0 = 0.0;
+  var sum_0_0_1_0 = 0.0;
+  var sum_0_0_2_0 = 0.0;
+  var sum_0_0_3_0 = 0.0;
+  var sum_0_1_0_0 = 0.0;
+  var sum_0_1_1_0 = 0.0;
+  var sum_0_1_2_0 = 0.0;
+  var sum_0_1_3_0 = 0.0;
+  var sum_0_2_0_0 = 0.0;
+  var sum_0_2_1_0 = 0.0;
+  var sum_0_2_2_0 = 0.0;
+  var sum_0_2_3_0 = 0.0;
+  var sum_0_3_0_0 = 0.0;
+  var sum_0_3_1_0 = 0.0;
+  var sum_0_3_2_0 = 0.0;
+  var sum_0_3_3_0 = 0.0;
+  var sum_0_4_0_0 = 0.0;
+  var sum_0_4_1_0 = 0.0;
+  var sum_0_4_2_0 = 0.0;
+  var sum_0_4_3_0 = 0.0;
+  var sum_0_5_0_0 = 0.0;
+  var sum_0_5_1_0 = 0.0;
+  var sum_0_5_2_0 = 0.0;
+  var sum_0_5_3_0 = 0.0;
+  var sum_0_6_0_0 = 0.0;
+  var sum_0_6_1_0 = 0.0;
+  var sum_0_6_2_0 = 0.0;
+  var sum_0_6_3_0 = 0.0;
+  var sum_0_7_0_0 = 0.0;
+  var sum_0_7_1_0 = 0.0;
+  var sum_0_7_2_0 = 0.0;
+  var sum_0_7_3_0 = 0.0;
+  let row_1 = first_row + (1 * LANES_USED + index % LANES_USED) * ROWS_APART;
+  let pair_1 = min(plan[PLAN_PAIRS + first_position + row_1], pairs - 1u);
+  let source_1 = row_of(SOURCE, first_position + row_1, pair_1);
+  var sum_1_0_0_0 = 0.0;
+  var sum_1_0_1_0 = 0.0;
+  var sum_1_0_2_0 = 0.0;
+  var sum_1_0_3_0 = 0.0;
+  var sum_1_1_0_0 = 0.0;
+  var sum_1_1_1_0 = 0.0;
+  var sum_1_1_2_0 = 0.0;
+  var sum_1_1_3_0 = 0.0;
+  var sum_1_2_0_0 = 0.0;
+  var sum_1_2_1_0 = 0.0;
+  var sum_1_2_2_0 = 0.0;
+  var sum_1_2_3_0 = 0.0;
+  var sum_1_3_0_0 = 0.0;
+  var sum_1_3_1_0 = 0.0;
+  var sum_1_3_2_0 = 0.0;
+  var sum_1_3_3_0 = 0.0;
+  var sum_1_4_0_0 = 0.0;
+  var sum_1_4_1_0 = 0.0;
+  var sum_1_4_2_0 = 0.0;
+  var sum_1_4_3_0 = 0.0;
+  var sum_1_5_0_0 = 0.0;
+  var sum_1_5_1_0 = 0.0;
+  var sum_1_5_2_0 = 0.0;
+  var sum_1_5_3_0 = 0.0;
+  var sum_1_6_0_0 = 0.0;
+  var sum_1_6_1_0 = 0.0;
+  var sum_1_6_2_0 = 0.0;
+  var sum_1_6_3_0 = 0.0;
+  var sum_1_7_0_0 = 0.0;
+  var sum_1_7_1_0 = 0.0;
+  var sum_1_7_2_0 = 0.0;
+  var sum_1_7_3_0 = 0.0;
+  let output_0 = min(first_output + tn + 0 * COLUMNS_APART, OUTPUTS - 1u);
+  let output_1 = min(first_output + tn + 1 * COLUMNS_APART, OUTPUTS - 1u);
+  let output_2 = min(first_output + tn + 2 * COLUMNS_APART, OUTPUTS - 1u);
+  let output_3 = min(first_output + tn + 3 * COLUMNS_APART, OUTPUTS - 1u);
+
+  for (var word = 0u; word < w_WORDS; word++) {
+    let w_0_0 = w_fetch(matrix + 0 * OUTPUTS + output_0, word);
+    let w_1_0 = w_fetch(matrix + 0 * OUTPUTS + output_1, word);
+    let w_2_0 = w_fetch(matrix + 0 * OUTPUTS + output_2, word);
+    let w_3_0 = w_fetch(matrix + 0 * OUTPUTS + output_3, word);
+    {
+      let b_0_0 = w_unpack(w_0_0, 0);
+      let b_1_0 = w_unpack(w_1_0, 0);
+      let b_2_0 = w_unpack(w_2_0, 0);
+      let b_3_0 = w_unpack(w_3_0, 0);
+      let mine_0 = rows_round(rows_chunk(source_0, word * w_PARTS + 0), expert);
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(0)), subgroupBroadcast(mine_0.hi, u32(0)));
+        sum_0_0_0_0 += chunk_dot(a, b_0_0);
+        sum_0_0_1_0 += chunk_dot(a, b_1_0);
+        sum_0_0_2_0 += chunk_dot(a, b_2_0);
+        sum_0_0_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(1)), subgroupBroadcast(mine_0.hi, u32(1)));
+        sum_0_1_0_0 += chunk_dot(a, b_0_0);
+        sum_0_1_1_0 += chunk_dot(a, b_1_0);
+        sum_0_1_2_0 += chunk_dot(a, b_2_0);
+        sum_0_1_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(2)), subgroupBroadcast(mine_0.hi, u32(2)));
+        sum_0_2_0_0 += chunk_dot(a, b_0_0);
+        sum_0_2_1_0 += chunk_dot(a, b_1_0);
+        sum_0_2_2_0 += chunk_dot(a, b_2_0);
+        sum_0_2_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(3)), subgroupBroadcast(mine_0.hi, u32(3)));
+        sum_0_3_0_0 += chunk_dot(a, b_0_0);
+        sum_0_3_1_0 += chunk_dot(a, b_1_0);
+        sum_0_3_2_0 += chunk_dot(a, b_2_0);
+        sum_0_3_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(4)), subgroupBroadcast(mine_0.hi, u32(4)));
+        sum_0_4_0_0 += chunk_dot(a, b_0_0);
+        sum_0_4_1_0 += chunk_dot(a, b_1_0);
+        sum_0_4_2_0 += chunk_dot(a, b_2_0);
+        sum_0_4_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(5)), subgroupBroadcast(mine_0.hi, u32(5)));
+        sum_0_5_0_0 += chunk_dot(a, b_0_0);
+        sum_0_5_1_0 += chunk_dot(a, b_1_0);
+        sum_0_5_2_0 += chunk_dot(a, b_2_0);
+        sum_0_5_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(6)), subgroupBroadcast(mine_0.hi, u32(6)));
+        sum_0_6_0_0 += chunk_dot(a, b_0_0);
+        sum_0_6_1_0 += chunk_dot(a, b_1_0);
+        sum_0_6_2_0 += chunk_dot(a, b_2_0);
+        sum_0_6_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(7)), subgroupBroadcast(mine_0.hi, u32(7)));
+        sum_0_7_0_0 += chunk_dot(a, b_0_0);
+        sum_0_7_1_0 += chunk_dot(a, b_1_0);
+        sum_0_7_2_0 += chunk_dot(a, b_2_0);
+        sum_0_7_3_0 += chunk_dot(a, b_3_0);
+      }
+      let mine_1 = rows_round(rows_chunk(source_1, word * w_PARTS + 0), expert);
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(0)), subgroupBroadcast(mine_1.hi, u32(0)));
+        sum_1_0_0_0 += chunk_dot(a, b_0_0);
+        sum_1_0_1_0 += chunk_dot(a, b_1_0);
+        sum_1_0_2_0 += chunk_dot(a, b_2_0);
+        sum_1_0_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(1)), subgroupBroadcast(mine_1.hi, u32(1)));
+        sum_1_1_0_0 += chunk_dot(a, b_0_0);
+        sum_1_1_1_0 += chunk_dot(a, b_1_0);
+        sum_1_1_2_0 += chunk_dot(a, b_2_0);
+        sum_1_1_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(2)), subgroupBroadcast(mine_1.hi, u32(2)));
+        sum_1_2_0_0 += chunk_dot(a, b_0_0);
+        sum_1_2_1_0 += chunk_dot(a, b_1_0);
+        sum_1_2_2_0 += chunk_dot(a, b_2_0);
+        sum_1_2_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(3)), subgroupBroadcast(mine_1.hi, u32(3)));
+        sum_1_3_0_0 += chunk_dot(a, b_0_0);
+        sum_1_3_1_0 += chunk_dot(a, b_1_0);
+        sum_1_3_2_0 += chunk_dot(a, b_2_0);
+        sum_1_3_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(4)), subgroupBroadcast(mine_1.hi, u32(4)));
+        sum_1_4_0_0 += chunk_dot(a, b_0_0);
+        sum_1_4_1_0 += chunk_dot(a, b_1_0);
+        sum_1_4_2_0 += chunk_dot(a, b_2_0);
+        sum_1_4_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(5)), subgroupBroadcast(mine_1.hi, u32(5)));
+        sum_1_5_0_0 += chunk_dot(a, b_0_0);
+        sum_1_5_1_0 += chunk_dot(a, b_1_0);
+        sum_1_5_2_0 += chunk_dot(a, b_2_0);
+        sum_1_5_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(6)), subgroupBroadcast(mine_1.hi, u32(6)));
+        sum_1_6_0_0 += chunk_dot(a, b_0_0);
+        sum_1_6_1_0 += chunk_dot(a, b_1_0);
+        sum_1_6_2_0 += chunk_dot(a, b_2_0);
+        sum_1_6_3_0 += chunk_dot(a, b_3_0);
+      }
+      {
+        let a = Chunk(subgroupBroadcast(mine_1.lo, u32(7)), subgroupBroadcast(mine_1.hi, u32(7)));
+        sum_1_7_0_0 += chunk_dot(a, b_0_0);
+        sum_1_7_1_0 += chunk_dot(a, b_1_0);
+        sum_1_7_2_0 += chunk_dot(a, b_2_0);
+        sum_1_7_3_0 += chunk_dot(a, b_3_0);
+      }
+    }
+  }
+
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 0) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_0_0_0, sum_0_0_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_0_1_0, sum_0_0_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_0_2_0, sum_0_0_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_0_3_0, sum_0_0_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 1) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_1_0_0, sum_0_1_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_1_1_0, sum_0_1_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_1_2_0, sum_0_1_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_1_3_0, sum_0_1_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 2) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_2_0_0, sum_0_2_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_2_1_0, sum_0_2_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_2_2_0, sum_0_2_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_2_3_0, sum_0_2_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 3) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_3_0_0, sum_0_3_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_3_1_0, sum_0_3_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_3_2_0, sum_0_3_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_3_3_0, sum_0_3_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 4) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_4_0_0, sum_0_4_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_4_1_0, sum_0_4_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_4_2_0, sum_0_4_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_4_3_0, sum_0_4_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 5) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_5_0_0, sum_0_5_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_5_1_0, sum_0_5_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_5_2_0, sum_0_5_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_5_3_0, sum_0_5_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 6) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_6_0_0, sum_0_6_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_6_1_0, sum_0_6_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_6_2_0, sum_0_6_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_6_3_0, sum_0_6_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (0 * LANES_USED + 7) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_0_7_0_0, sum_0_7_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_0_7_1_0, sum_0_7_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_0_7_2_0, sum_0_7_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_0_7_3_0, sum_0_7_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 0) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_0_0_0, sum_1_0_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_0_1_0, sum_1_0_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_0_2_0, sum_1_0_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_0_3_0, sum_1_0_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 1) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_1_0_0, sum_1_1_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_1_1_0, sum_1_1_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_1_2_0, sum_1_1_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_1_3_0, sum_1_1_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 2) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_2_0_0, sum_1_2_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_2_1_0, sum_1_2_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_2_2_0, sum_1_2_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_2_3_0, sum_1_2_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 3) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_3_0_0, sum_1_3_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_3_1_0, sum_1_3_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_3_2_0, sum_1_3_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_3_3_0, sum_1_3_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 4) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_4_0_0, sum_1_4_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_4_1_0, sum_1_4_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_4_2_0, sum_1_4_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_4_3_0, sum_1_4_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 5) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_5_0_0, sum_1_5_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_5_1_0, sum_1_5_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_5_2_0, sum_1_5_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_5_3_0, sum_1_5_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 6) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_6_0_0, sum_1_6_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_6_1_0, sum_1_6_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_6_2_0, sum_1_6_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_6_3_0, sum_1_6_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+  {
+    let position = first_position + first_row + (1 * LANES_USED + 7) * ROWS_APART;
+    let pair = plan[PLAN_PAIRS + position];
+    if (pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      let column_0 = first_output + tn + 0 * COLUMNS_APART;
+      if (column_0 < OUTPUTS) {
+        y[target_row + column_0] = finish(
+          sum_1_7_0_0, sum_1_7_0_0, matrix + column_0, pair,
+        );
+      }
+      let column_1 = first_output + tn + 1 * COLUMNS_APART;
+      if (column_1 < OUTPUTS) {
+        y[target_row + column_1] = finish(
+          sum_1_7_1_0, sum_1_7_1_0, matrix + column_1, pair,
+        );
+      }
+      let column_2 = first_output + tn + 2 * COLUMNS_APART;
+      if (column_2 < OUTPUTS) {
+        y[target_row + column_2] = finish(
+          sum_1_7_2_0, sum_1_7_2_0, matrix + column_2, pair,
+        );
+      }
+      let column_3 = first_output + tn + 3 * COLUMNS_APART;
+      if (column_3 < OUTPUTS) {
+        y[target_row + column_3] = finish(
+          sum_1_7_3_0, sum_1_7_3_0, matrix + column_3, pair,
+        );
+      }
+    }
+  }
+}

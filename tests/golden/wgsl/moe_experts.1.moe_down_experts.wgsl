@@ -1,0 +1,247 @@
+const act_COLUMNS = 24u;
+const w_down_COLUMNS = 24u;
+const w_down_PARTS = 1u;
+const w_down_WORDS = 3u;
+const w_down_FIRST_ROW = 0u;
+const FIRST_EXPERT = 0u;
+const END_EXPERT = 6u;
+const LANES = 8u;
+const QUADS = 1u;
+const ROWS = 4u;
+const GROUPS = 2u;
+const THREADS = 16u;
+const COLUMNS = 3u;
+const MAX_PAIRS = 32u;
+const MAX_TOKENS = 16u;
+const HIDDEN = 40u;
+const INTERMEDIATE = 24u;
+const TOP_K = 2u;
+const MATRICES = 2u;
+
+@group(0) @binding(0) var<storage, read> act: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> selected: array<i32>;
+@group(0) @binding(2) var<storage, read> output_factor: array<f32>;
+@group(0) @binding(3) var<storage, read> w_down: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> b_down: array<f32>;
+@group(0) @binding(5) var<storage, read> residual: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+@group(0) @binding(7) var<uniform> sizes: vec4<u32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn act_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (act_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(act[at], act[at + 1u]);
+}
+
+// Activations are multiplied as they are.
+fn act_round(value: Chunk, expert: u32) -> Chunk {
+  return value;
+}
+
+fn output_factor_at(i: u32) -> f32 {
+  return output_factor[i];
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_down_Word = vec4<u32>;
+
+fn w_down_fetch(row: u32, word: u32) -> w_down_Word {
+  return w_down[(row - w_down_FIRST_ROW) * (w_down_COLUMNS / 8u) + word];
+}
+
+fn w_down_unpack(word: w_down_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_down_dot(word: w_down_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_down_unpack(word, part), x);
+}
+
+fn b_down_at(i: u32) -> f32 {
+  return b_down[i];
+}
+
+fn residual_at(i: u32) -> f32 {
+  return residual[i];
+}
+
+// Sums over the LANES neighbouring invocations of a subgroup; every one of them gets the sum. A
+// butterfly of shuffles works for any subgroup of at least LANES invocations, in a fixed order.
+fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
+  var sum = value;
+  for (var reach = LANES / 2u; reach > 0u; reach >>= 1u) {
+    sum += subgroupShuffleXor(sum, reach);
+  }
+  return sum;
+}
+
+// Down projection that owns ROWS output rows of all tokens: the pairs are sorted by expert, so that
+// each expert's weights are read once and applied to its pairs, COLUMNS at a time. The batches go
+// round the GROUPS groups of LANES invocations. Every invocation keeps sums of its own in workgroup
+// memory; they are joined once, in a fixed order. Grid: (rows).
+
+const OUTPUT_QUADS = MAX_TOKENS * QUADS;
+const KEY_QUADS = (MAX_PAIRS + 3u) / 4u;
+// Expert and pair in one number, so that sorting by it is stable; NO_KEY sorts behind all others.
+const PAIR_BITS = 16u;
+const NO_KEY = 0xffffffffu;
+
+var<workgroup> keys: array<vec4<u32>, KEY_QUADS>;
+var<workgroup> sorted: array<u32, KEY_QUADS * 4u>;
+var<workgroup> valid_count: atomic<u32>;
+var<workgroup> sums: array<vec4<f32>, OUTPUT_QUADS * THREADS>;
+
+fn key_of(pair: u32) -> u32 {
+  if (pair >= sizes.x * TOP_K) {
+    return NO_KEY;
+  }
+  let expert = u32(selected[pair]);
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return NO_KEY;
+  }
+  return (expert << PAIR_BITS) | pair;
+}
+
+// Sorts by counting the smaller keys of each: a few dozen pairs, every workgroup for itself.
+fn sort_pairs(index: u32) {
+  for (var quad = index; quad < KEY_QUADS; quad += THREADS) {
+    let first = quad * 4u;
+    keys[quad] = vec4(key_of(first), key_of(first + 1u), key_of(first + 2u), key_of(first + 3u));
+  }
+  workgroupBarrier();
+  for (var i = index; i < KEY_QUADS * 4u; i += THREADS) {
+    let key = keys[i / 4u][i % 4u];
+    if (key != NO_KEY) {
+      var smaller = vec4<u32>();
+      for (var quad = 0u; quad < KEY_QUADS; quad++) {
+        smaller += vec4<u32>(keys[quad] < vec4(key));
+      }
+      sorted[smaller.x + smaller.y + smaller.z + smaller.w] = key;
+      atomicAdd(&valid_count, 1u);
+    }
+  }
+  workgroupBarrier();
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  sort_pairs(index);
+  let valid = atomicLoad(&valid_count);
+  let lane = index % LANES;
+  let group = index / LANES;
+  let row = place.x * ROWS;
+  let row_0_0 = min(row + 0 * 4u + 0, HIDDEN - 1u);
+  let row_0_1 = min(row + 0 * 4u + 1, HIDDEN - 1u);
+  let row_0_2 = min(row + 0 * 4u + 2, HIDDEN - 1u);
+  let row_0_3 = min(row + 0 * 4u + 3, HIDDEN - 1u);
+  var batch = 0u;
+  var first = 0u;
+  while (first < valid) {
+    let expert = sorted[first] >> PAIR_BITS;
+    var end = first + 1u;
+    while (end < min(first + COLUMNS, valid) && sorted[end] >> PAIR_BITS == expert) {
+      end++;
+    }
+    if (batch % GROUPS == group) {
+      let matrix = expert * HIDDEN;
+      let pair_0 = sorted[min(first + 0, end - 1u)] & ((1u << PAIR_BITS) - 1u);
+      var sum_0_0 = vec4<f32>();
+      let pair_1 = sorted[min(first + 1, end - 1u)] & ((1u << PAIR_BITS) - 1u);
+      var sum_1_0 = vec4<f32>();
+      let pair_2 = sorted[min(first + 2, end - 1u)] & ((1u << PAIR_BITS) - 1u);
+      var sum_2_0 = vec4<f32>();
+      for (var word = lane; word < w_down_WORDS; word += LANES) {
+        let w_0_0 = w_down_fetch(matrix + row_0_0, word);
+        let w_0_1 = w_down_fetch(matrix + row_0_1, word);
+        let w_0_2 = w_down_fetch(matrix + row_0_2, word);
+        let w_0_3 = w_down_fetch(matrix + row_0_3, word);
+        let x_0_0 = act_round(act_chunk(pair_0, word * w_down_PARTS + 0), expert);
+        let x_0_1 = act_round(act_chunk(pair_1, word * w_down_PARTS + 0), expert);
+        let x_0_2 = act_round(act_chunk(pair_2, word * w_down_PARTS + 0), expert);
+        {
+          let w0 = w_down_unpack(w_0_0, 0);
+          let w1 = w_down_unpack(w_0_1, 0);
+          let w2 = w_down_unpack(w_0_2, 0);
+          let w3 = w_down_unpack(w_0_3, 0);
+          sum_0_0 += vec4(
+            chunk_dot(w0, x_0_0), chunk_dot(w1, x_0_0),
+            chunk_dot(w2, x_0_0), chunk_dot(w3, x_0_0),
+          );
+          sum_1_0 += vec4(
+            chunk_dot(w0, x_0_1), chunk_dot(w1, x_0_1),
+            chunk_dot(w2, x_0_1), chunk_dot(w3, x_0_1),
+          );
+          sum_2_0 += vec4(
+            chunk_dot(w0, x_0_2), chunk_dot(w1, x_0_2),
+            chunk_dot(w2, x_0_2), chunk_dot(w3, x_0_2),
+          );
+        }
+      }
+      if (first + 0 < end) {
+        let factor = output_factor_at(pair_0);
+        if (lane == 0u) {
+          sum_0_0 += vec4(
+            b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
+            b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
+          );
+        }
+        sums[(pair_0 / TOP_K * QUADS + 0) * THREADS + index] += factor * sum_0_0;
+      }
+      if (first + 1 < end) {
+        let factor = output_factor_at(pair_1);
+        if (lane == 0u) {
+          sum_1_0 += vec4(
+            b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
+            b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
+          );
+        }
+        sums[(pair_1 / TOP_K * QUADS + 0) * THREADS + index] += factor * sum_1_0;
+      }
+      if (first + 2 < end) {
+        let factor = output_factor_at(pair_2);
+        if (lane == 0u) {
+          sum_2_0 += vec4(
+            b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
+            b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
+          );
+        }
+        sums[(pair_2 / TOP_K * QUADS + 0) * THREADS + index] += factor * sum_2_0;
+      }
+    }
+    first = end;
+    batch++;
+  }
+  workgroupBarrier();
+  for (var base = 0u; base < OUTPUT_QUADS; base += GROUPS) {
+    let quad = base + group;
+    var total = vec4<f32>();
+    if (quad < OUTPUT_QUADS) {
+      for (var g = 0u; g < GROUPS; g++) {
+        total += sums[quad * THREADS + g * LANES + lane];
+      }
+    }
+    total = lane_sum(total, index);
+    let token = quad / QUADS;
+    let column = row + (quad % QUADS) * 4u + lane;
+    if (lane < 4u && column < HIDDEN && token < sizes.x) {
+      let at = token * HIDDEN + column;
+      y[at] = residual_at(at) + total[lane];
+    }
+  }
+}
