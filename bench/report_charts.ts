@@ -38,11 +38,8 @@ const CONFIG: Config = {
     ...{ labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
   },
   legend: {
-    labelColor: INK,
-    titleColor: INK,
-    labelFontSize: 12,
-    titleFontSize: 12,
-    symbolSize: 90,
+    ...{ labelColor: INK, titleColor: INK, labelFontSize: 12, titleFontSize: 12 },
+    ...{ labelLimit: 260, symbolSize: 90, symbolBaseFillColor: INK, symbolBaseStrokeColor: INK },
   },
   header: { labelColor: INK, titleColor: INK, labelFontSize: 13, labelFontWeight: "bold" },
   view: { stroke: INK, strokeOpacity: 0.2 },
@@ -70,7 +67,7 @@ export async function drawCharts(report: Report): Promise<readonly Chart[]> {
     ),
     draw(
       "Share of the ceilings",
-      "What auto reaches: few tokens are limited by reading weights, many by arithmetic.",
+      "What auto reaches of the ceilings measured in this run: few tokens are limited by reading weights, many by arithmetic.",
       shareSpec(plain),
     ),
     draw(
@@ -226,7 +223,7 @@ function shareSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
           field: "share",
           type: "quantitative",
           scale: { domainMin: 0 },
-          axis: { title: "share of the ceiling measured in this run", format: ".0%" },
+          axis: { title: "share of the ceiling", format: ".0%" },
         },
         color: {
           field: "shape",

@@ -49,12 +49,12 @@ export interface ReportOptions {
   readonly onCase?: (title: string, done: number, total: number) => void;
 }
 
-/** Measures ceilings, then all layers. */
+/** Measures ceilings, all layers, and ceilings again; the higher ones count. */
 export async function measureReport(
   device: WebGpuDevice,
   { quick, onCase }: ReportOptions,
 ): Promise<Report> {
-  const ceilings = await measureCeilings(device);
+  const before = await measureCeilings(device);
   const rounds = roundsOf(device, quick);
   const results: ContestResult[] = [];
   const leftOut: string[] = [];
@@ -71,6 +71,8 @@ export async function measureReport(
       leftOut.push(`${title}: ${error.message}`);
     }
   }
+  // A machine with other work to do is faster at one time than at another.
+  const ceilings = higher(before, await measureCeilings(device));
   return {
     device: device.profile.description,
     clock: ceilings.clock,
@@ -81,6 +83,15 @@ export async function measureReport(
     cases: results.map((result) => withRates(result, ceilings)),
     leftOut,
     ratios: moeRatios(results),
+  };
+}
+
+function higher(a: Ceilings, b: Ceilings): Ceilings {
+  return {
+    readBytesPerSecond: Math.max(a.readBytesPerSecond, b.readBytesPerSecond),
+    flopsPerSecond: Math.max(a.flopsPerSecond, b.flopsPerSecond),
+    dispatchSeconds: Math.min(a.dispatchSeconds, b.dispatchSeconds),
+    clock: a.clock,
   };
 }
 
