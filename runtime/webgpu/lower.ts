@@ -103,12 +103,12 @@ export interface LoweringOptions {
 /** Chooses a kernel for every node and lays its dispatches one after the other. */
 export function lowerGraph(graph: GraphParts, options: LoweringOptions): LoweredGraph {
   const { profile, tokens, sizes, handOff = "ticket", sampling } = options;
-  const roots = aliasRoots(graph);
+  const roots = aliasRoots(graph, tokens.max);
   const notes: LoweringNote[] = [];
   const dispatches: LoweredDispatch[] = [];
   const caches = new Map(graph.caches.map((cache) => [cache.name, cache]));
   for (const node of graph.nodes) {
-    if (opDefinition(node.op).view) continue;
+    if (isView(node, tokens.max)) continue;
     const context: LoweringContext = {
       profile,
       tokens,
@@ -187,11 +187,16 @@ export function lowerNode(
   );
 }
 
+/** Nodes that only give another name to memory; of one row, the row that is wanted is that one. */
+function isView(node: Node, maxTokens: number): boolean {
+  return opDefinition(node.op).view === true || (node.op === "gather_rows" && maxTokens === 1);
+}
+
 /** The value whose memory each view is. */
-function aliasRoots(graph: GraphParts): ReadonlyMap<number, Value> {
+function aliasRoots(graph: GraphParts, maxTokens: number): ReadonlyMap<number, Value> {
   const roots = new Map<number, Value>();
   for (const node of graph.nodes) {
-    if (!opDefinition(node.op).view) continue;
+    if (!isView(node, maxTokens)) continue;
     const source = input(node, "x");
     roots.set(node.outputs[0].id, roots.get(source.id) ?? source);
   }
