@@ -7,7 +7,7 @@ import { webgpuTest } from "../support/adapter.ts";
 import { numbersOf } from "../support/host_tensors.ts";
 import { CONFIGS } from "../support/moe_configs.ts";
 import { type LayerOptions, lowerWith, moeLayer } from "../support/moe_layer.ts";
-import { buildNode, type OpCase, runOp } from "../support/op_case.ts";
+import { buildNode, type OpCase, runOnCpu, runOp } from "../support/op_case.ts";
 import { DispatchRunner } from "../support/run_dispatches.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 
@@ -69,6 +69,44 @@ for (const [algorithm, config] of Object.entries(CONFIGS)) {
       given.data.fill(NaN, given.data.length / 2);
     }
     await check(runner, { ...layer, lower: lowerWith(config) });
+    runner.close();
+  });
+
+  webgpuTest(`${algorithm}: NaN in one token stays there`, async () => {
+    const runner = await DispatchRunner.open();
+    const layer = moeLayer({ tokens: 7, dtype: "f32" });
+    const x = layer.inputs.x;
+    assert(x && "data" in x && x.data instanceof Float32Array);
+    const [hidden, bad] = [layer.attrs.hidden, 4];
+    x.data.fill(NaN, bad * hidden, (bad + 1) * hidden);
+    const { got, expected } = await runOp(runner, { ...layer, lower: lowerWith(config) });
+    const others = (values: Float32Array) =>
+      values.filter((_, i) => Math.floor(i / hidden) !== bad);
+    const [ours, theirs] = [others(numbersOf(got[0])), others(numbersOf(expected[0]))];
+    assert(relativeError(ours, theirs) <= TOLERANCES.moeF32);
+    runner.close();
+  });
+
+  webgpuTest(`${algorithm}: what scratch memory held before does not matter`, async () => {
+    const runner = await DispatchRunner.open();
+    const layer = moeLayer({ tokens: 5, selected: [-1, 3, 6, 9, 0, 0, 5, 1, 2, -4] });
+    const { node, values } = buildNode(layer);
+    const sizes = { T: 5, R: 1, S: 1, P: 1 };
+    const context = {
+      ...{ profile: runner.profile, tokens: { min: 1, max: 9 }, maxRows: 1, pageSize: 16 },
+      cacheDtype: () => "f32" as const,
+      note() {},
+    };
+    const dispatches = lowerWith(config)(node, context);
+    for (const [value, data] of values) runner.write(value, data);
+    for (const { buffer } of dispatches.flatMap(({ bindings }) => bindings)) {
+      if (buffer.kind !== "scratch") continue;
+      runner.write(buffer, new Float32Array(Math.ceil(buffer.bytes / 4)).fill(NaN));
+    }
+    await runner.run(dispatches, sizes);
+    const [expected] = runOnCpu(layer, sizes);
+    const got = await runner.readF32(node.outputs[0], expected.data.length);
+    assert(relativeError(got, numbersOf(expected)) <= TOLERANCES.moeF32);
     runner.close();
   });
 
