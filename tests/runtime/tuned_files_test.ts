@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { ConfigError } from "../../graph/mod.ts";
+import { type MoeConfig, parseTunedFile } from "../../kernels/mod.ts";
+import { TunedFolders, tunedTokens, writeTunedRow } from "../../runtime/mod.ts";
+
+const FILE = "E=8,N=96,device_name=tests.json";
+
+const SLOTS: MoeConfig = {
+  algorithm: "slots",
+  lanes: 32,
+  up: { values: 4, unroll: 2, groups: 2 },
+  down: { values: 4, unroll: 1, groups: 2 },
+};
+
+const EXPERTS: MoeConfig = {
+  algorithm: "experts",
+  lanes: 32,
+  columns: 4,
+  up: { values: 8 },
+  down: { values: 4, groups: 2 },
+};
+
+/** Runs a test body with a folder of its own. */
+async function withFolder(body: (folder: string) => void | Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function parsed(path: string) {
+  return parseTunedFile({ path, text: Deno.readTextFileSync(path) });
+}
+
+Deno.test("writeTunedRow() adds to a table, ascending, and keeps the other rows", async () => {
+  await withFolder((folder) => {
+    const nested = `${folder}/a/b`;
+    writeTunedRow(nested, FILE, 16, [EXPERTS, SLOTS]);
+    const path = writeTunedRow(nested, FILE, 2, [SLOTS]);
+    assert.deepEqual([...parsed(path)], [[2, [SLOTS]], [16, [EXPERTS, SLOTS]]]);
+    writeTunedRow(nested, FILE, 16, [SLOTS]);
+    assert.deepEqual(parsed(path).get(16), [SLOTS]);
+    assert.deepEqual(tunedTokens(nested, FILE), [2, 16]);
+  });
+});
+
+Deno.test("tunedTokens() gives nothing to skip where there is no table", async () => {
+  await withFolder((folder) => assert.deepEqual(tunedTokens(folder, FILE), []));
+});
+
+Deno.test("writeTunedRow() leaves a whole table when it is interrupted", async () => {
+  await withFolder((folder) => {
+    const path = writeTunedRow(folder, FILE, 1, [SLOTS]);
+    const before = Deno.readTextFileSync(path);
+    const { renameSync } = Deno;
+    Deno.renameSync = () => {
+      throw new Error("stopped before the file was put in its place");
+    };
+    try {
+      assert.throws(() => writeTunedRow(folder, FILE, 4, [EXPERTS]), /stopped/);
+    } finally {
+      Deno.renameSync = renameSync;
+    }
+    assert.equal(Deno.readTextFileSync(path), before);
+    assert.deepEqual(tunedTokens(folder, FILE), [1], "the next run continues after one token");
+    writeTunedRow(folder, FILE, 4, [EXPERTS]);
+    assert.deepEqual([...parsed(path).keys()], [1, 4]);
+  });
+});
+
+Deno.test("writeTunedRow() and tunedTokens() refuse a table that is no table, and leave it", async () => {
+  await withFolder((folder) => {
+    const path = `${folder}/${FILE}`;
+    const table: readonly [string, RegExp][] = [
+      ['{"1": ', /expected JSON/],
+      ['{"one": {"BLOCK_SIZE_M": 16}}', /expected a number of tokens as key, got "one"/],
+      ['{"1": {"BLOCK_SIZE_M": 16}}', /expected a configuration at "1\.BLOCK_SIZE_N"/],
+      ['{"1": {"ALGORITHM": "slots", "LANES": 32}}', /at "1\.UP"/],
+      ["{}", /expected at least one configuration, got none/],
+    ];
+    for (const [text, message] of table) {
+      Deno.writeTextFileSync(path, text);
+      for (
+        const use of [
+          () => tunedTokens(folder, FILE),
+          () => writeTunedRow(folder, FILE, 1, [SLOTS]),
+        ]
+      ) {
+        assert.throws(use, (error) => {
+          assert.ok(error instanceof ConfigError);
+          assert.equal(error.code, "config/tuned-file");
+          assert.match(error.message, message);
+          assert.ok(error.message.includes(path), error.message);
+          return true;
+        });
+      }
+      assert.equal(Deno.readTextFileSync(path), text, "nothing was written over it");
+    }
+  });
+});
+
+Deno.test("TunedFolders prefers the first folder, and reads a file once", async () => {
+  await withFolder((folder) => {
+    const [own, bundled] = [`${folder}/own`, `${folder}/bundled`];
+    writeTunedRow(bundled, FILE, 1, [EXPERTS]);
+    const before = new TunedFolders([own, bundled]);
+    assert.equal(before.read(FILE)?.path, `${bundled}/${FILE}`);
+    const path = writeTunedRow(own, FILE, 1, [SLOTS]);
+    const after = new TunedFolders([own, bundled]);
+    const found = after.read(FILE);
+    assert.equal(found?.path, path);
+    assert.equal(after.read(FILE), found);
+    assert.equal(after.read(FILE.replace("tests", "another")), undefined);
+  });
+});
+
+Deno.test("TunedFolders tells what kept it from reading a table", async () => {
+  await withFolder((folder) => {
+    Deno.mkdirSync(`${folder}/${FILE}`);
+    assert.throws(() => new TunedFolders([folder]).read(FILE), (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.ok(error.message.startsWith(`Cannot read tuned table "${folder}/${FILE}"`));
+      return true;
+    });
+  });
+});
