@@ -1,0 +1,104 @@
+/**
+ * `tune` as its users run it: what it refuses, and that an interruption loses no row.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { parseTunedFile } from "../../kernels/mod.ts";
+import { webgpuTest } from "../support/adapter.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+const SHAPE = ["--shape", "32,32,4,2", "--candidates", "2"];
+
+function tuneCommand(args: readonly string[]): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", ...PERMISSIONS, new URL("cli/main.ts", ROOT).pathname, "tune", ...args],
+    cwd: ROOT.pathname,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+/** Flags of `deno run` in the task `tune`. */
+const PERMISSIONS: readonly string[] = await readPermissions();
+
+async function readPermissions(): Promise<string[]> {
+  const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
+  const words: string[] = tasks.tune.command.split(" ");
+  return words.filter((word) => word.startsWith("--"));
+}
+
+async function runTune(args: readonly string[]) {
+  const { code, stdout, stderr } = await tuneCommand(args).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** Tokens of the only table in a folder, which must be well formed. */
+async function rowsOf(folder: string): Promise<number[]> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) names.push(name);
+  assert.equal(names.length, 1, names.join());
+  const path = `${folder}/${names[0]}`;
+  return [...parseTunedFile({ path, text: await Deno.readTextFile(path) }).keys()];
+}
+
+webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trace", async (t) => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const table: readonly [readonly string[], RegExp][] = [
+      [["--shape", "32,32,4"], /flag "--shape": expected 4 whole numbers .* got "32,32,4"/],
+      [["--shape", "32,32,4,0"], /flag "--shape": expected 4 whole numbers/],
+      [["--shape", "32,32,4,5"], /flag "--shape": expected at most 4 chosen experts, got 5/],
+      [[...SHAPE, "--tokens", "1,x"], /flag "--tokens": expected a list of whole numbers/],
+      [["--format", "f16"], /flag "--format" with a model: expected --shape/],
+      [[...SHAPE, "--format", "f17"], /--format.*f17/],
+    ];
+    for (const [args, message] of table) {
+      await t.step(args.join(" "), async () => {
+        const { code, stderr } = await runTune([...args, "--out", folder]);
+        assert.equal(code, 2, stderr);
+        assert.match(stderr, message);
+        assert.doesNotMatch(stderr, /^\s+at /m);
+      });
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+webgpuTest("tune stopped with Ctrl-C leaves a valid table and continues from it", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const args = [...SHAPE, "--tokens", "1,2,64,128,256", "--out", folder];
+    const child = tuneCommand(args).spawn();
+    const decoder = new TextDecoder();
+    let shown = "";
+    // The first row is told once its line is in the file.
+    for await (const bytes of child.stdout) {
+      shown += decoder.decode(bytes, { stream: true });
+      if (!/^T=1 /m.test(shown)) continue;
+      child.kill("SIGINT");
+      break;
+    }
+    await child.stderr.cancel();
+    assert.notEqual((await child.status).code, 0);
+    const before = await rowsOf(folder);
+    assert.equal(before[0], 1);
+    assert.ok(before.length < 5, "it stopped before the end");
+    const next = [1, 2].filter((tokens) => !before.includes(tokens));
+    const again = await runTune([...SHAPE, "--tokens", "1,2", "--out", folder]);
+    assert.equal(again.code, 0, again.stderr);
+    assert.match(
+      again.stderr,
+      new RegExp(`${next.length} rows to measure, ${2 - next.length} rows`),
+    );
+    assert.doesNotMatch(again.stdout, /^T=1 /m, "what is known is not measured again");
+    assert.deepEqual((await rowsOf(folder)).slice(0, 2), [1, 2]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
