@@ -240,6 +240,7 @@ function stagingConstants(blockM: number, tile: GemmTile, parts: number): Shader
   const threads = gemmThreads(blockM, tile);
   return {
     BLOCK_K: tile.blockK,
+    K_VECTORS: tile.blockK / 4,
     A_ROUNDS: Math.ceil(blockM * chunks / threads),
     B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
   };

@@ -10,8 +10,10 @@ const B_WORDS = CHUNKS / w_PARTS;
 const K_CHUNKS = w_WORDS * w_PARTS;
 const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
-var<workgroup> a_tile: array<vec4<f32>, BLOCK_M * STRIDE>;
-var<workgroup> b_tile: array<vec4<f32>, BLOCK_N * STRIDE>;
+// Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
+// row number can leave the loops.
+var<workgroup> a_tile: array<array<vec4<f32>, STRIDE>, BLOCK_M>;
+var<workgroup> b_tile: array<array<vec4<f32>, STRIDE>, BLOCK_N>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -66,18 +68,17 @@ fn main(
       workgroupBarrier();
       //@repeat i A_ROUNDS
       if (a_row_$i < BLOCK_M) {
-        let at = a_row_$i * STRIDE + a_chunk_$i * 2u;
-        a_tile[at] = a_$i.lo;
-        a_tile[at + 1u] = a_$i.hi;
+        a_tile[a_row_$i][a_chunk_$i * 2u] = a_$i.lo;
+        a_tile[a_row_$i][a_chunk_$i * 2u + 1u] = a_$i.hi;
       }
       //@end
       //@repeat i B_ROUNDS
       if (b_row_$i < BLOCK_N) {
-        let at = b_row_$i * STRIDE + b_word_$i * (w_PARTS * 2u);
+        let at = b_word_$i * (w_PARTS * 2u);
         //@repeat p w_PARTS
         let chunk_$p = w_unpack(b_$i, $p);
-        b_tile[at + $p * 2u] = chunk_$p.lo;
-        b_tile[at + $p * 2u + 1u] = chunk_$p.hi;
+        b_tile[b_row_$i][at + $p * 2u] = chunk_$p.lo;
+        b_tile[b_row_$i][at + $p * 2u + 1u] = chunk_$p.hi;
         //@end
       }
       //@end
@@ -98,14 +99,15 @@ fn main(
       //@end
     }
     if (k > 0u) {
-      for (var v = 0u; v < BLOCK_K / 4u; v++) {
+      //@repeat v K_VECTORS
+      {
         //@repeat m THREAD_M
-        let a_vector_$m = a_tile[(tm + $m * ROWS_APART) * STRIDE + v];
+        let a_vector_$m = a_tile[tm + $m * ROWS_APART][$v];
         //@end
         //@repeat o THREAD_OUTPUTS
         //@repeat t MATRICES
         {
-          let b = b_tile[(tn + ($o * MATRICES + $t) * COLUMNS_APART) * STRIDE + v];
+          let b = b_tile[tn + ($o * MATRICES + $t) * COLUMNS_APART][$v];
           //@repeat m THREAD_M
           sum_$m_$o_$t += a_vector_$m.x * b.x;
           sum_$m_$o_$t += a_vector_$m.y * b.y;
@@ -116,6 +118,7 @@ fn main(
         //@end
         //@end
       }
+      //@end
     }
   }
 

@@ -25,6 +25,7 @@ const MATRICES = 1u;
 const LAST_MATRIX = 0u;
 const THREAD_OUTPUTS = 2u;
 const BLOCK_K = 16u;
+const K_VECTORS = 4u;
 const A_ROUNDS = 1u;
 const B_ROUNDS = 1u;
 const OUTPUTS = 40u;
@@ -125,8 +126,10 @@ const B_WORDS = CHUNKS / w_PARTS;
 const K_CHUNKS = w_WORDS * w_PARTS;
 const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
-var<workgroup> a_tile: array<vec4<f32>, BLOCK_M * STRIDE>;
-var<workgroup> b_tile: array<vec4<f32>, BLOCK_N * STRIDE>;
+// Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
+// row number can leave the loops.
+var<workgroup> a_tile: array<array<vec4<f32>, STRIDE>, BLOCK_M>;
+var<workgroup> b_tile: array<array<vec4<f32>, STRIDE>, BLOCK_N>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -173,15 +176,14 @@ fn main(
     if (k > 0u) {
       workgroupBarrier();
       if (a_row_0 < BLOCK_M) {
-        let at = a_row_0 * STRIDE + a_chunk_0 * 2u;
-        a_tile[at] = a_0.lo;
-        a_tile[at + 1u] = a_0.hi;
+        a_tile[a_row_0][a_chunk_0 * 2u] = a_0.lo;
+        a_tile[a_row_0][a_chunk_0 * 2u + 1u] = a_0.hi;
       }
       if (b_row_0 < BLOCK_N) {
-        let at = b_row_0 * STRIDE + b_word_0 * (w_PARTS * 2u);
+        let at = b_word_0 * (w_PARTS * 2u);
         let chunk_0 = w_unpack(b_0, 0);
-        b_tile[at + 0 * 2u] = chunk_0.lo;
-        b_tile[at + 0 * 2u + 1u] = chunk_0.hi;
+        b_tile[b_row_0][at + 0 * 2u] = chunk_0.lo;
+        b_tile[b_row_0][at + 0 * 2u + 1u] = chunk_0.hi;
       }
       workgroupBarrier();
     }
@@ -196,11 +198,11 @@ fn main(
       }
     }
     if (k > 0u) {
-      for (var v = 0u; v < BLOCK_K / 4u; v++) {
-        let a_vector_0 = a_tile[(tm + 0 * ROWS_APART) * STRIDE + v];
-        let a_vector_1 = a_tile[(tm + 1 * ROWS_APART) * STRIDE + v];
+      {
+        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][0];
+        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][0];
         {
-          let b = b_tile[(tn + (0 * MATRICES + 0) * COLUMNS_APART) * STRIDE + v];
+          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][0];
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -211,7 +213,85 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[(tn + (1 * MATRICES + 0) * COLUMNS_APART) * STRIDE + v];
+          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][0];
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+          sum_1_1_0 += a_vector_1.x * b.x;
+          sum_1_1_0 += a_vector_1.y * b.y;
+          sum_1_1_0 += a_vector_1.z * b.z;
+          sum_1_1_0 += a_vector_1.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][1];
+        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][1];
+        {
+          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][1];
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+          sum_1_0_0 += a_vector_1.x * b.x;
+          sum_1_0_0 += a_vector_1.y * b.y;
+          sum_1_0_0 += a_vector_1.z * b.z;
+          sum_1_0_0 += a_vector_1.w * b.w;
+        }
+        {
+          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][1];
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+          sum_1_1_0 += a_vector_1.x * b.x;
+          sum_1_1_0 += a_vector_1.y * b.y;
+          sum_1_1_0 += a_vector_1.z * b.z;
+          sum_1_1_0 += a_vector_1.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][2];
+        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][2];
+        {
+          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][2];
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+          sum_1_0_0 += a_vector_1.x * b.x;
+          sum_1_0_0 += a_vector_1.y * b.y;
+          sum_1_0_0 += a_vector_1.z * b.z;
+          sum_1_0_0 += a_vector_1.w * b.w;
+        }
+        {
+          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][2];
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+          sum_1_1_0 += a_vector_1.x * b.x;
+          sum_1_1_0 += a_vector_1.y * b.y;
+          sum_1_1_0 += a_vector_1.z * b.z;
+          sum_1_1_0 += a_vector_1.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][3];
+        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][3];
+        {
+          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][3];
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+          sum_1_0_0 += a_vector_1.x * b.x;
+          sum_1_0_0 += a_vector_1.y * b.y;
+          sum_1_0_0 += a_vector_1.z * b.z;
+          sum_1_0_0 += a_vector_1.w * b.w;
+        }
+        {
+          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][3];
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
