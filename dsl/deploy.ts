@@ -106,6 +106,7 @@ export async function deployResolved(
       ...(signal && { signal }),
       onProgress: (done) => onProgress({ kind: "weights", ...done }),
     }));
+  program.notices?.forEach(log);
   const resources = opened.move();
   return createEngine({
     program,

@@ -127,8 +127,11 @@ export interface LoweringContext {
   readonly handOff?: "ticket" | "dispatch";
   /** Measured configurations of MoE layers, where there are any. */
   readonly tuned?: TunedFiles;
-  /** Says in the plan's report what was chosen and why. */
-  note(text: string): void;
+  /**
+   * Says in the plan's report what was chosen and why; a `notice` is also told to whoever deploys,
+   * once for all layers and sizes of steps.
+   */
+  note(text: string, kind?: "notice"): void;
 }
 
 /** A WebGPU implementation of an op. */

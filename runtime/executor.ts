@@ -71,6 +71,8 @@ export interface DispatchTiming {
 export interface Program {
   /** Facts for `engine.report`: bytes, buffers, dispatches, choices. JSON-safe. */
   readonly report: Readonly<Record<string, unknown>>;
+  /** Sentences about choices that whoever deploys should know. */
+  readonly notices?: readonly string[];
   /** Value of `repeat` at which steps of one token a sequence run fastest; default 1. */
   readonly preferredRepeat?: number;
   /**

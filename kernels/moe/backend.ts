@@ -10,7 +10,7 @@ import type { Dispatch } from "../kernel.ts";
 import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "./spec.ts";
 
 /** Where a backend says what it chose, for the plan's report. */
-export type MoeNote = (text: string) => void;
+export type MoeNote = (text: string, kind?: "notice") => void;
 
 /** One implementation of the fused MoE op. */
 export interface MoeBackend {

@@ -6,7 +6,7 @@
 
 import { invariant } from "../../graph/mod.ts";
 import { defineKernel } from "../kernel.ts";
-import { moeBackend } from "./backend.ts";
+import { moeBackend, type MoeNote } from "./backend.ts";
 import "./builtin.ts";
 import { moeSlotsOf, moeSpecOf } from "./spec.ts";
 
@@ -25,7 +25,7 @@ export const fusedMoeKernel = defineKernel({
     const { profile } = spec;
     invariant(profile, "a node is lowered for a device");
     const backend = moeBackend(node.attrs.backend);
-    const note = (text: string) => context.note(`${backend.name}: ${text}`);
+    const note: MoeNote = (text, kind) => context.note(`${backend.name}: ${text}`, kind);
     return backend.compile({ ...spec, profile }, moeSlotsOf(node), note);
   },
 });

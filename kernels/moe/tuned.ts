@@ -12,6 +12,7 @@ import { ConfigError, messageOf, type WeightFormat } from "../../graph/mod.ts";
 import { z } from "zod";
 import type { TunedText } from "../kernel.ts";
 import { type GemmTile, type MoeAlgorithm, type MoeConfig, refuseConfig } from "./config.ts";
+import type { MoeNote } from "./backend.ts";
 import type { DeviceMoeSpec, MoeSpec } from "./spec.ts";
 
 const positive = z.int().positive();
@@ -108,12 +109,12 @@ const PARSED = new WeakMap<TunedText, TunedFile>();
 export function findTuned(
   spec: DeviceMoeSpec,
   algorithms: readonly MoeAlgorithm[],
-  note: (text: string) => void,
+  note: MoeNote,
 ): TunedChoice | undefined {
   const name = tunedFileName(spec, spec.profile.key);
   const found = spec.tuned?.read(name);
   if (!found) {
-    note(`no tuned table ${name}, taking the heuristic; "deno task tune" measures one`);
+    note(`no tuned table ${name}, taking the heuristic; "deno task tune" measures one`, "notice");
     return undefined;
   }
   const rows = PARSED.get(found) ?? parseTunedFile(found);
@@ -127,7 +128,7 @@ export function findTuned(
     if (!algorithms.includes(config.algorithm)) continue;
     const reason = refuseConfig(config, spec);
     if (reason === undefined) return { config, path: found.path, key };
-    note(`row ${key} of ${found.path} left out: ${reason}`);
+    note(`row ${key} of ${found.path} left out: ${reason}`, "notice");
   }
   return undefined;
 }

@@ -71,6 +71,8 @@ export interface LoweringNote {
   readonly scope: string;
   readonly op: string;
   readonly text: string;
+  /** It is told to whoever deploys, and not only in the report. */
+  readonly isNotice?: boolean;
 }
 
 /** A graph for steps of `tokens.min..tokens.max` tokens. */
@@ -117,7 +119,8 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
       handOff,
       ...(options.tuned && { tuned: options.tuned }),
       cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
-      note: (text) => notes.push({ scope: node.scope, op: node.op, text }),
+      note: (text, kind) =>
+        notes.push({ scope: node.scope, op: node.op, text, isNotice: kind === "notice" }),
     };
     const place: Place = { id: String(node.id), scope: node.scope, op: node.op };
     for (const dispatch of lowerNode(node, options.kernels, context)) {

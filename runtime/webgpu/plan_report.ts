@@ -71,6 +71,12 @@ export function reportChoices(lowered: readonly LoweredGraph[]): ChoiceReport[] 
   );
 }
 
+/** What whoever deploys should be told, each once whatever the number of layers and lists. */
+export function reportNotices(lowered: readonly LoweredGraph[]): readonly string[] {
+  const notices = lowered.flatMap(({ notes }) => notes.filter(({ isNotice }) => isNotice));
+  return [...new Set(notices.map(({ text }) => text))];
+}
+
 /** Length of the longest chain in which each dispatch waits for one before it. */
 export function dependentChain(
   dispatches: readonly LoweredDispatch[],

@@ -34,6 +34,7 @@ import {
 } from "./language_model.ts";
 import { boundWeights, type LoweredGraph, lowerGraph, valueBytes } from "./lower.ts";
 import { ProgramMemory } from "./memory.ts";
+import { reportNotices } from "./plan_report.ts";
 import type { ProgramContext } from "./program_context.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
@@ -96,6 +97,10 @@ export class WebGpuProgram implements Program {
       memory.dispose();
       throw error;
     }
+  }
+
+  get notices(): readonly string[] {
+    return reportNotices(this.lists.lowered);
   }
 
   get preferredRepeat(): number {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Graph, GraphBuilder, type Node, type Value } from "../../../graph/mod.ts";
 import type { Dispatch } from "../../../kernels/mod.ts";
 import type { LoweredDispatch, LoweredGraph } from "../../../runtime/webgpu/lower.ts";
-import { dependentChain, reportList } from "../../../runtime/webgpu/plan_report.ts";
+import { dependentChain, reportList, reportNotices } from "../../../runtime/webgpu/plan_report.ts";
 
 /** A dispatch that reads and writes memory by name. */
 function dispatch(node: Node, reads: string[], writes: string[], bytes = 0): LoweredDispatch {
@@ -76,4 +76,21 @@ Deno.test("reportList() counts layers and their MoE part", () => {
   assert.deepEqual([dispatches, dependent, outside, weightBytes], [5, 5, 1, 53]);
   assert.deepEqual(perLayer, { dispatches: 4, dependent: 4 });
   assert.deepEqual(perMoe, { dispatches: 3, dependent: 3 });
+});
+
+Deno.test("reportNotices() tells each notice once, and nothing else", () => {
+  const note = (scope: string, text: string, isNotice: boolean) => ({
+    ...{ scope, text, isNotice },
+    op: "fused_moe",
+  });
+  const lowered = (...notes: LoweredGraph["notes"]): LoweredGraph => ({
+    tokens: { min: 1, max: 1 },
+    sizes: { T: 1, R: 1, S: 1, P: 1 },
+    ...{ outputs: new Map(), notes, sampling: [], dispatches: [] },
+  });
+  const lists = [
+    lowered(note("layers.0", "no table", true), note("layers.1", "no table", true)),
+    lowered(note("layers.0", "no table", true), note("layers.0", "slot by slot", false)),
+  ];
+  assert.deepEqual(reportNotices(lists), ["no table"]);
 });
