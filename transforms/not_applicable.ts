@@ -53,10 +53,6 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     stage: "pattern_matcher",
     reason: "GPTQ checkpoints are not read",
   },
-  quantize_nvfp4_linear_from_config: {
-    stage: "pattern_matcher",
-    reason: "dense NVFP4 linears are not read",
-  },
   quantize_fp8_bmm_from_config: {
     stage: "pattern_matcher",
     reason: "no architecture here multiplies experts in a batch",

@@ -44,6 +44,7 @@ import { quantizeFp8Moe } from "./quantize_fp8_moe.ts";
 import { quantizeLinear } from "./quantize_linear.ts";
 import { quantizeMoe } from "./quantize_moe.ts";
 import { quantizeMxfp4Moe } from "./quantize_mxfp4_moe.ts";
+import { quantizeNvfp4LinearFromConfig } from "./quantize_nvfp4_linear_from_config.ts";
 import { quantizeNvfp4Moe } from "./quantize_nvfp4_moe.ts";
 import { resizeKvCache } from "./resize_kv_cache.ts";
 import { detectSharding, shardingTransformExecutor } from "./sharding.ts";
@@ -66,6 +67,7 @@ const LIST = [
   matchRmsnormPattern,
   quantizeFp8LinearFromConfig,
   quantizeFinegrainedFp8LinearFromConfig,
+  quantizeNvfp4LinearFromConfig,
   quantizeFp8Moe,
   quantizeFinegrainedFp8Moe,
   quantizeNvfp4Moe,

@@ -1,4 +1,4 @@
-/** A ModelOpt NVFP4 checkpoint, made from a golden model: experts with scales of two levels. */
+/** A ModelOpt NVFP4 checkpoint, made from a golden model: matrices with scales of two levels. */
 
 import assert from "node:assert/strict";
 import { quantizeMatrix } from "../../graph/mod.ts";
@@ -16,12 +16,12 @@ function bytesOf(data: ArrayBufferView): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** The tensors of Mixtral with every expert's matrices packed. */
+/** The tensors of Mixtral with the matrices of its layers packed, routers excepted. */
 async function packedTensors(): Promise<Record<string, TensorToWrite>> {
   const tensors: Record<string, TensorToWrite> = {};
   for (const [name, tensor] of await readSafetensors(new URL("model.safetensors", MIXTRAL))) {
     const { shape, data } = tensor;
-    const expert = /^(.*\.experts\.\d+\.w[123])\.weight$/.exec(name);
+    const expert = /^(.*\.(?:experts\.\d+\.w[123]|[qkvo]_proj))\.weight$/.exec(name);
     if (!expert || !(data instanceof Uint16Array)) {
       const dtype = tensor.dtype === "bf16" ? "BF16" : "F32";
       tensors[name] = { dtype, shape, data: bytesOf(data) };
@@ -42,12 +42,12 @@ async function packedTensors(): Promise<Record<string, TensorToWrite>> {
   return tensors;
 }
 
-Deno.test("NVFP4 experts stay packed and say what they say expanded", async () => {
+Deno.test("NVFP4 experts and linear layers stay packed and say what they say expanded", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await Deno.copyFile(new URL("config.json", MIXTRAL), `${folder}/config.json`);
     await Deno.writeFile(`${folder}/model.safetensors`, encodeSafetensors(await packedTensors()));
-    const quantization = { quant_algo: "NVFP4", exclude_modules: ["lm_head", "model.layers.*.self_attn*"] };
+    const quantization = { quant_algo: "NVFP4", exclude_modules: ["lm_head"] };
     await Deno.writeTextFile(
       `${folder}/hf_quant_config.json`,
       JSON.stringify({ producer: { name: "modelopt" }, quantization }),
@@ -58,7 +58,13 @@ Deno.test("NVFP4 experts stay packed and say what they say expanded", async () =
       for (const { attrs } of fusedLayers(packed.graph)) {
         assert.deepEqual([attrs.format, attrs.activationQuant], ["nvfp4", "none"]);
       }
-      const expanded = await packedGraph(model, { quantize_nvfp4_moe: { enabled: false } });
+      const linears = packed.graph.nodes.filter((node) => node.op === "fused_linear");
+      const packedLinears = linears.filter(({ inputs }) => inputs.w_scale_2 !== undefined);
+      assert.ok(packedLinears.length > 0, "the projections of attention are packed");
+      const expanded = await packedGraph(model, {
+        quantize_nvfp4_moe: { enabled: false },
+        quantize_nvfp4_linear_from_config: { enabled: false },
+      });
       assert.ok(fusedLayers(expanded.graph).every(({ attrs }) => attrs.format === "f32"));
       assert.match(expanded.records.fuse_moe.notes.join(), /expanded: no quantize transform/);
       const [got, want] = [
