@@ -6,7 +6,7 @@
 
 import type { Pipeline } from "../dsl/mod.ts";
 import type { Engine } from "../runtime/mod.ts";
-import { benchmark, formatBenchmark } from "./benchmark.ts";
+import { benchmark, BENCHMARK_TEXT, formatBenchmark } from "./benchmark.ts";
 import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
 import { DEFAULT_PROMPT, type DeployFlags, deployFlags } from "./deploy_flags.ts";
@@ -83,7 +83,7 @@ async function runBenchmark(
     Math.min(flags.maxNewTokens ?? BENCHMARK.newTokens, maxSequenceTokens >> 1),
   );
   const result = await benchmark(engine, {
-    prompt: engine.encode(promptsOf(flags).join("\n")),
+    prompt: engine.encode(flags.prompt?.join("\n") ?? BENCHMARK_TEXT),
     promptTokens: Math.min(BENCHMARK.promptTokens, maxSequenceTokens - newTokens),
     newTokens,
     runs: BENCHMARK.runs,

@@ -22,7 +22,7 @@ Deno.test("inspect graph shows the graph as a transform leaves it", async () => 
   assert.equal(fused.stdout.match(/= fused_moe\(/g)?.length, 5);
   assert.equal(fused.stdout.match(/= moe\(/g), null);
   const args = ["inspect", "graph", "--executor", "cpu", "--at", "match-moe-pattern", "--json"];
-  const { document } = { document: JSON.parse((await runCli(args)).stdout) };
+  const document = JSON.parse((await runCli(args)).stdout);
   assert.equal(document.at, "match_moe_pattern");
   assert.equal(document.graph.match(/= moe\(/g)?.length, 5);
 });
