@@ -6,8 +6,8 @@
  */
 
 import { dirname, resolve } from "node:path";
-import { Command } from "@commander-js/extra-typings";
-import { messageOf, MixlineError } from "../graph/mod.ts";
+import { Command, CommanderError } from "@commander-js/extra-typings";
+import { DeviceError, messageOf, MixlineError } from "../graph/mod.ts";
 import { benchDevice } from "./bench_device.ts";
 import { formatRatios } from "./moe_ratios.ts";
 import { drawCharts } from "./report_charts.ts";
@@ -48,10 +48,12 @@ if (import.meta.main) {
     .option("--json", "print the numbers")
     .action(writeReport);
   try {
-    await command.parseAsync(Deno.args, { from: "user" });
+    await command.exitOverride().parseAsync(Deno.args, { from: "user" });
   } catch (error) {
+    // Commander has said what is wrong, or what was asked for.
+    if (error instanceof CommanderError) Deno.exit(error.exitCode === 0 ? 0 : 2);
     const hint = error instanceof MixlineError && error.hint ? `\n${error.hint}` : "";
     console.error(`${messageOf(error)}${hint}`);
-    Deno.exit(1);
+    Deno.exit(error instanceof DeviceError ? 5 : 1);
   }
 }
