@@ -16,10 +16,10 @@ import {
   TRANSFORMS,
 } from "../../transforms/mod.ts";
 
-/** One value that somebody writes. */
 // The gate tries the same pipelines every time; elsewhere each run tries others.
 if (Deno.env.get("CI")) fc.configureGlobal({ ...fc.readConfigureGlobal(), seed: 20261123 });
 
+/** One value that somebody writes. */
 interface Write {
   readonly path: string;
   readonly value: unknown;
