@@ -119,32 +119,42 @@ function declareBuffer(buffer: ShaderBuffer, index: number): string {
 
 /**
  * Writes out `//@repeat x COUNT` … `//@end`: the lines between, COUNT times, `$x` replaced by 0, 1,
- * 2, …; blocks nest. COUNT is a constant's name or a number. Names of variables may hold `$x`, and
- * `$CONSTANT` for the number of a constant.
+ * 2, …; blocks nest. COUNT is a constant's name or a number, and may hold the `$x` of a block around
+ * it. Names of variables may hold `$x`, and `$CONSTANT` for the number of a constant.
  */
 function expandRepeats(text: string, constants: ShaderConstants): string {
-  const lines = text.split("\n");
-  let at = 0;
-  const block = (): string[] => {
-    const out: string[] = [];
-    while (at < lines.length) {
-      const line = lines[at++];
-      if (/^\s*\/\/@end\b/.test(line)) return out;
-      const repeat = /^\s*\/\/@repeat (\w+) (\w+)\s*$/.exec(line);
-      if (!repeat) {
-        out.push(line);
-        continue;
-      }
-      const [, variable, countName] = repeat;
-      const count = Number(constants[countName] ?? countName);
-      invariant(Number.isInteger(count) && count >= 0, `@repeat has no count "${countName}"`);
-      const body = block();
-      const pattern = new RegExp(`\\$${variable}(?![A-Za-z])`, "g");
-      for (let i = 0; i < count; i++) {
-        out.push(...body.map((each) => each.replace(pattern, String(i))));
-      }
+  return expandLines(text.split("\n"), constants).join("\n");
+}
+
+function expandLines(lines: readonly string[], constants: ShaderConstants): string[] {
+  const out: string[] = [];
+  for (let at = 0; at < lines.length; at++) {
+    const repeat = /^\s*\/\/@repeat (\w+) (\w+)\s*$/.exec(lines[at]);
+    if (!repeat) {
+      out.push(lines[at]);
+      continue;
     }
-    return out;
-  };
-  return block().join("\n");
+    const [, variable, countName] = repeat;
+    const count = Number(constants[countName] ?? countName);
+    invariant(Number.isInteger(count) && count >= 0, `@repeat has no count "${countName}"`);
+    const end = endOfBlock(lines, at);
+    const body = lines.slice(at + 1, end);
+    const pattern = new RegExp(`\\$${variable}(?![A-Za-z])`, "g");
+    for (let i = 0; i < count; i++) {
+      const turn = body.map((line) => line.replace(pattern, String(i)));
+      out.push(...expandLines(turn, constants));
+    }
+    at = end;
+  }
+  return out;
+}
+
+/** Line of the `//@end` that closes the block which begins at a line. */
+function endOfBlock(lines: readonly string[], begin: number): number {
+  let depth = 0;
+  for (let at = begin; at < lines.length; at++) {
+    if (/^\s*\/\/@repeat\b/.test(lines[at])) depth++;
+    else if (/^\s*\/\/@end\b/.test(lines[at]) && --depth === 0) return at;
+  }
+  invariant(false, `"${lines[begin].trim()}" has no @end`);
 }

@@ -91,7 +91,7 @@ function tiles(spec: DeviceMoeSpec, blockM: number, matrices: number): GemmTile[
   const depths = blockM <= 32 ? [16, 32, 64] : [16, 32];
   return product([32, 64, 128], depths, [2, 4, 8], [4, 8], [1, 8])
     .map(([blockN, blockK, threadM, threadN, groupM]) => ({
-      ...{ blockN, blockK, threadM, threadN, groupM, staged: true },
+      ...{ blockN, blockK, threadM, threadN, groupM, lanes: 1, staging: "both" as const },
     }))
     .filter((tile) => {
       const threads = gemmThreads(blockM, tile);

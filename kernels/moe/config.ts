@@ -21,9 +21,17 @@ export interface GemmTile {
   readonly threadN: number;
   /** Row blocks that are taken together while the columns go by. */
   readonly groupM: number;
-  /** False multiplies straight from memory: only where subgroups have one size. */
-  readonly staged: boolean;
+  /** Invocations that share the depth of a weight row; more than one with `rows` only. */
+  readonly lanes: number;
+  readonly staging: Staging;
 }
+
+/**
+ * What goes through workgroup memory: both operands (many rows an expert), the rows of x alone
+ * (few: each weight has one reader), or none (where subgroups have one size and barriers are dear).
+ */
+export const STAGINGS = ["both", "rows", "none"] as const;
+export type Staging = (typeof STAGINGS)[number];
 
 /** Sorted pairs and grouped GEMMs; `permuted` copies the rows to their sorted places first. */
 export interface GemmConfig {
@@ -62,13 +70,24 @@ export type MoeConfig = GemmConfig | SlotConfig | ExpertConfig;
 export type MoeAlgorithm = MoeConfig["algorithm"];
 
 /** Invocations of a workgroup of a grouped GEMM. */
-export function gemmThreads(blockM: number, { blockN, threadM, threadN }: GemmTile): number {
-  return (blockM / threadM) * (blockN / threadN);
+export function gemmThreads(blockM: number, { blockN, threadM, threadN, lanes }: GemmTile): number {
+  return (blockM / threadM) * (blockN / threadN) * lanes;
 }
 
-/** Workgroup memory of a grouped GEMM in bytes: both tiles, a vector of padding on every row. */
-export function gemmStorage(blockM: number, { blockN, blockK, staged }: GemmTile): number {
-  return staged ? (blockM + blockN) * (blockK / 4 + 1) * 16 : 0;
+/**
+ * Workgroup memory of a grouped GEMM in bytes: both tiles, a vector of padding on every row; or two
+ * tiles of rows, and what sums over lanes take where there are no subgroups.
+ */
+export function gemmStorage(blockM: number, tile: GemmTile): number {
+  const { blockN, blockK } = tile;
+  switch (tile.staging) {
+    case "both":
+      return (blockM + blockN) * (blockK / 4 + 1) * 16;
+    case "rows":
+      return 2 * blockM * blockK * 4 + gemmThreads(blockM, tile) * 16;
+    case "none":
+      return 0;
+  }
 }
 
 /** Why a device cannot run a configuration, or undefined when it can. */
@@ -116,20 +135,35 @@ function refuseTile(
   if (threadN % matrices !== 0) return `${text}: ${matrices} matrices do not divide ${threadN}`;
   if (blockK % depth !== 0) return `${text}: its depth is no multiple of ${depth}`;
   if (threadM * threadN > 128) return `${text}: more than 128 sums an invocation`;
-  if (!tile.staged) {
-    const { subgroups = false, subgroupSize = 1 } = spec.profile ?? {};
-    if (!subgroups) return `${text}: needs subgroups to share rows without workgroup memory`;
-    if ((blockN / threadN) % subgroupSize !== 0) {
-      return `${text}: a subgroup of ${subgroupSize} does not divide its columns`;
-    }
-    if (threadM > subgroupSize && threadM % subgroupSize !== 0) {
-      return `${text}: a subgroup of ${subgroupSize} does not divide ${threadM} rows`;
-    }
-  }
+  const reason = refuseStaging(blockM, tile, spec);
+  if (reason !== undefined) return `${text}: ${reason}`;
   const threads = gemmThreads(blockM, tile);
   const most = spec.profile?.maxInvocations ?? 256;
   if (threads > most) return `${text}: ${threads} invocations, the device allows ${most}`;
   return refuseStorage(gemmStorage(blockM, tile), spec.profile);
+}
+
+/** What each way of staging asks for. */
+function refuseStaging(blockM: number, tile: GemmTile, spec: MoeSpec): string | undefined {
+  const { blockN, blockK, threadM, threadN, lanes, staging } = tile;
+  if (staging === "rows") {
+    if (threadM !== blockM) return "with rows staged, an invocation has sums for all of them";
+    if (blockM % 4 !== 0) return "with rows staged, they are taken four at a time";
+    if (!isPowerOfTwo(lanes) || lanes < 4) return `${lanes} lanes: expected a power of two from 4`;
+    const word = lanes * wordElements(spec.format);
+    return blockK % word === 0 ? undefined : `its depth is no multiple of the lanes' ${word}`;
+  }
+  if (lanes !== 1) return `${lanes} lanes: only with rows staged`;
+  if (staging === "both") return undefined;
+  const { subgroups = false, subgroupSize = 1 } = spec.profile ?? {};
+  if (!subgroups) return "needs subgroups to share rows without workgroup memory";
+  if ((blockN / threadN) % subgroupSize !== 0) {
+    return `a subgroup of ${subgroupSize} does not divide its columns`;
+  }
+  if (threadM > subgroupSize && threadM % subgroupSize !== 0) {
+    return `a subgroup of ${subgroupSize} does not divide ${threadM} rows`;
+  }
+  return undefined;
 }
 
 /** Slot by slot, every token is a layer of the grid. */
@@ -146,7 +180,7 @@ function refuseStorage(bytes: number, profile: DeviceProfile | undefined): strin
 
 function refuseLanes(lanes: number, groups: number, spec: MoeSpec): string | undefined {
   const { profile } = spec;
-  if (!Number.isInteger(Math.log2(lanes)) || lanes < 8) {
+  if (!isPowerOfTwo(lanes) || lanes < 8) {
     return `${lanes} lanes: expected a power of two from 8`;
   }
   const most = profile?.maxInvocations ?? 256;
@@ -163,4 +197,8 @@ function refuseValues(config: SlotConfig | ExpertConfig, spec: MoeSpec): string 
   // Each output is finished by a lane of its own.
   const outputs = up.values / matricesOf(spec);
   return outputs > lanes ? `${outputs} outputs for ${lanes} lanes` : undefined;
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(Math.log2(value));
 }

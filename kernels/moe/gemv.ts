@@ -10,8 +10,6 @@ import { composeShader, instantiate, type ShaderConstants, STEP_TYPE } from "../
 import type { Access } from "../format_access.ts";
 import type { Dispatch, Scratch, StepSizes } from "../kernel.ts";
 import { joinAccess, rowsAccess, vectorAccess } from "../weight_access.ts";
-import laneSumSubgroup from "../wgsl/lib/lane_sum_subgroup.wgsl" with { type: "text" };
-import laneSumWorkgroup from "../wgsl/lib/lane_sum_workgroup.wgsl" with { type: "text" };
 import vector from "../wgsl/lib/vector.wgsl" with { type: "text" };
 import downBody from "../wgsl/moe_down.wgsl" with { type: "text" };
 import downExpertsBody from "../wgsl/moe_down_experts.wgsl" with { type: "text" };
@@ -20,6 +18,7 @@ import gateUpExpertsBody from "../wgsl/moe_gate_up_experts.wgsl" with { type: "t
 import type { ExpertConfig, SlotConfig } from "./config.ts";
 import { extentOf } from "../dense/extent.ts";
 import { expertActivation } from "./expert_math.ts";
+import { laneSum } from "./lane_sum.ts";
 import { expertRounding, roundScratch } from "./rounding.ts";
 import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "./spec.ts";
 import {
@@ -131,7 +130,7 @@ function upDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispa
       expertAccess("w_up", weight, range, spec.experts),
       vectorAccess("b_up", slots.bUp),
       expertActivation(spec),
-      laneSum(spec, stage.constants),
+      laneSum(spec, Number(stage.constants.LANES)),
       outputAccess("act", actScratch(spec)),
     );
     return dispatchOf(spec, stage, access, range, activeWeightBytes(spec, slots, "up", range));
@@ -157,7 +156,7 @@ function downDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dis
       expertAccess("w_down", weight, range, spec.experts),
       vectorAccess("b_down", slots.bDown),
       i === 0 ? vectorAccess("residual", slots.residual) : earlierSums(),
-      laneSum(spec, stage.constants),
+      laneSum(spec, Number(stage.constants.LANES)),
       outputAccess("y", slots.output),
     );
     return dispatchOf(spec, stage, access, range, activeWeightBytes(spec, slots, "down", range));
@@ -234,13 +233,6 @@ function outputAccess(name: string, buffer: Scratch | MoeSlots["output"]): Acces
 /** Sums of the experts before, when their weights did not fit one binding. */
 function earlierSums(): Access {
   const text = instantiate(vector, { NAME: "residual", SOURCE: "y" });
-  return { buffers: [], fragments: [text], constants: {} };
-}
-
-/** Subgroups serve when all lanes are surely in one. */
-function laneSum({ profile }: DeviceMoeSpec, { LANES }: ShaderConstants): Access {
-  const subgroup = profile.subgroups && Number(LANES) <= profile.subgroupSize;
-  const text = subgroup ? laneSumSubgroup : laneSumWorkgroup;
   return { buffers: [], fragments: [text], constants: {} };
 }
 

@@ -26,12 +26,14 @@ import residualAbsent from "../wgsl/moe_residual_absent.wgsl" with { type: "text
 import rowsByPair from "../wgsl/moe_rows_by_pair.wgsl" with { type: "text" };
 import rowsByPosition from "../wgsl/moe_rows_by_position.wgsl" with { type: "text" };
 import permute from "../wgsl/moe_permute.wgsl" with { type: "text" };
+import skinnyBody from "../wgsl/moe_skinny_gemm.wgsl" with { type: "text" };
 import reduceBody from "../wgsl/moe_reduce.wgsl" with { type: "text" };
-import { type GemmConfig, gemmThreads, type GemmTile } from "./config.ts";
+import { type GemmConfig, gemmThreads, type GemmTile, type Staging } from "./config.ts";
 import { extentOf } from "../dense/extent.ts";
 import { expertActivation } from "./expert_math.ts";
 import { expertRounding, roundScratch } from "./rounding.ts";
 import { mostBlocks, type PlanBuffer, planBuffer } from "./plan_buffer.ts";
+import { laneSum } from "./lane_sum.ts";
 import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "./spec.ts";
 import {
   activeWeightBytes,
@@ -41,6 +43,13 @@ import {
   moeWeight,
   type MoeWeightName,
 } from "./weights.ts";
+
+/** The shader of each way of staging. */
+const BODIES: Readonly<Record<Staging, string>> = {
+  both: gemmBody,
+  rows: skinnyBody,
+  none: directBody,
+};
 
 /** Values of `SOURCE` and `TARGET`: which row of a buffer belongs to a sorted position. */
 const ROW_KINDS = { BY_TOKEN: 0, BY_PAIR: 1, BY_POSITION: 2 };
@@ -184,6 +193,7 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
     expertRounding("rows", spec, slots, which),
     expertAccess("w", weight, range, spec.experts),
     product.epilogue,
+    ...(tile.staging === "rows" ? [laneSum(spec, tile.lanes)] : []),
   );
   const shader = composeShader({
     constants: {
@@ -191,9 +201,7 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
       ...plan.constants,
       ...ROW_KINDS,
       ...tileConstants(config.blockM, tile, matrices),
-      ...(tile.staged
-        ? stagingConstants(config.blockM, tile, Number(access.constants.w_PARTS))
-        : directConstants(tile, spec.profile.subgroupSize)),
+      ...stagingConstants(config.blockM, tile, Number(access.constants.w_PARTS), spec),
       OUTPUTS: outputs,
       SOURCE: product.source,
       TARGET: product.target,
@@ -205,7 +213,7 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
       stepBuffer(),
     ],
     fragments: [...access.fragments, gemmTiles],
-    body: tile.staged ? gemmBody : directBody,
+    body: BODIES[tile.staging],
   });
   const tiles = Math.ceil(outputs / (tile.blockN / matrices));
   return {
@@ -234,22 +242,37 @@ function tileConstants(blockM: number, tile: GemmTile, matrices: number): Shader
   };
 }
 
-/** Loads of an invocation for one staged tile. */
-function stagingConstants(blockM: number, tile: GemmTile, parts: number): ShaderConstants {
+/** What one way of staging has besides; words of a weight hold `parts` chunks of eight. */
+function stagingConstants(
+  blockM: number,
+  tile: GemmTile,
+  parts: number,
+  spec: DeviceMoeSpec,
+): ShaderConstants {
   const chunks = tile.blockK / 8;
   const threads = gemmThreads(blockM, tile);
-  return {
-    BLOCK_K: tile.blockK,
-    K_VECTORS: tile.blockK / 4,
-    A_ROUNDS: Math.ceil(blockM * chunks / threads),
-    B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
-  };
-}
-
-/** How the rows of an invocation are shared out among the lanes of a subgroup. */
-function directConstants({ threadM }: GemmTile, subgroupSize: number): ShaderConstants {
-  const lanes = Math.min(threadM, subgroupSize);
-  return { LANES_USED: lanes, A_ROUNDS: threadM / lanes };
+  const rowRounds = Math.ceil(blockM * chunks / threads);
+  switch (tile.staging) {
+    case "both":
+      return {
+        BLOCK_K: tile.blockK,
+        K_VECTORS: tile.blockK / 4,
+        A_ROUNDS: rowRounds,
+        B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
+      };
+    case "rows":
+      return {
+        LANES: tile.lanes,
+        STEPS: chunks / parts / tile.lanes,
+        ROW_QUADS: blockM / 4,
+        A_ROUNDS: rowRounds,
+      };
+    case "none": {
+      // The rows of an invocation are shared out among the lanes of a subgroup.
+      const lanes = Math.min(tile.threadM, spec.profile.subgroupSize);
+      return { LANES_USED: lanes, A_ROUNDS: tile.threadM / lanes };
+    }
+  }
 }
 
 function reduce(layer: Layer): Dispatch {

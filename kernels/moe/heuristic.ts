@@ -23,7 +23,7 @@ const TILES: readonly { readonly blockM: number; readonly tiles: readonly GemmTi
 ];
 
 function tile(blockN: number, blockK: number, threadM: number, threadN: number): GemmTile {
-  return { blockN, blockK, threadM, threadN, groupM: 8, staged: true };
+  return { blockN, blockK, threadM, threadN, groupM: 8, lanes: 1, staging: "both" };
 }
 
 /** Mean rows of an expert in the largest step. */
@@ -59,7 +59,7 @@ function directConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): 
   const rows = rowsPerExpert(spec);
   const blockM = rows > 10 ? 16 : rows > 3 ? 8 : 4;
   const columns = 8 * spec.profile.subgroupSize;
-  const wide = { ...tile(columns, wordElements(spec.format), blockM, 8), staged: false };
+  const wide = { ...tile(columns, wordElements(spec.format), blockM, 8), staging: "none" as const };
   return { algorithm, blockM, up: wide, down: wide };
 }
 

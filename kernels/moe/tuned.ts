@@ -11,7 +11,14 @@
 import { ConfigError, messageOf, type WeightFormat } from "../../graph/mod.ts";
 import { z } from "zod";
 import type { TunedText } from "../kernel.ts";
-import { type GemmTile, type MoeAlgorithm, type MoeConfig, refuseConfig } from "./config.ts";
+import {
+  type GemmTile,
+  type MoeAlgorithm,
+  type MoeConfig,
+  refuseConfig,
+  type Staging,
+  STAGINGS,
+} from "./config.ts";
 import type { MoeNote } from "./backend.ts";
 import type { DeviceMoeSpec, MoeSpec } from "./spec.ts";
 
@@ -23,7 +30,8 @@ const GEMM_FIELDS = {
   GROUP_SIZE_M: positive,
   THREAD_M: positive.optional(),
   THREAD_N: positive.optional(),
-  STAGED: z.boolean().optional(),
+  LANES: positive.optional(),
+  STAGING: z.enum(STAGINGS).optional(),
 };
 
 /** vLLM's fields, our thread tile, and a tile of its own for the down projection. */
@@ -237,14 +245,15 @@ export function tunedRow(config: MoeConfig): TunedRow {
   }
 }
 
-function spellTile({ blockN, blockK, groupM, threadM, threadN, staged }: GemmTile) {
+function spellTile({ blockN, blockK, groupM, threadM, threadN, lanes, staging }: GemmTile) {
   return {
     BLOCK_SIZE_N: blockN,
     BLOCK_SIZE_K: blockK,
     GROUP_SIZE_M: groupM,
     THREAD_M: threadM,
     THREAD_N: threadN,
-    ...(staged ? {} : { STAGED: false }),
+    ...(lanes === 1 ? {} : { LANES: lanes }),
+    ...(staging === "both" ? {} : { STAGING: staging }),
   };
 }
 
@@ -254,7 +263,8 @@ interface TileFields {
   readonly GROUP_SIZE_M: number;
   readonly THREAD_M?: number | undefined;
   readonly THREAD_N?: number | undefined;
-  readonly STAGED?: boolean | undefined;
+  readonly LANES?: number | undefined;
+  readonly STAGING?: Staging | undefined;
 }
 
 /** A tile; sums of an invocation that are not given are as square as the threads allow. */
@@ -264,7 +274,8 @@ function gemmTile(blockM: number, fields: TileFields, threads: number): GemmTile
   const threadM = fields.THREAD_M ??
     Math.min(blockM, 2 ** Math.floor(Math.log2(Math.sqrt(sums))));
   const threadN = fields.THREAD_N ?? Math.min(blockN, Math.max(2, Math.round(sums / threadM)));
-  return { blockN, blockK, groupM, threadM, threadN, staged: fields.STAGED ?? true };
+  const { LANES: lanes = 1, STAGING: staging = "both" } = fields;
+  return { blockN, blockK, groupM, threadM, threadN, lanes, staging };
 }
 
 function rowError(path: string, key: string, error: z.ZodError): ConfigError {

@@ -66,7 +66,15 @@ Deno.test("findTuned() takes a row of vLLM's form and derives the thread tile fr
   const notes: string[] = [];
   const found = findTuned(layer, ["grouped"], (text) => notes.push(text));
   assert.deepEqual(notes, []);
-  const tile = { blockN: 64, blockK: 32, groupM: 8, threadM: 4, threadN: 8, staged: true };
+  const tile = {
+    blockN: 64,
+    blockK: 32,
+    groupM: 8,
+    threadM: 4,
+    threadN: 8,
+    lanes: 1,
+    staging: "both",
+  } as const;
   assert.deepEqual(found, {
     config: { algorithm: "grouped", blockM: 64, up: tile, down: tile },
     path: `tuned/${NAME}`,
@@ -105,7 +113,7 @@ Deno.test("findTuned() leaves out rows that the device cannot run, with the reas
     [{ ...VLLM_ROW, THREAD_M: 16, THREAD_N: 16 }, /more than 128 sums/],
     [{ ...VLLM_ROW, THREAD_N: 1 }, /2 matrices do not divide 1/],
     [{ ...VLLM_ROW, BLOCK_SIZE_K: 4 }, /no multiple of 8/],
-    [{ ...VLLM_ROW, STAGED: false, THREAD_M: 4, THREAD_N: 8 }, /subgroup of 32 does not divide/],
+    [{ ...VLLM_ROW, STAGING: "none", THREAD_M: 4, THREAD_N: 8 }, /subgroup of 32 does not divide/],
   ];
   for (const [row, reason] of rows) {
     const notes: string[] = [];

@@ -7,13 +7,19 @@
 
 import type { GemmTile, MoeAlgorithm, MoeConfig } from "../../kernels/moe/config.ts";
 
-const TILE: GemmTile = { blockN: 32, blockK: 16, threadM: 2, threadN: 4, groupM: 2, staged: true };
+const TILE: GemmTile = {
+  ...{ blockN: 32, blockK: 16, threadM: 2, threadN: 4, groupM: 2 },
+  ...{ lanes: 1, staging: "both" },
+};
 
 /** For subgroups of 8, as llvmpipe has them; four rows for a lane, then two rounds of eight. */
-const DIRECT: GemmTile = { ...TILE, blockN: 32, threadM: 4, groupM: 1, staged: false };
+const DIRECT: GemmTile = { ...TILE, blockN: 32, threadM: 4, groupM: 1, staging: "none" };
+
+/** Four lanes share a weight row, two steps between barriers; blocks are half full. */
+const SKINNY: GemmTile = { ...TILE, blockK: 64, threadM: 8, lanes: 4, staging: "rows" };
 
 /** Configurations by name. */
-export const CONFIGS: Readonly<Record<MoeAlgorithm | "direct", MoeConfig>> = {
+export const CONFIGS: Readonly<Record<MoeAlgorithm | "direct" | "skinny", MoeConfig>> = {
   slots: {
     algorithm: "slots",
     lanes: 8,
@@ -29,5 +35,6 @@ export const CONFIGS: Readonly<Record<MoeAlgorithm | "direct", MoeConfig>> = {
   },
   grouped: { algorithm: "grouped", blockM: 16, up: TILE, down: { ...TILE, groupM: 1 } },
   direct: { algorithm: "grouped", blockM: 16, up: DIRECT, down: { ...DIRECT, threadM: 16 } },
+  skinny: { algorithm: "grouped", blockM: 8, up: SKINNY, down: { ...SKINNY, lanes: 8 } },
   permuted: { algorithm: "permuted", blockM: 8, up: TILE, down: { ...TILE, threadN: 2 } },
 };

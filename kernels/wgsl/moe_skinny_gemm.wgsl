@@ -1,0 +1,178 @@
+// Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
+// straight from memory to the one invocation that needs it. LANES invocations share the depth of
+// THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
+// workgroup memory, from which neighbouring groups of lanes read the same numbers. Sums of rows
+// that the block has not are skipped four at a time. The next word of each weight row, and the next
+// tile of rows, are on their way while the current ones are multiplied.
+
+const TILE_WORDS = LANES * STEPS;
+const TILE_CHUNKS = TILE_WORDS * w_PARTS;
+const K_CHUNKS = w_WORDS * w_PARTS;
+const K_TILES = (w_WORDS + TILE_WORDS - 1u) / TILE_WORDS;
+// A word behind the end of a weight row counts as zeros: its rows are zeros too, but 0 · ∞ is not.
+const HAS_TAIL = w_WORDS % TILE_WORDS != 0u;
+const HALVES = w_PARTS * 2u;
+
+// Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of chunks
+// lie apart, so that the vectors that lanes read together are neighbours.
+var<workgroup> a_tile: array<array<array<array<vec4<f32>, TILE_WORDS>, HALVES>, BLOCK_M>, 2>;
+
+fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
+  if (half == 0u) {
+    return chunk.lo;
+  }
+  return chunk.hi;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let id = place.x + place.y * grid.x;
+  let blocks = plan[0];
+  if (id >= blocks * N_TILES) {
+    return;
+  }
+  let tile = tile_of(id, blocks);
+  let expert = plan[PLAN_EXPERTS + tile.x];
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return;
+  }
+  let first_position = tile.x * BLOCK_M;
+  let lane = index % LANES;
+  let first_output = tile.y * TILE_OUTPUTS + index / LANES * THREAD_OUTPUTS;
+  let matrix = expert * (MATRICES * OUTPUTS);
+  let pairs = sizes.x * TOP_K;
+
+  //@repeat i A_ROUNDS
+  let a_row_$i = (index + $i * THREADS) / TILE_CHUNKS;
+  let a_chunk_$i = (index + $i * THREADS) % TILE_CHUNKS;
+  let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
+  let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
+  let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
+  var a_$i = Chunk();
+  if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
+    a_$i = rows_round(rows_chunk(a_source_$i, a_chunk_$i), expert);
+  }
+  //@end
+  // Pairs come first in a block, so four rows are in use if the first of them is.
+  //@repeat q ROW_QUADS
+  let in_use_$q = plan[PLAN_PAIRS + first_position + $q * 4u] < pairs;
+  //@end
+  //@repeat o THREAD_OUTPUTS
+  //@repeat t MATRICES
+  let source_$o_$t = matrix + $t * OUTPUTS + min(first_output + $o, OUTPUTS - 1u);
+  var next_$o_$t: w_Word;
+  if (lane < w_WORDS) {
+    next_$o_$t = w_fetch(source_$o_$t, lane);
+  }
+  //@repeat q ROW_QUADS
+  var sum_$o_$t_$q = vec4<f32>();
+  //@end
+  //@end
+  //@end
+
+  for (var k = 0u; k < K_TILES; k++) {
+    let side = k % 2u;
+    //@repeat i A_ROUNDS
+    if (a_valid_$i) {
+      let part = a_chunk_$i % w_PARTS * 2u;
+      a_tile[side][a_row_$i][part][a_chunk_$i / w_PARTS] = a_$i.lo;
+      a_tile[side][a_row_$i][part + 1u][a_chunk_$i / w_PARTS] = a_$i.hi;
+    }
+    //@end
+    workgroupBarrier();
+    if (k + 1u < K_TILES) {
+      //@repeat i A_ROUNDS
+      a_$i = Chunk();
+      if (a_valid_$i && (k + 1u) * TILE_CHUNKS + a_chunk_$i < K_CHUNKS) {
+        a_$i = rows_round(rows_chunk(a_source_$i, (k + 1u) * TILE_CHUNKS + a_chunk_$i), expert);
+      }
+      //@end
+    }
+    //@repeat s STEPS
+    {
+      //@repeat o THREAD_OUTPUTS
+      //@repeat t MATRICES
+      let w_$o_$t = next_$o_$t;
+      //@end
+      //@end
+      let word = k * TILE_WORDS + $s * LANES + LANES + lane;
+      if (word < w_WORDS) {
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        next_$o_$t = w_fetch(source_$o_$t, word);
+        //@end
+        //@end
+      } else if (HAS_TAIL) {
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        next_$o_$t = w_Word();
+        //@end
+        //@end
+      }
+      //@repeat p w_PARTS
+      {
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        let b_$o_$t = w_unpack(w_$o_$t, $p);
+        //@end
+        //@end
+        //@repeat q ROW_QUADS
+        if (in_use_$q) {
+          //@repeat h 2
+          {
+            //@repeat r 4
+            let a_$r = a_tile[side][$q * 4u + $r][$p * 2u + $h][$s * LANES + lane];
+            //@end
+            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
+            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
+            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
+            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
+            //@repeat o THREAD_OUTPUTS
+            //@repeat t MATRICES
+            {
+              let b = half_of(b_$o_$t, $h);
+              sum_$o_$t_$q = fma(x, vec4(b.x), sum_$o_$t_$q);
+              sum_$o_$t_$q = fma(y, vec4(b.y), sum_$o_$t_$q);
+              sum_$o_$t_$q = fma(z, vec4(b.z), sum_$o_$t_$q);
+              sum_$o_$t_$q = fma(w, vec4(b.w), sum_$o_$t_$q);
+            }
+            //@end
+            //@end
+          }
+          //@end
+        }
+        //@end
+      }
+      //@end
+    }
+    //@end
+  }
+
+  // Lane r finishes row r of each four.
+  //@repeat q ROW_QUADS
+  {
+    //@repeat o THREAD_OUTPUTS
+    //@repeat t MATRICES
+    let total_$o_$t = lane_sum(sum_$o_$t_$q, index);
+    //@end
+    //@end
+    let r = lane % 4u;
+    let position = first_position + $q * 4u + r;
+    let pair = plan[PLAN_PAIRS + position];
+    if (lane < 4u && pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      //@repeat o THREAD_OUTPUTS
+      if (first_output + $o < OUTPUTS) {
+        y[target_row + first_output + $o] = finish(
+          total_$o_0[r], total_$o_$LAST_MATRIX[r], matrix + first_output + $o, pair,
+        );
+      }
+      //@end
+    }
+  }
+  //@end
+}

@@ -1,0 +1,479 @@
+const rows_COLUMNS = 24u;
+const w_COLUMNS = 24u;
+const w_PARTS = 1u;
+const w_WORDS = 3u;
+const w_FIRST_ROW = 0u;
+const FIRST_EXPERT = 0u;
+const END_EXPERT = 6u;
+const BLOCK_M = 8u;
+const TOP_K = 2u;
+const EXPERTS = 6u;
+const PLAN_EXPERTS = 4u;
+const PLAN_PAIRS = 13u;
+const PLAN_SIZE = 85u;
+const PLAN_POSITIONS = 85u;
+const PADDING = 4294967295u;
+const BY_TOKEN = 0u;
+const BY_PAIR = 1u;
+const BY_POSITION = 2u;
+const BLOCK_N = 32u;
+const THREAD_M = 8u;
+const THREAD_N = 4u;
+const GROUP_M = 2u;
+const THREADS = 64u;
+const MATRICES = 1u;
+const LAST_MATRIX = 0u;
+const THREAD_OUTPUTS = 4u;
+const LANES = 8u;
+const STEPS = 1u;
+const ROW_QUADS = 2u;
+const A_ROUNDS = 1u;
+const OUTPUTS = 40u;
+const SOURCE = 1u;
+const TARGET = 1u;
+
+@group(0) @binding(0) var<storage, read> rows: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> output_factor: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> plan: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(6) var<uniform> sizes: vec4<u32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn rows_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (rows_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(rows[at], rows[at + 1u]);
+}
+
+// Activations are multiplied as they are.
+fn rows_round(value: Chunk, expert: u32) -> Chunk {
+  return value;
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_Word = vec4<u32>;
+
+fn w_fetch(row: u32, word: u32) -> w_Word {
+  return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
+}
+
+fn w_unpack(word: w_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, part), x);
+}
+
+fn output_factor_at(i: u32) -> f32 {
+  return output_factor[i];
+}
+
+fn bias_at(i: u32) -> f32 {
+  return bias[i];
+}
+
+// Epilogue of the second product.
+fn finish(first: f32, second: f32, row: u32, pair: u32) -> f32 {
+  return output_factor_at(pair) * (first + bias_at(row));
+}
+
+// Sums over the LANES neighbouring invocations of a subgroup; every one of them gets the sum. A
+// butterfly of shuffles works for any subgroup of at least LANES invocations, in a fixed order.
+fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
+  var sum = value;
+  for (var reach = LANES / 2u; reach > 0u; reach >>= 1u) {
+    sum += subgroupShuffleXor(sum, reach);
+  }
+  return sum;
+}
+
+// What the grouped GEMMs share: which tile a workgroup makes, and where rows are.
+
+const ROWS_APART = BLOCK_M / THREAD_M;
+const COLUMNS_APART = BLOCK_N / THREAD_N;
+const TILE_OUTPUTS = BLOCK_N / MATRICES;
+const N_TILES = (OUTPUTS + TILE_OUTPUTS - 1u) / TILE_OUTPUTS;
+
+// Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
+// and rows in use stay in the cache.
+fn tile_of(id: u32, blocks: u32) -> vec2<u32> {
+  let in_group = GROUP_M * N_TILES;
+  let first = (id / in_group) * GROUP_M;
+  let height = min(blocks - first, GROUP_M);
+  let rest = id % in_group;
+  return vec2(first + rest % height, rest / height);
+}
+
+fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
+  if (kind == BY_TOKEN) {
+    return pair / TOP_K;
+  }
+  return select(position, pair, kind == BY_PAIR);
+}
+
+// Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
+// straight from memory to the one invocation that needs it. LANES invocations share the depth of
+// THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
+// workgroup memory, from which neighbouring groups of lanes read the same numbers. Sums of rows
+// that the block has not are skipped four at a time. The next word of each weight row, and the next
+// tile of rows, are on their way while the current ones are multiplied.
+
+const TILE_WORDS = LANES * STEPS;
+const TILE_CHUNKS = TILE_WORDS * w_PARTS;
+const K_CHUNKS = w_WORDS * w_PARTS;
+const K_TILES = (w_WORDS + TILE_WORDS - 1u) / TILE_WORDS;
+// A word behind the end of a weight row counts as zeros: its rows are zeros too, but 0 · ∞ is not.
+const HAS_TAIL = w_WORDS % TILE_WORDS != 0u;
+const HALVES = w_PARTS * 2u;
+
+// Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of chunks
+// lie apart, so that the vectors that lanes read together are neighbours.
+var<workgroup> a_tile: array<array<array<array<vec4<f32>, TILE_WORDS>, HALVES>, BLOCK_M>, 2>;
+
+fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
+  if (half == 0u) {
+    return chunk.lo;
+  }
+  return chunk.hi;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let id = place.x + place.y * grid.x;
+  let blocks = plan[0];
+  if (id >= blocks * N_TILES) {
+    return;
+  }
+  let tile = tile_of(id, blocks);
+  let expert = plan[PLAN_EXPERTS + tile.x];
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return;
+  }
+  let first_position = tile.x * BLOCK_M;
+  let lane = index % LANES;
+  let first_output = tile.y * TILE_OUTPUTS + index / LANES * THREAD_OUTPUTS;
+  let matrix = expert * (MATRICES * OUTPUTS);
+  let pairs = sizes.x * TOP_K;
+
+  let a_row_0 = (index + 0 * THREADS) / TILE_CHUNKS;
+  let a_chunk_0 = (index + 0 * THREADS) % TILE_CHUNKS;
+  let a_pair_0 = plan[PLAN_PAIRS + first_position + min(a_row_0, BLOCK_M - 1u)];
+  let a_valid_0 = a_row_0 < BLOCK_M && a_pair_0 < pairs;
+  let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
+  var a_0 = Chunk();
+  if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
+    a_0 = rows_round(rows_chunk(a_source_0, a_chunk_0), expert);
+  }
+  // Pairs come first in a block, so four rows are in use if the first of them is.
+  let in_use_0 = plan[PLAN_PAIRS + first_position + 0 * 4u] < pairs;
+  let in_use_1 = plan[PLAN_PAIRS + first_position + 1 * 4u] < pairs;
+  let source_0_0 = matrix + 0 * OUTPUTS + min(first_output + 0, OUTPUTS - 1u);
+  var next_0_0: w_Word;
+  if (lane < w_WORDS) {
+    next_0_0 = w_fetch(source_0_0, lane);
+  }
+  var sum_0_0_0 = vec4<f32>();
+  var sum_0_0_1 = vec4<f32>();
+  let source_1_0 = matrix + 0 * OUTPUTS + min(first_output + 1, OUTPUTS - 1u);
+  var next_1_0: w_Word;
+  if (lane < w_WORDS) {
+    next_1_0 = w_fetch(source_1_0, lane);
+  }
+  var sum_1_0_0 = vec4<f32>();
+  var sum_1_0_1 = vec4<f32>();
+  let source_2_0 = matrix + 0 * OUTPUTS + min(first_output + 2, OUTPUTS - 1u);
+  var next_2_0: w_Word;
+  if (lane < w_WORDS) {
+    next_2_0 = w_fetch(source_2_0, lane);
+  }
+  var sum_2_0_0 = vec4<f32>();
+  var sum_2_0_1 = vec4<f32>();
+  let source_3_0 = matrix + 0 * OUTPUTS + min(first_output + 3, OUTPUTS - 1u);
+  var next_3_0: w_Word;
+  if (lane < w_WORDS) {
+    next_3_0 = w_fetch(source_3_0, lane);
+  }
+  var sum_3_0_0 = vec4<f32>();
+  var sum_3_0_1 = vec4<f32>();
+
+  for (var k = 0u; k < K_TILES; k++) {
+    let side = k % 2u;
+    if (a_valid_0) {
+      let part = a_chunk_0 % w_PARTS * 2u;
+      a_tile[side][a_row_0][part][a_chunk_0 / w_PARTS] = a_0.lo;
+      a_tile[side][a_row_0][part + 1u][a_chunk_0 / w_PARTS] = a_0.hi;
+    }
+    workgroupBarrier();
+    if (k + 1u < K_TILES) {
+      a_0 = Chunk();
+      if (a_valid_0 && (k + 1u) * TILE_CHUNKS + a_chunk_0 < K_CHUNKS) {
+        a_0 = rows_round(rows_chunk(a_source_0, (k + 1u) * TILE_CHUNKS + a_chunk_0), expert);
+      }
+    }
+    {
+      let w_0_0 = next_0_0;
+      let w_1_0 = next_1_0;
+      let w_2_0 = next_2_0;
+      let w_3_0 = next_3_0;
+      let word = k * TILE_WORDS + 0 * LANES + LANES + lane;
+      if (word < w_WORDS) {
+        next_0_0 = w_fetch(source_0_0, word);
+        next_1_0 = w_fetch(source_1_0, word);
+        next_2_0 = w_fetch(source_2_0, word);
+        next_3_0 = w_fetch(source_3_0, word);
+      } else if (HAS_TAIL) {
+        next_0_0 = w_Word();
+        next_1_0 = w_Word();
+        next_2_0 = w_Word();
+        next_3_0 = w_Word();
+      }
+      {
+        let b_0_0 = w_unpack(w_0_0, 0);
+        let b_1_0 = w_unpack(w_1_0, 0);
+        let b_2_0 = w_unpack(w_2_0, 0);
+        let b_3_0 = w_unpack(w_3_0, 0);
+        if (in_use_0) {
+          {
+            let a_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
+            let a_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
+            let a_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
+            let a_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
+            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
+            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
+            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
+            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
+            {
+              let b = half_of(b_0_0, 0);
+              sum_0_0_0 = fma(x, vec4(b.x), sum_0_0_0);
+              sum_0_0_0 = fma(y, vec4(b.y), sum_0_0_0);
+              sum_0_0_0 = fma(z, vec4(b.z), sum_0_0_0);
+              sum_0_0_0 = fma(w, vec4(b.w), sum_0_0_0);
+            }
+            {
+              let b = half_of(b_1_0, 0);
+              sum_1_0_0 = fma(x, vec4(b.x), sum_1_0_0);
+              sum_1_0_0 = fma(y, vec4(b.y), sum_1_0_0);
+              sum_1_0_0 = fma(z, vec4(b.z), sum_1_0_0);
+              sum_1_0_0 = fma(w, vec4(b.w), sum_1_0_0);
+            }
+            {
+              let b = half_of(b_2_0, 0);
+              sum_2_0_0 = fma(x, vec4(b.x), sum_2_0_0);
+              sum_2_0_0 = fma(y, vec4(b.y), sum_2_0_0);
+              sum_2_0_0 = fma(z, vec4(b.z), sum_2_0_0);
+              sum_2_0_0 = fma(w, vec4(b.w), sum_2_0_0);
+            }
+            {
+              let b = half_of(b_3_0, 0);
+              sum_3_0_0 = fma(x, vec4(b.x), sum_3_0_0);
+              sum_3_0_0 = fma(y, vec4(b.y), sum_3_0_0);
+              sum_3_0_0 = fma(z, vec4(b.z), sum_3_0_0);
+              sum_3_0_0 = fma(w, vec4(b.w), sum_3_0_0);
+            }
+          }
+          {
+            let a_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
+            let a_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
+            let a_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
+            let a_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
+            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
+            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
+            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
+            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
+            {
+              let b = half_of(b_0_0, 1);
+              sum_0_0_0 = fma(x, vec4(b.x), sum_0_0_0);
+              sum_0_0_0 = fma(y, vec4(b.y), sum_0_0_0);
+              sum_0_0_0 = fma(z, vec4(b.z), sum_0_0_0);
+              sum_0_0_0 = fma(w, vec4(b.w), sum_0_0_0);
+            }
+            {
+              let b = half_of(b_1_0, 1);
+              sum_1_0_0 = fma(x, vec4(b.x), sum_1_0_0);
+              sum_1_0_0 = fma(y, vec4(b.y), sum_1_0_0);
+              sum_1_0_0 = fma(z, vec4(b.z), sum_1_0_0);
+              sum_1_0_0 = fma(w, vec4(b.w), sum_1_0_0);
+            }
+            {
+              let b = half_of(b_2_0, 1);
+              sum_2_0_0 = fma(x, vec4(b.x), sum_2_0_0);
+              sum_2_0_0 = fma(y, vec4(b.y), sum_2_0_0);
+              sum_2_0_0 = fma(z, vec4(b.z), sum_2_0_0);
+              sum_2_0_0 = fma(w, vec4(b.w), sum_2_0_0);
+            }
+            {
+              let b = half_of(b_3_0, 1);
+              sum_3_0_0 = fma(x, vec4(b.x), sum_3_0_0);
+              sum_3_0_0 = fma(y, vec4(b.y), sum_3_0_0);
+              sum_3_0_0 = fma(z, vec4(b.z), sum_3_0_0);
+              sum_3_0_0 = fma(w, vec4(b.w), sum_3_0_0);
+            }
+          }
+        }
+        if (in_use_1) {
+          {
+            let a_0 = a_tile[side][1 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
+            let a_1 = a_tile[side][1 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
+            let a_2 = a_tile[side][1 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
+            let a_3 = a_tile[side][1 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
+            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
+            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
+            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
+            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
+            {
+              let b = half_of(b_0_0, 0);
+              sum_0_0_1 = fma(x, vec4(b.x), sum_0_0_1);
+              sum_0_0_1 = fma(y, vec4(b.y), sum_0_0_1);
+              sum_0_0_1 = fma(z, vec4(b.z), sum_0_0_1);
+              sum_0_0_1 = fma(w, vec4(b.w), sum_0_0_1);
+            }
+            {
+              let b = half_of(b_1_0, 0);
+              sum_1_0_1 = fma(x, vec4(b.x), sum_1_0_1);
+              sum_1_0_1 = fma(y, vec4(b.y), sum_1_0_1);
+              sum_1_0_1 = fma(z, vec4(b.z), sum_1_0_1);
+              sum_1_0_1 = fma(w, vec4(b.w), sum_1_0_1);
+            }
+            {
+              let b = half_of(b_2_0, 0);
+              sum_2_0_1 = fma(x, vec4(b.x), sum_2_0_1);
+              sum_2_0_1 = fma(y, vec4(b.y), sum_2_0_1);
+              sum_2_0_1 = fma(z, vec4(b.z), sum_2_0_1);
+              sum_2_0_1 = fma(w, vec4(b.w), sum_2_0_1);
+            }
+            {
+              let b = half_of(b_3_0, 0);
+              sum_3_0_1 = fma(x, vec4(b.x), sum_3_0_1);
+              sum_3_0_1 = fma(y, vec4(b.y), sum_3_0_1);
+              sum_3_0_1 = fma(z, vec4(b.z), sum_3_0_1);
+              sum_3_0_1 = fma(w, vec4(b.w), sum_3_0_1);
+            }
+          }
+          {
+            let a_0 = a_tile[side][1 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
+            let a_1 = a_tile[side][1 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
+            let a_2 = a_tile[side][1 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
+            let a_3 = a_tile[side][1 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
+            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
+            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
+            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
+            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
+            {
+              let b = half_of(b_0_0, 1);
+              sum_0_0_1 = fma(x, vec4(b.x), sum_0_0_1);
+              sum_0_0_1 = fma(y, vec4(b.y), sum_0_0_1);
+              sum_0_0_1 = fma(z, vec4(b.z), sum_0_0_1);
+              sum_0_0_1 = fma(w, vec4(b.w), sum_0_0_1);
+            }
+            {
+              let b = half_of(b_1_0, 1);
+              sum_1_0_1 = fma(x, vec4(b.x), sum_1_0_1);
+              sum_1_0_1 = fma(y, vec4(b.y), sum_1_0_1);
+              sum_1_0_1 = fma(z, vec4(b.z), sum_1_0_1);
+              sum_1_0_1 = fma(w, vec4(b.w), sum_1_0_1);
+            }
+            {
+              let b = half_of(b_2_0, 1);
+              sum_2_0_1 = fma(x, vec4(b.x), sum_2_0_1);
+              sum_2_0_1 = fma(y, vec4(b.y), sum_2_0_1);
+              sum_2_0_1 = fma(z, vec4(b.z), sum_2_0_1);
+              sum_2_0_1 = fma(w, vec4(b.w), sum_2_0_1);
+            }
+            {
+              let b = half_of(b_3_0, 1);
+              sum_3_0_1 = fma(x, vec4(b.x), sum_3_0_1);
+              sum_3_0_1 = fma(y, vec4(b.y), sum_3_0_1);
+              sum_3_0_1 = fma(z, vec4(b.z), sum_3_0_1);
+              sum_3_0_1 = fma(w, vec4(b.w), sum_3_0_1);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // Lane r finishes row r of each four.
+  {
+    let total_0_0 = lane_sum(sum_0_0_0, index);
+    let total_1_0 = lane_sum(sum_1_0_0, index);
+    let total_2_0 = lane_sum(sum_2_0_0, index);
+    let total_3_0 = lane_sum(sum_3_0_0, index);
+    let r = lane % 4u;
+    let position = first_position + 0 * 4u + r;
+    let pair = plan[PLAN_PAIRS + position];
+    if (lane < 4u && pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      if (first_output + 0 < OUTPUTS) {
+        y[target_row + first_output + 0] = finish(
+          total_0_0[r], total_0_0[r], matrix + first_output + 0, pair,
+        );
+      }
+      if (first_output + 1 < OUTPUTS) {
+        y[target_row + first_output + 1] = finish(
+          total_1_0[r], total_1_0[r], matrix + first_output + 1, pair,
+        );
+      }
+      if (first_output + 2 < OUTPUTS) {
+        y[target_row + first_output + 2] = finish(
+          total_2_0[r], total_2_0[r], matrix + first_output + 2, pair,
+        );
+      }
+      if (first_output + 3 < OUTPUTS) {
+        y[target_row + first_output + 3] = finish(
+          total_3_0[r], total_3_0[r], matrix + first_output + 3, pair,
+        );
+      }
+    }
+  }
+  {
+    let total_0_0 = lane_sum(sum_0_0_1, index);
+    let total_1_0 = lane_sum(sum_1_0_1, index);
+    let total_2_0 = lane_sum(sum_2_0_1, index);
+    let total_3_0 = lane_sum(sum_3_0_1, index);
+    let r = lane % 4u;
+    let position = first_position + 1 * 4u + r;
+    let pair = plan[PLAN_PAIRS + position];
+    if (lane < 4u && pair < pairs) {
+      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
+      if (first_output + 0 < OUTPUTS) {
+        y[target_row + first_output + 0] = finish(
+          total_0_0[r], total_0_0[r], matrix + first_output + 0, pair,
+        );
+      }
+      if (first_output + 1 < OUTPUTS) {
+        y[target_row + first_output + 1] = finish(
+          total_1_0[r], total_1_0[r], matrix + first_output + 1, pair,
+        );
+      }
+      if (first_output + 2 < OUTPUTS) {
+        y[target_row + first_output + 2] = finish(
+          total_2_0[r], total_2_0[r], matrix + first_output + 2, pair,
+        );
+      }
+      if (first_output + 3 < OUTPUTS) {
+        y[target_row + first_output + 3] = finish(
+          total_3_0[r], total_3_0[r], matrix + first_output + 3, pair,
+        );
+      }
+    }
+  }
+}
