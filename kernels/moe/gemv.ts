@@ -58,7 +58,7 @@ export function lowerSlots(
         ...upConstants(spec, lanes, up.values),
         THREADS: lanes * up.groups,
         GROUPS: up.groups,
-        UNROLL: unrollFor(upWords, lanes, up.unroll),
+        ...wordConstants(upWords, lanes, up.unroll),
       },
       grid: ({ T }) => [Math.ceil(spec.intermediate / (upOutputs * up.groups)), spec.topK, T],
     }),
@@ -68,7 +68,7 @@ export function lowerSlots(
       readsStep: false,
       constants: {
         ...downConstants(lanes, down.values, down.groups),
-        UNROLL: unrollFor(downWords, lanes, down.unroll),
+        ...wordConstants(downWords, lanes, down.unroll),
       },
       grid: ({ T }) => [Math.ceil(spec.hidden / down.values), T, 1],
     }),
@@ -242,10 +242,20 @@ function wordsOf(spec: DeviceMoeSpec, slots: MoeSlots, which: "up" | "down"): nu
   return Number(access.constants.w_WORDS);
 }
 
-/** The largest number of turns, up to `wanted`, that leaves no rest: a rest would need a check. */
-function unrollFor(words: number, lanes: number, wanted: number): number {
-  for (let unroll = wanted; unroll > 1; unroll--) {
-    if (words % (lanes * unroll) === 0) return unroll;
-  }
-  return 1;
+/**
+ * The words of a row in two passes: as many as whole turns of `unroll` words take, with fewer where
+ * that leaves no rest, and the rest one by one.
+ */
+function wordConstants(words: number, lanes: number, unroll: number): ShaderConstants {
+  const even = Array.from({ length: unroll }, (_, i) => unroll - i)
+    .find((each) => words % (lanes * each) === 0 && 2 * each > unroll);
+  const turn = even ?? unroll;
+  const body = words - words % (lanes * turn);
+  const passes = [[0, body, turn], [body, words, 1]].filter(([first, end]) => first < end);
+  const constants = passes.map(([first, end, words], i) => ({
+    [`FIRST_WORD_${i}`]: first,
+    [`END_WORD_${i}`]: end,
+    [`UNROLL_${i}`]: words,
+  }));
+  return Object.assign({ PASSES: passes.length }, ...constants);
 }

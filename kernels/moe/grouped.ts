@@ -28,7 +28,13 @@ import rowsByPosition from "../wgsl/moe_rows_by_position.wgsl" with { type: "tex
 import permute from "../wgsl/moe_permute.wgsl" with { type: "text" };
 import skinnyBody from "../wgsl/moe_skinny_gemm.wgsl" with { type: "text" };
 import reduceBody from "../wgsl/moe_reduce.wgsl" with { type: "text" };
-import { type GemmConfig, gemmThreads, type GemmTile, type Staging } from "./config.ts";
+import {
+  type GemmConfig,
+  gemmStorage,
+  gemmThreads,
+  type GemmTile,
+  type Staging,
+} from "./config.ts";
 import { extentOf } from "../dense/extent.ts";
 import { expertActivation } from "./expert_math.ts";
 import { expertRounding, roundScratch } from "./rounding.ts";
@@ -257,6 +263,9 @@ function stagingConstants(
       return {
         BLOCK_K: tile.blockK,
         K_VECTORS: tile.blockK / 4,
+        ...patchConstants(blockM, tile),
+        ...heightConstants(tile),
+        TILES: 2 * gemmStorage(blockM, tile) <= spec.profile.maxWorkgroupStorageBytes ? 2 : 1,
         A_ROUNDS: rowRounds,
         B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
       };
@@ -264,7 +273,7 @@ function stagingConstants(
       return {
         LANES: tile.lanes,
         STEPS: chunks / parts / tile.lanes,
-        ROW_QUADS: blockM / 4,
+        ...quadConstants(blockM / 4),
         A_ROUNDS: rowRounds,
       };
     case "none": {
@@ -273,6 +282,30 @@ function stagingConstants(
       return { LANES_USED: lanes, A_ROUNDS: tile.threadM / lanes };
     }
   }
+}
+
+/** Fours of rows, and how many there are in each variant of the inner loop: QUADS_0 is 1. */
+function quadConstants(quads: number): ShaderConstants {
+  const variants = Array.from({ length: quads }, (_, i) => [`QUADS_${i}`, i + 1]);
+  return { ROW_QUADS: quads, ...Object.fromEntries(variants) };
+}
+
+/** Neighbours of a subgroup form patches of 4 x 8 where the tile has so many of them. */
+function patchConstants(blockM: number, { blockN, threadM, threadN }: GemmTile): ShaderConstants {
+  const columns = blockN / threadN;
+  const patched = (blockM / threadM) % 4 === 0 && columns % 8 === 0;
+  return {
+    PATCH_M: patched ? 4 : 1,
+    PATCH_N: patched ? 8 : columns,
+    PATCHES_N: patched ? columns / 8 : 1,
+  };
+}
+
+/** Rows of an invocation that are computed: all, or half of them in blocks that need no more. */
+function heightConstants({ threadM }: GemmTile): ShaderConstants {
+  return threadM % 4 === 0
+    ? { HEIGHTS: 2, HEIGHT_0: threadM, HEIGHT_1: threadM / 2 }
+    : { HEIGHTS: 1, HEIGHT_0: threadM };
 }
 
 function reduce(layer: Layer): Dispatch {

@@ -29,8 +29,9 @@ fn main(
     //@repeat q QUADS
     var part_$q = vec4<f32>();
     //@end
-    for (var base = lane; base < w_down_WORDS; base += LANES * UNROLL) {
-      //@repeat u UNROLL
+    //@repeat z PASSES
+    for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
+      //@repeat u UNROLL_$z
       let word_$u = base + $u * LANES;
       //@repeat q QUADS
       //@repeat c 4
@@ -38,7 +39,7 @@ fn main(
       //@end
       //@end
       //@end
-      //@repeat u UNROLL
+      //@repeat u UNROLL_$z
       //@repeat p w_down_PARTS
       let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_PARTS + $p), expert);
       //@repeat q QUADS
@@ -50,6 +51,7 @@ fn main(
       //@end
       //@end
     }
+    //@end
     let factor = output_factor_at(pair);
     //@repeat q QUADS
     if (lane == 0u) {

@@ -25,8 +25,10 @@ fn main(
     + min(row + VALUE_$q_$c / MATRICES, INTERMEDIATE - 1u);
   //@end
   //@end
-  for (var base = lane; base < w_up_WORDS; base += LANES * UNROLL) {
-    //@repeat u UNROLL
+  // UNROLL words of a row in flight; what is left of a row after that goes one by one.
+  //@repeat z PASSES
+  for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
+    //@repeat u UNROLL_$z
     let word_$u = base + $u * LANES;
     //@repeat q QUADS
     //@repeat c 4
@@ -34,7 +36,7 @@ fn main(
     //@end
     //@end
     //@end
-    //@repeat u UNROLL
+    //@repeat u UNROLL_$z
     //@repeat p w_up_PARTS
     let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_PARTS + $p), expert);
     //@repeat q QUADS
@@ -46,6 +48,7 @@ fn main(
     //@end
     //@end
   }
+  //@end
   // Lane i finishes output row i.
   var first = 0.0;
   var second = 0.0;

@@ -2,7 +2,10 @@
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
 // vector of padding a row so that 8 neighbouring rows fall into different banks. An invocation owns
 // THREAD_M × THREAD_N sums, spaced over the tile; for a gated expert its columns alternate up, gate.
-// The next tile is loaded to registers while the current one is multiplied.
+// The next tile is loaded to registers while the current one is multiplied. With two TILES in
+// workgroup memory one is written while others still read the other, which saves a barrier.
+// Neighbouring invocations form patches of PATCH_M × PATCH_N, so that the vectors that a subgroup
+// reads together are few. A block that is not full computes the sums of fewer rows (HEIGHT_1, ..).
 
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;
@@ -12,8 +15,8 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 // Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
 // row number can leave the loops.
-var<workgroup> a_tile: array<array<vec4<f32>, STRIDE>, BLOCK_M>;
-var<workgroup> b_tile: array<array<vec4<f32>, STRIDE>, BLOCK_N>;
+var<workgroup> a_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_M>, TILES>;
+var<workgroup> b_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_N>, TILES>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -43,7 +46,10 @@ fn main(
   let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
   let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
-  var a_$i: Chunk;
+  var a_$i = Chunk();
+  if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
+    a_$i = rows_round(rows_chunk(a_source_$i, a_chunk_$i), expert);
+  }
   //@end
   //@repeat i B_ROUNDS
   let b_row_$i = (index + $i * THREADS) / B_WORDS;
@@ -51,7 +57,10 @@ fn main(
   let b_column_$i = b_row_$i / COLUMNS_APART;
   let b_output_$i = first_output + b_column_$i / MATRICES * COLUMNS_APART + b_row_$i % COLUMNS_APART;
   let b_source_$i = matrix + b_column_$i % MATRICES * OUTPUTS + min(b_output_$i, OUTPUTS - 1u);
-  var b_$i: w_Word;
+  var b_$i = w_Word();
+  if (b_row_$i < BLOCK_N && b_word_$i < w_WORDS) {
+    b_$i = w_fetch(b_source_$i, b_word_$i);
+  }
   //@end
   //@repeat m THREAD_M
   //@repeat o THREAD_OUTPUTS
@@ -60,55 +69,66 @@ fn main(
   //@end
   //@end
   //@end
-  let tm = index / COLUMNS_APART;
-  let tn = index % COLUMNS_APART;
+  let patch_id = index / (PATCH_M * PATCH_N);
+  let in_patch = index % (PATCH_M * PATCH_N);
+  let tm = patch_id / PATCHES_N * PATCH_M + in_patch / PATCH_N;
+  let tn = patch_id % PATCHES_N * PATCH_N + in_patch % PATCH_N;
+  // Pairs come first in a block; the lowest height that has all of them counts.
+  var height = THREAD_M;
+  //@repeat h HEIGHTS
+  if (HEIGHT_$h < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_$h * ROWS_APART] >= pairs) {
+    height = HEIGHT_$h;
+  }
+  //@end
 
-  for (var k = 0u; k <= K_TILES; k++) {
-    if (k > 0u) {
-      workgroupBarrier();
-      //@repeat i A_ROUNDS
-      if (a_row_$i < BLOCK_M) {
-        a_tile[a_row_$i][a_chunk_$i * 2u] = a_$i.lo;
-        a_tile[a_row_$i][a_chunk_$i * 2u + 1u] = a_$i.hi;
-      }
-      //@end
-      //@repeat i B_ROUNDS
-      if (b_row_$i < BLOCK_N) {
-        let at = b_word_$i * (w_PARTS * 2u);
-        //@repeat p w_PARTS
-        let chunk_$p = w_unpack(b_$i, $p);
-        b_tile[b_row_$i][at + $p * 2u] = chunk_$p.lo;
-        b_tile[b_row_$i][at + $p * 2u + 1u] = chunk_$p.hi;
-        //@end
-      }
-      //@end
+  for (var k = 0u; k < K_TILES; k++) {
+    let side = k % TILES;
+    if (TILES == 1u) {
       workgroupBarrier();
     }
-    if (k < K_TILES) {
+    //@repeat i A_ROUNDS
+    if (a_row_$i < BLOCK_M) {
+      a_tile[side][a_row_$i][a_chunk_$i * 2u] = a_$i.lo;
+      a_tile[side][a_row_$i][a_chunk_$i * 2u + 1u] = a_$i.hi;
+    }
+    //@end
+    //@repeat i B_ROUNDS
+    if (b_row_$i < BLOCK_N) {
+      let at = b_word_$i * (w_PARTS * 2u);
+      //@repeat p w_PARTS
+      let chunk_$p = w_unpack(b_$i, $p);
+      b_tile[side][b_row_$i][at + $p * 2u] = chunk_$p.lo;
+      b_tile[side][b_row_$i][at + $p * 2u + 1u] = chunk_$p.hi;
+      //@end
+    }
+    //@end
+    workgroupBarrier();
+    if (k + 1u < K_TILES) {
       //@repeat i A_ROUNDS
       a_$i = Chunk();
-      if (a_valid_$i && k * CHUNKS + a_chunk_$i < K_CHUNKS) {
-        a_$i = rows_round(rows_chunk(a_source_$i, k * CHUNKS + a_chunk_$i), expert);
+      if (a_valid_$i && (k + 1u) * CHUNKS + a_chunk_$i < K_CHUNKS) {
+        a_$i = rows_round(rows_chunk(a_source_$i, (k + 1u) * CHUNKS + a_chunk_$i), expert);
       }
       //@end
       //@repeat i B_ROUNDS
       b_$i = w_Word();
-      if (b_row_$i < BLOCK_N && k * B_WORDS + b_word_$i < w_WORDS) {
-        b_$i = w_fetch(b_source_$i, k * B_WORDS + b_word_$i);
+      if (b_row_$i < BLOCK_N && (k + 1u) * B_WORDS + b_word_$i < w_WORDS) {
+        b_$i = w_fetch(b_source_$i, (k + 1u) * B_WORDS + b_word_$i);
       }
       //@end
     }
-    if (k > 0u) {
+    //@repeat h HEIGHTS
+    if (height == HEIGHT_$h) {
       //@repeat v K_VECTORS
       {
-        //@repeat m THREAD_M
-        let a_vector_$m = a_tile[tm + $m * ROWS_APART][$v];
+        //@repeat m HEIGHT_$h
+        let a_vector_$m = a_tile[side][tm + $m * ROWS_APART][$v];
         //@end
         //@repeat o THREAD_OUTPUTS
         //@repeat t MATRICES
         {
-          let b = b_tile[tn + ($o * MATRICES + $t) * COLUMNS_APART][$v];
-          //@repeat m THREAD_M
+          let b = b_tile[side][tn + ($o * MATRICES + $t) * COLUMNS_APART][$v];
+          //@repeat m HEIGHT_$h
           sum_$m_$o_$t += a_vector_$m.x * b.x;
           sum_$m_$o_$t += a_vector_$m.y * b.y;
           sum_$m_$o_$t += a_vector_$m.z * b.z;
@@ -120,6 +140,7 @@ fn main(
       }
       //@end
     }
+    //@end
   }
 
   //@repeat m THREAD_M

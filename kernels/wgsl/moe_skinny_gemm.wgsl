@@ -1,9 +1,9 @@
 // Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
 // straight from memory to the one invocation that needs it. LANES invocations share the depth of
 // THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
-// workgroup memory, from which neighbouring groups of lanes read the same numbers. Sums of rows
-// that the block has not are skipped four at a time. The next word of each weight row, and the next
-// tile of rows, are on their way while the current ones are multiplied.
+// workgroup memory, from which neighbouring groups of lanes read the same numbers. A block that is
+// not full computes as many fours of rows as it has. All words of the next tile are on their way
+// while the current one is multiplied: STEPS of each weight row, and the rows.
 
 const TILE_WORDS = LANES * STEPS;
 const TILE_CHUNKS = TILE_WORDS * w_PARTS;
@@ -58,16 +58,21 @@ fn main(
   }
   //@end
   // Pairs come first in a block, so four rows are in use if the first of them is.
+  var quads = 1u;
   //@repeat q ROW_QUADS
-  let in_use_$q = plan[PLAN_PAIRS + first_position + $q * 4u] < pairs;
+  if (plan[PLAN_PAIRS + first_position + $q * 4u] < pairs) {
+    quads = $q + 1u;
+  }
   //@end
   //@repeat o THREAD_OUTPUTS
   //@repeat t MATRICES
   let source_$o_$t = matrix + $t * OUTPUTS + min(first_output + $o, OUTPUTS - 1u);
-  var next_$o_$t: w_Word;
-  if (lane < w_WORDS) {
-    next_$o_$t = w_fetch(source_$o_$t, lane);
+  //@repeat s STEPS
+  var w_$s_$o_$t: w_Word;
+  if ($s * LANES + lane < w_WORDS) {
+    w_$s_$o_$t = w_fetch(source_$o_$t, $s * LANES + lane);
   }
+  //@end
   //@repeat q ROW_QUADS
   var sum_$o_$t_$q = vec4<f32>();
   //@end
@@ -96,55 +101,52 @@ fn main(
     {
       //@repeat o THREAD_OUTPUTS
       //@repeat t MATRICES
-      let w_$o_$t = next_$o_$t;
+      let now_$o_$t = w_$s_$o_$t;
       //@end
       //@end
-      let word = k * TILE_WORDS + $s * LANES + LANES + lane;
+      let word = (k + 1u) * TILE_WORDS + $s * LANES + lane;
       if (word < w_WORDS) {
         //@repeat o THREAD_OUTPUTS
         //@repeat t MATRICES
-        next_$o_$t = w_fetch(source_$o_$t, word);
+        w_$s_$o_$t = w_fetch(source_$o_$t, word);
         //@end
         //@end
       } else if (HAS_TAIL) {
         //@repeat o THREAD_OUTPUTS
         //@repeat t MATRICES
-        next_$o_$t = w_Word();
+        w_$s_$o_$t = w_Word();
         //@end
         //@end
       }
-      //@repeat p w_PARTS
-      {
-        //@repeat o THREAD_OUTPUTS
-        //@repeat t MATRICES
-        let b_$o_$t = w_unpack(w_$o_$t, $p);
-        //@end
-        //@end
-        //@repeat q ROW_QUADS
-        if (in_use_$q) {
-          //@repeat h 2
+      //@repeat g ROW_QUADS
+      if (quads == $g + 1u) {
+        //@repeat p w_PARTS
+        //@repeat h 2
+        {
+          //@repeat q QUADS_$g
+          //@repeat r 4
+          let a_$q_$r = a_tile[side][$q * 4u + $r][$p * 2u + $h][$s * LANES + lane];
+          //@end
+          let x_$q = vec4(a_$q_0.x, a_$q_1.x, a_$q_2.x, a_$q_3.x);
+          let y_$q = vec4(a_$q_0.y, a_$q_1.y, a_$q_2.y, a_$q_3.y);
+          let z_$q = vec4(a_$q_0.z, a_$q_1.z, a_$q_2.z, a_$q_3.z);
+          let w_$q = vec4(a_$q_0.w, a_$q_1.w, a_$q_2.w, a_$q_3.w);
+          //@end
+          //@repeat o THREAD_OUTPUTS
+          //@repeat t MATRICES
           {
-            //@repeat r 4
-            let a_$r = a_tile[side][$q * 4u + $r][$p * 2u + $h][$s * LANES + lane];
-            //@end
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            //@repeat o THREAD_OUTPUTS
-            //@repeat t MATRICES
-            {
-              let b = half_of(b_$o_$t, $h);
-              sum_$o_$t_$q = fma(x, vec4(b.x), sum_$o_$t_$q);
-              sum_$o_$t_$q = fma(y, vec4(b.y), sum_$o_$t_$q);
-              sum_$o_$t_$q = fma(z, vec4(b.z), sum_$o_$t_$q);
-              sum_$o_$t_$q = fma(w, vec4(b.w), sum_$o_$t_$q);
-            }
-            //@end
+            let b = half_of(w_unpack(now_$o_$t, $p), $h);
+            //@repeat q QUADS_$g
+            sum_$o_$t_$q = fma(x_$q, vec4(b.x), sum_$o_$t_$q);
+            sum_$o_$t_$q = fma(y_$q, vec4(b.y), sum_$o_$t_$q);
+            sum_$o_$t_$q = fma(z_$q, vec4(b.z), sum_$o_$t_$q);
+            sum_$o_$t_$q = fma(w_$q, vec4(b.w), sum_$o_$t_$q);
             //@end
           }
           //@end
+          //@end
         }
+        //@end
         //@end
       }
       //@end

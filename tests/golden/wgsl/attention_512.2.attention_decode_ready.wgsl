@@ -83,9 +83,14 @@ fn values_dot(word: values_Word, part: u32, x: Chunk) -> f32 {
   return chunk_dot(values_unpack(word, part), x);
 }
 
-// What a number is after a way through the cache.
+// What a number is after a way through the cache: steps are 2^-10 of the power of two below it, and
+// 2^-24 below 2^-14; round() goes to even. (NVIDIA's compiler takes unpack2x16float of
+// pack2x16float for the number itself, so the last bits of a step's own tokens stayed.)
 fn cached(value: f32) -> f32 {
-  return unpack2x16float(pack2x16float(vec2(value, 0.0))).x;
+  let magnitude = abs(value);
+  let exponent = clamp(bitcast<u32>(magnitude) >> 23u, 113u, 250u);
+  let steps = round(magnitude * bitcast<f32>((264u - exponent) << 23u));
+  return sign(value) * steps * bitcast<f32>((exponent - 10u) << 23u);
 }
 
 // Where the cache holds a position: row of [pages · KV_HEADS · PAGE] rows of D numbers.

@@ -26,6 +26,12 @@ const LAST_MATRIX = 0u;
 const THREAD_OUTPUTS = 4u;
 const BLOCK_K = 16u;
 const K_VECTORS = 4u;
+const PATCH_M = 4u;
+const PATCH_N = 8u;
+const PATCHES_N = 1u;
+const HEIGHTS = 1u;
+const HEIGHT_0 = 2u;
+const TILES = 2u;
 const A_ROUNDS = 1u;
 const B_ROUNDS = 1u;
 const OUTPUTS = 40u;
@@ -120,7 +126,10 @@ fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
 // vector of padding a row so that 8 neighbouring rows fall into different banks. An invocation owns
 // THREAD_M × THREAD_N sums, spaced over the tile; for a gated expert its columns alternate up, gate.
-// The next tile is loaded to registers while the current one is multiplied.
+// The next tile is loaded to registers while the current one is multiplied. With two TILES in
+// workgroup memory one is written while others still read the other, which saves a barrier.
+// Neighbouring invocations form patches of PATCH_M × PATCH_N, so that the vectors that a subgroup
+// reads together are few. A block that is not full computes the sums of fewer rows (HEIGHT_1, ..).
 
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;
@@ -130,8 +139,8 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 // Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
 // row number can leave the loops.
-var<workgroup> a_tile: array<array<vec4<f32>, STRIDE>, BLOCK_M>;
-var<workgroup> b_tile: array<array<vec4<f32>, STRIDE>, BLOCK_N>;
+var<workgroup> a_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_M>, TILES>;
+var<workgroup> b_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_N>, TILES>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -160,13 +169,19 @@ fn main(
   let a_pair_0 = plan[PLAN_PAIRS + first_position + min(a_row_0, BLOCK_M - 1u)];
   let a_valid_0 = a_row_0 < BLOCK_M && a_pair_0 < pairs;
   let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
-  var a_0: Chunk;
+  var a_0 = Chunk();
+  if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
+    a_0 = rows_round(rows_chunk(a_source_0, a_chunk_0), expert);
+  }
   let b_row_0 = (index + 0 * THREADS) / B_WORDS;
   let b_word_0 = (index + 0 * THREADS) % B_WORDS;
   let b_column_0 = b_row_0 / COLUMNS_APART;
   let b_output_0 = first_output + b_column_0 / MATRICES * COLUMNS_APART + b_row_0 % COLUMNS_APART;
   let b_source_0 = matrix + b_column_0 % MATRICES * OUTPUTS + min(b_output_0, OUTPUTS - 1u);
-  var b_0: w_Word;
+  var b_0 = w_Word();
+  if (b_row_0 < BLOCK_N && b_word_0 < w_WORDS) {
+    b_0 = w_fetch(b_source_0, b_word_0);
+  }
   var sum_0_0_0 = 0.0;
   var sum_0_1_0 = 0.0;
   var sum_0_2_0 = 0.0;
@@ -175,40 +190,48 @@ fn main(
   var sum_1_1_0 = 0.0;
   var sum_1_2_0 = 0.0;
   var sum_1_3_0 = 0.0;
-  let tm = index / COLUMNS_APART;
-  let tn = index % COLUMNS_APART;
+  let patch_id = index / (PATCH_M * PATCH_N);
+  let in_patch = index % (PATCH_M * PATCH_N);
+  let tm = patch_id / PATCHES_N * PATCH_M + in_patch / PATCH_N;
+  let tn = patch_id % PATCHES_N * PATCH_N + in_patch % PATCH_N;
+  // Pairs come first in a block; the lowest height that has all of them counts.
+  var height = THREAD_M;
+  if (HEIGHT_0 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_0 * ROWS_APART] >= pairs) {
+    height = HEIGHT_0;
+  }
 
-  for (var k = 0u; k <= K_TILES; k++) {
-    if (k > 0u) {
-      workgroupBarrier();
-      if (a_row_0 < BLOCK_M) {
-        a_tile[a_row_0][a_chunk_0 * 2u] = a_0.lo;
-        a_tile[a_row_0][a_chunk_0 * 2u + 1u] = a_0.hi;
-      }
-      if (b_row_0 < BLOCK_N) {
-        let at = b_word_0 * (w_PARTS * 2u);
-        let chunk_0 = w_unpack(b_0, 0);
-        b_tile[b_row_0][at + 0 * 2u] = chunk_0.lo;
-        b_tile[b_row_0][at + 0 * 2u + 1u] = chunk_0.hi;
-      }
+  for (var k = 0u; k < K_TILES; k++) {
+    let side = k % TILES;
+    if (TILES == 1u) {
       workgroupBarrier();
     }
-    if (k < K_TILES) {
+    if (a_row_0 < BLOCK_M) {
+      a_tile[side][a_row_0][a_chunk_0 * 2u] = a_0.lo;
+      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = a_0.hi;
+    }
+    if (b_row_0 < BLOCK_N) {
+      let at = b_word_0 * (w_PARTS * 2u);
+      let chunk_0 = w_unpack(b_0, 0);
+      b_tile[side][b_row_0][at + 0 * 2u] = chunk_0.lo;
+      b_tile[side][b_row_0][at + 0 * 2u + 1u] = chunk_0.hi;
+    }
+    workgroupBarrier();
+    if (k + 1u < K_TILES) {
       a_0 = Chunk();
-      if (a_valid_0 && k * CHUNKS + a_chunk_0 < K_CHUNKS) {
-        a_0 = rows_round(rows_chunk(a_source_0, k * CHUNKS + a_chunk_0), expert);
+      if (a_valid_0 && (k + 1u) * CHUNKS + a_chunk_0 < K_CHUNKS) {
+        a_0 = rows_round(rows_chunk(a_source_0, (k + 1u) * CHUNKS + a_chunk_0), expert);
       }
       b_0 = w_Word();
-      if (b_row_0 < BLOCK_N && k * B_WORDS + b_word_0 < w_WORDS) {
-        b_0 = w_fetch(b_source_0, k * B_WORDS + b_word_0);
+      if (b_row_0 < BLOCK_N && (k + 1u) * B_WORDS + b_word_0 < w_WORDS) {
+        b_0 = w_fetch(b_source_0, (k + 1u) * B_WORDS + b_word_0);
       }
     }
-    if (k > 0u) {
+    if (height == HEIGHT_0) {
       {
-        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][0];
-        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][0];
+        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][0];
+        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][0];
         {
-          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0];
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -219,7 +242,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0];
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -230,7 +253,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (2 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][0];
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -241,7 +264,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (3 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][0];
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;
@@ -253,10 +276,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][1];
-        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][1];
+        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][1];
+        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][1];
         {
-          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1];
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -267,7 +290,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1];
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -278,7 +301,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (2 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][1];
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -289,7 +312,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (3 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][1];
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;
@@ -301,10 +324,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][2];
-        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][2];
+        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][2];
+        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][2];
         {
-          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2];
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -315,7 +338,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2];
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -326,7 +349,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (2 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][2];
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -337,7 +360,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (3 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][2];
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;
@@ -349,10 +372,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[tm + 0 * ROWS_APART][3];
-        let a_vector_1 = a_tile[tm + 1 * ROWS_APART][3];
+        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][3];
+        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][3];
         {
-          let b = b_tile[tn + (0 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3];
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -363,7 +386,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (1 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3];
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -374,7 +397,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (2 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][3];
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -385,7 +408,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[tn + (3 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][3];
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;

@@ -29,6 +29,8 @@ const THREAD_OUTPUTS = 2u;
 const LANES = 4u;
 const STEPS = 2u;
 const ROW_QUADS = 2u;
+const QUADS_0 = 1u;
+const QUADS_1 = 2u;
 const A_ROUNDS = 2u;
 const OUTPUTS = 24u;
 const SOURCE = 0u;
@@ -141,9 +143,9 @@ fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
 // Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
 // straight from memory to the one invocation that needs it. LANES invocations share the depth of
 // THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
-// workgroup memory, from which neighbouring groups of lanes read the same numbers. Sums of rows
-// that the block has not are skipped four at a time. The next word of each weight row, and the next
-// tile of rows, are on their way while the current ones are multiplied.
+// workgroup memory, from which neighbouring groups of lanes read the same numbers. A block that is
+// not full computes as many fours of rows as it has. All words of the next tile are on their way
+// while the current one is multiplied: STEPS of each weight row, and the rows.
 
 const TILE_WORDS = LANES * STEPS;
 const TILE_CHUNKS = TILE_WORDS * w_PARTS;
@@ -205,33 +207,54 @@ fn main(
     a_1 = rows_round(rows_chunk(a_source_1, a_chunk_1), expert);
   }
   // Pairs come first in a block, so four rows are in use if the first of them is.
-  let in_use_0 = plan[PLAN_PAIRS + first_position + 0 * 4u] < pairs;
-  let in_use_1 = plan[PLAN_PAIRS + first_position + 1 * 4u] < pairs;
+  var quads = 1u;
+  if (plan[PLAN_PAIRS + first_position + 0 * 4u] < pairs) {
+    quads = 0 + 1u;
+  }
+  if (plan[PLAN_PAIRS + first_position + 1 * 4u] < pairs) {
+    quads = 1 + 1u;
+  }
   let source_0_0 = matrix + 0 * OUTPUTS + min(first_output + 0, OUTPUTS - 1u);
-  var next_0_0: w_Word;
-  if (lane < w_WORDS) {
-    next_0_0 = w_fetch(source_0_0, lane);
+  var w_0_0_0: w_Word;
+  if (0 * LANES + lane < w_WORDS) {
+    w_0_0_0 = w_fetch(source_0_0, 0 * LANES + lane);
+  }
+  var w_1_0_0: w_Word;
+  if (1 * LANES + lane < w_WORDS) {
+    w_1_0_0 = w_fetch(source_0_0, 1 * LANES + lane);
   }
   var sum_0_0_0 = vec4<f32>();
   var sum_0_0_1 = vec4<f32>();
   let source_0_1 = matrix + 1 * OUTPUTS + min(first_output + 0, OUTPUTS - 1u);
-  var next_0_1: w_Word;
-  if (lane < w_WORDS) {
-    next_0_1 = w_fetch(source_0_1, lane);
+  var w_0_0_1: w_Word;
+  if (0 * LANES + lane < w_WORDS) {
+    w_0_0_1 = w_fetch(source_0_1, 0 * LANES + lane);
+  }
+  var w_1_0_1: w_Word;
+  if (1 * LANES + lane < w_WORDS) {
+    w_1_0_1 = w_fetch(source_0_1, 1 * LANES + lane);
   }
   var sum_0_1_0 = vec4<f32>();
   var sum_0_1_1 = vec4<f32>();
   let source_1_0 = matrix + 0 * OUTPUTS + min(first_output + 1, OUTPUTS - 1u);
-  var next_1_0: w_Word;
-  if (lane < w_WORDS) {
-    next_1_0 = w_fetch(source_1_0, lane);
+  var w_0_1_0: w_Word;
+  if (0 * LANES + lane < w_WORDS) {
+    w_0_1_0 = w_fetch(source_1_0, 0 * LANES + lane);
+  }
+  var w_1_1_0: w_Word;
+  if (1 * LANES + lane < w_WORDS) {
+    w_1_1_0 = w_fetch(source_1_0, 1 * LANES + lane);
   }
   var sum_1_0_0 = vec4<f32>();
   var sum_1_0_1 = vec4<f32>();
   let source_1_1 = matrix + 1 * OUTPUTS + min(first_output + 1, OUTPUTS - 1u);
-  var next_1_1: w_Word;
-  if (lane < w_WORDS) {
-    next_1_1 = w_fetch(source_1_1, lane);
+  var w_0_1_1: w_Word;
+  if (0 * LANES + lane < w_WORDS) {
+    w_0_1_1 = w_fetch(source_1_1, 0 * LANES + lane);
+  }
+  var w_1_1_1: w_Word;
+  if (1 * LANES + lane < w_WORDS) {
+    w_1_1_1 = w_fetch(source_1_1, 1 * LANES + lane);
   }
   var sum_1_1_0 = vec4<f32>();
   var sum_1_1_1 = vec4<f32>();
@@ -260,361 +283,445 @@ fn main(
       }
     }
     {
-      let w_0_0 = next_0_0;
-      let w_0_1 = next_0_1;
-      let w_1_0 = next_1_0;
-      let w_1_1 = next_1_1;
-      let word = k * TILE_WORDS + 0 * LANES + LANES + lane;
+      let now_0_0 = w_0_0_0;
+      let now_0_1 = w_0_0_1;
+      let now_1_0 = w_0_1_0;
+      let now_1_1 = w_0_1_1;
+      let word = (k + 1u) * TILE_WORDS + 0 * LANES + lane;
       if (word < w_WORDS) {
-        next_0_0 = w_fetch(source_0_0, word);
-        next_0_1 = w_fetch(source_0_1, word);
-        next_1_0 = w_fetch(source_1_0, word);
-        next_1_1 = w_fetch(source_1_1, word);
+        w_0_0_0 = w_fetch(source_0_0, word);
+        w_0_0_1 = w_fetch(source_0_1, word);
+        w_0_1_0 = w_fetch(source_1_0, word);
+        w_0_1_1 = w_fetch(source_1_1, word);
       } else if (HAS_TAIL) {
-        next_0_0 = w_Word();
-        next_0_1 = w_Word();
-        next_1_0 = w_Word();
-        next_1_1 = w_Word();
+        w_0_0_0 = w_Word();
+        w_0_0_1 = w_Word();
+        w_0_1_0 = w_Word();
+        w_0_1_1 = w_Word();
       }
-      {
-        let b_0_0 = w_unpack(w_0_0, 0);
-        let b_0_1 = w_unpack(w_0_1, 0);
-        let b_1_0 = w_unpack(w_1_0, 0);
-        let b_1_1 = w_unpack(w_1_1, 0);
-        if (in_use_0) {
+      if (quads == 0 + 1u) {
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
           {
-            let a_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
-            let a_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
-            let a_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
-            let a_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 0);
-              sum_0_0_0 = fma(x, vec4(b.x), sum_0_0_0);
-              sum_0_0_0 = fma(y, vec4(b.y), sum_0_0_0);
-              sum_0_0_0 = fma(z, vec4(b.z), sum_0_0_0);
-              sum_0_0_0 = fma(w, vec4(b.w), sum_0_0_0);
-            }
-            {
-              let b = half_of(b_0_1, 0);
-              sum_0_1_0 = fma(x, vec4(b.x), sum_0_1_0);
-              sum_0_1_0 = fma(y, vec4(b.y), sum_0_1_0);
-              sum_0_1_0 = fma(z, vec4(b.z), sum_0_1_0);
-              sum_0_1_0 = fma(w, vec4(b.w), sum_0_1_0);
-            }
-            {
-              let b = half_of(b_1_0, 0);
-              sum_1_0_0 = fma(x, vec4(b.x), sum_1_0_0);
-              sum_1_0_0 = fma(y, vec4(b.y), sum_1_0_0);
-              sum_1_0_0 = fma(z, vec4(b.z), sum_1_0_0);
-              sum_1_0_0 = fma(w, vec4(b.w), sum_1_0_0);
-            }
-            {
-              let b = half_of(b_1_1, 0);
-              sum_1_1_0 = fma(x, vec4(b.x), sum_1_1_0);
-              sum_1_1_0 = fma(y, vec4(b.y), sum_1_1_0);
-              sum_1_1_0 = fma(z, vec4(b.z), sum_1_1_0);
-              sum_1_1_0 = fma(w, vec4(b.w), sum_1_1_0);
-            }
+            let b = half_of(w_unpack(now_0_0, 0), 0);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
           }
           {
-            let a_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
-            let a_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
-            let a_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
-            let a_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 1);
-              sum_0_0_0 = fma(x, vec4(b.x), sum_0_0_0);
-              sum_0_0_0 = fma(y, vec4(b.y), sum_0_0_0);
-              sum_0_0_0 = fma(z, vec4(b.z), sum_0_0_0);
-              sum_0_0_0 = fma(w, vec4(b.w), sum_0_0_0);
-            }
-            {
-              let b = half_of(b_0_1, 1);
-              sum_0_1_0 = fma(x, vec4(b.x), sum_0_1_0);
-              sum_0_1_0 = fma(y, vec4(b.y), sum_0_1_0);
-              sum_0_1_0 = fma(z, vec4(b.z), sum_0_1_0);
-              sum_0_1_0 = fma(w, vec4(b.w), sum_0_1_0);
-            }
-            {
-              let b = half_of(b_1_0, 1);
-              sum_1_0_0 = fma(x, vec4(b.x), sum_1_0_0);
-              sum_1_0_0 = fma(y, vec4(b.y), sum_1_0_0);
-              sum_1_0_0 = fma(z, vec4(b.z), sum_1_0_0);
-              sum_1_0_0 = fma(w, vec4(b.w), sum_1_0_0);
-            }
-            {
-              let b = half_of(b_1_1, 1);
-              sum_1_1_0 = fma(x, vec4(b.x), sum_1_1_0);
-              sum_1_1_0 = fma(y, vec4(b.y), sum_1_1_0);
-              sum_1_1_0 = fma(z, vec4(b.z), sum_1_1_0);
-              sum_1_1_0 = fma(w, vec4(b.w), sum_1_1_0);
-            }
+            let b = half_of(w_unpack(now_0_1, 0), 0);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 0);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 0);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
           }
         }
-        if (in_use_1) {
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
           {
-            let a_0 = a_tile[side][1 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
-            let a_1 = a_tile[side][1 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
-            let a_2 = a_tile[side][1 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
-            let a_3 = a_tile[side][1 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 0);
-              sum_0_0_1 = fma(x, vec4(b.x), sum_0_0_1);
-              sum_0_0_1 = fma(y, vec4(b.y), sum_0_0_1);
-              sum_0_0_1 = fma(z, vec4(b.z), sum_0_0_1);
-              sum_0_0_1 = fma(w, vec4(b.w), sum_0_0_1);
-            }
-            {
-              let b = half_of(b_0_1, 0);
-              sum_0_1_1 = fma(x, vec4(b.x), sum_0_1_1);
-              sum_0_1_1 = fma(y, vec4(b.y), sum_0_1_1);
-              sum_0_1_1 = fma(z, vec4(b.z), sum_0_1_1);
-              sum_0_1_1 = fma(w, vec4(b.w), sum_0_1_1);
-            }
-            {
-              let b = half_of(b_1_0, 0);
-              sum_1_0_1 = fma(x, vec4(b.x), sum_1_0_1);
-              sum_1_0_1 = fma(y, vec4(b.y), sum_1_0_1);
-              sum_1_0_1 = fma(z, vec4(b.z), sum_1_0_1);
-              sum_1_0_1 = fma(w, vec4(b.w), sum_1_0_1);
-            }
-            {
-              let b = half_of(b_1_1, 0);
-              sum_1_1_1 = fma(x, vec4(b.x), sum_1_1_1);
-              sum_1_1_1 = fma(y, vec4(b.y), sum_1_1_1);
-              sum_1_1_1 = fma(z, vec4(b.z), sum_1_1_1);
-              sum_1_1_1 = fma(w, vec4(b.w), sum_1_1_1);
-            }
+            let b = half_of(w_unpack(now_0_0, 0), 1);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
           }
           {
-            let a_0 = a_tile[side][1 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
-            let a_1 = a_tile[side][1 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
-            let a_2 = a_tile[side][1 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
-            let a_3 = a_tile[side][1 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 1);
-              sum_0_0_1 = fma(x, vec4(b.x), sum_0_0_1);
-              sum_0_0_1 = fma(y, vec4(b.y), sum_0_0_1);
-              sum_0_0_1 = fma(z, vec4(b.z), sum_0_0_1);
-              sum_0_0_1 = fma(w, vec4(b.w), sum_0_0_1);
-            }
-            {
-              let b = half_of(b_0_1, 1);
-              sum_0_1_1 = fma(x, vec4(b.x), sum_0_1_1);
-              sum_0_1_1 = fma(y, vec4(b.y), sum_0_1_1);
-              sum_0_1_1 = fma(z, vec4(b.z), sum_0_1_1);
-              sum_0_1_1 = fma(w, vec4(b.w), sum_0_1_1);
-            }
-            {
-              let b = half_of(b_1_0, 1);
-              sum_1_0_1 = fma(x, vec4(b.x), sum_1_0_1);
-              sum_1_0_1 = fma(y, vec4(b.y), sum_1_0_1);
-              sum_1_0_1 = fma(z, vec4(b.z), sum_1_0_1);
-              sum_1_0_1 = fma(w, vec4(b.w), sum_1_0_1);
-            }
-            {
-              let b = half_of(b_1_1, 1);
-              sum_1_1_1 = fma(x, vec4(b.x), sum_1_1_1);
-              sum_1_1_1 = fma(y, vec4(b.y), sum_1_1_1);
-              sum_1_1_1 = fma(z, vec4(b.z), sum_1_1_1);
-              sum_1_1_1 = fma(w, vec4(b.w), sum_1_1_1);
-            }
+            let b = half_of(w_unpack(now_0_1, 0), 1);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 1);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 1);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
+          }
+        }
+      }
+      if (quads == 1 + 1u) {
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
+          let a_1_0 = a_tile[side][1 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
+          let a_1_1 = a_tile[side][1 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
+          let a_1_2 = a_tile[side][1 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
+          let a_1_3 = a_tile[side][1 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
+          let x_1 = vec4(a_1_0.x, a_1_1.x, a_1_2.x, a_1_3.x);
+          let y_1 = vec4(a_1_0.y, a_1_1.y, a_1_2.y, a_1_3.y);
+          let z_1 = vec4(a_1_0.z, a_1_1.z, a_1_2.z, a_1_3.z);
+          let w_1 = vec4(a_1_0.w, a_1_1.w, a_1_2.w, a_1_3.w);
+          {
+            let b = half_of(w_unpack(now_0_0, 0), 0);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
+            sum_0_0_1 = fma(x_1, vec4(b.x), sum_0_0_1);
+            sum_0_0_1 = fma(y_1, vec4(b.y), sum_0_0_1);
+            sum_0_0_1 = fma(z_1, vec4(b.z), sum_0_0_1);
+            sum_0_0_1 = fma(w_1, vec4(b.w), sum_0_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_0_1, 0), 0);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+            sum_0_1_1 = fma(x_1, vec4(b.x), sum_0_1_1);
+            sum_0_1_1 = fma(y_1, vec4(b.y), sum_0_1_1);
+            sum_0_1_1 = fma(z_1, vec4(b.z), sum_0_1_1);
+            sum_0_1_1 = fma(w_1, vec4(b.w), sum_0_1_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 0);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+            sum_1_0_1 = fma(x_1, vec4(b.x), sum_1_0_1);
+            sum_1_0_1 = fma(y_1, vec4(b.y), sum_1_0_1);
+            sum_1_0_1 = fma(z_1, vec4(b.z), sum_1_0_1);
+            sum_1_0_1 = fma(w_1, vec4(b.w), sum_1_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 0);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
+            sum_1_1_1 = fma(x_1, vec4(b.x), sum_1_1_1);
+            sum_1_1_1 = fma(y_1, vec4(b.y), sum_1_1_1);
+            sum_1_1_1 = fma(z_1, vec4(b.z), sum_1_1_1);
+            sum_1_1_1 = fma(w_1, vec4(b.w), sum_1_1_1);
+          }
+        }
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
+          let a_1_0 = a_tile[side][1 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
+          let a_1_1 = a_tile[side][1 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
+          let a_1_2 = a_tile[side][1 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
+          let a_1_3 = a_tile[side][1 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
+          let x_1 = vec4(a_1_0.x, a_1_1.x, a_1_2.x, a_1_3.x);
+          let y_1 = vec4(a_1_0.y, a_1_1.y, a_1_2.y, a_1_3.y);
+          let z_1 = vec4(a_1_0.z, a_1_1.z, a_1_2.z, a_1_3.z);
+          let w_1 = vec4(a_1_0.w, a_1_1.w, a_1_2.w, a_1_3.w);
+          {
+            let b = half_of(w_unpack(now_0_0, 0), 1);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
+            sum_0_0_1 = fma(x_1, vec4(b.x), sum_0_0_1);
+            sum_0_0_1 = fma(y_1, vec4(b.y), sum_0_0_1);
+            sum_0_0_1 = fma(z_1, vec4(b.z), sum_0_0_1);
+            sum_0_0_1 = fma(w_1, vec4(b.w), sum_0_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_0_1, 0), 1);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+            sum_0_1_1 = fma(x_1, vec4(b.x), sum_0_1_1);
+            sum_0_1_1 = fma(y_1, vec4(b.y), sum_0_1_1);
+            sum_0_1_1 = fma(z_1, vec4(b.z), sum_0_1_1);
+            sum_0_1_1 = fma(w_1, vec4(b.w), sum_0_1_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 1);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+            sum_1_0_1 = fma(x_1, vec4(b.x), sum_1_0_1);
+            sum_1_0_1 = fma(y_1, vec4(b.y), sum_1_0_1);
+            sum_1_0_1 = fma(z_1, vec4(b.z), sum_1_0_1);
+            sum_1_0_1 = fma(w_1, vec4(b.w), sum_1_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 1);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
+            sum_1_1_1 = fma(x_1, vec4(b.x), sum_1_1_1);
+            sum_1_1_1 = fma(y_1, vec4(b.y), sum_1_1_1);
+            sum_1_1_1 = fma(z_1, vec4(b.z), sum_1_1_1);
+            sum_1_1_1 = fma(w_1, vec4(b.w), sum_1_1_1);
           }
         }
       }
     }
     {
-      let w_0_0 = next_0_0;
-      let w_0_1 = next_0_1;
-      let w_1_0 = next_1_0;
-      let w_1_1 = next_1_1;
-      let word = k * TILE_WORDS + 1 * LANES + LANES + lane;
+      let now_0_0 = w_1_0_0;
+      let now_0_1 = w_1_0_1;
+      let now_1_0 = w_1_1_0;
+      let now_1_1 = w_1_1_1;
+      let word = (k + 1u) * TILE_WORDS + 1 * LANES + lane;
       if (word < w_WORDS) {
-        next_0_0 = w_fetch(source_0_0, word);
-        next_0_1 = w_fetch(source_0_1, word);
-        next_1_0 = w_fetch(source_1_0, word);
-        next_1_1 = w_fetch(source_1_1, word);
+        w_1_0_0 = w_fetch(source_0_0, word);
+        w_1_0_1 = w_fetch(source_0_1, word);
+        w_1_1_0 = w_fetch(source_1_0, word);
+        w_1_1_1 = w_fetch(source_1_1, word);
       } else if (HAS_TAIL) {
-        next_0_0 = w_Word();
-        next_0_1 = w_Word();
-        next_1_0 = w_Word();
-        next_1_1 = w_Word();
+        w_1_0_0 = w_Word();
+        w_1_0_1 = w_Word();
+        w_1_1_0 = w_Word();
+        w_1_1_1 = w_Word();
       }
-      {
-        let b_0_0 = w_unpack(w_0_0, 0);
-        let b_0_1 = w_unpack(w_0_1, 0);
-        let b_1_0 = w_unpack(w_1_0, 0);
-        let b_1_1 = w_unpack(w_1_1, 0);
-        if (in_use_0) {
+      if (quads == 0 + 1u) {
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][1 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][1 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][1 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][1 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
           {
-            let a_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][1 * LANES + lane];
-            let a_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][1 * LANES + lane];
-            let a_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][1 * LANES + lane];
-            let a_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][1 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 0);
-              sum_0_0_0 = fma(x, vec4(b.x), sum_0_0_0);
-              sum_0_0_0 = fma(y, vec4(b.y), sum_0_0_0);
-              sum_0_0_0 = fma(z, vec4(b.z), sum_0_0_0);
-              sum_0_0_0 = fma(w, vec4(b.w), sum_0_0_0);
-            }
-            {
-              let b = half_of(b_0_1, 0);
-              sum_0_1_0 = fma(x, vec4(b.x), sum_0_1_0);
-              sum_0_1_0 = fma(y, vec4(b.y), sum_0_1_0);
-              sum_0_1_0 = fma(z, vec4(b.z), sum_0_1_0);
-              sum_0_1_0 = fma(w, vec4(b.w), sum_0_1_0);
-            }
-            {
-              let b = half_of(b_1_0, 0);
-              sum_1_0_0 = fma(x, vec4(b.x), sum_1_0_0);
-              sum_1_0_0 = fma(y, vec4(b.y), sum_1_0_0);
-              sum_1_0_0 = fma(z, vec4(b.z), sum_1_0_0);
-              sum_1_0_0 = fma(w, vec4(b.w), sum_1_0_0);
-            }
-            {
-              let b = half_of(b_1_1, 0);
-              sum_1_1_0 = fma(x, vec4(b.x), sum_1_1_0);
-              sum_1_1_0 = fma(y, vec4(b.y), sum_1_1_0);
-              sum_1_1_0 = fma(z, vec4(b.z), sum_1_1_0);
-              sum_1_1_0 = fma(w, vec4(b.w), sum_1_1_0);
-            }
+            let b = half_of(w_unpack(now_0_0, 0), 0);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
           }
           {
-            let a_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][1 * LANES + lane];
-            let a_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][1 * LANES + lane];
-            let a_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][1 * LANES + lane];
-            let a_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][1 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 1);
-              sum_0_0_0 = fma(x, vec4(b.x), sum_0_0_0);
-              sum_0_0_0 = fma(y, vec4(b.y), sum_0_0_0);
-              sum_0_0_0 = fma(z, vec4(b.z), sum_0_0_0);
-              sum_0_0_0 = fma(w, vec4(b.w), sum_0_0_0);
-            }
-            {
-              let b = half_of(b_0_1, 1);
-              sum_0_1_0 = fma(x, vec4(b.x), sum_0_1_0);
-              sum_0_1_0 = fma(y, vec4(b.y), sum_0_1_0);
-              sum_0_1_0 = fma(z, vec4(b.z), sum_0_1_0);
-              sum_0_1_0 = fma(w, vec4(b.w), sum_0_1_0);
-            }
-            {
-              let b = half_of(b_1_0, 1);
-              sum_1_0_0 = fma(x, vec4(b.x), sum_1_0_0);
-              sum_1_0_0 = fma(y, vec4(b.y), sum_1_0_0);
-              sum_1_0_0 = fma(z, vec4(b.z), sum_1_0_0);
-              sum_1_0_0 = fma(w, vec4(b.w), sum_1_0_0);
-            }
-            {
-              let b = half_of(b_1_1, 1);
-              sum_1_1_0 = fma(x, vec4(b.x), sum_1_1_0);
-              sum_1_1_0 = fma(y, vec4(b.y), sum_1_1_0);
-              sum_1_1_0 = fma(z, vec4(b.z), sum_1_1_0);
-              sum_1_1_0 = fma(w, vec4(b.w), sum_1_1_0);
-            }
+            let b = half_of(w_unpack(now_0_1, 0), 0);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 0);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 0);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
           }
         }
-        if (in_use_1) {
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][1 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][1 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][1 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][1 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
           {
-            let a_0 = a_tile[side][1 * 4u + 0][0 * 2u + 0][1 * LANES + lane];
-            let a_1 = a_tile[side][1 * 4u + 1][0 * 2u + 0][1 * LANES + lane];
-            let a_2 = a_tile[side][1 * 4u + 2][0 * 2u + 0][1 * LANES + lane];
-            let a_3 = a_tile[side][1 * 4u + 3][0 * 2u + 0][1 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 0);
-              sum_0_0_1 = fma(x, vec4(b.x), sum_0_0_1);
-              sum_0_0_1 = fma(y, vec4(b.y), sum_0_0_1);
-              sum_0_0_1 = fma(z, vec4(b.z), sum_0_0_1);
-              sum_0_0_1 = fma(w, vec4(b.w), sum_0_0_1);
-            }
-            {
-              let b = half_of(b_0_1, 0);
-              sum_0_1_1 = fma(x, vec4(b.x), sum_0_1_1);
-              sum_0_1_1 = fma(y, vec4(b.y), sum_0_1_1);
-              sum_0_1_1 = fma(z, vec4(b.z), sum_0_1_1);
-              sum_0_1_1 = fma(w, vec4(b.w), sum_0_1_1);
-            }
-            {
-              let b = half_of(b_1_0, 0);
-              sum_1_0_1 = fma(x, vec4(b.x), sum_1_0_1);
-              sum_1_0_1 = fma(y, vec4(b.y), sum_1_0_1);
-              sum_1_0_1 = fma(z, vec4(b.z), sum_1_0_1);
-              sum_1_0_1 = fma(w, vec4(b.w), sum_1_0_1);
-            }
-            {
-              let b = half_of(b_1_1, 0);
-              sum_1_1_1 = fma(x, vec4(b.x), sum_1_1_1);
-              sum_1_1_1 = fma(y, vec4(b.y), sum_1_1_1);
-              sum_1_1_1 = fma(z, vec4(b.z), sum_1_1_1);
-              sum_1_1_1 = fma(w, vec4(b.w), sum_1_1_1);
-            }
+            let b = half_of(w_unpack(now_0_0, 0), 1);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
           }
           {
-            let a_0 = a_tile[side][1 * 4u + 0][0 * 2u + 1][1 * LANES + lane];
-            let a_1 = a_tile[side][1 * 4u + 1][0 * 2u + 1][1 * LANES + lane];
-            let a_2 = a_tile[side][1 * 4u + 2][0 * 2u + 1][1 * LANES + lane];
-            let a_3 = a_tile[side][1 * 4u + 3][0 * 2u + 1][1 * LANES + lane];
-            let x = vec4(a_0.x, a_1.x, a_2.x, a_3.x);
-            let y = vec4(a_0.y, a_1.y, a_2.y, a_3.y);
-            let z = vec4(a_0.z, a_1.z, a_2.z, a_3.z);
-            let w = vec4(a_0.w, a_1.w, a_2.w, a_3.w);
-            {
-              let b = half_of(b_0_0, 1);
-              sum_0_0_1 = fma(x, vec4(b.x), sum_0_0_1);
-              sum_0_0_1 = fma(y, vec4(b.y), sum_0_0_1);
-              sum_0_0_1 = fma(z, vec4(b.z), sum_0_0_1);
-              sum_0_0_1 = fma(w, vec4(b.w), sum_0_0_1);
-            }
-            {
-              let b = half_of(b_0_1, 1);
-              sum_0_1_1 = fma(x, vec4(b.x), sum_0_1_1);
-              sum_0_1_1 = fma(y, vec4(b.y), sum_0_1_1);
-              sum_0_1_1 = fma(z, vec4(b.z), sum_0_1_1);
-              sum_0_1_1 = fma(w, vec4(b.w), sum_0_1_1);
-            }
-            {
-              let b = half_of(b_1_0, 1);
-              sum_1_0_1 = fma(x, vec4(b.x), sum_1_0_1);
-              sum_1_0_1 = fma(y, vec4(b.y), sum_1_0_1);
-              sum_1_0_1 = fma(z, vec4(b.z), sum_1_0_1);
-              sum_1_0_1 = fma(w, vec4(b.w), sum_1_0_1);
-            }
-            {
-              let b = half_of(b_1_1, 1);
-              sum_1_1_1 = fma(x, vec4(b.x), sum_1_1_1);
-              sum_1_1_1 = fma(y, vec4(b.y), sum_1_1_1);
-              sum_1_1_1 = fma(z, vec4(b.z), sum_1_1_1);
-              sum_1_1_1 = fma(w, vec4(b.w), sum_1_1_1);
-            }
+            let b = half_of(w_unpack(now_0_1, 0), 1);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 1);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 1);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
+          }
+        }
+      }
+      if (quads == 1 + 1u) {
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][1 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][1 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][1 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][1 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
+          let a_1_0 = a_tile[side][1 * 4u + 0][0 * 2u + 0][1 * LANES + lane];
+          let a_1_1 = a_tile[side][1 * 4u + 1][0 * 2u + 0][1 * LANES + lane];
+          let a_1_2 = a_tile[side][1 * 4u + 2][0 * 2u + 0][1 * LANES + lane];
+          let a_1_3 = a_tile[side][1 * 4u + 3][0 * 2u + 0][1 * LANES + lane];
+          let x_1 = vec4(a_1_0.x, a_1_1.x, a_1_2.x, a_1_3.x);
+          let y_1 = vec4(a_1_0.y, a_1_1.y, a_1_2.y, a_1_3.y);
+          let z_1 = vec4(a_1_0.z, a_1_1.z, a_1_2.z, a_1_3.z);
+          let w_1 = vec4(a_1_0.w, a_1_1.w, a_1_2.w, a_1_3.w);
+          {
+            let b = half_of(w_unpack(now_0_0, 0), 0);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
+            sum_0_0_1 = fma(x_1, vec4(b.x), sum_0_0_1);
+            sum_0_0_1 = fma(y_1, vec4(b.y), sum_0_0_1);
+            sum_0_0_1 = fma(z_1, vec4(b.z), sum_0_0_1);
+            sum_0_0_1 = fma(w_1, vec4(b.w), sum_0_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_0_1, 0), 0);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+            sum_0_1_1 = fma(x_1, vec4(b.x), sum_0_1_1);
+            sum_0_1_1 = fma(y_1, vec4(b.y), sum_0_1_1);
+            sum_0_1_1 = fma(z_1, vec4(b.z), sum_0_1_1);
+            sum_0_1_1 = fma(w_1, vec4(b.w), sum_0_1_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 0);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+            sum_1_0_1 = fma(x_1, vec4(b.x), sum_1_0_1);
+            sum_1_0_1 = fma(y_1, vec4(b.y), sum_1_0_1);
+            sum_1_0_1 = fma(z_1, vec4(b.z), sum_1_0_1);
+            sum_1_0_1 = fma(w_1, vec4(b.w), sum_1_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 0);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
+            sum_1_1_1 = fma(x_1, vec4(b.x), sum_1_1_1);
+            sum_1_1_1 = fma(y_1, vec4(b.y), sum_1_1_1);
+            sum_1_1_1 = fma(z_1, vec4(b.z), sum_1_1_1);
+            sum_1_1_1 = fma(w_1, vec4(b.w), sum_1_1_1);
+          }
+        }
+        {
+          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][1 * LANES + lane];
+          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][1 * LANES + lane];
+          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][1 * LANES + lane];
+          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][1 * LANES + lane];
+          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
+          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
+          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
+          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
+          let a_1_0 = a_tile[side][1 * 4u + 0][0 * 2u + 1][1 * LANES + lane];
+          let a_1_1 = a_tile[side][1 * 4u + 1][0 * 2u + 1][1 * LANES + lane];
+          let a_1_2 = a_tile[side][1 * 4u + 2][0 * 2u + 1][1 * LANES + lane];
+          let a_1_3 = a_tile[side][1 * 4u + 3][0 * 2u + 1][1 * LANES + lane];
+          let x_1 = vec4(a_1_0.x, a_1_1.x, a_1_2.x, a_1_3.x);
+          let y_1 = vec4(a_1_0.y, a_1_1.y, a_1_2.y, a_1_3.y);
+          let z_1 = vec4(a_1_0.z, a_1_1.z, a_1_2.z, a_1_3.z);
+          let w_1 = vec4(a_1_0.w, a_1_1.w, a_1_2.w, a_1_3.w);
+          {
+            let b = half_of(w_unpack(now_0_0, 0), 1);
+            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
+            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
+            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
+            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
+            sum_0_0_1 = fma(x_1, vec4(b.x), sum_0_0_1);
+            sum_0_0_1 = fma(y_1, vec4(b.y), sum_0_0_1);
+            sum_0_0_1 = fma(z_1, vec4(b.z), sum_0_0_1);
+            sum_0_0_1 = fma(w_1, vec4(b.w), sum_0_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_0_1, 0), 1);
+            sum_0_1_0 = fma(x_0, vec4(b.x), sum_0_1_0);
+            sum_0_1_0 = fma(y_0, vec4(b.y), sum_0_1_0);
+            sum_0_1_0 = fma(z_0, vec4(b.z), sum_0_1_0);
+            sum_0_1_0 = fma(w_0, vec4(b.w), sum_0_1_0);
+            sum_0_1_1 = fma(x_1, vec4(b.x), sum_0_1_1);
+            sum_0_1_1 = fma(y_1, vec4(b.y), sum_0_1_1);
+            sum_0_1_1 = fma(z_1, vec4(b.z), sum_0_1_1);
+            sum_0_1_1 = fma(w_1, vec4(b.w), sum_0_1_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_0, 0), 1);
+            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
+            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
+            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
+            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
+            sum_1_0_1 = fma(x_1, vec4(b.x), sum_1_0_1);
+            sum_1_0_1 = fma(y_1, vec4(b.y), sum_1_0_1);
+            sum_1_0_1 = fma(z_1, vec4(b.z), sum_1_0_1);
+            sum_1_0_1 = fma(w_1, vec4(b.w), sum_1_0_1);
+          }
+          {
+            let b = half_of(w_unpack(now_1_1, 0), 1);
+            sum_1_1_0 = fma(x_0, vec4(b.x), sum_1_1_0);
+            sum_1_1_0 = fma(y_0, vec4(b.y), sum_1_1_0);
+            sum_1_1_0 = fma(z_0, vec4(b.z), sum_1_1_0);
+            sum_1_1_0 = fma(w_0, vec4(b.w), sum_1_1_0);
+            sum_1_1_1 = fma(x_1, vec4(b.x), sum_1_1_1);
+            sum_1_1_1 = fma(y_1, vec4(b.y), sum_1_1_1);
+            sum_1_1_1 = fma(z_1, vec4(b.z), sum_1_1_1);
+            sum_1_1_1 = fma(w_1, vec4(b.w), sum_1_1_1);
           }
         }
       }

@@ -11,7 +11,10 @@ const ROWS = 4u;
 const OUTPUTS_PER_QUAD = 2u;
 const THREADS = 16u;
 const GROUPS = 2u;
-const UNROLL = 1u;
+const PASSES = 1u;
+const FIRST_WORD_0 = 0u;
+const END_WORD_0 = 5u;
+const UNROLL_0 = 1u;
 const HIDDEN = 40u;
 const INTERMEDIATE = 24u;
 const TOP_K = 2u;
@@ -135,7 +138,8 @@ fn main(
   const VALUE_1_3 = 1 * 4u + 3;
   let row_1_3 = matrix + (VALUE_1_3 % MATRICES) * INTERMEDIATE
     + min(row + VALUE_1_3 / MATRICES, INTERMEDIATE - 1u);
-  for (var base = lane; base < w_up_WORDS; base += LANES * UNROLL) {
+  // UNROLL words of a row in flight; what is left of a row after that goes one by one.
+  for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
     let word_0 = base + 0 * LANES;
     let w_0_0_0 = w_up_fetch(row_0_0, word_0);
     let w_0_0_1 = w_up_fetch(row_0_1, word_0);

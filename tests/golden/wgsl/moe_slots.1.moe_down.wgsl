@@ -10,7 +10,10 @@ const QUADS = 1u;
 const ROWS = 4u;
 const GROUPS = 2u;
 const THREADS = 16u;
-const UNROLL = 1u;
+const PASSES = 1u;
+const FIRST_WORD_0 = 0u;
+const END_WORD_0 = 3u;
+const UNROLL_0 = 1u;
 const HIDDEN = 40u;
 const INTERMEDIATE = 24u;
 const TOP_K = 2u;
@@ -113,7 +116,7 @@ fn main(
     }
     let matrix = expert * HIDDEN;
     var part_0 = vec4<f32>();
-    for (var base = lane; base < w_down_WORDS; base += LANES * UNROLL) {
+    for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
       let word_0 = base + 0 * LANES;
       let w_0_0_0 = w_down_fetch(matrix + row_0_0, word_0);
       let w_0_0_1 = w_down_fetch(matrix + row_0_1, word_0);
