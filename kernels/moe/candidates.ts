@@ -28,38 +28,58 @@ import { type DeviceMoeSpec, matricesOf } from "./spec.ts";
 const FEW_TOKENS = 32;
 
 /**
- * Configurations to measure for steps of `spec.tokens.max` tokens. The two products of a layer do
- * not influence each other, so the search goes in two rounds: without `best`, configurations that
- * differ in the first product (and in what both share); with the best of those, the same one with
- * every second product.
+ * Configurations to measure for steps of `spec.tokens.max` tokens, those most like the heuristic
+ * first. The two products of a layer do not influence each other, so the search goes in rounds:
+ * without `best`, configurations that differ in the first product (and in what both share); with the
+ * best of those, the same one with every second product, and for sorted pairs with permuted rows.
  */
 export function moeCandidates(spec: DeviceMoeSpec, best?: MoeConfig): readonly MoeConfig[] {
   const all = best ? withOtherDown(spec, best) : [
     ...(spec.tokens.max <= FEW_TOKENS ? [...slotCandidates(spec), ...expertCandidates(spec)] : []),
-    ...gemmCandidates(spec, "grouped"),
-    ...gemmCandidates(spec, "permuted"),
+    ...gemmCandidates(spec),
   ];
-  return all.filter((config) => refuseConfig(config, spec) === undefined);
+  const usual = best
+    ? [best]
+    : [slotHeuristic(spec), expertHeuristic(spec), gemmHeuristic(spec, "grouped")];
+  const distance = (config: MoeConfig) => Math.min(...usual.map((each) => between(each, config)));
+  return all.filter((config) => refuseConfig(config, spec) === undefined)
+    .toSorted((a, b) => distance(a) - distance(b));
+}
+
+/** How unlike two configurations are: doublings of their numbers, and other words. */
+function between(a: object, b: object): number {
+  let sum = 0;
+  for (const [key, value] of Object.entries(a)) {
+    const other: unknown = Reflect.get(b, key);
+    if (typeof other !== typeof value) return Infinity;
+    if (typeof value === "number") sum += Math.abs(Math.log2(value / Number(other)));
+    else if (typeof value === "object") sum += between(value, other as object);
+    else if (value !== other) sum += 2;
+  }
+  return sum;
 }
 
 function withOtherDown(spec: DeviceMoeSpec, best: MoeConfig): MoeConfig[] {
   switch (best.algorithm) {
     case "slots":
-      return product([4, 8], [1, 2, 4], [1, 2, 4, 8])
+      return product([4, 8], [1, 2, 3, 4], [1, 2, 4, 6, 8])
         .filter(([, , groups]) => groups <= spec.topK)
         .map(([values, unroll, groups]) => ({ ...best, down: { values, unroll, groups } }));
     case "experts":
       return product([4, 8], [1, 2, 4, 8])
         .map(([values, groups]) => ({ ...best, down: { values, groups } }));
     default:
-      return tiles(spec, best.blockM, 1).map((down) => ({ ...best, down }));
+      return tiles(spec, best.blockM, 1).flatMap((down) => [
+        { ...best, down },
+        { ...best, algorithm: "permuted", down },
+      ]);
   }
 }
 
 function slotCandidates(spec: DeviceMoeSpec): SlotConfig[] {
   const base = slotHeuristic(spec);
   const matrices = matricesOf(spec);
-  return product(laneChoices(spec), [4, 8, 16], [1, 2, 4], [1, 2, 4])
+  return product(laneChoices(spec), [4, 8, 16], [1, 2, 3, 4], [1, 2, 4])
     .filter(([lanes, values]) => values / matrices <= lanes)
     .map(([lanes, values, unroll, groups]) => ({ ...base, lanes, up: { values, unroll, groups } }));
 }
@@ -71,13 +91,13 @@ function expertCandidates(spec: DeviceMoeSpec): ExpertConfig[] {
     .map(([lanes, columns, values]) => ({ ...base, lanes, columns, up: { values } }));
 }
 
-function gemmCandidates(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): GemmConfig[] {
+function gemmCandidates(spec: DeviceMoeSpec): GemmConfig[] {
   const rows = rowsPerExpert(spec);
-  const heights = [16, 32, 64, 128].filter((blockM) => blockM === 16 || blockM <= 4 * rows);
-  const usual = gemmHeuristic(spec, algorithm);
+  const heights = [4, 8, 16, 32, 64, 128].filter((blockM) => blockM <= Math.max(4, 4 * rows));
+  const usual = gemmHeuristic(spec, "grouped");
   return heights.flatMap((blockM) =>
     tiles(spec, blockM, matricesOf(spec)).map((up) => ({
-      algorithm,
+      algorithm: "grouped" as const,
       blockM,
       up,
       down: blockM === usual.blockM ? usual.down : up,
@@ -85,19 +105,36 @@ function gemmCandidates(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"])
   );
 }
 
+/** Low blocks leave weights in memory until they are needed, high ones stage both operands. */
 function tiles(spec: DeviceMoeSpec, blockM: number, matrices: number): GemmTile[] {
-  const depth = wordElements(spec.format);
-  // Few rows of an expert read weights more than they multiply: deeper steps have more in flight.
-  const depths = blockM <= 32 ? [16, 32, 64] : [16, 32];
-  return product([32, 64, 128], depths, [2, 4, 8], [4, 8], [1, 8])
-    .map(([blockN, blockK, threadM, threadN, groupM]) => ({
-      ...{ blockN, blockK, threadM, threadN, groupM, lanes: 1, staging: "both" as const },
-    }))
+  return [
+    ...(blockM <= 16 ? skinnyTiles(spec, blockM) : []),
+    ...(blockM >= 16 ? stagedTiles(blockM) : []),
+  ].filter((tile) => tile.blockK % wordElements(spec.format) === 0 && tile.threadN % matrices === 0)
     .filter((tile) => {
       const threads = gemmThreads(blockM, tile);
-      return tile.blockK % depth === 0 && tile.threadN % matrices === 0 && threads >= 64 &&
-        threads <= 256;
+      return threads >= 64 && threads <= 256;
     });
+}
+
+function skinnyTiles(spec: DeviceMoeSpec, blockM: number): GemmTile[] {
+  const widest = Math.max(8, lanesFor(spec));
+  return product([2, 4, 8], [4, 8, 16], [64, 128, 256], [1, 2, 4], [1, 8])
+    .filter(([threadN, lanes, , steps]) =>
+      blockM * threadN <= 64 && threadN * steps <= 16 && lanes <= widest
+    )
+    .map(([threadN, lanes, threads, steps, groupM]) => ({
+      ...{ blockN: (threads / lanes) * threadN, blockK: lanes * steps * wordElements(spec.format) },
+      ...{ threadM: blockM, threadN, groupM, lanes, staging: "rows" as const },
+    }));
+}
+
+function stagedTiles(blockM: number): GemmTile[] {
+  return product([32, 64, 128], [16, 32], [2, 4, 8], [4, 8], [1, 8])
+    .filter(([, , threadM]) => threadM <= blockM)
+    .map(([blockN, blockK, threadM, threadN, groupM]) => ({
+      ...{ blockN, blockK, threadM, threadN, groupM, lanes: 1, staging: "both" as const },
+    }));
 }
 
 /** Lanes of a row: a subgroup's where there are any, otherwise what workgroup memory sums well. */

@@ -301,11 +301,13 @@ function patchConstants(blockM: number, { blockN, threadM, threadN }: GemmTile):
   };
 }
 
-/** Rows of an invocation that are computed: all, or half of them in blocks that need no more. */
+/** Rows of an invocation that are computed, by how many a block has: all, or fewer by twos. */
 function heightConstants({ threadM }: GemmTile): ShaderConstants {
-  return threadM % 4 === 0
-    ? { HEIGHTS: 2, HEIGHT_0: threadM, HEIGHT_1: threadM / 2 }
-    : { HEIGHTS: 1, HEIGHT_0: threadM };
+  const heights = threadM % 2 === 0
+    ? Array.from({ length: threadM / 2 }, (_, i) => threadM - 2 * i)
+    : [threadM];
+  const variants = heights.map((height, i) => [`HEIGHT_${i}`, height]);
+  return { HEIGHTS: heights.length, ...Object.fromEntries(variants) };
 }
 
 function reduce(layer: Layer): Dispatch {

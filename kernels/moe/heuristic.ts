@@ -14,16 +14,40 @@ import {
 } from "./config.ts";
 import { type DeviceMoeSpec, matricesOf } from "./spec.ts";
 
-/** Tiles by height, each with what is tried when the device has too little workgroup memory. */
-const TILES: readonly { readonly blockM: number; readonly tiles: readonly GemmTile[] }[] = [
-  { blockM: 128, tiles: [tile(128, 16, 8, 8), tile(64, 16, 8, 4)] },
-  { blockM: 64, tiles: [tile(128, 16, 8, 8), tile(64, 16, 8, 4), tile(64, 8, 4, 4)] },
-  { blockM: 32, tiles: [tile(128, 16, 4, 8), tile(64, 16, 4, 4), tile(64, 8, 4, 4)] },
-  { blockM: 16, tiles: [tile(64, 32, 2, 4), tile(64, 16, 2, 4), tile(64, 8, 2, 4)] },
+/** Lanes that share a weight row in the skinny kernel: few enough for every subgroup. */
+const SKINNY_LANES = 8;
+
+/** Tiles for experts with at least so many rows; the last resort of a device comes last. */
+interface Tiles {
+  readonly rows: number;
+  readonly blockM: number;
+  readonly tile: GemmTile;
+}
+
+/**
+ * What an H100 does best, the most rows first (docs/kernels.md). With few rows reading weights
+ * bounds the product, and the skinny kernel reads each once for its 4 or 8 rows; with many,
+ * arithmetic does, which wants large tiles of both operands in workgroup memory.
+ */
+const TILES: readonly Tiles[] = [
+  { rows: 96, blockM: 128, tile: staged(128, 16, 8, 8) },
+  { rows: 96, blockM: 64, tile: staged(64, 16, 8, 4) },
+  { rows: 12, blockM: 8, tile: skinny(128, 8, 8, 1) },
+  { rows: 4.5, blockM: 8, tile: skinny(64, 8, 4, 2) },
+  { rows: 0, blockM: 4, tile: skinny(64, 4, 4, 2) },
+  { rows: 0, blockM: 16, tile: staged(64, 8, 2, 4) },
 ];
 
-function tile(blockN: number, blockK: number, threadM: number, threadN: number): GemmTile {
+function staged(blockN: number, blockK: number, threadM: number, threadN: number): GemmTile {
   return { blockN, blockK, threadM, threadN, groupM: 8, lanes: 1, staging: "both" };
+}
+
+/** A tile with `steps` words of each weight row in flight; words of 8 elements. */
+function skinny(blockN: number, blockM: number, threadN: number, steps: number): GemmTile {
+  return {
+    ...{ blockN, blockK: 8 * SKINNY_LANES * steps, threadM: blockM, threadN, groupM: 8 },
+    ...{ lanes: SKINNY_LANES, staging: "rows" },
+  };
 }
 
 /** Mean rows of an expert in the largest step. */
@@ -31,7 +55,7 @@ export function rowsPerExpert({ tokens, topK, experts }: DeviceMoeSpec): number 
   return tokens.max * topK / experts;
 }
 
-/** Tiles by the rows that an expert gets: taller ones waste rows, lower ones read weights again. */
+/** Tiles by the rows that an expert gets. */
 export function gemmHeuristic(
   spec: DeviceMoeSpec,
   algorithm: GemmConfig["algorithm"],
@@ -39,16 +63,21 @@ export function gemmHeuristic(
   const rows = rowsPerExpert(spec);
   const direct = spec.profile.software && directConfig(spec, algorithm);
   if (direct && refuseConfig(direct, spec) === undefined) return direct;
-  const start = TILES.findIndex(({ blockM }) => blockM * 3 / 4 <= rows || blockM === 16);
-  for (const { blockM, tiles } of TILES.slice(start)) {
-    for (const each of tiles) {
-      const deep = { ...each, blockK: Math.max(each.blockK, wordElements(spec.format)) };
-      const config = { algorithm, blockM, up: deep, down: deep };
-      if (refuseConfig(config, spec) === undefined) return config;
-    }
+  for (const each of TILES) {
+    if (rows < each.rows) continue;
+    const { blockM } = each;
+    const tile = deepEnough(each.tile, spec);
+    const config: GemmConfig = { algorithm, blockM, up: tile, down: tile };
+    if (refuseConfig(config, spec) === undefined) return config;
   }
-  const small = { ...tile(32, wordElements(spec.format), 2, 4), groupM: 1 };
+  const small = { ...staged(32, wordElements(spec.format), 2, 4), groupM: 1 };
   return { algorithm, blockM: 16, up: small, down: small };
+}
+
+/** The tile, made as deep as the words of the format are long. */
+function deepEnough(tile: GemmTile, { format }: DeviceMoeSpec): GemmTile {
+  const word = tile.lanes * wordElements(format);
+  return { ...tile, blockK: Math.max(word, tile.blockK - tile.blockK % word) };
 }
 
 /**
@@ -59,7 +88,10 @@ function directConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): 
   const rows = rowsPerExpert(spec);
   const blockM = rows > 10 ? 16 : rows > 3 ? 8 : 4;
   const columns = 8 * spec.profile.subgroupSize;
-  const wide = { ...tile(columns, wordElements(spec.format), blockM, 8), staging: "none" as const };
+  const wide: GemmTile = {
+    ...staged(columns, wordElements(spec.format), blockM, 8),
+    staging: "none",
+  };
   return { algorithm, blockM, up: wide, down: wide };
 }
 

@@ -60,7 +60,7 @@ export interface TuneProgress {
 export interface TuneOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TuneProgress) => void;
-  /** Candidates of the first round at most, spread over the space; default all. */
+  /** Candidates of a round at most, those most like the heuristic; default all. */
   readonly candidates?: number;
 }
 
@@ -102,11 +102,12 @@ class Search {
   async run(): Promise<TunedTokens> {
     const { trial, spec } = this;
     const heuristic = autoConfig(spec, () => {}).config;
-    const first = spread(moeCandidates(spec), this.options.candidates);
+    const most = this.options.candidates;
+    const first = moeCandidates(spec).slice(0, most);
     await this.#tryAll([heuristic, ...first]);
     const leaders = this.#bestOfEach(1).slice(0, 2);
     for (const { config } of leaders) {
-      await this.#tryAll(spread(moeCandidates(spec, config), this.options.candidates));
+      await this.#tryAll(moeCandidates(spec, config).slice(0, most));
     }
     const finalists = this.#bestOfEach(FINALISTS);
     if (finalists.length === 0) throw this.#nothingRan();
@@ -198,10 +199,4 @@ class Search {
 
 function bySeconds(a: MeasuredConfig, b: MeasuredConfig): number {
   return a.seconds - b.seconds;
-}
-
-/** Every n-th of a list, so that `most` remain. */
-function spread<Item>(list: readonly Item[], most = Infinity): readonly Item[] {
-  const step = Math.max(1, Math.ceil(list.length / most));
-  return list.filter((_, i) => i % step === 0);
 }

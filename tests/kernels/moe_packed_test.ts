@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { PACKED_FORMATS, type PackedFormat } from "../../graph/mod.ts";
 import { moeBackends } from "../../kernels/moe/backend.ts";
-import { type MoeConfig, wordElements } from "../../kernels/moe/config.ts";
+import { type GemmTile, type MoeConfig, wordElements } from "../../kernels/moe/config.ts";
 import { moeSpecOf } from "../../kernels/moe/spec.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { numbersOf } from "../support/host_tensors.ts";
@@ -40,8 +40,11 @@ const ROUNDED: readonly PackedOptions[] = [
 /** The configuration with tiles as deep as a word of the format. */
 function fitting(config: MoeConfig, format: PackedFormat): MoeConfig {
   if (config.algorithm === "slots" || config.algorithm === "experts") return config;
-  const blockK = Math.max(config.up.blockK, wordElements(format));
-  return { ...config, up: { ...config.up, blockK }, down: { ...config.down, blockK } };
+  const deep = (tile: GemmTile) => ({
+    ...tile,
+    blockK: Math.max(tile.blockK, tile.lanes * wordElements(format)),
+  });
+  return { ...config, up: deep(config.up), down: deep(config.down) };
 }
 
 for (const [algorithm, config] of Object.entries(CONFIGS)) {

@@ -33,7 +33,12 @@ export const CONFIGS: Readonly<Record<MoeAlgorithm | "direct" | "skinny", MoeCon
     up: { values: 8 },
     down: { values: 4, groups: 2 },
   },
-  grouped: { algorithm: "grouped", blockM: 16, up: TILE, down: { ...TILE, groupM: 1 } },
+  grouped: {
+    algorithm: "grouped",
+    blockM: 16,
+    up: TILE,
+    down: { ...TILE, threadM: 4, groupM: 1 },
+  },
   direct: { algorithm: "grouped", blockM: 16, up: DIRECT, down: { ...DIRECT, threadM: 16 } },
   skinny: { algorithm: "grouped", blockM: 8, up: SKINNY, down: { ...SKINNY, lanes: 8 } },
   permuted: { algorithm: "permuted", blockM: 8, up: TILE, down: { ...TILE, threadN: 2 } },
