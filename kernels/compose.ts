@@ -1,7 +1,8 @@
 /**
  * Puts WGSL together: constants, buffer declarations, library fragments and the kernel's own text.
  * WGSL does not care about the order of declarations, so composing is concatenating; what is added
- * is `$NAME` substitution in fragments and `@repeat`, which writes a loop's body out.
+ * is `$NAME` substitution in fragments, `@repeat`, which writes a loop's body out, and that `enable`
+ * directives of fragments come first, where WGSL wants them.
  *
  * naga refuses pointers to storage as parameters, so a fragment that reads a buffer is instantiated
  * once for each buffer instead of being called with it. naga also counts the turns of every loop,
@@ -71,11 +72,12 @@ export function composeShader(parts: ShaderParts): Shader {
     parts.body,
   ];
   const text = sections.map((section) => section.trim()).filter(Boolean).join("\n\n") + "\n";
+  const wgsl = expandRepeats(text, constants).replaceAll(
+    /\$([A-Z][A-Z_]*[A-Z])/g,
+    (_, name: string) => String(constants[name]),
+  );
   return {
-    wgsl: expandRepeats(text, constants).replaceAll(
-      /\$([A-Z][A-Z_]*[A-Z])/g,
-      (_, name: string) => String(constants[name]),
-    ),
+    wgsl: hoistEnables(wgsl),
     bindings: parts.buffers.map(({ buffer, access, range }) =>
       range === undefined ? { buffer, access } : { buffer, access, range }
     ),
@@ -103,6 +105,14 @@ export function f32Literal(value: number): string {
   invariant(Number.isFinite(value), `${value} has no WGSL literal`);
   const text = String(Math.fround(value));
   return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
+}
+
+/** Fragments say which extensions they need; WGSL takes that in front of everything else alone. */
+function hoistEnables(text: string): string {
+  const directive = /^enable [^;]+;\n+/gm;
+  const enables = new Set(text.match(directive)?.map((line) => line.trimEnd()));
+  if (enables.size === 0) return text;
+  return `${[...enables].join("\n")}\n\n${text.replaceAll(directive, "")}`;
 }
 
 function declareConstant(name: string, value: number | boolean | string): string {
