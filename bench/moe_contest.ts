@@ -241,6 +241,7 @@ function specOf({ shape, format, tokens }: MoeCase, { profile }: WebGpuDevice): 
     applyRoutingOnInput: false,
     format,
     activationQuant: "none",
+    operands: "f32",
     biasUp: shape.bias,
     biasDown: shape.bias,
     residual: true,

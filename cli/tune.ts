@@ -186,6 +186,7 @@ function shapeTarget(flags: TuneFlags, shape: string, { profile }: WebGpuDevice)
     applyRoutingOnInput: false,
     format,
     activationQuant: "none",
+    operands: "f32",
     biasUp: activation === "swiglu_oai",
     biasDown: activation === "swiglu_oai",
     residual: true,

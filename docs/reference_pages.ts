@@ -45,6 +45,7 @@ const LAYER: Omit<MoeSpec, "format"> = {
   limit: 7,
   applyRoutingOnInput: false,
   activationQuant: "none",
+  operands: "f32",
   biasUp: false,
   biasDown: false,
   residual: true,

@@ -89,11 +89,12 @@ export function backendNotes(backends: readonly string[]): string[] {
 /** A layer as backends see it, before it is fused. */
 function specOf(moe: Node<"moe">, attrs: FusedMoeAttrs, context: TransformContext): MoeSpec {
   const { target: { profile }, settings } = context;
-  const { alpha = 1.702, limit = 7, ...rest } = attrs;
+  const { alpha = 1.702, limit = 7, operands = "f32", ...rest } = attrs;
   return {
     ...rest,
     alpha,
     limit,
+    operands,
     scope: moe.scope,
     tokens: { min: 1, max: settings.maxNumTokens },
     biasUp: inputList(moe, "b1").length + inputList(moe, "b3").length > 0,

@@ -40,6 +40,15 @@ export interface MoeAttrs {
 /** How activations are rounded before an expert's matrix product. */
 export type ActivationQuant = "none" | "static" | "dynamic";
 
+/** Types in which a GEMM may keep its operands in workgroup memory. */
+export const MOE_OPERANDS = ["f32", "f16"] as const;
+
+/**
+ * How the grouped GEMM of WebGPU keeps its operands; sums are f32 with either. `f16` rounds
+ * activations, and weights that f16 cannot hold; what is larger than 65504 becomes infinite.
+ */
+export type MoeOperands = (typeof MOE_OPERANDS)[number];
+
 /** Attributes of `fused_moe`. */
 export interface FusedMoeAttrs extends MoeAttrs {
   /** Name of the backend; `auto` picks when the plan is made. */
@@ -53,6 +62,8 @@ export interface FusedMoeAttrs extends MoeAttrs {
   /** Elements `[rows, columns]` that share a scale, for block formats. */
   readonly block?: readonly [number, number];
   readonly activationQuant: ActivationQuant;
+  /** Absent is `f32`. */
+  readonly operands?: MoeOperands;
 }
 
 /** Attributes of `moe_router`. */

@@ -78,11 +78,11 @@ export function gemmThreads(blockM: number, { blockN, threadM, threadN, lanes }:
  * Workgroup memory of a grouped GEMM in bytes: both tiles, a vector of padding on every row; or two
  * tiles of rows, and what sums over lanes take where there are no subgroups.
  */
-export function gemmStorage(blockM: number, tile: GemmTile): number {
+export function gemmStorage(blockM: number, tile: GemmTile, { operands }: MoeSpec): number {
   const { blockN, blockK } = tile;
   switch (tile.staging) {
     case "both":
-      return (blockM + blockN) * (blockK / 4 + 1) * 16;
+      return (blockM + blockN) * (blockK / 4 + 1) * (operands === "f16" ? 8 : 16);
     case "rows":
       return 2 * blockM * blockK * 4 + gemmThreads(blockM, tile) * 16;
     case "none":
@@ -140,7 +140,7 @@ function refuseTile(
   const threads = gemmThreads(blockM, tile);
   const most = spec.profile?.maxInvocations ?? 256;
   if (threads > most) return `${text}: ${threads} invocations, the device allows ${most}`;
-  return refuseStorage(gemmStorage(blockM, tile), spec.profile);
+  return refuseStorage(gemmStorage(blockM, tile, spec), spec.profile);
 }
 
 /** What each way of staging asks for. */

@@ -14,6 +14,8 @@ import { type Dispatch, foldGrid, type Scratch } from "../kernel.ts";
 import { joinAccess, rowsAccess, vectorAccess } from "../weight_access.ts";
 import elementF32 from "../wgsl/lib/element_f32.wgsl" with { type: "text" };
 import elementVec4 from "../wgsl/lib/element_vec4.wgsl" with { type: "text" };
+import operandsF16 from "../wgsl/lib/operands_f16.wgsl" with { type: "text" };
+import operandsF32 from "../wgsl/lib/operands_f32.wgsl" with { type: "text" };
 import alignBody from "../wgsl/moe_align.wgsl" with { type: "text" };
 import alignOnly from "../wgsl/moe_align_only.wgsl" with { type: "text" };
 import finishDown from "../wgsl/moe_finish_down.wgsl" with { type: "text" };
@@ -56,6 +58,9 @@ const BODIES: Readonly<Record<Staging, string>> = {
   rows: skinnyBody,
   none: directBody,
 };
+
+/** What both operands are kept as where both are staged; the other kernels keep f32. */
+const OPERANDS = { f32: operandsF32, f16: operandsF16 };
 
 /** Values of `SOURCE` and `TARGET`: which row of a buffer belongs to a sorted position. */
 const ROW_KINDS = { BY_TOKEN: 0, BY_PAIR: 1, BY_POSITION: 2 };
@@ -218,7 +223,11 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
       { name: "y", type: "array<f32>", access: "read_write", buffer: product.result },
       stepBuffer(),
     ],
-    fragments: [...access.fragments, gemmTiles],
+    fragments: [
+      ...access.fragments,
+      gemmTiles,
+      ...(tile.staging === "both" ? [OPERANDS[spec.operands]] : []),
+    ],
     body: BODIES[tile.staging],
   });
   const tiles = Math.ceil(outputs / (tile.blockN / matrices));
@@ -265,7 +274,7 @@ function stagingConstants(
         K_VECTORS: tile.blockK / 4,
         ...patchConstants(blockM, tile),
         ...heightConstants(tile),
-        TILES: 2 * gemmStorage(blockM, tile) <= spec.profile.maxWorkgroupStorageBytes ? 2 : 1,
+        TILES: 2 * gemmStorage(blockM, tile, spec) <= spec.profile.maxWorkgroupStorageBytes ? 2 : 1,
         A_ROUNDS: rowRounds,
         B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
       };

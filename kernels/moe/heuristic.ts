@@ -61,7 +61,9 @@ export function gemmHeuristic(
   algorithm: GemmConfig["algorithm"],
 ): GemmConfig {
   const rows = rowsPerExpert(spec);
-  const direct = spec.profile.software && directConfig(spec, algorithm);
+  // What multiplies straight from memory keeps operands in f32, whatever was asked for.
+  const isDirect = spec.profile.software && spec.operands === "f32";
+  const direct = isDirect && directConfig(spec, algorithm);
   if (direct && refuseConfig(direct, spec) === undefined) return direct;
   for (const each of TILES) {
     if (rows < each.rows) continue;

@@ -45,7 +45,12 @@ export function refuseLayer(spec: MoeSpec): string | undefined {
   if (spec.experts * 4 + 256 * 8 > storage) {
     return `cannot sort ${spec.experts} experts in ${storage} bytes of workgroup memory`;
   }
-  return refuseRounding(spec) ?? refuseActivation(spec);
+  return refuseOperands(spec) ?? refuseRounding(spec) ?? refuseActivation(spec);
+}
+
+function refuseOperands({ operands, profile }: MoeSpec): string | undefined {
+  if (operands === "f32" || profile?.shaderF16 !== false) return undefined;
+  return "cannot keep operands in f16: the device has no shader-f16";
 }
 
 /** One line on a configuration and where it comes from. */
@@ -53,7 +58,19 @@ export function describeConfig(config: MoeConfig, spec: MoeSpec, tuned?: TunedCh
   const { min, max } = spec.tokens;
   const range = min === max ? `${max} tokens` : `${min}..${max} tokens`;
   const source = tuned ? `row ${tuned.key} of ${tuned.path}` : "heuristic";
-  return `${range}: ${describe(config)} (${source})`;
+  return `${range}: ${describe(config)}${describeOperands(config, spec)} (${source})`;
+}
+
+/** What became of f16 operands; nothing where nobody asked for them. */
+function describeOperands(config: MoeConfig, { operands }: MoeSpec): string {
+  if (operands === "f32") return "";
+  const halves = "blockM" in config
+    ? (["up", "down"] as const).filter((which) => config[which].staging === "both")
+    : [];
+  if (halves.length === 0) return ", f32 operands: its kernels have no others";
+  return halves.length === 2
+    ? ", f16 operands"
+    : `, f16 operands in the ${halves[0]} product alone`;
 }
 
 function describe(config: MoeConfig): string {

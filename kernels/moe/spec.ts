@@ -8,6 +8,7 @@ import {
   type ActivationQuant,
   input,
   type MoeActivation,
+  type MoeOperands,
   type Node,
   optionalInput,
   type Value,
@@ -34,6 +35,7 @@ export interface MoeSpec {
   readonly format: WeightFormat;
   readonly block?: readonly [number, number];
   readonly activationQuant: ActivationQuant;
+  readonly operands: MoeOperands;
   readonly biasUp: boolean;
   readonly biasDown: boolean;
   readonly residual: boolean;
@@ -87,6 +89,7 @@ export function moeSpecOf(
     format: attrs.format,
     ...(attrs.block && { block: attrs.block }),
     activationQuant: attrs.activationQuant,
+    operands: attrs.operands ?? "f32",
     biasUp: optionalInput(node, "b_up") !== undefined,
     biasDown: optionalInput(node, "b_down") !== undefined,
     residual: optionalInput(node, "residual") !== undefined,

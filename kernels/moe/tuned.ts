@@ -92,10 +92,13 @@ const DTYPES: Readonly<Record<WeightFormat, string | undefined>> = {
 
 /**
  * Name of the file for a layer on a device:
- * `E=64,N=1024,device_name=NVIDIA_H100_80GB_HBM3[,dtype=fp8_w8a16][,block_shape=[128,128]].json`.
+ * `E=64,N=1024,device_name=NVIDIA_H100_80GB_HBM3[,dtype=fp8_w8a16][,block_shape=[128,128]][,operands=f16].json`.
  */
 export function tunedFileName(
-  spec: Pick<MoeSpec, "experts" | "intermediate" | "format" | "block" | "activationQuant">,
+  spec: Pick<
+    MoeSpec,
+    "experts" | "intermediate" | "format" | "block" | "activationQuant" | "operands"
+  >,
   deviceKey: string,
 ): string {
   const plain = DTYPES[spec.format];
@@ -103,6 +106,7 @@ export function tunedFileName(
   const parts = [`E=${spec.experts}`, `N=${spec.intermediate}`, `device_name=${deviceKey}`];
   if (dtype) parts.push(`dtype=${dtype}`);
   if (spec.block) parts.push(`block_shape=[${spec.block.join(",")}]`);
+  if (spec.operands !== "f32") parts.push(`operands=${spec.operands}`);
   return `${parts.join(",")}.json`;
 }
 

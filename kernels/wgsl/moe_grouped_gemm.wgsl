@@ -1,6 +1,7 @@
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
-// vector of padding a row so that 8 neighbouring rows fall into different banks. An invocation owns
+// vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what
+// is read from there is f32 again before it is multiplied. An invocation owns
 // THREAD_M × THREAD_N sums, spaced over the tile; for a gated expert its columns alternate up, gate.
 // The next tile is loaded to registers while the current one is multiplied. With two TILES in
 // workgroup memory one is written while others still read the other, which saves a barrier.
@@ -15,8 +16,8 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 // Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
 // row number can leave the loops.
-var<workgroup> a_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_M>, TILES>;
-var<workgroup> b_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_N>, TILES>;
+var<workgroup> a_tile: array<array<array<Operand, STRIDE>, BLOCK_M>, TILES>;
+var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -88,8 +89,8 @@ fn main(
     }
     //@repeat i A_ROUNDS
     if (a_row_$i < BLOCK_M) {
-      a_tile[side][a_row_$i][a_chunk_$i * 2u] = a_$i.lo;
-      a_tile[side][a_row_$i][a_chunk_$i * 2u + 1u] = a_$i.hi;
+      a_tile[side][a_row_$i][a_chunk_$i * 2u] = Operand(a_$i.lo);
+      a_tile[side][a_row_$i][a_chunk_$i * 2u + 1u] = Operand(a_$i.hi);
     }
     //@end
     //@repeat i B_ROUNDS
@@ -97,8 +98,8 @@ fn main(
       let at = b_word_$i * (w_PARTS * 2u);
       //@repeat p w_PARTS
       let chunk_$p = w_unpack(b_$i, $p);
-      b_tile[side][b_row_$i][at + $p * 2u] = chunk_$p.lo;
-      b_tile[side][b_row_$i][at + $p * 2u + 1u] = chunk_$p.hi;
+      b_tile[side][b_row_$i][at + $p * 2u] = Operand(chunk_$p.lo);
+      b_tile[side][b_row_$i][at + $p * 2u + 1u] = Operand(chunk_$p.hi);
       //@end
     }
     //@end
@@ -122,12 +123,12 @@ fn main(
       //@repeat v K_VECTORS
       {
         //@repeat m HEIGHT_$h
-        let a_vector_$m = a_tile[side][tm + $m * ROWS_APART][$v];
+        let a_vector_$m = vec4<f32>(a_tile[side][tm + $m * ROWS_APART][$v]);
         //@end
         //@repeat o THREAD_OUTPUTS
         //@repeat t MATRICES
         {
-          let b = b_tile[side][tn + ($o * MATRICES + $t) * COLUMNS_APART][$v];
+          let b = vec4<f32>(b_tile[side][tn + ($o * MATRICES + $t) * COLUMNS_APART][$v]);
           //@repeat m HEIGHT_$h
           sum_$m_$o_$t += a_vector_$m.x * b.x;
           sum_$m_$o_$t += a_vector_$m.y * b.y;

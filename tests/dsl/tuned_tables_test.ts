@@ -17,7 +17,7 @@ async function tableName(deviceKey?: string): Promise<string> {
   const { key } = device.profile;
   device.close();
   return tunedFileName(
-    { experts: 16, intermediate: 96, format: "bf16", activationQuant: "none" },
+    { experts: 16, intermediate: 96, format: "bf16", activationQuant: "none", operands: "f32" },
     deviceKey ?? key,
   );
 }

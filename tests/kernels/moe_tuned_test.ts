@@ -41,7 +41,12 @@ const VLLM_ROW = {
 };
 
 Deno.test("tunedFileName() spells dtype and block shape as vLLM does", () => {
-  const layer = { experts: 8, intermediate: 14336, activationQuant: "none" } as const;
+  const layer = {
+    experts: 8,
+    intermediate: 14336,
+    activationQuant: "none",
+    operands: "f32",
+  } as const;
   const name = (own: object) => tunedFileName({ ...layer, format: "bf16", ...own }, "GPU_1");
   assert.equal(name({}), "E=8,N=14336,device_name=GPU_1.json");
   assert.equal(name({ format: "f16" }), "E=8,N=14336,device_name=GPU_1.json");
@@ -51,6 +56,18 @@ Deno.test("tunedFileName() spells dtype and block shape as vLLM does", () => {
   assert.equal(name(fp8), `E=8,N=14336,device_name=GPU_1,dtype=fp8_w8a16,${block}`);
   const dynamic = { ...fp8, activationQuant: "dynamic" };
   assert.equal(name(dynamic), `E=8,N=14336,device_name=GPU_1,dtype=fp8_w8a8,${block}`);
+});
+
+Deno.test("tunedFileName() keeps times with f16 operands apart", () => {
+  const halves = spec(64, { [NAME]: JSON.stringify({ 64: VLLM_ROW }) });
+  const name = "E=64,N=1024,device_name=NVIDIA_H100_80GB_HBM3,operands=f16.json";
+  const notes: string[] = [];
+  const note = (text: string) => notes.push(text);
+  assert.equal(findTuned({ ...halves, operands: "f16" }, ["grouped"], note), undefined);
+  assert.match(notes.join(), new RegExp(`no tuned table ${name}`));
+  const own = spec(64, { [name]: JSON.stringify({ 64: VLLM_ROW }) });
+  assert.equal(findTuned({ ...own, operands: "f16" }, ["grouped"], note)?.path, `tuned/${name}`);
+  assert.equal(findTuned(own, ["grouped"], note), undefined);
 });
 
 Deno.test("nearestKey() stays within a factor of two and gives ties to the smaller", () => {
@@ -183,7 +200,10 @@ Deno.test("the tables that come with Mixline are well formed and name the shape 
   const folder = new URL("../../configs/tuned/", import.meta.url);
   let files = 0;
   for await (const { name } of Deno.readDir(folder)) {
-    assert.match(name, /^E=\d+,N=\d+,device_name=[\w.-]+(,dtype=\w+)?(,block_shape=.*)?\.json$/);
+    assert.match(
+      name,
+      /^E=\d+,N=\d+,device_name=[\w.-]+(,dtype=\w+)?(,block_shape=.*)?(,operands=f16)?\.json$/,
+    );
     const text = await Deno.readTextFile(new URL(encodeURIComponent(name), folder));
     assert(parseTunedFile({ path: name, text }).size > 0);
     files++;

@@ -16,6 +16,7 @@ const SPECIALIZATIONS: readonly (readonly [string, ConfigName, LayerOptions])[] 
   ["slots_odd_f16", "slots", { hidden: 37, intermediate: 19, dtype: "f16", activation: "gelu" }],
   ["experts", "experts", { bias: true, residual: true, activation: "swiglu_oai" }],
   ["grouped", "grouped", { bias: true, residual: true }],
+  ["grouped_f16_operands", "grouped", { activation: "gelu_tanh", operands: "f16" }],
   ["skinny", "skinny", { bias: true, activation: "swiglu_oai" }],
   ["direct", "direct", { activation: "gelu_tanh" }],
   ["permuted", "permuted", { residual: true, applyRoutingOnInput: true }],

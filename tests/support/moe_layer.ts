@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { FusedMoeAttrs, MoeActivation, Node } from "../../graph/mod.ts";
+import type { FusedMoeAttrs, MoeActivation, MoeOperands, Node } from "../../graph/mod.ts";
 import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
 import type { MoeConfig } from "../../kernels/moe/config.ts";
 import { lowerConfig } from "../../kernels/moe/select.ts";
@@ -34,6 +34,7 @@ export interface LayerOptions {
   /** Chosen experts [T, K]; random and distinct for each token when absent. */
   readonly selected?: readonly number[];
   readonly backend?: string;
+  readonly operands?: MoeOperands;
   /** Factor on the weights. */
   readonly scale?: number;
   readonly seed?: number;
@@ -51,6 +52,7 @@ export function moeLayer(options: LayerOptions = {}): OpCase<"fused_moe"> {
     applyRoutingOnInput: options.applyRoutingOnInput ?? false,
     format: dtype,
     activationQuant: "none",
+    ...(options.operands && { operands: options.operands }),
   };
   const bias = (count: number, at: number) =>
     options.bias

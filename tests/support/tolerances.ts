@@ -10,6 +10,11 @@ export const TOLERANCES = {
   moeF32: 1e-5,
   /** The same with weights that were rounded from bf16 to f16. */
   moeF16: 5e-3,
+  /**
+   * MoE layers whose operands a device rounds to f16, to either neighbour, in front of two products of
+   * f32 sums: up to 2^-10 each.
+   */
+  moeF16Operands: 2e-3,
   /** End-to-end logits in f32 against transformers in f32. */
   logitsF32: 1e-3,
   /** The same arithmetic in another order of f64 sums, rounded to f32. */

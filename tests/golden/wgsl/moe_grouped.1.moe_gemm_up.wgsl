@@ -135,9 +135,13 @@ fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
   return select(position, pair, kind == BY_PAIR);
 }
 
+// What tiles in workgroup memory are made of.
+alias Operand = vec4<f32>;
+
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
-// vector of padding a row so that 8 neighbouring rows fall into different banks. An invocation owns
+// vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what
+// is read from there is f32 again before it is multiplied. An invocation owns
 // THREAD_M × THREAD_N sums, spaced over the tile; for a gated expert its columns alternate up, gate.
 // The next tile is loaded to registers while the current one is multiplied. With two TILES in
 // workgroup memory one is written while others still read the other, which saves a barrier.
@@ -152,8 +156,8 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 // Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
 // row number can leave the loops.
-var<workgroup> a_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_M>, TILES>;
-var<workgroup> b_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_N>, TILES>;
+var<workgroup> a_tile: array<array<array<Operand, STRIDE>, BLOCK_M>, TILES>;
+var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -219,14 +223,14 @@ fn main(
       workgroupBarrier();
     }
     if (a_row_0 < BLOCK_M) {
-      a_tile[side][a_row_0][a_chunk_0 * 2u] = a_0.lo;
-      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = a_0.hi;
+      a_tile[side][a_row_0][a_chunk_0 * 2u] = Operand(a_0.lo);
+      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = Operand(a_0.hi);
     }
     if (b_row_0 < BLOCK_N) {
       let at = b_word_0 * (w_PARTS * 2u);
       let chunk_0 = w_unpack(b_0, 0);
-      b_tile[side][b_row_0][at + 0 * 2u] = chunk_0.lo;
-      b_tile[side][b_row_0][at + 0 * 2u + 1u] = chunk_0.hi;
+      b_tile[side][b_row_0][at + 0 * 2u] = Operand(chunk_0.lo);
+      b_tile[side][b_row_0][at + 0 * 2u + 1u] = Operand(chunk_0.hi);
     }
     workgroupBarrier();
     if (k + 1u < K_TILES) {
@@ -241,10 +245,10 @@ fn main(
     }
     if (height == HEIGHT_0) {
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][0];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][0];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][0]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][0]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -255,7 +259,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][0]);
           sum_0_0_1 += a_vector_0.x * b.x;
           sum_0_0_1 += a_vector_0.y * b.y;
           sum_0_0_1 += a_vector_0.z * b.z;
@@ -266,7 +270,7 @@ fn main(
           sum_1_0_1 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -277,7 +281,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][0]);
           sum_0_1_1 += a_vector_0.x * b.x;
           sum_0_1_1 += a_vector_0.y * b.y;
           sum_0_1_1 += a_vector_0.z * b.z;
@@ -289,10 +293,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][1];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][1];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][1]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][1]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -303,7 +307,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][1]);
           sum_0_0_1 += a_vector_0.x * b.x;
           sum_0_0_1 += a_vector_0.y * b.y;
           sum_0_0_1 += a_vector_0.z * b.z;
@@ -314,7 +318,7 @@ fn main(
           sum_1_0_1 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -325,7 +329,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][1]);
           sum_0_1_1 += a_vector_0.x * b.x;
           sum_0_1_1 += a_vector_0.y * b.y;
           sum_0_1_1 += a_vector_0.z * b.z;
@@ -337,10 +341,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][2];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][2];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][2]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][2]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -351,7 +355,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][2]);
           sum_0_0_1 += a_vector_0.x * b.x;
           sum_0_0_1 += a_vector_0.y * b.y;
           sum_0_0_1 += a_vector_0.z * b.z;
@@ -362,7 +366,7 @@ fn main(
           sum_1_0_1 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -373,7 +377,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][2]);
           sum_0_1_1 += a_vector_0.x * b.x;
           sum_0_1_1 += a_vector_0.y * b.y;
           sum_0_1_1 += a_vector_0.z * b.z;
@@ -385,10 +389,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][3];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][3];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][3]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][3]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -399,7 +403,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][3]);
           sum_0_0_1 += a_vector_0.x * b.x;
           sum_0_0_1 += a_vector_0.y * b.y;
           sum_0_0_1 += a_vector_0.z * b.z;
@@ -410,7 +414,7 @@ fn main(
           sum_1_0_1 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -421,7 +425,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][3]);
           sum_0_1_1 += a_vector_0.x * b.x;
           sum_0_1_1 += a_vector_0.y * b.y;
           sum_0_1_1 += a_vector_0.z * b.z;

@@ -17,10 +17,10 @@ const BY_TOKEN = 0u;
 const BY_PAIR = 1u;
 const BY_POSITION = 2u;
 const BLOCK_N = 32u;
-const THREAD_M = 4u;
+const THREAD_M = 2u;
 const THREAD_N = 4u;
 const GROUP_M = 1u;
-const THREADS = 32u;
+const THREADS = 64u;
 const MATRICES = 1u;
 const LAST_MATRIX = 0u;
 const THREAD_OUTPUTS = 4u;
@@ -29,12 +29,11 @@ const K_VECTORS = 4u;
 const PATCH_M = 4u;
 const PATCH_N = 8u;
 const PATCHES_N = 1u;
-const HEIGHTS = 2u;
-const HEIGHT_0 = 4u;
-const HEIGHT_1 = 2u;
+const HEIGHTS = 1u;
+const HEIGHT_0 = 2u;
 const TILES = 2u;
 const A_ROUNDS = 1u;
-const B_ROUNDS = 2u;
+const B_ROUNDS = 1u;
 const OUTPUTS = 40u;
 const SOURCE = 1u;
 const TARGET = 1u;
@@ -123,9 +122,13 @@ fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
   return select(position, pair, kind == BY_PAIR);
 }
 
+// What tiles in workgroup memory are made of.
+alias Operand = vec4<f32>;
+
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
-// vector of padding a row so that 8 neighbouring rows fall into different banks. An invocation owns
+// vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what
+// is read from there is f32 again before it is multiplied. An invocation owns
 // THREAD_M × THREAD_N sums, spaced over the tile; for a gated expert its columns alternate up, gate.
 // The next tile is loaded to registers while the current one is multiplied. With two TILES in
 // workgroup memory one is written while others still read the other, which saves a barrier.
@@ -140,8 +143,8 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 // Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
 // row number can leave the loops.
-var<workgroup> a_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_M>, TILES>;
-var<workgroup> b_tile: array<array<array<vec4<f32>, STRIDE>, BLOCK_N>, TILES>;
+var<workgroup> a_tile: array<array<array<Operand, STRIDE>, BLOCK_M>, TILES>;
+var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -183,15 +186,6 @@ fn main(
   if (b_row_0 < BLOCK_N && b_word_0 < w_WORDS) {
     b_0 = w_fetch(b_source_0, b_word_0);
   }
-  let b_row_1 = (index + 1 * THREADS) / B_WORDS;
-  let b_word_1 = (index + 1 * THREADS) % B_WORDS;
-  let b_column_1 = b_row_1 / COLUMNS_APART;
-  let b_output_1 = first_output + b_column_1 / MATRICES * COLUMNS_APART + b_row_1 % COLUMNS_APART;
-  let b_source_1 = matrix + b_column_1 % MATRICES * OUTPUTS + min(b_output_1, OUTPUTS - 1u);
-  var b_1 = w_Word();
-  if (b_row_1 < BLOCK_N && b_word_1 < w_WORDS) {
-    b_1 = w_fetch(b_source_1, b_word_1);
-  }
   var sum_0_0_0 = 0.0;
   var sum_0_1_0 = 0.0;
   var sum_0_2_0 = 0.0;
@@ -200,14 +194,6 @@ fn main(
   var sum_1_1_0 = 0.0;
   var sum_1_2_0 = 0.0;
   var sum_1_3_0 = 0.0;
-  var sum_2_0_0 = 0.0;
-  var sum_2_1_0 = 0.0;
-  var sum_2_2_0 = 0.0;
-  var sum_2_3_0 = 0.0;
-  var sum_3_0_0 = 0.0;
-  var sum_3_1_0 = 0.0;
-  var sum_3_2_0 = 0.0;
-  var sum_3_3_0 = 0.0;
   let patch_id = index / (PATCH_M * PATCH_N);
   let in_patch = index % (PATCH_M * PATCH_N);
   let tm = patch_id / PATCHES_N * PATCH_M + in_patch / PATCH_N;
@@ -217,9 +203,6 @@ fn main(
   if (HEIGHT_0 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_0 * ROWS_APART] >= pairs) {
     height = HEIGHT_0;
   }
-  if (HEIGHT_1 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_1 * ROWS_APART] >= pairs) {
-    height = HEIGHT_1;
-  }
 
   for (var k = 0u; k < K_TILES; k++) {
     let side = k % TILES;
@@ -227,20 +210,14 @@ fn main(
       workgroupBarrier();
     }
     if (a_row_0 < BLOCK_M) {
-      a_tile[side][a_row_0][a_chunk_0 * 2u] = a_0.lo;
-      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = a_0.hi;
+      a_tile[side][a_row_0][a_chunk_0 * 2u] = Operand(a_0.lo);
+      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = Operand(a_0.hi);
     }
     if (b_row_0 < BLOCK_N) {
       let at = b_word_0 * (w_PARTS * 2u);
       let chunk_0 = w_unpack(b_0, 0);
-      b_tile[side][b_row_0][at + 0 * 2u] = chunk_0.lo;
-      b_tile[side][b_row_0][at + 0 * 2u + 1u] = chunk_0.hi;
-    }
-    if (b_row_1 < BLOCK_N) {
-      let at = b_word_1 * (w_PARTS * 2u);
-      let chunk_0 = w_unpack(b_1, 0);
-      b_tile[side][b_row_1][at + 0 * 2u] = chunk_0.lo;
-      b_tile[side][b_row_1][at + 0 * 2u + 1u] = chunk_0.hi;
+      b_tile[side][b_row_0][at + 0 * 2u] = Operand(chunk_0.lo);
+      b_tile[side][b_row_0][at + 0 * 2u + 1u] = Operand(chunk_0.hi);
     }
     workgroupBarrier();
     if (k + 1u < K_TILES) {
@@ -252,347 +229,13 @@ fn main(
       if (b_row_0 < BLOCK_N && (k + 1u) * B_WORDS + b_word_0 < w_WORDS) {
         b_0 = w_fetch(b_source_0, (k + 1u) * B_WORDS + b_word_0);
       }
-      b_1 = w_Word();
-      if (b_row_1 < BLOCK_N && (k + 1u) * B_WORDS + b_word_1 < w_WORDS) {
-        b_1 = w_fetch(b_source_1, (k + 1u) * B_WORDS + b_word_1);
-      }
     }
     if (height == HEIGHT_0) {
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][0];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][0];
-        let a_vector_2 = a_tile[side][tm + 2 * ROWS_APART][0];
-        let a_vector_3 = a_tile[side][tm + 3 * ROWS_APART][0];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][0]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][0]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0];
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0];
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][0];
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][0];
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][1];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][1];
-        let a_vector_2 = a_tile[side][tm + 2 * ROWS_APART][1];
-        let a_vector_3 = a_tile[side][tm + 3 * ROWS_APART][1];
-        {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1];
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1];
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][1];
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][1];
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][2];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][2];
-        let a_vector_2 = a_tile[side][tm + 2 * ROWS_APART][2];
-        let a_vector_3 = a_tile[side][tm + 3 * ROWS_APART][2];
-        {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2];
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2];
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][2];
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][2];
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][3];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][3];
-        let a_vector_2 = a_tile[side][tm + 2 * ROWS_APART][3];
-        let a_vector_3 = a_tile[side][tm + 3 * ROWS_APART][3];
-        {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3];
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3];
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][3];
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][3];
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
-      }
-    }
-    if (height == HEIGHT_1) {
-      {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][0];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][0];
-        {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -603,7 +246,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -614,7 +257,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][0]);
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -625,7 +268,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][0];
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][0]);
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;
@@ -637,10 +280,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][1];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][1];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][1]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][1]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -651,7 +294,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -662,7 +305,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][1]);
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -673,7 +316,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][1];
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][1]);
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;
@@ -685,10 +328,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][2];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][2];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][2]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][2]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -699,7 +342,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -710,7 +353,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][2]);
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -721,7 +364,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][2];
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][2]);
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;
@@ -733,10 +376,10 @@ fn main(
         }
       }
       {
-        let a_vector_0 = a_tile[side][tm + 0 * ROWS_APART][3];
-        let a_vector_1 = a_tile[side][tm + 1 * ROWS_APART][3];
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][3]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][3]);
         {
-          let b = b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3]);
           sum_0_0_0 += a_vector_0.x * b.x;
           sum_0_0_0 += a_vector_0.y * b.y;
           sum_0_0_0 += a_vector_0.z * b.z;
@@ -747,7 +390,7 @@ fn main(
           sum_1_0_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3]);
           sum_0_1_0 += a_vector_0.x * b.x;
           sum_0_1_0 += a_vector_0.y * b.y;
           sum_0_1_0 += a_vector_0.z * b.z;
@@ -758,7 +401,7 @@ fn main(
           sum_1_1_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][3]);
           sum_0_2_0 += a_vector_0.x * b.x;
           sum_0_2_0 += a_vector_0.y * b.y;
           sum_0_2_0 += a_vector_0.z * b.z;
@@ -769,7 +412,7 @@ fn main(
           sum_1_2_0 += a_vector_1.w * b.w;
         }
         {
-          let b = b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][3];
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][3]);
           sum_0_3_0 += a_vector_0.x * b.x;
           sum_0_3_0 += a_vector_0.y * b.y;
           sum_0_3_0 += a_vector_0.z * b.z;
@@ -838,64 +481,6 @@ fn main(
     if (column_3 < OUTPUTS) {
       y[target_row + column_3] = finish(
         sum_1_3_0, sum_1_3_0, matrix + column_3, pair_1,
-      );
-    }
-  }
-  let position_2 = first_position + tm + 2 * ROWS_APART;
-  let pair_2 = plan[PLAN_PAIRS + position_2];
-  if (pair_2 < pairs) {
-    let target_row = row_of(TARGET, position_2, pair_2) * OUTPUTS;
-    let column_0 = first_output + tn + 0 * COLUMNS_APART;
-    if (column_0 < OUTPUTS) {
-      y[target_row + column_0] = finish(
-        sum_2_0_0, sum_2_0_0, matrix + column_0, pair_2,
-      );
-    }
-    let column_1 = first_output + tn + 1 * COLUMNS_APART;
-    if (column_1 < OUTPUTS) {
-      y[target_row + column_1] = finish(
-        sum_2_1_0, sum_2_1_0, matrix + column_1, pair_2,
-      );
-    }
-    let column_2 = first_output + tn + 2 * COLUMNS_APART;
-    if (column_2 < OUTPUTS) {
-      y[target_row + column_2] = finish(
-        sum_2_2_0, sum_2_2_0, matrix + column_2, pair_2,
-      );
-    }
-    let column_3 = first_output + tn + 3 * COLUMNS_APART;
-    if (column_3 < OUTPUTS) {
-      y[target_row + column_3] = finish(
-        sum_2_3_0, sum_2_3_0, matrix + column_3, pair_2,
-      );
-    }
-  }
-  let position_3 = first_position + tm + 3 * ROWS_APART;
-  let pair_3 = plan[PLAN_PAIRS + position_3];
-  if (pair_3 < pairs) {
-    let target_row = row_of(TARGET, position_3, pair_3) * OUTPUTS;
-    let column_0 = first_output + tn + 0 * COLUMNS_APART;
-    if (column_0 < OUTPUTS) {
-      y[target_row + column_0] = finish(
-        sum_3_0_0, sum_3_0_0, matrix + column_0, pair_3,
-      );
-    }
-    let column_1 = first_output + tn + 1 * COLUMNS_APART;
-    if (column_1 < OUTPUTS) {
-      y[target_row + column_1] = finish(
-        sum_3_1_0, sum_3_1_0, matrix + column_1, pair_3,
-      );
-    }
-    let column_2 = first_output + tn + 2 * COLUMNS_APART;
-    if (column_2 < OUTPUTS) {
-      y[target_row + column_2] = finish(
-        sum_3_2_0, sum_3_2_0, matrix + column_2, pair_3,
-      );
-    }
-    let column_3 = first_output + tn + 3 * COLUMNS_APART;
-    if (column_3 < OUTPUTS) {
-      y[target_row + column_3] = finish(
-        sum_3_3_0, sum_3_3_0, matrix + column_3, pair_3,
       );
     }
   }

@@ -34,6 +34,7 @@ webgpuTest("MoeTrial computes the layer that its CPU reference describes", async
             applyRoutingOnInput: false,
             format,
             activationQuant: "none",
+            operands: "f32",
             biasUp: true,
             biasDown: true,
             residual: true,

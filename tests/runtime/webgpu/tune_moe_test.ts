@@ -21,6 +21,7 @@ async function withLayer(body: (layer: DeviceMoeSpec, ...rest: [device: Device])
       applyRoutingOnInput: false,
       format: "bf16",
       activationQuant: "none",
+      operands: "f32",
       biasUp: false,
       biasDown: false,
       residual: true,

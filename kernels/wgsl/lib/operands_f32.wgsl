@@ -1,0 +1,2 @@
+// What tiles in workgroup memory are made of.
+alias Operand = vec4<f32>;
