@@ -36,9 +36,9 @@ import {
 import { type InputScalePolicy, type InputScales, planInputScales } from "./input_scales.ts";
 import {
   type BackendChoice,
-  backendNotes,
   backendRefusal,
-  chosenBackend,
+  choiceNotes,
+  chosenAttrs,
   unusedOverrides,
 } from "./moe_backend_choice.ts";
 import { weightOf } from "./packed_weights.ts";
@@ -80,7 +80,7 @@ export async function planExperts(
   const matches: FusableMoe[] = [];
   const refusals: NearMiss[] = unusedOverrides(config, moes);
   for (const moe of moes) {
-    const attrs = fusedAttrs(moe, chosenBackend(config, moe.scope));
+    const attrs = fusedAttrs(moe, chosenAttrs(config, moe.scope));
     const reason = typeof attrs === "string" ? attrs : backendRefusal(moe, attrs, context);
     if (reason !== undefined) refusals.push({ node: placeOf(moe), reason });
     else if (typeof attrs !== "string") matches.push({ moe, attrs });
@@ -92,12 +92,15 @@ export async function planExperts(
       return inputScales ? { ...match, inputScales } : match;
     }),
     refusals: [...refusals, ...scales.refusals],
-    notes: [...backendNotes(matches.map(({ attrs }) => attrs.backend)), ...scales.notes],
+    notes: [...choiceNotes(matches.map(({ attrs }) => attrs), context), ...scales.notes],
   };
 }
 
 /** Attributes of the fused node, or why it cannot be. */
-function fusedAttrs(moe: Node<"moe">, backend: string): FusedMoeAttrs | string {
+function fusedAttrs(
+  moe: Node<"moe">,
+  chosen: ReturnType<typeof chosenAttrs>,
+): FusedMoeAttrs | string {
   const [w1, w2, w3] = ["w1", "w2", "w3"].map((name) => inputList(moe, name));
   const types = new Set([...w1, ...w2, ...w3].map((value) => value.dtype));
   const format = moe.attrs.format ?? PLAIN_FORMATS[w1[0].dtype];
@@ -112,7 +115,7 @@ function fusedAttrs(moe: Node<"moe">, backend: string): FusedMoeAttrs | string {
   }
   return {
     ...moe.attrs,
-    backend,
+    ...chosen,
     experts: w1.length,
     topK: Number(input(moe, "selected_experts").shape[1]),
     hidden: Number(input(moe, "x").shape[1]),

@@ -49,6 +49,16 @@ export class CpuProgram implements Program {
     return new CpuProgram(graph, options, report(graph, weights, caches), interpreter);
   }
 
+  /** What the graph asks for and the CPU does in its own way. */
+  get notices(): readonly string[] {
+    const halves = this.graph.nodes.filter((node) =>
+      isOp(node, "fused_moe") && node.attrs.operands === "f16"
+    );
+    return halves.length === 0
+      ? []
+      : [`${halves.length} MoE layers ask for f16 operands: the CPU executor computes in f32`];
+  }
+
   async run(
     inputs: Readonly<Record<string, HostNumbers>>,
     bindings: Bindings,

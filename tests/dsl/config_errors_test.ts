@@ -80,7 +80,7 @@ const CASES: readonly Case[] = [
     yaml: "transforms: {fuse_moe: {zzzzzzzzzz: 1}}",
     code: "config/unknown-field",
     message: /unknown field "zzzzzzzzzz"$/,
-    hint: /^Transform "fuse_moe" has backend, overrides.* and those of every transform/,
+    hint: /^Transform "fuse_moe" has backend, operands, overrides.* and those of every transform/,
   },
   {
     mistake: "a field named as what every JavaScript object has",

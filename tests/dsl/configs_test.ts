@@ -50,13 +50,14 @@ Deno.test("pipelineJsonSchema() has every name that YAML may have, and refuses o
   );
   const wrong = {
     modle: 1,
-    transforms: { fuse_mo: {}, fuse_moe: { bakend: 1, backend: "tritn" } },
+    transforms: { fuse_mo: {}, fuse_moe: { bakend: 1, backend: "tritn", operands: "f8" } },
   };
   assert.deepEqual(problems(wrong, schema), [
     "modle",
     "transforms.fuse_mo",
     "transforms.fuse_moe.bakend",
     "transforms.fuse_moe.backend",
+    "transforms.fuse_moe.operands",
   ]);
 });
 

@@ -147,6 +147,15 @@ Deno.test("deploy() lowers the default batch size to the tokens of a step, and s
   assert.match(notes.join("\n"), /max_batch_size is 4/);
 });
 
+Deno.test("deploy() says once that the CPU computes f16 operands in f32", async () => {
+  const notes: string[] = [];
+  await using _engine = await pipeline().fuseMoe({ operands: "f16" }).deploy({
+    ...CPU,
+    onProgress: (event) => event.kind === "note" && notes.push(event.message),
+  });
+  assert.deepEqual(notes, ["5 MoE layers ask for f16 operands: the CPU executor computes in f32"]);
+});
+
 Deno.test("deploy() frees everything when it is stopped halfway", async () => {
   const stop = new AbortController();
   const onProgress = (event: DeployEvent) => {

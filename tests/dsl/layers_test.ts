@@ -112,6 +112,29 @@ Deno.test("lists replace, mappings of fields merge, an empty key changes nothing
   );
 });
 
+Deno.test("operands of a layer and of all are the same in YAML, flags, environment and code", () => {
+  const yaml = `transforms:
+  fuse_moe:
+    operands: f16
+    overrides:
+      - match: model.layers.0.*
+        backend: auto
+        operands: f32
+`;
+  const p = pipeline.fromYaml(yaml);
+  const overrides = [{ match: "model.layers.0.*", backend: "auto", operands: "f32" }] as const;
+  assert.equal(p.toYaml(), yaml);
+  assert.ok(p.equals(pipeline().fuseMoe({ operands: "f16", overrides: [...overrides] })));
+  assert.match(p.toTypeScript(), /fuseMoe\(\{\s*operands: "f16",\s*overrides: /);
+  const path = "transforms.fuse_moe.operands";
+  assert.equal(valueOf(pipeline(), path)[0], "f32");
+  const flags = pipeline.fromFlags([`${path}=f16`]);
+  const environment = pipeline.fromEnvironment({ MIXLINE_TRANSFORMS__FUSE_MOE__OPERANDS: "f16" });
+  for (const layer of [flags, environment]) {
+    assert.equal(valueOf(pipeline().overlay(layer), path)[0], "f16");
+  }
+});
+
 Deno.test("anchors, aliases and merge keys are read, with the line of the value itself", () => {
   const p = pipeline.fromYaml(
     "transforms:\n  fuse_gemms: &off\n    enabled: false\n  fuse_residual: *off\n  fuse_moe:\n    <<: *off\n    backend: triton\n",

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import { type Graph, isOp, MOE_ACTIVATIONS, type Node, printGraph } from "../../graph/mod.ts";
 import { moeBackends, registerMoeBackend } from "../../kernels/mod.ts";
-import { configSchema, TRANSFORMS } from "../../transforms/mod.ts";
+import { type AnyTransform, configSchema, TRANSFORMS } from "../../transforms/mod.ts";
 import { EagerBlocks, type LoopForm, moeLayer } from "../support/eager_blocks.ts";
-import { apply, applyAndCompare, steps } from "../support/run_transforms.ts";
+import { GPU_PROFILE } from "../support/gpu_profile.ts";
+import { apply, applyAndCompare, contextWithoutModel, steps } from "../support/run_transforms.ts";
 
 declare module "../../mod.ts" {
   interface MoeBackendTypes {
@@ -85,6 +86,72 @@ Deno.test("fuse_moe gives single layers backends of their own, the last match de
   ]);
   assert.deepEqual(record.notes, ["2 layers with backend triton", "1 layer with backend trtllm"]);
 });
+
+Deno.test("fuse_moe gives layers f16 operands, and fuse_residual keeps them", async () => {
+  const { graph } = threeLayers();
+  const overrides = [
+    { match: "model.layers.0.*", backend: "triton" },
+    { match: "model.layers.1.*", backend: "triton", operands: "f32" },
+  ];
+  const { fuse_moe: record } = await apply(graph, [
+    ...steps("match_moe_pattern"),
+    { key: "fuse_moe", config: { operands: "f16", overrides } },
+  ], contextWithoutModel({ target: { executor: "webgpu", profile: GPU_PROFILE } }));
+  const operands = () => fusedLayers(graph).map(({ attrs }) => attrs.operands);
+  // What is the default is not written into the graph.
+  assert.deepEqual(operands(), ["f16", undefined, "f16"]);
+  assert.deepEqual(record.notes, [
+    "2 layers with backend triton",
+    "1 layer with backend auto",
+    "2 layers with f16 operands",
+  ]);
+  assert.match(printGraph(graph), /fused_moe\(.*operands: f16/);
+
+  const blocks = moeLayer(SMALL);
+  const [y] = blocks.graph.outputs.values();
+  const sum = blocks.b.op("add", { a: blocks.graph.inputs[0], b: y });
+  blocks.graph.setOutput("y", sum);
+  await apply(blocks.graph, [
+    ...steps("match_moe_pattern", ["fuse_moe", { operands: "f16" }], "fuse_residual"),
+  ]);
+  const [layer] = fusedLayers(blocks.graph);
+  assert.ok(layer.inputs.residual, "the sum became part of the layer");
+  assert.equal(layer.attrs.operands, "f16");
+});
+
+Deno.test("fuse_moe says that the CPU executor computes f16 operands in f32", async () => {
+  const config = { operands: "f16" };
+  const list = [...steps("match_moe_pattern"), { key: "fuse_moe", config }];
+  const { fuse_moe: record } = await applyAndCompare(threeLayers(), list);
+  assert.deepEqual(record.notes, [
+    "3 layers with backend auto",
+    "3 layers with f16 operands, which the CPU executor computes in f32",
+  ]);
+});
+
+Deno.test("fuse_moe refuses f16 operands for a device without shader-f16", async () => {
+  const { graph } = threeLayers();
+  await apply(graph, steps("match_moe_pattern"));
+  const profile = { ...GPU_PROFILE, shaderF16: false };
+  const context = contextWithoutModel({ target: { executor: "webgpu", profile } });
+  const text = printGraph(graph);
+  await assert.rejects(apply(graph, steps(["fuse_moe", { operands: "f16" }]), context), {
+    code: "transform/refused",
+    message:
+      /"model\.layers\.0\.mlp \(moe\)": backend auto cannot keep operands in f16: the device has no shader-f16 /,
+  });
+  assert.equal(printGraph(graph), text);
+  await apply(graph, steps("fuse_moe"), context);
+});
+
+for (const [key, { config }] of Object.entries<AnyTransform>(TRANSFORMS)) {
+  if (!/^fuse_.*moe$/.test(key)) continue;
+  Deno.test(`${key} takes operands, f32 when nothing is said`, () => {
+    assert.equal(config.parse({}).operands, "f32");
+    assert.equal(config.parse({ operands: "f16" }).operands, "f16");
+    assert.ok(!config.safeParse({ operands: "bf16" }).success);
+  });
+}
 
 Deno.test("fuse_moe refuses an override that matches no layer", async () => {
   const { graph } = threeLayers();

@@ -32,6 +32,8 @@ const REFUSED: Readonly<Record<string, (p: Pipeline) => unknown>> = {
   "a misspelt backend": (p) => p.fuseMoe({ backend: "tritn" }),
   // @ts-expect-error in a list of a field
   "a misspelt backend of a layer": (p) => p.fuseMoe({ overrides: [{ match: "*", backend: "x" }] }),
+  // @ts-expect-error operands that no kernel has
+  "unknown operands": (p) => p.fuseMoe({ operands: "f8" }),
   // @ts-expect-error a field that does not exist
   "a misspelt field": (p) => p.fuseMoe({ bakend: "triton" }),
   // @ts-expect-error a field of another transform
