@@ -14,7 +14,9 @@ import {
   GraphBuilder,
   invariant,
   MOE_ACTIVATIONS,
+  MOE_OPERANDS,
   type MoeActivation,
+  type MoeOperands,
   tensor,
   type TensorSource,
   type Weight,
@@ -32,6 +34,11 @@ export interface FusedMoeOptions {
   readonly executor?: ExecutorChoice | Executor;
   /** Implementation on WebGPU; the CPU executor has one. Default `auto`. */
   readonly backend?: MoeBackendName;
+  /**
+   * Type of the operands in workgroup memory, for many tokens on WebGPU; the CPU computes in f32.
+   * `f16` rounds x and activations, and what is above 65504 becomes infinite. Default `f32`.
+   */
+  readonly operands?: MoeOperands;
   readonly tokens: number;
   readonly hidden: number;
   readonly intermediate: number;
@@ -71,7 +78,8 @@ export interface FusedMoeOptions {
  * Computes `Σ over chosen experts of routing weight · expert(x)`, [T, H], accumulated in f32.
  *
  * @throws {ConfigError} for sizes that do not fit, and unknown backends.
- * @throws {KernelError} when the backend cannot serve the layer, with its reason.
+ * @throws {KernelError} when the backend cannot serve the layer, with its reason: for `operands: "f16"`
+ * a device without `shader-f16`.
  *
  * @example
  * ```ts
@@ -137,7 +145,7 @@ async function runLayer(layer: Layer, executor: Executor): Promise<Float32Array<
 
 /** The graph of the layer: one `fused_moe`, its weights stacked as `fuse_moe` stacks them. */
 function buildLayer(layer: Layer): Graph {
-  const { hidden, intermediate, experts, topK, mlp, activation, alpha, limit } = layer;
+  const { hidden, intermediate, experts, topK, mlp, activation, alpha, limit, operands } = layer;
   const b = new GraphBuilder(new Graph("fused_moe"));
   const weightOf = (name: string): Weight | undefined => {
     const input = layer.weights.get(name);
@@ -170,6 +178,7 @@ function buildLayer(layer: Layer): Graph {
     applyRoutingOnInput: layer.applyRoutingOnInput,
     format: dtypeOf(layer.w1),
     activationQuant: "none",
+    ...(operands !== undefined && { operands }),
   });
   b.graph.setOutput("y", y);
   return b.graph;
@@ -198,6 +207,9 @@ function checkLayer(options: FusedMoeOptions): Layer {
   moeBackend(backend);
   if (!MOE_ACTIVATIONS.includes(activation)) {
     throw wrongInput("activation", MOE_ACTIVATIONS.join(", "), activation);
+  }
+  if (options.operands !== undefined && !MOE_OPERANDS.includes(options.operands)) {
+    throw wrongInput("operands", MOE_OPERANDS.join(", "), options.operands);
   }
   if ((w3 !== undefined) !== (mlp === "gated")) {
     const expected = mlp === "gated" ? "an up projection, as experts are gated" : "none";

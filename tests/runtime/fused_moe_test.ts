@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { ConfigError, KernelError } from "../../graph/mod.ts";
 import { type Elements, fusedMoe, type FusedMoeOptions, openExecutor } from "../../runtime/mod.ts";
-import { webgpuTest } from "../support/adapter.ts";
+import { webgpuTest, withExecutor } from "../support/adapter.ts";
 import { type MoeCase, readMoeCases } from "../support/moe_cases.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 
@@ -70,6 +70,43 @@ for (const backend of ["triton", "trtllm"] as const) {
   });
 }
 
+webgpuTest("fusedMoe() gives what PyTorch computes with f16 operands", async () => {
+  const { executor, profile } = await openExecutor("webgpu");
+  try {
+    assert.ok(profile?.shaderF16, "software Vulkan has it");
+    let rounded = 0;
+    for (const given of cases.filter((_, i) => i % 5 === 0)) {
+      const options = { ...optionsOf(given), executor, backend: "triton" } as const;
+      const y = await fusedMoe({ ...options, operands: "f16" });
+      const error = relativeError(y, expectedOf(given));
+      assert.ok(error <= TOLERANCES.moeF16Operands, `${given.title}: ${error}`);
+      if (error > TOLERANCES.moeF32) rounded++;
+    }
+    assert.ok(rounded > 0, "a GEMM with f16 operands ran");
+  } finally {
+    executor.dispose();
+  }
+});
+
+webgpuTest("fusedMoe() refuses f16 operands where the device has no shader-f16", async () => {
+  await withExecutor({ without: ["shader-f16"] }, async (executor) => {
+    const options = { ...optionsOf(cases[0]), executor } as const;
+    for (const backend of ["auto", "triton", "trtllm"] as const) {
+      await assert.rejects(() => fusedMoe({ ...options, backend, operands: "f16" }), (error) => {
+        assert.ok(error instanceof KernelError, String(error));
+        assert.match(error.message, /cannot keep operands in f16: the device has no shader-f16/);
+        return true;
+      });
+    }
+    await fusedMoe(options);
+  });
+});
+
+Deno.test("fusedMoe() computes f16 operands in f32 on the CPU", async () => {
+  const options = { ...optionsOf(cases[0]), executor: "cpu" } as const;
+  assert.deepEqual(await fusedMoe({ ...options, operands: "f16" }), await fusedMoe(options));
+});
+
 Deno.test("fusedMoe() takes half-precision inputs and routing weights", async () => {
   const options = optionsOf(cases[0]);
   const y = await fusedMoe({
@@ -104,6 +141,8 @@ Deno.test("fusedMoe() explains inputs that do not fit", async () => {
     [{ topK: 0 }, /"topK": expected a whole number above 0, got 0/],
     [{ w3: undefined, mlp: "gated" }, /"w3": expected an up projection.*, got none/],
     [{ mlp: "plain" }, /"w3": expected none, got one/],
+    // As a program without types may.
+    [JSON.parse('{"operands": "f8"}'), /"operands": expected f32, f16, got f8/],
     [{ w2: Float16Array.from(options.w2) }, /"w2": expected f32, as w1, got f16/],
   ];
   for (const [change, message] of wrong) {
