@@ -10,6 +10,8 @@ import {
   ConfigError,
   isOp,
   MOE_ACTIVATIONS,
+  MOE_OPERANDS,
+  type MoeOperands,
   PACKED_FORMATS,
   type WeightFormat,
 } from "../graph/mod.ts";
@@ -51,6 +53,7 @@ export function tuneCommand(context: CommandContext) {
     .option("--shape <H,I,E,K>", "a layer by its sizes instead of a model's layers")
     .addOption(new Option("--format <name>", "weights of --shape").choices(FORMATS))
     .addOption(new Option("--activation <name>", "experts of --shape").choices(MOE_ACTIVATIONS))
+    .addOption(new Option("--operands <name>", "operands of --shape").choices(MOE_OPERANDS))
     .option("--tokens <list>", `tokens a step (default: ${DEFAULT_TOKENS.join(",")})`)
     .option("--out <dir>", `folder for the tables (default: $${TUNED_DIR_VARIABLE}, or ./tuned)`)
     .option("--candidates <n>", "candidates a round at most", countFlag("--candidates", 1))
@@ -62,6 +65,7 @@ type TuneFlags = ModelFlags & {
   shape?: string;
   format?: WeightFormat;
   activation?: DeviceMoeSpec["activation"];
+  operands?: MoeOperands;
   tokens?: string;
   out?: string;
   candidates?: number;
@@ -134,7 +138,7 @@ async function modelTargets(
   device: WebGpuDevice,
   signal: AbortSignal,
 ): Promise<Target[]> {
-  for (const flag of ["format", "activation"] as const) {
+  for (const flag of ["format", "activation", "operands"] as const) {
     if (flags[flag] !== undefined) {
       throw new ConfigError(
         "cli/invalid-value",
@@ -171,7 +175,7 @@ function shapeTarget(flags: TuneFlags, shape: string, { profile }: WebGpuDevice)
       `Cannot read flag "--shape": expected at most ${experts} chosen experts, got ${topK}`,
     );
   }
-  const { format = "bf16", activation = "silu" } = flags;
+  const { format = "bf16", activation = "silu", operands = "f32" } = flags;
   const spec: DeviceMoeSpec = {
     scope: "shape",
     tokens: { min: 1, max: 1 },
@@ -186,7 +190,7 @@ function shapeTarget(flags: TuneFlags, shape: string, { profile }: WebGpuDevice)
     applyRoutingOnInput: false,
     format,
     activationQuant: "none",
-    operands: "f32",
+    operands,
     biasUp: activation === "swiglu_oai",
     biasDown: activation === "swiglu_oai",
     residual: true,

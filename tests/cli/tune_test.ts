@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { parseTunedFile } from "../../kernels/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
+import { STORYTELLER } from "../support/model_folder.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const SHAPE = ["--shape", "32,32,4,2", "--candidates", "2"];
@@ -55,6 +56,8 @@ webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trac
       [["--shape", "32,32,4,5"], /flag "--shape": expected at most 4 chosen experts, got 5/],
       [[...SHAPE, "--tokens", "1,x"], /flag "--tokens": expected a list of whole numbers/],
       [["--format", "f16"], /flag "--format" with a model: expected --shape/],
+      [["--operands", "f16"], /flag "--operands" with a model: expected --shape/],
+      [[...SHAPE, "--operands", "f8"], /--operands.*f8/],
       [[...SHAPE, "--format", "f17"], /--format.*f17/],
     ];
     for (const [args, message] of table) {
@@ -65,6 +68,34 @@ webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trac
         assert.doesNotMatch(stderr, /^\s+at /m);
       });
     }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+webgpuTest("tune keeps times with f16 operands in a table of their own", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const args = [...SHAPE, "--operands", "f16", "--tokens", "16", "--out", folder];
+    const { code, stderr } = await runTune(args);
+    assert.equal(code, 0, stderr);
+    const [{ name }] = [...Deno.readDirSync(folder)];
+    assert.match(name, /^E=4,N=32,device_name=[\w.-]+,operands=f16\.json$/);
+    assert.deepEqual(await rowsOf(folder), [16]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+webgpuTest("tune takes the operands of a model from its pipeline", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const own = ["--model", STORYTELLER, "--set", "transforms.fuse_moe.operands=f16"];
+    const args = [...own, "--tokens", "1", "--candidates", "1", "--out", folder];
+    const { code, stderr } = await runTune(args);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /,operands=f16\.json: 1 rows to measure/);
+    assert.deepEqual(await rowsOf(folder), [1]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

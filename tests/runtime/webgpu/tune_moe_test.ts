@@ -57,6 +57,20 @@ webgpuTest("tuneMoeLayer() measures what the device can run, the best first", as
   });
 });
 
+webgpuTest("tuneMoeLayer() measures f16 operands where the layer has them", async () => {
+  await withLayer(async (layer, device) => {
+    const row = await tuneMoeLayer(device, { ...layer, operands: "f16" }, 40, { candidates: 4 });
+    assert.deepEqual(row.failures, []);
+    assert.ok(row.best.some(({ config }) => config.algorithm === "grouped"));
+    const without = { ...layer, profile: { ...layer.profile, shaderF16: false } };
+    await assert.rejects(tuneMoeLayer(device, { ...without, operands: "f16" }, 40), {
+      code: "kernel/refused",
+      message: /^Cannot tune "tiny" on this device: .*the device has no shader-f16/,
+    });
+    assert.equal(device.allocatedBytes, 0);
+  });
+});
+
 webgpuTest("tuneMoeLayer() stops between candidates and gives its memory back", async () => {
   await withLayer(async (layer, device) => {
     const controller = new AbortController();
