@@ -61,10 +61,8 @@ export function gemmHeuristic(
   algorithm: GemmConfig["algorithm"],
 ): GemmConfig {
   const rows = rowsPerExpert(spec);
-  // What multiplies straight from memory keeps operands in f32, whatever was asked for.
-  const isDirect = spec.profile.software && spec.operands === "f32";
-  const direct = isDirect && directConfig(spec, algorithm);
-  if (direct && refuseConfig(direct, spec) === undefined) return direct;
+  const software = spec.profile.software && softwareConfig(spec, algorithm);
+  if (software && refuseConfig(software, spec) === undefined) return software;
   for (const each of TILES) {
     if (rows < each.rows) continue;
     const { blockM } = each;
@@ -84,10 +82,15 @@ function deepEnough(tile: GemmTile, { format }: DeviceMoeSpec): GemmTile {
 
 /**
  * For CPUs that play GPU: their barriers and workgroup memory cost more than loads do, so products
- * are made straight from memory, with as many sums an invocation as rows allow.
+ * are made straight from memory, with as many sums an invocation as rows allow. That keeps operands
+ * in f32; for f16 there is a tile small enough to be compiled quickly.
  */
-function directConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): GemmConfig {
+function softwareConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): GemmConfig {
   const rows = rowsPerExpert(spec);
+  if (spec.operands === "f16") {
+    const tile = deepEnough(staged(32, 16, 4, 4), spec);
+    return { algorithm, blockM: 16, up: tile, down: tile };
+  }
   const blockM = rows > 10 ? 16 : rows > 3 ? 8 : 4;
   const columns = 8 * spec.profile.subgroupSize;
   const wide: GemmTile = {

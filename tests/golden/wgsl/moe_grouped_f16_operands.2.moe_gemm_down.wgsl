@@ -19,10 +19,10 @@ const BY_TOKEN = 0u;
 const BY_PAIR = 1u;
 const BY_POSITION = 2u;
 const BLOCK_N = 32u;
-const THREAD_M = 2u;
+const THREAD_M = 4u;
 const THREAD_N = 4u;
 const GROUP_M = 1u;
-const THREADS = 64u;
+const THREADS = 32u;
 const MATRICES = 1u;
 const LAST_MATRIX = 0u;
 const THREAD_OUTPUTS = 4u;
@@ -31,11 +31,12 @@ const K_VECTORS = 4u;
 const PATCH_M = 4u;
 const PATCH_N = 8u;
 const PATCHES_N = 1u;
-const HEIGHTS = 1u;
-const HEIGHT_0 = 2u;
+const HEIGHTS = 2u;
+const HEIGHT_0 = 4u;
+const HEIGHT_1 = 2u;
 const TILES = 2u;
 const A_ROUNDS = 1u;
-const B_ROUNDS = 1u;
+const B_ROUNDS = 2u;
 const OUTPUTS = 40u;
 const SOURCE = 1u;
 const TARGET = 1u;
@@ -187,6 +188,15 @@ fn main(
   if (b_row_0 < BLOCK_N && b_word_0 < w_WORDS) {
     b_0 = w_fetch(b_source_0, b_word_0);
   }
+  let b_row_1 = (index + 1 * THREADS) / B_WORDS;
+  let b_word_1 = (index + 1 * THREADS) % B_WORDS;
+  let b_column_1 = b_row_1 / COLUMNS_APART;
+  let b_output_1 = first_output + b_column_1 / MATRICES * COLUMNS_APART + b_row_1 % COLUMNS_APART;
+  let b_source_1 = matrix + b_column_1 % MATRICES * OUTPUTS + min(b_output_1, OUTPUTS - 1u);
+  var b_1 = w_Word();
+  if (b_row_1 < BLOCK_N && b_word_1 < w_WORDS) {
+    b_1 = w_fetch(b_source_1, b_word_1);
+  }
   var sum_0_0_0 = 0.0;
   var sum_0_1_0 = 0.0;
   var sum_0_2_0 = 0.0;
@@ -195,6 +205,14 @@ fn main(
   var sum_1_1_0 = 0.0;
   var sum_1_2_0 = 0.0;
   var sum_1_3_0 = 0.0;
+  var sum_2_0_0 = 0.0;
+  var sum_2_1_0 = 0.0;
+  var sum_2_2_0 = 0.0;
+  var sum_2_3_0 = 0.0;
+  var sum_3_0_0 = 0.0;
+  var sum_3_1_0 = 0.0;
+  var sum_3_2_0 = 0.0;
+  var sum_3_3_0 = 0.0;
   let patch_id = index / (PATCH_M * PATCH_N);
   let in_patch = index % (PATCH_M * PATCH_N);
   let tm = patch_id / PATCHES_N * PATCH_M + in_patch / PATCH_N;
@@ -203,6 +221,9 @@ fn main(
   var height = THREAD_M;
   if (HEIGHT_0 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_0 * ROWS_APART] >= pairs) {
     height = HEIGHT_0;
+  }
+  if (HEIGHT_1 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_1 * ROWS_APART] >= pairs) {
+    height = HEIGHT_1;
   }
 
   for (var k = 0u; k < K_TILES; k++) {
@@ -220,6 +241,12 @@ fn main(
       b_tile[side][b_row_0][at + 0 * 2u] = Operand(chunk_0.lo);
       b_tile[side][b_row_0][at + 0 * 2u + 1u] = Operand(chunk_0.hi);
     }
+    if (b_row_1 < BLOCK_N) {
+      let at = b_word_1 * (w_PARTS * 2u);
+      let chunk_0 = w_unpack(b_1, 0);
+      b_tile[side][b_row_1][at + 0 * 2u] = Operand(chunk_0.lo);
+      b_tile[side][b_row_1][at + 0 * 2u + 1u] = Operand(chunk_0.hi);
+    }
     workgroupBarrier();
     if (k + 1u < K_TILES) {
       a_0 = Chunk();
@@ -230,8 +257,342 @@ fn main(
       if (b_row_0 < BLOCK_N && (k + 1u) * B_WORDS + b_word_0 < w_WORDS) {
         b_0 = w_fetch(b_source_0, (k + 1u) * B_WORDS + b_word_0);
       }
+      b_1 = w_Word();
+      if (b_row_1 < BLOCK_N && (k + 1u) * B_WORDS + b_word_1 < w_WORDS) {
+        b_1 = w_fetch(b_source_1, (k + 1u) * B_WORDS + b_word_1);
+      }
     }
     if (height == HEIGHT_0) {
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][0]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][0]);
+        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][0]);
+        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][0]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+          sum_1_0_0 += a_vector_1.x * b.x;
+          sum_1_0_0 += a_vector_1.y * b.y;
+          sum_1_0_0 += a_vector_1.z * b.z;
+          sum_1_0_0 += a_vector_1.w * b.w;
+          sum_2_0_0 += a_vector_2.x * b.x;
+          sum_2_0_0 += a_vector_2.y * b.y;
+          sum_2_0_0 += a_vector_2.z * b.z;
+          sum_2_0_0 += a_vector_2.w * b.w;
+          sum_3_0_0 += a_vector_3.x * b.x;
+          sum_3_0_0 += a_vector_3.y * b.y;
+          sum_3_0_0 += a_vector_3.z * b.z;
+          sum_3_0_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+          sum_1_1_0 += a_vector_1.x * b.x;
+          sum_1_1_0 += a_vector_1.y * b.y;
+          sum_1_1_0 += a_vector_1.z * b.z;
+          sum_1_1_0 += a_vector_1.w * b.w;
+          sum_2_1_0 += a_vector_2.x * b.x;
+          sum_2_1_0 += a_vector_2.y * b.y;
+          sum_2_1_0 += a_vector_2.z * b.z;
+          sum_2_1_0 += a_vector_2.w * b.w;
+          sum_3_1_0 += a_vector_3.x * b.x;
+          sum_3_1_0 += a_vector_3.y * b.y;
+          sum_3_1_0 += a_vector_3.z * b.z;
+          sum_3_1_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][0]);
+          sum_0_2_0 += a_vector_0.x * b.x;
+          sum_0_2_0 += a_vector_0.y * b.y;
+          sum_0_2_0 += a_vector_0.z * b.z;
+          sum_0_2_0 += a_vector_0.w * b.w;
+          sum_1_2_0 += a_vector_1.x * b.x;
+          sum_1_2_0 += a_vector_1.y * b.y;
+          sum_1_2_0 += a_vector_1.z * b.z;
+          sum_1_2_0 += a_vector_1.w * b.w;
+          sum_2_2_0 += a_vector_2.x * b.x;
+          sum_2_2_0 += a_vector_2.y * b.y;
+          sum_2_2_0 += a_vector_2.z * b.z;
+          sum_2_2_0 += a_vector_2.w * b.w;
+          sum_3_2_0 += a_vector_3.x * b.x;
+          sum_3_2_0 += a_vector_3.y * b.y;
+          sum_3_2_0 += a_vector_3.z * b.z;
+          sum_3_2_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][0]);
+          sum_0_3_0 += a_vector_0.x * b.x;
+          sum_0_3_0 += a_vector_0.y * b.y;
+          sum_0_3_0 += a_vector_0.z * b.z;
+          sum_0_3_0 += a_vector_0.w * b.w;
+          sum_1_3_0 += a_vector_1.x * b.x;
+          sum_1_3_0 += a_vector_1.y * b.y;
+          sum_1_3_0 += a_vector_1.z * b.z;
+          sum_1_3_0 += a_vector_1.w * b.w;
+          sum_2_3_0 += a_vector_2.x * b.x;
+          sum_2_3_0 += a_vector_2.y * b.y;
+          sum_2_3_0 += a_vector_2.z * b.z;
+          sum_2_3_0 += a_vector_2.w * b.w;
+          sum_3_3_0 += a_vector_3.x * b.x;
+          sum_3_3_0 += a_vector_3.y * b.y;
+          sum_3_3_0 += a_vector_3.z * b.z;
+          sum_3_3_0 += a_vector_3.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][1]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][1]);
+        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][1]);
+        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][1]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+          sum_1_0_0 += a_vector_1.x * b.x;
+          sum_1_0_0 += a_vector_1.y * b.y;
+          sum_1_0_0 += a_vector_1.z * b.z;
+          sum_1_0_0 += a_vector_1.w * b.w;
+          sum_2_0_0 += a_vector_2.x * b.x;
+          sum_2_0_0 += a_vector_2.y * b.y;
+          sum_2_0_0 += a_vector_2.z * b.z;
+          sum_2_0_0 += a_vector_2.w * b.w;
+          sum_3_0_0 += a_vector_3.x * b.x;
+          sum_3_0_0 += a_vector_3.y * b.y;
+          sum_3_0_0 += a_vector_3.z * b.z;
+          sum_3_0_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+          sum_1_1_0 += a_vector_1.x * b.x;
+          sum_1_1_0 += a_vector_1.y * b.y;
+          sum_1_1_0 += a_vector_1.z * b.z;
+          sum_1_1_0 += a_vector_1.w * b.w;
+          sum_2_1_0 += a_vector_2.x * b.x;
+          sum_2_1_0 += a_vector_2.y * b.y;
+          sum_2_1_0 += a_vector_2.z * b.z;
+          sum_2_1_0 += a_vector_2.w * b.w;
+          sum_3_1_0 += a_vector_3.x * b.x;
+          sum_3_1_0 += a_vector_3.y * b.y;
+          sum_3_1_0 += a_vector_3.z * b.z;
+          sum_3_1_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][1]);
+          sum_0_2_0 += a_vector_0.x * b.x;
+          sum_0_2_0 += a_vector_0.y * b.y;
+          sum_0_2_0 += a_vector_0.z * b.z;
+          sum_0_2_0 += a_vector_0.w * b.w;
+          sum_1_2_0 += a_vector_1.x * b.x;
+          sum_1_2_0 += a_vector_1.y * b.y;
+          sum_1_2_0 += a_vector_1.z * b.z;
+          sum_1_2_0 += a_vector_1.w * b.w;
+          sum_2_2_0 += a_vector_2.x * b.x;
+          sum_2_2_0 += a_vector_2.y * b.y;
+          sum_2_2_0 += a_vector_2.z * b.z;
+          sum_2_2_0 += a_vector_2.w * b.w;
+          sum_3_2_0 += a_vector_3.x * b.x;
+          sum_3_2_0 += a_vector_3.y * b.y;
+          sum_3_2_0 += a_vector_3.z * b.z;
+          sum_3_2_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][1]);
+          sum_0_3_0 += a_vector_0.x * b.x;
+          sum_0_3_0 += a_vector_0.y * b.y;
+          sum_0_3_0 += a_vector_0.z * b.z;
+          sum_0_3_0 += a_vector_0.w * b.w;
+          sum_1_3_0 += a_vector_1.x * b.x;
+          sum_1_3_0 += a_vector_1.y * b.y;
+          sum_1_3_0 += a_vector_1.z * b.z;
+          sum_1_3_0 += a_vector_1.w * b.w;
+          sum_2_3_0 += a_vector_2.x * b.x;
+          sum_2_3_0 += a_vector_2.y * b.y;
+          sum_2_3_0 += a_vector_2.z * b.z;
+          sum_2_3_0 += a_vector_2.w * b.w;
+          sum_3_3_0 += a_vector_3.x * b.x;
+          sum_3_3_0 += a_vector_3.y * b.y;
+          sum_3_3_0 += a_vector_3.z * b.z;
+          sum_3_3_0 += a_vector_3.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][2]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][2]);
+        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][2]);
+        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][2]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+          sum_1_0_0 += a_vector_1.x * b.x;
+          sum_1_0_0 += a_vector_1.y * b.y;
+          sum_1_0_0 += a_vector_1.z * b.z;
+          sum_1_0_0 += a_vector_1.w * b.w;
+          sum_2_0_0 += a_vector_2.x * b.x;
+          sum_2_0_0 += a_vector_2.y * b.y;
+          sum_2_0_0 += a_vector_2.z * b.z;
+          sum_2_0_0 += a_vector_2.w * b.w;
+          sum_3_0_0 += a_vector_3.x * b.x;
+          sum_3_0_0 += a_vector_3.y * b.y;
+          sum_3_0_0 += a_vector_3.z * b.z;
+          sum_3_0_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+          sum_1_1_0 += a_vector_1.x * b.x;
+          sum_1_1_0 += a_vector_1.y * b.y;
+          sum_1_1_0 += a_vector_1.z * b.z;
+          sum_1_1_0 += a_vector_1.w * b.w;
+          sum_2_1_0 += a_vector_2.x * b.x;
+          sum_2_1_0 += a_vector_2.y * b.y;
+          sum_2_1_0 += a_vector_2.z * b.z;
+          sum_2_1_0 += a_vector_2.w * b.w;
+          sum_3_1_0 += a_vector_3.x * b.x;
+          sum_3_1_0 += a_vector_3.y * b.y;
+          sum_3_1_0 += a_vector_3.z * b.z;
+          sum_3_1_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][2]);
+          sum_0_2_0 += a_vector_0.x * b.x;
+          sum_0_2_0 += a_vector_0.y * b.y;
+          sum_0_2_0 += a_vector_0.z * b.z;
+          sum_0_2_0 += a_vector_0.w * b.w;
+          sum_1_2_0 += a_vector_1.x * b.x;
+          sum_1_2_0 += a_vector_1.y * b.y;
+          sum_1_2_0 += a_vector_1.z * b.z;
+          sum_1_2_0 += a_vector_1.w * b.w;
+          sum_2_2_0 += a_vector_2.x * b.x;
+          sum_2_2_0 += a_vector_2.y * b.y;
+          sum_2_2_0 += a_vector_2.z * b.z;
+          sum_2_2_0 += a_vector_2.w * b.w;
+          sum_3_2_0 += a_vector_3.x * b.x;
+          sum_3_2_0 += a_vector_3.y * b.y;
+          sum_3_2_0 += a_vector_3.z * b.z;
+          sum_3_2_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][2]);
+          sum_0_3_0 += a_vector_0.x * b.x;
+          sum_0_3_0 += a_vector_0.y * b.y;
+          sum_0_3_0 += a_vector_0.z * b.z;
+          sum_0_3_0 += a_vector_0.w * b.w;
+          sum_1_3_0 += a_vector_1.x * b.x;
+          sum_1_3_0 += a_vector_1.y * b.y;
+          sum_1_3_0 += a_vector_1.z * b.z;
+          sum_1_3_0 += a_vector_1.w * b.w;
+          sum_2_3_0 += a_vector_2.x * b.x;
+          sum_2_3_0 += a_vector_2.y * b.y;
+          sum_2_3_0 += a_vector_2.z * b.z;
+          sum_2_3_0 += a_vector_2.w * b.w;
+          sum_3_3_0 += a_vector_3.x * b.x;
+          sum_3_3_0 += a_vector_3.y * b.y;
+          sum_3_3_0 += a_vector_3.z * b.z;
+          sum_3_3_0 += a_vector_3.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][3]);
+        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][3]);
+        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][3]);
+        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][3]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+          sum_1_0_0 += a_vector_1.x * b.x;
+          sum_1_0_0 += a_vector_1.y * b.y;
+          sum_1_0_0 += a_vector_1.z * b.z;
+          sum_1_0_0 += a_vector_1.w * b.w;
+          sum_2_0_0 += a_vector_2.x * b.x;
+          sum_2_0_0 += a_vector_2.y * b.y;
+          sum_2_0_0 += a_vector_2.z * b.z;
+          sum_2_0_0 += a_vector_2.w * b.w;
+          sum_3_0_0 += a_vector_3.x * b.x;
+          sum_3_0_0 += a_vector_3.y * b.y;
+          sum_3_0_0 += a_vector_3.z * b.z;
+          sum_3_0_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+          sum_1_1_0 += a_vector_1.x * b.x;
+          sum_1_1_0 += a_vector_1.y * b.y;
+          sum_1_1_0 += a_vector_1.z * b.z;
+          sum_1_1_0 += a_vector_1.w * b.w;
+          sum_2_1_0 += a_vector_2.x * b.x;
+          sum_2_1_0 += a_vector_2.y * b.y;
+          sum_2_1_0 += a_vector_2.z * b.z;
+          sum_2_1_0 += a_vector_2.w * b.w;
+          sum_3_1_0 += a_vector_3.x * b.x;
+          sum_3_1_0 += a_vector_3.y * b.y;
+          sum_3_1_0 += a_vector_3.z * b.z;
+          sum_3_1_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][3]);
+          sum_0_2_0 += a_vector_0.x * b.x;
+          sum_0_2_0 += a_vector_0.y * b.y;
+          sum_0_2_0 += a_vector_0.z * b.z;
+          sum_0_2_0 += a_vector_0.w * b.w;
+          sum_1_2_0 += a_vector_1.x * b.x;
+          sum_1_2_0 += a_vector_1.y * b.y;
+          sum_1_2_0 += a_vector_1.z * b.z;
+          sum_1_2_0 += a_vector_1.w * b.w;
+          sum_2_2_0 += a_vector_2.x * b.x;
+          sum_2_2_0 += a_vector_2.y * b.y;
+          sum_2_2_0 += a_vector_2.z * b.z;
+          sum_2_2_0 += a_vector_2.w * b.w;
+          sum_3_2_0 += a_vector_3.x * b.x;
+          sum_3_2_0 += a_vector_3.y * b.y;
+          sum_3_2_0 += a_vector_3.z * b.z;
+          sum_3_2_0 += a_vector_3.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][3]);
+          sum_0_3_0 += a_vector_0.x * b.x;
+          sum_0_3_0 += a_vector_0.y * b.y;
+          sum_0_3_0 += a_vector_0.z * b.z;
+          sum_0_3_0 += a_vector_0.w * b.w;
+          sum_1_3_0 += a_vector_1.x * b.x;
+          sum_1_3_0 += a_vector_1.y * b.y;
+          sum_1_3_0 += a_vector_1.z * b.z;
+          sum_1_3_0 += a_vector_1.w * b.w;
+          sum_2_3_0 += a_vector_2.x * b.x;
+          sum_2_3_0 += a_vector_2.y * b.y;
+          sum_2_3_0 += a_vector_2.z * b.z;
+          sum_2_3_0 += a_vector_2.w * b.w;
+          sum_3_3_0 += a_vector_3.x * b.x;
+          sum_3_3_0 += a_vector_3.y * b.y;
+          sum_3_3_0 += a_vector_3.z * b.z;
+          sum_3_3_0 += a_vector_3.w * b.w;
+        }
+      }
+    }
+    if (height == HEIGHT_1) {
       {
         let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][0]);
         let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][0]);
@@ -482,6 +843,64 @@ fn main(
     if (column_3 < OUTPUTS) {
       y[target_row + column_3] = finish(
         sum_1_3_0, sum_1_3_0, matrix + column_3, pair_1,
+      );
+    }
+  }
+  let position_2 = first_position + tm + 2 * ROWS_APART;
+  let pair_2 = plan[PLAN_PAIRS + position_2];
+  if (pair_2 < pairs) {
+    let target_row = row_of(TARGET, position_2, pair_2) * OUTPUTS;
+    let column_0 = first_output + tn + 0 * COLUMNS_APART;
+    if (column_0 < OUTPUTS) {
+      y[target_row + column_0] = finish(
+        sum_2_0_0, sum_2_0_0, matrix + column_0, pair_2,
+      );
+    }
+    let column_1 = first_output + tn + 1 * COLUMNS_APART;
+    if (column_1 < OUTPUTS) {
+      y[target_row + column_1] = finish(
+        sum_2_1_0, sum_2_1_0, matrix + column_1, pair_2,
+      );
+    }
+    let column_2 = first_output + tn + 2 * COLUMNS_APART;
+    if (column_2 < OUTPUTS) {
+      y[target_row + column_2] = finish(
+        sum_2_2_0, sum_2_2_0, matrix + column_2, pair_2,
+      );
+    }
+    let column_3 = first_output + tn + 3 * COLUMNS_APART;
+    if (column_3 < OUTPUTS) {
+      y[target_row + column_3] = finish(
+        sum_2_3_0, sum_2_3_0, matrix + column_3, pair_2,
+      );
+    }
+  }
+  let position_3 = first_position + tm + 3 * ROWS_APART;
+  let pair_3 = plan[PLAN_PAIRS + position_3];
+  if (pair_3 < pairs) {
+    let target_row = row_of(TARGET, position_3, pair_3) * OUTPUTS;
+    let column_0 = first_output + tn + 0 * COLUMNS_APART;
+    if (column_0 < OUTPUTS) {
+      y[target_row + column_0] = finish(
+        sum_3_0_0, sum_3_0_0, matrix + column_0, pair_3,
+      );
+    }
+    let column_1 = first_output + tn + 1 * COLUMNS_APART;
+    if (column_1 < OUTPUTS) {
+      y[target_row + column_1] = finish(
+        sum_3_1_0, sum_3_1_0, matrix + column_1, pair_3,
+      );
+    }
+    let column_2 = first_output + tn + 2 * COLUMNS_APART;
+    if (column_2 < OUTPUTS) {
+      y[target_row + column_2] = finish(
+        sum_3_2_0, sum_3_2_0, matrix + column_2, pair_3,
+      );
+    }
+    let column_3 = first_output + tn + 3 * COLUMNS_APART;
+    if (column_3 < OUTPUTS) {
+      y[target_row + column_3] = finish(
+        sum_3_3_0, sum_3_3_0, matrix + column_3, pair_3,
       );
     }
   }
