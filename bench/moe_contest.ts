@@ -73,6 +73,12 @@ const TOLERANCE = 1e-4;
 
 const TUNED = new TunedFolders();
 
+/** Names of all contestants: `reference` takes part as `cpu`. */
+export function contestantNames(): string[] {
+  const backends = moeBackends().map(({ name }) => name).filter((name) => name !== "reference");
+  return [...backends, "unfused", "cpu"];
+}
+
 /** A layer on a device with all its contestants ready. */
 export class MoeContest {
   readonly #stopwatch: GpuStopwatch;
@@ -88,18 +94,21 @@ export class MoeContest {
     this.#stopwatch = new GpuStopwatch(trial.device);
   }
 
-  /** Allocates the layer and compiles every contestant. */
+  /** Allocates the layer and compiles every contestant, or those that are named. */
   static async open(
     device: WebGpuDevice,
     layer: MoeCase,
     pipelines: PipelineCache,
+    names?: readonly string[],
   ): Promise<MoeContest> {
     const spec = specOf(layer, device);
     const trial = await MoeTrial.create(device, spec, layer.tokens, { pipelines });
     try {
-      const contestants = await prepareAll(trial, layer);
+      const contestants = await prepareAll(trial, layer, (name) => names?.includes(name) ?? true);
       await requireEqual(trial, contestants);
-      const cpu = trial.flops <= MOST_CPU_FLOPS ? trial.cpuLayer(layer.tokens) : undefined;
+      const cpu = trial.flops <= MOST_CPU_FLOPS && (names?.includes("cpu") ?? true)
+        ? trial.cpuLayer(layer.tokens)
+        : undefined;
       const readback = await Readback.open(device);
       return new MoeContest(layer, trial, contestants, readback, cpu);
     } catch (error) {
@@ -186,14 +195,18 @@ function timeOf(
   return { name, rounds, seconds, dispatches, notes, ...(sameAs && { sameAs }) };
 }
 
-async function prepareAll(trial: MoeTrial, { format }: MoeCase): Promise<Contestant[]> {
+async function prepareAll(
+  trial: MoeTrial,
+  { format }: MoeCase,
+  isWanted: (name: string) => boolean,
+): Promise<Contestant[]> {
   const contestants: Contestant[] = [];
   const texts = new Map<string, string>();
   // The automatic choice last: it runs what one of the others runs more often than not.
   const backends = moeBackends().filter(({ name }) => name !== "reference")
     .toSorted((a, b) => Number(a.name === "auto") - Number(b.name === "auto"));
   for (const backend of backends) {
-    if (backend.supports(trial.spec) !== undefined) continue;
+    if (!isWanted(backend.name) || backend.supports(trial.spec) !== undefined) continue;
     const notes: string[] = [];
     const dispatches = backend.compile(trial.spec, trial.slots, (text) => notes.push(text));
     const text = textOf(dispatches);
@@ -202,7 +215,7 @@ async function prepareAll(trial: MoeTrial, { format }: MoeCase): Promise<Contest
     const layer = await trial.prepare(dispatches);
     contestants.push({ name: backend.name, layer, notes, ...(sameAs && { sameAs }) });
   }
-  if (format === "bf16") {
+  if (format === "bf16" && isWanted("unfused")) {
     const layer = await trial.prepare(await unfusedLayer(trial));
     contestants.push({ name: "unfused", layer, notes: ["six dispatches for each expert in use"] });
   }
@@ -240,6 +253,7 @@ function specOf({ shape, format, tokens }: MoeCase, { profile }: WebGpuDevice): 
     limit: 7,
     applyRoutingOnInput: false,
     format,
+    ...(format === "fp8_block" && { block: [128, 128] as const }),
     activationQuant: "none",
     operands: "f32",
     biasUp: shape.bias,

@@ -1,45 +1,84 @@
 /**
- * `deno task bench:report [--quick] [--out FILE] [--json]`: compares MoE layers in one run, writes a
- * page with pictures and a JSON file with the same numbers beside it.
+ * `deno task bench:report`: compares MoE layers in one run, writes a page with pictures and a JSON file
+ * with the same numbers beside it.
  *
  * @module
  */
 
 import { dirname, resolve } from "node:path";
-import { Command, CommanderError } from "@commander-js/extra-typings";
-import { DeviceError, messageOf, MixlineError } from "../graph/mod.ts";
+import { Command, CommanderError, InvalidArgumentError } from "@commander-js/extra-typings";
+import { messageOf, MixlineError, PACKED_FORMATS } from "../graph/mod.ts";
+import type { WeightFormat } from "../graph/mod.ts";
 import { benchDevice } from "./bench_device.ts";
+import { contestantNames } from "./moe_contest.ts";
 import { formatRatios } from "./moe_ratios.ts";
 import { drawCharts } from "./report_charts.ts";
 import { measureReport } from "./report_data.ts";
 import { reportPage } from "./report_page.ts";
 
-async function writeReport(flags: { quick?: true; out: string; json?: true }): Promise<void> {
+const FORMATS: readonly WeightFormat[] = ["bf16", "f16", "f32", ...PACKED_FORMATS];
+
+interface ReportFlags {
+  quick?: true;
+  shapes?: string[];
+  formats?: WeightFormat[];
+  tokens?: number[];
+  only?: string[];
+  out: string;
+  json?: true;
+}
+
+async function writeReport({ out, json, ...choice }: ReportFlags): Promise<void> {
   const device = await benchDevice();
   const say = (text: string) => console.error(text);
   say(`device  ${device.profile.description}`);
   const start = performance.now();
   const report = await measureReport(device, {
-    quick: flags.quick ?? false,
+    ...choice,
     onCase: (title, done, total) => say(`${done + 1} of ${total}  ${title}`),
   });
   device.close();
   // A task runs in the project's folder; its user is elsewhere.
-  const page = resolve(Deno.env.get("INIT_CWD") ?? Deno.cwd(), flags.out);
+  const page = resolve(Deno.env.get("INIT_CWD") ?? Deno.cwd(), out);
   const numbers = page.replace(/(\.html?)?$/, ".json");
-  const json = `${JSON.stringify(report, null, 2)}\n`;
+  const document = `${JSON.stringify(report, null, 2)}\n`;
   await Deno.mkdir(dirname(page), { recursive: true });
   await Deno.writeTextFile(page, reportPage(report, await drawCharts(report)));
-  await Deno.writeTextFile(numbers, json);
-  if (flags.json) Deno.stdout.writeSync(new TextEncoder().encode(json));
+  await Deno.writeTextFile(numbers, document);
+  if (json) Deno.stdout.writeSync(new TextEncoder().encode(document));
   else if (report.ratios) console.log(formatRatios(report.ratios));
   say(`${page}\n${numbers}\nin ${((performance.now() - start) / 1000).toFixed(0)} s`);
+}
+
+/** A list with commas, each of one of some words. */
+function words<Word extends string>(known: readonly Word[]): (text: string) => Word[] {
+  return (text) =>
+    text.split(",").map((each) => {
+      const found = known.find((word) => word === each.trim());
+      if (found !== undefined) return found;
+      throw new InvalidArgumentError(`Expected ${known.join(", ")}, got "${each.trim()}".`);
+    });
+}
+
+function tokenCounts(text: string): number[] {
+  return text.split(",").map((each) => {
+    if (/^\s*[1-9]\d{0,6}\s*$/.test(each)) return Number(each);
+    throw new InvalidArgumentError(`Expected whole numbers from 1, with commas, got "${each}".`);
+  });
 }
 
 if (import.meta.main) {
   const command = new Command("bench:report")
     .description("Compare MoE layers in one run and draw the result")
     .option("--quick", "fewer numbers of tokens, formats and rounds")
+    .option("--shapes <list>", "models by name or part of it", (text) => text.split(","))
+    .option("--formats <list>", `weights: ${FORMATS.join(", ")}`, words(FORMATS))
+    .option("--tokens <list>", "tokens a step", tokenCounts)
+    .option(
+      "--only <list>",
+      `contestants: ${contestantNames().join(", ")}`,
+      words(contestantNames()),
+    )
     .option(
       "--out <file>",
       "the page; numbers go into a .json file beside it",
@@ -54,6 +93,6 @@ if (import.meta.main) {
     if (error instanceof CommanderError) Deno.exit(error.exitCode === 0 ? 0 : 2);
     const hint = error instanceof MixlineError && error.hint ? `\n${error.hint}` : "";
     console.error(`${messageOf(error)}${hint}`);
-    Deno.exit(error instanceof DeviceError ? 5 : 1);
+    Deno.exit(error instanceof MixlineError ? error.exitCode : 1);
   }
 }

@@ -7,7 +7,7 @@
 import { DeviceError } from "../graph/mod.ts";
 import { type Ceilings, measureCeilings, type WebGpuDevice } from "../runtime/mod.ts";
 import project from "../deno.json" with { type: "json" };
-import { benchPipelines, moeCases, roundsOf } from "./bench_device.ts";
+import { benchPipelines, type CaseChoice, moeCases, roundsOf } from "./bench_device.ts";
 import { type ContestResult, type ContestTime, MoeContest } from "./moe_contest.ts";
 import { type MoeRatios, moeRatios, titleOf } from "./moe_ratios.ts";
 
@@ -43,27 +43,27 @@ export interface Report {
 }
 
 /** How a report is made. */
-export interface ReportOptions {
-  /** Fewer layers and rounds. */
-  readonly quick: boolean;
+export interface ReportOptions extends CaseChoice {
+  /** Contestants by name; all when absent. */
+  readonly only?: readonly string[] | undefined;
   readonly onCase?: (title: string, done: number, total: number) => void;
 }
 
 /** Measures ceilings, all layers, and ceilings again; the higher ones count. */
 export async function measureReport(
   device: WebGpuDevice,
-  { quick, onCase }: ReportOptions,
+  { only, onCase, ...choice }: ReportOptions,
 ): Promise<Report> {
+  const cases = moeCases(device, choice);
   const before = await measureCeilings(device);
-  const rounds = roundsOf(device, quick);
+  const rounds = roundsOf(device, choice.quick);
   const results: ContestResult[] = [];
   const leftOut: string[] = [];
-  const cases = moeCases(device, quick);
   for (const [at, layer] of cases.entries()) {
     const title = titleOf({ ...layer, shape: layer.shape.name });
     onCase?.(title, at, cases.length);
     try {
-      const contest = await MoeContest.open(device, layer, await benchPipelines());
+      const contest = await MoeContest.open(device, layer, await benchPipelines(), only);
       results.push(await contest.compare(rounds));
       contest.dispose();
     } catch (error) {
