@@ -20,6 +20,8 @@ export interface Extent {
   readonly wgsl: string;
   /** Whether it is the same in every step. */
   readonly fixed: boolean;
+  /** Whether it grows with T, by which lists of dispatches are chosen already. */
+  readonly ofTokens: boolean;
   of(sizes: StepSizes): number;
 }
 
@@ -55,6 +57,7 @@ export function extentOf(dims: Shape): Extent {
   return {
     wgsl: factors.length === 1 ? factors[0] : `(${factors.join(" * ")})`,
     fixed: symbols.length === 0,
+    ofTokens: symbols.includes("T"),
     of: (sizes) => symbols.reduce((product, symbol) => product * sizes[symbol], factor),
   };
 }

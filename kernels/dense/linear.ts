@@ -12,10 +12,11 @@ import {
   type Dispatch,
   type LoweringContext,
   type Scratch,
+  type StepSizes,
 } from "../kernel.ts";
 import type { WeightSpec } from "../format_access.ts";
 import { readableFormats } from "../weight_access.ts";
-import { dataDependent, extentOf, largestExtent } from "./extent.ts";
+import { dataDependent, type Extent, extentOf, largestExtent } from "./extent.ts";
 import { gemmDispatches, gemmShape } from "./gemm.ts";
 import { gemvDispatches, gemvShape } from "./gemv.ts";
 import type { LinearProblem, Rounding } from "./linear_problem.ts";
@@ -37,10 +38,39 @@ export function unreadableWeight(weight: Value): string | undefined {
   return readable.includes(weight.dtype) ? undefined : `no access to ${weight.dtype} weights`;
 }
 
-/** The dispatches of a linear problem by its number of rows. */
+/**
+ * The dispatches of a linear problem. Rows that are tokens have one form, because every range of
+ * tokens has a list of its own. Others, such as rows with logits, may be few in a step of many
+ * tokens: all forms stand in the list, and those that are not meant for the step have no workgroups.
+ */
 export function linearDispatches(problem: LinearProblem, context: LoweringContext): Dispatch[] {
+  const { rows, largestRows, rounding } = problem;
+  if (rounding) return roundedDispatches(problem, rounding, context);
+  const ends = rows.fixed || rows.ofTokens
+    ? []
+    : [1, GEMV_MAX_ROWS].filter((end) => end < largestRows);
+  if (ends.length === 0) return formDispatches(problem, context);
+  return [...ends, largestRows].flatMap((last, i) => {
+    const first = i === 0 ? 1 : ends[i - 1] + 1;
+    const form = formDispatches({ ...problem, largestRows: last }, context);
+    return form.map((dispatch) => onlyForRows(dispatch, rows, first, last));
+  });
+}
+
+/** A dispatch that is skipped, and reads nothing, in steps of fewer or more rows. */
+function onlyForRows(dispatch: Dispatch, rows: Extent, first: number, last: number): Dispatch {
+  const { workgroups, weightBytes } = dispatch;
+  const runs = (sizes: StepSizes) => rows.of(sizes) >= first && rows.of(sizes) <= last;
+  return {
+    ...dispatch,
+    workgroups: (sizes) => runs(sizes) ? workgroups(sizes) : [0, 0, 0],
+    ...(weightBytes && { weightBytes: (sizes) => runs(sizes) ? weightBytes(sizes) : 0 }),
+  };
+}
+
+/** The form that is best for the largest number of rows. */
+function formDispatches(problem: LinearProblem, context: LoweringContext): Dispatch[] {
   const { profile } = context;
-  if (problem.rounding) return roundedDispatches(problem, problem.rounding, context);
   if (problem.largestRows <= GEMV_MAX_ROWS) {
     const shape = gemvShape(problem, profile);
     context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);

@@ -19,14 +19,18 @@ interface Section {
   readonly commands: readonly Command[];
 }
 
-/** Runs the commands once and gives each one's time; undefined on a device without timestamps. */
+/**
+ * Runs the commands once and gives the time of each that has work in a step of these sizes; undefined
+ * on a device without timestamps.
+ */
 export async function timeCommands(
   device: WebGpuDevice,
   readback: Readback,
-  commands: readonly Command[],
+  all: readonly Command[],
   sizes: StepSizes,
 ): Promise<DispatchTiming[] | undefined> {
   if (!device.profile.timestamps) return undefined;
+  const commands = all.filter(({ workgroups }) => workgroups(sizes).every((count) => count > 0));
   const sections = makeSections(device, commands);
   const bytes = commands.length * 16;
   const { QUERY_RESOLVE, COPY_SRC } = GPUBufferUsage;

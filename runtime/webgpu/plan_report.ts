@@ -14,7 +14,7 @@ export interface DispatchCount {
   readonly dependent: number;
 }
 
-/** Counts of one list. */
+/** Counts of what one list runs in its smallest step: `tokens.min` tokens, one row of logits. */
 export interface ListReport extends DispatchCount {
   readonly tokens: { readonly min: number; readonly max: number };
   /** Largest counts of a layer, and of the part of a layer that routes and computes experts. */
@@ -39,13 +39,16 @@ export type BufferNumber = (key: string) => number | string;
 
 /** Counts a list whose resources share buffers as `bufferOf` tells. */
 export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListReport {
-  const { dispatches, sampling, tokens } = lowered;
+  const { tokens } = lowered;
+  const sizes: StepSizes = { T: tokens.min, R: 1, S: 1, P: 1 };
+  const runs = ({ dispatch }: LoweredDispatch) => dispatch.workgroups(sizes).every((n) => n > 0);
+  const dispatches = lowered.dispatches.filter(runs);
+  const sampling = lowered.sampling.filter(runs);
   const layers = Map.groupBy(dispatches, ({ scope }) => layerOf(scope));
   const outside = (layers.get(undefined)?.length ?? 0) + sampling.length;
   layers.delete(undefined);
   const counts = (parts: readonly (readonly LoweredDispatch[])[]) =>
     largest(parts.map((part) => count(part, bufferOf)));
-  const sizes: StepSizes = { T: tokens.min, R: 1, S: 1, P: 1 };
   return {
     tokens,
     ...count([...dispatches, ...sampling], bufferOf),

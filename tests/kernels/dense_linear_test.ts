@@ -152,6 +152,37 @@ webgpuTest("linear over rows of logits follows R, not T", () =>
     assert.ok(worstDifference(got[0], expected[0]) < TOLERANCES.kernelF32);
   }));
 
+webgpuTest(
+  "fusedLinear takes few rows of logits and many through one lowering",
+  () =>
+    withRunner(async (runner) => {
+      const kernels: string[][] = [];
+      for (const R of [1, 5, 16, 17, 40]) {
+        const sizes = { T: 64, R };
+        const { got, expected, dispatches } = await runOp(runner, {
+          op: "fused_linear",
+          attrs: { normEps: 1e-5 },
+          inputs: {
+            x: activation(["R", 72], sizes, 1),
+            w: randomWeight("bf16", [50, 72], 2),
+            norm_weight: randomWeight("f32", [72], 4),
+          },
+          sizes,
+          context: { maxRows: 40 },
+        });
+        const worst = worstDifference(got[0], expected[0]);
+        assert.ok(worst < TOLERANCES.kernelF32, `${R} rows: off by ${worst}`);
+        const step = { S: 1, P: 1, ...sizes };
+        const running = dispatches.filter((each) => each.workgroups(step).every((n) => n > 0));
+        kernels.push(running.map(({ kernel }) => kernel));
+        const bytes = dispatches.reduce((sum, each) => sum + (each.weightBytes?.(step) ?? 0), 0);
+        assert.equal(bytes, 50 * 72 * 2, "only what runs reads weights");
+      }
+      const [few, many] = [["fused_linear_gemv"], ["rms_norm", "fused_linear_gemm"]];
+      assert.deepEqual(kernels, [few, few, few, many, many]);
+    }),
+);
+
 webgpuTest("linear gives the same bits in every run", () =>
   withRunner(async (runner) => {
     for (const T of [1, 5, 40]) {

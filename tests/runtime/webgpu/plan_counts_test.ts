@@ -125,6 +125,7 @@ for (const name of MODELS) {
           for (const list of longer) {
             assert.ok(list.perMoe.dispatches <= 5, JSON.stringify(list));
             assert.ok(list.perMoe.dispatches > 0, JSON.stringify(list));
+            assert.ok(list.outside <= 4, JSON.stringify(list));
           }
           assert.equal(decode.weightBytes, activeBytes(model), "every active byte is read once");
         });

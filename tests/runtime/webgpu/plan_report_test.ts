@@ -26,6 +26,11 @@ function dispatch(node: Node, reads: string[], writes: string[], bytes = 0): Low
   return { dispatch: made, resources, scope: node.scope, op: node.op };
 }
 
+/** The same without work in any step. */
+function skipped(lowered: LoweredDispatch): LoweredDispatch {
+  return { ...lowered, dispatch: { ...lowered.dispatch, workgroups: () => [0, 0, 0] } };
+}
+
 function nodes(): { router: Node; moe: Node; linear: Node; head: Node } {
   const b = new GraphBuilder(new Graph("g"));
   const x: Value = b.input("x", { dtype: "f32", shape: ["T", 8] });
@@ -53,7 +58,7 @@ Deno.test("dependentChain() counts what waits, not what may run side by side", (
   assert.equal(dependentChain([q, k, attention], shared), 3, "two values in one buffer");
 });
 
-Deno.test("reportList() counts layers and their MoE part", () => {
+Deno.test("reportList() counts what runs of layers and their MoE part", () => {
   const { linear, router, moe, head } = nodes();
   const lowered: LoweredGraph = {
     tokens: { min: 1, max: 1 },
@@ -62,6 +67,7 @@ Deno.test("reportList() counts layers and their MoE part", () => {
     notes: [],
     sampling: [],
     dispatches: [
+      skipped(dispatch(linear, ["h"], ["a"])),
       dispatch(linear, ["h"], ["a"], 5),
       dispatch(router, ["a"], ["ids"], 7),
       dispatch(moe, ["a", "ids"], ["up"], 11),
