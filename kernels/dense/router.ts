@@ -7,7 +7,12 @@
 import { input, type Node, optionalInput, type WeightFormat } from "../../graph/mod.ts";
 import { composeShader, f32Literal, type ShaderBuffer } from "../compose.ts";
 import type { Access, WeightSpec } from "../format_access.ts";
-import { defineKernel, type Dispatch, type LoweringContext } from "../kernel.ts";
+import {
+  defineKernel,
+  type DeviceProfile,
+  type Dispatch,
+  type LoweringContext,
+} from "../kernel.ts";
 import { rowsAccess } from "../weight_access.ts";
 import partialsDispatch from "../wgsl/lib/partials_dispatch.wgsl" with { type: "text" };
 import partialsNone from "../wgsl/lib/partials_none.wgsl" with { type: "text" };
@@ -37,8 +42,10 @@ export interface RouterShape extends GemvShape {
   readonly share: number;
 }
 
-/** Tokens up to which the experts are shared out to several workgroups. */
-const SHARED_MAX_TOKENS = 8;
+/** Workgroups of some 128 threads that keep a large GPU busy: four for each of an H100's processors. */
+const WANTED_WORKGROUPS = 512;
+/** Experts whose sums a thread holds at a time, for each of its tokens: more would spill. */
+const MAX_ROWS = 4;
 /** Bytes of the router weight up to which one workgroup reads it as fast as many. */
 const ONE_WORKGROUP_BYTES = 32 << 10;
 
@@ -49,24 +56,47 @@ interface RouterProblem {
   readonly context: LoweringContext;
 }
 
-/** Few tokens: as many workgroups as there are experts. Many tokens: a workgroup for each eight. */
-export function routerShape({ weight, experts, context }: RouterProblem): RouterShape {
-  const { profile, tokens } = context;
+/**
+ * Tiles of up to eight tokens, and as many shares of the experts as fill the device: all experts one
+ * by one for few tokens, some eight experts a workgroup for 512 tokens, no sharing for thousands. A
+ * turn of a workgroup waits for memory far longer than it computes, so that turns side by side cost
+ * nothing and turns one after the other do. Eight tokens to a tile keep the weight, which every tile
+ * reads again, at 32 KiB of cache traffic a token where tokens themselves are 8 (H = 2048, E = 64);
+ * each share reads its tokens again too, which is why there are no more than fill the device.
+ */
+export function routerShape(
+  { weight, experts }: Pick<RouterProblem, "weight" | "experts">,
+  { profile, tokens }: Pick<LoweringContext, "profile" | "tokens">,
+): RouterShape {
   const columns = Math.min(tokens.max, GEMV_MAX_COLUMNS);
   const words = wordsOf(weight);
   const narrow = narrowWorkgroup(profile);
-  const threads = Math.min(profile.maxInvocations, words >= 4 * narrow ? 4 * narrow : narrow);
-  const alone = tokens.max > SHARED_MAX_TOKENS ||
-    experts * weight.columns * 2 <= ONE_WORKGROUP_BYTES;
-  const rows = alone ? Math.min(experts, columns > 1 ? 4 : 8) : 1;
+  // Without subgroups every thread's sums lie in shared memory: those of eight tokens are many.
+  const wide = words >= 4 * narrow && (profile.subgroups || columns === 1);
+  const threads = Math.min(profile.maxInvocations, wide ? 4 * narrow : narrow);
+  const shares = wantedShares(
+    Math.ceil(tokens.max / columns),
+    experts * weight.columns * 2,
+    profile,
+  );
+  const even = Math.ceil(experts / Math.min(shares, experts));
+  const rows = shares === 1 && columns === 1 ? Math.min(experts, 8) : Math.min(even, MAX_ROWS);
+  const share = Math.min(experts, Math.ceil(even / rows) * rows);
   const unroll = unrollFor(Math.floor(words / threads), rows * columns);
-  return { threads, rows, columns, unroll, share: alone ? experts : rows };
+  return { threads, rows, columns, unroll, share };
+}
+
+/** Workgroups that should share the experts of a tile of tokens. */
+function wantedShares(tiles: number, weightBytes: number, { software }: DeviceProfile): number {
+  // A CPU has few processors, and handing over costs it more than it gains.
+  if (weightBytes <= ONE_WORKGROUP_BYTES || (software && tiles > 1)) return 1;
+  return Math.max(1, Math.floor(WANTED_WORKGROUPS / tiles));
 }
 
 /** The dispatches of a router: one, or two where results are handed over between dispatches. */
 export function routerDispatches(
   problem: RouterProblem,
-  shape: RouterShape = routerShape(problem),
+  shape: RouterShape = routerShape(problem, problem.context),
 ): Dispatch[] {
   const { node, experts, context } = problem;
   const shares = Math.ceil(experts / shape.share);
@@ -109,7 +139,12 @@ export function routerDispatches(
   if (ticket || shares === 1) return [first];
   const chooser = joinAccess([choice, partials]);
   const second = composeShader({
-    constants: { ...chooser.constants, THREADS: shape.threads, COLUMNS: shape.columns, SUMS: 1 },
+    constants: {
+      ...chooser.constants,
+      THREADS: shape.threads,
+      COLUMNS: shape.columns,
+      SUMS: shape.columns,
+    },
     buffers: chooser.buffers,
     fragments: [...chooser.fragments, ...reduction],
     body: chooseBody,
@@ -148,21 +183,23 @@ function choiceAccess({ node, experts }: RouterProblem): Access {
   };
 }
 
-/** Where the normed tokens go, if anywhere. */
+/** Where the normed tokens go, if anywhere: in vectors where rows are whole ones. */
 function normedAccess(node: Node<"moe_router">, columns: number): Access {
   const xn = node.outputs[2];
-  const aligned = columns % 8 === 0;
-  const at = (name: string) => aligned ? `${name}[i / 4u][i % 4u]` : `${name}[i]`;
-  const body = xn
-    ? `  xn[at] = ${at("x").replaceAll(/\bi\b/g, "at")} * scale * ${at("norm")};\n`
-    : "";
+  const quads = columns % 8 === 0;
+  const body = xn ? "  xn[at] = x[at] * scale * norm[i];\n" : "";
   const buffer: ShaderBuffer[] = xn
-    ? [{ name: "xn", type: "array<f32>", access: "read_write", buffer: xn }]
+    ? [{
+      name: "xn",
+      type: quads ? "array<vec4<f32>>" : "array<f32>",
+      access: "read_write",
+      buffer: xn,
+    }]
     : [];
   return {
     buffers: buffer,
     fragments: [`fn write_normed(at: u32, i: u32, scale: f32) {\n${body}}`],
-    constants: {},
+    constants: { NORMED_COLUMNS: xn ? columns / (quads ? 4 : 1) : 0 },
   };
 }
 
@@ -199,7 +236,7 @@ export const moeRouter = defineKernel({
   name: "moe_router",
   op: "moe_router",
   summary:
-    "up to 8 tokens: a workgroup for each expert, and the last one to finish chooses; more: a workgroup for each 8 tokens",
+    "a workgroup takes up to 8 tokens and as many experts as leave the device full; the last one to finish chooses",
   refuse(node, { profile }) {
     const weight = input(node, "w");
     const unreadable = dataDependent(node) ?? unreadableWeight(weight);
@@ -213,7 +250,7 @@ export const moeRouter = defineKernel({
     const w = input(node, "w");
     const weight = { format: w.dtype as WeightFormat, payload: w, columns: Number(w.shape[1]) };
     const problem = { node, weight, experts: Number(w.shape[0]), context };
-    const shape = routerShape(problem);
+    const shape = routerShape(problem, context);
     context.note(
       shape.share === problem.experts
         ? `router, ${shape.columns} tokens a workgroup`

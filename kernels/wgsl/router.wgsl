@@ -5,10 +5,11 @@
 // xn [T, H] f32
 // Grid: share of the experts, tile of COLUMNS tokens.
 //
-// With few tokens each workgroup takes SHARE experts and the last one to arrive chooses; with many
-// tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
+// Each workgroup takes SHARE experts, ROWS at a time, and the last one to arrive chooses; with very
+// many tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
 //
-// Prelude: that of lib/gemv_multiply and lib/router_choose, SHARE, SHARES, TICKET, EPS.
+// Prelude: that of lib/gemv_multiply and lib/router_choose, SHARE, SHARES, TICKET, EPS,
+// NORMED_COLUMNS (vectors or numbers of a normed token, 0 when nobody wants it).
 // Fragments: both, lanes, `sum`, bias_at, store_logits and load_logits, store_normed.
 
 var<workgroup> arrived: u32;
@@ -37,11 +38,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       }
     }
     if (NORM && first + ROWS >= end) {
-      //@repeat c COLUMNS
-      if (first_column + $c < columns) {
-        store_normed(first_column + $c, inverse_rms($c, lanes), group.x, lanes);
-      }
-      //@end
+      store_normed(first_column, min(COLUMNS, columns - first_column), group.x, lanes);
     }
     workgroupBarrier();
   }
@@ -50,7 +47,6 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       return;
     }
     storageBarrier();
-    workgroupBarrier();
     if (lanes.index == 0u) {
       arrived = take_ticket(group.y, SHARES);
     }
@@ -60,20 +56,22 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     storageBarrier();
     load_logits(first_column, lanes);
   }
-  for (var c = 0u; c < min(COLUMNS, columns - first_column); c++) {
-    choose(c, first_column + c, lanes);
-  }
+  choose(first_column, min(COLUMNS, columns - first_column), lanes);
 }
 
 fn inverse_rms(column: u32, lanes: Lanes) -> f32 {
   return inverseSqrt(sum_get(SQUARES + column, lanes) / f32(w_COLUMNS) + EPS);
 }
 
-// One share of a normed token; the shares of all workgroups make the whole.
-fn store_normed(token: u32, scale: f32, share: u32, lanes: Lanes) {
-  let size = (w_COLUMNS + SHARES - 1u) / SHARES;
-  let end = min(w_COLUMNS, (share + 1u) * size);
-  for (var i = share * size + lanes.index; i < end; i += THREADS) {
-    write_normed(token * w_COLUMNS + i, i, scale);
+// One share of the normed tokens; the shares of all workgroups make the whole.
+const NORMED_SHARE = max(1u, (NORMED_COLUMNS + SHARES - 1u) / SHARES);
+
+fn store_normed(first_column: u32, count: u32, share: u32, lanes: Lanes) {
+  for (var i = lanes.index; i < count * NORMED_SHARE; i += THREADS) {
+    let column = i / NORMED_SHARE;
+    let at = share * NORMED_SHARE + i % NORMED_SHARE;
+    if (at < NORMED_COLUMNS) {
+      write_normed((first_column + column) * NORMED_COLUMNS + at, at, inverse_rms(column, lanes));
+    }
   }
 }

@@ -7,7 +7,5 @@
 fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   let first_column = group.x * COLUMNS;
   load_logits(first_column, lanes);
-  for (var c = 0u; c < min(COLUMNS, step.x - first_column); c++) {
-    choose(c, first_column + c, lanes);
-  }
+  choose(first_column, min(COLUMNS, step.x - first_column), lanes);
 }

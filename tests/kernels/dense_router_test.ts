@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
-import type { AttrsOf } from "../../graph/mod.ts";
-import { moeRouter } from "../../kernels/dense/router.ts";
+import { type AttrsOf, Graph } from "../../graph/mod.ts";
+import { moeRouter, routerShape } from "../../kernels/dense/router.ts";
 import type { LoweringContext } from "../../kernels/kernel.ts";
 import { webgpuTest } from "../support/adapter.ts";
-import { activation, buildNode, randomWeight, runOp, worstDifference } from "../support/op_case.ts";
+import {
+  activation,
+  buildNode,
+  type OpResult,
+  randomWeight,
+  runOp,
+  worstDifference,
+} from "../support/op_case.ts";
+import { GPU_PROFILE } from "../support/gpu_profile.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 import { type DispatchRunner, withRunner } from "../support/run_dispatches.ts";
 
@@ -14,10 +22,23 @@ interface RouterCase extends Partial<AttrsOf<"moe_router">> {
   readonly dtype?: "f32" | "f16" | "bf16";
   readonly bias?: boolean;
   readonly context?: Partial<LoweringContext>;
+  /** Tokens of the largest step. */
+  readonly tokens?: number;
 }
 
 /** Ids and weights must be the CPU's. Random scores are never so near that rounding decides. */
 async function check(runner: DispatchRunner, c: RouterCase): Promise<number> {
+  const { got, expected, dispatches } = await route(runner, c);
+  const what = JSON.stringify(c);
+  assert.deepEqual([...got[0].data], [...expected[0].data], `${what}: ids`);
+  for (const i of expected.keys()) {
+    const worst = worstDifference(got[i], expected[i]);
+    assert.ok(worst < TOLERANCES.kernelF32, `${what}: output ${i} off by ${worst}`);
+  }
+  return dispatches.length;
+}
+
+function route(runner: DispatchRunner, c: RouterCase): Promise<OpResult> {
   const sizes = { T: c.T };
   const attrs = {
     topK: c.topK ?? 2,
@@ -27,7 +48,7 @@ async function check(runner: DispatchRunner, c: RouterCase): Promise<number> {
     scale: c.scale ?? 1,
     normEps: c.normEps,
   } as const;
-  const { got, expected, dispatches } = await runOp(runner, {
+  return runOp(runner, {
     op: "moe_router",
     attrs,
     sizes,
@@ -39,13 +60,6 @@ async function check(runner: DispatchRunner, c: RouterCase): Promise<number> {
       norm_weight: c.normEps === undefined ? undefined : randomWeight("f32", [c.H], 4),
     },
   });
-  const what = JSON.stringify(c);
-  assert.deepEqual([...got[0].data], [...expected[0].data], `${what}: ids`);
-  for (const i of expected.keys()) {
-    const worst = worstDifference(got[i], expected[i]);
-    assert.ok(worst < TOLERANCES.kernelF32, `${what}: output ${i} off by ${worst}`);
-  }
-  return dispatches.length;
 }
 
 const CASES: readonly RouterCase[] = [
@@ -67,6 +81,46 @@ webgpuTest(
       for (const c of CASES) assert.equal(await check(runner, c), 1);
     }),
 );
+
+/** The device as a GPU that wants more workgroups than a CPU does. */
+function large({ profile }: DispatchRunner): Partial<LoweringContext> {
+  return { profile: { ...profile, software: false } };
+}
+
+const MANY_TOKENS: readonly RouterCase[] = [
+  { T: 33, E: 64, H: 1088, topK: 8, normEps: 1e-5, tokens: 128 },
+  { T: 130, E: 70, H: 264, topK: 6, normEps: 1e-5, renormalize: true, tokens: 512 },
+  { T: 41, E: 130, H: 131, topK: 4, normEps: 1e-5, scoring: "sigmoid", bias: true, tokens: 2048 },
+];
+
+webgpuTest(
+  "moeRouter shares the experts out for many tokens too, with the same bits in every run",
+  () =>
+    withRunner(async (runner) => {
+      for (const { tokens, ...c } of MANY_TOKENS) {
+        const many = { ...large(runner), tokens: { min: 1, max: tokens ?? c.T } };
+        assert.equal(await check(runner, { ...c, context: many }), 1);
+        const context = { ...many, handOff: "dispatch" } as const;
+        assert.equal(await check(runner, { ...c, context }), 2);
+        const runs = [];
+        for (let i = 0; i < 3; i++) runs.push((await route(runner, { ...c, context: many })).got);
+        assert.deepEqual(runs[1], runs[0]);
+        assert.deepEqual(runs[2], runs[0]);
+      }
+    }),
+);
+
+Deno.test("routerShape() fills a large GPU in few turns, whatever the number of tokens", () => {
+  const payload = new Graph("router").addInput("w", { dtype: "bf16", shape: [64, 2048] });
+  const problem = { experts: 64, weight: { format: "bf16", payload, columns: 2048 } } as const;
+  for (const [max, turns] of [[1, 1], [8, 1], [32, 1], [128, 1], [512, 2], [2048, 8], [8192, 16]]) {
+    const context = { profile: GPU_PROFILE, tokens: { min: 1, max } };
+    const { share, rows, columns } = routerShape(problem, context);
+    const workgroups = Math.ceil(max / columns) * Math.ceil(64 / share);
+    assert.ok(workgroups >= (max <= 8 ? 64 : 256), `${max} tokens: ${workgroups} workgroups`);
+    assert.equal(share / rows, turns, `${max} tokens`);
+  }
+});
 
 webgpuTest(
   "moeRouter hands logits over between dispatches when asked to",

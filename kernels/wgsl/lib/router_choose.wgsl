@@ -1,4 +1,4 @@
-// Chooses the experts of a token from its logits in shared memory.
+// Chooses the experts of up to COLUMNS tokens from their logits in shared memory.
 //
 // An expert's rank is the number of experts before it: those with a larger score, and those with
 // the same score and a smaller id. All ranks are counted at once, without a barrier between
@@ -6,8 +6,8 @@
 const QUADS = (E + 3u) / 4u;
 
 var<workgroup> scores: array<vec4<f32>, COLUMNS * QUADS>;
-var<workgroup> chosen: array<u32, TOP_K>;
-var<workgroup> best: array<f32, TOP_K>;
+var<workgroup> chosen: array<u32, COLUMNS * TOP_K>;
+var<workgroup> best: array<f32, COLUMNS * TOP_K>;
 
 // Keeps a logit of a token of this workgroup.
 fn set_logit(column: u32, expert: u32, logit: f32) {
@@ -34,44 +34,55 @@ fn rank_of(column: u32, expert: u32, score: f32) -> u32 {
   return rank.x + rank.y + rank.z + rank.w;
 }
 
-fn weight_of(slot: u32, all: f32) -> f32 {
+fn weight_of(column: u32, slot: u32, all: f32) -> f32 {
+  let score = best[column * TOP_K + slot];
   if (SIGMOID) {
-    return best[slot];
+    return score;
   }
-  return exp(best[slot] - best[0]) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+  return exp(score - best[column * TOP_K]) / select(1.0, all, OVER_ALL && !RENORMALIZE);
 }
 
-// Chooses for one token after its logits are set; ends with a barrier.
-fn choose(column: u32, token: u32, lanes: Lanes) {
-  for (var expert = lanes.index; expert < E; expert += THREADS) {
+// Chooses for `count` neighbouring tokens after their logits are set.
+fn choose(first_token: u32, count: u32, lanes: Lanes) {
+  for (var i = lanes.index; i < count * E; i += THREADS) {
+    let column = i / E;
+    let expert = i % E;
     let score = score_of(column, expert);
     let rank = rank_of(column, expert, score);
     if (rank < TOP_K) {
-      chosen[rank] = expert;
-      best[rank] = score;
+      chosen[column * TOP_K + rank] = expert;
+      best[column * TOP_K + rank] = score;
     }
   }
   workgroupBarrier();
-  var all = 1.0;
   if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
-    var share = 0.0;
-    for (var expert = lanes.index; expert < E; expert += THREADS) {
-      share += exp(score_of(column, expert) - best[0]);
+    //@repeat c COLUMNS
+    {
+      var share = 0.0;
+      if ($c < count) {
+        for (var expert = lanes.index; expert < E; expert += THREADS) {
+          share += exp(score_of($c, expert) - best[$c * TOP_K]);
+        }
+      }
+      sum_put($c, share, lanes);
     }
-    sum_put(0u, share, lanes);
+    //@end
     sum_meet(lanes);
-    all = sum_get(0u, lanes);
   }
-  for (var slot = lanes.index; slot < TOP_K; slot += THREADS) {
+  for (var i = lanes.index; i < count * TOP_K; i += THREADS) {
+    let column = i / TOP_K;
+    var all = 1.0;
+    if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
+      all = sum_get(column, lanes);
+    }
     var total = 1.0;
     if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
       total = 0.0;
-      for (var i = 0u; i < TOP_K; i++) {
-        total += weight_of(i, all);
+      for (var slot = 0u; slot < TOP_K; slot++) {
+        total += weight_of(column, slot, all);
       }
     }
-    selected[token * TOP_K + slot] = i32(chosen[slot]);
-    routing_weights[token * TOP_K + slot] = weight_of(slot, all) / total * SCALE;
+    selected[first_token * TOP_K + i] = i32(chosen[i]);
+    routing_weights[first_token * TOP_K + i] = weight_of(column, i % TOP_K, all) / total * SCALE;
   }
-  workgroupBarrier();
 }

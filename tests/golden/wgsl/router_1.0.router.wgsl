@@ -5,6 +5,7 @@ const w_FIRST_ROW = 0u;
 const w_BODY = 256u;
 const x_COLUMNS = 2048u;
 const norm_COLUMNS = 2048u;
+const NORMED_COLUMNS = 512u;
 const E = 128u;
 const TOP_K = 8u;
 const SIGMOID = false;
@@ -27,7 +28,7 @@ const EPS = 9.999999974752427e-7f;
 @group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> xn: array<f32>;
+@group(0) @binding(3) var<storage, read_write> xn: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> selected: array<i32>;
 @group(0) @binding(5) var<storage, read_write> routing_weights: array<f32>;
 @group(0) @binding(6) var<uniform> step: vec4<u32>;
@@ -156,10 +157,10 @@ fn bias_quad(i: u32) -> vec4<f32> {
 }
 
 fn write_normed(at: u32, i: u32, scale: f32) {
-  xn[at] = x[at / 4u][at % 4u] * scale * norm[i / 4u][i % 4u];
+  xn[at] = x[at] * scale * norm[i];
 }
 
-// Chooses the experts of a token from its logits in shared memory.
+// Chooses the experts of up to COLUMNS tokens from their logits in shared memory.
 //
 // An expert's rank is the number of experts before it: those with a larger score, and those with
 // the same score and a smaller id. All ranks are counted at once, without a barrier between
@@ -167,8 +168,8 @@ fn write_normed(at: u32, i: u32, scale: f32) {
 const QUADS = (E + 3u) / 4u;
 
 var<workgroup> scores: array<vec4<f32>, COLUMNS * QUADS>;
-var<workgroup> chosen: array<u32, TOP_K>;
-var<workgroup> best: array<f32, TOP_K>;
+var<workgroup> chosen: array<u32, COLUMNS * TOP_K>;
+var<workgroup> best: array<f32, COLUMNS * TOP_K>;
 
 // Keeps a logit of a token of this workgroup.
 fn set_logit(column: u32, expert: u32, logit: f32) {
@@ -195,46 +196,55 @@ fn rank_of(column: u32, expert: u32, score: f32) -> u32 {
   return rank.x + rank.y + rank.z + rank.w;
 }
 
-fn weight_of(slot: u32, all: f32) -> f32 {
+fn weight_of(column: u32, slot: u32, all: f32) -> f32 {
+  let score = best[column * TOP_K + slot];
   if (SIGMOID) {
-    return best[slot];
+    return score;
   }
-  return exp(best[slot] - best[0]) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+  return exp(score - best[column * TOP_K]) / select(1.0, all, OVER_ALL && !RENORMALIZE);
 }
 
-// Chooses for one token after its logits are set; ends with a barrier.
-fn choose(column: u32, token: u32, lanes: Lanes) {
-  for (var expert = lanes.index; expert < E; expert += THREADS) {
+// Chooses for `count` neighbouring tokens after their logits are set.
+fn choose(first_token: u32, count: u32, lanes: Lanes) {
+  for (var i = lanes.index; i < count * E; i += THREADS) {
+    let column = i / E;
+    let expert = i % E;
     let score = score_of(column, expert);
     let rank = rank_of(column, expert, score);
     if (rank < TOP_K) {
-      chosen[rank] = expert;
-      best[rank] = score;
+      chosen[column * TOP_K + rank] = expert;
+      best[column * TOP_K + rank] = score;
     }
   }
   workgroupBarrier();
-  var all = 1.0;
   if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
-    var share = 0.0;
-    for (var expert = lanes.index; expert < E; expert += THREADS) {
-      share += exp(score_of(column, expert) - best[0]);
+    {
+      var share = 0.0;
+      if (0 < count) {
+        for (var expert = lanes.index; expert < E; expert += THREADS) {
+          share += exp(score_of(0, expert) - best[0 * TOP_K]);
+        }
+      }
+      sum_put(0, share, lanes);
     }
-    sum_put(0u, share, lanes);
     sum_meet(lanes);
-    all = sum_get(0u, lanes);
   }
-  for (var slot = lanes.index; slot < TOP_K; slot += THREADS) {
+  for (var i = lanes.index; i < count * TOP_K; i += THREADS) {
+    let column = i / TOP_K;
+    var all = 1.0;
+    if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
+      all = sum_get(column, lanes);
+    }
     var total = 1.0;
     if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
       total = 0.0;
-      for (var i = 0u; i < TOP_K; i++) {
-        total += weight_of(i, all);
+      for (var slot = 0u; slot < TOP_K; slot++) {
+        total += weight_of(column, slot, all);
       }
     }
-    selected[token * TOP_K + slot] = i32(chosen[slot]);
-    routing_weights[token * TOP_K + slot] = weight_of(slot, all) / total * SCALE;
+    selected[first_token * TOP_K + i] = i32(chosen[i]);
+    routing_weights[first_token * TOP_K + i] = weight_of(column, i % TOP_K, all) / total * SCALE;
   }
-  workgroupBarrier();
 }
 
 // Partial results that the last workgroup to arrive combines. Workgroups see each other's writes
@@ -309,10 +319,11 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 // xn [T, H] f32
 // Grid: share of the experts, tile of COLUMNS tokens.
 //
-// With few tokens each workgroup takes SHARE experts and the last one to arrive chooses; with many
-// tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
+// Each workgroup takes SHARE experts, ROWS at a time, and the last one to arrive chooses; with very
+// many tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
 //
-// Prelude: that of lib/gemv_multiply and lib/router_choose, SHARE, SHARES, TICKET, EPS.
+// Prelude: that of lib/gemv_multiply and lib/router_choose, SHARE, SHARES, TICKET, EPS,
+// NORMED_COLUMNS (vectors or numbers of a normed token, 0 when nobody wants it).
 // Fragments: both, lanes, `sum`, bias_at, store_logits and load_logits, store_normed.
 
 var<workgroup> arrived: u32;
@@ -341,9 +352,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       }
     }
     if (NORM && first + ROWS >= end) {
-      if (first_column + 0 < columns) {
-        store_normed(first_column + 0, inverse_rms(0, lanes), group.x, lanes);
-      }
+      store_normed(first_column, min(COLUMNS, columns - first_column), group.x, lanes);
     }
     workgroupBarrier();
   }
@@ -352,7 +361,6 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       return;
     }
     storageBarrier();
-    workgroupBarrier();
     if (lanes.index == 0u) {
       arrived = take_ticket(group.y, SHARES);
     }
@@ -362,20 +370,22 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     storageBarrier();
     load_logits(first_column, lanes);
   }
-  for (var c = 0u; c < min(COLUMNS, columns - first_column); c++) {
-    choose(c, first_column + c, lanes);
-  }
+  choose(first_column, min(COLUMNS, columns - first_column), lanes);
 }
 
 fn inverse_rms(column: u32, lanes: Lanes) -> f32 {
   return inverseSqrt(sum_get(SQUARES + column, lanes) / f32(w_COLUMNS) + EPS);
 }
 
-// One share of a normed token; the shares of all workgroups make the whole.
-fn store_normed(token: u32, scale: f32, share: u32, lanes: Lanes) {
-  let size = (w_COLUMNS + SHARES - 1u) / SHARES;
-  let end = min(w_COLUMNS, (share + 1u) * size);
-  for (var i = share * size + lanes.index; i < end; i += THREADS) {
-    write_normed(token * w_COLUMNS + i, i, scale);
+// One share of the normed tokens; the shares of all workgroups make the whole.
+const NORMED_SHARE = max(1u, (NORMED_COLUMNS + SHARES - 1u) / SHARES);
+
+fn store_normed(first_column: u32, count: u32, share: u32, lanes: Lanes) {
+  for (var i = lanes.index; i < count * NORMED_SHARE; i += THREADS) {
+    let column = i / NORMED_SHARE;
+    let at = share * NORMED_SHARE + i % NORMED_SHARE;
+    if (at < NORMED_COLUMNS) {
+      write_normed((first_column + column) * NORMED_COLUMNS + at, at, inverse_rms(column, lanes));
+    }
   }
 }
