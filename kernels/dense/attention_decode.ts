@@ -11,6 +11,7 @@ import type { DeviceProfile, Dispatch, Scratch, StepSizes } from "../kernel.ts";
 import combineBody from "../wgsl/attention_combine.wgsl" with { type: "text" };
 import decodeBody from "../wgsl/attention_decode.wgsl" with { type: "text" };
 import combineText from "../wgsl/lib/attention_combine.wgsl" with { type: "text" };
+import fetchText from "../wgsl/lib/attention_fetch.wgsl" with { type: "text" };
 import prepareFresh from "../wgsl/lib/attention_prepare_fresh.wgsl" with { type: "text" };
 import prepareReady from "../wgsl/lib/attention_prepare_ready.wgsl" with { type: "text" };
 import spanText from "../wgsl/lib/attention_span.wgsl" with { type: "text" };
@@ -50,9 +51,14 @@ export interface DecodeMode {
 
 /** Query heads whose results fit into registers. */
 const MAX_UNIT_HEADS = 8;
-/** Workgroups that keep a large GPU busy while each waits for memory. */
-const WANTED_WORKGROUPS = 512;
+/**
+ * Workgroups that keep a large GPU busy while each waits for memory: two for each of an H100's 132
+ * processors. More would take turns there, and leave the last one more to combine.
+ */
+const WANTED_WORKGROUPS = 264;
 const MAX_SPLITS = 32;
+/** Splits that the last workgroup loads at a time; a CPU takes seconds to compile as many. */
+const COMBINED = { gpu: 16, software: 4 } as const;
 
 /** The widest workgroup, and the most heads, that shared memory allows. */
 export function attentionShape(problem: AttentionProblem, mode: DecodeMode): AttentionShape {
@@ -64,7 +70,8 @@ export function attentionShape(problem: AttentionProblem, mode: DecodeMode): Att
     .filter((count) => group % count === 0);
   for (const unitHeads of units) {
     for (const threads of profile.software ? [64] : [256, 128, 64]) {
-      const workgroups = attrs.heads / unitHeads * tokens.max;
+      // Sizes of a list's steps are told by neither end alone.
+      const workgroups = attrs.heads / unitHeads * Math.sqrt(tokens.min * tokens.max);
       const splits = clampPower(WANTED_WORKGROUPS / workgroups, MAX_SPLITS);
       const partsK = profile.software ? 4 : threads / 64;
       const shape = { threads, partsK, unitHeads, splits };
@@ -86,14 +93,13 @@ function clampPower(value: number, most: number): number {
 function sharedBytes(
   { attrs, context: { profile } }: AttentionProblem,
   mode: DecodeMode,
-  { threads, unitHeads, splits }: AttentionShape,
+  { threads, unitHeads }: AttentionShape,
 ): number {
   const fresh = mode.fresh ?? 1;
-  const shares = sharesOfSlot(profile, threads);
-  const slots = 2 * unitHeads + (mode.fresh === undefined ? 0 : unitHeads + fresh);
-  const numbers = unitHeads * attrs.headDim +
-    Math.max(unitHeads * threads, 2 * splits * unitHeads) +
-    8 * threads + 2 * fresh * attrs.headDim + slots * shares;
+  const groups = Math.floor(threads / (attrs.headDim / 8));
+  const slots = mode.fresh === undefined ? 0 : unitHeads + fresh;
+  const numbers = unitHeads * (attrs.headDim + threads + 2 * groups) + 8 * threads +
+    2 * fresh * attrs.headDim + slots * sharesOfSlot(profile, threads);
   return 4 * numbers + 16;
 }
 
@@ -125,7 +131,11 @@ export function decodeDispatches(
   return [dispatch, combineDispatch(problem, mode, shape, common)];
 }
 
-function shapeConstants({ attrs }: AttentionProblem, mode: DecodeMode, shape: AttentionShape) {
+function shapeConstants(
+  { attrs, context: { profile } }: AttentionProblem,
+  mode: DecodeMode,
+  shape: AttentionShape,
+) {
   const { threads, partsK, unitHeads, splits } = shape;
   const lanes = attrs.headDim / 8;
   const parts = attrs.heads / attrs.kvHeads / unitHeads;
@@ -138,11 +148,29 @@ function shapeConstants({ attrs }: AttentionProblem, mode: DecodeMode, shape: At
     SPLITS: splits,
     FRESH: mode.fresh !== undefined,
     FRESH_MAX: mode.fresh ?? 1,
-    SLOTS: unitHeads + (mode.fresh ?? 0),
     ONLY_SHORT_RUNS: mode.fresh === undefined,
     WORDS_K: Math.ceil(lanes / partsK),
     ROUNDS_V: Math.ceil(threads / partsK / Math.floor(threads / lanes)),
-    ELEMENTS: Math.ceil((unitHeads * attrs.headDim) / threads),
+    COMBINED: Math.min(splits, profile.software ? COMBINED.software : COMBINED.gpu),
+  };
+}
+
+/** Constants of `lib/attention_prepare_fresh.wgsl`. */
+function freshConstants(
+  { attrs }: AttentionProblem,
+  fresh: number,
+  { threads, unitHeads }: AttentionShape,
+) {
+  const { heads, kvHeads, headDim, qkNorm } = attrs;
+  const rounds = (count: number) => Math.ceil(count / threads);
+  const quads = (all: number) => (qkNorm?.over === "all" ? all : 1) * headDim / 4;
+  return {
+    ELEMENTS: rounds(unitHeads * headDim),
+    ELEMENTS_K: rounds(headDim),
+    SQUARES_Q: qkNorm === undefined ? 0 : qkNorm.over === "all" ? 1 : unitHeads,
+    ROUNDS_Q: rounds(quads(heads)),
+    ROUNDS_K: rounds(quads(kvHeads)),
+    SLOTS: unitHeads + fresh,
   };
 }
 
@@ -155,12 +183,17 @@ function decodeDispatch(
 ): Dispatch {
   const { profile } = problem.context;
   const fresh = mode.fresh !== undefined;
-  const preparation = fresh
-    ? joinAccess([sourceAccess(problem), only(prepareFresh)])
-    : joinAccess([only(prepareReady, readyBuffers(mode.ready))]);
+  const preparation = mode.fresh === undefined
+    ? only(prepareReady, readyBuffers(mode.ready))
+    : joinAccess([
+      sourceAccess(problem),
+      only(prepareFresh),
+      { buffers: [], fragments: [], constants: freshConstants(problem, mode.fresh, shape) },
+    ]);
   const access = joinAccess([
     cacheAccess(problem, fresh ? "read_write" : "read"),
     common,
+    only(fetchText),
     preparation,
   ]);
   const shader = composeShader({
@@ -168,11 +201,10 @@ function decodeDispatch(
     buffers: access.buffers,
     fragments: [
       ...access.fragments,
-      ...laneFragments(profile, [
-        { name: "peak", slots: "HG", operation: "max" },
-        { name: "total", slots: "HG", operation: "add" },
-        ...(fresh ? [{ name: "square", slots: "SLOTS", operation: "add" as const }] : []),
-      ]),
+      ...laneFragments(
+        profile,
+        fresh ? [{ name: "square", slots: "SLOTS", operation: "add" }] : [],
+      ),
     ],
     body: decodeBody,
   });

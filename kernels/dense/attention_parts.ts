@@ -100,7 +100,10 @@ export function sourceAccess({ node, attrs }: AttentionProblem): Access {
   const { qkNorm, rope, clip } = attrs;
   const names = node.inputs.qkv ? ["qkv"] : ["q", "k", "v"];
   const frequencies = optionalInput(node, "inv_freq");
-  const buffers = names.map((name) => f32Buffer(name, node));
+  const buffers = names.map((name): ShaderBuffer => ({
+    ...f32Buffer(name, node),
+    type: "array<vec4<f32>>",
+  }));
   if (frequencies) buffers.push(f32Buffer("inv_freq", node));
   const norms = ["q", "k"].map((name) => normAt(name, node, qkNorm?.over));
   return {

@@ -4,7 +4,7 @@
 // keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
 // One workgroup a token.
 // Prelude: THREADS, HEADS, KV_HEADS, D, PAGE, ROTARY, NORM_ALL, NORM, EPS.
-// Fragments: q_raw, k_raw, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
+// Fragments: q_quad, k_quad, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
 
 var<workgroup> squares: array<f32, HEADS + KV_HEADS>;
 
@@ -38,14 +38,14 @@ fn main(
   if (NORM) {
     for (var h = thread; h < HEADS + KV_HEADS; h += THREADS) {
       var sum = 0.0;
-      for (var d = 0u; d < D; d++) {
-        var x = 0.0;
+      for (var quad = 0u; quad < D / 4u; quad++) {
+        var x = vec4<f32>();
         if (h < HEADS) {
-          x = q_raw(token, h * D + d);
+          x = q_quad(token, h * (D / 4u) + quad);
         } else {
-          x = k_raw(token, (h - HEADS) * D + d);
+          x = k_quad(token, (h - HEADS) * (D / 4u) + quad);
         }
-        sum += x * x;
+        sum += dot(x, x);
       }
       squares[h] = sum;
     }

@@ -5,8 +5,6 @@
 
 const TILE = THREADS_DECODE / PARTS_K;
 
-var<workgroup> scores: array<f32, 2u * SPLITS * HG>;
-
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,

@@ -6,25 +6,30 @@
 // A workgroup holds the HG query heads of its unit in shared memory and walks its share of the
 // context in tiles. For the scores PARTS_K threads share a token's key; for the sums LANES_V
 // threads share its value, GROUPS tokens at a time, each group with a softmax of its own that is
-// joined at the end: nothing but the scores passes between threads on the way. Values are
-// fetched before the scores are awaited. Keys and values are read once for all HG heads.
+// joined at the end: nothing but the scores passes between threads on the way. Keys and values are
+// read once for all HG heads. Those of the first tile are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
 // there in this step (see lib/attention_span.wgsl), so one dispatch is enough. With TICKET the
 // last split to arrive combines all of them; otherwise `attention_combine` does.
 //
 // Prelude: THREADS, PARTS_K, HEADS, KV_HEADS, GROUP, HEAD_PARTS, UNITS, HG, D, PAGE, WINDOW, SCALE,
-// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, ELEMENTS, LOWEST, MORE_PARTS_K (PARTS_K - 1),
+// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, LOWEST, MORE_PARTS_K (PARTS_K - 1),
 // WORDS_K (of a key that one thread reads), ROUNDS_V (tokens of a tile that one group takes).
-// Fragments: lib/attention_*, keys_* and values_* (cache), reduce as `peak` and `total`, partials.
+// Fragments: lib/attention_*, keys_* and values_* (cache), partials.
 
 const LANES_V = D / 8u;
 const GROUPS = THREADS / LANES_V;
 const TILE = THREADS / PARTS_K;
+// The next tile is asked for while the scores of this one are awaited, unless results of many heads
+// leave no registers for both.
+const EARLY = HG <= 2u;
 
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
-var<workgroup> scores: array<f32, max(HG * THREADS, 2u * SPLITS * HG)>;
+var<workgroup> scores: array<f32, HG * THREADS>;
 var<workgroup> sums: array<vec4<f32>, 2u * THREADS>;
+var<workgroup> peaks: array<f32, HG * GROUPS>;
+var<workgroup> totals: array<f32, HG * GROUPS>;
 var<workgroup> fresh_keys: array<vec4<f32>, FRESH_MAX * D / 4u>;
 var<workgroup> fresh_values: array<vec4<f32>, FRESH_MAX * D / 4u>;
 var<workgroup> arrived: u32;
@@ -43,6 +48,13 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   }
   let thread = lanes.index;
   let kv_head = unit / HEAD_PARTS;
+  let first = span.first + split * span.share;
+  let end = min(first + span.share, span.end);
+  let tiles = (max(end, first) - first + TILE - 1u) / TILE;
+  var next: Fetched;
+  if (tiles > 0u) {
+    next = fetch_tile(span.sequence, first, end, kv_head, thread);
+  }
   let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
 
   let part = thread % PARTS_K;
@@ -56,33 +68,18 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   var hi_$h = vec4<f32>();
   //@end
 
-  let first = span.first + split * span.share;
-  let end = min(first + span.share, span.end);
-  let tiles = (max(end, first) - first + TILE - 1u) / TILE;
   for (var tile = 0u; tile < tiles + select(0u, 1u, fresh_count > 0u); tile++) {
     let of_step = tile == tiles;
     let base = first + tile * TILE;
     let count = select(min(TILE, end - base), fresh_count, of_step);
-    //@repeat u ROUNDS_V
-    var value_$u: values_Word;
-    //@end
+    let now = next;
     if (!of_step) {
-      let key_row = cache_row(span.sequence, min(base + key, end - 1u), kv_head);
-      //@repeat w WORDS_K
-      let key_$w = keys_fetch(key_row, min(part + $w * PARTS_K, LANES_V - 1u));
-      //@end
-      //@repeat u ROUNDS_V
-      value_$u = values_fetch(
-        cache_row(span.sequence, min(base + value_group + $u * GROUPS, end - 1u), kv_head),
-        value_lane,
-      );
-      //@end
       //@repeat h HG
       var score_$h = 0.0;
       //@end
       //@repeat w WORDS_K
       if (part + $w * PARTS_K < LANES_V) {
-        let k = keys_unpack(key_$w, 0u);
+        let k = keys_unpack(now.key_$w, 0u);
         let chunk = part + $w * PARTS_K;
         //@repeat h HG
         score_$h += chunk_dot(k, query_chunk($h, chunk));
@@ -92,6 +89,9 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       //@repeat h HG
       scores[$h * THREADS + thread] = score_$h;
       //@end
+      if (EARLY && tile + 1u < tiles) {
+        next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
+      }
     } else if (key < count) {
       //@repeat h HG
       var score_$h = 0.0;
@@ -130,7 +130,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       {
         let j = value_group + $u * GROUPS;
         if (j < count) {
-          var v = values_unpack(value_$u, 0u);
+          var v = values_unpack(now.value_$u, 0u);
           if (of_step) {
             let at = (j * LANES_V + value_lane) * 2u;
             v = Chunk(fresh_values[at], fresh_values[at + 1u]);
@@ -147,54 +147,61 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       }
       //@end
     }
+    if (!EARLY && tile + 1u < tiles) {
+      next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
+    }
     workgroupBarrier();
   }
 
-  // The groups agree on a peak for each head, then add up.
-  //@repeat h HG
-  peak_put($h, peak_$h, lanes);
-  //@end
-  peak_meet(lanes);
-  //@repeat h HG
-  let common_$h = peak_get($h, lanes);
-  let factor_$h = exp(peak_$h - common_$h);
-  total_put($h, select(0.0, total_$h * factor_$h, value_lane == 0u), lanes);
-  //@end
-  total_meet(lanes);
+  // The groups' sums of each head are brought to a common peak and added in order.
+  if (value_lane == 0u && value_group < GROUPS) {
+    //@repeat h HG
+    peaks[$h * GROUPS + value_group] = peak_$h;
+    totals[$h * GROUPS + value_group] = total_$h;
+    //@end
+  }
   let base = partial_at(token, unit, split);
   //@repeat h HG
   {
+    if ($h > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_$h * factor_$h;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_$h * factor_$h;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_$h;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_$h;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[$h * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[$h * GROUPS + g] - peak);
+        total += factor * totals[$h * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = $h * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       //@repeat i 4
       if (span.splits == 1u) {
-        store_result(token, unit, e + $i, sum[$i], common_$h, total_get($h, lanes));
+        store_result(token, unit, e + $i, sum[$i], peak, total);
       } else {
         store_partial(base + e + $i, sum[$i]);
       }
       //@end
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + $h, common_$h);
-        store_partial(base + HG * D + HG + $h, total_get($h, lanes));
+        store_partial(base + HG * D + $h, peak);
+        store_partial(base + HG * D + HG + $h, total);
       }
     }
-    workgroupBarrier();
   }
   //@end
   if (!TICKET || span.splits == 1u) {
     return;
   }
   storageBarrier();
-  workgroupBarrier();
   if (thread == 0u) {
     arrived = take_ticket(token * UNITS + unit, span.splits);
   }

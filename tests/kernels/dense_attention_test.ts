@@ -303,6 +303,10 @@ webgpuTest(
       await check(runner, { model: MODELS[1], steps, context: few });
       const many = [...run(3, 110, 17), [1, 151]] as const;
       await check(runner, { model: MODELS[2], steps: [many], context: { profile } });
+      // Contexts without tiles, of one, of the two that are not shared out, and of three.
+      const positions = [0, 1, 64, 128, 129, 191].map((position) => [[1, position] as const]);
+      const even: Model = { ...SHAPES[0], heads: 3, kvHeads: 3, qkNorm: "all" };
+      await check(runner, { model: even, steps: positions, context: { profile } });
     }),
 );
 
@@ -332,7 +336,13 @@ webgpuTest(
 webgpuTest("cachedAttention gives the same bits in every run", () =>
   withRunner(async (runner) => {
     const model = MODELS[1];
-    for (const tokens of [[[1, 190]], run(1, 60, 80)] as const) {
+    const gpu = { ...runner.profile, software: false };
+    const cases = [
+      { tokens: [[1, 190]], profile: runner.profile },
+      { tokens: [[1, 190]], profile: gpu },
+      { tokens: run(1, 60, 80), profile: runner.profile },
+    ] as const;
+    for (const { tokens, profile } of cases) {
       const sizes = { T: tokens.length, R: 1, S: SEQUENCES, P: PAGES_PER_SEQUENCE };
       const { got, dispatches } = await runOp(runner, {
         op: "cached_attention",
@@ -340,7 +350,7 @@ webgpuTest("cachedAttention gives the same bits in every run", () =>
         inputs: inputsOf(model, tokens, 3),
         sizes,
         caches: { layer: randomCache(model) },
-        context: { cacheDtype: () => "f16" },
+        context: { cacheDtype: () => "f16", profile },
       });
       const [first] = got;
       const { buffer } = dispatches.flatMap(({ bindings }) => bindings)

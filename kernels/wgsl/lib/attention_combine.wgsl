@@ -2,6 +2,7 @@
 //
 // partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks, then HG totals:
 // all relative to the split's own peak. Order is fixed: results do not depend on who came last.
+// Prelude: COMBINED, the splits that are loaded at a time.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
@@ -19,46 +20,35 @@ fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) 
 
 fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
   let base = partial_at(token, unit, 0u);
-  let padded = (splits + 3u) / 4u * 4u;
-  for (var i = thread; i < splits * HG; i += THREADS) {
-    let at = base + (i / HG) * PARTIAL + HG * D + i % HG;
-    scores[i] = load_partial(at);
-    scores[SPLITS * HG + i] = load_partial(at + HG);
-  }
-  workgroupBarrier();
-  // Every thread needs the peaks of its own heads only, which are few.
-  //@repeat e ELEMENTS
-  let e_$e = thread + $e * THREADS;
-  let h_$e = min(e_$e / D, HG - 1u);
-  var peak_$e = scores[h_$e];
-  for (var s = 1u; s < splits; s++) {
-    peak_$e = max(peak_$e, scores[s * HG + h_$e]);
-  }
-  var total_$e = 0.0;
-  var sum_$e = 0.0;
-  //@end
-  for (var s = 0u; s < padded; s += 4u) {
-    //@repeat u 4
-    let split_$u = min(s + $u, splits - 1u);
-    //@repeat e ELEMENTS
-    let value_$u_$e = load_partial(base + split_$u * PARTIAL + min(e_$e, HG * D - 1u));
-    //@end
-    //@end
-    //@repeat u 4
-    if (s + $u < splits) {
-      //@repeat e ELEMENTS
-      {
-        let factor = exp(scores[split_$u * HG + h_$e] - peak_$e);
-        total_$e += factor * scores[SPLITS * HG + split_$u * HG + h_$e];
-        sum_$e += factor * value_$u_$e;
+  for (var e = thread; e < HG * D; e += THREADS) {
+    let rest = HG * D + e / D;
+    var peak = LOWEST;
+    var total = 0.0;
+    var sum = 0.0;
+    // So many splits at a time that one wait for memory is usually all.
+    for (var s = 0u; s < splits; s += COMBINED) {
+      //@repeat u COMBINED
+      let at_$u = base + min(s + $u, splits - 1u) * PARTIAL;
+      let value_$u = load_partial(at_$u + e);
+      let peak_$u = load_partial(at_$u + rest);
+      let total_$u = load_partial(at_$u + rest + HG);
+      //@end
+      var top = peak;
+      //@repeat u COMBINED
+      top = max(top, peak_$u);
+      //@end
+      let before = exp(peak - top);
+      peak = top;
+      total *= before;
+      sum *= before;
+      //@repeat u COMBINED
+      if (s + $u < splits) {
+        let factor = exp(peak_$u - top);
+        total += factor * total_$u;
+        sum += factor * value_$u;
       }
       //@end
     }
-    //@end
+    store_result(token, unit, e, sum, peak, total);
   }
-  //@repeat e ELEMENTS
-  if (e_$e < HG * D) {
-    store_result(token, unit, e_$e, sum_$e, peak_$e, total_$e);
-  }
-  //@end
 }

@@ -1,14 +1,27 @@
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D].
+// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
+// the start of a token's q, k or v, quads are four of them.
 const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
 
+fn qkv_at(i: u32) -> f32 {
+  return qkv[i / 4u][i % 4u];
+}
+
 fn q_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + i];
+  return qkv_at(token * QKV_WIDTH + i);
 }
 
 fn k_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + HEADS * D + i];
+  return qkv_at(token * QKV_WIDTH + HEADS * D + i);
 }
 
 fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i];
+  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+}
+
+fn q_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad];
+}
+
+fn k_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
 }

@@ -8,6 +8,6 @@ fn rotary_pair(d: u32) -> RotaryPair {
   return RotaryPair(d - ROTARY / 2u, d - ROTARY / 2u, 1.0);
 }
 
-fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
-  return turn(f32(positions[token]) * inv_freq[frequency]) * ATTENTION_SCALING;
+fn rotary_frequency(i: u32) -> f32 {
+  return inv_freq[i];
 }

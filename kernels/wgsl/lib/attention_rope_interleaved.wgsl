@@ -5,6 +5,6 @@ fn rotary_pair(d: u32) -> RotaryPair {
   return RotaryPair(d ^ 1u, d / 2u, select(1.0, -1.0, (d & 1u) == 0u));
 }
 
-fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
-  return turn(f32(positions[token]) * inv_freq[frequency]) * ATTENTION_SCALING;
+fn rotary_frequency(i: u32) -> f32 {
+  return inv_freq[i];
 }

@@ -5,6 +5,6 @@ fn rotary_pair(d: u32) -> RotaryPair {
   return RotaryPair(d, 0u, 0.0);
 }
 
-fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
-  return vec2(1.0, 0.0);
+fn rotary_frequency(i: u32) -> f32 {
+  return 0.0;
 }

@@ -6,20 +6,23 @@
 // the step itself. The positions that a step has of a sequence are consecutive.
 struct Span { sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32 }
 
+// A context of up to two tiles is not shared out: handing over takes longer than the second tile.
+const UNSHARED = 2u * TILE;
+
 fn span_of(token: u32) -> Span {
   let sequence = sequence_ids[token];
   let position = u32(positions[token]);
-  var end = position + 1u;
-  if (FRESH) {
-    for (var i = 0u; i < step.x; i++) {
-      if (sequence_ids[i] == sequence) {
-        end = min(end, u32(positions[i]));
-      }
+  var end = position + select(1u, 0u, FRESH);
+  for (var i = 0u; FRESH && FRESH_MAX > 1u && i < step.x; i++) {
+    if (sequence_ids[i] == sequence) {
+      end = min(end, u32(positions[i]));
     }
   }
   let first = min(first_seen(position), end);
-  let even = (end - first + SPLITS - 1u) / SPLITS;
-  let share = max(TILE, (even + TILE - 1u) / TILE * TILE);
-  let splits = max(1u, (end - first + share - 1u) / share);
+  let context = end - first;
+  let even = (context + SPLITS - 1u) / SPLITS;
+  let tiles = (even + TILE - 1u) / TILE * TILE;
+  let share = max(select(TILE, UNSHARED, context <= UNSHARED), tiles);
+  let splits = max(1u, (context + share - 1u) / share);
   return Span(u32(sequence), position, first, end, share, splits);
 }

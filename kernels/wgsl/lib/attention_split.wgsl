@@ -1,12 +1,21 @@
-// q, k and v in buffers of their own.
+// q, k and v in buffers of their own. Numbers are counted from the start of a token's q, k or v,
+// quads are four of them.
 fn q_raw(token: u32, i: u32) -> f32 {
-  return q[token * HEADS * D + i];
+  return q[token * HEADS * (D / 4u) + i / 4u][i % 4u];
 }
 
 fn k_raw(token: u32, i: u32) -> f32 {
-  return k[token * KV_HEADS * D + i];
+  return k[token * KV_HEADS * (D / 4u) + i / 4u][i % 4u];
 }
 
 fn v_raw(token: u32, i: u32) -> f32 {
-  return v[token * KV_HEADS * D + i];
+  return v[token * KV_HEADS * (D / 4u) + i / 4u][i % 4u];
+}
+
+fn q_quad(token: u32, quad: u32) -> vec4<f32> {
+  return q[token * HEADS * (D / 4u) + quad];
+}
+
+fn k_quad(token: u32, quad: u32) -> vec4<f32> {
+  return k[token * KV_HEADS * (D / 4u) + quad];
 }

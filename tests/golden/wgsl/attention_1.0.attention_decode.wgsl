@@ -19,16 +19,21 @@ const UNITS = 4u;
 const SPLITS = 32u;
 const FRESH = true;
 const FRESH_MAX = 1u;
-const SLOTS = 9u;
 const ONLY_SHORT_RUNS = false;
 const WORDS_K = 4u;
 const ROUNDS_V = 4u;
-const ELEMENTS = 4u;
+const COMBINED = 16u;
 const ROTARY = 128u;
 const ATTENTION_SCALING = 1.0f;
 const NORM = true;
 const NORM_ALL = false;
 const EPS = 9.999999974752427e-7f;
+const ELEMENTS = 4u;
+const ELEMENTS_K = 1u;
+const SQUARES_Q = 8u;
+const ROUNDS_Q = 1u;
+const ROUNDS_K = 1u;
+const SLOTS = 9u;
 const THREADS = 256u;
 const TICKET = true;
 
@@ -41,7 +46,7 @@ const TICKET = true;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> partials: array<atomic<u32>>;
 @group(0) @binding(8) var<storage, read_write> tickets: array<atomic<u32>>;
-@group(0) @binding(9) var<storage, read> qkv: array<f32>;
+@group(0) @binding(9) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(10) var<storage, read> inv_freq: array<f32>;
 @group(0) @binding(11) var<storage, read> q_norm: array<f32>;
 @group(0) @binding(12) var<storage, read> k_norm: array<f32>;
@@ -169,21 +174,24 @@ fn sink_at(head: u32) -> f32 {
 // the step itself. The positions that a step has of a sequence are consecutive.
 struct Span { sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32 }
 
+// A context of up to two tiles is not shared out: handing over takes longer than the second tile.
+const UNSHARED = 2u * TILE;
+
 fn span_of(token: u32) -> Span {
   let sequence = sequence_ids[token];
   let position = u32(positions[token]);
-  var end = position + 1u;
-  if (FRESH) {
-    for (var i = 0u; i < step.x; i++) {
-      if (sequence_ids[i] == sequence) {
-        end = min(end, u32(positions[i]));
-      }
+  var end = position + select(1u, 0u, FRESH);
+  for (var i = 0u; FRESH && FRESH_MAX > 1u && i < step.x; i++) {
+    if (sequence_ids[i] == sequence) {
+      end = min(end, u32(positions[i]));
     }
   }
   let first = min(first_seen(position), end);
-  let even = (end - first + SPLITS - 1u) / SPLITS;
-  let share = max(TILE, (even + TILE - 1u) / TILE * TILE);
-  let splits = max(1u, (end - first + share - 1u) / share);
+  let context = end - first;
+  let even = (context + SPLITS - 1u) / SPLITS;
+  let tiles = (even + TILE - 1u) / TILE * TILE;
+  let share = max(select(TILE, UNSHARED, context <= UNSHARED), tiles);
+  let splits = max(1u, (context + share - 1u) / share);
   return Span(u32(sequence), position, first, end, share, splits);
 }
 
@@ -191,6 +199,7 @@ fn span_of(token: u32) -> Span {
 //
 // partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks, then HG totals:
 // all relative to the split's own peak. Order is fixed: results do not depend on who came last.
+// Prelude: COMBINED, the splits that are loaded at a time.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
@@ -208,167 +217,180 @@ fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) 
 
 fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
   let base = partial_at(token, unit, 0u);
-  let padded = (splits + 3u) / 4u * 4u;
-  for (var i = thread; i < splits * HG; i += THREADS) {
-    let at = base + (i / HG) * PARTIAL + HG * D + i % HG;
-    scores[i] = load_partial(at);
-    scores[SPLITS * HG + i] = load_partial(at + HG);
-  }
-  workgroupBarrier();
-  // Every thread needs the peaks of its own heads only, which are few.
-  let e_0 = thread + 0 * THREADS;
-  let h_0 = min(e_0 / D, HG - 1u);
-  var peak_0 = scores[h_0];
-  for (var s = 1u; s < splits; s++) {
-    peak_0 = max(peak_0, scores[s * HG + h_0]);
-  }
-  var total_0 = 0.0;
-  var sum_0 = 0.0;
-  let e_1 = thread + 1 * THREADS;
-  let h_1 = min(e_1 / D, HG - 1u);
-  var peak_1 = scores[h_1];
-  for (var s = 1u; s < splits; s++) {
-    peak_1 = max(peak_1, scores[s * HG + h_1]);
-  }
-  var total_1 = 0.0;
-  var sum_1 = 0.0;
-  let e_2 = thread + 2 * THREADS;
-  let h_2 = min(e_2 / D, HG - 1u);
-  var peak_2 = scores[h_2];
-  for (var s = 1u; s < splits; s++) {
-    peak_2 = max(peak_2, scores[s * HG + h_2]);
-  }
-  var total_2 = 0.0;
-  var sum_2 = 0.0;
-  let e_3 = thread + 3 * THREADS;
-  let h_3 = min(e_3 / D, HG - 1u);
-  var peak_3 = scores[h_3];
-  for (var s = 1u; s < splits; s++) {
-    peak_3 = max(peak_3, scores[s * HG + h_3]);
-  }
-  var total_3 = 0.0;
-  var sum_3 = 0.0;
-  for (var s = 0u; s < padded; s += 4u) {
-    let split_0 = min(s + 0, splits - 1u);
-    let value_0_0 = load_partial(base + split_0 * PARTIAL + min(e_0, HG * D - 1u));
-    let value_0_1 = load_partial(base + split_0 * PARTIAL + min(e_1, HG * D - 1u));
-    let value_0_2 = load_partial(base + split_0 * PARTIAL + min(e_2, HG * D - 1u));
-    let value_0_3 = load_partial(base + split_0 * PARTIAL + min(e_3, HG * D - 1u));
-    let split_1 = min(s + 1, splits - 1u);
-    let value_1_0 = load_partial(base + split_1 * PARTIAL + min(e_0, HG * D - 1u));
-    let value_1_1 = load_partial(base + split_1 * PARTIAL + min(e_1, HG * D - 1u));
-    let value_1_2 = load_partial(base + split_1 * PARTIAL + min(e_2, HG * D - 1u));
-    let value_1_3 = load_partial(base + split_1 * PARTIAL + min(e_3, HG * D - 1u));
-    let split_2 = min(s + 2, splits - 1u);
-    let value_2_0 = load_partial(base + split_2 * PARTIAL + min(e_0, HG * D - 1u));
-    let value_2_1 = load_partial(base + split_2 * PARTIAL + min(e_1, HG * D - 1u));
-    let value_2_2 = load_partial(base + split_2 * PARTIAL + min(e_2, HG * D - 1u));
-    let value_2_3 = load_partial(base + split_2 * PARTIAL + min(e_3, HG * D - 1u));
-    let split_3 = min(s + 3, splits - 1u);
-    let value_3_0 = load_partial(base + split_3 * PARTIAL + min(e_0, HG * D - 1u));
-    let value_3_1 = load_partial(base + split_3 * PARTIAL + min(e_1, HG * D - 1u));
-    let value_3_2 = load_partial(base + split_3 * PARTIAL + min(e_2, HG * D - 1u));
-    let value_3_3 = load_partial(base + split_3 * PARTIAL + min(e_3, HG * D - 1u));
-    if (s + 0 < splits) {
-      {
-        let factor = exp(scores[split_0 * HG + h_0] - peak_0);
-        total_0 += factor * scores[SPLITS * HG + split_0 * HG + h_0];
-        sum_0 += factor * value_0_0;
+  for (var e = thread; e < HG * D; e += THREADS) {
+    let rest = HG * D + e / D;
+    var peak = LOWEST;
+    var total = 0.0;
+    var sum = 0.0;
+    // So many splits at a time that one wait for memory is usually all.
+    for (var s = 0u; s < splits; s += COMBINED) {
+      let at_0 = base + min(s + 0, splits - 1u) * PARTIAL;
+      let value_0 = load_partial(at_0 + e);
+      let peak_0 = load_partial(at_0 + rest);
+      let total_0 = load_partial(at_0 + rest + HG);
+      let at_1 = base + min(s + 1, splits - 1u) * PARTIAL;
+      let value_1 = load_partial(at_1 + e);
+      let peak_1 = load_partial(at_1 + rest);
+      let total_1 = load_partial(at_1 + rest + HG);
+      let at_2 = base + min(s + 2, splits - 1u) * PARTIAL;
+      let value_2 = load_partial(at_2 + e);
+      let peak_2 = load_partial(at_2 + rest);
+      let total_2 = load_partial(at_2 + rest + HG);
+      let at_3 = base + min(s + 3, splits - 1u) * PARTIAL;
+      let value_3 = load_partial(at_3 + e);
+      let peak_3 = load_partial(at_3 + rest);
+      let total_3 = load_partial(at_3 + rest + HG);
+      let at_4 = base + min(s + 4, splits - 1u) * PARTIAL;
+      let value_4 = load_partial(at_4 + e);
+      let peak_4 = load_partial(at_4 + rest);
+      let total_4 = load_partial(at_4 + rest + HG);
+      let at_5 = base + min(s + 5, splits - 1u) * PARTIAL;
+      let value_5 = load_partial(at_5 + e);
+      let peak_5 = load_partial(at_5 + rest);
+      let total_5 = load_partial(at_5 + rest + HG);
+      let at_6 = base + min(s + 6, splits - 1u) * PARTIAL;
+      let value_6 = load_partial(at_6 + e);
+      let peak_6 = load_partial(at_6 + rest);
+      let total_6 = load_partial(at_6 + rest + HG);
+      let at_7 = base + min(s + 7, splits - 1u) * PARTIAL;
+      let value_7 = load_partial(at_7 + e);
+      let peak_7 = load_partial(at_7 + rest);
+      let total_7 = load_partial(at_7 + rest + HG);
+      let at_8 = base + min(s + 8, splits - 1u) * PARTIAL;
+      let value_8 = load_partial(at_8 + e);
+      let peak_8 = load_partial(at_8 + rest);
+      let total_8 = load_partial(at_8 + rest + HG);
+      let at_9 = base + min(s + 9, splits - 1u) * PARTIAL;
+      let value_9 = load_partial(at_9 + e);
+      let peak_9 = load_partial(at_9 + rest);
+      let total_9 = load_partial(at_9 + rest + HG);
+      let at_10 = base + min(s + 10, splits - 1u) * PARTIAL;
+      let value_10 = load_partial(at_10 + e);
+      let peak_10 = load_partial(at_10 + rest);
+      let total_10 = load_partial(at_10 + rest + HG);
+      let at_11 = base + min(s + 11, splits - 1u) * PARTIAL;
+      let value_11 = load_partial(at_11 + e);
+      let peak_11 = load_partial(at_11 + rest);
+      let total_11 = load_partial(at_11 + rest + HG);
+      let at_12 = base + min(s + 12, splits - 1u) * PARTIAL;
+      let value_12 = load_partial(at_12 + e);
+      let peak_12 = load_partial(at_12 + rest);
+      let total_12 = load_partial(at_12 + rest + HG);
+      let at_13 = base + min(s + 13, splits - 1u) * PARTIAL;
+      let value_13 = load_partial(at_13 + e);
+      let peak_13 = load_partial(at_13 + rest);
+      let total_13 = load_partial(at_13 + rest + HG);
+      let at_14 = base + min(s + 14, splits - 1u) * PARTIAL;
+      let value_14 = load_partial(at_14 + e);
+      let peak_14 = load_partial(at_14 + rest);
+      let total_14 = load_partial(at_14 + rest + HG);
+      let at_15 = base + min(s + 15, splits - 1u) * PARTIAL;
+      let value_15 = load_partial(at_15 + e);
+      let peak_15 = load_partial(at_15 + rest);
+      let total_15 = load_partial(at_15 + rest + HG);
+      var top = peak;
+      top = max(top, peak_0);
+      top = max(top, peak_1);
+      top = max(top, peak_2);
+      top = max(top, peak_3);
+      top = max(top, peak_4);
+      top = max(top, peak_5);
+      top = max(top, peak_6);
+      top = max(top, peak_7);
+      top = max(top, peak_8);
+      top = max(top, peak_9);
+      top = max(top, peak_10);
+      top = max(top, peak_11);
+      top = max(top, peak_12);
+      top = max(top, peak_13);
+      top = max(top, peak_14);
+      top = max(top, peak_15);
+      let before = exp(peak - top);
+      peak = top;
+      total *= before;
+      sum *= before;
+      if (s + 0 < splits) {
+        let factor = exp(peak_0 - top);
+        total += factor * total_0;
+        sum += factor * value_0;
       }
-      {
-        let factor = exp(scores[split_0 * HG + h_1] - peak_1);
-        total_1 += factor * scores[SPLITS * HG + split_0 * HG + h_1];
-        sum_1 += factor * value_0_1;
+      if (s + 1 < splits) {
+        let factor = exp(peak_1 - top);
+        total += factor * total_1;
+        sum += factor * value_1;
       }
-      {
-        let factor = exp(scores[split_0 * HG + h_2] - peak_2);
-        total_2 += factor * scores[SPLITS * HG + split_0 * HG + h_2];
-        sum_2 += factor * value_0_2;
+      if (s + 2 < splits) {
+        let factor = exp(peak_2 - top);
+        total += factor * total_2;
+        sum += factor * value_2;
       }
-      {
-        let factor = exp(scores[split_0 * HG + h_3] - peak_3);
-        total_3 += factor * scores[SPLITS * HG + split_0 * HG + h_3];
-        sum_3 += factor * value_0_3;
+      if (s + 3 < splits) {
+        let factor = exp(peak_3 - top);
+        total += factor * total_3;
+        sum += factor * value_3;
+      }
+      if (s + 4 < splits) {
+        let factor = exp(peak_4 - top);
+        total += factor * total_4;
+        sum += factor * value_4;
+      }
+      if (s + 5 < splits) {
+        let factor = exp(peak_5 - top);
+        total += factor * total_5;
+        sum += factor * value_5;
+      }
+      if (s + 6 < splits) {
+        let factor = exp(peak_6 - top);
+        total += factor * total_6;
+        sum += factor * value_6;
+      }
+      if (s + 7 < splits) {
+        let factor = exp(peak_7 - top);
+        total += factor * total_7;
+        sum += factor * value_7;
+      }
+      if (s + 8 < splits) {
+        let factor = exp(peak_8 - top);
+        total += factor * total_8;
+        sum += factor * value_8;
+      }
+      if (s + 9 < splits) {
+        let factor = exp(peak_9 - top);
+        total += factor * total_9;
+        sum += factor * value_9;
+      }
+      if (s + 10 < splits) {
+        let factor = exp(peak_10 - top);
+        total += factor * total_10;
+        sum += factor * value_10;
+      }
+      if (s + 11 < splits) {
+        let factor = exp(peak_11 - top);
+        total += factor * total_11;
+        sum += factor * value_11;
+      }
+      if (s + 12 < splits) {
+        let factor = exp(peak_12 - top);
+        total += factor * total_12;
+        sum += factor * value_12;
+      }
+      if (s + 13 < splits) {
+        let factor = exp(peak_13 - top);
+        total += factor * total_13;
+        sum += factor * value_13;
+      }
+      if (s + 14 < splits) {
+        let factor = exp(peak_14 - top);
+        total += factor * total_14;
+        sum += factor * value_14;
+      }
+      if (s + 15 < splits) {
+        let factor = exp(peak_15 - top);
+        total += factor * total_15;
+        sum += factor * value_15;
       }
     }
-    if (s + 1 < splits) {
-      {
-        let factor = exp(scores[split_1 * HG + h_0] - peak_0);
-        total_0 += factor * scores[SPLITS * HG + split_1 * HG + h_0];
-        sum_0 += factor * value_1_0;
-      }
-      {
-        let factor = exp(scores[split_1 * HG + h_1] - peak_1);
-        total_1 += factor * scores[SPLITS * HG + split_1 * HG + h_1];
-        sum_1 += factor * value_1_1;
-      }
-      {
-        let factor = exp(scores[split_1 * HG + h_2] - peak_2);
-        total_2 += factor * scores[SPLITS * HG + split_1 * HG + h_2];
-        sum_2 += factor * value_1_2;
-      }
-      {
-        let factor = exp(scores[split_1 * HG + h_3] - peak_3);
-        total_3 += factor * scores[SPLITS * HG + split_1 * HG + h_3];
-        sum_3 += factor * value_1_3;
-      }
-    }
-    if (s + 2 < splits) {
-      {
-        let factor = exp(scores[split_2 * HG + h_0] - peak_0);
-        total_0 += factor * scores[SPLITS * HG + split_2 * HG + h_0];
-        sum_0 += factor * value_2_0;
-      }
-      {
-        let factor = exp(scores[split_2 * HG + h_1] - peak_1);
-        total_1 += factor * scores[SPLITS * HG + split_2 * HG + h_1];
-        sum_1 += factor * value_2_1;
-      }
-      {
-        let factor = exp(scores[split_2 * HG + h_2] - peak_2);
-        total_2 += factor * scores[SPLITS * HG + split_2 * HG + h_2];
-        sum_2 += factor * value_2_2;
-      }
-      {
-        let factor = exp(scores[split_2 * HG + h_3] - peak_3);
-        total_3 += factor * scores[SPLITS * HG + split_2 * HG + h_3];
-        sum_3 += factor * value_2_3;
-      }
-    }
-    if (s + 3 < splits) {
-      {
-        let factor = exp(scores[split_3 * HG + h_0] - peak_0);
-        total_0 += factor * scores[SPLITS * HG + split_3 * HG + h_0];
-        sum_0 += factor * value_3_0;
-      }
-      {
-        let factor = exp(scores[split_3 * HG + h_1] - peak_1);
-        total_1 += factor * scores[SPLITS * HG + split_3 * HG + h_1];
-        sum_1 += factor * value_3_1;
-      }
-      {
-        let factor = exp(scores[split_3 * HG + h_2] - peak_2);
-        total_2 += factor * scores[SPLITS * HG + split_3 * HG + h_2];
-        sum_2 += factor * value_3_2;
-      }
-      {
-        let factor = exp(scores[split_3 * HG + h_3] - peak_3);
-        total_3 += factor * scores[SPLITS * HG + split_3 * HG + h_3];
-        sum_3 += factor * value_3_3;
-      }
-    }
-  }
-  if (e_0 < HG * D) {
-    store_result(token, unit, e_0, sum_0, peak_0, total_0);
-  }
-  if (e_1 < HG * D) {
-    store_result(token, unit, e_1, sum_1, peak_1, total_1);
-  }
-  if (e_2 < HG * D) {
-    store_result(token, unit, e_2, sum_2, peak_2, total_2);
-  }
-  if (e_3 < HG * D) {
-    store_result(token, unit, e_3, sum_3, peak_3, total_3);
+    store_result(token, unit, e, sum, peak, total);
   }
 }
 
@@ -390,19 +412,81 @@ fn take_ticket(i: u32, count: u32) -> u32 {
   return before;
 }
 
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D].
+// How keys and values of a tile of the context come from the cache to the threads.
+//
+// Prelude: of attention_decode. Words of a tile that one thread reads:
+struct Fetched {
+  key_0: keys_Word,
+  key_1: keys_Word,
+  key_2: keys_Word,
+  key_3: keys_Word,
+  value_0: values_Word,
+  value_1: values_Word,
+  value_2: values_Word,
+  value_3: values_Word,
+}
+
+// Asks for the tile from `base` on, all pages first.
+fn fetch_tile(sequence: u32, base: u32, end: u32, kv_head: u32, thread: u32) -> Fetched {
+  let key_row = cache_row(sequence, min(base + thread / PARTS_K, end - 1u), kv_head);
+  let value_row_0 = cache_row(
+    sequence,
+    min(base + thread / LANES_V + 0 * GROUPS, end - 1u),
+    kv_head,
+  );
+  let value_row_1 = cache_row(
+    sequence,
+    min(base + thread / LANES_V + 1 * GROUPS, end - 1u),
+    kv_head,
+  );
+  let value_row_2 = cache_row(
+    sequence,
+    min(base + thread / LANES_V + 2 * GROUPS, end - 1u),
+    kv_head,
+  );
+  let value_row_3 = cache_row(
+    sequence,
+    min(base + thread / LANES_V + 3 * GROUPS, end - 1u),
+    kv_head,
+  );
+  var fetched: Fetched;
+  fetched.key_0 = keys_fetch(key_row, min(thread % PARTS_K + 0 * PARTS_K, LANES_V - 1u));
+  fetched.key_1 = keys_fetch(key_row, min(thread % PARTS_K + 1 * PARTS_K, LANES_V - 1u));
+  fetched.key_2 = keys_fetch(key_row, min(thread % PARTS_K + 2 * PARTS_K, LANES_V - 1u));
+  fetched.key_3 = keys_fetch(key_row, min(thread % PARTS_K + 3 * PARTS_K, LANES_V - 1u));
+  fetched.value_0 = values_fetch(value_row_0, thread % LANES_V);
+  fetched.value_1 = values_fetch(value_row_1, thread % LANES_V);
+  fetched.value_2 = values_fetch(value_row_2, thread % LANES_V);
+  fetched.value_3 = values_fetch(value_row_3, thread % LANES_V);
+  return fetched;
+}
+
+// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
+// the start of a token's q, k or v, quads are four of them.
 const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
 
+fn qkv_at(i: u32) -> f32 {
+  return qkv[i / 4u][i % 4u];
+}
+
 fn q_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + i];
+  return qkv_at(token * QKV_WIDTH + i);
 }
 
 fn k_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + HEADS * D + i];
+  return qkv_at(token * QKV_WIDTH + HEADS * D + i);
 }
 
 fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i];
+  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+}
+
+fn q_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad];
+}
+
+fn k_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
 }
 
 fn q_norm_at(head: u32, d: u32) -> f32 {
@@ -471,46 +555,79 @@ fn rotary_pair(d: u32) -> RotaryPair {
   return RotaryPair(d - ROTARY / 2u, d - ROTARY / 2u, 1.0);
 }
 
-fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
-  return turn(f32(positions[token]) * inv_freq[frequency]) * ATTENTION_SCALING;
+fn rotary_frequency(i: u32) -> f32 {
+  return inv_freq[i];
 }
 
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
 // order. `scale` is 1/rms where there is a norm and 1 otherwise. q is q or k.
-fn q_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return clipped(q_raw(token, head * D + d) * scale * q_norm_at(head, d));
+
+// What an element needs whatever the token, so that it can be loaded before `scale` is known:
+// weights of the norm, and the element that it turns with, by `frequency` a position.
+struct q_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+
+fn q_place(head: u32, d: u32) -> q_Place {
+  let norm = q_norm_at(head, d);
+  if (d >= ROTARY) {
+    return q_Place(norm, d, norm, 0.0, 0.0);
+  }
+  let pair = rotary_pair(d);
+  return q_Place(
+    norm, pair.other, q_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
+  );
 }
 
-fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  let x = q_normed(token, head, d, scale);
+fn q_element_at(token: u32, head: u32, d: u32, place: q_Place, scale: f32) -> f32 {
+  let x = clipped(q_raw(token, head * D + d) * scale * place.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let pair = rotary_pair(d);
-  let other = q_normed(token, head, pair.other, scale);
-  let angle = rotary_turn(token, pair.frequency);
-  return x * angle.x + other * angle.y * pair.sign;
+  let other = clipped(q_raw(token, head * D + place.other) * scale * place.other_norm);
+  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * place.sign;
+}
+
+fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return q_element_at(token, head, d, q_place(head, d), scale);
 }
 
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
 // order. `scale` is 1/rms where there is a norm and 1 otherwise. k is q or k.
-fn k_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return clipped(k_raw(token, head * D + d) * scale * k_norm_at(head, d));
+
+// What an element needs whatever the token, so that it can be loaded before `scale` is known:
+// weights of the norm, and the element that it turns with, by `frequency` a position.
+struct k_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+
+fn k_place(head: u32, d: u32) -> k_Place {
+  let norm = k_norm_at(head, d);
+  if (d >= ROTARY) {
+    return k_Place(norm, d, norm, 0.0, 0.0);
+  }
+  let pair = rotary_pair(d);
+  return k_Place(
+    norm, pair.other, k_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
+  );
 }
 
-fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  let x = k_normed(token, head, d, scale);
+fn k_element_at(token: u32, head: u32, d: u32, place: k_Place, scale: f32) -> f32 {
+  let x = clipped(k_raw(token, head * D + d) * scale * place.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let pair = rotary_pair(d);
-  let other = k_normed(token, head, pair.other, scale);
-  let angle = rotary_turn(token, pair.frequency);
-  return x * angle.x + other * angle.y * pair.sign;
+  let other = clipped(k_raw(token, head * D + place.other) * scale * place.other_norm);
+  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * place.sign;
+}
+
+fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return k_element_at(token, head, d, k_place(head, d), scale);
 }
 
 // What a workgroup needs before it looks at the cache, made from the step's q, k and v.
 fn is_fresh(i: u32, span: Span) -> bool {
+  if (FRESH_MAX == 1u) {
+    return true;
+  }
   let position = u32(positions[i]);
   return u32(sequence_ids[i]) == span.sequence && position <= span.position &&
     position >= first_seen(span.position);
@@ -523,65 +640,183 @@ fn scale_of(slot: u32, heads: u32, lanes: Lanes) -> f32 {
   return inverseSqrt(square_get(slot, lanes) / f32(heads * D) + EPS);
 }
 
+// Quads that a norm sums up: of one head, or of all.
+const QUADS_Q = select(D, HEADS * D, NORM_ALL) / 4u;
+const QUADS_K = select(D, KV_HEADS * D, NORM_ALL) / 4u;
+
 // Queries of the unit, and with `fresh` keys and values of the step's own tokens as far as this
 // one sees them, into shared memory; its own ones into the cache as well. Returns their number.
-// Prelude: SLOTS (HG + FRESH_MAX sums of squares), NORM, NORM_ALL, EPS.
+//
+// Whatever comes from far is asked for before the sums of squares are awaited; the numbers of q and
+// k are loaded twice, the second time from the nearest cache.
+//
+// Prelude: ELEMENTS and ELEMENTS_K (of the unit's queries and of a key, for each thread), SQUARES_Q
+// (sums of squares of queries), ROUNDS_Q and ROUNDS_K (quads of a sum for each thread), SLOTS (HG +
+// FRESH_MAX sums of squares), NORM, NORM_ALL, EPS.
 fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 {
   let kv_head = unit / HEAD_PARTS;
   let first_head = kv_head * GROUP + (unit % HEAD_PARTS) * HG;
-  if (NORM) {
-    for (var h = 0u; h < select(HG, 1u, NORM_ALL); h++) {
-      let first = select((first_head + h) * D, 0u, NORM_ALL);
-      var sum = 0.0;
-      for (var d = lanes.index; d < select(D, HEADS * D, NORM_ALL); d += THREADS) {
-        let x = q_raw(token, first + d);
-        sum += x * x;
-      }
-      square_put(h, sum, lanes);
-    }
-    var slot = HG;
-    for (var i = 0u; fresh && i < step.x; i++) {
-      if (is_fresh(i, span)) {
-        let first = select(kv_head * D, 0u, NORM_ALL);
-        var sum = 0.0;
-        for (var d = lanes.index; d < select(D, KV_HEADS * D, NORM_ALL); d += THREADS) {
-          let x = k_raw(i, first + d);
-          sum += x * x;
-        }
-        square_put(slot, sum, lanes);
-        slot++;
-      }
-    }
-    square_meet(lanes);
-  }
-  for (var i = lanes.index; i < HG * D; i += THREADS) {
-    let h = i / D;
-    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
-    queries[i / 4u][i % 4u] = q_element(token, first_head + h, i % D, scale) * SCALE;
+  let square_0_0 = q_quad(
+    token,
+    select((first_head + 0) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let square_1_0 = q_quad(
+    token,
+    select((first_head + 1) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let square_2_0 = q_quad(
+    token,
+    select((first_head + 2) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let square_3_0 = q_quad(
+    token,
+    select((first_head + 3) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let square_4_0 = q_quad(
+    token,
+    select((first_head + 4) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let square_5_0 = q_quad(
+    token,
+    select((first_head + 5) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let square_6_0 = q_quad(
+    token,
+    select((first_head + 6) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let square_7_0 = q_quad(
+    token,
+    select((first_head + 7) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+  );
+  let query_0 = min(lanes.index + 0 * THREADS, HG * D - 1u);
+  let q_place_0 = q_place(first_head + query_0 / D, query_0 % D);
+  let query_1 = min(lanes.index + 1 * THREADS, HG * D - 1u);
+  let q_place_1 = q_place(first_head + query_1 / D, query_1 % D);
+  let query_2 = min(lanes.index + 2 * THREADS, HG * D - 1u);
+  let q_place_2 = q_place(first_head + query_2 / D, query_2 % D);
+  let query_3 = min(lanes.index + 3 * THREADS, HG * D - 1u);
+  let q_place_3 = q_place(first_head + query_3 / D, query_3 % D);
+  let d_0 = min(lanes.index + 0 * THREADS, D - 1u);
+  var k_place_0: k_Place;
+  if (fresh) {
+    k_place_0 = k_place(kv_head, d_0);
   }
   var count = 0u;
   for (var i = 0u; fresh && i < step.x; i++) {
     if (is_fresh(i, span)) {
-      let scale = scale_of(HG + count, select(1u, KV_HEADS, NORM_ALL), lanes);
-      for (var d = lanes.index; d < D; d += THREADS) {
-        let at = count * D + d;
-        fresh_keys[at / 4u][at % 4u] = cached(k_element(i, kv_head, d, scale));
-        fresh_values[at / 4u][at % 4u] = cached(clipped(v_raw(i, kv_head * D + d)));
+      let value_0 = v_raw(i, kv_head * D + d_0);
+      if (NORM) {
+        var sum = 0.0;
+        {
+          let quad = lanes.index + 0 * THREADS;
+          let x = k_quad(i, select(kv_head * (D / 4u), 0u, NORM_ALL) + min(quad, QUADS_K - 1u));
+          sum += select(0.0, dot(x, x), quad < QUADS_K);
+        }
+        square_put(HG + count, sum, lanes);
+      }
+      if (lanes.index + 0 * THREADS < D) {
+        let at = count * D + d_0;
+        fresh_values[at / 4u][at % 4u] = cached(clipped(value_0));
       }
       count++;
+    }
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_0_0, square_0_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(0, sum, lanes);
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_1_0, square_1_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(1, sum, lanes);
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_2_0, square_2_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(2, sum, lanes);
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_3_0, square_3_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(3, sum, lanes);
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_4_0, square_4_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(4, sum, lanes);
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_5_0, square_5_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(5, sum, lanes);
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_6_0, square_6_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(6, sum, lanes);
+  }
+  {
+    var sum = 0.0;
+    sum += select(0.0, dot(square_7_0, square_7_0), lanes.index + 0 * THREADS < QUADS_Q);
+    square_put(7, sum, lanes);
+  }
+  if (NORM) {
+    square_meet(lanes);
+  }
+  if (lanes.index + 0 * THREADS < HG * D) {
+    let h = query_0 / D;
+    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
+    queries[query_0 / 4u][query_0 % 4u] =
+      q_element_at(token, first_head + h, query_0 % D, q_place_0, scale) * SCALE;
+  }
+  if (lanes.index + 1 * THREADS < HG * D) {
+    let h = query_1 / D;
+    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
+    queries[query_1 / 4u][query_1 % 4u] =
+      q_element_at(token, first_head + h, query_1 % D, q_place_1, scale) * SCALE;
+  }
+  if (lanes.index + 2 * THREADS < HG * D) {
+    let h = query_2 / D;
+    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
+    queries[query_2 / 4u][query_2 % 4u] =
+      q_element_at(token, first_head + h, query_2 % D, q_place_2, scale) * SCALE;
+  }
+  if (lanes.index + 3 * THREADS < HG * D) {
+    let h = query_3 / D;
+    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
+    queries[query_3 / 4u][query_3 % 4u] =
+      q_element_at(token, first_head + h, query_3 % D, q_place_3, scale) * SCALE;
+  }
+  var slot = 0u;
+  var own = 0u;
+  for (var i = 0u; i < step.x && slot < count; i++) {
+    if (is_fresh(i, span)) {
+      let scale = scale_of(HG + slot, select(1u, KV_HEADS, NORM_ALL), lanes);
+      if (lanes.index + 0 * THREADS < D) {
+        let at = slot * D + d_0;
+        fresh_keys[at / 4u][at % 4u] =
+          cached(k_element_at(i, kv_head, d_0, k_place_0, scale));
+      }
+      own = select(own, slot, i == token);
+      slot++;
     }
   }
   workgroupBarrier();
   if (fresh && unit % HEAD_PARTS == 0u) {
     let row = cache_row(span.sequence, span.position, kv_head);
-    var slot = 0u;
-    for (var i = 0u; i < token; i++) {
-      slot += select(0u, 1u, is_fresh(i, span));
-    }
-    let own = slot * (D / 4u);
+    let at = own * (D / 4u);
     for (var c = lanes.index; c < D / 8u; c += THREADS) {
-      keys_put(row, c, Chunk(fresh_keys[own + 2u * c], fresh_keys[own + 2u * c + 1u]));
-      values_put(row, c, Chunk(fresh_values[own + 2u * c], fresh_values[own + 2u * c + 1u]));
+      keys_put(row, c, Chunk(fresh_keys[at + 2u * c], fresh_keys[at + 2u * c + 1u]));
+      values_put(row, c, Chunk(fresh_values[at + 2u * c], fresh_values[at + 2u * c + 1u]));
     }
   }
   return count;
@@ -600,54 +835,6 @@ struct Lanes {
 
 fn lanes_add(a: f32, b: f32) -> f32 {
   return a + b;
-}
-
-// Combines HG numbers over all threads: every thread puts its share of each, then
-// peak_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
-// subgroupMax is subgroupAdd or subgroupMax, max the same for two numbers.
-var<workgroup> peak_shares: array<f32, HG * MAX_SUBGROUPS>;
-
-fn peak_put(slot: u32, value: f32, lanes: Lanes) {
-  let share = subgroupMax(value);
-  if (lanes.invocation == 0u) {
-    peak_shares[lanes.subgroup * HG + slot] = share;
-  }
-}
-
-fn peak_meet(lanes: Lanes) {
-  workgroupBarrier();
-}
-
-fn peak_get(slot: u32, lanes: Lanes) -> f32 {
-  var result = peak_shares[slot];
-  for (var s = 1u; s < lanes.subgroups; s++) {
-    result = max(result, peak_shares[s * HG + slot]);
-  }
-  return result;
-}
-
-// Combines HG numbers over all threads: every thread puts its share of each, then
-// total_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
-// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
-var<workgroup> total_shares: array<f32, HG * MAX_SUBGROUPS>;
-
-fn total_put(slot: u32, value: f32, lanes: Lanes) {
-  let share = subgroupAdd(value);
-  if (lanes.invocation == 0u) {
-    total_shares[lanes.subgroup * HG + slot] = share;
-  }
-}
-
-fn total_meet(lanes: Lanes) {
-  workgroupBarrier();
-}
-
-fn total_get(slot: u32, lanes: Lanes) -> f32 {
-  var result = total_shares[slot];
-  for (var s = 1u; s < lanes.subgroups; s++) {
-    result = lanes_add(result, total_shares[s * HG + slot]);
-  }
-  return result;
 }
 
 // Combines SLOTS numbers over all threads: every thread puts its share of each, then
@@ -682,25 +869,30 @@ fn square_get(slot: u32, lanes: Lanes) -> f32 {
 // A workgroup holds the HG query heads of its unit in shared memory and walks its share of the
 // context in tiles. For the scores PARTS_K threads share a token's key; for the sums LANES_V
 // threads share its value, GROUPS tokens at a time, each group with a softmax of its own that is
-// joined at the end: nothing but the scores passes between threads on the way. Values are
-// fetched before the scores are awaited. Keys and values are read once for all HG heads.
+// joined at the end: nothing but the scores passes between threads on the way. Keys and values are
+// read once for all HG heads. Those of the first tile are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
 // there in this step (see lib/attention_span.wgsl), so one dispatch is enough. With TICKET the
 // last split to arrive combines all of them; otherwise `attention_combine` does.
 //
 // Prelude: THREADS, PARTS_K, HEADS, KV_HEADS, GROUP, HEAD_PARTS, UNITS, HG, D, PAGE, WINDOW, SCALE,
-// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, ELEMENTS, LOWEST, MORE_PARTS_K (PARTS_K - 1),
+// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, LOWEST, MORE_PARTS_K (PARTS_K - 1),
 // WORDS_K (of a key that one thread reads), ROUNDS_V (tokens of a tile that one group takes).
-// Fragments: lib/attention_*, keys_* and values_* (cache), reduce as `peak` and `total`, partials.
+// Fragments: lib/attention_*, keys_* and values_* (cache), partials.
 
 const LANES_V = D / 8u;
 const GROUPS = THREADS / LANES_V;
 const TILE = THREADS / PARTS_K;
+// The next tile is asked for while the scores of this one are awaited, unless results of many heads
+// leave no registers for both.
+const EARLY = HG <= 2u;
 
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
-var<workgroup> scores: array<f32, max(HG * THREADS, 2u * SPLITS * HG)>;
+var<workgroup> scores: array<f32, HG * THREADS>;
 var<workgroup> sums: array<vec4<f32>, 2u * THREADS>;
+var<workgroup> peaks: array<f32, HG * GROUPS>;
+var<workgroup> totals: array<f32, HG * GROUPS>;
 var<workgroup> fresh_keys: array<vec4<f32>, FRESH_MAX * D / 4u>;
 var<workgroup> fresh_values: array<vec4<f32>, FRESH_MAX * D / 4u>;
 var<workgroup> arrived: u32;
@@ -719,6 +911,13 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   }
   let thread = lanes.index;
   let kv_head = unit / HEAD_PARTS;
+  let first = span.first + split * span.share;
+  let end = min(first + span.share, span.end);
+  let tiles = (max(end, first) - first + TILE - 1u) / TILE;
+  var next: Fetched;
+  if (tiles > 0u) {
+    next = fetch_tile(span.sequence, first, end, kv_head, thread);
+  }
   let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
 
   let part = thread % PARTS_K;
@@ -758,39 +957,12 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   var lo_7 = vec4<f32>();
   var hi_7 = vec4<f32>();
 
-  let first = span.first + split * span.share;
-  let end = min(first + span.share, span.end);
-  let tiles = (max(end, first) - first + TILE - 1u) / TILE;
   for (var tile = 0u; tile < tiles + select(0u, 1u, fresh_count > 0u); tile++) {
     let of_step = tile == tiles;
     let base = first + tile * TILE;
     let count = select(min(TILE, end - base), fresh_count, of_step);
-    var value_0: values_Word;
-    var value_1: values_Word;
-    var value_2: values_Word;
-    var value_3: values_Word;
+    let now = next;
     if (!of_step) {
-      let key_row = cache_row(span.sequence, min(base + key, end - 1u), kv_head);
-      let key_0 = keys_fetch(key_row, min(part + 0 * PARTS_K, LANES_V - 1u));
-      let key_1 = keys_fetch(key_row, min(part + 1 * PARTS_K, LANES_V - 1u));
-      let key_2 = keys_fetch(key_row, min(part + 2 * PARTS_K, LANES_V - 1u));
-      let key_3 = keys_fetch(key_row, min(part + 3 * PARTS_K, LANES_V - 1u));
-      value_0 = values_fetch(
-        cache_row(span.sequence, min(base + value_group + 0 * GROUPS, end - 1u), kv_head),
-        value_lane,
-      );
-      value_1 = values_fetch(
-        cache_row(span.sequence, min(base + value_group + 1 * GROUPS, end - 1u), kv_head),
-        value_lane,
-      );
-      value_2 = values_fetch(
-        cache_row(span.sequence, min(base + value_group + 2 * GROUPS, end - 1u), kv_head),
-        value_lane,
-      );
-      value_3 = values_fetch(
-        cache_row(span.sequence, min(base + value_group + 3 * GROUPS, end - 1u), kv_head),
-        value_lane,
-      );
       var score_0 = 0.0;
       var score_1 = 0.0;
       var score_2 = 0.0;
@@ -800,7 +972,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       var score_6 = 0.0;
       var score_7 = 0.0;
       if (part + 0 * PARTS_K < LANES_V) {
-        let k = keys_unpack(key_0, 0u);
+        let k = keys_unpack(now.key_0, 0u);
         let chunk = part + 0 * PARTS_K;
         score_0 += chunk_dot(k, query_chunk(0, chunk));
         score_1 += chunk_dot(k, query_chunk(1, chunk));
@@ -812,7 +984,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
         score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       if (part + 1 * PARTS_K < LANES_V) {
-        let k = keys_unpack(key_1, 0u);
+        let k = keys_unpack(now.key_1, 0u);
         let chunk = part + 1 * PARTS_K;
         score_0 += chunk_dot(k, query_chunk(0, chunk));
         score_1 += chunk_dot(k, query_chunk(1, chunk));
@@ -824,7 +996,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
         score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       if (part + 2 * PARTS_K < LANES_V) {
-        let k = keys_unpack(key_2, 0u);
+        let k = keys_unpack(now.key_2, 0u);
         let chunk = part + 2 * PARTS_K;
         score_0 += chunk_dot(k, query_chunk(0, chunk));
         score_1 += chunk_dot(k, query_chunk(1, chunk));
@@ -836,7 +1008,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
         score_7 += chunk_dot(k, query_chunk(7, chunk));
       }
       if (part + 3 * PARTS_K < LANES_V) {
-        let k = keys_unpack(key_3, 0u);
+        let k = keys_unpack(now.key_3, 0u);
         let chunk = part + 3 * PARTS_K;
         score_0 += chunk_dot(k, query_chunk(0, chunk));
         score_1 += chunk_dot(k, query_chunk(1, chunk));
@@ -855,6 +1027,9 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       scores[5 * THREADS + thread] = score_5;
       scores[6 * THREADS + thread] = score_6;
       scores[7 * THREADS + thread] = score_7;
+      if (EARLY && tile + 1u < tiles) {
+        next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
+      }
     } else if (key < count) {
       var score_0 = 0.0;
       var score_1 = 0.0;
@@ -964,7 +1139,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       {
         let j = value_group + 0 * GROUPS;
         if (j < count) {
-          var v = values_unpack(value_0, 0u);
+          var v = values_unpack(now.value_0, 0u);
           if (of_step) {
             let at = (j * LANES_V + value_lane) * 2u;
             v = Chunk(fresh_values[at], fresh_values[at + 1u]);
@@ -1022,7 +1197,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       {
         let j = value_group + 1 * GROUPS;
         if (j < count) {
-          var v = values_unpack(value_1, 0u);
+          var v = values_unpack(now.value_1, 0u);
           if (of_step) {
             let at = (j * LANES_V + value_lane) * 2u;
             v = Chunk(fresh_values[at], fresh_values[at + 1u]);
@@ -1080,7 +1255,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       {
         let j = value_group + 2 * GROUPS;
         if (j < count) {
-          var v = values_unpack(value_2, 0u);
+          var v = values_unpack(now.value_2, 0u);
           if (of_step) {
             let at = (j * LANES_V + value_lane) * 2u;
             v = Chunk(fresh_values[at], fresh_values[at + 1u]);
@@ -1138,7 +1313,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       {
         let j = value_group + 3 * GROUPS;
         if (j < count) {
-          var v = values_unpack(value_3, 0u);
+          var v = values_unpack(now.value_3, 0u);
           if (of_step) {
             let at = (j * LANES_V + value_lane) * 2u;
             v = Chunk(fresh_values[at], fresh_values[at + 1u]);
@@ -1194,362 +1369,420 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
         }
       }
     }
+    if (!EARLY && tile + 1u < tiles) {
+      next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
+    }
     workgroupBarrier();
   }
 
-  // The groups agree on a peak for each head, then add up.
-  peak_put(0, peak_0, lanes);
-  peak_put(1, peak_1, lanes);
-  peak_put(2, peak_2, lanes);
-  peak_put(3, peak_3, lanes);
-  peak_put(4, peak_4, lanes);
-  peak_put(5, peak_5, lanes);
-  peak_put(6, peak_6, lanes);
-  peak_put(7, peak_7, lanes);
-  peak_meet(lanes);
-  let common_0 = peak_get(0, lanes);
-  let factor_0 = exp(peak_0 - common_0);
-  total_put(0, select(0.0, total_0 * factor_0, value_lane == 0u), lanes);
-  let common_1 = peak_get(1, lanes);
-  let factor_1 = exp(peak_1 - common_1);
-  total_put(1, select(0.0, total_1 * factor_1, value_lane == 0u), lanes);
-  let common_2 = peak_get(2, lanes);
-  let factor_2 = exp(peak_2 - common_2);
-  total_put(2, select(0.0, total_2 * factor_2, value_lane == 0u), lanes);
-  let common_3 = peak_get(3, lanes);
-  let factor_3 = exp(peak_3 - common_3);
-  total_put(3, select(0.0, total_3 * factor_3, value_lane == 0u), lanes);
-  let common_4 = peak_get(4, lanes);
-  let factor_4 = exp(peak_4 - common_4);
-  total_put(4, select(0.0, total_4 * factor_4, value_lane == 0u), lanes);
-  let common_5 = peak_get(5, lanes);
-  let factor_5 = exp(peak_5 - common_5);
-  total_put(5, select(0.0, total_5 * factor_5, value_lane == 0u), lanes);
-  let common_6 = peak_get(6, lanes);
-  let factor_6 = exp(peak_6 - common_6);
-  total_put(6, select(0.0, total_6 * factor_6, value_lane == 0u), lanes);
-  let common_7 = peak_get(7, lanes);
-  let factor_7 = exp(peak_7 - common_7);
-  total_put(7, select(0.0, total_7 * factor_7, value_lane == 0u), lanes);
-  total_meet(lanes);
+  // The groups' sums of each head are brought to a common peak and added in order.
+  if (value_lane == 0u && value_group < GROUPS) {
+    peaks[0 * GROUPS + value_group] = peak_0;
+    totals[0 * GROUPS + value_group] = total_0;
+    peaks[1 * GROUPS + value_group] = peak_1;
+    totals[1 * GROUPS + value_group] = total_1;
+    peaks[2 * GROUPS + value_group] = peak_2;
+    totals[2 * GROUPS + value_group] = total_2;
+    peaks[3 * GROUPS + value_group] = peak_3;
+    totals[3 * GROUPS + value_group] = total_3;
+    peaks[4 * GROUPS + value_group] = peak_4;
+    totals[4 * GROUPS + value_group] = total_4;
+    peaks[5 * GROUPS + value_group] = peak_5;
+    totals[5 * GROUPS + value_group] = total_5;
+    peaks[6 * GROUPS + value_group] = peak_6;
+    totals[6 * GROUPS + value_group] = total_6;
+    peaks[7 * GROUPS + value_group] = peak_7;
+    totals[7 * GROUPS + value_group] = total_7;
+  }
   let base = partial_at(token, unit, split);
   {
+    if (0 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_0 * factor_0;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_0 * factor_0;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_0;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_0;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[0 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[0 * GROUPS + g] - peak);
+        total += factor * totals[0 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 0 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_0, total_get(0, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_0, total_get(0, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_0, total_get(0, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_0, total_get(0, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 0, common_0);
-        store_partial(base + HG * D + HG + 0, total_get(0, lanes));
+        store_partial(base + HG * D + 0, peak);
+        store_partial(base + HG * D + HG + 0, total);
       }
     }
-    workgroupBarrier();
   }
   {
+    if (1 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_1 * factor_1;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_1 * factor_1;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_1;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_1;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[1 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[1 * GROUPS + g] - peak);
+        total += factor * totals[1 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 1 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_1, total_get(1, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_1, total_get(1, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_1, total_get(1, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_1, total_get(1, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 1, common_1);
-        store_partial(base + HG * D + HG + 1, total_get(1, lanes));
+        store_partial(base + HG * D + 1, peak);
+        store_partial(base + HG * D + HG + 1, total);
       }
     }
-    workgroupBarrier();
   }
   {
+    if (2 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_2 * factor_2;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_2 * factor_2;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_2;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_2;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[2 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[2 * GROUPS + g] - peak);
+        total += factor * totals[2 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 2 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_2, total_get(2, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_2, total_get(2, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_2, total_get(2, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_2, total_get(2, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 2, common_2);
-        store_partial(base + HG * D + HG + 2, total_get(2, lanes));
+        store_partial(base + HG * D + 2, peak);
+        store_partial(base + HG * D + HG + 2, total);
       }
     }
-    workgroupBarrier();
   }
   {
+    if (3 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_3 * factor_3;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_3 * factor_3;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_3;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_3;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[3 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[3 * GROUPS + g] - peak);
+        total += factor * totals[3 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 3 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_3, total_get(3, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_3, total_get(3, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_3, total_get(3, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_3, total_get(3, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 3, common_3);
-        store_partial(base + HG * D + HG + 3, total_get(3, lanes));
+        store_partial(base + HG * D + 3, peak);
+        store_partial(base + HG * D + HG + 3, total);
       }
     }
-    workgroupBarrier();
   }
   {
+    if (4 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_4 * factor_4;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_4 * factor_4;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_4;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_4;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[4 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[4 * GROUPS + g] - peak);
+        total += factor * totals[4 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 4 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_4, total_get(4, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_4, total_get(4, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_4, total_get(4, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_4, total_get(4, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 4, common_4);
-        store_partial(base + HG * D + HG + 4, total_get(4, lanes));
+        store_partial(base + HG * D + 4, peak);
+        store_partial(base + HG * D + HG + 4, total);
       }
     }
-    workgroupBarrier();
   }
   {
+    if (5 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_5 * factor_5;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_5 * factor_5;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_5;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_5;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[5 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[5 * GROUPS + g] - peak);
+        total += factor * totals[5 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 5 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_5, total_get(5, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_5, total_get(5, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_5, total_get(5, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_5, total_get(5, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 5, common_5);
-        store_partial(base + HG * D + HG + 5, total_get(5, lanes));
+        store_partial(base + HG * D + 5, peak);
+        store_partial(base + HG * D + HG + 5, total);
       }
     }
-    workgroupBarrier();
   }
   {
+    if (6 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_6 * factor_6;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_6 * factor_6;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_6;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_6;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[6 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[6 * GROUPS + g] - peak);
+        total += factor * totals[6 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 6 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_6, total_get(6, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_6, total_get(6, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_6, total_get(6, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_6, total_get(6, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 6, common_6);
-        store_partial(base + HG * D + HG + 6, total_get(6, lanes));
+        store_partial(base + HG * D + 6, peak);
+        store_partial(base + HG * D + HG + 6, total);
       }
     }
-    workgroupBarrier();
   }
   {
+    if (7 > 0) {
+      workgroupBarrier();
+    }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_7 * factor_7;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_7 * factor_7;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_7;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_7;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
+      var peak = LOWEST;
+      for (var g = 0u; g < GROUPS; g++) {
+        peak = max(peak, peaks[7 * GROUPS + g]);
+      }
+      var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        sum += sums[2u * g * LANES_V + thread];
+        let factor = exp(peaks[7 * GROUPS + g] - peak);
+        total += factor * totals[7 * GROUPS + g];
+        sum += factor * sums[2u * g * LANES_V + thread];
       }
       let e = 7 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], common_7, total_get(7, lanes));
+        store_result(token, unit, e + 0, sum[0], peak, total);
       } else {
         store_partial(base + e + 0, sum[0]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], common_7, total_get(7, lanes));
+        store_result(token, unit, e + 1, sum[1], peak, total);
       } else {
         store_partial(base + e + 1, sum[1]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], common_7, total_get(7, lanes));
+        store_result(token, unit, e + 2, sum[2], peak, total);
       } else {
         store_partial(base + e + 2, sum[2]);
       }
       if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], common_7, total_get(7, lanes));
+        store_result(token, unit, e + 3, sum[3], peak, total);
       } else {
         store_partial(base + e + 3, sum[3]);
       }
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 7, common_7);
-        store_partial(base + HG * D + HG + 7, total_get(7, lanes));
+        store_partial(base + HG * D + 7, peak);
+        store_partial(base + HG * D + HG + 7, total);
       }
     }
-    workgroupBarrier();
   }
   if (!TICKET || span.splits == 1u) {
     return;
   }
   storageBarrier();
-  workgroupBarrier();
   if (thread == 0u) {
     arrived = take_ticket(token * UNITS + unit, span.splits);
   }

@@ -22,7 +22,7 @@ const THREADS = 128u;
 @group(0) @binding(1) var<storage, read> sequence_ids: array<i32>;
 @group(0) @binding(2) var<storage, read> block_table: array<i32>;
 @group(0) @binding(3) var<uniform> step: vec4<u32>;
-@group(0) @binding(4) var<storage, read> qkv: array<f32>;
+@group(0) @binding(4) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> inv_freq: array<f32>;
 @group(0) @binding(6) var<storage, read> q_norm: array<f32>;
 @group(0) @binding(7) var<storage, read> k_norm: array<f32>;
@@ -64,19 +64,32 @@ fn in_long_run(token: u32) -> bool {
   return run >= LONG_RUN;
 }
 
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D].
+// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
+// the start of a token's q, k or v, quads are four of them.
 const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
 
+fn qkv_at(i: u32) -> f32 {
+  return qkv[i / 4u][i % 4u];
+}
+
 fn q_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + i];
+  return qkv_at(token * QKV_WIDTH + i);
 }
 
 fn k_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + HEADS * D + i];
+  return qkv_at(token * QKV_WIDTH + HEADS * D + i);
 }
 
 fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv[token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i];
+  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+}
+
+fn q_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad];
+}
+
+fn k_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
 }
 
 fn q_norm_at(head: u32, d: u32) -> f32 {
@@ -145,42 +158,72 @@ fn rotary_pair(d: u32) -> RotaryPair {
   return RotaryPair(d - ROTARY / 2u, d - ROTARY / 2u, 1.0);
 }
 
-fn rotary_turn(token: u32, frequency: u32) -> vec2<f32> {
-  return turn(f32(positions[token]) * inv_freq[frequency]) * ATTENTION_SCALING;
+fn rotary_frequency(i: u32) -> f32 {
+  return inv_freq[i];
 }
 
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
 // order. `scale` is 1/rms where there is a norm and 1 otherwise. q is q or k.
-fn q_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return clipped(q_raw(token, head * D + d) * scale * q_norm_at(head, d));
+
+// What an element needs whatever the token, so that it can be loaded before `scale` is known:
+// weights of the norm, and the element that it turns with, by `frequency` a position.
+struct q_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+
+fn q_place(head: u32, d: u32) -> q_Place {
+  let norm = q_norm_at(head, d);
+  if (d >= ROTARY) {
+    return q_Place(norm, d, norm, 0.0, 0.0);
+  }
+  let pair = rotary_pair(d);
+  return q_Place(
+    norm, pair.other, q_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
+  );
 }
 
-fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  let x = q_normed(token, head, d, scale);
+fn q_element_at(token: u32, head: u32, d: u32, place: q_Place, scale: f32) -> f32 {
+  let x = clipped(q_raw(token, head * D + d) * scale * place.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let pair = rotary_pair(d);
-  let other = q_normed(token, head, pair.other, scale);
-  let angle = rotary_turn(token, pair.frequency);
-  return x * angle.x + other * angle.y * pair.sign;
+  let other = clipped(q_raw(token, head * D + place.other) * scale * place.other_norm);
+  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * place.sign;
+}
+
+fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return q_element_at(token, head, d, q_place(head, d), scale);
 }
 
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
 // order. `scale` is 1/rms where there is a norm and 1 otherwise. k is q or k.
-fn k_normed(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return clipped(k_raw(token, head * D + d) * scale * k_norm_at(head, d));
+
+// What an element needs whatever the token, so that it can be loaded before `scale` is known:
+// weights of the norm, and the element that it turns with, by `frequency` a position.
+struct k_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+
+fn k_place(head: u32, d: u32) -> k_Place {
+  let norm = k_norm_at(head, d);
+  if (d >= ROTARY) {
+    return k_Place(norm, d, norm, 0.0, 0.0);
+  }
+  let pair = rotary_pair(d);
+  return k_Place(
+    norm, pair.other, k_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
+  );
 }
 
-fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  let x = k_normed(token, head, d, scale);
+fn k_element_at(token: u32, head: u32, d: u32, place: k_Place, scale: f32) -> f32 {
+  let x = clipped(k_raw(token, head * D + d) * scale * place.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let pair = rotary_pair(d);
-  let other = k_normed(token, head, pair.other, scale);
-  let angle = rotary_turn(token, pair.frequency);
-  return x * angle.x + other * angle.y * pair.sign;
+  let other = clipped(k_raw(token, head * D + place.other) * scale * place.other_norm);
+  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * place.sign;
+}
+
+fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
+  return k_element_at(token, head, d, k_place(head, d), scale);
 }
 
 // Eight consecutive elements: the unit in which weights and activations are read.
@@ -266,7 +309,7 @@ fn cached(value: f32) -> f32 {
 // keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
 // One workgroup a token.
 // Prelude: THREADS, HEADS, KV_HEADS, D, PAGE, ROTARY, NORM_ALL, NORM, EPS.
-// Fragments: q_raw, k_raw, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
+// Fragments: q_quad, k_quad, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
 
 var<workgroup> squares: array<f32, HEADS + KV_HEADS>;
 
@@ -300,14 +343,14 @@ fn main(
   if (NORM) {
     for (var h = thread; h < HEADS + KV_HEADS; h += THREADS) {
       var sum = 0.0;
-      for (var d = 0u; d < D; d++) {
-        var x = 0.0;
+      for (var quad = 0u; quad < D / 4u; quad++) {
+        var x = vec4<f32>();
         if (h < HEADS) {
-          x = q_raw(token, h * D + d);
+          x = q_quad(token, h * (D / 4u) + quad);
         } else {
-          x = k_raw(token, (h - HEADS) * D + d);
+          x = k_quad(token, (h - HEADS) * (D / 4u) + quad);
         }
-        sum += x * x;
+        sum += dot(x, x);
       }
       squares[h] = sum;
     }
