@@ -27,15 +27,20 @@ fn main(
 ) {
   let row = group.y;
   let chunk = group.x;
-  let draw = draws[row];
-  let position = u32(positions[logits_rows[row]]);
-  var best = Best(LOWEST, 0xffffffffu);
+  // All logits are asked for before any of them, or the rest, is awaited.
   //@repeat i PER
   let id_$i = chunk * CHUNK + $i * THREADS + thread;
+  let raw_$i = logits[row * V + min(id_$i, V - 1u)];
+  //@end
+  let draw = draws[row];
+  let token = u32(logits_rows[row]);
+  let position = u32(positions[token]);
+  var best = Best(LOWEST, 0xffffffffu);
+  //@repeat i PER
   var logit_$i = LOWEST;
   if (id_$i < V) {
-    logit_$i = penalized(row, id_$i, draw);
-    if (is_broken(row, id_$i)) {
+    logit_$i = penalized(raw_$i, id_$i, draw);
+    if (is_broken(raw_$i)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_$i, id_$i), best)) {
@@ -104,7 +109,6 @@ fn main(
     return;
   }
   storageBarrier();
-  workgroupBarrier();
   if (thread == 0u) {
     arrived = take_ticket(row, CHUNKS);
   }
@@ -112,7 +116,7 @@ fn main(
     return;
   }
   storageBarrier();
-  decide(row, draw, position, thread);
+  decide(row, draw, Place(token, position), thread);
 }
 
 // How many bins, from the largest logits down, hold no more than CHUNK_CANDIDATES of them.

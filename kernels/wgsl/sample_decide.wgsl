@@ -6,5 +6,6 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let row = group.x;
-  decide(row, draws[row], u32(positions[logits_rows[row]]), thread);
+  let token = u32(logits_rows[row]);
+  decide(row, draws[row], Place(token, u32(positions[token])), thread);
 }

@@ -6,6 +6,9 @@
 const RECORD = 8u;
 const ADVANCE = 1u;
 
+// Where a row's token stands in the step, and at which position of its sequence.
+struct Place { token: u32, position: u32 }
+
 fn store_record(row: u32, chunk: u32, field: u32, value: u32) {
   atomicStore(&partials[(row * CHUNKS + chunk) * RECORD + field], value);
 }
@@ -30,15 +33,16 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
   var bad = 0.0;
   for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
     let own = Best(bitcast<f32>(load_record(row, chunk, 0u)), load_record(row, chunk, 1u));
+    let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
+    let left_out = bitcast<f32>(load_record(row, chunk, 5u));
+    bad += f32(load_record(row, chunk, 7u));
     if (is_better(own, best)) {
       best = own;
     }
-    let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
     if (is_better(score, winner)) {
       winner = score;
     }
-    floor = max(floor, bitcast<f32>(load_record(row, chunk, 5u)));
-    bad += f32(load_record(row, chunk, 7u));
+    floor = max(floor, left_out);
   }
   best = best_of(best.value, best.id, thread);
   if (sum_of(bad, thread) > 0.0 || best.value <= LOWEST) {
@@ -66,15 +70,19 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
 }
 
 // Writes the token where the host and the next step look for it.
-fn finish(row: u32, draw: Draw, token: i32) {
-  history[atomicLoad(&counter[0]) * step.y + row] = token;
+fn finish(row: u32, draw: Draw, place: Place, steps: u32, token: i32) {
+  history[steps * step.y + row] = token;
   let next = u32(max(token, 0));
   if (token >= 0) {
     atomicOr(&seen[draw.slot * SEEN_WORDS + next / 32u], 1u << (next % 32u));
   }
   if ((draw.flags & ADVANCE) != 0u) {
-    token_ids[logits_rows[row]] = i32(next);
-    positions[logits_rows[row]] += 1;
+    token_ids[place.token] = i32(next);
+    positions[place.token] = i32(place.position) + 1;
+  }
+  if (step.y == 1u) {
+    atomicAdd(&counter[0], 1u);
+    return;
   }
   storageBarrier();
   if (take_ticket(ROWS, step.y) + 1u == step.y) {
@@ -82,9 +90,11 @@ fn finish(row: u32, draw: Draw, token: i32) {
   }
 }
 
-fn decide(row: u32, draw: Draw, position: u32, thread: u32) {
-  let token = token_of(row, draw, position, thread);
+fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
+  // The count changes when all rows are done, so that it can be loaded ahead.
+  let steps = atomicLoad(&counter[0]);
+  let token = token_of(row, draw, place.position, thread);
   if (thread == 0u) {
-    finish(row, draw, token);
+    finish(row, draw, place, steps, token);
   }
 }

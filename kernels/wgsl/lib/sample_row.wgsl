@@ -27,9 +27,8 @@ fn is_filtered(draw: Draw) -> bool {
   return has_top_k(draw) || draw.top_p < 1.0 || draw.min_p > 0.0;
 }
 
-// A logit after the repetition penalty; LOWEST stands for -infinity.
-fn penalized(row: u32, id: u32, draw: Draw) -> f32 {
-  let logit = logits[row * V + id];
+// The logit of a token after the repetition penalty; LOWEST stands for -infinity.
+fn penalized(logit: f32, id: u32, draw: Draw) -> f32 {
   var result = logit;
   if (draw.penalty != 1.0) {
     let word = atomicLoad(&seen[draw.slot * SEEN_WORDS + id / 32u]);
@@ -41,8 +40,8 @@ fn penalized(row: u32, id: u32, draw: Draw) -> f32 {
 }
 
 // NaN or +infinity, told by their bits: comparisons of floats may be optimized away.
-fn is_broken(row: u32, id: u32) -> bool {
-  let bits = bitcast<u32>(logits[row * V + id]);
+fn is_broken(logit: f32) -> bool {
+  let bits = bitcast<u32>(logit);
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }
 

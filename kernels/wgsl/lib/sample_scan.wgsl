@@ -19,7 +19,7 @@ fn value_of(order: u32) -> f32 {
 }
 
 fn logit_of(row: u32, id: u32, draw: Draw) -> f32 {
-  return tempered(penalized(row, id, draw), draw);
+  return tempered(penalized(logits[row * V + id], id, draw), draw);
 }
 
 // The largest value at which what is at least as large, and at least `least`, reaches `goal`:

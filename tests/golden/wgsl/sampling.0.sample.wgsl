@@ -51,9 +51,8 @@ fn is_filtered(draw: Draw) -> bool {
   return has_top_k(draw) || draw.top_p < 1.0 || draw.min_p > 0.0;
 }
 
-// A logit after the repetition penalty; LOWEST stands for -infinity.
-fn penalized(row: u32, id: u32, draw: Draw) -> f32 {
-  let logit = logits[row * V + id];
+// The logit of a token after the repetition penalty; LOWEST stands for -infinity.
+fn penalized(logit: f32, id: u32, draw: Draw) -> f32 {
   var result = logit;
   if (draw.penalty != 1.0) {
     let word = atomicLoad(&seen[draw.slot * SEEN_WORDS + id / 32u]);
@@ -65,8 +64,8 @@ fn penalized(row: u32, id: u32, draw: Draw) -> f32 {
 }
 
 // NaN or +infinity, told by their bits: comparisons of floats may be optimized away.
-fn is_broken(row: u32, id: u32) -> bool {
-  let bits = bitcast<u32>(logits[row * V + id]);
+fn is_broken(logit: f32) -> bool {
+  let bits = bitcast<u32>(logit);
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }
 
@@ -298,7 +297,7 @@ fn value_of(order: u32) -> f32 {
 }
 
 fn logit_of(row: u32, id: u32, draw: Draw) -> f32 {
-  return tempered(penalized(row, id, draw), draw);
+  return tempered(penalized(logits[row * V + id], id, draw), draw);
 }
 
 // The largest value at which what is at least as large, and at least `least`, reaches `goal`:
@@ -414,6 +413,9 @@ fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> 
 const RECORD = 8u;
 const ADVANCE = 1u;
 
+// Where a row's token stands in the step, and at which position of its sequence.
+struct Place { token: u32, position: u32 }
+
 fn store_record(row: u32, chunk: u32, field: u32, value: u32) {
   atomicStore(&partials[(row * CHUNKS + chunk) * RECORD + field], value);
 }
@@ -438,15 +440,16 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
   var bad = 0.0;
   for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
     let own = Best(bitcast<f32>(load_record(row, chunk, 0u)), load_record(row, chunk, 1u));
+    let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
+    let left_out = bitcast<f32>(load_record(row, chunk, 5u));
+    bad += f32(load_record(row, chunk, 7u));
     if (is_better(own, best)) {
       best = own;
     }
-    let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
     if (is_better(score, winner)) {
       winner = score;
     }
-    floor = max(floor, bitcast<f32>(load_record(row, chunk, 5u)));
-    bad += f32(load_record(row, chunk, 7u));
+    floor = max(floor, left_out);
   }
   best = best_of(best.value, best.id, thread);
   if (sum_of(bad, thread) > 0.0 || best.value <= LOWEST) {
@@ -474,15 +477,19 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
 }
 
 // Writes the token where the host and the next step look for it.
-fn finish(row: u32, draw: Draw, token: i32) {
-  history[atomicLoad(&counter[0]) * step.y + row] = token;
+fn finish(row: u32, draw: Draw, place: Place, steps: u32, token: i32) {
+  history[steps * step.y + row] = token;
   let next = u32(max(token, 0));
   if (token >= 0) {
     atomicOr(&seen[draw.slot * SEEN_WORDS + next / 32u], 1u << (next % 32u));
   }
   if ((draw.flags & ADVANCE) != 0u) {
-    token_ids[logits_rows[row]] = i32(next);
-    positions[logits_rows[row]] += 1;
+    token_ids[place.token] = i32(next);
+    positions[place.token] = i32(place.position) + 1;
+  }
+  if (step.y == 1u) {
+    atomicAdd(&counter[0], 1u);
+    return;
   }
   storageBarrier();
   if (take_ticket(ROWS, step.y) + 1u == step.y) {
@@ -490,10 +497,12 @@ fn finish(row: u32, draw: Draw, token: i32) {
   }
 }
 
-fn decide(row: u32, draw: Draw, position: u32, thread: u32) {
-  let token = token_of(row, draw, position, thread);
+fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
+  // The count changes when all rows are done, so that it can be loaded ahead.
+  let steps = atomicLoad(&counter[0]);
+  let token = token_of(row, draw, place.position, thread);
   if (thread == 0u) {
-    finish(row, draw, token);
+    finish(row, draw, place, steps, token);
   }
 }
 
@@ -544,179 +553,197 @@ fn main(
 ) {
   let row = group.y;
   let chunk = group.x;
-  let draw = draws[row];
-  let position = u32(positions[logits_rows[row]]);
-  var best = Best(LOWEST, 0xffffffffu);
+  // All logits are asked for before any of them, or the rest, is awaited.
   let id_0 = chunk * CHUNK + 0 * THREADS + thread;
+  let raw_0 = logits[row * V + min(id_0, V - 1u)];
+  let id_1 = chunk * CHUNK + 1 * THREADS + thread;
+  let raw_1 = logits[row * V + min(id_1, V - 1u)];
+  let id_2 = chunk * CHUNK + 2 * THREADS + thread;
+  let raw_2 = logits[row * V + min(id_2, V - 1u)];
+  let id_3 = chunk * CHUNK + 3 * THREADS + thread;
+  let raw_3 = logits[row * V + min(id_3, V - 1u)];
+  let id_4 = chunk * CHUNK + 4 * THREADS + thread;
+  let raw_4 = logits[row * V + min(id_4, V - 1u)];
+  let id_5 = chunk * CHUNK + 5 * THREADS + thread;
+  let raw_5 = logits[row * V + min(id_5, V - 1u)];
+  let id_6 = chunk * CHUNK + 6 * THREADS + thread;
+  let raw_6 = logits[row * V + min(id_6, V - 1u)];
+  let id_7 = chunk * CHUNK + 7 * THREADS + thread;
+  let raw_7 = logits[row * V + min(id_7, V - 1u)];
+  let id_8 = chunk * CHUNK + 8 * THREADS + thread;
+  let raw_8 = logits[row * V + min(id_8, V - 1u)];
+  let id_9 = chunk * CHUNK + 9 * THREADS + thread;
+  let raw_9 = logits[row * V + min(id_9, V - 1u)];
+  let id_10 = chunk * CHUNK + 10 * THREADS + thread;
+  let raw_10 = logits[row * V + min(id_10, V - 1u)];
+  let id_11 = chunk * CHUNK + 11 * THREADS + thread;
+  let raw_11 = logits[row * V + min(id_11, V - 1u)];
+  let id_12 = chunk * CHUNK + 12 * THREADS + thread;
+  let raw_12 = logits[row * V + min(id_12, V - 1u)];
+  let id_13 = chunk * CHUNK + 13 * THREADS + thread;
+  let raw_13 = logits[row * V + min(id_13, V - 1u)];
+  let id_14 = chunk * CHUNK + 14 * THREADS + thread;
+  let raw_14 = logits[row * V + min(id_14, V - 1u)];
+  let id_15 = chunk * CHUNK + 15 * THREADS + thread;
+  let raw_15 = logits[row * V + min(id_15, V - 1u)];
+  let draw = draws[row];
+  let token = u32(logits_rows[row]);
+  let position = u32(positions[token]);
+  var best = Best(LOWEST, 0xffffffffu);
   var logit_0 = LOWEST;
   if (id_0 < V) {
-    logit_0 = penalized(row, id_0, draw);
-    if (is_broken(row, id_0)) {
+    logit_0 = penalized(raw_0, id_0, draw);
+    if (is_broken(raw_0)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_0, id_0), best)) {
       best = Best(logit_0, id_0);
     }
   }
-  let id_1 = chunk * CHUNK + 1 * THREADS + thread;
   var logit_1 = LOWEST;
   if (id_1 < V) {
-    logit_1 = penalized(row, id_1, draw);
-    if (is_broken(row, id_1)) {
+    logit_1 = penalized(raw_1, id_1, draw);
+    if (is_broken(raw_1)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_1, id_1), best)) {
       best = Best(logit_1, id_1);
     }
   }
-  let id_2 = chunk * CHUNK + 2 * THREADS + thread;
   var logit_2 = LOWEST;
   if (id_2 < V) {
-    logit_2 = penalized(row, id_2, draw);
-    if (is_broken(row, id_2)) {
+    logit_2 = penalized(raw_2, id_2, draw);
+    if (is_broken(raw_2)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_2, id_2), best)) {
       best = Best(logit_2, id_2);
     }
   }
-  let id_3 = chunk * CHUNK + 3 * THREADS + thread;
   var logit_3 = LOWEST;
   if (id_3 < V) {
-    logit_3 = penalized(row, id_3, draw);
-    if (is_broken(row, id_3)) {
+    logit_3 = penalized(raw_3, id_3, draw);
+    if (is_broken(raw_3)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_3, id_3), best)) {
       best = Best(logit_3, id_3);
     }
   }
-  let id_4 = chunk * CHUNK + 4 * THREADS + thread;
   var logit_4 = LOWEST;
   if (id_4 < V) {
-    logit_4 = penalized(row, id_4, draw);
-    if (is_broken(row, id_4)) {
+    logit_4 = penalized(raw_4, id_4, draw);
+    if (is_broken(raw_4)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_4, id_4), best)) {
       best = Best(logit_4, id_4);
     }
   }
-  let id_5 = chunk * CHUNK + 5 * THREADS + thread;
   var logit_5 = LOWEST;
   if (id_5 < V) {
-    logit_5 = penalized(row, id_5, draw);
-    if (is_broken(row, id_5)) {
+    logit_5 = penalized(raw_5, id_5, draw);
+    if (is_broken(raw_5)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_5, id_5), best)) {
       best = Best(logit_5, id_5);
     }
   }
-  let id_6 = chunk * CHUNK + 6 * THREADS + thread;
   var logit_6 = LOWEST;
   if (id_6 < V) {
-    logit_6 = penalized(row, id_6, draw);
-    if (is_broken(row, id_6)) {
+    logit_6 = penalized(raw_6, id_6, draw);
+    if (is_broken(raw_6)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_6, id_6), best)) {
       best = Best(logit_6, id_6);
     }
   }
-  let id_7 = chunk * CHUNK + 7 * THREADS + thread;
   var logit_7 = LOWEST;
   if (id_7 < V) {
-    logit_7 = penalized(row, id_7, draw);
-    if (is_broken(row, id_7)) {
+    logit_7 = penalized(raw_7, id_7, draw);
+    if (is_broken(raw_7)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_7, id_7), best)) {
       best = Best(logit_7, id_7);
     }
   }
-  let id_8 = chunk * CHUNK + 8 * THREADS + thread;
   var logit_8 = LOWEST;
   if (id_8 < V) {
-    logit_8 = penalized(row, id_8, draw);
-    if (is_broken(row, id_8)) {
+    logit_8 = penalized(raw_8, id_8, draw);
+    if (is_broken(raw_8)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_8, id_8), best)) {
       best = Best(logit_8, id_8);
     }
   }
-  let id_9 = chunk * CHUNK + 9 * THREADS + thread;
   var logit_9 = LOWEST;
   if (id_9 < V) {
-    logit_9 = penalized(row, id_9, draw);
-    if (is_broken(row, id_9)) {
+    logit_9 = penalized(raw_9, id_9, draw);
+    if (is_broken(raw_9)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_9, id_9), best)) {
       best = Best(logit_9, id_9);
     }
   }
-  let id_10 = chunk * CHUNK + 10 * THREADS + thread;
   var logit_10 = LOWEST;
   if (id_10 < V) {
-    logit_10 = penalized(row, id_10, draw);
-    if (is_broken(row, id_10)) {
+    logit_10 = penalized(raw_10, id_10, draw);
+    if (is_broken(raw_10)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_10, id_10), best)) {
       best = Best(logit_10, id_10);
     }
   }
-  let id_11 = chunk * CHUNK + 11 * THREADS + thread;
   var logit_11 = LOWEST;
   if (id_11 < V) {
-    logit_11 = penalized(row, id_11, draw);
-    if (is_broken(row, id_11)) {
+    logit_11 = penalized(raw_11, id_11, draw);
+    if (is_broken(raw_11)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_11, id_11), best)) {
       best = Best(logit_11, id_11);
     }
   }
-  let id_12 = chunk * CHUNK + 12 * THREADS + thread;
   var logit_12 = LOWEST;
   if (id_12 < V) {
-    logit_12 = penalized(row, id_12, draw);
-    if (is_broken(row, id_12)) {
+    logit_12 = penalized(raw_12, id_12, draw);
+    if (is_broken(raw_12)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_12, id_12), best)) {
       best = Best(logit_12, id_12);
     }
   }
-  let id_13 = chunk * CHUNK + 13 * THREADS + thread;
   var logit_13 = LOWEST;
   if (id_13 < V) {
-    logit_13 = penalized(row, id_13, draw);
-    if (is_broken(row, id_13)) {
+    logit_13 = penalized(raw_13, id_13, draw);
+    if (is_broken(raw_13)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_13, id_13), best)) {
       best = Best(logit_13, id_13);
     }
   }
-  let id_14 = chunk * CHUNK + 14 * THREADS + thread;
   var logit_14 = LOWEST;
   if (id_14 < V) {
-    logit_14 = penalized(row, id_14, draw);
-    if (is_broken(row, id_14)) {
+    logit_14 = penalized(raw_14, id_14, draw);
+    if (is_broken(raw_14)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_14, id_14), best)) {
       best = Best(logit_14, id_14);
     }
   }
-  let id_15 = chunk * CHUNK + 15 * THREADS + thread;
   var logit_15 = LOWEST;
   if (id_15 < V) {
-    logit_15 = penalized(row, id_15, draw);
-    if (is_broken(row, id_15)) {
+    logit_15 = penalized(raw_15, id_15, draw);
+    if (is_broken(raw_15)) {
       atomicStore(&broken, 1u);
     }
     if (is_better(Best(logit_15, id_15), best)) {
@@ -1091,7 +1118,6 @@ fn main(
     return;
   }
   storageBarrier();
-  workgroupBarrier();
   if (thread == 0u) {
     arrived = take_ticket(row, CHUNKS);
   }
@@ -1099,7 +1125,7 @@ fn main(
     return;
   }
   storageBarrier();
-  decide(row, draw, position, thread);
+  decide(row, draw, Place(token, position), thread);
 }
 
 // How many bins, from the largest logits down, hold no more than CHUNK_CANDIDATES of them.
