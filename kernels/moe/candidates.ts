@@ -54,7 +54,7 @@ function between(a: object, b: object): number {
     if (typeof other !== typeof value) return Infinity;
     if (typeof value === "number") sum += Math.abs(Math.log2(value / Number(other)));
     else if (typeof value === "object") sum += between(value, other as object);
-    else if (value !== other) sum += 2;
+    else if (value !== other) sum += key === "algorithm" ? 0.5 : 2;
   }
   return sum;
 }

@@ -30,10 +30,9 @@ interface Tiles {
  * arithmetic does, which wants large tiles of both operands in workgroup memory.
  */
 const TILES: readonly Tiles[] = [
-  { rows: 96, blockM: 128, tile: staged(128, 16, 8, 8) },
-  { rows: 96, blockM: 64, tile: staged(64, 16, 8, 4) },
-  { rows: 12, blockM: 8, tile: skinny(128, 8, 8, 1) },
-  { rows: 4.5, blockM: 8, tile: skinny(64, 8, 4, 2) },
+  { rows: 192, blockM: 128, tile: staged(128, 16, 8, 8) },
+  { rows: 192, blockM: 64, tile: staged(64, 16, 8, 4) },
+  { rows: 10, blockM: 8, tile: skinny(128, 8, 8, 1) },
   { rows: 0, blockM: 4, tile: skinny(64, 4, 4, 2) },
   { rows: 0, blockM: 16, tile: staged(64, 8, 2, 4) },
 ];

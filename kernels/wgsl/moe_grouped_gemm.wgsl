@@ -6,7 +6,7 @@
 // The next tile is loaded to registers while the current one is multiplied. With two TILES in
 // workgroup memory one is written while others still read the other, which saves a barrier.
 // Neighbouring invocations form patches of PATCH_M × PATCH_N, so that the vectors that a subgroup
-// reads together are few. A block that is not full computes the sums of fewer rows (HEIGHT_1, ..).
+// reads together are few. A block that is at most half full computes half of the sums (HEIGHT_1).
 
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;

@@ -29,8 +29,9 @@ const K_VECTORS = 4u;
 const PATCH_M = 4u;
 const PATCH_N = 8u;
 const PATCHES_N = 1u;
-const HEIGHTS = 1u;
+const HEIGHTS = 2u;
 const HEIGHT_0 = 2u;
+const HEIGHT_1 = 1u;
 const TILES = 2u;
 const A_ROUNDS = 1u;
 const B_ROUNDS = 2u;
@@ -145,7 +146,7 @@ alias Operand = vec4<f32>;
 // The next tile is loaded to registers while the current one is multiplied. With two TILES in
 // workgroup memory one is written while others still read the other, which saves a barrier.
 // Neighbouring invocations form patches of PATCH_M × PATCH_N, so that the vectors that a subgroup
-// reads together are few. A block that is not full computes the sums of fewer rows (HEIGHT_1, ..).
+// reads together are few. A block that is at most half full computes half of the sums (HEIGHT_1).
 
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;
@@ -223,6 +224,9 @@ fn main(
   var height = THREAD_M;
   if (HEIGHT_0 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_0 * ROWS_APART] >= pairs) {
     height = HEIGHT_0;
+  }
+  if (HEIGHT_1 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_1 * ROWS_APART] >= pairs) {
+    height = HEIGHT_1;
   }
 
   for (var k = 0u; k < K_TILES; k++) {
@@ -452,6 +456,132 @@ fn main(
           sum_1_1_1 += a_vector_1.y * b.y;
           sum_1_1_1 += a_vector_1.z * b.z;
           sum_1_1_1 += a_vector_1.w * b.w;
+        }
+      }
+    }
+    if (height == HEIGHT_1) {
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][0]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][0]);
+          sum_0_0_1 += a_vector_0.x * b.x;
+          sum_0_0_1 += a_vector_0.y * b.y;
+          sum_0_0_1 += a_vector_0.z * b.z;
+          sum_0_0_1 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][0]);
+          sum_0_1_1 += a_vector_0.x * b.x;
+          sum_0_1_1 += a_vector_0.y * b.y;
+          sum_0_1_1 += a_vector_0.z * b.z;
+          sum_0_1_1 += a_vector_0.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][1]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][1]);
+          sum_0_0_1 += a_vector_0.x * b.x;
+          sum_0_0_1 += a_vector_0.y * b.y;
+          sum_0_0_1 += a_vector_0.z * b.z;
+          sum_0_0_1 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][1]);
+          sum_0_1_1 += a_vector_0.x * b.x;
+          sum_0_1_1 += a_vector_0.y * b.y;
+          sum_0_1_1 += a_vector_0.z * b.z;
+          sum_0_1_1 += a_vector_0.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][2]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][2]);
+          sum_0_0_1 += a_vector_0.x * b.x;
+          sum_0_0_1 += a_vector_0.y * b.y;
+          sum_0_0_1 += a_vector_0.z * b.z;
+          sum_0_0_1 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][2]);
+          sum_0_1_1 += a_vector_0.x * b.x;
+          sum_0_1_1 += a_vector_0.y * b.y;
+          sum_0_1_1 += a_vector_0.z * b.z;
+          sum_0_1_1 += a_vector_0.w * b.w;
+        }
+      }
+      {
+        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][3]);
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3]);
+          sum_0_0_0 += a_vector_0.x * b.x;
+          sum_0_0_0 += a_vector_0.y * b.y;
+          sum_0_0_0 += a_vector_0.z * b.z;
+          sum_0_0_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 1) * COLUMNS_APART][3]);
+          sum_0_0_1 += a_vector_0.x * b.x;
+          sum_0_0_1 += a_vector_0.y * b.y;
+          sum_0_0_1 += a_vector_0.z * b.z;
+          sum_0_0_1 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3]);
+          sum_0_1_0 += a_vector_0.x * b.x;
+          sum_0_1_0 += a_vector_0.y * b.y;
+          sum_0_1_0 += a_vector_0.z * b.z;
+          sum_0_1_0 += a_vector_0.w * b.w;
+        }
+        {
+          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 1) * COLUMNS_APART][3]);
+          sum_0_1_1 += a_vector_0.x * b.x;
+          sum_0_1_1 += a_vector_0.y * b.y;
+          sum_0_1_1 += a_vector_0.z * b.z;
+          sum_0_1_1 += a_vector_0.w * b.w;
         }
       }
     }
