@@ -110,7 +110,8 @@ const rope = defineKernel({
     return x_get(i);
   }
   let pair = rotary_pair(d);
-  let angle = rotary_turn((i / ${width}u) % ${tokens}, pair.frequency);
+  let position = f32(positions[(i / ${width}u) % ${tokens}]);
+  let angle = turn(position * rotary_frequency(pair.frequency)) * ATTENTION_SCALING;
   return x_get(i) * angle.x + x_get(i - d + pair.other) * angle.y * pair.sign;`,
     }, context)];
   },
