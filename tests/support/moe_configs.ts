@@ -12,7 +12,7 @@ const TILE: GemmTile = {
   ...{ lanes: 1, staging: "both" },
 };
 
-/** For subgroups of 8, as llvmpipe has them; four rows for a lane, then two rounds of eight. */
+/** For subgroups of 8, and widened to larger ones; four rows for a lane, then two rounds of eight. */
 const DIRECT: GemmTile = { ...TILE, blockN: 32, threadM: 4, groupM: 1, staging: "none" };
 
 /** Four lanes share a weight row, two steps between barriers; blocks are half full. */

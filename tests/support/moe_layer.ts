@@ -6,7 +6,7 @@
 
 import type { FusedMoeAttrs, MoeActivation, MoeOperands, Node } from "../../graph/mod.ts";
 import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
-import type { MoeConfig } from "../../kernels/moe/config.ts";
+import type { GemmTile, MoeConfig } from "../../kernels/moe/config.ts";
 import { lowerConfig } from "../../kernels/moe/select.ts";
 import { moeSlotsOf, moeSpecOf } from "../../kernels/moe/spec.ts";
 import {
@@ -98,6 +98,14 @@ export function lowerWith(config: MoeConfig) {
     lowerConfig(
       { ...moeSpecOf(node, context), profile: context.profile },
       moeSlotsOf(node),
-      config,
+      asWideAsSubgroups(config, context.profile.subgroupSize),
     );
+}
+
+/** Without staging, a row of invocations is a subgroup, whatever size the device has. */
+function asWideAsSubgroups(config: MoeConfig, subgroupSize: number): MoeConfig {
+  if (!("blockM" in config)) return config;
+  const fit = (tile: GemmTile): GemmTile =>
+    tile.staging === "none" ? { ...tile, blockN: tile.threadN * subgroupSize } : tile;
+  return { ...config, up: fit(config.up), down: fit(config.down) };
 }
