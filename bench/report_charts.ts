@@ -8,6 +8,7 @@
 import { compile, type Config, type TopLevelSpec } from "vega-lite";
 import { Error as ERROR_LEVEL, parse, View } from "vega";
 import type { Report, ReportCase } from "./report_data.ts";
+import { formatRate } from "./statistics.ts";
 
 /** A picture with its words. */
 export interface Chart {
@@ -47,21 +48,24 @@ const CONFIG: Config = {
 
 /** All pictures of a report. */
 export async function drawCharts(report: Report): Promise<readonly Chart[]> {
-  const plain = report.cases.filter(({ format }) => format === "bf16");
+  // One format a picture: that of most layers.
+  const shown = report.cases.find(({ format }) => format === "bf16") ?? report.cases[0];
+  const plain = report.cases.filter(({ format }) => format === shown?.format);
   const { readBytesPerSecond, flopsPerSecond } = report.ceilings;
+  const hasBaseline = plain.some(({ times }) => times.some(({ name }) => name === "unfused"));
   return await Promise.all([
     draw(
       "Time of a layer",
-      "One MoE layer in bf16, median over rounds. Both axes are logarithmic; lower is better.",
+      `One MoE layer in ${shown?.format}, median over rounds. Both axes are logarithmic; lower is better.`,
       timeSpec(plain),
     ),
     draw(
       "Roofline",
       `The line is what this device reached in the same run: ${
-        (readBytesPerSecond / 1e9).toPrecision(3)
-      } GB/s read and ${
-        (flopsPerSecond / 1e9).toPrecision(4)
-      } GFLOP/s of f32 multiply-add. A layer reads the weights of its experts in use and computes; ` +
+        formatRate(readBytesPerSecond, "B/s")
+      } read and ${
+        formatRate(flopsPerSecond, "FLOP/s")
+      } of f32 multiply-add. A layer reads the weights of its experts in use and computes; ` +
         "points above the slope found weights in a cache.",
       rooflineSpec(report, plain),
     ),
@@ -72,7 +76,8 @@ export async function drawCharts(report: Report): Promise<readonly Chart[]> {
     ),
     draw(
       "Dispatches of a layer",
-      "Counted from the lists that were timed; the baseline has six for each expert in use.",
+      "Counted from the lists that were timed" +
+        (hasBaseline ? "; the baseline has six for each expert in use." : "."),
       dispatchSpec(plain),
     ),
   ]);
@@ -120,7 +125,14 @@ function tokensAxis(rows: Rows) {
     field: "tokens",
     type: "quantitative",
     scale: { type: "log", base: 2 },
-    axis: { values, title: "tokens a step (T)", format: "d", grid: false },
+    axis: {
+      values,
+      title: "tokens a step (T)",
+      format: "d",
+      grid: false,
+      labelOverlap: false,
+      labelFlush: false,
+    },
   };
 }
 

@@ -7,7 +7,7 @@
 import { formatRatios, titleOf } from "./moe_ratios.ts";
 import type { Chart } from "./report_charts.ts";
 import type { Report, ReportCase } from "./report_data.ts";
-import { formatSeconds } from "./statistics.ts";
+import { formatRate, formatSeconds } from "./statistics.ts";
 import style from "./report.css" with { type: "text" };
 
 /** The page. */
@@ -47,8 +47,8 @@ ${leftOut(report)}
 
 function ceilings({ ceilings }: Report): string {
   const { readBytesPerSecond, flopsPerSecond, dispatchSeconds } = ceilings;
-  return `reads ${(readBytesPerSecond / 1e9).toPrecision(3)} GB/s, ` +
-    `${(flopsPerSecond / 1e9).toPrecision(4)} GFLOP/s in f32, ` +
+  return `reads ${formatRate(readBytesPerSecond, "B/s")}, ` +
+    `${formatRate(flopsPerSecond, "FLOP/s")} in f32, ` +
     `${formatSeconds(dispatchSeconds)} from one dependent dispatch to the next`;
 }
 

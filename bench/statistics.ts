@@ -35,3 +35,10 @@ export function formatSeconds(seconds: number): string {
   if (seconds >= 1e-3) return `${(seconds * 1e3).toPrecision(3)} ms`;
   return `${(seconds * 1e6).toPrecision(3)} µs`;
 }
+
+/** A rate with three figures: `3.13 TB/s` for 3.13e12 and `B/s`. */
+export function formatRate(perSecond: number, unit: string): string {
+  const [size, prefix] = [[1e12, "T"], [1e9, "G"]].find(([size]) => perSecond >= Number(size)) ??
+    [1e6, "M"];
+  return `${(perSecond / Number(size)).toPrecision(3)} ${prefix}${unit}`;
+}

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { MOE_ACTIVATIONS } from "../../graph/mod.ts";
 import type { DeviceProfile } from "../../kernels/kernel.ts";
-import { refuseConfig } from "../../kernels/moe/config.ts";
+import { moeCandidates } from "../../kernels/moe/candidates.ts";
+import { type MoeConfig, refuseConfig } from "../../kernels/moe/config.ts";
 import { moeSpecOf } from "../../kernels/moe/spec.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { numbersOf } from "../support/host_tensors.ts";
@@ -178,6 +180,49 @@ for (const software of [true, false]) {
     runner.close();
   });
 }
+
+const anyLayer = fc.record({
+  tokens: fc.integer({ min: 1, max: 40 }),
+  hidden: fc.integer({ min: 1, max: 90 }),
+  intermediate: fc.integer({ min: 1, max: 70 }),
+  experts: fc.integer({ min: 4, max: 12 }),
+  topK: fc.integer({ min: 1, max: 4 }),
+  dtype: fc.constantFrom("bf16", "f16", "f32"),
+  mlp: fc.constantFrom("gated", "plain"),
+  bias: fc.boolean(),
+  residual: fc.boolean(),
+  applyRoutingOnInput: fc.boolean(),
+  seed: fc.nat(1000),
+});
+
+/** Long unrolled texts take a CPU that plays GPU many seconds to compile. */
+function isShort(config: MoeConfig): boolean {
+  if (!("blockM" in config)) return true;
+  return [config.up, config.down].every(({ threadM, threadN, blockK }) =>
+    threadM * threadN * blockK <= 1024
+  );
+}
+
+webgpuTest("whatever a tuner may choose agrees with the CPU on random layers", async () => {
+  const runner = await DispatchRunner.open();
+  await fc.assert(
+    fc.asyncProperty(anyLayer, fc.nat(), fc.nat(), async (options, first, second) => {
+      const layer = moeLayer(options);
+      const context = { tokens: { min: 1, max: options.tokens } };
+      const spec = { ...moeSpecOf(buildNode(layer).node), ...context, profile: runner.profile };
+      const pick = (list: readonly MoeConfig[], at: number) => {
+        const short = list.filter(isShort);
+        return short[at % short.length];
+      };
+      const half = pick(moeCandidates(spec), first);
+      const config = pick(moeCandidates(spec, half), second);
+      await check(runner, { ...layer, context, lower: lowerWith(config) });
+      runner.clear();
+    }),
+    { numRuns: 16, seed: 11 },
+  );
+  runner.close();
+});
 
 async function check(runner: DispatchRunner, layer: Layer) {
   const result = await runOp(runner, layer);
