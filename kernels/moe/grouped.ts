@@ -7,7 +7,7 @@
  * @module
  */
 
-import { composeShader, type ShaderBuffer, type ShaderConstants, STEP_TYPE } from "../compose.ts";
+import { composeShader, type ShaderBuffer, STEP_TYPE } from "../compose.ts";
 import type { Value } from "../../graph/mod.ts";
 import type { Access } from "../format_access.ts";
 import { type Dispatch, foldGrid, type Scratch } from "../kernel.ts";
@@ -30,19 +30,14 @@ import rowsByPosition from "../wgsl/moe_rows_by_position.wgsl" with { type: "tex
 import permute from "../wgsl/moe_permute.wgsl" with { type: "text" };
 import skinnyBody from "../wgsl/moe_skinny_gemm.wgsl" with { type: "text" };
 import reduceBody from "../wgsl/moe_reduce.wgsl" with { type: "text" };
-import {
-  type GemmConfig,
-  gemmStorage,
-  gemmThreads,
-  type GemmTile,
-  type Staging,
-} from "./config.ts";
+import type { GemmConfig, GemmTile, Staging } from "./config.ts";
 import { extentOf } from "../dense/extent.ts";
 import { expertActivation } from "./expert_math.ts";
 import { expertRounding, roundScratch } from "./rounding.ts";
 import { mostBlocks, type PlanBuffer, planBuffer } from "./plan_buffer.ts";
 import { laneSum } from "./lane_sum.ts";
 import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "./spec.ts";
+import { stagingConstants, tileConstants } from "./tile_constants.ts";
 import {
   activeWeightBytes,
   expertAccess,
@@ -241,83 +236,6 @@ function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch 
       ),
     weightBytes: activeWeightBytes(spec, slots, which, range),
   };
-}
-
-function tileConstants(blockM: number, tile: GemmTile, matrices: number): ShaderConstants {
-  const { blockN, threadM, threadN, groupM } = tile;
-  return {
-    BLOCK_N: blockN,
-    THREAD_M: threadM,
-    THREAD_N: threadN,
-    GROUP_M: groupM,
-    THREADS: gemmThreads(blockM, tile),
-    MATRICES: matrices,
-    LAST_MATRIX: matrices - 1,
-    THREAD_OUTPUTS: threadN / matrices,
-  };
-}
-
-/** What one way of staging has besides; words of a weight hold `parts` chunks of eight. */
-function stagingConstants(
-  blockM: number,
-  tile: GemmTile,
-  parts: number,
-  spec: DeviceMoeSpec,
-): ShaderConstants {
-  const chunks = tile.blockK / 8;
-  const threads = gemmThreads(blockM, tile);
-  const rowRounds = Math.ceil(blockM * chunks / threads);
-  switch (tile.staging) {
-    case "both":
-      return {
-        BLOCK_K: tile.blockK,
-        K_VECTORS: tile.blockK / 4,
-        ...patchConstants(blockM, tile),
-        ...heightConstants(tile),
-        TILES: 2 * gemmStorage(blockM, tile, spec) <= spec.profile.maxWorkgroupStorageBytes ? 2 : 1,
-        A_ROUNDS: rowRounds,
-        B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
-      };
-    case "rows":
-      return {
-        LANES: tile.lanes,
-        STEPS: chunks / parts / tile.lanes,
-        ...quadConstants(blockM / 4),
-        A_ROUNDS: rowRounds,
-      };
-    case "none": {
-      // The rows of an invocation are shared out among the lanes of a subgroup.
-      const lanes = Math.min(tile.threadM, spec.profile.subgroupSize);
-      return { LANES_USED: lanes, A_ROUNDS: tile.threadM / lanes };
-    }
-  }
-}
-
-/** Fours of rows, and how many there are in each variant of the inner loop: QUADS_0 is 1. */
-function quadConstants(quads: number): ShaderConstants {
-  const variants = Array.from({ length: quads }, (_, i) => [`QUADS_${i}`, i + 1]);
-  return { ROW_QUADS: quads, ...Object.fromEntries(variants) };
-}
-
-/** Neighbours of a subgroup form patches of 4 x 8 where the tile has so many of them. */
-function patchConstants(blockM: number, { blockN, threadM, threadN }: GemmTile): ShaderConstants {
-  const columns = blockN / threadN;
-  const patched = (blockM / threadM) % 4 === 0 && columns % 8 === 0;
-  return {
-    PATCH_M: patched ? 4 : 1,
-    PATCH_N: patched ? 8 : columns,
-    PATCHES_N: patched ? columns / 8 : 1,
-  };
-}
-
-/**
- * Rows of an invocation that are computed: all, or half of them in blocks that have no more. (An
- * H100 lost a fifth of its speed to four variants instead of two.)
- */
-function heightConstants({ threadM }: GemmTile): ShaderConstants {
-  return threadM % 2 === 0
-    ? { HEIGHTS: 2, HEIGHT_0: threadM, HEIGHT_1: threadM / 2 }
-    : { HEIGHTS: 1, HEIGHT_0: threadM };
 }
 
 function reduce(layer: Layer): Dispatch {

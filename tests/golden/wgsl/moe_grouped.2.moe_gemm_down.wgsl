@@ -26,9 +26,6 @@ const LAST_MATRIX = 0u;
 const THREAD_OUTPUTS = 4u;
 const BLOCK_K = 16u;
 const K_VECTORS = 4u;
-const PATCH_M = 4u;
-const PATCH_N = 8u;
-const PATCHES_N = 1u;
 const HEIGHTS = 2u;
 const HEIGHT_0 = 4u;
 const HEIGHT_1 = 2u;
@@ -129,12 +126,11 @@ alias Operand = vec4<f32>;
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
 // vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what
-// is read from there is f32 again before it is multiplied. An invocation owns
-// THREAD_M × THREAD_N sums, spaced over the tile; for a gated expert its columns alternate up, gate.
-// The next tile is loaded to registers while the current one is multiplied. With two TILES in
-// workgroup memory one is written while others still read the other, which saves a barrier.
-// Neighbouring invocations form patches of PATCH_M × PATCH_N, so that the vectors that a subgroup
-// reads together are few. A block that is at most half full computes half of the sums (HEIGHT_1).
+// is read from there is f32 again before it is multiplied. An invocation owns THREAD_M × THREAD_N
+// sums, spaced over the tile; for a gated expert its columns alternate up, gate. The next tile is
+// loaded to registers while the current one is multiplied. With two TILES in workgroup memory one
+// is written while others still read the other, which saves a barrier. A block that is at most half
+// full computes half of the sums (HEIGHT_1).
 
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;
@@ -212,10 +208,8 @@ fn main(
   var sum_3_1_0 = 0.0;
   var sum_3_2_0 = 0.0;
   var sum_3_3_0 = 0.0;
-  let patch_id = index / (PATCH_M * PATCH_N);
-  let in_patch = index % (PATCH_M * PATCH_N);
-  let tm = patch_id / PATCHES_N * PATCH_M + in_patch / PATCH_N;
-  let tn = patch_id % PATCHES_N * PATCH_N + in_patch % PATCH_N;
+  let tm = index / COLUMNS_APART;
+  let tn = index % COLUMNS_APART;
   // Pairs come first in a block; the lowest height that has all of them counts.
   var height = THREAD_M;
   if (HEIGHT_0 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_0 * ROWS_APART] >= pairs) {
