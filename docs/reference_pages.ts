@@ -1,5 +1,6 @@
 /**
- * Reference pages of settings, ops, kernels, MoE backends and architectures, from the registries.
+ * Reference pages of settings, ops, kernels, MoE backends, architectures and tuned tables, from the
+ * registries.
  *
  * @module
  */
@@ -14,8 +15,9 @@ import {
   SHORTCUTS,
 } from "../dsl/mod.ts";
 import { type OpName, OPS, type WeightFormat } from "../graph/mod.ts";
-import { KERNELS, moeBackends, type MoeSpec } from "../kernels/mod.ts";
+import { KERNELS, moeBackends, type MoeSpec, TUNED_ROWS } from "../kernels/mod.ts";
 import { ARCHITECTURES } from "../models/mod.ts";
+import { z } from "zod";
 import { code, page, table } from "./markdown.ts";
 
 /** Formats of expert weights, in the order of the page. */
@@ -59,6 +61,7 @@ export function referencePages(): Readonly<Record<string, string>> {
     "kernels.md": kernelsPage(),
     "backends.md": backendsPage(),
     "architectures.md": architecturesPage(),
+    "tuned_tables.md": tunedTablesPage(),
   };
 }
 
@@ -134,6 +137,36 @@ function backendsPage(): string {
     "What each backend says of a layer of 128 gated experts, 8 of them chosen, 2048 wide.",
     table(["format", ...backends.map(({ name }) => code(name))], formats),
   );
+}
+
+function tunedTablesPage(): string {
+  const blocks = Object.entries(TUNED_ROWS).flatMap(([name, schema]) => [
+    `## ${name}`,
+    table(["field", "value", "meaning"], fieldsOf(schema.shape)),
+  ]);
+  return page(
+    "Tuned tables",
+    `A row of a tuned table; [Tuning](../tuning.md) says what tables are for. A field that is not here is an error.`,
+    ...blocks,
+  );
+}
+
+/** The fields of a row, those of a nested object with its name in front. */
+function fieldsOf(shape: z.core.$ZodLooseShape, prefix = ""): string[][] {
+  return Object.entries(shape).flatMap(([name, field]) => {
+    const schema = z.toJSONSchema(field, { io: "input" });
+    const whole = `${prefix}${name}`;
+    const inner = field instanceof z.ZodOptional ? field.unwrap() : field;
+    const nested = inner instanceof z.ZodObject ? fieldsOf(inner.shape, `${whole}.`) : [];
+    const values = schema.enum ?? (schema.const === undefined ? [] : [schema.const]);
+    const value = nested.length > 0
+      ? "an object"
+      : values.map((each) => code(String(each))).join(", ");
+    const row = [code(whole), value || "a whole number", schema.description ?? ""];
+    // The tile of the second product has the fields of the first.
+    if (schema.description === undefined) return nested;
+    return name === "DOWN" ? [row] : [row, ...nested];
+  });
 }
 
 function architecturesPage(): string {

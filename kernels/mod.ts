@@ -18,5 +18,6 @@ export * from "./moe/config.ts";
 export * from "./moe/select.ts";
 export * from "./moe/spec.ts";
 export * from "./moe/tuned.ts";
+export { TUNED_ROWS, tunedRow } from "./moe/tuned_row.ts";
 export * from "./registry.ts";
 export * from "./weight_access.ts";

@@ -73,6 +73,9 @@ function describeOperands(config: MoeConfig, { operands }: MoeSpec): string {
     : `, f16 operands in the ${halves[0]} product alone`;
 }
 
+/** What goes through workgroup memory. */
+const STAGED = { both: "both staged", rows: "rows staged", none: "nothing staged" };
+
 function describe(config: MoeConfig): string {
   switch (config.algorithm) {
     case "slots":
@@ -80,6 +83,7 @@ function describe(config: MoeConfig): string {
     case "experts":
       return `expert by expert, ${config.lanes} lanes, ${config.columns} pairs at a time`;
     default:
-      return `${config.algorithm} GEMM in blocks of ${config.blockM}x${config.up.blockN}`;
+      return `${config.algorithm} GEMM in blocks of ${config.blockM}x${config.up.blockN}, ` +
+        STAGED[config.up.staging];
   }
 }

@@ -9,62 +9,11 @@
  */
 
 import { ConfigError, messageOf, type WeightFormat } from "../../graph/mod.ts";
-import { z } from "zod";
 import type { TunedText } from "../kernel.ts";
-import {
-  type GemmTile,
-  type MoeAlgorithm,
-  type MoeConfig,
-  refuseConfig,
-  type Staging,
-  STAGINGS,
-} from "./config.ts";
+import { type MoeAlgorithm, type MoeConfig, refuseConfig } from "./config.ts";
 import type { MoeNote } from "./backend.ts";
 import type { DeviceMoeSpec, MoeSpec } from "./spec.ts";
-
-const positive = z.int().positive();
-
-const GEMM_FIELDS = {
-  BLOCK_SIZE_N: positive,
-  BLOCK_SIZE_K: positive,
-  GROUP_SIZE_M: positive,
-  THREAD_M: positive.optional(),
-  THREAD_N: positive.optional(),
-  LANES: positive.optional(),
-  STAGING: z.enum(STAGINGS).optional(),
-};
-
-/** vLLM's fields, our thread tile, and a tile of its own for the down projection. */
-const gemmRow = z.strictObject({
-  ALGORITHM: z.enum(["grouped", "permuted"]).default("grouped"),
-  BLOCK_SIZE_M: positive,
-  ...GEMM_FIELDS,
-  DOWN: z.strictObject(GEMM_FIELDS).optional(),
-  /** 32 invocations each; chooses the thread tile where none is given. */
-  num_warps: positive.optional(),
-  /** Triton's; read and ignored, as WGSL has no asynchronous copies. */
-  num_stages: positive.optional(),
-});
-
-const slotRow = z.strictObject({
-  ALGORITHM: z.literal("slots"),
-  LANES: positive,
-  UP: z.strictObject({ VALUES: positive, UNROLL: positive, GROUPS: positive }),
-  DOWN: z.strictObject({ VALUES: positive, UNROLL: positive, GROUPS: positive }),
-});
-
-const expertRow = z.strictObject({
-  ALGORITHM: z.literal("experts"),
-  LANES: positive,
-  COLUMNS: positive,
-  UP: z.strictObject({ VALUES: positive }),
-  DOWN: z.strictObject({ VALUES: positive, GROUPS: positive }),
-});
-
-const ROWS = { grouped: gemmRow, permuted: gemmRow, slots: slotRow, experts: expertRow };
-
-/** One configuration as a file spells it. */
-export type TunedRow = z.input<typeof gemmRow> | z.infer<typeof slotRow | typeof expertRow>;
+import { parseTunedRow } from "./tuned_row.ts";
 
 /** The configuration that a file has for a layer. */
 export interface TunedChoice {
@@ -178,114 +127,11 @@ export function parseTunedFile({ path, text }: TunedText): TunedFile {
 }
 
 function parseRow(path: string, key: string, row: unknown): MoeConfig {
-  const named = z.object({ ALGORITHM: z.enum(["grouped", "permuted", "slots", "experts"]) })
-    .partial().safeParse(row);
-  if (!named.success) throw rowError(path, key, named.error);
-  const result = ROWS[named.data.ALGORITHM ?? "grouped"].safeParse(row);
-  if (!result.success) throw rowError(path, key, result.error);
-  const { data } = result;
-  switch (data.ALGORITHM) {
-    case "slots":
-      return {
-        algorithm: "slots",
-        lanes: data.LANES,
-        up: { values: data.UP.VALUES, unroll: data.UP.UNROLL, groups: data.UP.GROUPS },
-        down: { values: data.DOWN.VALUES, unroll: data.DOWN.UNROLL, groups: data.DOWN.GROUPS },
-      };
-    case "experts":
-      return {
-        algorithm: "experts",
-        lanes: data.LANES,
-        columns: data.COLUMNS,
-        up: { values: data.UP.VALUES },
-        down: { values: data.DOWN.VALUES, groups: data.DOWN.GROUPS },
-      };
-    default: {
-      const threads = 32 * (data.num_warps ?? 8);
-      const blockM = data.BLOCK_SIZE_M;
-      return {
-        algorithm: data.ALGORITHM,
-        blockM,
-        up: gemmTile(blockM, data, threads),
-        down: gemmTile(blockM, data.DOWN ?? data, threads),
-      };
-    }
-  }
-}
-
-/** A configuration as files spell it: what {@linkcode parseTunedFile} reads back. */
-export function tunedRow(config: MoeConfig): TunedRow {
-  switch (config.algorithm) {
-    case "slots": {
-      const spell = (
-        { values, unroll, groups }: { values: number; unroll: number; groups: number },
-      ) => ({
-        VALUES: values,
-        UNROLL: unroll,
-        GROUPS: groups,
-      });
-      return {
-        ALGORITHM: "slots",
-        LANES: config.lanes,
-        UP: spell(config.up),
-        DOWN: spell(config.down),
-      };
-    }
-    case "experts":
-      return {
-        ALGORITHM: "experts",
-        LANES: config.lanes,
-        COLUMNS: config.columns,
-        UP: { VALUES: config.up.values },
-        DOWN: { VALUES: config.down.values, GROUPS: config.down.groups },
-      };
-    default:
-      return {
-        ALGORITHM: config.algorithm,
-        BLOCK_SIZE_M: config.blockM,
-        ...spellTile(config.up),
-        DOWN: spellTile(config.down),
-      };
-  }
-}
-
-function spellTile({ blockN, blockK, groupM, threadM, threadN, lanes, staging }: GemmTile) {
-  return {
-    BLOCK_SIZE_N: blockN,
-    BLOCK_SIZE_K: blockK,
-    GROUP_SIZE_M: groupM,
-    THREAD_M: threadM,
-    THREAD_N: threadN,
-    ...(lanes === 1 ? {} : { LANES: lanes }),
-    ...(staging === "both" ? {} : { STAGING: staging }),
-  };
-}
-
-interface TileFields {
-  readonly BLOCK_SIZE_N: number;
-  readonly BLOCK_SIZE_K: number;
-  readonly GROUP_SIZE_M: number;
-  readonly THREAD_M?: number | undefined;
-  readonly THREAD_N?: number | undefined;
-  readonly LANES?: number | undefined;
-  readonly STAGING?: Staging | undefined;
-}
-
-/** A tile; sums of an invocation that are not given are as square as the threads allow. */
-function gemmTile(blockM: number, fields: TileFields, threads: number): GemmTile {
-  const { BLOCK_SIZE_N: blockN, BLOCK_SIZE_K: blockK, GROUP_SIZE_M: groupM } = fields;
-  const sums = Math.max(1, blockM * blockN / threads);
-  const threadM = fields.THREAD_M ??
-    Math.min(blockM, 2 ** Math.floor(Math.log2(Math.sqrt(sums))));
-  const threadN = fields.THREAD_N ?? Math.min(blockN, Math.max(2, Math.round(sums / threadM)));
-  const { LANES: lanes = 1, STAGING: staging = "both" } = fields;
-  return { blockN, blockK, groupM, threadM, threadN, lanes, staging };
-}
-
-function rowError(path: string, key: string, error: z.ZodError): ConfigError {
-  const [issue] = error.issues;
+  const result = parseTunedRow(row);
+  if (result.success) return result.config;
+  const [issue] = result.error.issues;
   const place = [key, ...issue.path].join(".");
-  return tunedError(path, `a configuration at "${place}"`, issue.message);
+  throw tunedError(path, `a configuration at "${place}"`, issue.message);
 }
 
 function tunedError(path: string, expected: string, got: string): ConfigError {

@@ -4,13 +4,8 @@ import { ConfigError } from "../../graph/mod.ts";
 import { moeCandidates } from "../../kernels/moe/candidates.ts";
 import { refuseConfig } from "../../kernels/moe/config.ts";
 import { type DeviceMoeSpec, moeSpecOf } from "../../kernels/moe/spec.ts";
-import {
-  findTuned,
-  nearestKey,
-  parseTunedFile,
-  tunedFileName,
-  tunedRow,
-} from "../../kernels/moe/tuned.ts";
+import { findTuned, nearestKey, parseTunedFile, tunedFileName } from "../../kernels/moe/tuned.ts";
+import { tunedRow } from "../../kernels/moe/tuned_row.ts";
 import { GPU_PROFILE } from "../support/gpu_profile.ts";
 import { moeLayer } from "../support/moe_layer.ts";
 import { buildNode } from "../support/op_case.ts";
