@@ -124,18 +124,16 @@ class Search {
     for (const { config } of leaders) {
       await this.#tryAll(moeCandidates(spec, config).slice(0, most));
     }
-    const finalists = this.#bestOfEach(FINALISTS);
+    const finalists = this.#bestOfEach(FINALISTS).map(({ config }) => config);
     if (finalists.length === 0) throw this.#nothingRan();
-    const compared: MeasuredConfig[] = [];
-    for (const { config } of finalists) compared.push(await this.#time(config, RUNS.final));
-    const measuredHeuristic = await this.#time(heuristic, RUNS.final);
+    const compared = await this.#compare([heuristic, ...finalists]);
     const best = [...Map.groupBy(compared, ({ config }) => config.algorithm).values()]
       .map((list) => list.toSorted(bySeconds)[0])
       .sort(bySeconds);
     return {
       tokens: trial.tokens,
       best,
-      heuristic: measuredHeuristic,
+      heuristic: compared[0],
       measured: this.#times.size,
       failures: this.#failures,
       activeWeightBytes: trial.activeWeightBytes,
@@ -195,9 +193,24 @@ class Search {
     return undefined;
   }
 
-  async #time(config: MoeConfig, runs: number): Promise<MeasuredConfig> {
-    const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config));
-    return { config, seconds: await this.trial.seconds(layer, runs) };
+  /** Medians of configurations that take turns, so that what slows one down slows all of them. */
+  async #compare(configs: readonly MoeConfig[]): Promise<MeasuredConfig[]> {
+    const different = [...new Map(configs.map((each) => [JSON.stringify(each), each])).values()];
+    const layers = [];
+    for (const config of different) {
+      layers.push(await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config)));
+    }
+    const rounds: number[][] = different.map(() => []);
+    for (let round = 0; round < RUNS.final; round++) {
+      for (const [i, layer] of layers.entries()) {
+        this.options.signal?.throwIfAborted();
+        rounds[i].push(await this.trial.seconds(layer, 1));
+      }
+    }
+    return different.map((config, i) => ({
+      config,
+      seconds: rounds[i].toSorted((a, b) => a - b)[RUNS.final >> 1],
+    }));
   }
 
   #difference(got: Float32Array): number {

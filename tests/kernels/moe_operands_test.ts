@@ -170,7 +170,10 @@ Deno.test("describeConfig() says what became of f16 operands, and nothing where 
     ...{ algorithm: "grouped", blockM: 16 },
     ...{ up: TILE, down: { ...TILE, staging: "none" } },
   };
-  assert.match(describeConfig(CONFIGS.grouped, half), /16x32, both staged, f16 operands \(heuristic\)$/);
+  assert.match(
+    describeConfig(CONFIGS.grouped, half),
+    /16x32, both staged, f16 operands \(heuristic\)$/,
+  );
   assert.match(describeConfig(mixed, half), /, f16 operands in the up product alone \(/);
   for (const name of FULL) {
     assert.match(describeConfig(CONFIGS[name], half), /, f32 operands: its kernels have no others/);

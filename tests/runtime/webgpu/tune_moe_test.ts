@@ -46,7 +46,7 @@ webgpuTest("tuneMoeLayer() measures what the device can run, the best first", as
     assert.ok(row.measured >= 3, String(row.measured));
     const seconds = row.best.map((each) => each.seconds);
     assert.deepEqual(seconds, seconds.toSorted((a, b) => a - b));
-    assert.ok(seconds[0] > 0 && row.heuristic.seconds > 0);
+    assert.ok(seconds[0] > 0 && seconds[0] <= row.heuristic.seconds, "never worse than no table");
     const algorithms = row.best.map(({ config }) => config.algorithm);
     assert.equal(new Set(algorithms).size, algorithms.length, "one of each algorithm");
     const spec = { ...layer, tokens: { min: 2, max: 2 } };
