@@ -130,10 +130,14 @@ export function vectorAccess(name: string, value: Value | undefined, absent = 0)
   return { buffers: [], fragments: [text], constants: {} };
 }
 
-/** Several accesses as one. */
+/** Everything several accesses bring, in order; a buffer that several bring is bound once. */
 export function joinAccess(...accesses: readonly Access[]): Access {
+  const buffers = new Map<string, ShaderBuffer>();
+  for (const buffer of accesses.flatMap((access) => access.buffers)) {
+    buffers.set(buffer.name, buffer);
+  }
   return {
-    buffers: accesses.flatMap(({ buffers }) => buffers),
+    buffers: [...buffers.values()],
     fragments: accesses.flatMap(({ fragments }) => fragments),
     constants: Object.assign({}, ...accesses.map(({ constants }) => constants)),
   };

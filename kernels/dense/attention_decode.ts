@@ -18,6 +18,7 @@ import spanText from "../wgsl/lib/attention_span.wgsl" with { type: "text" };
 import partialsDispatch from "../wgsl/lib/partials_dispatch.wgsl" with { type: "text" };
 import partialsNone from "../wgsl/lib/partials_none.wgsl" with { type: "text" };
 import partialsTicket from "../wgsl/lib/partials_ticket.wgsl" with { type: "text" };
+import { joinAccess } from "../weight_access.ts";
 import {
   type AttentionProblem,
   cacheAccess,
@@ -27,7 +28,6 @@ import {
   sourceAccess,
 } from "./attention_parts.ts";
 import { laneFragments, sharesOfSlot } from "./lanes.ts";
-import { joinAccess } from "./linear_problem.ts";
 
 /** Sizes that a tuner may choose. */
 export interface AttentionShape {
@@ -116,7 +116,7 @@ export function decodeDispatches(
   const { context } = problem;
   const ticket = (context.handOff ?? "ticket") === "ticket";
   const partials = partialsAccess(problem, shape, ticket);
-  const common = joinAccess([
+  const common = joinAccess(
     pagingAccess(problem),
     sinkAccess(problem),
     {
@@ -125,7 +125,7 @@ export function decodeDispatches(
       constants: { ...sizeConstants(problem), ...shapeConstants(problem, mode, shape) },
     },
     partials,
-  ]);
+  );
   const dispatch = decodeDispatch(problem, mode, shape, common, ticket);
   if (ticket || shape.splits === 1) return [dispatch];
   return [dispatch, combineDispatch(problem, mode, shape, common)];
@@ -185,17 +185,17 @@ function decodeDispatch(
   const fresh = mode.fresh !== undefined;
   const preparation = mode.fresh === undefined
     ? only(prepareReady, readyBuffers(mode.ready))
-    : joinAccess([
+    : joinAccess(
       sourceAccess(problem),
       only(prepareFresh),
       { buffers: [], fragments: [], constants: freshConstants(problem, mode.fresh, shape) },
-    ]);
-  const access = joinAccess([
+    );
+  const access = joinAccess(
     cacheAccess(problem, fresh ? "read_write" : "read"),
     common,
     only(fetchText),
     preparation,
-  ]);
+  );
   const shader = composeShader({
     constants: { ...access.constants, THREADS: shape.threads, TICKET: ticket },
     buffers: access.buffers,

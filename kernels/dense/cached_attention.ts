@@ -10,6 +10,7 @@ import { composeShader } from "../compose.ts";
 import { defineKernel, type Dispatch, foldGrid, type LoweringContext } from "../kernel.ts";
 import appendBody from "../wgsl/attention_append.wgsl" with { type: "text" };
 import prefillBody from "../wgsl/attention_prefill.wgsl" with { type: "text" };
+import { joinAccess } from "../weight_access.ts";
 import { decodeDispatches, headTooLarge } from "./attention_decode.ts";
 import {
   type AttentionProblem,
@@ -19,7 +20,6 @@ import {
   sizeConstants,
   sourceAccess,
 } from "./attention_parts.ts";
-import { joinAccess } from "./linear_problem.ts";
 import { scratchRows } from "./linear.ts";
 
 /** Tokens of a step up to which each attends by itself. */
@@ -43,11 +43,11 @@ function appendDispatch(
   ready: ReturnType<typeof scratchRows>,
 ): Dispatch {
   const { profile } = problem.context;
-  const access = joinAccess([
+  const access = joinAccess(
     pagingAccess(problem),
     sourceAccess(problem),
     cacheAccess(problem, "read_write"),
-  ]);
+  );
   const shader = composeShader({
     constants: { ...access.constants, ...sizeConstants(problem), THREADS: APPEND_THREADS },
     buffers: [
@@ -71,11 +71,11 @@ function prefillDispatch(
   const { node, attrs, context: { profile } } = problem;
   // A CPU takes seconds to compile what is written out for a GPU; small devices lack the memory.
   const depth = profile.software || profile.maxWorkgroupStorageBytes < DEEP_TILE_BYTES ? 8 : 32;
-  const access = joinAccess([
+  const access = joinAccess(
     pagingAccess(problem),
     cacheAccess(problem, "read"),
     sinkAccess(problem),
-  ]);
+  );
   const shader = composeShader({
     constants: {
       ...access.constants,

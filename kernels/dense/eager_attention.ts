@@ -13,10 +13,11 @@ import ropeHalf from "../wgsl/lib/attention_rope_half.wgsl" with { type: "text" 
 import ropeInterleaved from "../wgsl/lib/attention_rope_interleaved.wgsl" with { type: "text" };
 import turn from "../wgsl/lib/turn.wgsl" with { type: "text" };
 import matmulBody from "../wgsl/matmul.wgsl" with { type: "text" };
+import { joinAccess } from "../weight_access.ts";
 import { LOWEST } from "./attention_parts.ts";
 import { dataDependent, extentOf, STEP_BUFFER } from "./extent.ts";
 import { laneFragments } from "./lanes.ts";
-import { extentFunction, joinAccess } from "./linear_problem.ts";
+import { extentFunction } from "./linear_problem.ts";
 import { mapDispatch } from "./map.ts";
 
 const matmul = defineKernel({
@@ -35,11 +36,11 @@ const matmul = defineKernel({
     const [rows, depth] = [extentOf(a.shape.slice(-2, -1)), extentOf(a.shape.slice(-1))];
     const columns = extentOf(b.shape.slice(-1));
     const batch = extentOf(a.shape.slice(0, -2));
-    const { buffers, fragments } = joinAccess([
+    const { buffers, fragments } = joinAccess(
       extentFunction("size_m", rows),
       extentFunction("size_n", columns),
       extentFunction("size_k", depth),
-    ]);
+    );
     const shader = composeShader({
       buffers: [
         { name: "a", type: "array<f32>", access: "read", buffer: a },

@@ -14,7 +14,7 @@ import {
   type LoweringContext,
   type Scratch,
 } from "../kernel.ts";
-import { rowsAccess, weightRowBytes } from "../weight_access.ts";
+import { joinAccess, rowsAccess, weightRowBytes } from "../weight_access.ts";
 import gatedBody from "../wgsl/gemv_gated.wgsl" with { type: "text" };
 import gelu from "../wgsl/lib/activation_gelu.wgsl" with { type: "text" };
 import geluTanh from "../wgsl/lib/activation_gelu_tanh.wgsl" with { type: "text" };
@@ -29,7 +29,7 @@ import {
   normAccess,
 } from "./gemv.ts";
 import { laneFragments } from "./lanes.ts";
-import { extentFunction, joinAccess, type LinearProblem } from "./linear_problem.ts";
+import { extentFunction, type LinearProblem } from "./linear_problem.ts";
 import { GEMV_MAX_ROWS, scratchRows, unreadableWeight } from "./linear.ts";
 
 const ACTIVATIONS = { silu, gelu, gelu_tanh: geluTanh } as const;
@@ -72,13 +72,13 @@ function gatedGemv(problem: MlpProblem, y: Scratch, { profile }: LoweringContext
   const up = product(problem, "w_up", x, y);
   const gate = product(problem, "w_gate", x, y);
   const shape = gemvShape(up, profile);
-  const access = joinAccess([
+  const access = joinAccess(
     multiplyAccess("w", up.weight, shape),
     multiplyAccess("g", gate.weight, shape),
     rowsAccess("x", up.weight.columns, { buffer: x }),
     normAccess(up.weight.columns, undefined),
     extentFunction("columns_of_step", rows),
-  ]);
+  );
   const shader = composeShader({
     constants: {
       ...access.constants,

@@ -7,14 +7,13 @@
 import { composeShader } from "../compose.ts";
 import type { DeviceProfile, Dispatch } from "../kernel.ts";
 import type { Access } from "../format_access.ts";
-import { rowsAccess, weightAccess, wordParts } from "../weight_access.ts";
+import { joinAccess, rowsAccess, weightAccess, wordParts } from "../weight_access.ts";
 import gemmBody from "../wgsl/gemm.wgsl" with { type: "text" };
 import storeRagged from "../wgsl/lib/gemm_store_ragged.wgsl" with { type: "text" };
 import storeVec4 from "../wgsl/lib/gemm_store_vec4.wgsl" with { type: "text" };
 import {
   addend,
   extentFunction,
-  joinAccess,
   type LinearProblem,
   type RowRange,
   weightBytes,
@@ -108,14 +107,14 @@ function gemmDispatch(
 ): Dispatch {
   const { weight, x, y, bias, residual, rows, outputs } = problem;
   const quads = outputs % 4 === 0;
-  const access = joinAccess([
+  const access = joinAccess(
     weightAccess("w", weightPart(problem, part)),
     rowsAccess("x", weight.columns, { buffer: x }),
     addend("bias", bias, quads),
     addend("residual", residual, quads),
     finish,
     extentFunction("rows_of_step", rows),
-  ]);
+  );
   const parts = Number(access.constants.w_PARTS);
   const shader = composeShader({
     constants: {

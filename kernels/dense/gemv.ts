@@ -8,7 +8,7 @@ import type { Value } from "../../graph/mod.ts";
 import { composeShader, instantiate } from "../compose.ts";
 import type { Access, WeightSpec } from "../format_access.ts";
 import { type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
-import { rowsAccess, weightAccess } from "../weight_access.ts";
+import { joinAccess, rowsAccess, weightAccess } from "../weight_access.ts";
 import absentNorm from "../wgsl/lib/absent_norm.wgsl" with { type: "text" };
 import gemvBody from "../wgsl/gemv.wgsl" with { type: "text" };
 import multiplyText from "../wgsl/lib/gemv_multiply.wgsl" with { type: "text" };
@@ -17,7 +17,6 @@ import {
   addend,
   epsilon,
   extentFunction,
-  joinAccess,
   type LinearProblem,
   type RowRange,
   weightBytes,
@@ -119,14 +118,14 @@ function gemvDispatch(
   part: RowRange,
 ): Dispatch {
   const { weight, x, y, norm, bias, residual, rows, outputs } = problem;
-  const access = joinAccess([
+  const access = joinAccess(
     multiplyAccess("w", weightPart(problem, part), shape),
     rowsAccess("x", weight.columns, { buffer: x }),
     normAccess(weight.columns, norm?.weight),
     addend("bias", bias, false),
     addend("residual", residual, false),
     extentFunction("columns_of_step", rows),
-  ]);
+  );
   const shader = composeShader({
     constants: {
       ...access.constants,

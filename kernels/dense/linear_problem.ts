@@ -4,7 +4,7 @@
  * @module
  */
 
-import { f32Literal, instantiate, type ShaderBuffer, type ShaderConstants } from "../compose.ts";
+import { f32Literal, instantiate } from "../compose.ts";
 import type { Value } from "../../graph/mod.ts";
 import type { Access, WeightSpec } from "../format_access.ts";
 import { scaleBytes, weightRowBytes } from "../weight_access.ts";
@@ -66,23 +66,6 @@ export function extentFunction(name: string, extent: Extent): Access {
     buffers: extent.fixed ? [] : [STEP_BUFFER],
     fragments: [`fn ${name}() -> u32 {\n  return ${extent.wgsl};\n}`],
     constants: {},
-  };
-}
-
-/** Everything several accesses bring, in order; the step's uniform is bound once. */
-export function joinAccess(accesses: readonly Access[]): {
-  buffers: ShaderBuffer[];
-  fragments: string[];
-  constants: ShaderConstants;
-} {
-  const buffers = new Map<string, ShaderBuffer>();
-  for (const buffer of accesses.flatMap((access) => access.buffers)) {
-    buffers.set(buffer.name, buffer);
-  }
-  return {
-    buffers: [...buffers.values()],
-    fragments: accesses.flatMap((access) => access.fragments),
-    constants: Object.assign({}, ...accesses.map((access) => access.constants)),
   };
 }
 

@@ -8,9 +8,10 @@ import { input, type Value } from "../../graph/mod.ts";
 import { composeShader, f32Literal } from "../compose.ts";
 import { defineKernel, type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
 import normBody from "../wgsl/rms_norm.wgsl" with { type: "text" };
+import { joinAccess } from "../weight_access.ts";
 import { dataDependent, type Extent, extentOf } from "./extent.ts";
 import { laneFragments } from "./lanes.ts";
-import { extentFunction, joinAccess, type Rows } from "./linear_problem.ts";
+import { extentFunction, type Rows } from "./linear_problem.ts";
 
 /** What is normed, and where it goes. */
 export interface NormProblem {
@@ -43,7 +44,7 @@ fn store_total(i: u32, value: f32) {
 export function normDispatch(problem: NormProblem, profile: DeviceProfile): Dispatch {
   const { x, residual, weight, y, rows, columns, eps } = problem;
   const size = extentFunction("rows_of_step", rows);
-  const { buffers, fragments } = joinAccess([size]);
+  const { buffers, fragments } = joinAccess(size);
   const shader = composeShader({
     constants: { THREADS, K: columns, EPS: f32Literal(eps), SUMS: 1 },
     buffers: [

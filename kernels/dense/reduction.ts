@@ -15,10 +15,11 @@ import {
 } from "../kernel.ts";
 import lineBody from "../wgsl/reduce_line.wgsl" with { type: "text" };
 import topkBody from "../wgsl/topk.wgsl" with { type: "text" };
+import { joinAccess } from "../weight_access.ts";
 import { LOWEST } from "./attention_parts.ts";
 import { dataDependent, extentOf } from "./extent.ts";
 import { laneFragments, type Reduction } from "./lanes.ts";
-import { extentFunction, joinAccess } from "./linear_problem.ts";
+import { extentFunction } from "./linear_problem.ts";
 import { getFunction, unreadableTypes } from "./map.ts";
 
 const THREADS = 64;
@@ -39,11 +40,11 @@ function lineDispatch(
   const x = input(node, "x");
   const at = normalizeDim(dim, x.shape.length);
   const lines = extentOf(x.shape.toSpliced(at, 1));
-  const sizes = joinAccess([
+  const sizes = joinAccess(
     extentFunction("lines", lines),
     extentFunction("inner", extentOf(x.shape.slice(at + 1))),
     extentFunction("line_size", extentOf([x.shape[at]])),
-  ]);
+  );
   const packed = x.dtype === "f32" ? "array<f32>" : "array<u32>";
   const text = composeShader({
     constants: { THREADS, LOWEST, ...shader.constants },

@@ -13,9 +13,10 @@ import chunkRoundNone from "../wgsl/lib/chunk_round_none.wgsl" with { type: "tex
 import chunkRoundStatic from "../wgsl/lib/chunk_round_static.wgsl" with { type: "text" };
 import roundE4m3 from "../wgsl/lib/round_e4m3.wgsl" with { type: "text" };
 import roundRows from "../wgsl/round_rows.wgsl" with { type: "text" };
+import { joinAccess } from "../weight_access.ts";
 import type { Extent } from "./extent.ts";
 import { laneFragments } from "./lanes.ts";
-import { extentFunction, joinAccess, type Rounding, type Rows } from "./linear_problem.ts";
+import { extentFunction, type Rounding, type Rows } from "./linear_problem.ts";
 
 /** What is rounded, and where it goes. */
 export interface RoundProblem {
@@ -42,7 +43,7 @@ export function roundDispatch(problem: RoundProblem, profile: DeviceProfile): Di
   const { x, y, rows, columns, rounding } = problem;
   const group = rounding.kind === "dynamic" ? Math.min(rounding.columns, columns) : columns;
   const groups = Math.ceil(columns / group);
-  const { buffers, fragments } = joinAccess([extentFunction("rows_of_step", rows)]);
+  const { buffers, fragments } = joinAccess(extentFunction("rows_of_step", rows));
   const scale: ShaderBuffer[] = rounding.kind === "static"
     ? [{ name: "x_scale", type: "array<f32>", access: "read", buffer: rounding.scale }]
     : [];

@@ -13,7 +13,7 @@ import {
   type Dispatch,
   type LoweringContext,
 } from "../kernel.ts";
-import { rowsAccess } from "../weight_access.ts";
+import { joinAccess, rowsAccess } from "../weight_access.ts";
 import partialsDispatch from "../wgsl/lib/partials_dispatch.wgsl" with { type: "text" };
 import partialsNone from "../wgsl/lib/partials_none.wgsl" with { type: "text" };
 import partialsTicket from "../wgsl/lib/partials_ticket.wgsl" with { type: "text" };
@@ -33,7 +33,7 @@ import {
   wordsOf,
 } from "./gemv.ts";
 import { laneFragments, narrowWorkgroup } from "./lanes.ts";
-import { addend, joinAccess } from "./linear_problem.ts";
+import { addend } from "./linear_problem.ts";
 import { unreadableWeight } from "./linear.ts";
 
 /** Sizes that a tuner may choose. */
@@ -107,7 +107,7 @@ export function routerDispatches(
     { name: "sum", slots: "SUMS", operation: "add" },
   ]);
   const { normEps } = node.attrs;
-  const access = joinAccess([
+  const access = joinAccess(
     multiplyAccess("w", problem.weight, shape),
     rowsAccess("x", problem.weight.columns, { buffer: input(node, "x") }),
     normAccess(problem.weight.columns, optionalInput(node, "norm_weight")),
@@ -115,7 +115,7 @@ export function routerDispatches(
     normedAccess(node, problem.weight.columns),
     choice,
     partials,
-  ]);
+  );
   const router = composeShader({
     constants: {
       ...access.constants,
@@ -137,7 +137,7 @@ export function routerDispatches(
     weightBytes: () => experts * problem.weight.columns * weightBytesOf(problem.weight),
   };
   if (ticket || shares === 1) return [first];
-  const chooser = joinAccess([choice, partials]);
+  const chooser = joinAccess(choice, partials);
   const second = composeShader({
     constants: {
       ...chooser.constants,
