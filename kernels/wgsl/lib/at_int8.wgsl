@@ -1,5 +1,5 @@
 fn $NAME_at(row: u32, column: u32) -> f32 {
   let i = (row - $NAME_FIRST_ROW) * $NAME_COLUMNS + column;
   let word = $NAME[i >> 4u][(i >> 2u) & 3u];
-  return f32(extractBits(bitcast<i32>(word), (i & 3u) * 8u, 8u)) * $NAME_scale_of(row, column);
+  return f32(extractBits(bitcast<i32>(word), (i & 3u) * 8u, 8u)) * $NAME_scale_value($NAME_scale_fetch(row, column));
 }

@@ -1,22 +1,29 @@
 // Weight rows of 4-bit codes, a multiple of 32 long, bound as array<vec4<u32>>. A word of 32
 // elements has $NAME_WORD_SCALES scales (1 or 2); blocks are at least that wide.
-struct $NAME_Word { codes: vec4<u32>, scales: vec2<f32> }
+struct $NAME_Word { codes: vec4<u32>, first: $NAME_Scale, second: $NAME_Scale }
 
 fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
   let codes = $NAME[(row - $NAME_FIRST_ROW) * ($NAME_COLUMNS / 32u) + word];
-  let first = $NAME_scale_of(row, word * 32u);
+  let first = $NAME_scale_fetch(row, word * 32u);
   var second = first;
   if ($NAME_WORD_SCALES == 2u) {
-    second = $NAME_scale_of(row, word * 32u + 16u);
+    second = $NAME_scale_fetch(row, word * 32u + 16u);
   }
-  return $NAME_Word(codes, vec2(first, second));
+  return $NAME_Word(codes, first, second);
+}
+
+fn $NAME_factor(word: $NAME_Word, part: u32) -> f32 {
+  if ($NAME_WORD_SCALES == 2u && part >= 2u) {
+    return $NAME_scale_value(word.second);
+  }
+  return $NAME_scale_value(word.first);
 }
 
 fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
   // Two factors: an E8M0 scale times 16384 may be infinite where the product is not.
-  return chunk_scale(chunk_scale($NAME_codes(word.codes[part]), 16384.0), word.scales[part >> 1u]);
+  return chunk_scale(chunk_scale($NAME_codes(word.codes[part]), 16384.0), $NAME_factor(word, part));
 }
 
 fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_codes(word.codes[part]), x) * 16384.0 * word.scales[part >> 1u];
+  return chunk_dot($NAME_codes(word.codes[part]), x) * 16384.0 * $NAME_factor(word, part);
 }

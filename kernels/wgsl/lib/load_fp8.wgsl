@@ -4,14 +4,19 @@
 // An E4M3 code moved to the exponent and mantissa bits of an f16 is its value / 256, denormals
 // included. The two NaN codes would read as ±480: they turn the scale of their 16 elements into
 // NaN, and with it every dot product they are in, as they must.
-struct $NAME_Word { codes: vec4<u32>, scale: f32 }
+struct $NAME_Word { codes: vec4<u32>, scale: $NAME_Scale }
 
 fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
   let codes = $NAME[(row - $NAME_FIRST_ROW) * ($NAME_COLUMNS / 16u) + word];
-  let nan = ((codes & vec4(0x7f7f7f7fu)) + vec4(0x01010101u)) & vec4(0x80808080u);
+  return $NAME_Word(codes, $NAME_scale_fetch(row, word * 16u));
+}
+
+// What the codes of a word are multiplied with.
+fn $NAME_factor(word: $NAME_Word) -> f32 {
+  let nan = ((word.codes & vec4(0x7f7f7f7fu)) + vec4(0x01010101u)) & vec4(0x80808080u);
   let any_nan = (nan.x | nan.y | nan.z | nan.w) != 0u;
-  let scale = bitcast<u32>($NAME_scale_of(row, word * 16u) * 256.0);
-  return $NAME_Word(codes, bitcast<f32>(select(scale, 0x7fc00000u, any_nan)));
+  let scale = bitcast<u32>($NAME_scale_value(word.scale) * 256.0);
+  return bitcast<f32>(select(scale, 0x7fc00000u, any_nan));
 }
 
 fn $NAME_codes(word: u32) -> vec4<f32> {
@@ -27,9 +32,9 @@ fn $NAME_raw(word: $NAME_Word, part: u32) -> Chunk {
 }
 
 fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
-  return chunk_scale($NAME_raw(word, part), word.scale);
+  return chunk_scale($NAME_raw(word, part), $NAME_factor(word));
 }
 
 fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_raw(word, part), x) * word.scale;
+  return chunk_dot($NAME_raw(word, part), x) * $NAME_factor(word);
 }

@@ -1,10 +1,10 @@
 // Weight rows of int8, a multiple of 16 long, bound as array<vec4<u32>>; blocks of scales are a
 // multiple of 16 columns wide.
-struct $NAME_Word { codes: vec4<u32>, scale: f32 }
+struct $NAME_Word { codes: vec4<u32>, scale: $NAME_Scale }
 
 fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
   let codes = $NAME[(row - $NAME_FIRST_ROW) * ($NAME_COLUMNS / 16u) + word];
-  return $NAME_Word(codes, $NAME_scale_of(row, word * 16u));
+  return $NAME_Word(codes, $NAME_scale_fetch(row, word * 16u));
 }
 
 fn $NAME_raw(word: $NAME_Word, part: u32) -> Chunk {
@@ -13,9 +13,9 @@ fn $NAME_raw(word: $NAME_Word, part: u32) -> Chunk {
 }
 
 fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
-  return chunk_scale($NAME_raw(word, part), word.scale);
+  return chunk_scale($NAME_raw(word, part), $NAME_scale_value(word.scale));
 }
 
 fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_raw(word, part), x) * word.scale;
+  return chunk_dot($NAME_raw(word, part), x) * $NAME_scale_value(word.scale);
 }
