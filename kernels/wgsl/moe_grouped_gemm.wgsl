@@ -48,7 +48,7 @@ fn main(
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
   var a_$i = Chunk();
   if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
-    a_$i = rows_round(rows_chunk(a_source_$i, a_chunk_$i), expert);
+    a_$i = rows_chunk(a_source_$i, a_chunk_$i);
   }
   //@end
   //@repeat i B_ROUNDS
@@ -86,8 +86,9 @@ fn main(
     }
     //@repeat i A_ROUNDS
     if (a_row_$i < BLOCK_M) {
-      a_tile[side][a_row_$i][a_chunk_$i * 2u] = Operand(a_$i.lo);
-      a_tile[side][a_row_$i][a_chunk_$i * 2u + 1u] = Operand(a_$i.hi);
+      let chunk = rows_round(a_$i, expert);
+      a_tile[side][a_row_$i][a_chunk_$i * 2u] = Operand(chunk.lo);
+      a_tile[side][a_row_$i][a_chunk_$i * 2u + 1u] = Operand(chunk.hi);
     }
     //@end
     //@repeat i B_ROUNDS
@@ -105,7 +106,7 @@ fn main(
       //@repeat i A_ROUNDS
       a_$i = Chunk();
       if (a_valid_$i && (k + 1u) * CHUNKS + a_chunk_$i < K_CHUNKS) {
-        a_$i = rows_round(rows_chunk(a_source_$i, (k + 1u) * CHUNKS + a_chunk_$i), expert);
+        a_$i = rows_chunk(a_source_$i, (k + 1u) * CHUNKS + a_chunk_$i);
       }
       //@end
       //@repeat i B_ROUNDS

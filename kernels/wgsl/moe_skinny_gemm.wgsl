@@ -54,7 +54,7 @@ fn main(
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
   var a_$i = Chunk();
   if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
-    a_$i = rows_round(rows_chunk(a_source_$i, a_chunk_$i), expert);
+    a_$i = rows_chunk(a_source_$i, a_chunk_$i);
   }
   //@end
   // Pairs come first in a block, so four rows are in use if the first of them is.
@@ -84,8 +84,9 @@ fn main(
     //@repeat i A_ROUNDS
     if (a_valid_$i) {
       let part = a_chunk_$i % w_PARTS * 2u;
-      a_tile[side][a_row_$i][part][a_chunk_$i / w_PARTS] = a_$i.lo;
-      a_tile[side][a_row_$i][part + 1u][a_chunk_$i / w_PARTS] = a_$i.hi;
+      let chunk = rows_round(a_$i, expert);
+      a_tile[side][a_row_$i][part][a_chunk_$i / w_PARTS] = chunk.lo;
+      a_tile[side][a_row_$i][part + 1u][a_chunk_$i / w_PARTS] = chunk.hi;
     }
     //@end
     workgroupBarrier();
@@ -93,7 +94,7 @@ fn main(
       //@repeat i A_ROUNDS
       a_$i = Chunk();
       if (a_valid_$i && (k + 1u) * TILE_CHUNKS + a_chunk_$i < K_CHUNKS) {
-        a_$i = rows_round(rows_chunk(a_source_$i, (k + 1u) * TILE_CHUNKS + a_chunk_$i), expert);
+        a_$i = rows_chunk(a_source_$i, (k + 1u) * TILE_CHUNKS + a_chunk_$i);
       }
       //@end
     }

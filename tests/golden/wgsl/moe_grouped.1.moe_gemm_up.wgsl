@@ -185,7 +185,7 @@ fn main(
   let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
   var a_0 = Chunk();
   if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
-    a_0 = rows_round(rows_chunk(a_source_0, a_chunk_0), expert);
+    a_0 = rows_chunk(a_source_0, a_chunk_0);
   }
   let b_row_0 = (index + 0 * THREADS) / B_WORDS;
   let b_word_0 = (index + 0 * THREADS) % B_WORDS;
@@ -221,8 +221,9 @@ fn main(
       workgroupBarrier();
     }
     if (a_row_0 < BLOCK_M) {
-      a_tile[side][a_row_0][a_chunk_0 * 2u] = Operand(a_0.lo);
-      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = Operand(a_0.hi);
+      let chunk = rows_round(a_0, expert);
+      a_tile[side][a_row_0][a_chunk_0 * 2u] = Operand(chunk.lo);
+      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = Operand(chunk.hi);
     }
     if (b_row_0 < BLOCK_N) {
       let at = b_word_0 * (w_PARTS * 2u);
@@ -234,7 +235,7 @@ fn main(
     if (k + 1u < K_TILES) {
       a_0 = Chunk();
       if (a_valid_0 && (k + 1u) * CHUNKS + a_chunk_0 < K_CHUNKS) {
-        a_0 = rows_round(rows_chunk(a_source_0, (k + 1u) * CHUNKS + a_chunk_0), expert);
+        a_0 = rows_chunk(a_source_0, (k + 1u) * CHUNKS + a_chunk_0);
       }
       b_0 = w_Word();
       if (b_row_0 < BLOCK_N && (k + 1u) * B_WORDS + b_word_0 < w_WORDS) {

@@ -195,7 +195,7 @@ fn main(
   let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
   var a_0 = Chunk();
   if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
-    a_0 = rows_round(rows_chunk(a_source_0, a_chunk_0), expert);
+    a_0 = rows_chunk(a_source_0, a_chunk_0);
   }
   let a_row_1 = (index + 1 * THREADS) / TILE_CHUNKS;
   let a_chunk_1 = (index + 1 * THREADS) % TILE_CHUNKS;
@@ -204,7 +204,7 @@ fn main(
   let a_source_1 = row_of(SOURCE, first_position + a_row_1, min(a_pair_1, pairs - 1u));
   var a_1 = Chunk();
   if (a_valid_1 && a_chunk_1 < K_CHUNKS) {
-    a_1 = rows_round(rows_chunk(a_source_1, a_chunk_1), expert);
+    a_1 = rows_chunk(a_source_1, a_chunk_1);
   }
   // Pairs come first in a block, so four rows are in use if the first of them is.
   var quads = 1u;
@@ -263,23 +263,25 @@ fn main(
     let side = k % 2u;
     if (a_valid_0) {
       let part = a_chunk_0 % w_PARTS * 2u;
-      a_tile[side][a_row_0][part][a_chunk_0 / w_PARTS] = a_0.lo;
-      a_tile[side][a_row_0][part + 1u][a_chunk_0 / w_PARTS] = a_0.hi;
+      let chunk = rows_round(a_0, expert);
+      a_tile[side][a_row_0][part][a_chunk_0 / w_PARTS] = chunk.lo;
+      a_tile[side][a_row_0][part + 1u][a_chunk_0 / w_PARTS] = chunk.hi;
     }
     if (a_valid_1) {
       let part = a_chunk_1 % w_PARTS * 2u;
-      a_tile[side][a_row_1][part][a_chunk_1 / w_PARTS] = a_1.lo;
-      a_tile[side][a_row_1][part + 1u][a_chunk_1 / w_PARTS] = a_1.hi;
+      let chunk = rows_round(a_1, expert);
+      a_tile[side][a_row_1][part][a_chunk_1 / w_PARTS] = chunk.lo;
+      a_tile[side][a_row_1][part + 1u][a_chunk_1 / w_PARTS] = chunk.hi;
     }
     workgroupBarrier();
     if (k + 1u < K_TILES) {
       a_0 = Chunk();
       if (a_valid_0 && (k + 1u) * TILE_CHUNKS + a_chunk_0 < K_CHUNKS) {
-        a_0 = rows_round(rows_chunk(a_source_0, (k + 1u) * TILE_CHUNKS + a_chunk_0), expert);
+        a_0 = rows_chunk(a_source_0, (k + 1u) * TILE_CHUNKS + a_chunk_0);
       }
       a_1 = Chunk();
       if (a_valid_1 && (k + 1u) * TILE_CHUNKS + a_chunk_1 < K_CHUNKS) {
-        a_1 = rows_round(rows_chunk(a_source_1, (k + 1u) * TILE_CHUNKS + a_chunk_1), expert);
+        a_1 = rows_chunk(a_source_1, (k + 1u) * TILE_CHUNKS + a_chunk_1);
       }
     }
     {

@@ -183,7 +183,7 @@ fn main(
   let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
   var a_0 = Chunk();
   if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
-    a_0 = rows_round(rows_chunk(a_source_0, a_chunk_0), expert);
+    a_0 = rows_chunk(a_source_0, a_chunk_0);
   }
   // Pairs come first in a block, so four rows are in use if the first of them is.
   var quads = 1u;
@@ -226,14 +226,15 @@ fn main(
     let side = k % 2u;
     if (a_valid_0) {
       let part = a_chunk_0 % w_PARTS * 2u;
-      a_tile[side][a_row_0][part][a_chunk_0 / w_PARTS] = a_0.lo;
-      a_tile[side][a_row_0][part + 1u][a_chunk_0 / w_PARTS] = a_0.hi;
+      let chunk = rows_round(a_0, expert);
+      a_tile[side][a_row_0][part][a_chunk_0 / w_PARTS] = chunk.lo;
+      a_tile[side][a_row_0][part + 1u][a_chunk_0 / w_PARTS] = chunk.hi;
     }
     workgroupBarrier();
     if (k + 1u < K_TILES) {
       a_0 = Chunk();
       if (a_valid_0 && (k + 1u) * TILE_CHUNKS + a_chunk_0 < K_CHUNKS) {
-        a_0 = rows_round(rows_chunk(a_source_0, (k + 1u) * TILE_CHUNKS + a_chunk_0), expert);
+        a_0 = rows_chunk(a_source_0, (k + 1u) * TILE_CHUNKS + a_chunk_0);
       }
     }
     {
