@@ -104,9 +104,10 @@ export class MoeContest {
     const spec = specOf(layer, device);
     const trial = await MoeTrial.create(device, spec, layer.tokens, { pipelines });
     try {
-      const contestants = await prepareAll(trial, layer, (name) => names?.includes(name) ?? true);
+      const isWanted = (name: string) => names?.includes(name) ?? true;
+      const contestants = await prepareAll(trial, layer, isWanted);
       await requireEqual(trial, contestants);
-      const cpu = trial.flops <= MOST_CPU_FLOPS && (names?.includes("cpu") ?? true)
+      const cpu = isWanted("cpu") && trial.flops <= MOST_CPU_FLOPS
         ? trial.cpuLayer(layer.tokens)
         : undefined;
       const readback = await Readback.open(device);

@@ -7,16 +7,13 @@
 
 import { dirname, resolve } from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "@commander-js/extra-typings";
-import { messageOf, MixlineError, PACKED_FORMATS } from "../graph/mod.ts";
-import type { WeightFormat } from "../graph/mod.ts";
+import { messageOf, MixlineError, WEIGHT_FORMATS, type WeightFormat } from "../graph/mod.ts";
 import { benchDevice } from "./bench_device.ts";
 import { contestantNames } from "./moe_contest.ts";
 import { formatRatios } from "./moe_ratios.ts";
 import { drawCharts } from "./report_charts.ts";
 import { measureReport } from "./report_data.ts";
 import { reportPage } from "./report_page.ts";
-
-const FORMATS: readonly WeightFormat[] = ["bf16", "f16", "f32", ...PACKED_FORMATS];
 
 interface ReportFlags {
   quick?: true;
@@ -72,7 +69,7 @@ if (import.meta.main) {
     .description("Compare MoE layers in one run and draw the result")
     .option("--quick", "fewer numbers of tokens, formats and rounds")
     .option("--shapes <list>", "models by name or part of it", (text) => text.split(","))
-    .option("--formats <list>", `weights: ${FORMATS.join(", ")}`, words(FORMATS))
+    .option("--formats <list>", `weights: ${WEIGHT_FORMATS.join(", ")}`, words(WEIGHT_FORMATS))
     .option("--tokens <list>", "tokens a step", tokenCounts)
     .option(
       "--only <list>",

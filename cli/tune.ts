@@ -12,7 +12,7 @@ import {
   MOE_ACTIVATIONS,
   MOE_OPERANDS,
   type MoeOperands,
-  PACKED_FORMATS,
+  WEIGHT_FORMATS,
   type WeightFormat,
 } from "../graph/mod.ts";
 import { type DeviceMoeSpec, moeSpecOf, tunedFileName } from "../kernels/mod.ts";
@@ -39,8 +39,6 @@ import { describeRow, TuneView } from "./tune_view.ts";
 /** Numbers of tokens that are measured; a row serves steps of half to twice as many. */
 const DEFAULT_TOKENS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
-const FORMATS: readonly WeightFormat[] = ["bf16", "f16", "f32", ...PACKED_FORMATS];
-
 /** A layer to tune and the name of its table. */
 interface Target {
   readonly spec: DeviceMoeSpec;
@@ -51,7 +49,7 @@ interface Target {
 export function tuneCommand(context: CommandContext) {
   return modelCommand("tune", "Measure configurations of MoE layers and write tuned tables")
     .option("--shape <H,I,E,K>", "a layer by its sizes instead of a model's layers")
-    .addOption(new Option("--format <name>", "weights of --shape").choices(FORMATS))
+    .addOption(new Option("--format <name>", "weights of --shape").choices(WEIGHT_FORMATS))
     .addOption(new Option("--activation <name>", "experts of --shape").choices(MOE_ACTIVATIONS))
     .addOption(new Option("--operands <name>", "operands of --shape").choices(MOE_OPERANDS))
     .option("--tokens <list>", `tokens a step (default: ${DEFAULT_TOKENS.join(",")})`)

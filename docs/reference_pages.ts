@@ -14,24 +14,11 @@ import {
   settingsSchema,
   SHORTCUTS,
 } from "../dsl/mod.ts";
-import { type OpName, OPS, type WeightFormat } from "../graph/mod.ts";
+import { type OpName, OPS, WEIGHT_FORMATS } from "../graph/mod.ts";
 import { KERNELS, moeBackends, type MoeSpec, TUNED_ROWS } from "../kernels/mod.ts";
 import { ARCHITECTURES } from "../models/mod.ts";
 import { z } from "zod";
 import { code, page, table } from "./markdown.ts";
-
-/** Formats of expert weights, in the order of the page. */
-const FORMATS: readonly WeightFormat[] = [
-  "f32",
-  "f16",
-  "bf16",
-  "fp8_e4m3",
-  "fp8_block",
-  "mxfp4",
-  "nvfp4",
-  "int8",
-  "int4",
-];
 
 /** A layer that backends are asked about; only its format changes. */
 const LAYER: Omit<MoeSpec, "format"> = {
@@ -125,7 +112,7 @@ function kernelsPage(): string {
 
 function backendsPage(): string {
   const backends = moeBackends();
-  const formats = FORMATS.map((format) => [
+  const formats = WEIGHT_FORMATS.map((format) => [
     code(format),
     ...backends.map((backend) => backend.supports({ ...LAYER, format }) ?? "yes"),
   ]);

@@ -36,8 +36,11 @@ export const PACKED_FORMATS = ["fp8_e4m3", "fp8_block", "mxfp4", "nvfp4", "int8"
 /** A format with scales. */
 export type PackedFormat = (typeof PACKED_FORMATS)[number];
 
+/** All formats of weights, the plain ones first. */
+export const WEIGHT_FORMATS = ["f32", "f16", "bf16", ...PACKED_FORMATS] as const;
+
 /** Formats of expert and linear weights; plain element types are formats too. */
-export type WeightFormat = "f32" | "f16" | "bf16" | PackedFormat;
+export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
 
 /** True for formats with scales. */
 export function isPacked(format: WeightFormat): format is PackedFormat {

@@ -252,10 +252,10 @@ function wordConstants(words: number, lanes: number, unroll: number): ShaderCons
   const turn = even ?? unroll;
   const body = words - words % (lanes * turn);
   const passes = [[0, body, turn], [body, words, 1]].filter(([first, end]) => first < end);
-  const constants = passes.map(([first, end, words], i) => ({
+  const constants = passes.map(([first, end, inFlight], i) => ({
     [`FIRST_WORD_${i}`]: first,
     [`END_WORD_${i}`]: end,
-    [`UNROLL_${i}`]: words,
+    [`UNROLL_${i}`]: inFlight,
   }));
   return Object.assign({ PASSES: passes.length }, ...constants);
 }

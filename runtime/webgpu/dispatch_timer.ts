@@ -7,7 +7,7 @@
 
 import type { StepSizes } from "../../kernels/mod.ts";
 import type { DispatchTiming } from "../executor.ts";
-import { type Command, encodeInto } from "./command_list.ts";
+import { type Command, encodeInto, hasWork } from "./command_list.ts";
 import type { WebGpuDevice } from "./device.ts";
 import type { Readback } from "./readback.ts";
 
@@ -30,7 +30,7 @@ export async function timeCommands(
   sizes: StepSizes,
 ): Promise<DispatchTiming[] | undefined> {
   if (!device.profile.timestamps) return undefined;
-  const commands = all.filter(({ workgroups }) => workgroups(sizes).every((count) => count > 0));
+  const commands = all.filter((command) => hasWork(command, sizes));
   const sections = makeSections(device, commands);
   const bytes = commands.length * 16;
   const { QUERY_RESOLVE, COPY_SRC } = GPUBufferUsage;

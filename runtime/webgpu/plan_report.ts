@@ -6,6 +6,7 @@
  */
 
 import type { StepSizes } from "../../kernels/mod.ts";
+import { hasWork } from "./command_list.ts";
 import type { LoweredDispatch, LoweredGraph } from "./lower.ts";
 
 /** Dispatches of some part of a list, and the longest chain of them that wait for one another. */
@@ -41,7 +42,7 @@ export type BufferNumber = (key: string) => number | string;
 export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListReport {
   const { tokens } = lowered;
   const sizes: StepSizes = { T: tokens.min, R: 1, S: 1, P: 1 };
-  const runs = ({ dispatch }: LoweredDispatch) => dispatch.workgroups(sizes).every((n) => n > 0);
+  const runs = ({ dispatch }: LoweredDispatch) => hasWork(dispatch, sizes);
   const dispatches = lowered.dispatches.filter(runs);
   const sampling = lowered.sampling.filter(runs);
   const layers = Map.groupBy(dispatches, ({ scope }) => layerOf(scope));
