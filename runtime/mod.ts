@@ -14,8 +14,8 @@ export * from "./generate_options.ts";
 export * from "./kv_cache.ts";
 export type { StepLimits } from "./scheduler.ts";
 export * from "./step_limits.ts";
-export * from "./webgpu/ceilings.ts";
-export { openDevice, type OpenDeviceOptions, WebGpuDevice } from "./webgpu/device.ts";
+export * from "./webgpu/measure/ceilings.ts";
+export { openDevice, type OpenDeviceOptions, WebGpuDevice } from "./webgpu/device/device.ts";
 export {
   openWebGpuExecutor,
   WebGpuExecutor,
@@ -23,8 +23,8 @@ export {
 } from "./webgpu/executor.ts";
 export type { WebGpuProgram } from "./webgpu/program.ts";
 export * from "./tuned_files.ts";
-export { MoeTrial, type PreparedLayer } from "./webgpu/moe_trial.ts";
-export { PipelineCache } from "./webgpu/pipelines.ts";
-export { Readback } from "./webgpu/readback.ts";
-export * from "./webgpu/stopwatch.ts";
-export * from "./webgpu/tune_moe.ts";
+export { MoeTrial, type PreparedLayer } from "./webgpu/measure/moe_trial.ts";
+export { PipelineCache } from "./webgpu/device/pipelines.ts";
+export { Readback } from "./webgpu/device/readback.ts";
+export * from "./webgpu/measure/stopwatch.ts";
+export * from "./webgpu/measure/tune_moe.ts";

@@ -4,11 +4,11 @@
  * @module
  */
 
-export { type CacheNotes, cacheNotes, missingCaches } from "./cache_meta.ts";
-export * from "./config.ts";
-export * from "./not_applicable.ts";
+export { type CacheNotes, cacheNotes, missingCaches } from "./cache/cache_meta.ts";
+export * from "./core/config.ts";
+export * from "./core/not_applicable.ts";
 export * from "./optimizer.ts";
 export * from "./order.ts";
-export * from "./record.ts";
+export * from "./core/record.ts";
 export * from "./registry.ts";
-export * from "./transform.ts";
+export * from "./core/transform.ts";

@@ -12,11 +12,11 @@ import {
   verifyGraph,
   weightBytes,
 } from "../graph/mod.ts";
-import type { AnyConfig, AnyTransform } from "./config.ts";
-import { notApplicable } from "./not_applicable.ts";
+import type { AnyConfig, AnyTransform } from "./core/config.ts";
+import { notApplicable } from "./core/not_applicable.ts";
 import { orderSteps, type PipelineStep, type ResolvedStep } from "./order.ts";
-import type { TransformRecord } from "./record.ts";
-import type { TransformContext, TransformPlan } from "./transform.ts";
+import type { TransformRecord } from "./core/record.ts";
+import type { TransformContext, TransformPlan } from "./core/transform.ts";
 
 /** What {@linkcode optimize} takes. */
 export interface OptimizeOptions {

@@ -7,49 +7,43 @@
 
 import type { z } from "zod";
 import { invariant } from "../graph/mod.ts";
-import { buildModel } from "./build_model.ts";
-import { cleanupInputConstraints } from "./cleanup_input_constraints.ts";
-import { cleanupNoopAdd } from "./cleanup_noop_add.ts";
-import { cleanupNoopSlice } from "./cleanup_noop_slice.ts";
-import { compileModel } from "./compile_model.ts";
-import type { AnyTransform } from "./config.ts";
-import { exportToGm } from "./export_to_gm.ts";
-import { fuseAddRmsNorm } from "./fuse_add_rms_norm.ts";
-import { fuseFinegrainedFp8Moe } from "./fuse_finegrained_fp8_moe.ts";
-import { fuseFp8Moe } from "./fuse_fp8_moe.ts";
-import { fuseGemms } from "./fuse_gemms.ts";
-import { fuseMoe } from "./fuse_moe.ts";
-import { fuseMxfp4Moe } from "./fuse_mxfp4_moe.ts";
-import { fuseNvfp4Moe } from "./fuse_nvfp4_moe.ts";
-import { fuseResidual } from "./fuse_residual.ts";
-import { fuseRmsnorm } from "./fuse_rmsnorm.ts";
-import { fuseSwiglu } from "./fuse_swiglu.ts";
-import { gatherLogitsBeforeLmHead } from "./gather_logits_before_lm_head.ts";
-import { initializeCache } from "./initialize_cache.ts";
-import { insertCachedAttention } from "./insert_cached_attention.ts";
-import { loadWeights } from "./load_weights.ts";
-import { matchEagerAttention } from "./match_eager_attention.ts";
-import { matchGroupedAttention } from "./match_grouped_attention.ts";
-import { matchMoePattern } from "./match_moe_pattern.ts";
-import { matchRepeatKv } from "./match_repeat_kv.ts";
-import { matchRmsnormPattern } from "./match_rmsnorm_pattern.ts";
-import { matchRopePattern } from "./match_rope_pattern.ts";
-import { matchRouterPattern } from "./match_router_pattern.ts";
-import { matchSwigluPattern } from "./match_swiglu_pattern.ts";
-import { moveInputsToDevice } from "./move_inputs_to_device.ts";
-import { quantizeFinegrainedFp8LinearFromConfig } from "./quantize_finegrained_fp8_linear_from_config.ts";
-import { quantizeFinegrainedFp8Moe } from "./quantize_finegrained_fp8_moe.ts";
-import { quantizeFp8LinearFromConfig } from "./quantize_fp8_linear_from_config.ts";
-import { quantizeFp8Moe } from "./quantize_fp8_moe.ts";
-import { quantizeLinear } from "./quantize_linear.ts";
-import { quantizeMoe } from "./quantize_moe.ts";
-import { quantizeMxfp4Moe } from "./quantize_mxfp4_moe.ts";
-import { quantizeNvfp4LinearFromConfig } from "./quantize_nvfp4_linear_from_config.ts";
-import { quantizeNvfp4Moe } from "./quantize_nvfp4_moe.ts";
-import { resizeKvCache } from "./resize_kv_cache.ts";
-import { detectSharding, shardingTransformExecutor } from "./sharding.ts";
-import type { BaseConfig } from "./transform.ts";
-import { visualizeNamespace } from "./visualize_namespace.ts";
+import { buildModel } from "./lifecycle/build_model.ts";
+import { cleanupInputConstraints } from "./cleanup/cleanup_input_constraints.ts";
+import { cleanupNoopAdd } from "./cleanup/cleanup_noop_add.ts";
+import { cleanupNoopSlice } from "./cleanup/cleanup_noop_slice.ts";
+import { compileModel } from "./lifecycle/compile_model.ts";
+import type { AnyTransform } from "./core/config.ts";
+import { exportToGm } from "./lifecycle/export_to_gm.ts";
+import { fuseAddRmsNorm } from "./fuse/fuse_add_rms_norm.ts";
+import { fuseFinegrainedFp8Moe } from "./fuse/fuse_finegrained_fp8_moe.ts";
+import { fuseFp8Moe } from "./fuse/fuse_fp8_moe.ts";
+import { fuseGemms } from "./fuse/fuse_gemms.ts";
+import { fuseMoe } from "./fuse/fuse_moe.ts";
+import { fuseMxfp4Moe } from "./fuse/fuse_mxfp4_moe.ts";
+import { fuseNvfp4Moe } from "./fuse/fuse_nvfp4_moe.ts";
+import { fuseResidual } from "./fuse/fuse_residual.ts";
+import { fuseRmsnorm } from "./fuse/fuse_rmsnorm.ts";
+import { fuseSwiglu } from "./fuse/fuse_swiglu.ts";
+import { gatherLogitsBeforeLmHead } from "./fuse/gather_logits_before_lm_head.ts";
+import { initializeCache } from "./cache/initialize_cache.ts";
+import { insertCachedAttention } from "./cache/insert_cached_attention.ts";
+import { loadWeights } from "./lifecycle/load_weights.ts";
+import { matchEagerAttention } from "./match/match_eager_attention.ts";
+import { matchGroupedAttention } from "./match/match_grouped_attention.ts";
+import { matchMoePattern } from "./match/match_moe_pattern.ts";
+import { matchRepeatKv } from "./match/match_repeat_kv.ts";
+import { matchRmsnormPattern } from "./match/match_rmsnorm_pattern.ts";
+import { matchRopePattern } from "./match/match_rope_pattern.ts";
+import { matchRouterPattern } from "./match/match_router_pattern.ts";
+import { matchSwigluPattern } from "./match/match_swiglu_pattern.ts";
+import { moveInputsToDevice } from "./lifecycle/move_inputs_to_device.ts";
+import { quantizeCheckpointFormats } from "./quantize/quantize_checkpoint_formats.ts";
+import { quantizeLinear } from "./quantize/quantize_linear.ts";
+import { quantizeMoe } from "./quantize/quantize_moe.ts";
+import { resizeKvCache } from "./cache/resize_kv_cache.ts";
+import { detectSharding, shardingTransformExecutor } from "./lifecycle/sharding.ts";
+import type { BaseConfig } from "./core/transform.ts";
+import { visualizeNamespace } from "./lifecycle/visualize_namespace.ts";
 
 /** In the order of `configs/default.yaml`. */
 const LIST = [
@@ -65,13 +59,7 @@ const LIST = [
   matchGroupedAttention,
   matchRopePattern,
   matchRmsnormPattern,
-  quantizeFp8LinearFromConfig,
-  quantizeFinegrainedFp8LinearFromConfig,
-  quantizeNvfp4LinearFromConfig,
-  quantizeFp8Moe,
-  quantizeFinegrainedFp8Moe,
-  quantizeNvfp4Moe,
-  quantizeMxfp4Moe,
+  ...quantizeCheckpointFormats,
   quantizeMoe,
   quantizeLinear,
   matchSwigluPattern,

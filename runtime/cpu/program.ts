@@ -20,7 +20,7 @@ import {
 import { type CpuCache, sampleToken } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, Sampling, StepRequest, StepResult } from "../executor.ts";
 import { Interpreter } from "./interpreter.ts";
-import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "./step_tokens.ts";
+import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "../step_tokens.ts";
 import { allocateCaches, type LoadedWeights, loadWeights } from "./weights.ts";
 
 type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;

@@ -8,12 +8,12 @@ import { DeviceError, type Graph } from "../../graph/mod.ts";
 import { type KernelDefinition, KERNELS, type TunedFiles } from "../../kernels/mod.ts";
 import type { CompileOptions, Executor, Program } from "../executor.ts";
 import { TunedFolders } from "../tuned_files.ts";
-import { openDevice, type OpenDeviceOptions, type WebGpuDevice } from "./device.ts";
-import { PipelineCache } from "./pipelines.ts";
+import { openDevice, type OpenDeviceOptions, type WebGpuDevice } from "./device/device.ts";
+import { PipelineCache } from "./device/pipelines.ts";
 import { WebGpuProgram } from "./program.ts";
 import type { HandOff } from "./program_context.ts";
-import { Readback, type ReadMode } from "./readback.ts";
-import { selfTest } from "./self_test.ts";
+import { Readback, type ReadMode } from "./device/readback.ts";
+import { selfTest } from "./measure/self_test.ts";
 
 /** Options of {@linkcode openWebGpuExecutor}. */
 export interface WebGpuExecutorOptions extends OpenDeviceOptions {

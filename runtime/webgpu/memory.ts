@@ -14,11 +14,11 @@ import {
   planBuffers,
   poolPlaces,
   poolSizes,
-} from "./buffer_plan.ts";
-import type { BufferLookup } from "./command_list.ts";
-import type { WebGpuDevice } from "./device.ts";
-import { type LoweredGraph, type Resource, valueBytes } from "./lower.ts";
-import { stagingBuffer } from "./readback.ts";
+} from "./plan/buffer_plan.ts";
+import type { BufferLookup } from "./device/command_list.ts";
+import type { WebGpuDevice } from "./device/device.ts";
+import { type LoweredGraph, type Resource, valueBytes } from "./plan/lower.ts";
+import { stagingBuffer } from "./device/readback.ts";
 import type { DeviceWeights } from "./weights.ts";
 
 /** Bytes of each buffer that outlives steps, by name. */

@@ -15,7 +15,7 @@ import {
   viewBytes,
 } from "../../graph/mod.ts";
 import type { StepSizes } from "../../kernels/mod.ts";
-import { checkStep } from "../cpu/step_tokens.ts";
+import { checkStep } from "../step_tokens.ts";
 import type {
   CompileOptions,
   DispatchTiming,
@@ -23,18 +23,18 @@ import type {
   StepRequest,
   StepResult,
 } from "../executor.ts";
-import { type TokenRange, tokenRanges } from "./buckets.ts";
-import { encodeCommands } from "./command_list.ts";
-import { timeCommands } from "./dispatch_timer.ts";
+import { type TokenRange, tokenRanges } from "./plan/buckets.ts";
+import { encodeCommands } from "./device/command_list.ts";
+import { timeCommands } from "./measure/dispatch_timer.ts";
 import {
   type CompiledGraph,
   compiledGraph,
   notALanguageModel,
   WANTED_LOGITS,
-} from "./language_model.ts";
-import { boundWeights, type LoweredGraph, lowerGraph, valueBytes } from "./lower.ts";
+} from "./plan/language_model.ts";
+import { boundWeights, type LoweredGraph, lowerGraph, valueBytes } from "./plan/lower.ts";
 import { ProgramMemory } from "./memory.ts";
-import { reportNotices } from "./plan_report.ts";
+import { reportNotices } from "./plan/plan_report.ts";
 import type { ProgramContext } from "./program_context.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";

@@ -5,9 +5,9 @@
  */
 
 import type { KernelDefinition, LoweringContext, TunedFiles } from "../../kernels/mod.ts";
-import type { WebGpuDevice } from "./device.ts";
-import type { PipelineCache } from "./pipelines.ts";
-import type { Readback } from "./readback.ts";
+import type { WebGpuDevice } from "./device/device.ts";
+import type { PipelineCache } from "./device/pipelines.ts";
+import type { Readback } from "./device/readback.ts";
 
 /** What all programs of an executor share. */
 export interface ProgramContext {

@@ -5,10 +5,15 @@
  */
 
 import { invariant } from "../../graph/mod.ts";
-import { type Command, prepareCommands } from "./command_list.ts";
-import type { LoweredDispatch, LoweredGraph } from "./lower.ts";
+import { type Command, prepareCommands } from "./device/command_list.ts";
+import type { LoweredDispatch, LoweredGraph } from "./plan/lower.ts";
 import type { ProgramMemory } from "./memory.ts";
-import { type ChoiceReport, type ListReport, reportChoices, reportList } from "./plan_report.ts";
+import {
+  type ChoiceReport,
+  type ListReport,
+  reportChoices,
+  reportList,
+} from "./plan/plan_report.ts";
 import type { ProgramContext } from "./program_context.ts";
 
 /** A list that is ready to encode. */

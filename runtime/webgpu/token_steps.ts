@@ -8,10 +8,10 @@
 import { KernelError, RequestError } from "../../graph/mod.ts";
 import { encodeDraw, samplingStateBytes, seenWords, type StepSizes } from "../../kernels/mod.ts";
 import type { Sampling, StepRequest } from "../executor.ts";
-import { encodeInto } from "./command_list.ts";
-import type { WebGpuDevice } from "./device.ts";
+import { encodeInto } from "./device/command_list.ts";
+import type { WebGpuDevice } from "./device/device.ts";
 import type { ProgramMemory, StateBytes } from "./memory.ts";
-import type { Readback } from "./readback.ts";
+import type { Readback } from "./device/readback.ts";
 import type { StepInputs } from "./step_inputs.ts";
 import type { StepList } from "./step_lists.ts";
 

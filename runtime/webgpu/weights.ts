@@ -16,7 +16,7 @@ import {
 import { streamWeight } from "../../models/mod.ts";
 import { breathe } from "../breathe.ts";
 import type { CompileOptions } from "../executor.ts";
-import type { WebGpuDevice } from "./device.ts";
+import type { WebGpuDevice } from "./device/device.ts";
 import { weightKey } from "./weight_key.ts";
 
 /** Bytes read and handed to the queue at a time; the queue holds a copy until it has sent them. */

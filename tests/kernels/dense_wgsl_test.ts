@@ -3,7 +3,7 @@ import { type AttrsOf, Graph, type OpName } from "../../graph/mod.ts";
 import { lowerSampling } from "../../kernels/dense/sample.ts";
 import type { DeviceProfile, Dispatch, LoweringContext } from "../../kernels/kernel.ts";
 import { KERNELS } from "../../kernels/registry.ts";
-import { PipelineCache } from "../../runtime/webgpu/pipelines.ts";
+import { PipelineCache } from "../../runtime/webgpu/device/pipelines.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { buildNode, type OpInput } from "../support/op_case.ts";
 import { withRunner } from "../support/run_dispatches.ts";

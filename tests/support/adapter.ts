@@ -6,7 +6,7 @@
  */
 
 import { openWebGpuExecutor, type WebGpuExecutor } from "../../runtime/webgpu/executor.ts";
-import { prepareLoaderEnvironment } from "../../runtime/webgpu/loader_environment.ts";
+import { prepareLoaderEnvironment } from "../../runtime/webgpu/device/loader_environment.ts";
 import { messageOf } from "../../graph/mod.ts";
 
 /** Why there is no GPU here, or undefined when there is one. */

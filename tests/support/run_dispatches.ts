@@ -11,8 +11,8 @@ import {
   openDevice,
   type OpenDeviceOptions,
   type WebGpuDevice,
-} from "../../runtime/webgpu/device.ts";
-import { PipelineCache } from "../../runtime/webgpu/pipelines.ts";
+} from "../../runtime/webgpu/device/device.ts";
+import { PipelineCache } from "../../runtime/webgpu/device/pipelines.ts";
 
 /** Memory that a binding names. */
 export type Memory = Binding["buffer"];

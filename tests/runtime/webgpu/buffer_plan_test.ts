@@ -5,7 +5,7 @@ import {
   planBuffers,
   poolPlaces,
   poolSizes,
-} from "../../../runtime/webgpu/buffer_plan.ts";
+} from "../../../runtime/webgpu/plan/buffer_plan.ts";
 
 const lifetimes = fc.array(
   fc.record({

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { Graph, GraphBuilder, type Node, type Value } from "../../../graph/mod.ts";
 import type { Dispatch } from "../../../kernels/mod.ts";
-import type { LoweredDispatch, LoweredGraph } from "../../../runtime/webgpu/lower.ts";
-import { dependentChain, reportList, reportNotices } from "../../../runtime/webgpu/plan_report.ts";
+import type { LoweredDispatch, LoweredGraph } from "../../../runtime/webgpu/plan/lower.ts";
+import {
+  dependentChain,
+  reportList,
+  reportNotices,
+} from "../../../runtime/webgpu/plan/plan_report.ts";
 
 /** A dispatch that reads and writes memory by name. */
 function dispatch(node: Node, reads: string[], writes: string[], bytes = 0): LoweredDispatch {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { openDevice, type WebGpuDevice } from "../../../runtime/webgpu/device.ts";
-import { Readback } from "../../../runtime/webgpu/readback.ts";
+import { openDevice, type WebGpuDevice } from "../../../runtime/webgpu/device/device.ts";
+import { Readback } from "../../../runtime/webgpu/device/readback.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 
 /** Runs `body` while the range of a mapped buffer cannot be had, for the first `times` calls. */

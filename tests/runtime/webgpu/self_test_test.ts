@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { openWebGpuExecutor } from "../../../runtime/mod.ts";
-import { selfTest } from "../../../runtime/webgpu/self_test.ts";
+import { selfTest } from "../../../runtime/webgpu/measure/self_test.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 
 webgpuTest("selfTest() passes here, with attention, both ways workgroups hand over", async () => {

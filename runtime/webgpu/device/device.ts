@@ -1,0 +1,308 @@
+/**
+ * A WebGPU device with its limits asked for, its facts measured, and its troubles remembered:
+ * Deno reports errors of the device in a later turn of the event loop, so they are kept here until
+ * somebody asks.
+ *
+ * @module
+ */
+
+import { DeviceError, messageOf, MixlineError } from "../../../graph/mod.ts";
+import type { DeviceProfile } from "../../../kernels/mod.ts";
+import { prepareLoaderEnvironment } from "./loader_environment.ts";
+import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
+
+/** Limits that are asked for; WebGPU gives the smallest allowed ones otherwise. */
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxBindingsPerBindGroup",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupsPerDimension",
+  "minStorageBufferOffsetAlignment",
+] as const;
+
+/** Name of a limit of the device. */
+export type LimitName = (typeof LIMITS)[number];
+
+/** What {@linkcode openDevice} may be asked. */
+export interface OpenDeviceOptions {
+  /** Which GPU when there are several; default the fast one. */
+  readonly powerPreference?: GPUPowerPreference;
+  /** Limits below the adapter's: shows what a smaller device would do. */
+  readonly limits?: Partial<Record<LimitName, number>>;
+  /** Features to do without although the adapter has them. */
+  readonly without?: readonly GPUFeatureName[];
+}
+
+/** Kinds of GPU objects that are counted. */
+export type ObjectKind = "buffers" | "bindGroups" | "pipelines" | "shaderModules" | "querySets";
+
+/** An open device. */
+export class WebGpuDevice {
+  /** Objects created so far; a token must not add any. */
+  readonly created: Record<ObjectKind, number> = {
+    buffers: 0,
+    bindGroups: 0,
+    pipelines: 0,
+    shaderModules: 0,
+    querySets: 0,
+  };
+  #problem: DeviceError | undefined;
+  #closed = false;
+  #bytes = 0;
+
+  constructor(readonly gpu: GPUDevice, readonly profile: DeviceProfile) {
+    gpu.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.report("device/error", (event as GPUUncapturedErrorEvent).error.message);
+    });
+    gpu.lost.then((info) => {
+      if (!this.#closed) this.report("device/lost", `${info.reason ?? "unknown"}: ${info.message}`);
+    });
+  }
+
+  /** Bytes of all buffers that are alive. */
+  get allocatedBytes(): number {
+    return this.#bytes;
+  }
+
+  /** Alignment of a part of a buffer that is bound. */
+  get offsetAlignment(): number {
+    return this.gpu.limits.minStorageBufferOffsetAlignment;
+  }
+
+  /** Remembers a failure of the device; the first one is kept. */
+  report(code: string, message: string): void {
+    this.#problem ??= new DeviceError(
+      code,
+      `Cannot go on with device "${this.profile.description}": ${firstLine(message)}`,
+      {
+        hint: code === "device/lost"
+          ? "Close this engine and deploy again; a driver reset loses every buffer"
+          : "Run with --verbose for the whole message; --executor cpu does without the device",
+        details: { message },
+      },
+    );
+  }
+
+  /** The device's own failure behind an exception of its API, which is reported some turns later. */
+  async explain(error: unknown): Promise<unknown> {
+    if (error instanceof MixlineError) return error;
+    for (let i = 0; i < 5 && !this.#problem; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return this.#problem ?? error;
+  }
+
+  /** Throws the first failure that the device reported, if any. */
+  check(): void {
+    if (this.#closed) throw new DeviceError("device/closed", "Cannot use a device that was closed");
+    if (this.#problem) throw this.#problem;
+  }
+
+  /**
+   * A buffer that can be bound as storage, written and read; its size is rounded up to 16 bytes so
+   * that kernels may view it as vectors. Raises a {@linkcode DeviceError} that names what did not fit.
+   */
+  async allocate(
+    what: string,
+    bytes: number,
+    usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    mapped = false,
+  ): Promise<GPUBuffer> {
+    this.check();
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    if (size > this.profile.maxBufferBytes) {
+      throw new DeviceError(
+        "device/buffer-too-large",
+        `Cannot allocate ${what}: expected at most ${this.profile.maxBufferBytes} bytes a buffer, got ${size}`,
+        {
+          hint: "Lower max_num_tokens or the cache's size, or use a device with larger buffers",
+          details: { what, bytes: size, limit: this.profile.maxBufferBytes },
+        },
+      );
+    }
+    this.gpu.pushErrorScope("out-of-memory");
+    this.gpu.pushErrorScope("validation");
+    const buffer = this.gpu.createBuffer({ size, usage, mappedAtCreation: mapped });
+    // Both are closed before anything else can run: scopes are a stack of the whole device.
+    const failures = await Promise.all([this.gpu.popErrorScope(), this.gpu.popErrorScope()]);
+    const failure = failures.find((each) => each !== null);
+    if (failure) throw this.#outOfMemory(what, size, failure.message);
+    this.created.buffers++;
+    this.#bytes += size;
+    return buffer;
+  }
+
+  /** Raises a {@linkcode DeviceError} when so many bytes cannot be bound at once. */
+  requireBindable(what: string, bytes: number, hint: string): void {
+    const limit = this.profile.maxBindingBytes;
+    if (bytes <= limit) return;
+    throw new DeviceError(
+      "device/binding-too-large",
+      `Cannot bind ${what}: expected at most ${limit} bytes, got ${bytes}`,
+      { hint, details: { what, bytes, limit } },
+    );
+  }
+
+  /** Gives a buffer back. */
+  release(buffer: GPUBuffer): void {
+    this.#bytes -= buffer.size;
+    buffer.destroy();
+  }
+
+  /** Closes the device; buffers and programs on it are gone. */
+  close(): void {
+    this.#closed = true;
+    this.gpu.destroy();
+  }
+
+  #outOfMemory(what: string, bytes: number, message: string): DeviceError {
+    return new DeviceError(
+      "device/out-of-memory",
+      `Cannot allocate ${what}: expected room for ${bytes} bytes beside the ${this.#bytes} in use, got none`,
+      {
+        hint:
+          "Lower max_seq_len, max_batch_size or max_num_tokens, or take a smaller or quantized model",
+        details: { what, bytes, inUse: this.#bytes, message },
+      },
+    );
+  }
+}
+
+/**
+ * Opens the machine's GPU. Raises a {@linkcode DeviceError} when there is none.
+ *
+ * Deno grants the feature "subgroups" although no adapter lists it, so it is asked for and left out
+ * when refused.
+ */
+export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGpuDevice> {
+  const adapter = await requestAdapter(options);
+  const listed = (["shader-f16", "timestamp-query"] as const)
+    .filter((feature) => adapter.features.has(feature) && !options.without?.includes(feature));
+  const wanted: GPUFeatureName[][] = options.without?.includes("subgroups")
+    ? [listed]
+    : [[...listed, "subgroups"], listed];
+  const requiredLimits = requestedLimits(adapter, options.limits ?? {});
+  const failures: string[] = [];
+  for (const requiredFeatures of wanted) {
+    // An adapter serves one request.
+    const fresh = failures.length === 0 ? adapter : await requestAdapter(options);
+    try {
+      const gpu = await fresh.requestDevice({ requiredFeatures, requiredLimits });
+      return new WebGpuDevice(gpu, await profileOf(gpu, adapter.info, options.limits ?? {}));
+    } catch (error) {
+      failures.push(messageOf(error));
+    }
+  }
+  throw new DeviceError(
+    "device/refused",
+    `Cannot open device "${adapter.info.description}": ${firstLine(failures[failures.length - 1])}`,
+    { hint: "Use --executor cpu, or update the graphics driver", details: { failures } },
+  );
+}
+
+async function requestAdapter(options: OpenDeviceOptions): Promise<GPUAdapter> {
+  prepareLoaderEnvironment();
+  const powerPreference = options.powerPreference ?? "high-performance";
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference });
+  if (adapter) return adapter;
+  throw new DeviceError(
+    "device/no-adapter",
+    "Cannot open a GPU: expected a WebGPU adapter, got none",
+    {
+      hint:
+        "Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers for a software one), or use --executor cpu",
+    },
+  );
+}
+
+function requestedLimits(
+  adapter: GPUAdapter,
+  own: Partial<Record<LimitName, number>>,
+): Record<string, number> {
+  const entries = LIMITS.map((name): [string, number] => {
+    const most = adapter.limits[name];
+    return [
+      name,
+      name.startsWith("min")
+        ? Math.max(most, own[name] ?? most)
+        : Math.min(most, own[name] ?? most),
+    ];
+  });
+  return Object.fromEntries(entries);
+}
+
+async function profileOf(
+  gpu: GPUDevice,
+  info: GPUAdapterInfo,
+  own: Partial<Record<LimitName, number>>,
+): Promise<DeviceProfile> {
+  const { features } = gpu;
+  // A device never has less than WebGPU's defaults, so lower wishes are kept here.
+  const limit = (name: LimitName) => Math.min(gpu.limits[name], own[name] ?? Infinity);
+  const description = info.description || `${info.vendor} ${info.device}`.trim();
+  const subgroups = features.has("subgroups");
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    description,
+    key: description.replaceAll(/[^A-Za-z0-9.-]+/g, "_").replaceAll(/^_+|_+$/g, ""),
+    software: info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description),
+    subgroups,
+    subgroupSize: subgroups ? await measureSubgroupSize(gpu) : 1,
+    shaderF16: features.has("shader-f16"),
+    timestamps: features.has("timestamp-query"),
+    maxWorkgroupStorageBytes: limit("maxComputeWorkgroupStorageSize"),
+    maxInvocations: limit("maxComputeInvocationsPerWorkgroup"),
+    maxWorkgroupsPerDimension: limit("maxComputeWorkgroupsPerDimension"),
+    // Whole words, and whole vectors: buffers are rounded up to these.
+    maxBindingBytes: roundDown(limit("maxStorageBufferBindingSize"), 4),
+    maxBufferBytes: roundDown(limit("maxBufferSize"), 16),
+    maxStorageBuffers: limit("maxStorageBuffersPerShaderStage"),
+  };
+}
+
+function roundDown(value: number, step: number): number {
+  return value - value % step;
+}
+
+async function measureSubgroupSize(gpu: GPUDevice): Promise<number> {
+  const module = gpu.createShaderModule({ code: subgroupSizeShader, label: "subgroup_size" });
+  const pipeline = gpu.createComputePipeline({ layout: "auto", compute: { module } });
+  const result = gpu.createBuffer({
+    size: 16,
+    usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC,
+  });
+  const host = gpu.createBuffer({
+    size: 16,
+    usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
+  });
+  const group = gpu.createBindGroup({
+    layout: pipeline.getBindGroupLayout(0),
+    entries: [{ binding: 0, resource: { buffer: result } }],
+  });
+  const encoder = gpu.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, group);
+  pass.dispatchWorkgroups(1);
+  pass.end();
+  encoder.copyBufferToBuffer(result, 0, host, 0, 16);
+  gpu.queue.submit([encoder.finish()]);
+  await host.mapAsync(GPUMapMode.READ);
+  const [size] = new Uint32Array(host.getMappedRange());
+  host.unmap();
+  result.destroy();
+  host.destroy();
+  return size;
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0].trim();
+}

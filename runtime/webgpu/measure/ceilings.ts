@@ -1,0 +1,92 @@
+/**
+ * What a device can do at most, measured on the device itself: bytes read a second and f32
+ * fused multiply-adds a second. Benches report fractions of these, never bare times.
+ *
+ * @module
+ */
+
+import fmaShader from "./ceiling_fma.wgsl" with { type: "text" };
+import readShader from "./ceiling_read.wgsl" with { type: "text" };
+import type { WebGpuDevice } from "../device/device.ts";
+import { GpuStopwatch } from "./stopwatch.ts";
+
+/** Measured ceilings of a device. */
+export interface Ceilings {
+  readonly readBytesPerSecond: number;
+  readonly flopsPerSecond: number;
+  /** Seconds from one dependent dispatch to the next when a dispatch does almost nothing. */
+  readonly dispatchSeconds: number;
+  /** `timestamp-query` or `wall clock`. */
+  readonly clock: string;
+}
+
+/** Work sizes: a GPU needs much to be measured, a CPU that plays GPU little. */
+const SIZES = {
+  gpu: { loads: 32, readGroups: 16384, rounds: 1024, fmaGroups: 132 * 48, runs: 7 },
+  software: { loads: 32, readGroups: 256, rounds: 16, fmaGroups: 64, runs: 5 },
+} as const;
+
+/**
+ * Measures a device's ceilings; takes about a second.
+ *
+ * The read kernel passes over 2 GiB (32 MiB on software devices) so that no cache holds the data;
+ * the arithmetic kernel runs independent chains of vec4 fma; the dispatch kernel is a chain of one
+ * workgroup each, every one depending on the one before.
+ */
+export async function measureCeilings(device: WebGpuDevice): Promise<Ceilings> {
+  const sizes = device.profile.software ? SIZES.software : SIZES.gpu;
+  const stopwatch = new GpuStopwatch(device);
+  const result = await device.allocate("ceiling result", 4096);
+  const input = await device.allocate("ceiling input", 16);
+  device.gpu.queue.writeBuffer(input, 0, Float32Array.of(0.999, 0.001, 0, 0));
+  const readBytes = Math.min(
+    sizes.readGroups * 256 * sizes.loads * 16,
+    device.profile.maxBindingBytes - (device.profile.maxBindingBytes % (256 * sizes.loads * 16)),
+  );
+  const data = await device.allocate("ceiling data", readBytes);
+  try {
+    fill(device, data, readBytes);
+    const groups = readBytes / (256 * sizes.loads * 16);
+    const grid: [number, number] = [Math.min(groups, 1024), Math.ceil(groups / 1024)];
+    const prelude = `const LOADS = ${sizes.loads}u;\n`;
+    const read = stopwatch.work(prelude + readShader, [data, result], grid);
+    const fma = stopwatch.work(`const ROUNDS = ${sizes.rounds}u;\n` + fmaShader, [input, result], [
+      sizes.fmaGroups,
+      1,
+    ]);
+    const chain = stopwatch.work("const ROUNDS = 1u;\n" + fmaShader, [input, result], [1, 1]);
+    const readSeconds = await stopwatch.median([read], sizes.runs);
+    const fmaSeconds = await stopwatch.median([fma], sizes.runs);
+    const links = 64;
+    const chainSeconds = await stopwatch.median(new Array(links).fill(chain), sizes.runs);
+    return {
+      readBytesPerSecond: readBytes / readSeconds,
+      // 16 vec4 fma a round: 16 · 4 · 2 operations.
+      flopsPerSecond: (sizes.fmaGroups * 256 * sizes.rounds * 128) / fmaSeconds,
+      dispatchSeconds: chainSeconds / links,
+      clock: stopwatch.clock,
+    };
+  } finally {
+    for (const buffer of [data, input, result]) device.release(buffer);
+    stopwatch.dispose();
+  }
+}
+
+/** Random words: zeros can be read faster than real data. */
+function fill(device: WebGpuDevice, buffer: GPUBuffer, bytes: number): void {
+  const chunk = new Uint32Array(Math.min(bytes, 16 << 20) / 4);
+  let state = 1;
+  for (let i = 0; i < chunk.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    chunk[i] = state;
+  }
+  for (let offset = 0; offset < bytes; offset += chunk.byteLength) {
+    device.gpu.queue.writeBuffer(
+      buffer,
+      offset,
+      chunk,
+      0,
+      Math.min(chunk.length, (bytes - offset) / 4),
+    );
+  }
+}

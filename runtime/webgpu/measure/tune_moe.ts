@@ -1,0 +1,246 @@
+/**
+ * Searches the configurations of one MoE layer for one number of tokens. A candidate is first asked
+ * whether the device can run it, then compiled, then compared with the CPU, then timed; the two
+ * products of a layer are searched one after the other, because they do not influence each other.
+ *
+ * @module
+ */
+
+import { DeviceError, KernelError } from "../../../graph/mod.ts";
+import {
+  autoConfig,
+  type DeviceMoeSpec,
+  lowerConfig,
+  moeCandidates,
+  type MoeConfig,
+  refuseLayer,
+} from "../../../kernels/mod.ts";
+import type { WebGpuDevice } from "../device/device.ts";
+import { MoeTrial, type PreparedLayer } from "./moe_trial.ts";
+
+/**
+ * Largest difference to the CPU's result, relative to the largest number: f32 sums in any order, of
+ * operands that f16 may have rounded.
+ */
+const TOLERANCE = { f32: 1e-4, f16: 2e-3 };
+
+/** Passes over all rotations when a candidate is tried, and when the best ones are compared. */
+const RUNS = { trial: 2, final: 5 };
+
+/** Configurations of each algorithm that go into the last comparison. */
+const FINALISTS = 3;
+
+/** A configuration and its time. */
+export interface MeasuredConfig {
+  readonly config: MoeConfig;
+  /** GPU seconds of one layer. */
+  readonly seconds: number;
+}
+
+/** What a search found for one number of tokens. */
+export interface TunedTokens {
+  readonly tokens: number;
+  /** The best configuration of every algorithm, the best of all first. */
+  readonly best: readonly MeasuredConfig[];
+  /** What runs without a table, measured in the same comparison. */
+  readonly heuristic: MeasuredConfig;
+  readonly measured: number;
+  /** Candidates that did not compile, or whose results were wrong; each with the reason. */
+  readonly failures: readonly string[];
+  /** Fractions of the ceilings, for reports. */
+  readonly activeWeightBytes: number;
+  readonly flops: number;
+}
+
+/** Where a search is. */
+export interface TuneProgress {
+  readonly tokens: number;
+  readonly done: number;
+  readonly total: number;
+  readonly bestSeconds: number | undefined;
+}
+
+/** Options of {@linkcode tuneMoeLayer}. */
+export interface TuneOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: TuneProgress) => void;
+  /** Candidates of a round at most, those most like the heuristic; default all. */
+  readonly candidates?: number;
+}
+
+/**
+ * Finds the best configurations for steps of exactly `tokens` tokens. Raises the signal's reason
+ * when aborted, a {@linkcode KernelError} when no kernel serves the layer on this device, a
+ * {@linkcode DeviceError} when it does not fit or nothing can run it.
+ */
+export async function tuneMoeLayer(
+  device: WebGpuDevice,
+  layer: DeviceMoeSpec,
+  tokens: number,
+  options: TuneOptions = {},
+): Promise<TunedTokens> {
+  const spec = { ...layer, tokens: { min: tokens, max: tokens } };
+  const reason = refuseLayer(spec);
+  if (reason !== undefined) throw refusedLayer(spec.scope, reason);
+  const trial = await MoeTrial.create(device, spec, tokens);
+  try {
+    return await new Search(trial, spec, options).run();
+  } finally {
+    trial.dispose();
+  }
+}
+
+function refusedLayer(scope: string, reason: string): KernelError {
+  return new KernelError(
+    "kernel/refused",
+    `Cannot tune "${scope}" on this device: expected a layer that it can run, got one that it refuses (${reason})`,
+    { hint: "Tune the layer with other operands, or on another device", details: { reason } },
+  );
+}
+
+/** One search; keeps what it measured by configuration. */
+class Search {
+  readonly #times = new Map<string, MeasuredConfig>();
+  readonly #failures: string[] = [];
+  readonly #expected: Float32Array;
+  #done = 0;
+  #total = 0;
+
+  constructor(
+    readonly trial: MoeTrial,
+    readonly spec: DeviceMoeSpec,
+    readonly options: TuneOptions,
+  ) {
+    this.#expected = trial.reference();
+  }
+
+  async run(): Promise<TunedTokens> {
+    const { trial, spec } = this;
+    const heuristic = autoConfig(spec, () => {}).config;
+    const most = this.options.candidates;
+    const first = moeCandidates(spec).slice(0, most);
+    await this.#tryAll([heuristic, ...first]);
+    const leaders = this.#bestOfEach(1).slice(0, 2);
+    for (const { config } of leaders) {
+      await this.#tryAll(moeCandidates(spec, config).slice(0, most));
+    }
+    const finalists = this.#bestOfEach(FINALISTS).map(({ config }) => config);
+    if (finalists.length === 0) throw this.#nothingRan();
+    const compared = await this.#compare([heuristic, ...finalists]);
+    const best = [...Map.groupBy(compared, ({ config }) => config.algorithm).values()]
+      .map((list) => list.toSorted(bySeconds)[0])
+      .sort(bySeconds);
+    return {
+      tokens: trial.tokens,
+      best,
+      heuristic: compared[0],
+      measured: this.#times.size,
+      failures: this.#failures,
+      activeWeightBytes: trial.activeWeightBytes,
+      flops: trial.flops,
+    };
+  }
+
+  /**
+   * Compiles and checks candidates, then times those that are right. Not one by one: a device that
+   * waits for a compiler lowers its clocks, and what is measured next would pay for it.
+   */
+  async #tryAll(candidates: readonly MoeConfig[]): Promise<void> {
+    const fresh = candidates.filter((config) => !this.#times.has(JSON.stringify(config)));
+    this.#total += fresh.length;
+    const right: { readonly config: MoeConfig; readonly layer: PreparedLayer }[] = [];
+    for (const config of fresh) {
+      this.options.signal?.throwIfAborted();
+      const layer = await this.#prepare(config);
+      if (layer) right.push({ config, layer });
+      this.#done++;
+      this.#report();
+    }
+    for (let round = 0; round < RUNS.trial; round++) {
+      for (const { config, layer } of right) {
+        this.options.signal?.throwIfAborted();
+        const seconds = await this.trial.seconds(layer, 1);
+        const key = JSON.stringify(config);
+        const before = this.#times.get(key)?.seconds ?? Infinity;
+        this.#times.set(key, { config, seconds: Math.min(before, seconds) });
+      }
+    }
+  }
+
+  #report(): void {
+    const [best] = [...this.#times.values()].sort(bySeconds);
+    this.options.onProgress?.({
+      tokens: this.trial.tokens,
+      done: this.#done,
+      total: this.#total,
+      bestSeconds: best?.seconds,
+    });
+  }
+
+  /** A candidate whose results are right; one that fails is remembered, not raised. */
+  async #prepare(config: MoeConfig): Promise<PreparedLayer | undefined> {
+    try {
+      const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config));
+      const difference = this.#difference(await this.trial.output(layer));
+      if (difference <= TOLERANCE[this.spec.operands]) return layer;
+      this.#failures.push(
+        `${JSON.stringify(config)}: off by ${difference} of the largest number`,
+      );
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#failures.push(`${JSON.stringify(config)}: ${error.message}`);
+    }
+    return undefined;
+  }
+
+  /** Medians of configurations that take turns, so that what slows one down slows all of them. */
+  async #compare(configs: readonly MoeConfig[]): Promise<MeasuredConfig[]> {
+    const different = [...new Map(configs.map((each) => [JSON.stringify(each), each])).values()];
+    const layers = [];
+    for (const config of different) {
+      layers.push(await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config)));
+    }
+    const rounds: number[][] = different.map(() => []);
+    for (let round = 0; round < RUNS.final; round++) {
+      for (const [i, layer] of layers.entries()) {
+        this.options.signal?.throwIfAborted();
+        rounds[i].push(await this.trial.seconds(layer, 1));
+      }
+    }
+    return different.map((config, i) => ({
+      config,
+      seconds: rounds[i].toSorted((a, b) => a - b)[RUNS.final >> 1],
+    }));
+  }
+
+  #difference(got: Float32Array): number {
+    let [largest, worst] = [0, 0];
+    for (const [i, expected] of this.#expected.entries()) {
+      largest = Math.max(largest, Math.abs(expected));
+      const difference = Math.abs(got[i] - expected);
+      worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
+    }
+    return worst / largest;
+  }
+
+  #bestOfEach(count: number): MeasuredConfig[] {
+    return [...Map.groupBy(this.#times.values(), ({ config }) => config.algorithm).values()]
+      .flatMap((list) => list.toSorted(bySeconds).slice(0, count))
+      .sort(bySeconds);
+  }
+
+  #nothingRan(): DeviceError {
+    return new DeviceError(
+      "device/no-configuration",
+      `Cannot tune "${this.spec.scope}" for ${this.trial.tokens} tokens: expected a configuration that runs, got ${this.#failures.length} failures`,
+      {
+        hint: "See the failures with --json, and report them with the device's name",
+        details: { failures: this.#failures },
+      },
+    );
+  }
+}
+
+function bySeconds(a: MeasuredConfig, b: MeasuredConfig): number {
+  return a.seconds - b.seconds;
+}

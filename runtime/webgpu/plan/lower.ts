@@ -1,0 +1,341 @@
+/**
+ * From a graph to a flat list of dispatches over named memory. Pure: nothing here touches a device.
+ *
+ * @module
+ */
+
+import {
+  type Bindings,
+  bindShape,
+  DTYPE_BYTES,
+  elementCount,
+  type GraphSnapshot,
+  input,
+  invariant,
+  KernelError,
+  type Node,
+  opDefinition,
+  type OpName,
+  type Value,
+} from "../../../graph/mod.ts";
+import {
+  type Binding,
+  type DeviceProfile,
+  type Dispatch,
+  type KernelDefinition,
+  type LoweringContext,
+  lowerSampling,
+  type SamplingProblem,
+  type StepSizes,
+} from "../../../kernels/mod.ts";
+import { missingKernelHint } from "./missing_kernel.ts";
+
+/** What memory a binding means. */
+export type ResourceKind =
+  | "input"
+  | "weight"
+  | "activation"
+  | "scratch"
+  | "tickets"
+  | "cache"
+  | "step"
+  | "state";
+
+/** One piece of memory that dispatches share by its key. */
+export interface Resource {
+  readonly kind: ResourceKind;
+  /** The same for every binding of the same memory. */
+  readonly key: string;
+  /** What people call it. */
+  readonly name: string;
+  /** Bytes for the largest step; 0 for caches and states, whose size the executor knows. */
+  readonly bytes: number;
+  readonly value?: Value;
+}
+
+/** A dispatch with its memory resolved. */
+export interface LoweredDispatch {
+  readonly dispatch: Dispatch;
+  readonly resources: readonly Resource[];
+  /** Module path of the node that it belongs to. */
+  readonly scope: string;
+  /** Op of that node, or `sample`. */
+  readonly op: OpName | "sample";
+}
+
+/** The parts of a graph that lowering reads; a {@linkcode Graph} is one. */
+export type GraphParts = Pick<GraphSnapshot, "nodes" | "outputs" | "caches">;
+
+/** A choice that a kernel reported while it lowered a node. */
+export interface LoweringNote {
+  readonly scope: string;
+  readonly op: string;
+  readonly text: string;
+  /** It is told to whoever deploys, and not only in the report. */
+  readonly isNotice?: boolean;
+}
+
+/** A graph for steps of `tokens.min..tokens.max` tokens. */
+export interface LoweredGraph {
+  readonly tokens: { readonly min: number; readonly max: number };
+  /** Sizes of the symbols in the largest step of this range. */
+  readonly sizes: StepSizes;
+  readonly dispatches: readonly LoweredDispatch[];
+  /** Draws a token for every row of logits; empty for graphs that are not language models. */
+  readonly sampling: readonly LoweredDispatch[];
+  readonly outputs: ReadonlyMap<string, Resource>;
+  readonly notes: readonly LoweringNote[];
+}
+
+/** What lowering needs to know. */
+export interface LoweringOptions {
+  readonly kernels: readonly KernelDefinition[];
+  readonly profile: DeviceProfile;
+  readonly tokens: { readonly min: number; readonly max: number };
+  /** Sizes of the symbols in the largest step of this range. */
+  readonly sizes: StepSizes;
+  /** How workgroups combine partial results; default `ticket`. */
+  readonly handOff?: LoweringContext["handOff"];
+  /** Measured configurations; kernels take their heuristics without. */
+  readonly tuned?: LoweringContext["tuned"];
+  /** What sampling reads and writes, in a language model. */
+  readonly sampling?: SamplingProblem & { readonly maxRows: number };
+}
+
+/** Chooses a kernel for every node and lays its dispatches one after the other. */
+export function lowerGraph(graph: GraphParts, options: LoweringOptions): LoweredGraph {
+  const { profile, tokens, sizes, handOff = "ticket", sampling } = options;
+  const roots = aliasRoots(graph, tokens.max);
+  const notes: LoweringNote[] = [];
+  const dispatches: LoweredDispatch[] = [];
+  const caches = new Map(graph.caches.map((cache) => [cache.name, cache]));
+  for (const node of graph.nodes) {
+    if (isView(node, tokens.max)) continue;
+    const context: LoweringContext = {
+      profile,
+      tokens,
+      maxRows: sizes.R,
+      pageSize: graph.caches[0]?.pageSize ?? 16,
+      handOff,
+      ...(options.tuned && { tuned: options.tuned }),
+      cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
+      note: (text, kind) =>
+        notes.push({ scope: node.scope, op: node.op, text, isNotice: kind === "notice" }),
+    };
+    const place: Place = { id: String(node.id), scope: node.scope, op: node.op };
+    for (const dispatch of lowerNode(node, options.kernels, context)) {
+      dispatches.push(lowerDispatch(dispatch, place, roots, sizes, profile));
+    }
+  }
+  const draws = sampling
+    ? lowerSampling(sampling, { profile, maxRows: sampling.maxRows, handOff })
+    : [];
+  const outputs = [...graph.outputs].map(([name, value]) =>
+    [name, valueResource(value, roots, sizes)] as const
+  );
+  return {
+    tokens,
+    sizes,
+    dispatches,
+    sampling: draws.map((dispatch) => lowerDispatch(dispatch, SAMPLING, roots, sizes, profile)),
+    outputs: new Map(outputs),
+    notes,
+  };
+}
+
+/** What a dispatch belongs to. */
+interface Place {
+  /** Tells scratch memory of equal names apart. */
+  readonly id: string;
+  readonly scope: string;
+  readonly op: LoweredDispatch["op"];
+}
+
+const SAMPLING: Place = { id: "sample", scope: "", op: "sample" };
+
+function lowerDispatch(
+  dispatch: Dispatch,
+  place: Place,
+  roots: ReadonlyMap<number, Value>,
+  sizes: StepSizes,
+  profile: DeviceProfile,
+): LoweredDispatch {
+  const resources = dispatch.bindings.map((binding) => resourceOf(binding, place, roots, sizes));
+  checkBindings(dispatch, resources, place, profile);
+  return { dispatch, resources, scope: place.scope, op: place.op };
+}
+
+/** The dispatches of one node by the first kernel that takes it. */
+export function lowerNode(
+  node: Node,
+  kernels: readonly KernelDefinition[],
+  context: LoweringContext,
+): readonly Dispatch[] {
+  const refusals: string[] = [];
+  for (const kernel of kernels) {
+    if (kernel.op !== node.op) continue;
+    const reason = kernel.refuse(node, context);
+    if (reason === undefined) return kernel.lower(node, context);
+    refusals.push(`${kernel.name}: ${reason}`);
+  }
+  const name = node.scope || node.outputs[0]?.name;
+  throw new KernelError(
+    refusals.length === 0 ? "kernel/missing" : "kernel/refused",
+    `Cannot run op "${node.op}" of "${name}" on WebGPU: ${
+      refusals.length === 0
+        ? "expected a kernel, got none"
+        : `expected a kernel that takes it, got ${refusals.length} refusals: ${refusals.join("; ")}`
+    }`,
+    { hint: missingKernelHint(node), details: { op: node.op, scope: node.scope, refusals } },
+  );
+}
+
+/** Nodes that only give another name to memory; of one row, the row that is wanted is that one. */
+function isView(node: Node, maxTokens: number): boolean {
+  return opDefinition(node.op).view === true || (node.op === "gather_rows" && maxTokens === 1);
+}
+
+/** The value whose memory each view is. */
+function aliasRoots(graph: GraphParts, maxTokens: number): ReadonlyMap<number, Value> {
+  const roots = new Map<number, Value>();
+  for (const node of graph.nodes) {
+    if (!isView(node, maxTokens)) continue;
+    const source = input(node, "x");
+    roots.set(node.outputs[0].id, roots.get(source.id) ?? source);
+  }
+  return roots;
+}
+
+function resourceOf(
+  binding: Binding,
+  place: Place,
+  roots: ReadonlyMap<number, Value>,
+  sizes: StepSizes,
+): Resource {
+  const { buffer } = binding;
+  switch (buffer.kind) {
+    case "scratch":
+      return {
+        kind: buffer.tickets ? "tickets" : "scratch",
+        key: `scratch ${place.id} ${buffer.name}`,
+        name: `${buffer.name} of ${place.scope || place.op}`,
+        bytes: buffer.bytes,
+      };
+    case "cache":
+      return {
+        kind: "cache",
+        key: `cache ${buffer.cache} ${buffer.part}`,
+        name: `${buffer.part} of cache ${buffer.cache}`,
+        bytes: 0,
+      };
+    case "step":
+      return { kind: "step", key: "step", name: "step sizes", bytes: 16 };
+    case "state":
+      return { kind: "state", key: `state ${buffer.name}`, name: buffer.name, bytes: 0 };
+    default:
+      return valueResource(buffer, roots, sizes);
+  }
+}
+
+function valueResource(
+  value: Value,
+  roots: ReadonlyMap<number, Value>,
+  sizes: StepSizes,
+): Resource {
+  const root = roots.get(value.id) ?? value;
+  const kind = root.kind === "node" ? "activation" : root.kind;
+  return {
+    kind,
+    key: `${kind} ${root.id}`,
+    name: root.name,
+    bytes: valueBytes(root, sizes),
+    value: root,
+  };
+}
+
+/** Bytes of a value when the symbols have these sizes. */
+export function valueBytes(value: Value, sizes: StepSizes): number {
+  const bindings: Bindings = { ...sizes };
+  const unknown = value.shape.find((dim) => typeof dim === "string" && bindings[dim] === undefined);
+  if (unknown !== undefined) {
+    throw new KernelError(
+      "kernel/data-dependent",
+      `Cannot plan value "${value.name}" on WebGPU: expected sizes known before the step, got symbol "${unknown}"`,
+      {
+        hint:
+          "Enable match_moe_pattern and fuse_moe, which replace the loop over experts, or use --executor cpu",
+        details: { value: value.name, symbol: unknown },
+      },
+    );
+  }
+  return elementCount(bindShape(value.shape, bindings)) * DTYPE_BYTES[value.dtype];
+}
+
+function checkBindings(
+  dispatch: Dispatch,
+  resources: readonly Resource[],
+  place: Place,
+  profile: DeviceProfile,
+): void {
+  const storage = dispatch.bindings.filter((binding) => binding.access !== "uniform").length;
+  invariant(
+    dispatch.bindings.every((binding) => binding.buffer.kind !== "step") ||
+      dispatch.bindings.filter((binding) => binding.access === "uniform").length <= 1,
+    `kernel ${dispatch.kernel} binds the step twice`,
+  );
+  if (storage > profile.maxStorageBuffers) {
+    throw new KernelError(
+      "kernel/too-many-buffers",
+      `Cannot run kernel "${dispatch.kernel}" for "${place.scope}": expected at most ${profile.maxStorageBuffers} storage buffers, got ${storage}`,
+      { hint: "Disable the fusion that made this node, or use --executor cpu" },
+    );
+  }
+  const written = new Set(
+    resources.filter((_, i) => dispatch.bindings[i].access === "read_write").map(({ key }) => key),
+  );
+  for (const [i, resource] of resources.entries()) {
+    const { access, range } = dispatch.bindings[i];
+    invariant(
+      access === "read_write" || !written.has(resource.key),
+      `kernel ${dispatch.kernel} reads and writes ${resource.name} in one dispatch`,
+    );
+    const readOnly = place.op === "sample" ? ["weight"] : ["weight", "input"];
+    invariant(
+      access !== "read_write" || !readOnly.includes(resource.kind),
+      `kernel ${dispatch.kernel} writes ${resource.kind} ${resource.name}`,
+    );
+    checkBindingSize(dispatch, resource, range?.bytes ?? resource.bytes, profile);
+  }
+}
+
+function checkBindingSize(
+  dispatch: Dispatch,
+  resource: Resource,
+  bytes: number,
+  profile: DeviceProfile,
+): void {
+  if (bytes <= profile.maxBindingBytes) return;
+  throw new KernelError(
+    "kernel/binding-too-large",
+    `Cannot bind ${resource.kind} "${resource.name}" to kernel "${dispatch.kernel}": expected at most ${profile.maxBindingBytes} bytes, got ${bytes}`,
+    {
+      hint: resource.kind === "weight"
+        ? "Quantize the weight, choose another backend for this layer, or use --executor cpu"
+        : "Lower max_num_tokens, so that a step has fewer rows",
+      details: { resource: resource.name, bytes, limit: profile.maxBindingBytes },
+    },
+  );
+}
+
+/** Weights that a list of dispatches binds, each once. */
+export function boundWeights(lowered: readonly LoweredGraph[]): Value[] {
+  const found = new Map<number, Value>();
+  const add = ({ kind, value }: Resource) => {
+    if (kind === "weight" && value) found.set(value.id, value);
+  };
+  for (const { dispatches, outputs } of lowered) {
+    for (const { resources } of dispatches) resources.forEach(add);
+    outputs.forEach(add);
+  }
+  return [...found.values()];
+}

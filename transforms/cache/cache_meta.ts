@@ -1,0 +1,37 @@
+/**
+ * What the transforms around the cache tell each other, and the runtime, through the graph's notes.
+ *
+ * @module
+ */
+
+import { type CacheSpec, type Graph, isOp, type Node } from "../../graph/mod.ts";
+
+/** Key of the notes about the cache. */
+export const CACHE_META = "cache";
+
+/** Notes about the cache; every field is written by the transform in its comment. */
+export interface CacheNotes {
+  /** `insert_cached_attention`. */
+  readonly dtype?: CacheSpec["dtype"];
+  /** `initialize_cache`: tokens of a page. */
+  readonly pageSize?: number;
+  /** `resize_kv_cache`: part of the free memory that pages may take. */
+  readonly freeMemRatio?: number;
+}
+
+/** The notes so far. */
+export function cacheNotes(graph: Graph): CacheNotes {
+  return (graph.meta[CACHE_META] ?? {}) as CacheNotes;
+}
+
+/** Adds to the notes. */
+export function setCacheNotes(graph: Graph, notes: CacheNotes): void {
+  graph.setMeta(CACHE_META, { ...cacheNotes(graph), ...notes });
+}
+
+/** Attention nodes whose cache is not declared; a graph with some cannot run yet. */
+export function missingCaches(graph: Graph): Node<"cached_attention">[] {
+  const names = new Set(graph.caches.map((cache) => cache.name));
+  return graph.nodes.filter((node) => isOp(node, "cached_attention"))
+    .filter((node) => !names.has(node.attrs.cache));
+}

@@ -1,0 +1,195 @@
+/**
+ * `insert_cached_attention`: attention over the tokens of one step becomes attention over a paged
+ * cache, with everything between projections and scores inside.
+ *
+ * Before (q of Qwen3-MoE; k the same, v without norm and RoPE):
+ * ```text
+ * %1 = linear(x: h, w: @q_proj+k_proj+v_proj.weight)
+ * %2 = slice(%1) {dim: 1, start: 0, end: 64}
+ * %3 = reshape(%2) {shape: [T, 4, 16]}
+ * %4 = rms_norm(x: %3, w: @q_norm)
+ * %5 = transpose(%4) {dims: [0, 1]}
+ * %6 = rope(x: %5, positions: positions, inv_freq: @inv_freq)
+ * %7 = attention(q: %6, k: .., v: .., positions: positions) {scale: 0.25}
+ * %8 = transpose(%7) {dims: [0, 1]}
+ * %9 = reshape(%8) {shape: [T, 64]}
+ * ```
+ * After:
+ * ```text
+ * %2 = cached_attention(qkv: %1, positions: .., sequence_ids: .., block_table: .., inv_freq: ..,
+ *      q_norm: .., k_norm: ..) {heads: 4, kvHeads: 2, headDim: 16, cache: .., rope: .., qkNorm: ..}
+ * ```
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import {
+  type CachedAttentionAttrs,
+  type Graph,
+  GraphBuilder,
+  input,
+  isOp,
+  type Node,
+  type NodeInputs,
+  optionalInput,
+  placeOf,
+  replaceNode,
+  type Value,
+} from "../../graph/mod.ts";
+import { exchangesFirstTwo, flatten, type Operand, traceOperand } from "./attention_operand.ts";
+import { setCacheNotes } from "./cache_meta.ts";
+import { defineTransform, type NearMiss } from "../core/transform.ts";
+
+interface Match {
+  readonly attention: Node<"attention">;
+  readonly q: Operand;
+  readonly k: Operand;
+  readonly v: Operand;
+  /** How many of RoPE, clamp and norm (in this order) go into the kernel. */
+  readonly depth: number;
+}
+
+/** Element types by their names in configurations. */
+const CACHE_DTYPES = { auto: "f16", f16: "f16", f32: "f32", fp8: "f8_e4m3" } as const;
+
+/** See the module's documentation. */
+export const insertCachedAttention = defineTransform({
+  key: "insert_cached_attention",
+  stage: "cache_init",
+  summary: "Replace `attention` and what surrounds it by attention over a paged cache",
+  config: z.object({
+    backend: z.enum(["auto", "flashinfer", "triton", "torch", "trtllm"]).default("auto").describe(
+      "Accepted for AutoDeploy's files; WebGPU has one paged attention",
+    ),
+    cache_dtype: z.enum(["auto", "f16", "f32", "fp8"]).default("auto").describe(
+      "Element type of keys and values in the cache; auto is f16, fp8 is E4M3, which saturates at 448",
+    ),
+  }),
+  plan(graph, config) {
+    const matches: Match[] = [];
+    const nearMisses: NearMiss[] = [];
+    for (const attention of graph.nodes.filter((node) => isOp(node, "attention"))) {
+      const headDim = attention.outputs[0].shape[2];
+      if (input(attention, "v").shape[2] !== headDim) {
+        const reason = `its values have ${
+          input(attention, "v").shape[2]
+        } elements, keys ${headDim}`;
+        nearMisses.push({ node: placeOf(attention), reason });
+        continue;
+      }
+      const { match, reason } = matchOperands(graph, attention);
+      matches.push(match);
+      if (reason !== undefined) nearMisses.push({ node: placeOf(attention), reason });
+    }
+    const notes = config.backend === "auto" ? [] : [
+      `backend "${config.backend}" names a CUDA kernel: WebGPU has one paged attention of its own`,
+    ];
+    return { matches, nearMisses, notes };
+  },
+  apply(graph, plan, config) {
+    setCacheNotes(graph, { dtype: CACHE_DTYPES[config.cache_dtype] });
+    const names = new Set<string>();
+    for (const match of plan.matches) {
+      const { scope } = match.attention;
+      const cache = names.has(scope) ? `${scope}#${names.size}` : scope;
+      names.add(cache);
+      insert(graph, match, cache);
+    }
+  },
+});
+
+/** How far q, k and v agree; the kernel has one set of parameters for all of them. */
+function matchOperands(graph: Graph, attention: Node<"attention">) {
+  const [q, k, v] = ["q", "k", "v"].map((name) => traceOperand(graph, input(attention, name)));
+  const positions = input(attention, "positions");
+  const match = (depth: number, reason?: string) => ({
+    match: { attention, q, k, v, depth },
+    ...(reason === undefined ? {} : { reason: `${reason}: it stays outside the kernel` }),
+  });
+  if (!sameRope(q, k, positions)) return match(0, "q and k have different RoPE");
+  if (v.rope) return match(0, "v has RoPE");
+  if (q.clip !== k.clip || q.clip !== v.clip) return match(1, "q, k and v are clamped differently");
+  const sameNorm = q.norm?.eps === k.norm?.eps && q.norm?.over === k.norm?.over;
+  if (!sameNorm || v.norm) return match(2, "q, k and v are normed differently");
+  return match(3);
+}
+
+function sameRope({ rope: q }: Operand, { rope: k }: Operand, positions: Value): boolean {
+  if (!q || !k) return q === k;
+  return JSON.stringify(q.attrs) === JSON.stringify(k.attrs) &&
+    q.inverseFrequencies.id === k.inverseFrequencies.id &&
+    q.positions.id === positions.id && k.positions.id === positions.id;
+}
+
+function insert(graph: Graph, { attention, q, k, v, depth }: Match, cache: string): void {
+  const [heads, tokens, headDim] = attention.outputs[0].shape.map((dim, i) =>
+    i === 1 ? dim : Number(dim)
+  ) as [number, string | number, number];
+  const kvHeads = Number(input(attention, "k").shape[0]);
+  const { node: last, flat } = resultOf(graph, attention);
+  const b = new GraphBuilder(graph, { scope: attention.scope, before: graph.current(last) });
+  const [rope, clip, norm] = [depth > 0 && q.rope, depth > 1 && q.clip, depth > 2 && q.norm];
+  const attrs: CachedAttentionAttrs = {
+    ...attention.attrs,
+    heads,
+    kvHeads,
+    headDim,
+    cache,
+    ...(rope && { rope: rope.attrs }),
+    ...(norm && { qkNorm: { eps: norm.eps, over: norm.over } }),
+    ...(typeof clip === "number" && { clip }),
+  };
+  const result = b.op("cached_attention", {
+    ...operands(graph, b, [
+      { value: q.before[depth], heads },
+      { value: k.before[depth], heads: kvHeads },
+      { value: v.before[depth], heads: kvHeads },
+    ]),
+    positions: input(attention, "positions"),
+    sequence_ids: graph.addInput("sequence_ids", { dtype: "i32", shape: ["T"] }),
+    block_table: graph.addInput("block_table", { dtype: "i32", shape: ["S", "P"] }),
+    inv_freq: rope ? rope.inverseFrequencies : undefined,
+    q_norm: norm ? norm.weight : undefined,
+    k_norm: norm ? k.norm?.weight : undefined,
+    sinks: optionalInput(attention, "sinks"),
+  }, attrs);
+  if (flat) return replaceNode(graph, last, result);
+  const byToken = b.op("reshape", { x: result }, { shape: [tokens, heads, headDim] });
+  replaceNode(graph, last, b.op("transpose", { x: byToken }, { dims: [0, 1] }));
+}
+
+/** The `[T, heads · D]` form of the result when that is all its readers want. */
+function resultOf(graph: Graph, attention: Node): { node: Node; flat: boolean } {
+  const [heads, tokens, headDim] = attention.outputs[0].shape;
+  const [transpose, ...others] = graph.users(attention.outputs[0]);
+  const outside = { node: attention, flat: false };
+  if (!isOp(transpose, "transpose") || others.length > 0 || !exchangesFirstTwo(transpose)) {
+    return outside;
+  }
+  const [reshape, ...more] = graph.users(transpose.outputs[0]);
+  const flat = isOp(reshape, "reshape") && more.length === 0 &&
+    String(reshape.attrs.shape) === String([tokens, Number(heads) * Number(headDim)]);
+  return flat ? { node: reshape, flat } : outside;
+}
+
+/** One `qkv` when the three are neighbouring slices of one value; `q`, `k`, `v` otherwise. */
+function operands(
+  graph: Graph,
+  b: GraphBuilder,
+  parts: readonly { value: Value; heads: number }[],
+): NodeInputs {
+  const values = parts.map(({ value, heads }) => flatten(graph, b, value, heads));
+  const slices = values.map((value) => graph.producer(value)).filter((node) => isOp(node, "slice"));
+  const [q, k, v] = values;
+  if (slices.length !== 3) return { q, k, v };
+  const joined = input(slices[0], "x");
+  let next = 0;
+  for (const { inputs, attrs, outputs } of slices) {
+    const neighbours = inputs.x === joined && attrs.start === next && (attrs.step ?? 1) === 1 &&
+      (attrs.dim === 1 || attrs.dim === -1);
+    if (!neighbours) return { q, k, v };
+    next += Number(outputs[0].shape[1]);
+  }
+  return joined.shape[1] === next ? { qkv: joined } : { q, k, v };
+}

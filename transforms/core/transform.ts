@@ -1,0 +1,129 @@
+/**
+ * What a transform is. One definition carries everything that is derived elsewhere: the YAML key,
+ * the DSL method, the JSON Schema, the reference page.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import type { Graph } from "../../graph/mod.ts";
+
+/** Stages in execution order. */
+export const STAGES = [
+  "factory",
+  "export",
+  "post_export",
+  "pattern_matcher",
+  "sharding",
+  "weight_load",
+  "post_load_fusion",
+  "visualize",
+  "cache_init",
+  "compile",
+] as const;
+
+/** A stage of the pipeline. */
+export type Stage = (typeof STAGES)[number];
+
+/** Fields that every transform has, with AutoDeploy's names. */
+export const baseConfigSchema = z.object({
+  stage: z.enum(STAGES).describe("Stage the transform runs in"),
+  enabled: z.boolean().default(true).describe("Whether the transform runs at all"),
+  skip_on_error: z.boolean().default(false).describe(
+    "On an error, restore the graph and go on instead of stopping",
+  ),
+  run_per_gm: z.boolean().default(true).describe(
+    "Accepted for AutoDeploy's files; there is one graph",
+  ),
+  run_graph_cleanup: z.boolean().default(true).describe("Remove dead nodes after the transform"),
+  run_shape_prop: z.boolean().default(false).describe("Infer types again after the transform"),
+  requires_clean_graph: z.boolean().default(true).describe(
+    "Remove dead nodes before the transform",
+  ),
+  requires_shape_prop: z.boolean().default(false).describe(
+    "Infer types again before the transform",
+  ),
+  expect_mem_change: z.boolean().default(false).describe("A change of weight bytes is expected"),
+  after: z.array(z.string()).default([]).describe("Keys that must have run before, when enabled"),
+  before: z.array(z.string()).default([]).describe("Keys that must run later, when enabled"),
+});
+
+/** Values of the fields that every transform has. */
+export type BaseConfig = z.output<typeof baseConfigSchema>;
+
+/** Something that almost matched: which node failed which condition. */
+export interface NearMiss {
+  readonly node: string;
+  readonly reason: string;
+}
+
+/** What a transform found before it changes anything. */
+export interface TransformPlan<Match = unknown> {
+  readonly matches: readonly Match[];
+  readonly nearMisses?: readonly NearMiss[];
+  /** Sentences for the user: what was chosen and why, what is left alone. */
+  readonly notes?: readonly string[];
+  /** Why there is nothing to do here at all; the transform counts as skipped. */
+  readonly skipped?: string;
+  /** Conditions that make the transform impossible; any stops it before it changes the graph. */
+  readonly refusals?: readonly NearMiss[];
+}
+
+/** What transforms may know of the world. Filled by the caller of the optimizer. */
+export interface TransformContext {
+  /** The model folder that `build_model` reads. */
+  readonly model: ModelHandle;
+  /** Where the result will run, and the device when it is known. */
+  readonly target: {
+    readonly executor: "cpu" | "webgpu";
+    readonly profile?: import("../../kernels/mod.ts").DeviceProfile;
+  };
+  /** Top-level settings of the pipeline: `max_seq_len`, `max_batch_size`, `max_num_tokens`. */
+  readonly settings: {
+    readonly maxSeqLen: number;
+    readonly maxBatchSize: number;
+    readonly maxNumTokens: number;
+  };
+  /** Notes for people, one sentence each. */
+  readonly log: (message: string) => void;
+}
+
+/** The part of a loaded model that transforms use; `models/` provides it. */
+export type ModelHandle = import("../../models/mod.ts").Model;
+
+/** A transform. `Own` is the schema of its own fields. */
+export interface TransformDefinition<
+  Key extends string = string,
+  Own extends z.ZodRawShape = z.ZodRawShape,
+  Match = unknown,
+> {
+  /** YAML key in snake_case; the DSL method is its camelCase form. */
+  readonly key: Key;
+  readonly stage: Stage;
+  /** One sentence, imperative. */
+  readonly summary: string;
+  /** Other defaults of the base fields, such as `{ enabled: false }`. */
+  readonly base?: Partial<Omit<BaseConfig, "stage">>;
+  /** Own fields; every one has a default and a description. */
+  readonly config: z.ZodObject<Own>;
+  /** Finds every match and every refusal, and changes nothing. */
+  plan(
+    graph: Graph,
+    config: z.output<z.ZodObject<Own>> & BaseConfig,
+    context: TransformContext,
+  ): TransformPlan<Match> | Promise<TransformPlan<Match>>;
+  /** Rewrites what the plan found; carries every attribute forward. */
+  apply(
+    graph: Graph,
+    plan: TransformPlan<Match>,
+    config: z.output<z.ZodObject<Own>> & BaseConfig,
+    context: TransformContext,
+  ): void | Promise<void>;
+}
+
+/** Makes a transform; exists so that its type parameters are inferred. */
+export function defineTransform<const Key extends string, Own extends z.ZodRawShape, Match>(
+  definition: TransformDefinition<Key, Own, Match>,
+): TransformDefinition<Key, Own, Match> {
+  return definition;
+}

@@ -1,0 +1,147 @@
+/**
+ * `fuse_gemms`: linear layers that read the same value become one with their weights side by side.
+ * Weights are expressions, so this copies nothing, and it is on by default (AutoDeploy's allocates
+ * the copy, runs out of memory on large models, and is off).
+ *
+ * Before:
+ * ```text
+ * %1 = linear(x: x, w: @q_proj.weight)
+ * %2 = linear(x: x, w: @k_proj.weight)
+ * %3 = linear(x: x, w: @v_proj.weight)
+ * ```
+ * After:
+ * ```text
+ * %1 = linear(x: x, w: @q_proj+k_proj+v_proj.weight)
+ * %2 = slice(%1) {dim: 1, start: 0, end: 64}
+ * %3 = slice(%1) {dim: 1, start: 64, end: 96}
+ * %4 = slice(%1) {dim: 1, start: 96, end: 128}
+ * ```
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import {
+  concat,
+  constant,
+  type Graph,
+  GraphBuilder,
+  input,
+  isOp,
+  isPacked,
+  type Node,
+  optionalInput,
+  PACKED_LAYOUTS,
+  packedShape,
+  placeOf,
+  replaceNode,
+  type Value,
+  type Weight,
+} from "../../graph/mod.ts";
+import { defineTransform, type NearMiss } from "../core/transform.ts";
+
+/** Linear layers with the same input, in graph order. */
+type Group = readonly Node<"linear">[];
+
+/** See the module's documentation. */
+export const fuseGemms = defineTransform({
+  key: "fuse_gemms",
+  stage: "post_load_fusion",
+  summary: "Join linear layers with the same input into one",
+  config: z.object({}),
+  plan(graph) {
+    const linears = graph.nodes.filter((node) => isOp(node, "linear"));
+    const matches: Group[] = [];
+    const nearMisses: NearMiss[] = [];
+    for (const group of Map.groupBy(linears, (node) => input(node, "x").id).values()) {
+      const [alike, ...others] = Map.groupBy(group, formatOf).values();
+      if (others.length > 0) {
+        const formats = [...new Set(group.map(formatOf))].join(" and ");
+        nearMisses.push({ node: placeOf(group[0]), reason: `its input is read as ${formats}` });
+      }
+      for (const nodes of [alike, ...others].filter(({ length }) => length > 1)) {
+        const reason = unjoinable(nodes);
+        if (reason === undefined) matches.push(nodes);
+        else nearMisses.push({ node: placeOf(nodes[0]), reason });
+      }
+    }
+    return { matches, nearMisses };
+  },
+  apply(graph, plan) {
+    for (const group of plan.matches) fuseGroup(graph, group);
+  },
+});
+
+/** Layers with equal text may share a weight. */
+function formatOf(node: Node<"linear">): string {
+  const { format } = node.attrs;
+  return format === undefined ? input(node, "w").dtype : `${format} ${JSON.stringify(node.attrs)}`;
+}
+
+/** Why packed weights cannot lie side by side. */
+function unjoinable(nodes: Group): string | undefined {
+  for (const node of nodes) {
+    const { format, block } = node.attrs;
+    if (format === undefined || !isPacked(format)) continue;
+    if (node.inputs.w_scale_2) return `its ${format} weight has a scale of the whole matrix`;
+    if (node.inputs.x_scale) return "its input is rounded with a scale of its own";
+    const [rows] = input(node, "w").shape.map(Number);
+    const columns = Number(input(node, "x").shape.at(-1));
+    const [blockRows] = packedShape(format, rows, columns, block).block;
+    const whole = (block ?? PACKED_LAYOUTS[format].defaultBlock)[0] === 0;
+    if (whole || rows % blockRows !== 0) return `its ${format} scales do not end with its rows`;
+  }
+}
+
+function fuseGroup(graph: Graph, group: Group): void {
+  const nodes = group.map((node) => graph.current(node));
+  const { scope, names } = commonScope(group.map((node) => node.scope));
+  const b = new GraphBuilder(graph, { scope, before: nodes[0] });
+  const weights = group.map((node) => weightOf(input(node, "w")));
+  const joined = b.op("linear", {
+    x: input(nodes[0], "x"),
+    w: b.weight(`${names}.weight`, concat(weights)),
+    w_scale: nodes[0].inputs.w_scale
+      ? b.weight(
+        `${names}.weight_scale`,
+        concat(group.map((node) => weightOf(input(node, "w_scale")))),
+      )
+      : undefined,
+    bias: group.some((node) => node.inputs.bias)
+      ? b.weight(`${names}.bias`, concat(group.map(biasOf)))
+      : undefined,
+  }, group[0].attrs);
+  const dim = joined.shape.length - 1;
+  let start = 0;
+  const slices = nodes.map((node) => {
+    const end = start + Number(input(node, "w").shape[0]);
+    const slice = b.op("slice", { x: joined }, { dim, start, end });
+    start = end;
+    return slice;
+  });
+  nodes.forEach((node, i) => replaceNode(graph, node, slices[i]));
+}
+
+/** A layer without a bias next to one with a bias gets zeros. */
+function biasOf(node: Node): Weight {
+  const bias = optionalInput(node, "bias");
+  return bias ? weightOf(bias) : constant(new Float32Array(Number(input(node, "w").shape[0])));
+}
+
+function weightOf(value: Value): Weight {
+  if (value.weight) return value.weight;
+  throw new TypeError(`"${value.name}" is no weight`);
+}
+
+/** The path that scopes share, and the rest of each, joined: `self_attn`, `q_proj+k_proj`. */
+function commonScope(scopes: readonly string[]): { scope: string; names: string } {
+  const paths = scopes.map((scope) => scope.split("."));
+  let shared = 0;
+  while (paths.every((path) => path.length > shared + 1 && path[shared] === paths[0][shared])) {
+    shared++;
+  }
+  return {
+    scope: paths[0].slice(0, shared).join("."),
+    names: paths.map((path) => path.slice(shared).join(".") || "linear").join("+"),
+  };
+}

@@ -1,0 +1,57 @@
+/**
+ * `compile_model`: checks that the graph can be compiled and writes down how: for which ranges of
+ * step sizes the runtime prepares a list of dispatches each.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import { placeOf } from "../../graph/mod.ts";
+import { missingCaches } from "../cache/cache_meta.ts";
+import { defineTransform } from "../core/transform.ts";
+
+const BACKENDS = [
+  "auto",
+  "torch-simple",
+  "torch-compile",
+  "torch-cudagraph",
+  "torch-opt",
+] as const;
+
+const counts = z.array(z.int().min(1)).nullable().default(null);
+
+/** See the module's documentation. */
+export const compileModel = defineTransform({
+  key: "compile_model",
+  stage: "compile",
+  summary: "Write down for which step sizes the runtime prepares dispatches",
+  base: { run_per_gm: false },
+  config: z.object({
+    backend: z.enum(BACKENDS).default("auto").describe(
+      "Accepted for AutoDeploy's files; pipelines and bind groups are always prepared ahead",
+    ),
+    token_ranges: counts.describe(
+      "Largest step of each range of tokens that gets its own dispatches; null is 1, 8, 32, 128, ..",
+    ),
+    cuda_graph_batch_sizes: counts.describe(
+      "AutoDeploy's name for token_ranges; used when that one is null",
+    ),
+    num_batched_inputs: z.int().default(2).describe("Accepted for AutoDeploy's files"),
+    piecewise_enabled: z.boolean().default(false).describe("Accepted for AutoDeploy's files"),
+    piecewise_num_tokens: counts.describe("Accepted for AutoDeploy's files"),
+  }),
+  plan(graph, config) {
+    const refusals = missingCaches(graph).map((node) => ({
+      node: placeOf(node),
+      reason: "it has no cache; enable initialize_cache",
+    }));
+    const notes = config.backend === "auto" ? [] : [
+      `backend "${config.backend}" names a PyTorch compiler: WebGPU dispatches are always prepared`,
+    ];
+    return { matches: [graph.name], refusals, notes };
+  },
+  apply(graph, _plan, config) {
+    const ranges = config.token_ranges ?? config.cuda_graph_batch_sizes;
+    graph.setMeta("compile", { token_ranges: ranges?.toSorted((a, b) => a - b) ?? [] });
+  },
+});

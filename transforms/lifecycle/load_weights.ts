@@ -1,0 +1,67 @@
+/**
+ * `load_weights`: accounts for every tensor of the checkpoint: the graph reads it, or it is reported
+ * by name. Nothing is read here: the executor streams each weight from the file to its place.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import { type Graph, tensorNames } from "../../graph/mod.ts";
+import { UNREAD_META } from "./export_to_gm.ts";
+import { defineTransform } from "../core/transform.ts";
+
+/** Names in a note; the graph's notes have all of them. */
+const SHOWN = 8;
+
+/** A tensor of the checkpoint that the graph does not read. */
+interface Unread {
+  readonly name: string;
+  readonly reason?: string;
+}
+
+/** See the module's documentation. */
+export const loadWeights = defineTransform({
+  key: "load_weights",
+  stage: "weight_load",
+  summary: "Account for every tensor of the checkpoint",
+  base: { run_per_gm: false, expect_mem_change: true },
+  config: z.object({
+    checkpoint_device: z.string().nullable().default(null).describe(
+      "Accepted for AutoDeploy's files; weights go from the file to the executor's memory",
+    ),
+  }),
+  plan(graph, _config, { model: { checkpoint } }) {
+    const read = new Set<string>();
+    for (const { weight } of graph.weights) {
+      if (weight) { for (const name of tensorNames(weight)) read.add(name); }
+    }
+    const reasons = new Map(unreadByExport(graph).map(({ name, reason }) => [name, reason]));
+    const unread: Unread[] = checkpoint.unused(read).map((name) => ({
+      name,
+      reason: reasons.has(name) ? reasons.get(name) : "no node reads it any more",
+    }));
+    return {
+      matches: [{ unread }],
+      notes: [
+        `${read.size} of ${checkpoint.tensors.size} tensors are read when the executor starts`,
+        ...describeUnread(unread),
+      ],
+    };
+  },
+  apply(graph, { matches: [{ unread }] }) {
+    graph.setMeta(UNREAD_META, unread);
+  },
+});
+
+function unreadByExport(graph: Graph): readonly Unread[] {
+  return (graph.meta[UNREAD_META] ?? []) as readonly Unread[];
+}
+
+/** One sentence a reason. */
+function describeUnread(unread: readonly Unread[]): string[] {
+  return [...Map.groupBy(unread, ({ reason }) => reason)].map(([reason, tensors]) => {
+    const names = tensors.slice(0, SHOWN).map(({ name }) => name).join(", ");
+    const more = tensors.length > SHOWN ? ` and ${tensors.length - SHOWN} more` : "";
+    return `Not read (${reason ?? "unknown to the architecture"}): ${names}${more}`;
+  });
+}

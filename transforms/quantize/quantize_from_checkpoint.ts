@@ -1,0 +1,190 @@
+/**
+ * What the transforms `quantize_*` share that take packed weights as the checkpoint has them: the
+ * eager graph dequantizes, the rewritten one hands codes and scales to the op.
+ *
+ * Before and after, for an expert layer (`moe`) of an FP8 checkpoint:
+ * ```text
+ * %1 = moe(x: x, .., w1: [@dequantize<fp8_e4m3>(..), ..], ..) {mlp: gated, ..}
+ * %1 = moe(x: x, .., w1: [@codes, ..], w1_scale: [@scale, ..], w1_input_scale: [..], ..)
+ *      {mlp: gated, .., format: fp8_e4m3, block: [I, H], activationQuant: static}
+ * ```
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import {
+  type ActivationQuant,
+  type Graph,
+  GraphBuilder,
+  input,
+  inputList,
+  isOp,
+  type Node,
+  type PackedFormat,
+  placeOf,
+  replaceNode,
+  type Value,
+} from "../../graph/mod.ts";
+import {
+  EXPERT_MATRICES,
+  packedExpertAttrs,
+  packedExpertInputs,
+  type PackedExperts,
+  packedInCheckpoint,
+  packedLinearInputs,
+  type PackedWeight,
+} from "./packed_weights.ts";
+import type { NearMiss, TransformPlan } from "../core/transform.ts";
+
+/** Fields that the transforms have in common. */
+export const quantizeFields = {
+  activation_quant: z.enum(["auto", "static", "dynamic", "none"]).default("auto").describe(
+    "Rounding of activations before each product; auto: static where an FP8 checkpoint has input scales, none elsewhere",
+  ),
+  exclude: z.array(z.string()).default([]).describe(
+    "Module paths to leave dequantized; * stands for any characters",
+  ),
+};
+
+/** Parsed values of {@linkcode quantizeFields}. */
+export type QuantizeConfig = z.output<z.ZodObject<typeof quantizeFields>>;
+
+/** A layer of packed experts. */
+export interface PackedMoe {
+  readonly moe: Node<"moe">;
+  readonly experts: PackedExperts;
+  readonly activationQuant: ActivationQuant;
+}
+
+/** A linear layer of a packed weight. */
+export interface PackedLinear {
+  readonly linear: Node<"linear">;
+  readonly packed: PackedWeight;
+  readonly activationQuant: ActivationQuant;
+}
+
+/** Finds the `moe` nodes whose experts are all packed in a format. */
+export function planPackedMoes(
+  graph: Graph,
+  format: PackedFormat,
+  config: QuantizeConfig,
+): TransformPlan<PackedMoe> {
+  const matches: PackedMoe[] = [];
+  const [nearMisses, refusals]: NearMiss[][] = [[], []];
+  for (const moe of graph.nodes.filter((node) => isOp(node, "moe"))) {
+    const lists = EXPERT_MATRICES.map((name) => inputList(moe, name));
+    const packed = lists.map((list) => list.map(packedInCheckpoint));
+    const all = packed.flat();
+    const formats = new Set(all.map((each) => each?.format));
+    if (!formats.has(format)) continue;
+    if (isExcluded(moe.scope, config.exclude)) {
+      nearMisses.push({ node: placeOf(moe), reason: "its module is excluded" });
+      continue;
+    }
+    if (formats.size > 1) {
+      const plain: Value | undefined = lists.flat()[all.indexOf(undefined)];
+      refusals.push({
+        node: placeOf(moe),
+        reason: plain
+          ? `"${plain.name}" is not quantized, the layer's other experts are ${format}`
+          : `its experts have formats ${[...formats].join(" and ")}`,
+      });
+      continue;
+    }
+    const [w1, w2, w3] = packed as PackedWeight[][];
+    const activationQuant = activationsOf(format, all as PackedWeight[], config.activation_quant);
+    if (typeof activationQuant === "object") {
+      refusals.push({ node: placeOf(moe), reason: activationQuant.refused });
+    } else matches.push({ moe, experts: { w1, w2, w3 }, activationQuant });
+  }
+  return { matches, nearMisses, refusals, notes: notesOf(matches, format) };
+}
+
+/** Rewrites what {@linkcode planPackedMoes} found. */
+export function packMoes(graph: Graph, matches: readonly PackedMoe[]): void {
+  for (const { moe, experts, activationQuant } of matches) {
+    const current = graph.current(moe);
+    const b = new GraphBuilder(graph, { scope: moe.scope, before: current });
+    const packed = packedExpertInputs(b, moe, experts, activationQuant === "static");
+    const inputs = { ...current.inputs, ...packed };
+    const attrs = { ...moe.attrs, ...packedExpertAttrs(experts), activationQuant };
+    replaceNode(graph, moe, b.op("moe", inputs, attrs));
+  }
+}
+
+/** Finds the `linear` nodes whose weight is packed in a format. */
+export function planPackedLinears(
+  graph: Graph,
+  format: PackedFormat,
+  config: QuantizeConfig,
+): TransformPlan<PackedLinear> {
+  const matches: PackedLinear[] = [];
+  const [nearMisses, refusals]: NearMiss[][] = [[], []];
+  for (const linear of graph.nodes.filter((node) => isOp(node, "linear"))) {
+    const packed = packedInCheckpoint(input(linear, "w"));
+    if (packed?.format !== format) continue;
+    if (isExcluded(linear.scope, config.exclude)) {
+      nearMisses.push({ node: placeOf(linear), reason: "its module is excluded" });
+      continue;
+    }
+    const activationQuant = activationsOf(format, [packed], config.activation_quant);
+    if (typeof activationQuant === "object") {
+      refusals.push({ node: placeOf(linear), reason: activationQuant.refused });
+    } else matches.push({ linear, packed, activationQuant });
+  }
+  return { matches, nearMisses, refusals, notes: notesOf(matches, format) };
+}
+
+/** Rewrites what {@linkcode planPackedLinears} found. */
+export function packLinears(graph: Graph, matches: readonly PackedLinear[]): void {
+  for (const { linear, packed, activationQuant } of matches) {
+    const current = graph.current(linear);
+    const b = new GraphBuilder(graph, { scope: linear.scope, before: current });
+    const inputs = packedLinearInputs(b, linear, packed, activationQuant === "static");
+    const { format, block } = packed;
+    const attrs = { ...linear.attrs, format, activationQuant, ...(block && { block }) };
+    replaceNode(graph, linear, b.op("linear", { ...current.inputs, ...inputs }, attrs));
+  }
+}
+
+/** True when a module path matches one of the patterns. */
+export function isExcluded(scope: string, patterns: readonly string[]): boolean {
+  return patterns.some((pattern) => {
+    const escaped = pattern.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*");
+    return new RegExp(`^${escaped.replaceAll("?", ".")}$`).test(scope);
+  });
+}
+
+function activationsOf(
+  format: PackedFormat,
+  weights: readonly PackedWeight[],
+  wanted: QuantizeConfig["activation_quant"],
+): ActivationQuant | { readonly refused: string } {
+  if (format !== "fp8_e4m3" && format !== "fp8_block") {
+    return wanted === "auto" || wanted === "none"
+      ? "none"
+      : { refused: `activations are rounded to FP8, which ${format} weights are not made for` };
+  }
+  const scaled = weights.filter(({ inputScale }) => inputScale).length;
+  if (scaled > 0 && scaled < weights.length) {
+    return { refused: `${scaled} of its ${weights.length} weights have an input_scale, not all` };
+  }
+  if (wanted === "auto") return scaled > 0 ? "static" : "none";
+  if (wanted === "static" && scaled === 0) {
+    return { refused: "activation_quant is static, but the checkpoint has no input_scale for it" };
+  }
+  return wanted;
+}
+
+function notesOf(
+  matches: readonly { readonly activationQuant: ActivationQuant }[],
+  format: PackedFormat,
+): string[] {
+  return [...Map.groupBy(matches, ({ activationQuant }) => activationQuant)].map(
+    ([activations, list]) =>
+      `${list.length} ${list.length === 1 ? "layer keeps" : "layers keep"} ${format} weights${
+        activations === "none" ? "" : `, activations rounded (${activations})`
+      }`,
+  );
+}

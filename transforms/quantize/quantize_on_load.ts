@@ -1,0 +1,45 @@
+/**
+ * What `quantize_moe` and `quantize_linear` share.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import { type Block, PACKED_LAYOUTS, type Value } from "../../graph/mod.ts";
+
+/** Fields of both transforms. */
+export const onLoadFields = {
+  format: z.enum(["fp8_e4m3", "mxfp4", "int8", "int4"]).default("int8").describe(
+    "Format the weights are quantized to, rounding to nearest even",
+  ),
+  block: z.int().positive().nullable().default(null).describe(
+    "Columns of a row that share a scale (int8, int4; null is 32), or rows and columns (fp8_e4m3; null is one scale a matrix); mxfp4 has 32 always",
+  ),
+  layers: z.string().default("*").describe(
+    "Module paths to quantize; * stands for any characters",
+  ),
+};
+
+/** Parsed values of {@linkcode onLoadFields}. */
+export type OnLoadConfig = z.output<z.ZodObject<typeof onLoadFields>>;
+
+/** Rows and columns of a block; undefined is the format's own. */
+export function onLoadBlock({ format, block }: OnLoadConfig): Block | undefined {
+  if (block === null) return undefined;
+  return format === "fp8_e4m3" ? [block, block] : [1, block];
+}
+
+/** Why a weight cannot be quantized so, or undefined when it can. */
+export function refusalOnLoad(value: Value, { format, block }: OnLoadConfig): string | undefined {
+  const { weight } = value;
+  if (!weight) return `"${value.name}" is no weight`;
+  if (weight.kind === "dequantize") return `"${value.name}" is ${weight.format} in the checkpoint`;
+  if (format === "mxfp4" && block !== null && block !== 32) {
+    return `a block of ${block} is not possible: mxfp4 has 32 columns a scale`;
+  }
+  const columns = weight.shape[weight.shape.length - 1];
+  if (PACKED_LAYOUTS[format].codesPerByte === 2 && columns % 2 !== 0) {
+    return `"${value.name}" has ${columns} columns, ${format} needs an even number`;
+  }
+  return undefined;
+}
