@@ -65,7 +65,7 @@ export interface StepBuffer {
 
 /**
  * A buffer that the runtime keeps from step to step beside the graph: the inputs and results of
- * sampling. `dense/sample.ts` gives their names and layouts.
+ * sampling. `sampling/sample.ts` gives their names and layouts.
  */
 export interface StateBuffer {
   readonly kind: "state";

@@ -4,12 +4,30 @@
  * @module
  */
 
-import { DENSE_KERNELS } from "./dense/kernels.ts";
+import { cachedAttention } from "./attention/cached_attention.ts";
+import { EAGER_ATTENTION_KERNELS } from "./eager/attention.ts";
+import { ELEMENTWISE_KERNELS } from "./eager/elementwise.ts";
+import { LAYOUT_KERNELS } from "./eager/layout.ts";
+import { REDUCTION_KERNELS } from "./eager/reduction.ts";
 import type { KernelDefinition } from "./kernel.ts";
+import { gatedMlp } from "./linear/gated_mlp.ts";
+import { fusedLinear, linear } from "./linear/linear.ts";
+import { addRmsNorm, rmsNorm } from "./linear/norm.ts";
 import { fusedMoeKernel } from "./moe/kernel.ts";
+import { moeRouter } from "./moe/router.ts";
 
 /** Every kernel; for a node the first one of its op that does not refuse it is taken. */
 export const KERNELS: readonly KernelDefinition[] = [
-  ...DENSE_KERNELS,
+  linear,
+  fusedLinear,
+  rmsNorm,
+  addRmsNorm,
+  cachedAttention,
+  moeRouter,
+  gatedMlp,
+  ...EAGER_ATTENTION_KERNELS,
+  ...ELEMENTWISE_KERNELS,
+  ...LAYOUT_KERNELS,
+  ...REDUCTION_KERNELS,
   fusedMoeKernel,
 ];

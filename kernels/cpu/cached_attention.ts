@@ -12,7 +12,7 @@ import {
   invariant,
   KernelError,
 } from "../../graph/mod.ts";
-import { rmsNorm } from "./dense.ts";
+import { rmsNorm } from "./linear.ts";
 import { attend, type HeadCache, turnHead } from "./head.ts";
 import type { CpuCache, CpuCall } from "./kernel.ts";
 import { f32Tensor, floats, integers } from "./numbers.ts";

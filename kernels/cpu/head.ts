@@ -5,7 +5,7 @@
  */
 
 import type { AttrsOf } from "../../graph/mod.ts";
-import { dot } from "./dense.ts";
+import { dot } from "./linear.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 

@@ -15,7 +15,7 @@ import {
 } from "../../graph/mod.ts";
 import { ACTIVATIONS, swigluOai } from "./activation.ts";
 import { expertRounding } from "./activation_quant.ts";
-import { addTo, project } from "./dense.ts";
+import { addTo, project } from "./linear.ts";
 import { type CpuCall, type CpuInputs, cpuKernels } from "./kernel.ts";
 import { f32Tensor, floats, integers } from "./numbers.ts";
 import { moeRouter } from "./router.ts";

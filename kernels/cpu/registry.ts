@@ -6,7 +6,7 @@
 
 import type { HostTensor, OpName } from "../../graph/mod.ts";
 import { ATTENTION_KERNELS } from "./attention.ts";
-import { DENSE_KERNELS } from "./dense.ts";
+import { LINEAR_KERNELS } from "./linear.ts";
 import { ELEMENTWISE_KERNELS } from "./elementwise.ts";
 import type { CpuCall, CpuKernel, CpuKernels } from "./kernel.ts";
 import { LAYOUT_KERNELS } from "./layout.ts";
@@ -16,7 +16,7 @@ import { MOE_KERNELS } from "./moe.ts";
 export const CPU_KERNELS: CpuKernels = {
   ...ELEMENTWISE_KERNELS,
   ...LAYOUT_KERNELS,
-  ...DENSE_KERNELS,
+  ...LINEAR_KERNELS,
   ...ATTENTION_KERNELS,
   ...MOE_KERNELS,
 };

@@ -6,7 +6,7 @@
 
 import { type AttrsOf, type HostTensor, invariant } from "../../graph/mod.ts";
 import { sigmoid } from "./activation.ts";
-import { project, rmsNorm } from "./dense.ts";
+import { project, rmsNorm } from "./linear.ts";
 import type { CpuCall } from "./kernel.ts";
 import { largest } from "./layout.ts";
 import { f32Tensor, floats, i32Tensor, integers } from "./numbers.ts";

@@ -6,11 +6,11 @@
  */
 
 import type { MoeBackend, MoeNote } from "./backend.ts";
-import type { MoeConfig } from "./config.ts";
-import { gemmHeuristic } from "./heuristic.ts";
+import type { MoeConfig } from "./algorithms/config.ts";
+import { gemmHeuristic } from "./tuning/heuristic.ts";
 import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
 import type { DeviceMoeSpec } from "./spec.ts";
-import { findTuned, type TunedChoice } from "./tuned.ts";
+import { findTuned, type TunedChoice } from "./tuning/tuned.ts";
 import { trtllmHeuristic } from "./trtllm.ts";
 
 /** The best of the other backends, per range of tokens. */

@@ -5,13 +5,13 @@
  */
 
 import type { Dispatch } from "../kernel.ts";
-import type { MoeConfig } from "./config.ts";
-import { refuseActivation } from "./expert_math.ts";
-import { lowerExperts, lowerSlots } from "./gemv.ts";
-import { lowerGrouped } from "./grouped.ts";
-import { refuseRounding, roundInput } from "./rounding.ts";
+import type { MoeConfig } from "./algorithms/config.ts";
+import { refuseActivation } from "./algorithms/expert_math.ts";
+import { lowerExperts, lowerSlots } from "./algorithms/gemv.ts";
+import { lowerGrouped } from "./algorithms/grouped.ts";
+import { refuseRounding, roundInput } from "./algorithms/rounding.ts";
 import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "./spec.ts";
-import type { TunedChoice } from "./tuned.ts";
+import type { TunedChoice } from "./tuning/tuned.ts";
 
 /** The dispatches of a layer with a configuration that the device can run. */
 export function lowerConfig(

@@ -7,10 +7,10 @@
  */
 
 import type { MoeBackend } from "./backend.ts";
-import type { MoeConfig } from "./config.ts";
-import { gemmHeuristic } from "./heuristic.ts";
+import type { MoeConfig } from "./algorithms/config.ts";
+import { gemmHeuristic } from "./tuning/heuristic.ts";
 import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
-import { findTuned } from "./tuned.ts";
+import { findTuned } from "./tuning/tuned.ts";
 
 /** Sorted pairs, two grouped GEMMs, a sum over slots. */
 export const tritonBackend: MoeBackend = {

@@ -7,11 +7,11 @@
  */
 
 import type { MoeBackend, MoeNote } from "./backend.ts";
-import { type MoeConfig, refuseConfig } from "./config.ts";
-import { expertHeuristic, gemmHeuristic, slotHeuristic } from "./heuristic.ts";
+import { type MoeConfig, refuseConfig } from "./algorithms/config.ts";
+import { expertHeuristic, gemmHeuristic, slotHeuristic } from "./tuning/heuristic.ts";
 import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
 import type { DeviceMoeSpec } from "./spec.ts";
-import { findTuned, type TunedChoice } from "./tuned.ts";
+import { findTuned, type TunedChoice } from "./tuning/tuned.ts";
 
 /** Most tokens for which two dispatches instead of four make up for holding sums for each. */
 const MOST_EXPERT_TOKENS = 4;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { GemmTile, MoeAlgorithm, MoeConfig } from "../../kernels/moe/config.ts";
+import type { GemmTile, MoeAlgorithm, MoeConfig } from "../../kernels/moe/algorithms/config.ts";
 
 const TILE: GemmTile = {
   ...{ blockN: 32, blockK: 16, threadM: 2, threadN: 4, groupM: 2 },

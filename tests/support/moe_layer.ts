@@ -6,7 +6,7 @@
 
 import type { FusedMoeAttrs, MoeActivation, MoeOperands, Node } from "../../graph/mod.ts";
 import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
-import type { GemmTile, MoeConfig } from "../../kernels/moe/config.ts";
+import type { GemmTile, MoeConfig } from "../../kernels/moe/algorithms/config.ts";
 import { lowerConfig } from "../../kernels/moe/select.ts";
 import { moeSlotsOf, moeSpecOf } from "../../kernels/moe/spec.ts";
 import {

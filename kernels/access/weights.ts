@@ -1,0 +1,153 @@
+/**
+ * How kernels read weights. A weight is a matrix of rows in the checkpoint's own format, bound as
+ * `array<vec4<u32>>`; this module picks the WGSL fragments that turn it into f32. Whatever the
+ * format, a kernel sees the same names, here for a weight bound as `w`:
+ *
+ * | name | meaning |
+ * |---|---|
+ * | `w_COLUMNS` | elements of a row |
+ * | `w_PARTS` | chunks of 8 elements in a word |
+ * | `w_WORDS` | words of a row, the last one possibly not full |
+ * | `w_Word` | what one lane loads at a time (16 bytes where the format allows), scale included |
+ * | `w_fetch(row, word) -> w_Word` | loads |
+ * | `w_unpack(word, part) -> Chunk` | the elements of one chunk, in f32 |
+ * | `w_dot(word, part, x: Chunk) -> f32` | their dot product with `x`; scales multiply once, at its end |
+ *
+ * Elements behind the end of a row read as 0, so `x` need only be finite there (the `rows_*`
+ * fragments give 0 as well). `row` counts from the start of the weight even when only a part of it
+ * is bound.
+ *
+ * @module
+ */
+
+import {
+  DTYPE_BYTES,
+  elementCount,
+  invariant,
+  type Value,
+  type WeightFormat,
+} from "../../graph/mod.ts";
+import { f32Literal, instantiate, type ShaderBuffer } from "../compose.ts";
+import type { Access, FormatAccess, WeightSpec } from "./access.ts";
+import { PACKED_ACCESS } from "./packed.ts";
+import atBf16 from "./at_bf16.wgsl" with { type: "text" };
+import atF16 from "./at_f16.wgsl" with { type: "text" };
+import atF32 from "./at_f32.wgsl" with { type: "text" };
+import chunk from "./chunk.wgsl" with { type: "text" };
+import loadBf16 from "./load_bf16.wgsl" with { type: "text" };
+import loadF16 from "./load_f16.wgsl" with { type: "text" };
+import loadF32 from "./load_f32.wgsl" with { type: "text" };
+import loadRagged from "./load_ragged.wgsl" with { type: "text" };
+import rowsRagged from "./rows_ragged.wgsl" with { type: "text" };
+import rowsVec4 from "./rows_vec4.wgsl" with { type: "text" };
+import vector from "./vector.wgsl" with { type: "text" };
+import vectorConstant from "./vector_constant.wgsl" with { type: "text" };
+
+const FORMATS: Readonly<Record<WeightFormat, FormatAccess>> = {
+  ...PACKED_ACCESS,
+  f32: { rowBytes: (columns) => columns * 4, parts: 1, load: loadF32, at: atF32 },
+  f16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadF16, at: atF16 },
+  bf16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadBf16, at: atBf16 },
+};
+
+/** Formats that {@linkcode weightAccess} reads. */
+export function readableFormats(): readonly WeightFormat[] {
+  return Object.keys(FORMATS) as WeightFormat[];
+}
+
+/** Bytes of one row's payload in a format. */
+export function weightRowBytes(format: WeightFormat, columns: number): number {
+  return FORMATS[format].rowBytes(columns);
+}
+
+/** Bytes of all scales of a weight. */
+export function scaleBytes({ scales = [] }: WeightSpec): number {
+  return scales.reduce(
+    (sum, { dtype, shape }) => sum + DTYPE_BYTES[dtype] * elementCount(shape.map(Number)),
+    0,
+  );
+}
+
+/** Chunks of 8 elements in one word of a format, at most. */
+export function wordParts(format: WeightFormat): number {
+  return FORMATS[format].parts;
+}
+
+/** The fragments, constants and buffers for a weight that the shader calls `name`. */
+export function weightAccess(name: string, spec: WeightSpec): Access {
+  const format = FORMATS[spec.format];
+  const scales = format.scales?.(name, spec);
+  const whole = format.wholeWords?.(spec) ?? true;
+  const aligned = whole && spec.columns % (8 * format.parts) === 0;
+  const parts = aligned ? format.parts : 1;
+  const texts = aligned ? [format.load] : [format.at, loadRagged];
+  return {
+    buffers: [payloadBuffer(name, spec, format), ...(scales?.buffers ?? [])],
+    fragments: [chunk, ...texts.map((text) => instantiate(text, { NAME: name }))],
+    constants: {
+      [`${name}_COLUMNS`]: spec.columns,
+      [`${name}_PARTS`]: parts,
+      [`${name}_WORDS`]: Math.ceil(spec.columns / (8 * parts)),
+      [`${name}_FIRST_ROW`]: spec.part?.firstRow ?? 0,
+      ...scales?.constants,
+    },
+  };
+}
+
+/**
+ * Rows of f32 activations as `name_chunk(row, chunk) -> Chunk`, zero behind the end of a row.
+ * `name_at` is not given: index the buffer, which is an `array<vec4<f32>>` when the columns are a
+ * multiple of 8 and an `array<f32>` otherwise.
+ */
+export function rowsAccess(
+  name: string,
+  columns: number,
+  binding: Pick<ShaderBuffer, "buffer" | "range">,
+): Access {
+  const aligned = columns % 8 === 0;
+  const type = aligned ? "array<vec4<f32>>" : "array<f32>";
+  return {
+    buffers: [{ ...binding, name, type, access: "read" }],
+    fragments: [chunk, instantiate(aligned ? rowsVec4 : rowsRagged, { NAME: name })],
+    constants: { [`${name}_COLUMNS`]: columns },
+  };
+}
+
+/**
+ * A vector of f32 as `name_at(i)`, or a number in its place when there is none, such as 0 for a
+ * bias. Takes no binding when absent.
+ */
+export function vectorAccess(name: string, value: Value | undefined, absent = 0): Access {
+  if (value) {
+    const buffer = { buffer: value, access: "read", name, type: "array<f32>" } as const;
+    return {
+      buffers: [buffer],
+      fragments: [instantiate(vector, { NAME: name, SOURCE: name })],
+      constants: {},
+    };
+  }
+  const text = instantiate(vectorConstant, { NAME: name, VALUE: f32Literal(absent) });
+  return { buffers: [], fragments: [text], constants: {} };
+}
+
+/** Everything several accesses bring, in order; a buffer that several bring is bound once. */
+export function joinAccess(...accesses: readonly Access[]): Access {
+  const buffers = new Map<string, ShaderBuffer>();
+  for (const buffer of accesses.flatMap((access) => access.buffers)) {
+    buffers.set(buffer.name, buffer);
+  }
+  return {
+    buffers: [...buffers.values()],
+    fragments: accesses.flatMap(({ fragments }) => fragments),
+    constants: Object.assign({}, ...accesses.map(({ constants }) => constants)),
+  };
+}
+
+function payloadBuffer(name: string, spec: WeightSpec, format: FormatAccess): ShaderBuffer {
+  const buffer = { name, type: "array<vec4<u32>>", access: "read", buffer: spec.payload } as const;
+  if (!spec.part) return buffer;
+  const rowBytes = format.rowBytes(spec.columns);
+  const range = { offset: spec.part.firstRow * rowBytes, bytes: spec.part.rows * rowBytes };
+  invariant(range.offset % 256 === 0, `part of "${spec.payload.name}" starts at ${range.offset}`);
+  return { ...buffer, range };
+}

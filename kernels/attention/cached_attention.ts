@@ -1,0 +1,136 @@
+/**
+ * `cached_attention`: few tokens in one dispatch; many in two or three, which bring them into the
+ * cache, attend in tiles of queries, and attend to sequences with single tokens one by one.
+ *
+ * @module
+ */
+
+import type { Node } from "../../graph/mod.ts";
+import { composeShader } from "../compose.ts";
+import { defineKernel, type Dispatch, foldGrid, type LoweringContext } from "../kernel.ts";
+import appendBody from "./append.wgsl" with { type: "text" };
+import prefillBody from "./prefill.wgsl" with { type: "text" };
+import { joinAccess } from "../access/weights.ts";
+import { decodeDispatches, headTooLarge } from "./decode.ts";
+import {
+  type AttentionProblem,
+  cacheAccess,
+  pagingAccess,
+  sinkAccess,
+  sizeConstants,
+  sourceAccess,
+} from "./operands.ts";
+import { scratchRows } from "../linear/linear.ts";
+
+/** Tokens of a step up to which each attends by itself. */
+export const DECODE_MAX_TOKENS = 8;
+/** Sizes of `attention_prefill`. */
+const TILE_QUERIES = 64;
+const TILE_KEYS = 32;
+const PREFILL_THREADS = 128;
+/** Shared memory that tiles of 32 dimensions take. */
+const DEEP_TILE_BYTES = 23 << 10;
+const APPEND_THREADS = 128;
+
+function problemOf(node: Node<"cached_attention">, context: LoweringContext): AttentionProblem {
+  const cacheFormat = context.cacheDtype(node.attrs.cache);
+  return { node, attrs: node.attrs, cacheFormat, context };
+}
+
+/** Brings the step's tokens into the cache and its queries into scratch. */
+function appendDispatch(
+  problem: AttentionProblem,
+  ready: ReturnType<typeof scratchRows>,
+): Dispatch {
+  const { profile } = problem.context;
+  const access = joinAccess(
+    pagingAccess(problem),
+    sourceAccess(problem),
+    cacheAccess(problem, "read_write"),
+  );
+  const shader = composeShader({
+    constants: { ...access.constants, ...sizeConstants(problem), THREADS: APPEND_THREADS },
+    buffers: [
+      ...access.buffers,
+      { name: "ready", type: "array<f32>", access: "read_write", buffer: ready },
+    ],
+    fragments: access.fragments,
+    body: appendBody,
+  });
+  return {
+    kernel: "attention_append",
+    ...shader,
+    workgroups: ({ T }) => foldGrid(T, profile.maxWorkgroupsPerDimension),
+  };
+}
+
+function prefillDispatch(
+  problem: AttentionProblem,
+  ready: ReturnType<typeof scratchRows>,
+): Dispatch {
+  const { node, attrs, context: { profile } } = problem;
+  // A CPU takes seconds to compile what is written out for a GPU; small devices lack the memory.
+  const depth = profile.software || profile.maxWorkgroupStorageBytes < DEEP_TILE_BYTES ? 8 : 32;
+  const access = joinAccess(
+    pagingAccess(problem),
+    cacheAccess(problem, "read"),
+    sinkAccess(problem),
+  );
+  const shader = composeShader({
+    constants: {
+      ...access.constants,
+      ...sizeConstants(problem),
+      DEPTH: depth,
+      LOADS_Q: Math.ceil((TILE_QUERIES * depth) / 8 / PREFILL_THREADS),
+      LOADS_K: Math.ceil((TILE_KEYS * depth) / 8 / PREFILL_THREADS),
+      DEPTHS: Math.ceil(attrs.headDim / depth),
+      QUERIES: TILE_QUERIES,
+      KEYS: TILE_KEYS,
+      THREADS: PREFILL_THREADS,
+      SLICES: Math.ceil(attrs.headDim / 64),
+      CHUNKS: attrs.headDim / 8,
+    },
+    buffers: [
+      ...access.buffers,
+      { name: "ready", type: "array<vec4<f32>>", access: "read", buffer: ready },
+      { name: "y", type: "array<vec4<f32>>", access: "read_write", buffer: node.outputs[0] },
+    ],
+    fragments: access.fragments,
+    body: prefillBody,
+  });
+  return {
+    kernel: "attention_prefill",
+    ...shader,
+    workgroups: ({ T }) => [Math.ceil(T / TILE_QUERIES), attrs.heads, 1],
+  };
+}
+
+/** `cached_attention` over caches of every type. */
+export const cachedAttention = defineKernel({
+  name: "cached_attention",
+  op: "cached_attention",
+  summary:
+    "up to 8 tokens in one dispatch that splits their contexts; more in tiles of queries, after the step's tokens have joined the cache",
+  refuse(node, context) {
+    const { headDim } = node.attrs;
+    if (headDim % 8 !== 0 || headDim > 256) return `takes heads of 8 to 256 by 8, not ${headDim}`;
+    const problem = problemOf(node, { ...context, tokens: { min: 1, max: DECODE_MAX_TOKENS } });
+    return headTooLarge(problem, context.profile) ? "needs more shared memory" : undefined;
+  },
+  lower(node, context) {
+    const problem = problemOf(node, context);
+    const { tokens, note } = context;
+    const { heads, headDim } = node.attrs;
+    if (tokens.max <= DECODE_MAX_TOKENS) {
+      note("decode: each token alone, its context split, the step's tokens appended on the way");
+      return decodeDispatches(problem, node.outputs[0], { fresh: tokens.max });
+    }
+    note("prefill: append, tiles of queries, then single tokens of other sequences");
+    const ready = scratchRows("ready", tokens.max, heads * headDim);
+    return [
+      appendDispatch(problem, ready),
+      prefillDispatch(problem, ready),
+      ...decodeDispatches(problem, node.outputs[0], { ready }),
+    ];
+  },
+});

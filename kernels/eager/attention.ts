@@ -1,0 +1,180 @@
+/**
+ * Attention as graphs have it before `insert_cached_attention`: matrix products, masks, rotary
+ * embeddings, and attention over the step's own tokens.
+ *
+ * @module
+ */
+
+import { input, optionalInput } from "../../graph/mod.ts";
+import { composeShader, f32Literal, type ShaderBuffer } from "../compose.ts";
+import { defineKernel, type KernelDefinition } from "../kernel.ts";
+import plainBody from "./attention.wgsl" with { type: "text" };
+import ropeHalf from "../attention/rope_half.wgsl" with { type: "text" };
+import ropeInterleaved from "../attention/rope_interleaved.wgsl" with { type: "text" };
+import turn from "../attention/turn.wgsl" with { type: "text" };
+import matmulBody from "./matmul.wgsl" with { type: "text" };
+import { joinAccess } from "../access/weights.ts";
+import { LOWEST } from "../attention/operands.ts";
+import { dataDependent, extentOf, STEP_BUFFER } from "../access/extent.ts";
+import { laneFragments } from "../reduce/lanes.ts";
+import { extentFunction } from "../linear/problem.ts";
+import { mapDispatch } from "./map.ts";
+
+const matmul = defineKernel({
+  name: "matmul",
+  op: "matmul",
+  summary: "tiles of 16 x 16 through shared memory",
+  refuse(node) {
+    const [a, b] = [input(node, "a"), input(node, "b")];
+    const batch = String(a.shape.slice(0, -2)) === String(b.shape.slice(0, -2));
+    if (!batch) return "broadcasts its batch";
+    if (a.dtype !== "f32" || b.dtype !== "f32") return `takes f32, not ${a.dtype} and ${b.dtype}`;
+    return dataDependent(node);
+  },
+  lower(node) {
+    const [a, b, [y]] = [input(node, "a"), input(node, "b"), node.outputs];
+    const [rows, depth] = [extentOf(a.shape.slice(-2, -1)), extentOf(a.shape.slice(-1))];
+    const columns = extentOf(b.shape.slice(-1));
+    const batch = extentOf(a.shape.slice(0, -2));
+    const { buffers, fragments } = joinAccess(
+      extentFunction("size_m", rows),
+      extentFunction("size_n", columns),
+      extentFunction("size_k", depth),
+    );
+    const shader = composeShader({
+      buffers: [
+        { name: "a", type: "array<f32>", access: "read", buffer: a },
+        { name: "c", type: "array<f32>", access: "read", buffer: b },
+        { name: "y", type: "array<f32>", access: "read_write", buffer: y },
+        ...buffers,
+      ],
+      fragments,
+      body: matmulBody,
+    });
+    return [{
+      kernel: "matmul",
+      ...shader,
+      workgroups: (sizes) => [
+        Math.ceil(columns.of(sizes) / 16),
+        Math.ceil(rows.of(sizes) / 16),
+        batch.of(sizes),
+      ],
+    }];
+  },
+});
+
+const attentionMask = defineKernel({
+  name: "attention_mask",
+  op: "attention_mask",
+  summary: "one element a thread",
+  refuse: (node) => dataDependent(node),
+  lower(node, context) {
+    const positions = input(node, "positions");
+    const tokens = extentOf([positions.shape[0]]).wgsl;
+    const { window } = node.attrs;
+    const near = window === undefined ? "" : ` && back < ${window}i`;
+    return [mapDispatch({
+      kernel: "attention_mask",
+      domain: node.outputs[0].shape,
+      inputs: { positions },
+      y: node.outputs[0],
+      // WGSL has no literal for -infinity, and refuses constants that evaluate to it.
+      element: `let back = positions_get(i / ${tokens}) - positions_get(i % ${tokens});
+  return select(bitcast<f32>(0xff800000u | min(i, 0u)), 0.0, back >= 0i${near});`,
+    }, context)];
+  },
+});
+
+const rope = defineKernel({
+  name: "rope",
+  op: "rope",
+  summary: "one element a thread",
+  refuse: (node) => dataDependent(node),
+  lower(node, context) {
+    const [x, positions] = [input(node, "x"), input(node, "positions")];
+    const { layout, rotaryDim, attentionScaling } = node.attrs;
+    const width = Number(x.shape.at(-1));
+    const tokens = extentOf([positions.shape[0]]).wgsl;
+    return [mapDispatch({
+      kernel: "rope",
+      domain: x.shape,
+      inputs: { x, positions, inv_freq: input(node, "inv_freq") },
+      y: node.outputs[0],
+      functions: [
+        `const ROTARY = ${rotaryDim}u;`,
+        `const ATTENTION_SCALING = ${f32Literal(attentionScaling)};`,
+        turn,
+        layout === "half" ? ropeHalf : ropeInterleaved,
+      ],
+      element: `let d = i % ${width}u;
+  if (d >= ROTARY) {
+    return x_get(i);
+  }
+  let pair = rotary_pair(d);
+  let position = f32(positions[(i / ${width}u) % ${tokens}]);
+  let angle = turn(position * rotary_frequency(pair.frequency)) * ATTENTION_SCALING;
+  return x_get(i) * angle.x + x_get(i - d + pair.other) * angle.y * pair.sign;`,
+    }, context)];
+  },
+});
+
+const THREADS = 64;
+
+const attention = defineKernel({
+  name: "attention",
+  op: "attention",
+  summary: "one query of one head a workgroup, with a running softmax",
+  refuse(node) {
+    const [q, v] = [input(node, "q"), input(node, "v")];
+    if (q.shape[2] !== v.shape[2]) return "takes values as wide as keys";
+    return dataDependent(node);
+  },
+  lower(node, { profile }) {
+    const [q, k, v] = ["q", "k", "v"].map((name) => input(node, name));
+    const sinks = optionalInput(node, "sinks");
+    const [heads, kvHeads, width] = [q.shape[0], k.shape[0], q.shape[2]].map(Number);
+    const read = (name: string, buffer: typeof q, type: string): ShaderBuffer => ({
+      name,
+      type: `array<${type}>`,
+      access: "read",
+      buffer,
+    });
+    const shader = composeShader({
+      constants: {
+        THREADS,
+        GROUP: heads / kvHeads,
+        D: width,
+        ROUNDS: Math.ceil(width / THREADS),
+        SCALE: f32Literal(node.attrs.scale),
+        WINDOW: node.attrs.window ?? 0,
+        LOWEST,
+      },
+      buffers: [
+        read("q", q, "f32"),
+        read("k", k, "f32"),
+        read("v", v, "f32"),
+        read("positions", input(node, "positions"), "i32"),
+        { name: "y", type: "array<f32>", access: "read_write", buffer: node.outputs[0] },
+        ...(sinks ? [read("sinks", sinks, "f32")] : []),
+        STEP_BUFFER,
+      ],
+      fragments: [
+        `fn sink_at(head: u32) -> f32 {\n  return ${sinks ? "sinks[head]" : "LOWEST"};\n}`,
+        ...laneFragments(profile, [
+          { name: "peak", slots: 1, operation: "max" },
+          { name: "total", slots: 1, operation: "add" },
+        ]),
+      ],
+      body: plainBody,
+    });
+    return [{ kernel: "attention", ...shader, workgroups: ({ T }) => [T, heads, 1] }];
+  },
+});
+
+/** Kernels of attention without a cache. */
+export const EAGER_ATTENTION_KERNELS: readonly KernelDefinition[] = [
+  matmul,
+  attentionMask,
+  rope,
+  attention,
+];

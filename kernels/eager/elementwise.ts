@@ -1,0 +1,153 @@
+/**
+ * Arithmetic on single elements, with broadcasting. These run when the transforms that fuse them are
+ * off; a fused graph has none of them on its hot path.
+ *
+ * @module
+ */
+
+import { input, type Node, type OpName } from "../../graph/mod.ts";
+import { f32Literal } from "../compose.ts";
+import {
+  defineKernel,
+  type Dispatch,
+  type KernelDefinition,
+  type LoweringContext,
+} from "../kernel.ts";
+import gelu from "../linear/activation_gelu.wgsl" with { type: "text" };
+import geluTanh from "../linear/activation_gelu_tanh.wgsl" with { type: "text" };
+import silu from "../linear/activation_silu.wgsl" with { type: "text" };
+import turn from "../attention/turn.wgsl" with { type: "text" };
+import { dataDependent } from "../access/extent.ts";
+import { broadcastIndex, sameIndex } from "./indexing.ts";
+import { convert, copyDispatch, mapDispatch, numberType, unreadableTypes } from "./map.ts";
+
+interface Unary {
+  /** WGSL expression of the f32 `x`. */
+  readonly expression: string;
+  readonly functions?: readonly string[];
+}
+
+const UNARY = {
+  neg: { expression: "-x" },
+  rsqrt: { expression: "inverseSqrt(x)" },
+  cos: { expression: "turn(x).x", functions: [turn] },
+  sin: { expression: "turn(x).y", functions: [turn] },
+  relu: { expression: "max(x, 0.0)" },
+  sigmoid: { expression: "1.0 / (1.0 + exp(-x))" },
+  silu: { expression: "activation(x)", functions: [silu] },
+  gelu: { expression: "activation(x)", functions: [gelu] },
+  gelu_tanh: { expression: "activation(x)", functions: [geluTanh] },
+} as const satisfies Partial<Record<OpName, Unary>>;
+
+const BINARY = { add: "+", sub: "-", mul: "*", div: "/" } as const satisfies Partial<
+  Record<OpName, string>
+>;
+
+function refuse(node: Node): string | undefined {
+  const inputs = ["x", "a", "b"].flatMap((name) => node.inputs[name] ? [input(node, name)] : []);
+  return dataDependent(node) ?? unreadableTypes(node, inputs);
+}
+
+function unaryDispatch(node: Node, { expression, functions }: Unary, context: LoweringContext) {
+  const [x, [y]] = [input(node, "x"), node.outputs];
+  return mapDispatch({
+    kernel: node.op,
+    domain: y.shape,
+    inputs: { x },
+    y,
+    functions,
+    element: `let x = f32(x_get(i));\n  return ${convert(expression, "f32", y.dtype)};`,
+  }, context);
+}
+
+function unaryKernel<Op extends keyof typeof UNARY>(op: Op): KernelDefinition<Op> {
+  return defineKernel({
+    name: op,
+    op,
+    summary: "one element a thread",
+    refuse: (node) => refuse(node),
+    lower: (node, context) => [unaryDispatch(node, UNARY[op], context)],
+  });
+}
+
+/** Integers stay integers where both operands are; everything else is computed in f32. */
+function binaryKernel<Op extends keyof typeof BINARY>(op: Op): KernelDefinition<Op> {
+  return defineKernel({
+    name: op,
+    op,
+    summary: "one element a thread, broadcast",
+    refuse: (node) => refuse(node),
+    lower(node, context): Dispatch[] {
+      const [a, b, [y]] = [input(node, "a"), input(node, "b"), node.outputs];
+      const exact = op !== "div" && numberType(a.dtype) === numberType(b.dtype);
+      const expression = exact
+        ? `a_get(a_at(i)) ${BINARY[op]} b_get(b_at(i))`
+        : `f32(a_get(a_at(i))) ${BINARY[op]} f32(b_get(b_at(i)))`;
+      const from = exact ? a.dtype : "f32";
+      return [mapDispatch({
+        kernel: op,
+        domain: y.shape,
+        inputs: { a, b },
+        y,
+        functions: [
+          broadcastIndex("a_at", a.shape, y.shape),
+          broadcastIndex("b_at", b.shape, y.shape),
+        ],
+        element: `return ${convert(expression, from, y.dtype)};`,
+      }, context)];
+    },
+  });
+}
+
+/** x to a constant power. WGSL's `pow` knows no negative base, and is inexact for small exponents. */
+function powExpression(exponent: number): string {
+  if (exponent === 0.5) return "sqrt(x)";
+  if (exponent === -0.5) return "inverseSqrt(x)";
+  const whole = Number.isInteger(exponent);
+  if (whole && Math.abs(exponent) <= 8) {
+    const product = Array.from({ length: Math.abs(exponent) }, () => "x").join(" * ") || "1.0";
+    return exponent < 0 ? `1.0 / (${product})` : product;
+  }
+  const size = `pow(abs(x), ${f32Literal(exponent)})`;
+  return whole && exponent % 2 !== 0 ? `sign(x) * ${size}` : size;
+}
+
+const powKernel = defineKernel({
+  name: "pow",
+  op: "pow",
+  summary: "one element a thread",
+  refuse: (node) => refuse(node),
+  lower: (node, context) => [
+    unaryDispatch(node, { expression: powExpression(node.attrs.exponent) }, context),
+  ],
+});
+
+const clampKernel = defineKernel({
+  name: "clamp",
+  op: "clamp",
+  summary: "one element a thread",
+  refuse: (node) => refuse(node),
+  lower(node, context) {
+    const { min, max } = node.attrs;
+    const lower = min === undefined ? "x" : `max(x, ${f32Literal(min)})`;
+    const expression = max === undefined ? lower : `min(${lower}, ${f32Literal(max)})`;
+    return [unaryDispatch(node, { expression }, context)];
+  },
+});
+
+const castKernel = defineKernel({
+  name: "cast",
+  op: "cast",
+  summary: "one element a thread",
+  refuse: (node) => refuse(node),
+  lower: (node, context) => [copyDispatch(node, context, sameIndex("x_at"))],
+});
+
+/** Elementwise kernels. */
+export const ELEMENTWISE_KERNELS: readonly KernelDefinition[] = [
+  ...(Object.keys(BINARY) as (keyof typeof BINARY)[]).map((op) => binaryKernel(op)),
+  ...(Object.keys(UNARY) as (keyof typeof UNARY)[]).map((op) => unaryKernel(op)),
+  powKernel,
+  clampKernel,
+  castKernel,
+];

@@ -1,0 +1,169 @@
+/**
+ * Linear layers of many rows: a tiled matrix product with f32 accumulation.
+ *
+ * @module
+ */
+
+import { composeShader } from "../compose.ts";
+import type { DeviceProfile, Dispatch } from "../kernel.ts";
+import type { Access } from "../access/access.ts";
+import { joinAccess, rowsAccess, weightAccess, wordParts } from "../access/weights.ts";
+import gemmBody from "./gemm.wgsl" with { type: "text" };
+import storeRagged from "./gemm_store_ragged.wgsl" with { type: "text" };
+import storeVec4 from "./gemm_store_vec4.wgsl" with { type: "text" };
+import {
+  addend,
+  extentFunction,
+  type LinearProblem,
+  type RowRange,
+  weightBytes,
+  weightPart,
+  weightParts,
+} from "./problem.ts";
+
+/** Sizes that a tuner may choose. */
+export interface GemmShape {
+  /** Results of a workgroup: rows of x, rows of w. */
+  readonly tileM: number;
+  readonly tileN: number;
+  /** Depth of a step; at least a word of the weight's format is taken. */
+  readonly tileK: number;
+  /** Blocks of 4 x 4 results that a thread owns along each side. */
+  readonly quadsM: number;
+  readonly quadsN: number;
+}
+
+/** Shapes by size, the smallest first; the choice is {@linkcode gemmShape}'s. */
+export const GEMM_SHAPES: readonly GemmShape[] = [
+  { tileM: 16, tileN: 64, tileK: 32, quadsM: 1, quadsN: 1 },
+  { tileM: 32, tileN: 64, tileK: 32, quadsM: 1, quadsN: 1 },
+  { tileM: 64, tileN: 64, tileK: 32, quadsM: 1, quadsN: 1 },
+  { tileM: 64, tileN: 128, tileK: 16, quadsM: 2, quadsN: 2 },
+  { tileM: 128, tileN: 128, tileK: 16, quadsM: 2, quadsN: 2 },
+];
+
+/** Workgroups that keep a large GPU busy: two for each of an H100's 132 processors. */
+const ENOUGH_WORKGROUPS = 264;
+
+/** The largest tile that the rows fill and that still gives every processor work. */
+export function gemmShape(problem: LinearProblem, profile: DeviceProfile): GemmShape {
+  const { largestRows, outputs } = problem;
+  const parts = wordParts(problem.weight.format);
+  const fitting = GEMM_SHAPES.filter((shape) => fits(shape, parts, profile));
+  const groups = ({ tileM, tileN }: GemmShape) =>
+    Math.ceil(largestRows / tileM) * Math.ceil(outputs / tileN);
+  const filled = fitting.filter(({ tileM }) => tileM === 16 || tileM < 2 * largestRows);
+  return filled.findLast((shape) => groups(shape) >= ENOUGH_WORKGROUPS) ??
+    filled.findLast(({ tileM }) => tileM <= 64 && tileM <= Math.max(16, largestRows)) ?? filled[0];
+}
+
+function fits(shape: GemmShape, parts: number, profile: DeviceProfile): boolean {
+  // On a CPU the largest tiles gain nothing and take seconds to compile.
+  if (profile.software && shape.quadsM * shape.quadsN > 1) return false;
+  return sharedBytes(shape, parts) <= profile.maxWorkgroupStorageBytes &&
+    threadsOf(shape) <= profile.maxInvocations;
+}
+
+function sharedBytes(shape: GemmShape, parts: number): number {
+  return (shape.tileM + shape.tileN) * depthOf(shape, parts) * 4;
+}
+
+/** Depth of a step in a format whose words hold `parts` chunks. */
+function depthOf(shape: GemmShape, parts: number): number {
+  return Math.max(shape.tileK, 8 * parts);
+}
+
+function threadsOf({ tileM, tileN, quadsM, quadsN }: GemmShape): number {
+  return (tileM / (4 * quadsM)) * (tileN / (4 * quadsN));
+}
+
+/** What happens to a sum before it is stored; `finish_quad(sum, at) -> vec4<f32>`. */
+export const KEEP_SUM: Access = {
+  buffers: [],
+  fragments: ["fn finish_quad(sum: vec4<f32>, at: u32) -> vec4<f32> {\n  return sum;\n}"],
+  constants: {},
+};
+
+/**
+ * The dispatches of a problem without norm (the norm comes in front, into scratch): one, or one for
+ * each part of a weight that no binding can hold.
+ */
+export function gemmDispatches(
+  problem: Omit<LinearProblem, "norm">,
+  profile: DeviceProfile,
+  options: { readonly shape?: GemmShape; readonly finish?: Access } = {},
+): Dispatch[] {
+  const shape = options.shape ?? gemmShape(problem, profile);
+  return weightParts(problem, profile, shape.tileN).map((part) =>
+    gemmDispatch(problem, shape, options.finish ?? KEEP_SUM, part)
+  );
+}
+
+function gemmDispatch(
+  problem: LinearProblem,
+  shape: GemmShape,
+  finish: Access,
+  part: RowRange,
+): Dispatch {
+  const { weight, x, y, bias, residual, rows, outputs } = problem;
+  const quads = outputs % 4 === 0;
+  const access = joinAccess(
+    weightAccess("w", weightPart(problem, part)),
+    rowsAccess("x", weight.columns, { buffer: x }),
+    addend("bias", bias, quads),
+    addend("residual", residual, quads),
+    finish,
+    extentFunction("rows_of_step", rows),
+  );
+  const parts = Number(access.constants.w_PARTS);
+  const shader = composeShader({
+    constants: {
+      ...access.constants,
+      ...shapeConstants(shape, weight.columns, parts),
+      N: outputs,
+      N_FIRST: part.first,
+      N_END: part.end,
+    },
+    buffers: [
+      ...access.buffers,
+      {
+        name: "y",
+        type: quads ? "array<vec4<f32>>" : "array<f32>",
+        access: "read_write",
+        buffer: y,
+      },
+    ],
+    fragments: [...access.fragments, quads ? storeVec4 : storeRagged],
+    body: gemmBody,
+  });
+  const groupsN = Math.ceil((part.end - part.first) / shape.tileN);
+  return {
+    kernel: `${problem.name}_gemm`,
+    ...shader,
+    workgroups: (sizes) => [groupsN, Math.ceil(rows.of(sizes) / shape.tileM), 1],
+    weightBytes: weightBytes(problem, part),
+  };
+}
+
+/** Constants of a tile for rows of K elements. */
+function shapeConstants(shape: GemmShape, columns: number, parts: number) {
+  const { tileM, tileN, quadsM, quadsN } = shape;
+  const tileK = depthOf(shape, parts);
+  const threads = threadsOf(shape);
+  const words = (tileN * tileK) / (8 * parts);
+  return {
+    THREADS: threads,
+    THREADS_M: tileM / (4 * quadsM),
+    THREADS_N: tileN / (4 * quadsN),
+    QUADS_M: quadsM,
+    QUADS_N: quadsN,
+    TILE_M: tileM,
+    TILE_N: tileN,
+    TILE_K: tileK,
+    LOADS_X: (tileM * tileK) / 8 / threads,
+    LOADS_W: Math.ceil(words / threads),
+    WORDS_REST: words % threads !== 0,
+    STEPS: Math.ceil(columns / tileK),
+    K_TAIL: columns % tileK !== 0,
+  };
+}

@@ -1,0 +1,158 @@
+/**
+ * Linear layers of few rows: the weight is read once and the reading is all that takes time.
+ *
+ * @module
+ */
+
+import type { Value } from "../../graph/mod.ts";
+import { composeShader, instantiate } from "../compose.ts";
+import type { Access, WeightSpec } from "../access/access.ts";
+import { type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
+import { joinAccess, rowsAccess, weightAccess } from "../access/weights.ts";
+import absentNorm from "../access/absent_norm.wgsl" with { type: "text" };
+import gemvBody from "./gemv.wgsl" with { type: "text" };
+import multiplyText from "./gemv_multiply.wgsl" with { type: "text" };
+import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
+import {
+  addend,
+  epsilon,
+  extentFunction,
+  type LinearProblem,
+  type RowRange,
+  weightBytes,
+  weightPart,
+  weightParts,
+} from "./problem.ts";
+
+/** Sizes that a tuner may choose. */
+export interface GemvShape {
+  /** Threads of a workgroup; a power of two. */
+  readonly threads: number;
+  /** Rows of the weight a workgroup owns. */
+  readonly rows: number;
+  /** Rows of x that share one reading of the weight. */
+  readonly columns: number;
+  /** Words of each row that a thread has in flight. */
+  readonly unroll: number;
+}
+
+/** Rows of x that one workgroup takes at most: their sums are registers. */
+export const GEMV_MAX_COLUMNS = 8;
+
+/**
+ * Sizes for a problem. Rows are the parallelism: an H100 reads fastest with one or two rows a
+ * subgroup and four words in flight, unless rows are plenty (docs/performance.md).
+ */
+export function gemvShape(problem: LinearProblem, profile: DeviceProfile): GemvShape {
+  const { outputs, largestRows } = problem;
+  const columns = Math.min(largestRows, GEMV_MAX_COLUMNS);
+  const words = wordsOf(problem.weight);
+  const rows = outputs >= 32768 ? 4 : outputs >= 4096 || columns > 2 ? 2 : 1;
+  const narrow = narrowWorkgroup(profile);
+  const threads = outputs < 1024 && words >= 8 * narrow ? Math.min(128, 4 * narrow) : narrow;
+  return { threads, rows, columns, unroll: unrollFor(Math.floor(words / threads), rows * columns) };
+}
+
+/** Words in flight: the largest of 4, 3, 2 that leaves no rest, fewer when registers are short. */
+export function unrollFor(wordsOfLane: number, sums: number): number {
+  const most = sums >= 16 ? 2 : 4;
+  if (wordsOfLane <= most) return Math.max(1, wordsOfLane);
+  for (let unroll = most; unroll > 1; unroll--) if (wordsOfLane % unroll === 0) return unroll;
+  return most;
+}
+
+/** Words of a row. */
+export function wordsOf(weight: WeightSpec): number {
+  return Number(weightAccess("w", weight).constants.w_WORDS);
+}
+
+/** A weight with `name_multiply`, which puts products with rows of x into slots. */
+export function multiplyAccess(name: string, weight: WeightSpec, shape: GemvShape): Access {
+  const access = weightAccess(name, weight);
+  const words = Number(access.constants[`${name}_WORDS`]);
+  const round = shape.threads * shape.unroll;
+  return {
+    buffers: access.buffers,
+    fragments: [...access.fragments, instantiate(multiplyText, { NAME: name })],
+    constants: { ...access.constants, [`${name}_BODY`]: words - words % round },
+  };
+}
+
+/** Constants that `name_multiply` wants, for so many weights in one shader. */
+export function multiplyConstants(shape: GemvShape, weights: number, norm: boolean) {
+  const { threads, rows, columns, unroll } = shape;
+  const products = weights * rows * columns;
+  return {
+    THREADS: threads,
+    ROWS: rows,
+    COLUMNS: columns,
+    UNROLL: unroll,
+    SQUARES: products,
+    SUMS: products + (norm ? columns : 0),
+    NORM: norm,
+  };
+}
+
+/** The weight of the norm in front, or ones. */
+export function normAccess(columns: number, weight: Value | undefined): Access {
+  return weight
+    ? rowsAccess("norm", columns, { buffer: weight })
+    : { buffers: [], fragments: [absentNorm], constants: {} };
+}
+
+/** The dispatches of a problem: one, or one for each part of a weight that no binding can hold. */
+export function gemvDispatches(
+  problem: LinearProblem,
+  profile: DeviceProfile,
+  shape: GemvShape = gemvShape(problem, profile),
+): Dispatch[] {
+  return weightParts(problem, profile, shape.rows).map((part) =>
+    gemvDispatch(problem, profile, shape, part)
+  );
+}
+
+function gemvDispatch(
+  problem: LinearProblem,
+  profile: DeviceProfile,
+  shape: GemvShape,
+  part: RowRange,
+): Dispatch {
+  const { weight, x, y, norm, bias, residual, rows, outputs } = problem;
+  const access = joinAccess(
+    multiplyAccess("w", weightPart(problem, part), shape),
+    rowsAccess("x", weight.columns, { buffer: x }),
+    normAccess(weight.columns, norm?.weight),
+    addend("bias", bias, false),
+    addend("residual", residual, false),
+    extentFunction("columns_of_step", rows),
+  );
+  const shader = composeShader({
+    constants: {
+      ...access.constants,
+      ...multiplyConstants(shape, 1, norm !== undefined),
+      N: outputs,
+      N_FIRST: part.first,
+      N_END: part.end,
+      EPS: epsilon(norm),
+    },
+    buffers: [
+      ...access.buffers,
+      { name: "y", type: "array<f32>", access: "read_write", buffer: y },
+    ],
+    fragments: [
+      ...access.fragments,
+      ...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
+    ],
+    body: gemvBody,
+  });
+  const [gridX, gridY] = foldGrid(
+    Math.ceil((part.end - part.first) / shape.rows),
+    profile.maxWorkgroupsPerDimension,
+  );
+  return {
+    kernel: `${problem.name}_gemv`,
+    ...shader,
+    workgroups: (sizes) => [gridX, gridY, Math.ceil(rows.of(sizes) / shape.columns)],
+    weightBytes: weightBytes(problem, part),
+  };
+}

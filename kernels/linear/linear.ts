@@ -1,0 +1,194 @@
+/**
+ * `linear` and `fused_linear`: few rows of x are a matrix-vector product, many rows a tiled matrix
+ * product.
+ *
+ * @module
+ */
+
+import { input, type Node, optionalInput, type Value, type WeightFormat } from "../../graph/mod.ts";
+import {
+  defineKernel,
+  type DeviceProfile,
+  type Dispatch,
+  type LoweringContext,
+  type Scratch,
+  type StepSizes,
+} from "../kernel.ts";
+import type { WeightSpec } from "../access/access.ts";
+import { readableFormats } from "../access/weights.ts";
+import { dataDependent, type Extent, extentOf, largestExtent } from "../access/extent.ts";
+import { gemmDispatches, gemmShape } from "./gemm.ts";
+import { gemvDispatches, gemvShape } from "./gemv.ts";
+import type { LinearProblem, Rounding } from "./problem.ts";
+import { normDispatch } from "./norm.ts";
+import { requiredScale, roundDispatch } from "./round_rows.ts";
+
+/**
+ * Rows of x up to which a weight is read once for every 8 rows instead of through tiles: a tile of
+ * few rows leaves most of a GPU without work.
+ */
+export const GEMV_MAX_ROWS = 16;
+
+/** Why a plain weight cannot be read, or undefined when it can. */
+export function unreadableWeight(weight: Value): string | undefined {
+  if (weight.shape.some((dim) => typeof dim === "string")) {
+    return `"${weight.name}" is computed, not a weight`;
+  }
+  const readable: readonly string[] = readableFormats();
+  return readable.includes(weight.dtype) ? undefined : `no access to ${weight.dtype} weights`;
+}
+
+/**
+ * The dispatches of a linear problem. Rows that are tokens have one form, because every range of
+ * tokens has a list of its own. Others, such as rows with logits, may be few in a step of many
+ * tokens: all forms stand in the list, and those that are not meant for the step have no workgroups.
+ */
+export function linearDispatches(problem: LinearProblem, context: LoweringContext): Dispatch[] {
+  const { rows, largestRows, rounding } = problem;
+  if (rounding) return roundedDispatches(problem, rounding, context);
+  const ends = rows.fixed || rows.ofTokens
+    ? []
+    : [1, GEMV_MAX_ROWS].filter((end) => end < largestRows);
+  if (ends.length === 0) return formDispatches(problem, context);
+  return [...ends, largestRows].flatMap((last, i) => {
+    const first = i === 0 ? 1 : ends[i - 1] + 1;
+    const form = formDispatches({ ...problem, largestRows: last }, context);
+    return form.map((dispatch) => onlyForRows(dispatch, rows, first, last));
+  });
+}
+
+/** A dispatch that is skipped, and reads nothing, in steps of fewer or more rows. */
+function onlyForRows(dispatch: Dispatch, rows: Extent, first: number, last: number): Dispatch {
+  const { workgroups, weightBytes } = dispatch;
+  const runs = (sizes: StepSizes) => rows.of(sizes) >= first && rows.of(sizes) <= last;
+  return {
+    ...dispatch,
+    workgroups: (sizes) => runs(sizes) ? workgroups(sizes) : [0, 0, 0],
+    ...(weightBytes && { weightBytes: (sizes) => runs(sizes) ? weightBytes(sizes) : 0 }),
+  };
+}
+
+/** The form that is best for the largest number of rows. */
+function formDispatches(problem: LinearProblem, context: LoweringContext): Dispatch[] {
+  const { profile } = context;
+  if (problem.largestRows <= GEMV_MAX_ROWS) {
+    const shape = gemvShape(problem, profile);
+    context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);
+    return gemvDispatches(problem, profile, shape);
+  }
+  const shape = gemmShape(problem, profile);
+  context.note(`gemm, tiles of ${shape.tileM} x ${shape.tileN} x ${shape.tileK}`);
+  const { norm, ...product } = problem;
+  if (!norm) return gemmDispatches(product, profile, { shape });
+  const normed = normRows(problem, norm, profile);
+  return [normed.dispatch, ...gemmDispatches({ ...product, x: normed.rows }, profile, { shape })];
+}
+
+/** The norm in front as a dispatch of its own. */
+function normRows(
+  { x, rows, largestRows, weight: { columns } }: LinearProblem,
+  { weight, eps }: NonNullable<LinearProblem["norm"]>,
+  profile: DeviceProfile,
+): { rows: Scratch; dispatch: Dispatch } {
+  const y = scratchRows("normed", largestRows, columns);
+  return { rows: y, dispatch: normDispatch({ x, weight, y, rows, columns, eps }, profile) };
+}
+
+/** Rows are normed and rounded before they are multiplied: a rounding of the product is no rounding. */
+function roundedDispatches(
+  { norm, rounding: _, ...product }: LinearProblem,
+  rounding: Rounding,
+  context: LoweringContext,
+): Dispatch[] {
+  const { rows, largestRows, weight: { columns } } = product;
+  const normed = norm && normRows(product, norm, context.profile);
+  const y = scratchRows("rounded", largestRows, columns);
+  const x = normed?.rows ?? product.x;
+  return [
+    ...(normed ? [normed.dispatch] : []),
+    roundDispatch({ x, y, rows, columns, rounding }, context.profile),
+    ...linearDispatches({ ...product, x: y }, context),
+  ];
+}
+
+/** Scratch for f32 rows. */
+export function scratchRows(name: string, rows: number, columns: number): Scratch {
+  return { kind: "scratch", name, bytes: rows * columns * 4 };
+}
+
+type LinearNode = Node<"linear"> | Node<"fused_linear">;
+
+/** Why the layer cannot be served, or undefined when it can. */
+function refusal(node: LinearNode): string | undefined {
+  const { format } = node.attrs;
+  const unreadable = format === undefined ? unreadableWeight(input(node, "w")) : undefined;
+  return dataDependent(node) ?? unreadable;
+}
+
+/** The weight of a layer, plain or packed. */
+function weightOf(node: LinearNode): WeightSpec {
+  const [x, w] = [input(node, "x"), input(node, "w")];
+  const columns = Number(x.shape[x.shape.length - 1]);
+  const { format, block } = node.attrs;
+  const scales = ["w_scale", "w_scale_2"].map((name) => optionalInput(node, name));
+  return {
+    format: format ?? w.dtype as WeightFormat,
+    payload: w,
+    columns,
+    scales: scales.filter((scale) => scale !== undefined),
+    ...(block && { block }),
+  };
+}
+
+/** The problem of a node with inputs x, w and maybe bias, norm_weight, residual. */
+function problemOf(
+  node: LinearNode,
+  normEps: number | undefined,
+  context: LoweringContext,
+): LinearProblem {
+  const [x, w] = [input(node, "x"), input(node, "w")];
+  const norm = optionalInput(node, "norm_weight");
+  const leading = x.shape.slice(0, -1);
+  return {
+    name: node.op,
+    x,
+    y: node.outputs[0],
+    weight: weightOf(node),
+    rows: extentOf(leading),
+    largestRows: largestExtent(leading, context),
+    outputs: Number(w.shape[0]),
+    bias: optionalInput(node, "bias"),
+    residual: optionalInput(node, "residual"),
+    norm: norm && normEps !== undefined ? { weight: norm, eps: normEps } : undefined,
+    rounding: roundingOf(node),
+  };
+}
+
+/** How the attributes of a layer round its input. */
+function roundingOf(node: LinearNode): Rounding | undefined {
+  const { activationQuant = "none", block } = node.attrs;
+  if (activationQuant === "none") return undefined;
+  if (activationQuant === "static") {
+    const scale = requiredScale(optionalInput(node, "x_scale"), "x_scale", node.scope);
+    return { kind: "static", scale };
+  }
+  return { kind: "dynamic", columns: block?.[1] || Number(input(node, "x").shape.at(-1)) };
+}
+
+/** `linear`. */
+export const linear = defineKernel({
+  name: "linear",
+  op: "linear",
+  summary: "matrix-vector product up to 16 rows, tiled matrix product above",
+  refuse: (node) => refusal(node),
+  lower: (node, context) => linearDispatches(problemOf(node, undefined, context), context),
+});
+
+/** `fused_linear`: the norm in front costs a few rows nothing and many rows one dispatch. */
+export const fusedLinear = defineKernel({
+  name: "fused_linear",
+  op: "fused_linear",
+  summary: "linear with RMSNorm in front, bias and residual in the same dispatch",
+  refuse: (node) => refusal(node),
+  lower: (node, context) => linearDispatches(problemOf(node, node.attrs.normEps, context), context),
+});

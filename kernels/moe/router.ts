@@ -1,0 +1,261 @@
+/**
+ * `moe_router`: scores, choice and weights in one dispatch, whatever the number of tokens.
+ *
+ * @module
+ */
+
+import { input, type Node, optionalInput, type WeightFormat } from "../../graph/mod.ts";
+import { composeShader, f32Literal, type ShaderBuffer } from "../compose.ts";
+import type { Access, WeightSpec } from "../access/access.ts";
+import {
+  defineKernel,
+  type DeviceProfile,
+  type Dispatch,
+  type LoweringContext,
+} from "../kernel.ts";
+import { joinAccess, rowsAccess } from "../access/weights.ts";
+import partialsDispatch from "../reduce/partials_dispatch.wgsl" with { type: "text" };
+import partialsNone from "../reduce/partials_none.wgsl" with { type: "text" };
+import partialsTicket from "../reduce/partials_ticket.wgsl" with { type: "text" };
+import chooseText from "./router_choose.wgsl" with { type: "text" };
+import loadText from "./router_load.wgsl" with { type: "text" };
+import routerBody from "./router.wgsl" with { type: "text" };
+import chooseBody from "./router_choose_dispatch.wgsl" with { type: "text" };
+import { LOWEST } from "../attention/operands.ts";
+import { dataDependent, STEP_BUFFER } from "../access/extent.ts";
+import {
+  GEMV_MAX_COLUMNS,
+  type GemvShape,
+  multiplyAccess,
+  multiplyConstants,
+  normAccess,
+  unrollFor,
+  wordsOf,
+} from "../linear/gemv.ts";
+import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
+import { addend } from "../linear/problem.ts";
+import { unreadableWeight } from "../linear/linear.ts";
+
+/** Sizes that a tuner may choose. */
+export interface RouterShape extends GemvShape {
+  /** Experts of a workgroup; all of them means that no hand-over is needed. */
+  readonly share: number;
+}
+
+/** Workgroups of some 128 threads that keep a large GPU busy: four for each of an H100's processors. */
+const WANTED_WORKGROUPS = 512;
+/** Experts whose sums a thread holds at a time, for each of its tokens: more would spill. */
+const MAX_ROWS = 4;
+/** Bytes of the router weight up to which one workgroup reads it as fast as many. */
+const ONE_WORKGROUP_BYTES = 32 << 10;
+
+interface RouterProblem {
+  readonly node: Node<"moe_router">;
+  readonly weight: WeightSpec;
+  readonly experts: number;
+  readonly context: LoweringContext;
+}
+
+/**
+ * Tiles of up to eight tokens, and as many shares of the experts as fill the device: all experts one
+ * by one for few tokens, some eight experts a workgroup for 512 tokens, no sharing for thousands. A
+ * turn of a workgroup waits for memory far longer than it computes, so that turns side by side cost
+ * nothing and turns one after the other do. Eight tokens to a tile keep the weight, which every tile
+ * reads again, at 32 KiB of cache traffic a token where tokens themselves are 8 (H = 2048, E = 64);
+ * each share reads its tokens again too, which is why there are no more than fill the device.
+ */
+export function routerShape(
+  { weight, experts }: Pick<RouterProblem, "weight" | "experts">,
+  { profile, tokens }: Pick<LoweringContext, "profile" | "tokens">,
+): RouterShape {
+  const columns = Math.min(tokens.max, GEMV_MAX_COLUMNS);
+  const words = wordsOf(weight);
+  const narrow = narrowWorkgroup(profile);
+  // Without subgroups every thread's sums lie in shared memory: those of eight tokens are many.
+  const wide = words >= 4 * narrow && (profile.subgroups || columns === 1);
+  const threads = Math.min(profile.maxInvocations, wide ? 4 * narrow : narrow);
+  const shares = wantedShares(
+    Math.ceil(tokens.max / columns),
+    experts * weight.columns * 2,
+    profile,
+  );
+  const even = Math.ceil(experts / Math.min(shares, experts));
+  const rows = shares === 1 && columns === 1 ? Math.min(experts, 8) : Math.min(even, MAX_ROWS);
+  const share = Math.min(experts, Math.ceil(even / rows) * rows);
+  const unroll = unrollFor(Math.floor(words / threads), rows * columns);
+  return { threads, rows, columns, unroll, share };
+}
+
+/** Workgroups that should share the experts of a tile of tokens. */
+function wantedShares(tiles: number, weightBytes: number, { software }: DeviceProfile): number {
+  // A CPU has few processors, and handing over costs it more than it gains.
+  if (weightBytes <= ONE_WORKGROUP_BYTES || (software && tiles > 1)) return 1;
+  return Math.max(1, Math.floor(WANTED_WORKGROUPS / tiles));
+}
+
+/** The dispatches of a router: one, or two where results are handed over between dispatches. */
+export function routerDispatches(
+  problem: RouterProblem,
+  shape: RouterShape = routerShape(problem, problem.context),
+): Dispatch[] {
+  const { node, experts, context } = problem;
+  const shares = Math.ceil(experts / shape.share);
+  const ticket = (context.handOff ?? "ticket") === "ticket";
+  const partials = partialsAccess(problem, shape, shares, ticket);
+  const choice = choiceAccess(problem);
+  const reduction = laneFragments(context.profile, [
+    { name: "sum", slots: "SUMS", operation: "add" },
+  ]);
+  const { normEps } = node.attrs;
+  const access = joinAccess(
+    multiplyAccess("w", problem.weight, shape),
+    rowsAccess("x", problem.weight.columns, { buffer: input(node, "x") }),
+    normAccess(problem.weight.columns, optionalInput(node, "norm_weight")),
+    addend("bias", optionalInput(node, "bias"), false),
+    normedAccess(node, problem.weight.columns),
+    choice,
+    partials,
+  );
+  const router = composeShader({
+    constants: {
+      ...access.constants,
+      ...multiplyConstants(shape, 1, normEps !== undefined),
+      SHARE: shape.share,
+      SHARES: shares,
+      TICKET: ticket,
+      EPS: f32Literal(normEps ?? 0),
+    },
+    buffers: access.buffers,
+    fragments: [...access.fragments, ...reduction],
+    body: routerBody,
+  });
+  const tiles = (tokens: number) => Math.ceil(tokens / shape.columns);
+  const first: Dispatch = {
+    kernel: "router",
+    ...router,
+    workgroups: ({ T }) => [shares, tiles(T), 1],
+    weightBytes: () => experts * problem.weight.columns * weightBytesOf(problem.weight),
+  };
+  if (ticket || shares === 1) return [first];
+  const chooser = joinAccess(choice, partials);
+  const second = composeShader({
+    constants: {
+      ...chooser.constants,
+      THREADS: shape.threads,
+      COLUMNS: shape.columns,
+      SUMS: shape.columns,
+    },
+    buffers: chooser.buffers,
+    fragments: [...chooser.fragments, ...reduction],
+    body: chooseBody,
+  });
+  return [first, {
+    kernel: "router_choose",
+    ...second,
+    workgroups: ({ T }) => [tiles(T), 1, 1],
+  }];
+}
+
+function weightBytesOf({ format }: WeightSpec): number {
+  return format === "f32" ? 4 : 2;
+}
+
+/** What the choice needs: outputs, the step, the attributes. */
+function choiceAccess({ node, experts }: RouterProblem): Access {
+  const { topK, scoring, softmaxOver, renormalize, scale } = node.attrs;
+  const [selected, weights] = node.outputs;
+  return {
+    buffers: [
+      { name: "selected", type: "array<i32>", access: "read_write", buffer: selected },
+      { name: "routing_weights", type: "array<f32>", access: "read_write", buffer: weights },
+      STEP_BUFFER,
+    ],
+    fragments: [chooseText],
+    constants: {
+      E: experts,
+      TOP_K: topK,
+      SIGMOID: scoring === "sigmoid",
+      OVER_ALL: softmaxOver === "all",
+      RENORMALIZE: renormalize,
+      SCALE: f32Literal(scale),
+      LOWEST,
+    },
+  };
+}
+
+/** Where the normed tokens go, if anywhere: in vectors where rows are whole ones. */
+function normedAccess(node: Node<"moe_router">, columns: number): Access {
+  const xn = node.outputs[2];
+  const quads = columns % 8 === 0;
+  const body = xn ? "  xn[at] = x[at] * scale * norm[i];\n" : "";
+  const buffer: ShaderBuffer[] = xn
+    ? [{
+      name: "xn",
+      type: quads ? "array<vec4<f32>>" : "array<f32>",
+      access: "read_write",
+      buffer: xn,
+    }]
+    : [];
+  return {
+    buffers: buffer,
+    fragments: [`fn write_normed(at: u32, i: u32, scale: f32) {\n${body}}`],
+    constants: { NORMED_COLUMNS: xn ? columns / (quads ? 4 : 1) : 0 },
+  };
+}
+
+/** Logits on their way from the workgroups that make them to the one that chooses. */
+function partialsAccess(
+  { experts, context }: RouterProblem,
+  { columns }: RouterShape,
+  shares: number,
+  ticket: boolean,
+): Access {
+  if (shares === 1) return { buffers: [], fragments: [partialsNone, loadText], constants: {} };
+  const tiles = Math.ceil(context.tokens.max / columns);
+  const logits: ShaderBuffer = {
+    name: "partials",
+    type: ticket ? "array<atomic<u32>>" : "array<f32>",
+    access: "read_write",
+    buffer: { kind: "scratch", name: "logits", bytes: tiles * columns * experts * 4 },
+  };
+  const tickets: ShaderBuffer = {
+    name: "tickets",
+    type: "array<atomic<u32>>",
+    access: "read_write",
+    buffer: { kind: "scratch", name: "tickets", bytes: tiles * 4, tickets: true },
+  };
+  return {
+    buffers: ticket ? [logits, tickets] : [logits],
+    fragments: [ticket ? partialsTicket : partialsDispatch, loadText],
+    constants: {},
+  };
+}
+
+/** `moe_router`. */
+export const moeRouter = defineKernel({
+  name: "moe_router",
+  op: "moe_router",
+  summary:
+    "a workgroup takes up to 8 tokens and as many experts as leave the device full; the last one to finish chooses",
+  refuse(node, { profile }) {
+    const weight = input(node, "w");
+    const unreadable = dataDependent(node) ?? unreadableWeight(weight);
+    if (unreadable) return unreadable;
+    const scores = Number(weight.shape[0]) * 4 * GEMV_MAX_COLUMNS;
+    return scores + (8 << 10) > profile.maxWorkgroupStorageBytes
+      ? `scores of ${weight.shape[0]} experts exceed shared memory`
+      : undefined;
+  },
+  lower(node, context) {
+    const w = input(node, "w");
+    const weight = { format: w.dtype as WeightFormat, payload: w, columns: Number(w.shape[1]) };
+    const problem = { node, weight, experts: Number(w.shape[0]), context };
+    const shape = routerShape(problem, context);
+    context.note(
+      shape.share === problem.experts
+        ? `router, ${shape.columns} tokens a workgroup`
+        : `router, ${shape.share} experts a workgroup, chosen by the last to arrive`,
+    );
+    return routerDispatches(problem, shape);
+  },
+});

@@ -1,0 +1,141 @@
+/**
+ * Configurations for layers that nobody has tuned.
+ *
+ * @module
+ */
+
+import {
+  type ExpertConfig,
+  type GemmConfig,
+  type GemmTile,
+  refuseConfig,
+  type SlotConfig,
+  wordElements,
+} from "../algorithms/config.ts";
+import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
+
+/** Lanes that share a weight row in the skinny kernel: few enough for every subgroup. */
+const SKINNY_LANES = 8;
+
+/** Tiles for experts with at least so many rows; the last resort of a device comes last. */
+interface Tiles {
+  readonly rows: number;
+  readonly blockM: number;
+  readonly tile: GemmTile;
+}
+
+/**
+ * What an H100 does best, the most rows first (docs/kernels.md). With few rows reading weights
+ * bounds the product, and the skinny kernel reads each once for its 4 or 8 rows; with many,
+ * arithmetic does, which wants large tiles of both operands in workgroup memory.
+ */
+const TILES: readonly Tiles[] = [
+  { rows: 192, blockM: 128, tile: staged(128, 16, 8, 8) },
+  { rows: 192, blockM: 64, tile: staged(64, 16, 8, 4) },
+  { rows: 10, blockM: 8, tile: skinny(128, 8, 8, 1) },
+  { rows: 0, blockM: 4, tile: skinny(64, 4, 4, 2) },
+  { rows: 0, blockM: 16, tile: staged(64, 8, 2, 4) },
+];
+
+function staged(blockN: number, blockK: number, threadM: number, threadN: number): GemmTile {
+  return { blockN, blockK, threadM, threadN, groupM: 8, lanes: 1, staging: "both" };
+}
+
+/** A tile with `steps` words of each weight row in flight; words of 8 elements. */
+function skinny(blockN: number, blockM: number, threadN: number, steps: number): GemmTile {
+  return {
+    ...{ blockN, blockK: 8 * SKINNY_LANES * steps, threadM: blockM, threadN, groupM: 8 },
+    ...{ lanes: SKINNY_LANES, staging: "rows" },
+  };
+}
+
+/** Mean rows of an expert in the largest step. */
+export function rowsPerExpert({ tokens, topK, experts }: DeviceMoeSpec): number {
+  return tokens.max * topK / experts;
+}
+
+/** Tiles by the rows that an expert gets. */
+export function gemmHeuristic(
+  spec: DeviceMoeSpec,
+  algorithm: GemmConfig["algorithm"],
+): GemmConfig {
+  const rows = rowsPerExpert(spec);
+  const software = spec.profile.software && softwareConfig(spec, algorithm);
+  if (software && refuseConfig(software, spec) === undefined) return software;
+  for (const each of TILES) {
+    if (rows < each.rows) continue;
+    const { blockM } = each;
+    const tile = deepEnough(each.tile, spec);
+    const config: GemmConfig = { algorithm, blockM, up: tile, down: tile };
+    if (refuseConfig(config, spec) === undefined) return config;
+  }
+  const small = { ...staged(32, wordElements(spec.format), 2, 4), groupM: 1 };
+  return { algorithm, blockM: 16, up: small, down: small };
+}
+
+/** The tile, made as deep as the words of the format are long. */
+function deepEnough(tile: GemmTile, { format }: DeviceMoeSpec): GemmTile {
+  const word = tile.lanes * wordElements(format);
+  return { ...tile, blockK: Math.max(word, tile.blockK - tile.blockK % word) };
+}
+
+/**
+ * For CPUs that play GPU: their barriers and workgroup memory cost more than loads do, so products
+ * are made straight from memory, with as many sums an invocation as rows allow. That keeps operands
+ * in f32; for f16 there is a tile small enough to be compiled quickly.
+ */
+function softwareConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): GemmConfig {
+  const rows = rowsPerExpert(spec);
+  if (spec.operands === "f16") {
+    const tile = deepEnough(staged(32, 16, 4, 4), spec);
+    return { algorithm, blockM: 16, up: tile, down: tile };
+  }
+  const blockM = rows > 10 ? 16 : rows > 3 ? 8 : 4;
+  const columns = 8 * spec.profile.subgroupSize;
+  const wide: GemmTile = {
+    ...staged(columns, wordElements(spec.format), blockM, 8),
+    staging: "none",
+  };
+  return { algorithm, blockM, up: wide, down: wide };
+}
+
+/** Lanes of one row: what a subgroup surely holds, or what workgroup memory sums quickly. */
+export function lanesFor({ profile }: DeviceMoeSpec): number {
+  if (!profile.subgroups || profile.subgroupSize < 8) return 32;
+  // Intel compiles kernels for 8, 16 or 32 as it sees fit; the others keep to one size.
+  if (/intel/i.test(profile.vendor)) return 8;
+  return Math.min(32, 2 ** Math.floor(Math.log2(profile.subgroupSize)));
+}
+
+/** Slot by slot. */
+export function slotHeuristic(spec: DeviceMoeSpec): SlotConfig {
+  const lanes = lanesFor(spec);
+  if (spec.profile.software) {
+    const light = { values: 4, unroll: 1, groups: 1 };
+    return { algorithm: "slots", lanes, up: light, down: light };
+  }
+  return {
+    algorithm: "slots",
+    lanes,
+    // Rows are the parallelism of one token: few of them a subgroup, many words in flight.
+    up: { values: 4, unroll: 4, groups: 2 },
+    down: { values: 4, unroll: 2, groups: Math.min(8, spec.topK) },
+  };
+}
+
+/** Expert by expert. */
+export function expertHeuristic(spec: DeviceMoeSpec): ExpertConfig {
+  const lanes = lanesFor(spec);
+  const columns = rowsPerExpert(spec) > 2 ? 8 : rowsPerExpert(spec) > 1 ? 4 : 2;
+  const config = (groups: number): ExpertConfig => ({
+    algorithm: "experts",
+    lanes,
+    columns,
+    up: { values: 4 * matricesOf(spec) },
+    down: { values: 4, groups },
+  });
+  for (const groups of [4, 2]) {
+    if (refuseConfig(config(groups), spec) === undefined) return config(groups);
+  }
+  return config(1);
+}

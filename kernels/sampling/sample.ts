@@ -1,0 +1,181 @@
+/**
+ * Sampling on the device: one dispatch after the logits. Not an op of the graph; the runtime adds it
+ * to a step that wants tokens. `kernels/cpu/sample.ts` describes the algorithm.
+ *
+ * Memory beside the graph's own values, as `state` bindings:
+ *
+ * | name | layout |
+ * |---|---|
+ * | `draws` | `[R]` records of {@linkcode DRAW_WORDS} words, see {@linkcode encodeDraw} |
+ * | `seen` | `[slots, seenWords]` u32: bit `id % 32` of word `id / 32` for every token seen |
+ * | `history` | `[steps, R]` i32: the tokens of step `counter`; -1 where the logits were not finite |
+ * | `counter` | `[1]` u32: counts up at the end of each step |
+ *
+ * @module
+ */
+
+import { composeShader, type ShaderBuffer } from "../compose.ts";
+import type { Binding, Dispatch, LoweringContext } from "../kernel.ts";
+import candidates from "./candidates.wgsl" with { type: "text" };
+import decide from "./decide.wgsl" with { type: "text" };
+import partialsTicket from "../reduce/partials_ticket.wgsl" with { type: "text" };
+import reduce from "./reduce.wgsl" with { type: "text" };
+import rowText from "./row.wgsl" with { type: "text" };
+import scan from "./scan.wgsl" with { type: "text" };
+import sampleBody from "./sample.wgsl" with { type: "text" };
+import decideBody from "./decide_dispatch.wgsl" with { type: "text" };
+import { LOWEST } from "../attention/operands.ts";
+import { STEP_BUFFER } from "../access/extent.ts";
+
+/** Words of one row's record in `draws`. */
+export const DRAW_WORDS = 8;
+
+const THREADS = 256;
+/** Logits that a thread holds in registers. */
+const PER = 16;
+const RECORD_WORDS = 8;
+
+/** How one row is drawn. */
+export interface Draw {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  /** u32 */
+  readonly seed: number;
+  /** Row of `seen`. */
+  readonly slot: number;
+  /** The token becomes the next one of its row, one position later. */
+  readonly advance: boolean;
+}
+
+/** The words of a row's record. */
+export function encodeDraw(draw: Draw): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(DRAW_WORDS);
+  const floats = new Float32Array(words.buffer);
+  floats[0] = draw.temperature;
+  words[1] = draw.topK;
+  floats[2] = draw.topP;
+  floats[3] = draw.minP;
+  floats[4] = draw.repetitionPenalty;
+  words[5] = draw.seed;
+  words[6] = draw.slot;
+  words[7] = draw.advance ? 1 : 0;
+  return words;
+}
+
+/** Words of one slot of `seen`. */
+export function seenWords(vocabulary: number): number {
+  return Math.ceil(vocabulary / 32);
+}
+
+/** Bytes of the state that sampling needs. */
+export function samplingStateBytes(
+  sizes: { vocabulary: number; slots: number; maxRows: number; maxSteps: number },
+): Readonly<Record<"draws" | "seen" | "history" | "counter", number>> {
+  return {
+    draws: sizes.maxRows * DRAW_WORDS * 4,
+    seen: sizes.slots * seenWords(sizes.vocabulary) * 4,
+    history: sizes.maxSteps * sizes.maxRows * 4,
+    counter: 4,
+  };
+}
+
+/** What sampling reads and writes besides its state. */
+export interface SamplingProblem {
+  readonly vocabulary: number;
+  /** [R, V] f32 */
+  readonly logits: Binding["buffer"];
+  /** [R] i32: token of the step that a row belongs to. */
+  readonly logitsRows: Binding["buffer"];
+  /** [T] i32; written with `advance`. */
+  readonly tokenIds: Binding["buffer"];
+  /** [T] i32; written with `advance`. */
+  readonly positions: Binding["buffer"];
+}
+
+/** Sizes by vocabulary and device. */
+function shapeOf(vocabulary: number, { profile }: Pick<LoweringContext, "profile">) {
+  const chunk = THREADS * PER;
+  const chunks = Math.ceil(vocabulary / chunk);
+  // Three arrays of candidates, and some 6 KiB for bins and trees.
+  let capacity = 2048;
+  while (capacity > THREADS && 12 * capacity + 6300 > profile.maxWorkgroupStorageBytes) {
+    capacity /= 2;
+  }
+  return { chunk, chunks, capacity, chunkCandidates: Math.floor(capacity / chunks) };
+}
+
+/** The dispatches that draw a token for every row: one, or two when hand-over needs a second. */
+export function lowerSampling(
+  problem: SamplingProblem,
+  context: Pick<LoweringContext, "profile" | "maxRows" | "handOff">,
+): Dispatch[] {
+  const { vocabulary } = problem;
+  const shape = shapeOf(vocabulary, context);
+  const ticket = (context.handOff ?? "ticket") === "ticket";
+  const shader = (body: string) =>
+    composeShader({
+      constants: {
+        THREADS,
+        PER,
+        CHUNK: shape.chunk,
+        CHUNKS: shape.chunks,
+        CAPACITY: shape.capacity,
+        CHUNK_CANDIDATES: shape.chunkCandidates,
+        V: vocabulary,
+        SEEN_WORDS: seenWords(vocabulary),
+        ROWS: context.maxRows,
+        TICKET: ticket,
+        LOWEST,
+      },
+      buffers: samplingBuffers(problem, shape, context.maxRows),
+      fragments: [rowText, reduce, candidates, scan, decide, partialsTicket],
+      body,
+    });
+  const first: Dispatch = {
+    kernel: "sample",
+    ...shader(sampleBody),
+    workgroups: ({ R }) => [shape.chunks, R, 1],
+  };
+  if (ticket) return [first];
+  return [first, {
+    kernel: "sample_decide",
+    ...shader(decideBody),
+    workgroups: ({ R }) => [R, 1, 1],
+  }];
+}
+
+function samplingBuffers(
+  problem: SamplingProblem,
+  { chunks, chunkCandidates }: ReturnType<typeof shapeOf>,
+  maxRows: number,
+): ShaderBuffer[] {
+  const words = maxRows * chunks * (RECORD_WORDS + 2 * chunkCandidates);
+  const state = (name: string): Binding["buffer"] => ({ kind: "state", name });
+  const atomics = "array<atomic<u32>>";
+  return [
+    { name: "logits", type: "array<f32>", access: "read", buffer: problem.logits },
+    { name: "draws", type: "array<Draw>", access: "read", buffer: state("draws") },
+    { name: "logits_rows", type: "array<i32>", access: "read", buffer: problem.logitsRows },
+    { name: "token_ids", type: "array<i32>", access: "read_write", buffer: problem.tokenIds },
+    { name: "positions", type: "array<i32>", access: "read_write", buffer: problem.positions },
+    { name: "seen", type: atomics, access: "read_write", buffer: state("seen") },
+    { name: "history", type: "array<i32>", access: "read_write", buffer: state("history") },
+    { name: "counter", type: atomics, access: "read_write", buffer: state("counter") },
+    {
+      name: "partials",
+      type: atomics,
+      access: "read_write",
+      buffer: { kind: "scratch", name: "partials", bytes: words * 4 },
+    },
+    {
+      name: "tickets",
+      type: atomics,
+      access: "read_write",
+      buffer: { kind: "scratch", name: "tickets", bytes: (maxRows + 1) * 4, tickets: true },
+    },
+    STEP_BUFFER,
+  ];
+}

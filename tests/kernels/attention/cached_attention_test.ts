@@ -1,0 +1,406 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import {
+  type AttrsOf,
+  encodeE4M3,
+  type HostArray,
+  type HostTensor,
+  viewBytes,
+} from "../../../graph/mod.ts";
+import type { CpuCache } from "../../../kernels/cpu/kernel.ts";
+import type { LoweringContext } from "../../../kernels/kernel.ts";
+import { webgpuTest } from "../../support/adapter.ts";
+import {
+  activation,
+  integerInput,
+  type OpInput,
+  randomF32,
+  randomWeight,
+  runOp,
+  worstDifference,
+} from "../../support/op_case.ts";
+import { TOLERANCES } from "../../support/tolerances.ts";
+import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts";
+
+interface Model {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly rope?: AttrsOf<"cached_attention">["rope"];
+  readonly qkNorm?: "head" | "all";
+  readonly clip?: number;
+  readonly window?: number;
+  readonly sinks?: boolean;
+  readonly split?: boolean;
+  readonly dtype?: "f32" | "f16" | "f8_e4m3";
+  readonly pageSize?: number;
+  /** Largest number of q, k and v; 2 where nothing is said. */
+  readonly magnitude?: number;
+}
+
+/** Tokens of a step: `[sequence, position]` each. */
+type Tokens = readonly (readonly [number, number])[];
+
+/** `count` tokens of a sequence from a position on. */
+function run(sequence: number, first: number, count: number): Tokens {
+  return Array.from({ length: count }, (_, i) => [sequence, first + i] as const);
+}
+
+const SEQUENCES = 4;
+const PAGES_PER_SEQUENCE = 12;
+
+/** A cache of random numbers, as if other steps had filled it. */
+function randomCache({ kvHeads, headDim, dtype = "f32", pageSize = 16 }: Model): CpuCache {
+  const pages = SEQUENCES * PAGES_PER_SEQUENCE;
+  const shape = [pages, kvHeads, pageSize, headDim];
+  const part = (seed: number): HostTensor => {
+    const data = randomF32(shape.reduce((a, b) => a * b), seed);
+    return { dtype, shape, data: stored(dtype, data) };
+  };
+  return { keys: part(11), values: part(12) };
+}
+
+/** Numbers as a cache holds them. */
+function stored(dtype: NonNullable<Model["dtype"]>, data: Float32Array<ArrayBuffer>): HostArray {
+  if (dtype === "f32") return data;
+  return dtype === "f16" ? Float16Array.from(data) : Uint8Array.from(data, encodeE4M3);
+}
+
+/** Pages of the sequences, in an order that is not the natural one. */
+function blockTable(): OpInput {
+  const count = SEQUENCES * PAGES_PER_SEQUENCE;
+  const data = Array.from({ length: count }, (_, i) => (i * 7 + 3) % count);
+  return integerInput(["S", "P"], data);
+}
+
+function attrsOf(model: Model): AttrsOf<"cached_attention"> {
+  return {
+    heads: model.heads,
+    kvHeads: model.kvHeads,
+    headDim: model.headDim,
+    cache: "layer",
+    scale: 1 / Math.sqrt(model.headDim),
+    window: model.window,
+    rope: model.rope,
+    qkNorm: model.qkNorm && { eps: 1e-6, over: model.qkNorm },
+    clip: model.clip,
+  };
+}
+
+function inputsOf(model: Model, tokens: Tokens, seed: number): Record<string, OpInput | undefined> {
+  const { heads, kvHeads, headDim, rope } = model;
+  const sizes = { T: tokens.length };
+  const norm = (count: number, own: number) =>
+    model.qkNorm && randomWeight("f32", [model.qkNorm === "head" ? headDim : count], own);
+  const width = (count: number) =>
+    activation(["T", count * headDim], sizes, seed + count, model.magnitude ?? 2);
+  return {
+    ...(model.split
+      ? { q: width(heads), k: width(kvHeads), v: width(kvHeads) }
+      : { qkv: width(heads + 2 * kvHeads) }),
+    positions: integerInput(["T"], tokens.map(([, position]) => position)),
+    sequence_ids: integerInput(["T"], tokens.map(([sequence]) => sequence)),
+    block_table: blockTable(),
+    inv_freq: rope && {
+      dtype: "f32",
+      shape: [rope.rotaryDim / 2],
+      data: Float32Array.from(
+        { length: rope.rotaryDim / 2 },
+        (_, i) => 10000 ** (-2 * i / rope.rotaryDim),
+      ),
+      weight: true,
+    },
+    q_norm: norm(heads * headDim, 21),
+    k_norm: norm(kvHeads * headDim, 22),
+    sinks: model.sinks ? randomWeight("f32", [heads], 23, 3) : undefined,
+  };
+}
+
+interface Check {
+  readonly model: Model;
+  readonly steps: readonly Tokens[];
+  readonly context?: Partial<LoweringContext>;
+}
+
+/** Runs steps one after the other; results and caches must be the CPU's. */
+async function check(runner: DispatchRunner, { model, steps, context }: Check): Promise<void> {
+  const cache = randomCache(model);
+  for (const [i, tokens] of steps.entries()) {
+    const { got, expected } = await runOp(runner, {
+      op: "cached_attention",
+      attrs: attrsOf(model),
+      inputs: inputsOf(model, tokens, 31 + i),
+      sizes: { T: tokens.length, S: SEQUENCES, P: PAGES_PER_SEQUENCE },
+      caches: { layer: cache },
+      context: {
+        cacheDtype: () => model.dtype ?? "f32",
+        pageSize: model.pageSize ?? 16,
+        ...context,
+      },
+    });
+    const what = `${JSON.stringify(model)}, step ${i} of ${tokens.length} tokens`;
+    const worst = worstDifference(got[0], expected[0]);
+    const tolerance = TOLERANCES[model.dtype === "f16" ? "kernelF16Cache" : "kernelF32"];
+    assert.ok(worst < tolerance, `${what}: off by ${worst}`);
+    for (const part of ["keys", "values"] as const) {
+      const { dtype, shape, data } = cache[part];
+      const raw = await runner.readBytes({ kind: "cache", cache: "layer", part }, data.byteLength);
+      const own = viewBytes(dtype, new Uint8Array(raw));
+      const off = worstDifference({ dtype, shape, data: own }, cache[part]);
+      assert.ok(
+        off < (dtype === "f16" ? TOLERANCES.cacheF16 : TOLERANCES.kernelF32),
+        `${what}: ${part} off by ${off}`,
+      );
+    }
+  }
+}
+
+const HALF = { layout: "half", rotaryDim: 32, attentionScaling: 1 } as const;
+const MODELS: readonly Model[] = [
+  { heads: 2, kvHeads: 2, headDim: 32, rope: HALF, qkNorm: "all", clip: 1.5 },
+  {
+    heads: 8,
+    kvHeads: 2,
+    headDim: 64,
+    rope: { ...HALF, rotaryDim: 64 },
+    qkNorm: "head",
+    dtype: "f16",
+  },
+  { heads: 6, kvHeads: 2, headDim: 32, rope: HALF, window: 8, sinks: true },
+  {
+    heads: 4,
+    kvHeads: 1,
+    headDim: 40,
+    rope: { layout: "interleaved", rotaryDim: 16, attentionScaling: 1.3 },
+    split: true,
+    pageSize: 32,
+  },
+];
+
+webgpuTest(
+  "cachedAttention appends and attends for one token in one dispatch",
+  () =>
+    withRunner(async (runner) => {
+      const steps = [[[1, 0]], [[1, 1]], [[2, 70]], [[0, 129]], [[3, 181]]] as const;
+      for (const model of MODELS) await check(runner, { model, steps });
+    }),
+);
+
+webgpuTest(
+  "cachedAttention takes several tokens of one sequence and of many in one dispatch",
+  () =>
+    withRunner(async (runner) => {
+      const steps = [
+        run(0, 0, 7),
+        [...run(0, 7, 1), ...run(1, 40, 1), ...run(2, 3, 1)],
+        [...run(3, 90, 3), ...run(0, 8, 4), [1, 41] as const],
+      ];
+      const context = { tokens: { min: 2, max: 8 } };
+      for (const model of MODELS) await check(runner, { model, steps, context });
+    }),
+);
+
+webgpuTest(
+  "cachedAttention attends in tiles when tokens are many",
+  () =>
+    withRunner(async (runner) => {
+      const steps = [
+        run(2, 0, 70),
+        run(2, 70, 9),
+        [...run(1, 20, 33), [0, 100] as const, ...run(3, 0, 40), [2, 79] as const],
+      ];
+      const context = { tokens: { min: 9, max: 128 } };
+      for (const model of MODELS) await check(runner, { model, steps, context });
+    }),
+);
+
+/** Sizes of models people run, and the ends of what the kernel takes. */
+const SHAPES: readonly Model[] = [
+  { heads: 2, kvHeads: 2, headDim: 128, rope: { ...HALF, rotaryDim: 128 }, dtype: "f16" },
+  { heads: 16, kvHeads: 1, headDim: 80, rope: HALF, sinks: true },
+  { heads: 5, kvHeads: 1, headDim: 96, qkNorm: "head", rope: HALF, window: 100 },
+  { heads: 2, kvHeads: 1, headDim: 256, rope: { ...HALF, rotaryDim: 64 }, dtype: "f16" },
+  { heads: 3, kvHeads: 3, headDim: 8 },
+];
+
+webgpuTest(
+  "cachedAttention takes heads of 8 to 256 and groups of any size",
+  () =>
+    withRunner(async (runner) => {
+      for (const model of SHAPES) {
+        await check(runner, { model, steps: [[[1, 150]]] });
+        const few = [...run(2, 100, 4), [0, 191]] as const;
+        await check(runner, { model, steps: [few], context: { tokens: { min: 2, max: 8 } } });
+        await check(runner, { model, steps: [[...run(3, 110, 17), [1, 151]]] });
+      }
+    }),
+);
+
+webgpuTest(
+  "cachedAttention hands over between dispatches when asked to",
+  () =>
+    withRunner(async (runner) => {
+      const context = { handOff: "dispatch", tokens: { min: 1, max: 8 } } as const;
+      const steps = [[[1, 190]], [...run(2, 130, 3), [0, 7]]] as const;
+      for (const model of MODELS) await check(runner, { model, steps, context });
+    }),
+);
+
+/** Without norm and RoPE, both sides round the same numbers, so that codes are equal to the bit. */
+webgpuTest(
+  "cachedAttention keeps E4M3 codes, rounded to even and saturated",
+  () =>
+    withRunner(async (runner) => {
+      const models: readonly Model[] = [
+        { heads: 8, kvHeads: 2, headDim: 64, sinks: true, dtype: "f8_e4m3" },
+        {
+          heads: 4,
+          kvHeads: 4,
+          headDim: 24,
+          window: 20,
+          split: true,
+          dtype: "f8_e4m3",
+          magnitude: 600,
+        },
+      ];
+      const steps = [
+        [[1, 0]],
+        [...run(2, 60, 4), [1, 1]],
+        [...run(3, 20, 30), [2, 64]],
+        [[3, 50]],
+      ] as const;
+      for (const model of models) {
+        for (const tokens of steps) await check(runner, { model, steps: [tokens] });
+      }
+    }),
+);
+
+webgpuTest("cachedAttention needs no subgroups", () =>
+  withRunner(async (runner) => {
+    const steps = [[[1, 190]], [...run(2, 30, 12), [0, 7]]] as const;
+    for (const model of MODELS.slice(0, 2)) await check(runner, { model, steps });
+  }, { without: ["subgroups"] }));
+
+webgpuTest(
+  "cachedAttention needs no more shared memory than WebGPU promises",
+  () =>
+    withRunner(async (runner) => {
+      assert.equal(runner.profile.maxWorkgroupStorageBytes, 16384);
+      for (const model of [MODELS[1], MODELS[2], SHAPES[0]]) {
+        await check(runner, { model, steps: [[[1, 190]]] });
+        await check(runner, { model, steps: [[...run(3, 110, 17), [1, 151]]] });
+      }
+    }, { limits: { maxComputeWorkgroupStorageSize: 16384 } }),
+);
+
+webgpuTest(
+  "cachedAttention is right in the shapes of a GPU, whatever runs it here",
+  () =>
+    withRunner(async (runner) => {
+      const profile = { ...runner.profile, software: false };
+      const steps = [[[1, 190]], [...run(2, 130, 3), [0, 7]]] as const;
+      const few = { profile, tokens: { min: 1, max: 8 } };
+      await check(runner, { model: MODELS[1], steps, context: few });
+      const many = [...run(3, 110, 17), [1, 151]] as const;
+      await check(runner, { model: MODELS[2], steps: [many], context: { profile } });
+      // Contexts without tiles, of one, of the two that are not shared out, and of three.
+      const positions = [0, 1, 64, 128, 129, 191].map((position) => [[1, position] as const]);
+      const even: Model = { ...SHAPES[0], heads: 3, kvHeads: 3, qkNorm: "all" };
+      await check(runner, { model: even, steps: positions, context: { profile } });
+    }),
+);
+
+webgpuTest(
+  "cachedAttention keeps sums finite when scores are huge",
+  () =>
+    withRunner(async (runner) => {
+      const model: Model = { heads: 2, kvHeads: 1, headDim: 32, sinks: true };
+      for (const tokens of [[[0, 90]], run(0, 50, 20)] as const) {
+        const inputs = inputsOf(model, tokens, 3);
+        const { qkv } = inputs;
+        assert.ok(qkv && qkv.data instanceof Float32Array);
+        const huge = { ...qkv, data: qkv.data.map((value) => value * 1e4) };
+        const { got, expected } = await runOp(runner, {
+          op: "cached_attention",
+          attrs: attrsOf(model),
+          inputs: { ...inputs, qkv: huge },
+          sizes: { T: tokens.length, S: SEQUENCES, P: PAGES_PER_SEQUENCE },
+          caches: { layer: randomCache(model) },
+        });
+        const worst = worstDifference(got[0], expected[0]);
+        assert.ok(worst < TOLERANCES.kernelF32, `off by ${worst}`);
+      }
+    }),
+);
+
+webgpuTest("cachedAttention gives the same bits in every run", () =>
+  withRunner(async (runner) => {
+    const model = MODELS[1];
+    const gpu = { ...runner.profile, software: false };
+    const cases = [
+      { tokens: [[1, 190]], profile: runner.profile },
+      { tokens: [[1, 190]], profile: gpu },
+      { tokens: run(1, 60, 80), profile: runner.profile },
+    ] as const;
+    for (const { tokens, profile } of cases) {
+      const sizes = { T: tokens.length, R: 1, S: SEQUENCES, P: PAGES_PER_SEQUENCE };
+      const { got, dispatches } = await runOp(runner, {
+        op: "cached_attention",
+        attrs: attrsOf(model),
+        inputs: inputsOf(model, tokens, 3),
+        sizes,
+        caches: { layer: randomCache(model) },
+        context: { cacheDtype: () => "f16", profile },
+      });
+      const [first] = got;
+      const { buffer } = dispatches.flatMap(({ bindings }) => bindings)
+        .find(({ buffer }) => buffer.kind === "node") ?? assert.fail("no result");
+      // Tickets and partial results of one run must not be felt by the next.
+      for (let i = 0; i < 4; i++) {
+        runner.write(buffer, new Float32Array(first.data.length));
+        await runner.run(dispatches, sizes);
+        assert.deepEqual(await runner.readF32(buffer, first.data.length), first.data);
+      }
+    }
+  }));
+
+/** Random models and steps: every size, option and mix of sequences. */
+const anyCase = fc.record({
+  heads: fc.constantFrom([1, 1], [4, 2], [6, 3], [8, 1]),
+  headDim: fc.constantFrom(16, 24, 64),
+  rope: fc.constantFrom(undefined, "half" as const, "interleaved" as const),
+  qkNorm: fc.constantFrom(undefined, "head" as const, "all" as const),
+  clip: fc.constantFrom(undefined, 0.7),
+  window: fc.constantFrom(undefined, 1, 20, 64),
+  sinks: fc.boolean(),
+  split: fc.boolean(),
+  dtype: fc.constantFrom("f32" as const, "f16" as const),
+  runs: fc.uniqueArray(
+    fc.record({
+      sequence: fc.nat(SEQUENCES - 1),
+      first: fc.nat(150),
+      count: fc.integer({ min: 1, max: 30 }),
+    }),
+    { minLength: 1, maxLength: 3, selector: (each) => each.sequence },
+  ),
+});
+
+webgpuTest(
+  "cachedAttention gives what the CPU gives for random models and steps",
+  () =>
+    withRunner(async (runner) => {
+      await fc.assert(
+        fc.asyncProperty(anyCase, async ({ heads, runs, rope, ...rest }) => {
+          const model: Model = {
+            ...rest,
+            heads: heads[0],
+            kvHeads: heads[1],
+            rope: rope && { layout: rope, rotaryDim: rest.headDim / 2, attentionScaling: 1.1 },
+          };
+          const tokens = runs.flatMap(({ sequence, first, count }) => run(sequence, first, count));
+          await check(runner, { model, steps: [tokens] });
+        }),
+        { numRuns: 8, seed: 5 },
+      );
+    }),
+);

@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import {
+  PACKED_FORMATS,
+  PACKED_LAYOUTS,
+  type PackedFormat,
+  packedShape,
+  quantizeMatrix,
+} from "../../../graph/mod.ts";
+import { webgpuTest } from "../../support/adapter.ts";
+import {
+  activation,
+  type OpInput,
+  randomWeight,
+  runOp,
+  worstDifference,
+} from "../../support/op_case.ts";
+import { DispatchRunner } from "../../support/run_dispatches.ts";
+
+/** A random weight [n, k] quantized, as the inputs of a linear layer. */
+function packedInputs(
+  format: PackedFormat,
+  n: number,
+  k: number,
+  block: readonly [number, number] | undefined,
+): Record<string, OpInput> {
+  const plain = randomWeight("f32", [n, k], 2);
+  const matrix = quantizeMatrix(format, plain.data as Float32Array, n, k, block);
+  const shape = packedShape(format, n, k, block);
+  const { payloadDtype, scaleDtype, secondScale } = PACKED_LAYOUTS[format];
+  return {
+    w: { weight: true, dtype: payloadDtype, shape: shape.payload, data: matrix.payload },
+    w_scale: { weight: true, dtype: scaleDtype, shape: shape.scale, data: matrix.scale },
+    ...(secondScale && {
+      w_scale_2: {
+        weight: true,
+        dtype: "f32",
+        shape: [1],
+        data: Float32Array.of(matrix.secondScale),
+      },
+    }),
+  };
+}
+
+const CASES: readonly { T: number; K: number; N: number; block?: readonly [number, number] }[] = [
+  { T: 1, K: 64, N: 24 },
+  { T: 3, K: 130, N: 7 },
+  { T: 40, K: 96, N: 70 },
+  { T: 1, K: 160, N: 33, block: [16, 32] },
+  { T: 33, K: 144, N: 40, block: [24, 40] },
+];
+
+webgpuTest("linear reads every packed format like the CPU reference", async (t) => {
+  const runner = await DispatchRunner.open();
+  try {
+    for (const format of PACKED_FORMATS) {
+      for (const { T, K, N, block } of CASES) {
+        const rowBlocks = PACKED_LAYOUTS[format].defaultBlock[0] !== 1;
+        if (block && !rowBlocks) continue;
+        await t.step(`${format} T=${T} K=${K} N=${N} block ${block ?? "default"}`, async () => {
+          const { got, expected } = await runOp(runner, {
+            op: "linear",
+            attrs: { format, ...(block && { block }) },
+            inputs: { x: activation(["T", K], { T }, 1), ...packedInputs(format, N, K, block) },
+            sizes: { T },
+            context: { tokens: { min: 1, max: T } },
+          });
+          const worst = worstDifference(got[0], expected[0]);
+          assert.ok(worst < 2e-6, `off by ${worst}`);
+        });
+      }
+    }
+  } finally {
+    runner.close();
+  }
+});
+
+webgpuTest("linear rounds its input like the CPU reference, after the norm", async (t) => {
+  const runner = await DispatchRunner.open();
+  const scale: OpInput = { weight: true, dtype: "f32", shape: [1], data: Float32Array.of(1 / 500) };
+  const roundings = [
+    { format: "fp8_e4m3", activationQuant: "static" },
+    { format: "fp8_e4m3", activationQuant: "dynamic" },
+    { format: "fp8_block", activationQuant: "dynamic", block: [16, 24] },
+  ] as const;
+  try {
+    for (const attrs of roundings) {
+      for (
+        const { T, K, N, norm } of [{ T: 1, K: 64, N: 24 }, { T: 34, K: 70, N: 9, norm: true }]
+      ) {
+        await t.step(`${JSON.stringify(attrs)} T=${T} K=${K} N=${N}`, async () => {
+          const block = "block" in attrs ? attrs.block : undefined;
+          const { got, expected } = await runOp(runner, {
+            op: "fused_linear",
+            attrs: { ...attrs, ...(norm && { normEps: 1e-6 }) },
+            inputs: {
+              x: activation(["T", K], { T }, 5),
+              ...packedInputs(attrs.format, N, K, block),
+              ...(norm && { norm_weight: randomWeight("f32", [K], 8) }),
+              ...(attrs.activationQuant === "static" && { x_scale: scale }),
+            },
+            sizes: { T },
+            context: { tokens: { min: 1, max: T } },
+          });
+          const worst = worstDifference(got[0], expected[0]);
+          assert.ok(worst < 2e-6, `off by ${worst}`);
+        });
+      }
+    }
+  } finally {
+    runner.close();
+  }
+});

@@ -1,0 +1,91 @@
+/** MoE layers with packed weights and rounded activations, on the GPU and on the CPU. */
+
+import assert from "node:assert/strict";
+import { PACKED_FORMATS, type PackedFormat } from "../../../graph/mod.ts";
+import { moeBackends } from "../../../kernels/moe/backend.ts";
+import {
+  type GemmTile,
+  type MoeConfig,
+  wordElements,
+} from "../../../kernels/moe/algorithms/config.ts";
+import { moeSpecOf } from "../../../kernels/moe/spec.ts";
+import { webgpuTest } from "../../support/adapter.ts";
+import { numbersOf } from "../../support/host_tensors.ts";
+import { CONFIGS } from "../../support/moe_configs.ts";
+import { lowerWith } from "../../support/moe_layer.ts";
+import { buildNode, runOp } from "../../support/op_case.ts";
+import { packedLayer, type PackedOptions } from "../../support/packed_layer.ts";
+import { DispatchRunner } from "../../support/run_dispatches.ts";
+import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
+
+/** Every format with sizes that its words and blocks divide, and with others. */
+const WEIGHTS: readonly PackedOptions[] = PACKED_FORMATS.flatMap((format) => [
+  { format, hidden: 64, intermediate: 32 },
+  { format, hidden: 46, intermediate: 26, bias: true, residual: true },
+]);
+
+const BLOCKS: readonly PackedOptions[] = [
+  { format: "fp8_block", block: [32, 32], hidden: 64, intermediate: 96 },
+  { format: "fp8_block", block: [24, 20], hidden: 70, intermediate: 50 },
+  { format: "fp8_e4m3", block: [16, 16], hidden: 48, intermediate: 32 },
+  { format: "int8", block: [1, 16], hidden: 48, intermediate: 40 },
+  { format: "int4", block: [1, 64], hidden: 96, intermediate: 64 },
+];
+
+const ROUNDED: readonly PackedOptions[] = [
+  { format: "fp8_e4m3", activationQuant: "static" },
+  { format: "fp8_e4m3", activationQuant: "static", inputScales: "each", residual: true },
+  { format: "fp8_e4m3", activationQuant: "static", inputScales: "each", mlp: "plain" },
+  { format: "fp8_e4m3", activationQuant: "dynamic", hidden: 37, intermediate: 19, bias: true },
+  { format: "fp8_block", activationQuant: "dynamic", block: [16, 16], hidden: 72, tokens: 3 },
+  { format: "fp8_block", activationQuant: "static", block: [8, 24], topK: 3 },
+];
+
+/** The configuration with tiles as deep as a word of the format. */
+function fitting(config: MoeConfig, format: PackedFormat): MoeConfig {
+  if (config.algorithm === "slots" || config.algorithm === "experts") return config;
+  const deep = (tile: GemmTile) => ({
+    ...tile,
+    blockK: Math.max(tile.blockK, tile.lanes * wordElements(format)),
+  });
+  return { ...config, up: deep(config.up), down: deep(config.down) };
+}
+
+for (const [algorithm, config] of Object.entries(CONFIGS)) {
+  const check = (name: string, layers: readonly PackedOptions[]) =>
+    webgpuTest(`${algorithm}: ${name} like the CPU`, async (t) => {
+      const runner = await DispatchRunner.open();
+      for (const options of layers) {
+        await t.step(JSON.stringify(options), async () => {
+          const lower = lowerWith(fitting(config, options.format));
+          const layer = { ...packedLayer(options), lower };
+          const { got, expected } = await runOp(runner, layer);
+          const error = relativeError(numbersOf(got[0]), numbersOf(expected[0]));
+          assert.ok(error <= TOLERANCES.moeF32, `off by ${error}`);
+        });
+      }
+      runner.close();
+    });
+  check("experts of every packed format", WEIGHTS);
+  check("blocks of many sizes", BLOCKS);
+  check("activations rounded in front of both products", ROUNDED);
+}
+
+Deno.test("backends refuse roundings that nobody can mean, with the reason", () => {
+  const cases: readonly [PackedOptions, RegExp][] = [
+    [
+      { format: "int8", activationQuant: "dynamic" },
+      /^cannot round activations \(dynamic\) in front of int8 weights, only of FP8 ones$/,
+    ],
+    [
+      { format: "fp8_e4m3", activationQuant: "static", applyRoutingOnInput: true },
+      /^cannot round activations \(static\) that a routing weight multiplies$/,
+    ],
+  ];
+  for (const [options, reason] of cases) {
+    const spec = moeSpecOf(buildNode(packedLayer(options)).node);
+    for (const backend of moeBackends().filter(({ name }) => name !== "reference")) {
+      assert.match(backend.supports(spec) ?? "", reason, backend.name);
+    }
+  }
+});
