@@ -5,7 +5,8 @@
  */
 
 import { GraphError, invariant } from "./errors.ts";
-import { Graph, type Node, type NodeInputs, type TensorType, type Value } from "./graph.ts";
+import { Graph, type Node, type NodeInputs, type Value } from "./graph.ts";
+import type { TensorType } from "./tensor.ts";
 import { inferTypes } from "./infer.ts";
 import type { AttrsOf, OpName } from "./ops.ts";
 import { constant, type Weight } from "./weight.ts";

@@ -5,18 +5,11 @@
  * @module
  */
 
-import type { DType } from "./dtype.ts";
 import { GraphError, invariant } from "./errors.ts";
 import { NodeList } from "./node_list.ts";
 import type { AttrsOf, OpName } from "./ops.ts";
-import type { Shape } from "./shape.ts";
+import type { TensorType } from "./tensor.ts";
 import type { Weight } from "./weight.ts";
-
-/** Element type and shape of a value. */
-export interface TensorType {
-  readonly dtype: DType;
-  readonly shape: Shape;
-}
 
 /** A tensor that flows through the graph: an input of a step, a weight, or an output of a node. */
 export interface Value extends TensorType {

@@ -5,7 +5,8 @@
  */
 
 import { GraphError } from "./errors.ts";
-import type { NodeInputs, TensorType, Value } from "./graph.ts";
+import type { NodeInputs, Value } from "./graph.ts";
+import type { TensorType } from "./tensor.ts";
 import { type AttrsOf, opDefinition, type OpName } from "./ops.ts";
 import type { OpInputs } from "./ops/definition.ts";
 

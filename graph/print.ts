@@ -4,11 +4,10 @@
  * @module
  */
 
-import { DTYPE_BYTES } from "./dtype.ts";
 import { type Graph, type Node, nodeInputs, type Value } from "./graph.ts";
 import { formatType } from "./ops/definition.ts";
 import { opDefinition } from "./ops.ts";
-import { elementCount } from "./shape.ts";
+import { tensorBytes } from "./tensor.ts";
 import { formatWeight } from "./weight.ts";
 
 /** What {@linkcode printGraph} shows. */
@@ -90,11 +89,9 @@ export function graphToDot(graph: Graph): string {
 }
 
 /** Bytes of the weights that the graph's nodes read; a tied one, read under two names, counts once. */
-export function weightBytes(graph: Graph): number {
+export function graphWeightBytes(graph: Graph): number {
   const distinct = new Set(graph.weights.flatMap(({ weight }) => weight ?? []));
-  return [...distinct].reduce((sum, { dtype, shape }) => {
-    return sum + elementCount(shape) * DTYPE_BYTES[dtype];
-  }, 0);
+  return [...distinct].reduce((sum, weight) => sum + tensorBytes(weight), 0);
 }
 
 /** Names values in order of appearance: `%3`, `@model.norm.weight`, a number for a scalar. */

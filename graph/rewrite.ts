@@ -11,15 +11,15 @@ import { type Graph, input, isOp, type Node, type Value } from "./graph.ts";
 import type { OpName } from "./ops.ts";
 import { shortestDecimal } from "./weight.ts";
 
-/** A place that almost matched, and the first condition that failed there. */
-export interface Miss {
+/** A node that almost matched, and the first condition that it failed. */
+export interface NearMiss {
   readonly node: string;
   readonly reason: string;
 }
 
 /** Ends an attempt; not an Error, because most attempts end so and stack traces are slow. */
 class NoMatch {
-  constructor(readonly miss: Miss | undefined) {}
+  constructor(readonly miss: NearMiss | undefined) {}
 }
 
 /** Walks a graph for one attempt of a matcher; every method ends the attempt where it fails. */
@@ -35,7 +35,7 @@ export class Probe {
 
   /** Ends the attempt. */
   fail(at: Node, reason: string): never {
-    throw new NoMatch(this.#recognised ? { node: placeOf(at), reason } : undefined);
+    throw new NoMatch(this.#recognised ? { node: labelNode(at), reason } : undefined);
   }
 
   /** Ends the attempt unless the condition holds. */
@@ -92,7 +92,7 @@ export class Probe {
 /** Result of {@linkcode findMatches}. */
 export interface Found<Match> {
   readonly matches: readonly Match[];
-  readonly nearMisses: readonly Miss[];
+  readonly nearMisses: readonly NearMiss[];
 }
 
 /**
@@ -116,7 +116,7 @@ export function findMatches<Op extends OpName, Match>(
   match: (probe: Probe, node: Node<Op>) => Match,
 ): Found<Match> {
   const matches: Match[] = [];
-  const nearMisses: Miss[] = [];
+  const nearMisses: NearMiss[] = [];
   for (const node of graph.nodes) {
     if (!isOp(node, op)) continue;
     const result = attempt(graph, (probe) => match(probe, node));
@@ -130,7 +130,7 @@ export function findMatches<Op extends OpName, Match>(
 export function attempt<Match>(
   graph: Graph,
   match: (probe: Probe) => Match,
-): { match: Match } | { miss: Miss | undefined } {
+): { match: Match } | { miss: NearMiss | undefined } {
   try {
     return { match: match(new Probe(graph)) };
   } catch (error) {
@@ -139,8 +139,8 @@ export function attempt<Match>(
   }
 }
 
-/** How near misses and refusals name a node: its place in the model and its op. */
-export function placeOf(node: Node): string {
+/** How near misses and refusals name a node: its module path and its op. */
+export function labelNode(node: Node): string {
   return node.scope === "" ? node.op : `${node.scope} (${node.op})`;
 }
 

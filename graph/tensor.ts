@@ -6,7 +6,20 @@
 
 import { type DType, DTYPE_BYTES } from "./dtype.ts";
 import { invariant } from "./errors.ts";
-import { elementCount } from "./shape.ts";
+import { elementCount, type Shape } from "./shape.ts";
+
+/** Element type and shape of a value. */
+export interface TensorType {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** Bytes of a tensor's elements. */
+export function tensorBytes(
+  { dtype, shape }: { readonly dtype: DType; readonly shape: readonly number[] },
+): number {
+  return elementCount(shape) * DTYPE_BYTES[dtype];
+}
 
 /** Arrays that hold elements. bf16 is kept as its bits in a Uint16Array, FP8 in a Uint8Array. */
 export type HostArray =
@@ -62,6 +75,6 @@ export function viewBytes(dtype: DType, bytes: Uint8Array<ArrayBuffer>): HostArr
 
 /** A tensor of zeros. */
 export function zeros(dtype: DType, shape: readonly number[]): HostTensor {
-  const bytes = new Uint8Array(elementCount(shape) * DTYPE_BYTES[dtype]);
+  const bytes = new Uint8Array(tensorBytes({ dtype, shape }));
   return { dtype, shape, data: viewBytes(dtype, bytes) };
 }

@@ -5,7 +5,8 @@
  */
 
 import { GraphError } from "./errors.ts";
-import { type Graph, type Node, nodeInputs, type TensorType, type Value } from "./graph.ts";
+import { type Graph, type Node, nodeInputs, type Value } from "./graph.ts";
+import type { TensorType } from "./tensor.ts";
 import { inferTypes } from "./infer.ts";
 import { formatType } from "./ops/definition.ts";
 import { sameShape } from "./shape.ts";

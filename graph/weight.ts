@@ -8,10 +8,10 @@
 import { type DType, isFloat } from "./dtype.ts";
 import { GraphError } from "./errors.ts";
 import {
-  type Block,
   PACKED_LAYOUTS,
   type PackedFormat,
   packedShape,
+  type ScaleBlock,
   type WeightFormat,
 } from "./formats/packed.ts";
 import { elementCount, formatShape } from "./shape.ts";
@@ -207,7 +207,7 @@ export function dequantize(
   format: PackedFormat,
   payload: Weight,
   scales: readonly Weight[],
-  options: { block?: Block; inputScale?: Weight } = {},
+  options: { block?: ScaleBlock; inputScale?: Weight } = {},
 ): DequantizeWeight {
   const { codesPerByte, payloadDtype } = PACKED_LAYOUTS[format];
   require(payload.dtype === payloadDtype, "dequantize", payload.shape, payloadDtype, payload.dtype);
@@ -229,7 +229,7 @@ export function quantize(
   format: PackedFormat,
   part: QuantizeWeight["part"],
   of: Weight,
-  block?: Block,
+  block?: ScaleBlock,
 ): QuantizeWeight {
   const [rows, columns] = of.shape;
   require(of.shape.length === 2, "quantize", of.shape, "a matrix");

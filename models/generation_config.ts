@@ -6,22 +6,12 @@
 
 import { join } from "node:path";
 import { z } from "zod";
-import { CheckpointError } from "../graph/mod.ts";
+import { CheckpointError, type SamplingDefaults } from "../graph/mod.ts";
 import { type ModelConfig, tokenIdsSchema } from "./hf_config.ts";
 import { readOptionalJson } from "./json_file.ts";
 
 /** Defaults of a generation. */
-export interface GenerationConfig {
-  /** 0 is greedy. */
-  readonly temperature: number;
-  /** 0 keeps all. */
-  readonly topK: number;
-  /** 1 keeps all. */
-  readonly topP: number;
-  /** 0 keeps all. */
-  readonly minP: number;
-  /** 1 is off. */
-  readonly repetitionPenalty: number;
+export interface GenerationConfig extends SamplingDefaults {
   /** Tokens that end a text. */
   readonly eosTokenIds: readonly number[];
   /** Tokens to generate at most, when the makers say. */

@@ -8,9 +8,9 @@
 
 import {
   DTYPE_BYTES,
-  elementCount,
   type HostTensor,
   invariant,
+  tensorBytes,
   type TensorSource,
   viewBytes,
   type Weight,
@@ -54,7 +54,7 @@ export async function* streamWeight(
   source: TensorSource,
   { chunkBytes = CHUNK_BYTES }: StreamOptions = {},
 ): AsyncGenerator<WeightChunk> {
-  const total = weightBytes(weight);
+  const total = tensorBytes(weight);
   const size = Math.min(Math.ceil(chunkBytes / 8) * 8, total);
   invariant(size > 0 || total === 0, `a chunk of ${chunkBytes} bytes holds nothing`);
   const reader = new WeightReader(source);
@@ -84,12 +84,7 @@ function takeBuffer(size: number): ArrayBuffer {
 
 /** A whole weight in host memory. */
 export async function loadWeight(weight: Weight, source: TensorSource): Promise<HostTensor> {
-  const bytes = new Uint8Array(weightBytes(weight));
+  const bytes = new Uint8Array(tensorBytes(weight));
   await new WeightReader(source).fill(weight, 0, bytes);
   return { dtype: weight.dtype, shape: weight.shape, data: viewBytes(weight.dtype, bytes) };
-}
-
-/** Bytes of a weight's elements. */
-export function weightBytes(weight: Weight): number {
-  return elementCount(weight.shape) * DTYPE_BYTES[weight.dtype];
 }

@@ -6,13 +6,13 @@
  */
 
 import {
-  type Block,
   cast,
   CheckpointError,
   dequantize,
   PACKED_LAYOUTS,
   packedShape,
   reshape,
+  type ScaleBlock,
   type Weight,
 } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -61,7 +61,7 @@ export function quantizedMatrix(
   const { format } = quantization;
   const scaleName = `${module}.${SCALES[format]}`;
   if (!checkpoint.has(scaleName)) throw halfQuantized(name, `its scales "${scaleName}"`, "none");
-  const block = quantization.block as Block | undefined;
+  const block = quantization.block as ScaleBlock | undefined;
   const shape = packedShape(format, rows, columns, block);
   const payload = checkpoint.tensor(name, shape.payload);
   return dequantize(format, payload, scalesOf(checkpoint, module, format, scaleName, shape.scale), {

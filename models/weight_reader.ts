@@ -136,24 +136,26 @@ export class WeightReader {
     const run = step === 1 ? kept * inner : inner;
     const runsOfRow = step === 1 ? 1 : kept;
     /** Element of the sliced weight at which a run begins. */
-    const placeOf = (index: number) => {
+    const startOfRun = (index: number) => {
       const [row, i] = [Math.floor(index / runsOfRow), index % runsOfRow];
       return (row * of.shape[dim] + start + i * step) * inner;
     };
     const end = first + out.length / size;
     const runs = Math.ceil(end / run);
     for (let index = Math.floor(first / run); index < runs;) {
-      const place = placeOf(index);
+      const place = startOfRun(index);
       let last = index; // the last run that the same part of the source holds
-      while (last + 1 < runs && (placeOf(last + 1) + run - place) * size <= this.partBytes) last++;
+      while (last + 1 < runs && (startOfRun(last + 1) + run - place) * size <= this.partBytes) {
+        last++;
+      }
       if (last === index) {
         const [from, to] = [Math.max(first, index * run), Math.min(end, (index + 1) * run)];
         const target = out.subarray((from - first) * size, (to - first) * size);
         await this.fill(of, place + from - index * run, target);
       } else {
-        const bytes = await this.read(of, place, placeOf(last) + run - place);
+        const bytes = await this.read(of, place, startOfRun(last) + run - place);
         for (let i = index; i <= last; i++) {
-          const at = (placeOf(i) - place) * size;
+          const at = (startOfRun(i) - place) * size;
           copyOverlap(bytes.subarray(at, at + run * size), (i * run - first) * size, out);
         }
       }

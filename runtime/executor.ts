@@ -5,26 +5,10 @@
  * @module
  */
 
-import type { Bindings, Graph, TensorSource } from "../graph/mod.ts";
+import type { Bindings, Graph, Sampling, TensorSource } from "../graph/mod.ts";
 
 /** Names of the executors. */
 export type ExecutorKind = "cpu" | "webgpu";
-
-/** How the next token is drawn from the logits of one row. */
-export interface Sampling {
-  /** 0 is greedy. */
-  readonly temperature: number;
-  /** Keep the k most likely tokens; 0 keeps all. */
-  readonly topK: number;
-  /** Keep the most likely tokens that together reach this probability; 1 keeps all. */
-  readonly topP: number;
-  /** Keep tokens at least this likely relative to the most likely one; 0 keeps all. */
-  readonly minP: number;
-  /** Logits of tokens seen before are divided by this when positive, multiplied when negative; 1 is off. */
-  readonly repetitionPenalty: number;
-  /** u32; the draw for position p depends on (seed, p) alone. */
-  readonly seed: number;
-}
 
 /** The tokens of one step, of one or several sequences, flattened. */
 export interface StepRequest {

@@ -4,24 +4,13 @@
  * @module
  */
 
-import { nearest, RequestError } from "../graph/mod.ts";
+import { nearest, RequestError, type Sampling } from "../graph/mod.ts";
 import type { GenerationConfig } from "../models/mod.ts";
-import type { Sampling } from "./executor.ts";
 
 /** Options of `engine.generate`. */
-export interface GenerateOptions {
+export interface GenerateOptions extends Partial<Sampling> {
   /** Tokens to make at most; default the model's, else 256, within the room that is left. */
   readonly maxNewTokens?: number;
-  /** 0 always takes the most likely token. */
-  readonly temperature?: number;
-  /** Choose among the k most likely tokens; 0 for all. */
-  readonly topK?: number;
-  /** Choose among the most likely tokens that together reach this probability; 1 for all. */
-  readonly topP?: number;
-  /** Choose among tokens at least this likely relative to the most likely one; 0 for all. */
-  readonly minP?: number;
-  /** Makes tokens seen before less likely when above 1. */
-  readonly repetitionPenalty?: number;
   /** A whole number below 2³²; the same seed draws the same tokens. Default random. */
   readonly seed?: number;
   /** Texts that end the generation; they are not part of the result. */

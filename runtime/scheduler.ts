@@ -6,9 +6,9 @@
  * @module
  */
 
-import { invariant } from "../graph/mod.ts";
+import { GREEDY, invariant, type Sampling } from "../graph/mod.ts";
 import { breathe } from "./breathe.ts";
-import type { DispatchTiming, Program, Sampling, StepRequest, StepResult } from "./executor.ts";
+import type { DispatchTiming, Program, StepRequest, StepResult } from "./executor.ts";
 import { BlockTables, PagePool, pagesFor } from "./kv_cache.ts";
 
 /** Sizes that a program was compiled for. */
@@ -51,10 +51,10 @@ export interface StepTimes {
   steps: number;
 }
 
-/** A sequence that has its pages. */
-interface Lane {
+/** A sequence that has its reservation. */
+interface ActiveSequence {
   readonly sequence: Sequence;
-  readonly place: Place;
+  readonly reservation: Reservation;
   /** The prompt and the tokens made so far; room for all that may come. */
   readonly tokens: Int32Array<ArrayBuffer>;
   length: number;
@@ -62,23 +62,23 @@ interface Lane {
   computed: number;
 }
 
-/** A row of the block table and the pages in it. */
-interface Place {
+/** A row of the block table (its number is the slot) and the pages in it. */
+interface Reservation {
   readonly slot: number;
   readonly pages: readonly number[];
 }
 
-/** Someone in the queue for a place. */
+/** A request for a reservation, in the queue. */
 interface Claim {
   readonly tokens: number;
   readonly cancelled: () => boolean;
-  readonly grant: (place: Place) => void;
+  readonly grant: (reservation: Reservation) => void;
   readonly fail: (error: unknown) => void;
 }
 
-/** Tokens that one lane adds to a step. */
-interface Part {
-  readonly lane: Lane;
+/** Tokens of one sequence that a step computes. */
+interface TokenRun {
+  readonly active: ActiveSequence;
   readonly tokens: Int32Array<ArrayBuffer>;
   readonly start: number;
   /** Whether the last of them gets a next token. */
@@ -96,7 +96,7 @@ export class Scheduler {
   };
   readonly #pool: PagePool;
   readonly #tables: BlockTables;
-  readonly #lanes = new Set<Lane>();
+  readonly #active = new Set<ActiveSequence>();
   readonly #claims: Claim[] = [];
   readonly #jobs = new Set<Promise<unknown>>();
   #running = false;
@@ -114,7 +114,7 @@ export class Scheduler {
   /** Pages in use, and sequences running and waiting. */
   get load(): { readonly pages: number; readonly running: number; readonly waiting: number } {
     const pages = this.limits.pages - this.#pool.free;
-    return { pages, running: this.#lanes.size, waiting: this.#claims.length };
+    return { pages, running: this.#active.size, waiting: this.#claims.length };
   }
 
   /** Queues a sequence; it runs when there is room. */
@@ -122,8 +122,8 @@ export class Scheduler {
     this.#claims.push({
       tokens: sequence.prompt.length + sequence.maxNewTokens,
       cancelled: () => sequence.cancelled,
-      grant: (place) => {
-        this.#lanes.add(newLane(sequence, place));
+      grant: (reservation) => {
+        this.#active.add(activate(sequence, reservation));
       },
       fail: (error) => sequence.fail(error),
     });
@@ -134,7 +134,7 @@ export class Scheduler {
   wake(): void {
     if (this.#running) return;
     this.#running = true;
-    this.#pump = this.#run();
+    this.#pump = this.#loop();
   }
 
   /** Ends every sequence with this error. */
@@ -155,7 +155,7 @@ export class Scheduler {
   }
 
   async #logits(tokens: Int32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    const place = await this.#claim(tokens.length);
+    const reservation = await this.#claim(tokens.length);
     try {
       const { maxTokens, maxRows, recompute } = this.limits;
       const chunk = recompute ? tokens.length : Math.min(maxTokens, maxRows);
@@ -164,7 +164,7 @@ export class Scheduler {
         const part = tokens.slice(start, start + chunk);
         const rows = Int32Array.from(part.keys());
         const { logits } = await this.program.step({
-          ...flatten([{ tokens: part, start, slot: place.slot }]),
+          ...flatten([{ tokens: part, start, slot: reservation.slot }]),
           blockTable: this.#tables.upTo(pagesFor(start + part.length, this.limits.pageSize)),
           logitsRows: rows,
           want: "logits",
@@ -177,7 +177,7 @@ export class Scheduler {
       }
       return all ?? new Float32Array();
     } finally {
-      this.#free(place);
+      this.#free(reservation);
       this.wake();
     }
   }
@@ -188,18 +188,18 @@ export class Scheduler {
    */
   profile(tokens: number, context: number): Promise<readonly DispatchTiming[] | undefined> {
     return this.#track(async () => {
-      const place = await this.#claim(context + tokens);
+      const reservation = await this.#claim(context + tokens);
       try {
-        const run = { tokens: new Int32Array(tokens), start: context, slot: place.slot };
+        const run = { tokens: new Int32Array(tokens), start: context, slot: reservation.slot };
         return await this.program.profile?.({
           ...flatten([run]),
-          blockTable: this.#tables.upTo(place.pages.length),
+          blockTable: this.#tables.upTo(reservation.pages.length),
           logitsRows: Int32Array.of(tokens - 1),
           want: tokens === 1 ? [GREEDY] : "logits",
           repeat: 1,
         });
       } finally {
-        this.#free(place);
+        this.#free(reservation);
         this.wake();
       }
     });
@@ -212,21 +212,21 @@ export class Scheduler {
     return job.finally(() => this.#jobs.delete(job));
   }
 
-  #claim(tokens: number): Promise<Place> {
-    const { promise, resolve, reject } = Promise.withResolvers<Place>();
+  #claim(tokens: number): Promise<Reservation> {
+    const { promise, resolve, reject } = Promise.withResolvers<Reservation>();
     this.#claims.push({ tokens, cancelled: () => false, grant: resolve, fail: reject });
     this.#admit();
     return promise;
   }
 
-  async #run(): Promise<void> {
+  async #loop(): Promise<void> {
     try {
       for (;;) {
         this.#sweep();
         this.#admit();
-        const parts = this.#nextParts();
-        if (parts.length === 0) break;
-        await this.#step(parts);
+        const runs = this.#nextRuns();
+        if (runs.length === 0) break;
+        await this.#step(runs);
         await breathe();
       }
     } catch (error) {
@@ -237,19 +237,19 @@ export class Scheduler {
   }
 
   #failAll(error: unknown): void {
-    for (const lane of this.#lanes) lane.sequence.fail(error);
+    for (const active of this.#active) active.sequence.fail(error);
     for (const claim of this.#claims.splice(0)) claim.fail(error);
-    this.#lanes.forEach((lane) => this.#end(lane));
+    this.#active.forEach((active) => this.#end(active));
   }
 
   /** Lets go of sequences that nobody wants any more. */
   #sweep(): void {
-    for (const lane of this.#lanes) if (lane.sequence.cancelled) this.#end(lane);
+    for (const active of this.#active) if (active.sequence.cancelled) this.#end(active);
     const wanted = this.#claims.filter((claim) => !claim.cancelled());
     this.#claims.splice(0, this.#claims.length, ...wanted);
   }
 
-  /** Gives places in the order they were asked for. */
+  /** Grants reservations in the order of their requests. */
   #admit(): void {
     for (let claim = this.#claims[0]; claim !== undefined; claim = this.#claims[0]) {
       const pages = this.#pool.take(pagesFor(claim.tokens, this.limits.pageSize));
@@ -264,77 +264,81 @@ export class Scheduler {
     }
   }
 
-  #nextParts(): Part[] {
-    const ready = [...this.#lanes].filter(({ sequence }) => sequence.wantsTokens);
+  #nextRuns(): TokenRun[] {
+    const ready = [...this.#active].filter(({ sequence }) => sequence.wantsTokens);
     if (this.limits.recompute) return this.#wholeSequence(ready);
-    const decoding = ready.filter((lane) => lane.computed > 0 && lane.length - lane.computed === 1);
-    const prefilling = ready.filter((lane) => !decoding.includes(lane));
-    const parts: Part[] = [];
+    const decoding = ready.filter((active) =>
+      active.computed > 0 && active.length - active.computed === 1
+    );
+    const prefilling = ready.filter((active) => !decoding.includes(active));
+    const runs: TokenRun[] = [];
     let room = this.limits.maxTokens;
-    for (const lane of [...decoding, ...prefilling]) {
+    for (const active of [...decoding, ...prefilling]) {
       if (room === 0) break;
-      const end = Math.min(lane.length, lane.computed + room);
-      parts.push(partOf(lane, lane.computed, end));
-      room -= end - lane.computed;
+      const end = Math.min(active.length, active.computed + room);
+      runs.push(runOf(active, active.computed, end));
+      room -= end - active.computed;
     }
-    return parts;
+    return runs;
   }
 
   /** One sequence from its beginning; the others take their turns. */
-  #wholeSequence(ready: readonly Lane[]): Part[] {
-    const [lane] = ready;
-    if (!lane) return [];
-    this.#lanes.delete(lane);
-    this.#lanes.add(lane);
-    return [partOf(lane, 0, lane.length)];
+  #wholeSequence(ready: readonly ActiveSequence[]): TokenRun[] {
+    const [active] = ready;
+    if (!active) return [];
+    this.#active.delete(active);
+    this.#active.add(active);
+    return [runOf(active, 0, active.length)];
   }
 
-  async #step(parts: readonly Part[]): Promise<void> {
+  async #step(runs: readonly TokenRun[]): Promise<void> {
     const started = performance.now();
-    const repeat = this.#repeat(parts);
+    const repeat = this.#repeat(runs);
     let result: StepResult;
     try {
-      result = await this.program.step(this.#request(parts, repeat));
+      result = await this.program.step(this.#request(runs, repeat));
     } catch (error) {
-      for (const { lane } of parts) {
-        lane.sequence.fail(error);
-        this.#end(lane);
+      for (const { active } of runs) {
+        active.sequence.fail(error);
+        this.#end(active);
       }
       return;
     }
-    this.#count(parts, repeat, (performance.now() - started) / 1000);
-    const sampled = parts.filter((part) => part.sampled);
+    this.#count(runs, repeat, (performance.now() - started) / 1000);
+    const sampled = runs.filter((run) => run.sampled);
     invariant(
       sampled.length === 0 || result.tokens?.length === repeat,
       "the program gave no tokens",
     );
-    for (const { lane, start, tokens } of parts) lane.computed = start + tokens.length + repeat - 1;
-    for (const [row, { lane }] of sampled.entries()) {
-      this.#deliver(lane, (result.tokens ?? []).map((tokens) => tokens[row]));
+    for (const { active, start, tokens } of runs) {
+      active.computed = start + tokens.length + repeat - 1;
+    }
+    for (const [row, { active }] of sampled.entries()) {
+      this.#deliver(active, (result.tokens ?? []).map((tokens) => tokens[row]));
     }
   }
 
-  #request(parts: readonly Part[], repeat: number): StepRequest {
+  #request(runs: readonly TokenRun[], repeat: number): StepRequest {
     const rows: number[] = [];
     const want: Sampling[] = [];
     let end = 0;
-    for (const { lane, tokens, sampled, start } of parts) {
+    for (const { active, tokens, sampled, start } of runs) {
       end += tokens.length;
       if (!sampled) continue;
       rows.push(end - 1);
-      const { sampling } = lane.sequence;
+      const { sampling } = active.sequence;
       want.push(sampling);
       // The prompt's last chunk: from here on samples join the set of seen tokens.
-      if (isPrompt(lane, start) && sampling.repetitionPenalty !== 1) {
-        this.program.markSeen(lane.place.slot, lane.tokens.slice(0, lane.length));
+      if (isPrompt(active, start) && sampling.repetitionPenalty !== 1) {
+        this.program.markSeen(active.reservation.slot, active.tokens.slice(0, active.length));
       }
     }
-    const flat = flatten(parts.map(({ tokens, start, lane }) => ({
+    const flat = flatten(runs.map(({ tokens, start, active }) => ({
       tokens,
       start,
-      slot: lane.place.slot,
+      slot: active.reservation.slot,
     })));
-    const blockTable = this.#tables.upTo(this.#columns(parts, repeat));
+    const blockTable = this.#tables.upTo(this.#columns(runs, repeat));
     // A step makes at least one row; in the middle of a prompt nobody looks at it.
     if (rows.length === 0) {
       return { ...flat, blockTable, logitsRows: Int32Array.of(end - 1), want: [GREEDY], repeat };
@@ -343,52 +347,52 @@ export class Scheduler {
   }
 
   /** Pages of the longest sequence of a step, a few more so that the number seldom changes. */
-  #columns(parts: readonly Part[], repeat: number): number {
+  #columns(runs: readonly TokenRun[], repeat: number): number {
     const { pageSize, pages, maxSequenceTokens } = this.limits;
-    const ends = parts.map(({ start, tokens }) => start + tokens.length + repeat - 1);
+    const ends = runs.map(({ start, tokens }) => start + tokens.length + repeat - 1);
     const needed = pagesFor(Math.max(...ends), pageSize);
     const most = Math.min(pages, pagesFor(maxSequenceTokens, pageSize));
     return Math.min(most, Math.ceil(needed / COLUMN_STEP) * COLUMN_STEP);
   }
 
   /** Steps to run without looking at their tokens: when all only decode and nobody waits. */
-  #repeat(parts: readonly Part[]): number {
+  #repeat(runs: readonly TokenRun[]): number {
     const most = this.program.preferredRepeat ?? 1;
-    const decoding = parts.every(({ lane, start }) => !isPrompt(lane, start));
+    const decoding = runs.every(({ active, start }) => !isPrompt(active, start));
     if (most === 1 || !decoding || this.#claims.length > 0) return 1;
-    const left = parts.map(({ lane }) => lane.tokens.length - lane.length);
+    const left = runs.map(({ active }) => active.tokens.length - active.length);
     return Math.max(1, Math.min(most, ...left));
   }
 
-  #deliver(lane: Lane, tokens: readonly number[]): void {
+  #deliver(active: ActiveSequence, tokens: readonly number[]): void {
     for (const token of tokens) {
-      lane.tokens[lane.length++] = token;
-      const last = lane.length === lane.tokens.length;
-      if (lane.sequence.cancelled || !lane.sequence.accept(token, last) || last) {
-        this.#end(lane);
+      active.tokens[active.length++] = token;
+      const last = active.length === active.tokens.length;
+      if (active.sequence.cancelled || !active.sequence.accept(token, last) || last) {
+        this.#end(active);
         return;
       }
     }
   }
 
-  #count(parts: readonly Part[], repeat: number, seconds: number): void {
+  #count(runs: readonly TokenRun[], repeat: number, seconds: number): void {
     const { times } = this;
     times.steps += repeat;
-    const prompt = parts.filter(({ lane, start }) => isPrompt(lane, start));
+    const prompt = runs.filter(({ active, start }) => isPrompt(active, start));
     if (prompt.length > 0) {
       times.prefillTokens += prompt.reduce((sum, { tokens }) => sum + tokens.length, 0);
       times.prefillSeconds += seconds;
     } else {
-      times.decodeTokens += parts.length * repeat;
+      times.decodeTokens += runs.length * repeat;
       times.decodeSeconds += seconds;
     }
   }
 
-  #end(lane: Lane): void {
-    if (this.#lanes.delete(lane)) this.#free(lane.place);
+  #end(active: ActiveSequence): void {
+    if (this.#active.delete(active)) this.#free(active.reservation);
   }
 
-  #free({ slot, pages }: Place): void {
+  #free({ slot, pages }: Reservation): void {
     this.#tables.remove(slot);
     this.#pool.release(pages);
   }
@@ -397,29 +401,20 @@ export class Scheduler {
 /** Pages by which the width of a step's block table grows. */
 const COLUMN_STEP = 8;
 
-const GREEDY: Sampling = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  seed: 0,
-};
-
-function newLane(sequence: Sequence, place: Place): Lane {
+function activate(sequence: Sequence, reservation: Reservation): ActiveSequence {
   const { prompt, maxNewTokens } = sequence;
   const tokens = new Int32Array(prompt.length + maxNewTokens);
   tokens.set(prompt);
-  return { sequence, place, tokens, length: prompt.length, computed: 0 };
+  return { sequence, reservation, tokens, length: prompt.length, computed: 0 };
 }
 
-function partOf(lane: Lane, start: number, end: number): Part {
-  return { lane, start, tokens: lane.tokens.slice(start, end), sampled: end === lane.length };
+function runOf(active: ActiveSequence, start: number, end: number): TokenRun {
+  return { active, start, tokens: active.tokens.slice(start, end), sampled: end === active.length };
 }
 
 /** Whether a step that starts at this token computes part of the prompt. */
-function isPrompt(lane: Lane, start: number): boolean {
-  return start < lane.sequence.prompt.length;
+function isPrompt(active: ActiveSequence, start: number): boolean {
+  return start < active.sequence.prompt.length;
 }
 
 /** Token ids, positions and sequence ids of several runs of tokens, one after the other. */

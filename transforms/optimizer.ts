@@ -7,10 +7,10 @@
 import {
   Graph,
   GraphError,
+  graphWeightBytes,
   messageOf,
   MixlineError,
   verifyGraph,
-  weightBytes,
 } from "../graph/mod.ts";
 import type { AnyConfig, AnyTransform } from "./core/config.ts";
 import { notApplicable } from "./core/not_applicable.ts";
@@ -75,7 +75,7 @@ async function runStep(
 ): Promise<TransformRecord> {
   const { key, stage } = step;
   const start = performance.now();
-  const bytes = weightBytes(graph);
+  const bytes = graphWeightBytes(graph);
   const nodes = graph.nodes.length;
   const finish = (result: Partial<TransformRecord>): TransformRecord => ({
     key,
@@ -87,7 +87,7 @@ async function runStep(
     has_valid_shapes: before.has_valid_shapes,
     milliseconds: performance.now() - start,
     weightBytesBefore: bytes,
-    weightBytesAfter: result.num_matches ? weightBytes(graph) : bytes,
+    weightBytesAfter: result.num_matches ? graphWeightBytes(graph) : bytes,
     nodesBefore: nodes,
     nodesAfter: graph.nodes.length,
     nearMisses: [],

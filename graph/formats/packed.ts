@@ -48,7 +48,7 @@ export function isPacked(format: WeightFormat): format is PackedFormat {
 }
 
 /** Rows and columns that share a scale. */
-export type Block = readonly [rows: number, columns: number];
+export type ScaleBlock = readonly [rows: number, columns: number];
 
 /** What a format stores. */
 export interface PackedLayout {
@@ -58,8 +58,8 @@ export interface PackedLayout {
   readonly scaleDtype: DType;
   /** Whether one f32 a matrix multiplies the block scales as well. */
   readonly secondScale: boolean;
-  /** Block when none is given; 0 stands for the whole matrix. */
-  readonly defaultBlock: Block;
+  /** The block when none is given; 0 stands for the whole matrix. */
+  readonly defaultBlock: ScaleBlock;
 }
 
 /** Layout of each packed format. */
@@ -76,14 +76,14 @@ function layout(
   payloadDtype: DType,
   codesPerByte: 1 | 2,
   scaleDtype: DType,
-  defaultBlock: Block,
+  defaultBlock: ScaleBlock,
 ): PackedLayout {
   return { payloadDtype, codesPerByte, scaleDtype, defaultBlock, secondScale: false };
 }
 
 /** Sizes of what a matrix becomes. */
 export interface PackedShape {
-  readonly block: Block;
+  readonly block: ScaleBlock;
   /** `[rows, bytes of a row]`. */
   readonly payload: readonly [number, number];
   /** `[rows of blocks, columns of blocks]`; the last of each may be partial. */
@@ -95,7 +95,7 @@ export function packedShape(
   format: PackedFormat,
   rows: number,
   columns: number,
-  block: Block = PACKED_LAYOUTS[format].defaultBlock,
+  block: ScaleBlock = PACKED_LAYOUTS[format].defaultBlock,
 ): PackedShape {
   const { codesPerByte } = PACKED_LAYOUTS[format];
   const [blockRows, blockColumns] = [block[0] || rows, block[1] || columns];
@@ -125,7 +125,7 @@ export interface PackedMatrix {
 /**
  * Quantizes a matrix, rounding codes to nearest even.
  *
- * Block scale: amax / 448 (fp8), amax / 127 (int8), amax / 7 (int4), 2^(⌊log2 amax⌋ - 2) (mxfp4, OCP
+ * Scale of a block: amax / 448 (fp8), amax / 127 (int8), amax / 7 (int4), 2^(⌊log2 amax⌋ - 2) (mxfp4, OCP
  * MX 1.0 section 6.3), E4M3(amax / 6 / s) with s = amax of the matrix / (448 · 6) (nvfp4). A block of
  * zeros has scale 1 (mxfp4 and nvfp4: code 127 and 0).
  *
@@ -141,7 +141,7 @@ export function quantizeMatrix(
   values: Float32Array,
   rows: number,
   columns: number,
-  block?: Block,
+  block?: ScaleBlock,
 ): PackedMatrix {
   const shape = packedShape(format, rows, columns, block);
   const [scaleRows, scaleColumns] = shape.scale;
@@ -185,7 +185,7 @@ export function dequantizeMatrix(
   packed: PackedMatrix,
   rows: number,
   columns: number,
-  block?: Block,
+  block?: ScaleBlock,
 ): Float32Array<ArrayBuffer> {
   const result = new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) {
@@ -210,7 +210,7 @@ export function dequantizeRow(
   columns: number,
   row: number,
   out: Float32Array,
-  block?: Block,
+  block?: ScaleBlock,
 ): void {
   const shape = packedShape(format, rows, columns, block);
   const scaleRow = Math.floor(row / shape.block[0]) * shape.scale[1];

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { defineOp, expect, type OpInputs, type OpType } from "./definition.ts";
+import { defineOp, expect, type OpInputs } from "./definition.ts";
+import type { TensorType } from "../tensor.ts";
 
 /** How a rotary embedding turns a head. */
 export interface RopeAttrs {
@@ -38,7 +39,7 @@ export interface CachedAttentionAttrs extends AttentionAttrs {
   readonly clip?: number;
 }
 
-function heads(type: OpType, name: string): void {
+function heads(type: TensorType, name: string): void {
   expect(type.shape.length === 3, `${name} [heads, T, headDim]`, type);
 }
 

@@ -4,24 +4,18 @@
  * @module
  */
 
-import type { DType } from "../dtype.ts";
 import { GraphError } from "../errors.ts";
-import { type Bindings, bindShape, elementCount, formatShape, type Shape } from "../shape.ts";
-
-/** Element type and shape of one input or output. */
-export interface OpType {
-  readonly dtype: DType;
-  readonly shape: Shape;
-}
+import { type Bindings, bindShape, elementCount, formatShape } from "../shape.ts";
+import type { TensorType } from "../tensor.ts";
 
 /** Types of a node's inputs by name, as the rules of the op table see them. */
 export interface OpInputs {
   /** The type of a single input; an error when it is absent. */
-  get(name: string): OpType;
+  get(name: string): TensorType;
   /** The type of an optional input. */
-  maybe(name: string): OpType | undefined;
+  maybe(name: string): TensorType | undefined;
   /** The types of a list input. */
-  list(name: string): readonly OpType[];
+  list(name: string): readonly TensorType[];
 }
 
 /** Arithmetic and memory traffic of one node, for reports and rooflines. */
@@ -37,7 +31,7 @@ export interface OpDefinition<Attrs> {
   /** Names in order; `bias?` may be absent, `w1[]` is a list. */
   readonly inputs: readonly string[];
   /** Types of the outputs; throws through {@linkcode fail} when the inputs do not fit. */
-  infer(inputs: OpInputs, attrs: Attrs): readonly OpType[];
+  infer(inputs: OpInputs, attrs: Attrs): readonly TensorType[];
   /** Floating-point operations; absent for ops that only move data. */
   flops?(inputs: OpInputs, attrs: Attrs, bindings: Bindings): number;
   /** True for ops that executors treat as another view of the same memory. */
@@ -57,21 +51,21 @@ export function fail(expected: string, got: string): never {
 }
 
 /** Checks one condition of a type rule. */
-export function expect(condition: boolean, expected: string, got: OpType | string): void {
+export function expect(condition: boolean, expected: string, got: TensorType | string): void {
   if (!condition) fail(expected, typeof got === "string" ? got : formatType(got));
 }
 
 /** Text form: `bf16[64, 128]`. */
-export function formatType(type: OpType): string {
+export function formatType(type: TensorType): string {
   return `${type.dtype}${formatShape(type.shape)}`;
 }
 
 /** Elements of a type when symbols have these sizes. */
-export function sizeOf(type: OpType, bindings: Bindings): number {
+export function sizeOf(type: TensorType, bindings: Bindings): number {
   return elementCount(bindShape(type.shape, bindings));
 }
 
 /** Last dimension. */
-export function lastDim(type: OpType) {
+export function lastDim(type: TensorType) {
   return type.shape[type.shape.length - 1];
 }

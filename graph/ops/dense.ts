@@ -4,15 +4,8 @@
  * @module
  */
 
-import {
-  defineOp,
-  expect,
-  fail,
-  lastDim,
-  type OpInputs,
-  type OpType,
-  sizeOf,
-} from "./definition.ts";
+import { defineOp, expect, fail, lastDim, type OpInputs, sizeOf } from "./definition.ts";
+import type { TensorType } from "../tensor.ts";
 import type { Bindings } from "../shape.ts";
 import { isPacked, PACKED_LAYOUTS, type WeightFormat } from "../formats/packed.ts";
 import type { NoAttrs } from "./elementwise.ts";
@@ -39,7 +32,7 @@ export interface GatedMlpAttrs {
   readonly activation: "silu" | "gelu" | "gelu_tanh";
 }
 
-function linearType(inputs: OpInputs, { format }: PackedLinearAttrs): OpType {
+function linearType(inputs: OpInputs, { format }: PackedLinearAttrs): TensorType {
   const [x, w, bias] = [inputs.get("x"), inputs.get("w"), inputs.maybe("bias")];
   expect(w.shape.length === 2, "a weight [N, K]", w);
   const packed = format !== undefined && isPacked(format);
@@ -56,7 +49,7 @@ function linearFlops(inputs: OpInputs, bindings: Bindings): number {
   return 2 * sizeOf(inputs.get("x"), bindings) * Number(inputs.get("w").shape[0]);
 }
 
-function checkNorm(x: OpType, weight: OpType): void {
+function checkNorm(x: TensorType, weight: TensorType): void {
   expect(
     weight.shape.length === 1 && weight.shape[0] === lastDim(x),
     `a norm weight [${lastDim(x)}]`,

@@ -6,7 +6,8 @@
 
 import type { DType } from "../dtype.ts";
 import { broadcastShapes, normalizeDim } from "../shape.ts";
-import { defineOp, expect, fail, formatType, type OpType, sizeOf } from "./definition.ts";
+import { defineOp, expect, fail, formatType, sizeOf } from "./definition.ts";
+import type { TensorType } from "../tensor.ts";
 
 /** Attributes of an op that has none. */
 export type NoAttrs = Record<never, never>;
@@ -30,7 +31,7 @@ function binary(summary: string) {
   });
 }
 
-function broadcast(a: OpType, b: OpType): OpType {
+function broadcast(a: TensorType, b: TensorType): TensorType {
   const shape = broadcastShapes(a.shape, b.shape);
   if (!shape) fail("shapes that broadcast", `${formatType(a)} and ${formatType(b)}`);
   return { dtype: a.dtype, shape };

@@ -12,9 +12,10 @@ import {
   sameElementCount,
   type Shape,
 } from "../shape.ts";
-import { defineOp, expect, formatType, type OpType } from "./definition.ts";
+import { defineOp, expect, formatType } from "./definition.ts";
+import type { TensorType } from "../tensor.ts";
 
-function dimOf(type: OpType, dim: number): number {
+function dimOf(type: TensorType, dim: number): number {
   const at = normalizeDim(dim, type.shape.length);
   expect(at >= 0 && at < type.shape.length, `an input with dimension ${dim}`, type);
   return at;

@@ -5,7 +5,8 @@
  */
 
 import type { WeightFormat } from "../formats/packed.ts";
-import { defineOp, expect, type OpInputs, type OpType, sizeOf } from "./definition.ts";
+import { defineOp, expect, type OpInputs, sizeOf } from "./definition.ts";
+import type { TensorType } from "../tensor.ts";
 
 /** Activations an expert may have. */
 export const MOE_ACTIVATIONS = ["silu", "gelu", "gelu_tanh", "relu2", "swiglu_oai"] as const;
@@ -80,7 +81,7 @@ export interface MoeRouterAttrs {
   readonly normEps?: number;
 }
 
-function checkRouting(inputs: OpInputs): OpType {
+function checkRouting(inputs: OpInputs): TensorType {
   const [x, selected, weights] = ["x", "selected_experts", "routing_weights"].map((name) =>
     inputs.get(name)
   );
@@ -109,7 +110,7 @@ export const MOE_OPS = {
       expect(w.shape[1] === x.shape[1], `a router weight [E, ${x.shape[1]}]`, w);
       expect(Number(w.shape[0]) >= topK, `at least ${topK} experts`, w);
       const shape = [x.shape[0], topK];
-      const choice: OpType[] = [{ dtype: "i32", shape }, { dtype: "f32", shape }];
+      const choice: TensorType[] = [{ dtype: "i32", shape }, { dtype: "f32", shape }];
       return normEps === undefined ? choice : [...choice, x];
     },
     flops: (inputs, _attrs, bindings) =>

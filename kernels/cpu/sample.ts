@@ -19,18 +19,7 @@
  * @module
  */
 
-import { KernelError } from "../../graph/mod.ts";
-
-/** Parameters of one draw; what each means, and which value is off, is told above. */
-export interface SampleOptions {
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly minP: number;
-  readonly repetitionPenalty: number;
-  /** u32 */
-  readonly seed: number;
-}
+import { KernelError, type Sampling } from "../../graph/mod.ts";
 
 /**
  * Draws a token from the logits of one row; `position` is that of the row's token in its sequence,
@@ -48,7 +37,7 @@ export interface SampleOptions {
  */
 export function sampleToken(
   logits: Float32Array,
-  options: SampleOptions,
+  options: Sampling,
   position: number,
   seen: Iterable<number> = [],
 ): number {
@@ -95,7 +84,7 @@ function argmax(values: Float32Array): number {
 }
 
 /** Smallest value that steps 4 to 6 keep; all three keep everything from some value upwards. */
-function keepThreshold(values: Float32Array, max: number, options: SampleOptions): number {
+function keepThreshold(values: Float32Array, max: number, options: Sampling): number {
   const { topK, topP, minP } = options;
   let threshold = -Infinity;
   if (topK > 0 && topK < values.length) threshold = values.toSorted()[values.length - topK];

@@ -14,6 +14,7 @@
  * @module
  */
 
+import type { Sampling } from "../../graph/mod.ts";
 import { composeShader, type ShaderBuffer } from "../compose.ts";
 import type { Binding, Dispatch, LoweringContext } from "../kernel.ts";
 import candidates from "./candidates.wgsl" with { type: "text" };
@@ -36,14 +37,7 @@ const PER = 16;
 const RECORD_WORDS = 8;
 
 /** How one row is drawn. */
-export interface Draw {
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly minP: number;
-  readonly repetitionPenalty: number;
-  /** u32 */
-  readonly seed: number;
+export interface Draw extends Sampling {
   /** Row of `seen`. */
   readonly slot: number;
   /** The token becomes the next one of its row, one position later. */

@@ -14,11 +14,12 @@ import {
   type HostTensor,
   invariant,
   isOp,
+  type Sampling,
   type Value,
   verifyGraph,
 } from "../../graph/mod.ts";
 import { type CpuCache, sampleToken } from "../../kernels/mod.ts";
-import type { CompileOptions, Program, Sampling, StepRequest, StepResult } from "../executor.ts";
+import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
 import { Interpreter } from "./interpreter.ts";
 import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "../step_tokens.ts";
 import { allocateCaches, type LoadedWeights, loadWeights } from "./weights.ts";

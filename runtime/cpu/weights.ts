@@ -11,13 +11,14 @@ import {
   type HostTensor,
   messageOf,
   RequestError,
+  tensorBytes,
   type TensorSource,
   type Value,
   viewBytes,
   type Weight,
 } from "../../graph/mod.ts";
 import type { CpuCache } from "../../kernels/mod.ts";
-import { streamWeight, weightBytes } from "../../models/mod.ts";
+import { streamWeight } from "../../models/mod.ts";
 import type { CompileOptions } from "../executor.ts";
 import { cacheBytes } from "../kv_cache.ts";
 import { weightKey } from "../webgpu/weight_key.ts";
@@ -48,7 +49,7 @@ export async function loadWeights(
     else distinct.set(key, { weight: value.weight, name: value.name, ids: [value.id] });
   }
   const entries = [...distinct.values()];
-  const totalBytes = entries.reduce((sum, { weight }) => sum + weightBytes(weight), 0);
+  const totalBytes = entries.reduce((sum, { weight }) => sum + tensorBytes(weight), 0);
   const tensors = new Map<number, HostTensor>();
   let done = 0;
   for (const { weight, name, ids } of entries) {
@@ -74,7 +75,7 @@ async function loadOne(
   source: TensorSource,
   onChunk: (bytes: number) => void,
 ): Promise<HostTensor> {
-  const total = weightBytes(weight);
+  const total = tensorBytes(weight);
   onChunk(0);
   const bytes = allocate(total, `weight "${name}"`);
   for await (const chunk of streamWeight(weight, source, { chunkBytes: CHUNK_BYTES })) {

@@ -12,7 +12,7 @@ import {
   type BufferPlan,
   type Lifetime,
   planBuffers,
-  poolPlaces,
+  poolIndices,
   poolSizes,
 } from "./plan/buffer_plan.ts";
 import type { BufferLookup } from "./device/command_list.ts";
@@ -84,11 +84,11 @@ export class ProgramMemory {
   async lookup(lowered: LoweredGraph): Promise<BufferLookup> {
     const plan = this.#plans.get(lowered);
     invariant(plan, "a list that the program's memory was not planned for");
-    const places = poolPlaces(plan);
+    const indices = poolIndices(plan);
     const tickets = await this.#allocateTickets(lowered);
     return (resource) => {
       const buffer = this.#shared(resource) ?? tickets.get(resource.key) ??
-        this.#pool[places[plan.bufferOf.get(resource.key) ?? -1]];
+        this.#pool[indices[plan.bufferOf.get(resource.key) ?? -1]];
       invariant(buffer, `no memory was planned for ${resource.name}`);
       return buffer;
     };

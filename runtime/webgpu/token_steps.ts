@@ -5,9 +5,9 @@
  * @module
  */
 
-import { KernelError, RequestError } from "../../graph/mod.ts";
+import { KernelError, RequestError, type Sampling } from "../../graph/mod.ts";
 import { encodeDraw, samplingStateBytes, seenWords, type StepSizes } from "../../kernels/mod.ts";
-import type { Sampling, StepRequest } from "../executor.ts";
+import type { StepRequest } from "../executor.ts";
 import { encodeInto } from "./device/command_list.ts";
 import type { WebGpuDevice } from "./device/device.ts";
 import type { ProgramMemory, StateBytes } from "./memory.ts";

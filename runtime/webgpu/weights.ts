@@ -6,9 +6,8 @@
  */
 
 import {
-  DTYPE_BYTES,
-  elementCount,
   RequestError,
+  tensorBytes,
   type TensorSource,
   type Value,
   type Weight,
@@ -48,7 +47,7 @@ export class DeviceWeights {
         if (!weight) continue;
         const key = weightKey(weight);
         const buffer = known.get(key) ??
-          await device.allocate(`weight "${name}"`, bytesOf(weight));
+          await device.allocate(`weight "${name}"`, tensorBytes(weight));
         if (!known.has(key)) weights.#entries.push({ weight, name, buffer });
         known.set(key, buffer);
         weights.#bufferOf.set(id, buffer);
@@ -66,7 +65,7 @@ export class DeviceWeights {
   }
 
   get bytes(): number {
-    return this.#entries.reduce((sum, { weight }) => sum + bytesOf(weight), 0);
+    return this.#entries.reduce((sum, { weight }) => sum + tensorBytes(weight), 0);
   }
 
   /** The buffer of a weight value. */
@@ -87,11 +86,6 @@ export class DeviceWeights {
     for (const { buffer } of this.#entries) this.device.release(buffer);
     this.#entries.length = 0;
   }
-}
-
-/** Bytes of a weight's elements. */
-export function bytesOf(weight: Weight): number {
-  return elementCount(weight.shape) * DTYPE_BYTES[weight.dtype];
 }
 
 class Upload {

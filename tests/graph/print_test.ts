@@ -4,10 +4,10 @@ import {
   Graph,
   GraphBuilder,
   graphToDot,
+  graphWeightBytes,
   printGraph,
   shortestDecimal,
   tensor,
-  weightBytes,
 } from "../../graph/mod.ts";
 
 function sample(): Graph {
@@ -70,14 +70,14 @@ Deno.test("graphToDot() draws a cluster a layer and an edge a value", () => {
   assert.match(dot, /label="linear\\n@model\.layers\.0\.qk"/);
 });
 
-Deno.test("weightBytes() counts each weight once", () => {
+Deno.test("graphWeightBytes() counts each weight once", () => {
   const b = new GraphBuilder(new Graph("bytes"));
   const x = b.input("x", { dtype: "f32", shape: ["T", 4] });
   const w = b.weight("w", concat([tensor("a", "bf16", [2]), tensor("b", "bf16", [2])]));
   const tied = w.weight && b.weight("tied", w.weight);
   b.graph.setOutput("y", b.op("mul", { a: b.op("mul", { a: x, b: w }), b: tied ?? x }));
   assert.equal(b.graph.weights.length, 2);
-  assert.equal(weightBytes(b.graph), 8);
+  assert.equal(graphWeightBytes(b.graph), 8);
 });
 
 Deno.test("shortestDecimal() rounds back to the same f32", () => {

@@ -5,7 +5,7 @@ import {
   Graph,
   GraphBuilder,
   input,
-  placeOf,
+  labelNode,
   type Probe,
   replaceNode,
   scalarOf,
@@ -68,7 +68,7 @@ Deno.test("Probe says what it found instead", () => {
     reason((probe) => probe.onlyUser(x, add)),
     "its result has 2 readers, not one",
   );
-  assert.equal(placeOf(add), "m (add)");
+  assert.equal(labelNode(add), "m (add)");
 });
 
 Deno.test("scalarOperand() finds a constant on either side of what commutes", () => {

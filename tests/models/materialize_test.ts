@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
   bf16ToF32,
-  type Block,
   cast,
   concat,
   constant,
@@ -20,6 +19,7 @@ import {
   quantize,
   quantizeMatrix,
   reshape,
+  type ScaleBlock,
   select,
   slice,
   stack,
@@ -273,7 +273,7 @@ Deno.test("constants of f32 and i32 are streamed as they are", async () => {
   assert.deepEqual((await loadWeight(constant(view), source)).data, Int32Array.of(8, 9));
 });
 
-const PACKED: readonly (readonly [PackedFormat, Block?])[] = [
+const PACKED: readonly (readonly [PackedFormat, ScaleBlock?])[] = [
   ["fp8_e4m3"],
   ["fp8_e4m3", [1, 32]],
   ["fp8_block"],
@@ -307,7 +307,7 @@ for (const [format, block] of PACKED) {
 }
 
 /** Real values of the codes that quantizing each matrix of a stack gives. */
-function roundTrip(of: Weight, format: PackedFormat, block?: Block): Weight {
+function roundTrip(of: Weight, format: PackedFormat, block?: ScaleBlock): Weight {
   const matrices = Array.from({ length: of.shape[0] }, (_, m) => select(of, 0, m));
   const part = (name: "payload" | "scale" | "scale_2") =>
     stack(matrices.map((matrix) => quantize(format, name, matrix, block)));

@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { Program, Sampling, StepRequest, StepResult } from "../../runtime/executor.ts";
+import type { Sampling } from "../../graph/mod.ts";
+import type { Program, StepRequest, StepResult } from "../../runtime/executor.ts";
 
 /** The next token after those of a sequence. */
 export type NextToken = (before: readonly number[], sampling: Sampling) => number;

@@ -6,12 +6,12 @@
 
 import {
   type ActivationQuant,
-  type Block,
   PACKED_LAYOUTS,
   type PackedFormat,
   type PackedMatrix,
   packedShape,
   quantizeMatrix,
+  type ScaleBlock,
 } from "../../graph/mod.ts";
 import { invariant } from "../../graph/mod.ts";
 import { type LayerOptions, moeLayer } from "./moe_layer.ts";
@@ -20,7 +20,7 @@ import type { OpCase, OpInput } from "./op_case.ts";
 /** What to vary besides the layer itself. */
 export interface PackedOptions extends Omit<LayerOptions, "dtype"> {
   readonly format: PackedFormat;
-  readonly block?: Block;
+  readonly block?: ScaleBlock;
   readonly activationQuant?: ActivationQuant;
   /** Input scales of the two products, for static rounding: one, or one for each expert. */
   readonly inputScales?: "one" | "each";
@@ -59,7 +59,7 @@ function pack(
   count: number,
   rows: number,
   columns: number,
-  block: Block | undefined,
+  block: ScaleBlock | undefined,
 ): Record<string, OpInput> {
   invariant(weight && "data" in weight && weight.data instanceof Float32Array, `${name} is f32`);
   const { data } = weight;

@@ -30,16 +30,17 @@ import {
   GraphBuilder,
   input,
   isOp,
+  labelNode,
+  type NearMiss,
   type Node,
   type NodeInputs,
   optionalInput,
-  placeOf,
   replaceNode,
   type Value,
 } from "../../graph/mod.ts";
 import { exchangesFirstTwo, flatten, type Operand, traceOperand } from "./attention_operand.ts";
 import { setCacheNotes } from "./cache_meta.ts";
-import { defineTransform, type NearMiss } from "../core/transform.ts";
+import { defineTransform } from "../core/transform.ts";
 
 interface Match {
   readonly attention: Node<"attention">;
@@ -75,12 +76,12 @@ export const insertCachedAttention = defineTransform({
         const reason = `its values have ${
           input(attention, "v").shape[2]
         } elements, keys ${headDim}`;
-        nearMisses.push({ node: placeOf(attention), reason });
+        nearMisses.push({ node: labelNode(attention), reason });
         continue;
       }
       const { match, reason } = matchOperands(graph, attention);
       matches.push(match);
-      if (reason !== undefined) nearMisses.push({ node: placeOf(attention), reason });
+      if (reason !== undefined) nearMisses.push({ node: labelNode(attention), reason });
     }
     const notes = config.backend === "auto" ? [] : [
       `backend "${config.backend}" names a CUDA kernel: WebGPU has one paged attention of its own`,

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { NearMiss, Stage } from "./transform.ts";
+import type { NearMiss } from "../../graph/mod.ts";
+import type { Stage } from "./transform.ts";
 
 /** One entry of the history; the first fields have AutoDeploy's names and meaning. */
 export interface TransformRecord {

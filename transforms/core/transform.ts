@@ -6,7 +6,7 @@
  */
 
 import { z } from "zod";
-import type { Graph } from "../../graph/mod.ts";
+import type { Graph, NearMiss } from "../../graph/mod.ts";
 
 /** Stages in execution order. */
 export const STAGES = [
@@ -51,8 +51,9 @@ export const baseConfigSchema = z.object({
 /** Values of the fields that every transform has. */
 export type BaseConfig = z.output<typeof baseConfigSchema>;
 
-/** Something that almost matched: which node failed which condition. */
-export interface NearMiss {
+/** A node that makes a transform impossible, and why. */
+export interface Refusal {
+  /** Its module path and op. */
   readonly node: string;
   readonly reason: string;
 }
@@ -65,8 +66,8 @@ export interface TransformPlan<Match = unknown> {
   readonly notes?: readonly string[];
   /** Why there is nothing to do here at all; the transform counts as skipped. */
   readonly skipped?: string;
-  /** Conditions that make the transform impossible; any stops it before it changes the graph. */
-  readonly refusals?: readonly NearMiss[];
+  /** Any of them stops the transform before it changes the graph. */
+  readonly refusals?: readonly Refusal[];
 }
 
 /** What transforms may know of the world. Filled by the caller of the optimizer. */

@@ -26,8 +26,8 @@ import {
   input,
   inputList,
   isOp,
+  labelNode,
   type Node,
-  placeOf,
   replaceNode,
   stack,
   type Weight,
@@ -42,7 +42,7 @@ import {
   unusedOverrides,
 } from "./moe_backend_choice.ts";
 import { weightOf } from "../quantize/packed_weights.ts";
-import type { NearMiss, TransformContext, TransformPlan } from "../core/transform.ts";
+import type { Refusal, TransformContext, TransformPlan } from "../core/transform.ts";
 
 /** A layer that can be fused. */
 export interface FusableMoe {
@@ -54,7 +54,7 @@ export interface FusableMoe {
 
 /** What the plans of the transforms have in common. */
 export type FusionPlan = TransformPlan<FusableMoe> & {
-  readonly refusals: readonly NearMiss[];
+  readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
 };
 
@@ -78,11 +78,11 @@ export async function planExperts(
   policy: InputScalePolicy = "per_expert",
 ): Promise<FusionPlan> {
   const matches: FusableMoe[] = [];
-  const refusals: NearMiss[] = unusedOverrides(config, moes);
+  const refusals: Refusal[] = unusedOverrides(config, moes);
   for (const moe of moes) {
     const attrs = fusedAttrs(moe, chosenAttrs(config, moe.scope));
     const reason = typeof attrs === "string" ? attrs : backendRefusal(moe, attrs, context);
-    if (reason !== undefined) refusals.push({ node: placeOf(moe), reason });
+    if (reason !== undefined) refusals.push({ node: labelNode(moe), reason });
     else if (typeof attrs !== "string") matches.push({ moe, attrs });
   }
   const scales = await planInputScales(matches.map(({ moe }) => moe), policy, context);

@@ -29,16 +29,17 @@ import {
   input,
   isOp,
   isPacked,
+  labelNode,
+  type NearMiss,
   type Node,
   optionalInput,
   PACKED_LAYOUTS,
   packedShape,
-  placeOf,
   replaceNode,
   type Value,
   type Weight,
 } from "../../graph/mod.ts";
-import { defineTransform, type NearMiss } from "../core/transform.ts";
+import { defineTransform } from "../core/transform.ts";
 
 /** Linear layers with the same input, in graph order. */
 type Group = readonly Node<"linear">[];
@@ -57,12 +58,12 @@ export const fuseGemms = defineTransform({
       const [alike, ...others] = Map.groupBy(group, formatOf).values();
       if (others.length > 0) {
         const formats = [...new Set(group.map(formatOf))].join(" and ");
-        nearMisses.push({ node: placeOf(group[0]), reason: `its input is read as ${formats}` });
+        nearMisses.push({ node: labelNode(group[0]), reason: `its input is read as ${formats}` });
       }
       for (const nodes of [alike, ...others].filter(({ length }) => length > 1)) {
         const reason = unjoinable(nodes);
         if (reason === undefined) matches.push(nodes);
-        else nearMisses.push({ node: placeOf(nodes[0]), reason });
+        else nearMisses.push({ node: labelNode(nodes[0]), reason });
       }
     }
     return { matches, nearMisses };

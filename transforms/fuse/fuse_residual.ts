@@ -22,13 +22,14 @@ import {
   GraphBuilder,
   input,
   isOp,
+  labelNode,
+  type NearMiss,
   type Node,
-  placeOf,
   replaceNode,
   sameShape,
   type Value,
 } from "../../graph/mod.ts";
-import { defineTransform, type NearMiss } from "../core/transform.ts";
+import { defineTransform } from "../core/transform.ts";
 
 /** Ops with a residual input, and `linear`, which becomes one. */
 type Carrier = Node<"linear"> | Node<"fused_linear"> | Node<"fused_moe"> | Node<"gated_mlp">;
@@ -88,7 +89,10 @@ class CarrierSearch {
     const chosen = [...left, ...right].at(-1);
     if (!chosen) return this.#nearMiss(add);
     if (a.id === b.id || !sameShape(a.shape, b.shape)) {
-      return { node: placeOf(add), reason: "its operands have different shapes, or are the same" };
+      return {
+        node: labelNode(add),
+        reason: "its operands have different shapes, or are the same",
+      };
     }
     const rest = [...left, ...right].filter((each) => each !== chosen);
     this.#free.set(add.outputs[0].id, rest);
@@ -105,7 +109,7 @@ class CarrierSearch {
     const operands = [input(add, "a"), input(add, "b")];
     const shared = operands.find((value) => this.#free.has(value.id));
     const reason = shared && `the result of ${this.graph.producer(shared)?.op} has other readers`;
-    return reason === undefined ? undefined : { node: placeOf(add), reason };
+    return reason === undefined ? undefined : { node: labelNode(add), reason };
   }
 }
 

@@ -16,13 +16,13 @@ import {
   constant,
   type HostTensor,
   inputList,
+  labelNode,
   type Node,
-  placeOf,
   type Weight,
 } from "../../graph/mod.ts";
 import { loadWeight } from "../../models/mod.ts";
 import { weightOf } from "../quantize/packed_weights.ts";
-import type { NearMiss, TransformContext } from "../core/transform.ts";
+import type { Refusal, TransformContext } from "../core/transform.ts";
 
 /** Which scale rounds the input of an expert. */
 export type InputScalePolicy = "per_expert" | "same" | "max";
@@ -38,7 +38,7 @@ export interface InputScales {
 /** What {@linkcode planInputScales} finds. */
 export interface InputScalePlan {
   readonly byNode: ReadonlyMap<number, InputScales>;
-  readonly refusals: readonly NearMiss[];
+  readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
 }
 
@@ -55,7 +55,7 @@ export async function planInputScales(
   context: TransformContext,
 ): Promise<InputScalePlan> {
   const byNode = new Map<number, InputScales>();
-  const refusals: NearMiss[] = [];
+  const refusals: Refusal[] = [];
   let [changed, largest] = [0, 0];
   for (const moe of moes.filter(({ attrs }) => attrs.activationQuant === "static")) {
     const lists = await readScales(moe, context);
@@ -65,7 +65,7 @@ export async function planInputScales(
     const products = [[...w1, ...w3], w2];
     const reason = products.map((product) => refusal(product, policy)).find((each) => each);
     if (reason !== undefined) {
-      refusals.push({ node: placeOf(moe), reason });
+      refusals.push({ node: labelNode(moe), reason });
       continue;
     }
     const [x, act] = products.map((product) => constant(merge(product, policy)));

@@ -15,7 +15,7 @@ import {
   type Node,
 } from "../../graph/mod.ts";
 import { moeBackend, moeBackendNames, moeBackends, type MoeSpec } from "../../kernels/mod.ts";
-import type { NearMiss, TransformContext } from "../core/transform.ts";
+import type { Refusal, TransformContext } from "../core/transform.ts";
 
 /** Values of the fields that {@linkcode backendConfig} adds. */
 export interface BackendChoice {
@@ -80,7 +80,7 @@ export function chosenAttrs(
 export function unusedOverrides(
   { overrides }: BackendChoice,
   layers: readonly Node[],
-): NearMiss[] {
+): Refusal[] {
   if (layers.length === 0) return [];
   const [first, last] = [layers[0].scope, layers[layers.length - 1].scope];
   return overrides.filter(({ match }) => !layers.some(({ scope }) => glob(match).test(scope)))

@@ -6,7 +6,7 @@
  */
 
 import { z } from "zod";
-import { placeOf } from "../../graph/mod.ts";
+import { labelNode } from "../../graph/mod.ts";
 import { missingCaches } from "../cache/cache_meta.ts";
 import { defineTransform } from "../core/transform.ts";
 
@@ -42,7 +42,7 @@ export const compileModel = defineTransform({
   }),
   plan(graph, config) {
     const refusals = missingCaches(graph).map((node) => ({
-      node: placeOf(node),
+      node: labelNode(node),
       reason: "it has no cache; enable initialize_cache",
     }));
     const notes = config.backend === "auto" ? [] : [

@@ -30,8 +30,8 @@ import {
   GraphBuilder,
   input,
   isOp,
-  type Miss,
   type MoeAttrs,
+  type NearMiss,
   type Node,
   type Probe,
   replaceNode,
@@ -71,7 +71,7 @@ export const matchMoePattern = defineTransform({
   config: z.object({}),
   plan(graph) {
     const matches: Loop[] = [];
-    const nearMisses: Miss[] = [];
+    const nearMisses: NearMiss[] = [];
     for (const node of graph.nodes) {
       if (!isOp(node, "index_add") || continues(graph, node)) continue;
       const found = attempt(graph, (probe) => matchLoop(probe, node));

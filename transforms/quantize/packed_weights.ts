@@ -6,7 +6,6 @@
  */
 
 import {
-  type Block,
   type GraphBuilder,
   input,
   inputList,
@@ -18,6 +17,7 @@ import {
   packedShape,
   quantize,
   reshape,
+  type ScaleBlock,
   type Value,
   type Weight,
 } from "../../graph/mod.ts";
@@ -26,7 +26,7 @@ import {
 export interface PackedWeight {
   readonly format: PackedFormat;
   /** Rows and columns that share a scale, where the format leaves that open. */
-  readonly block: Block | undefined;
+  readonly block: ScaleBlock | undefined;
   /** True when the block is the whole matrix because nobody said otherwise. */
   readonly isWholeMatrix: boolean;
   readonly payload: Weight;
@@ -57,11 +57,15 @@ export function packedInCheckpoint(value: Value): PackedWeight | undefined {
 }
 
 /** A plain weight quantized while it loads; `block` absent takes the format's own. */
-export function packedOnLoad(weight: Weight, format: PackedFormat, block?: Block): PackedWeight {
+export function packedOnLoad(
+  weight: Weight,
+  format: PackedFormat,
+  block?: ScaleBlock,
+): PackedWeight {
   const [rows, columns] = weight.shape;
   const full = block && packedShape(format, rows, columns, block).block;
   const { secondScale, defaultBlock } = PACKED_LAYOUTS[format];
-  const wholeMatrix: Block | undefined = defaultBlock[0] === 0 ? [rows, columns] : undefined;
+  const wholeMatrix: ScaleBlock | undefined = defaultBlock[0] === 0 ? [rows, columns] : undefined;
   return {
     format,
     block: full ?? wholeMatrix,

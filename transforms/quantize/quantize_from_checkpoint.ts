@@ -20,9 +20,10 @@ import {
   input,
   inputList,
   isOp,
+  labelNode,
+  type NearMiss,
   type Node,
   type PackedFormat,
-  placeOf,
   replaceNode,
   type Value,
 } from "../../graph/mod.ts";
@@ -35,7 +36,7 @@ import {
   packedLinearInputs,
   type PackedWeight,
 } from "./packed_weights.ts";
-import type { NearMiss, TransformPlan } from "../core/transform.ts";
+import type { Refusal, TransformPlan } from "../core/transform.ts";
 
 /** Fields that the transforms have in common. */
 export const quantizeFields = {
@@ -71,7 +72,8 @@ export function planPackedMoes(
   config: QuantizeConfig,
 ): TransformPlan<PackedMoe> {
   const matches: PackedMoe[] = [];
-  const [nearMisses, refusals]: NearMiss[][] = [[], []];
+  const nearMisses: NearMiss[] = [];
+  const refusals: Refusal[] = [];
   for (const moe of graph.nodes.filter((node) => isOp(node, "moe"))) {
     const lists = EXPERT_MATRICES.map((name) => inputList(moe, name));
     const packed = lists.map((list) => list.map(packedInCheckpoint));
@@ -79,13 +81,13 @@ export function planPackedMoes(
     const formats = new Set(all.map((each) => each?.format));
     if (!formats.has(format)) continue;
     if (isExcluded(moe.scope, config.exclude)) {
-      nearMisses.push({ node: placeOf(moe), reason: "its module is excluded" });
+      nearMisses.push({ node: labelNode(moe), reason: "its module is excluded" });
       continue;
     }
     if (formats.size > 1) {
       const plain: Value | undefined = lists.flat()[all.indexOf(undefined)];
       refusals.push({
-        node: placeOf(moe),
+        node: labelNode(moe),
         reason: plain
           ? `"${plain.name}" is not quantized, the layer's other experts are ${format}`
           : `its experts have formats ${[...formats].join(" and ")}`,
@@ -95,7 +97,7 @@ export function planPackedMoes(
     const [w1, w2, w3] = packed as PackedWeight[][];
     const activationQuant = activationsOf(format, all as PackedWeight[], config.activation_quant);
     if (typeof activationQuant === "object") {
-      refusals.push({ node: placeOf(moe), reason: activationQuant.refused });
+      refusals.push({ node: labelNode(moe), reason: activationQuant.refused });
     } else matches.push({ moe, experts: { w1, w2, w3 }, activationQuant });
   }
   return { matches, nearMisses, refusals, notes: notesOf(matches, format) };
@@ -120,17 +122,18 @@ export function planPackedLinears(
   config: QuantizeConfig,
 ): TransformPlan<PackedLinear> {
   const matches: PackedLinear[] = [];
-  const [nearMisses, refusals]: NearMiss[][] = [[], []];
+  const nearMisses: NearMiss[] = [];
+  const refusals: Refusal[] = [];
   for (const linear of graph.nodes.filter((node) => isOp(node, "linear"))) {
     const packed = packedInCheckpoint(input(linear, "w"));
     if (packed?.format !== format) continue;
     if (isExcluded(linear.scope, config.exclude)) {
-      nearMisses.push({ node: placeOf(linear), reason: "its module is excluded" });
+      nearMisses.push({ node: labelNode(linear), reason: "its module is excluded" });
       continue;
     }
     const activationQuant = activationsOf(format, [packed], config.activation_quant);
     if (typeof activationQuant === "object") {
-      refusals.push({ node: placeOf(linear), reason: activationQuant.refused });
+      refusals.push({ node: labelNode(linear), reason: activationQuant.refused });
     } else matches.push({ linear, packed, activationQuant });
   }
   return { matches, nearMisses, refusals, notes: notesOf(matches, format) };

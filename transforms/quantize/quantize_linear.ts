@@ -14,11 +14,19 @@
  */
 
 import { z } from "zod";
-import { GraphBuilder, input, isOp, type Node, placeOf, replaceNode } from "../../graph/mod.ts";
+import {
+  GraphBuilder,
+  input,
+  isOp,
+  labelNode,
+  type NearMiss,
+  type Node,
+  replaceNode,
+} from "../../graph/mod.ts";
 import { packedLinearInputs, packedOnLoad, weightOf } from "./packed_weights.ts";
 import { isExcluded } from "./quantize_from_checkpoint.ts";
 import { onLoadBlock, onLoadFields, refusalOnLoad } from "./quantize_on_load.ts";
-import { defineTransform, type NearMiss } from "../core/transform.ts";
+import { defineTransform } from "../core/transform.ts";
 
 /** See the module's documentation. */
 export const quantizeLinear = defineTransform({
@@ -48,7 +56,7 @@ export const quantizeLinear = defineTransform({
         : linear.attrs.format !== undefined
         ? `it is ${linear.attrs.format} already`
         : refusalOnLoad(weight, config);
-      if (miss) nearMisses.push({ node: placeOf(linear), reason: miss });
+      if (miss) nearMisses.push({ node: labelNode(linear), reason: miss });
       else matches.push(linear);
     }
     return { matches, nearMisses };

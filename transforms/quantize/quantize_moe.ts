@@ -14,7 +14,15 @@
  */
 
 import { z } from "zod";
-import { GraphBuilder, inputList, isOp, type Node, placeOf, replaceNode } from "../../graph/mod.ts";
+import {
+  GraphBuilder,
+  inputList,
+  isOp,
+  labelNode,
+  type NearMiss,
+  type Node,
+  replaceNode,
+} from "../../graph/mod.ts";
 import { onLoadBlock, onLoadFields, refusalOnLoad } from "./quantize_on_load.ts";
 import { isExcluded } from "./quantize_from_checkpoint.ts";
 import {
@@ -24,7 +32,7 @@ import {
   packedOnLoad,
   weightOf,
 } from "./packed_weights.ts";
-import { defineTransform, type NearMiss } from "../core/transform.ts";
+import { defineTransform, type Refusal } from "../core/transform.ts";
 
 /** See the module's documentation. */
 export const quantizeMoe = defineTransform({
@@ -35,16 +43,20 @@ export const quantizeMoe = defineTransform({
   config: z.object(onLoadFields),
   plan(graph, config) {
     const matches: Node<"moe">[] = [];
-    const [nearMisses, refusals]: NearMiss[][] = [[], []];
+    const nearMisses: NearMiss[] = [];
+    const refusals: Refusal[] = [];
     for (const moe of graph.nodes.filter((node) => isOp(node, "moe"))) {
       const weights = EXPERT_MATRICES.flatMap((name) => inputList(moe, name));
       if (!isExcluded(moe.scope, [config.layers])) {
-        nearMisses.push({ node: placeOf(moe), reason: `layers "${config.layers}" leaves it out` });
+        nearMisses.push({
+          node: labelNode(moe),
+          reason: `layers "${config.layers}" leaves it out`,
+        });
       } else if (moe.attrs.format !== undefined) {
-        nearMisses.push({ node: placeOf(moe), reason: `it is ${moe.attrs.format} already` });
+        nearMisses.push({ node: labelNode(moe), reason: `it is ${moe.attrs.format} already` });
       } else {
         const reason = weights.map((value) => refusalOnLoad(value, config)).find((each) => each);
-        if (reason) refusals.push({ node: placeOf(moe), reason });
+        if (reason) refusals.push({ node: labelNode(moe), reason });
         else matches.push(moe);
       }
     }

@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import { type Block, PACKED_LAYOUTS, type Value } from "../../graph/mod.ts";
+import { PACKED_LAYOUTS, type ScaleBlock, type Value } from "../../graph/mod.ts";
 
 /** Fields of both transforms. */
 export const onLoadFields = {
@@ -24,7 +24,7 @@ export const onLoadFields = {
 export type OnLoadConfig = z.output<z.ZodObject<typeof onLoadFields>>;
 
 /** Rows and columns of a block; undefined is the format's own. */
-export function onLoadBlock({ format, block }: OnLoadConfig): Block | undefined {
+export function onLoadBlock({ format, block }: OnLoadConfig): ScaleBlock | undefined {
   if (block === null) return undefined;
   return format === "fp8_e4m3" ? [block, block] : [1, block];
 }

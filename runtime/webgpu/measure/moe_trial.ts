@@ -24,7 +24,13 @@ import {
   type StepSizes,
 } from "../../../kernels/mod.ts";
 import type { WebGpuDevice } from "../device/device.ts";
-import { bytesOf, layerSlots, randomRouting, randomSource, weightChunk } from "./moe_trial_data.ts";
+import {
+  layerSlots,
+  randomRouting,
+  randomSource,
+  staticBytes,
+  weightChunk,
+} from "./moe_trial_data.ts";
 import { PipelineCache } from "../device/pipelines.ts";
 import type { Readback } from "../device/readback.ts";
 import { encodeWork, GpuStopwatch, type Work } from "./stopwatch.ts";
@@ -201,7 +207,7 @@ export class MoeTrial {
     const chosen = (value: Value): HostTensor => {
       const [first, ...rest] = value.shape as number[];
       const matrices = first / spec.experts;
-      const bytes = bytesOf(value) / spec.experts;
+      const bytes = staticBytes(value) / spec.experts;
       return tensor(value, [matrices * experts.length, ...rest], experts.map((e) => e * bytes));
     };
     const rows = (value: Value) => tensor(value, [tokens, Number(value.shape[1])], [0]);
@@ -249,7 +255,7 @@ export class MoeTrial {
   get expertBytes(): number {
     const { wUp, wDown, wUpScales, wDownScales } = this.slots;
     const all = [wUp, wDown, ...wUpScales, ...wDownScales];
-    return all.reduce((sum, value) => sum + bytesOf(value), 0) / this.spec.experts;
+    return all.reduce((sum, value) => sum + staticBytes(value), 0) / this.spec.experts;
   }
 
   /** Floating-point operations of the layer's matrix products. */
@@ -298,10 +304,10 @@ export class MoeTrial {
     }
     const small = [slots.x, slots.bUp, slots.bDown, slots.residual].filter((value) => value);
     for (const value of small as Value[]) {
-      const data = Float32Array.from({ length: bytesOf(value) / 4 }, () => random() - 0.5);
+      const data = Float32Array.from({ length: staticBytes(value) / 4 }, () => random() - 0.5);
       this.#fixed.set(`value ${value.id}`, await this.#upload(value, new Uint8Array(data.buffer)));
     }
-    const out = await this.#own("output", bytesOf(slots.output));
+    const out = await this.#own("output", staticBytes(slots.output));
     this.#fixed.set(`value ${slots.output.id}`, out);
     const step = await device.allocate(
       "step sizes",
@@ -374,7 +380,7 @@ export class MoeTrial {
 
   /** A buffer of the value's size filled with a chunk over and over. */
   async #upload(value: Value, chunk: Uint8Array<ArrayBuffer>): Promise<GPUBuffer> {
-    const bytes = bytesOf(value);
+    const bytes = staticBytes(value);
     const buffer = await this.#own(value.name, bytes);
     if (!this.#chunks.has(value.id)) this.#chunks.set(value.id, chunk);
     for (let offset = 0; offset < bytes; offset += chunk.length) {

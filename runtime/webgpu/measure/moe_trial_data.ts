@@ -5,6 +5,7 @@
  */
 
 import {
+  bindShape,
   type DType,
   DTYPE_BYTES,
   elementCount,
@@ -12,6 +13,7 @@ import {
   isPacked,
   PACKED_LAYOUTS,
   packedShape,
+  tensorBytes,
   type Value,
   type WeightFormat,
 } from "../../../graph/mod.ts";
@@ -60,9 +62,9 @@ function plainDtype(format: WeightFormat): DType {
   return format;
 }
 
-/** Bytes of a value. */
-export function bytesOf(value: Value): number {
-  return elementCount(value.shape as number[]) * DTYPE_BYTES[value.dtype];
+/** Bytes of a value without symbols in its shape. */
+export function staticBytes({ dtype, shape }: Value): number {
+  return tensorBytes({ dtype, shape: bindShape(shape, {}) });
 }
 
 /** Up to 16 MiB of plausible data for a weight or its scales: magnitudes near 0.02, no NaN. */

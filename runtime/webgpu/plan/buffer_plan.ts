@@ -81,13 +81,13 @@ export function poolSizes(plans: readonly BufferPlan[]): number[] {
   return pool;
 }
 
-/** Place in the pool of each buffer of a plan. */
-export function poolPlaces(plan: BufferPlan): number[] {
-  const places: number[] = [];
+/** Index in the pool of each buffer of a plan. */
+export function poolIndices(plan: BufferPlan): number[] {
+  const indices: number[] = [];
   const order = plan.sizes.map((bytes, index) => ({ bytes, index }))
     .sort((a, b) => b.bytes - a.bytes || a.index - b.index);
-  for (const [place, { index }] of order.entries()) places[index] = place;
-  return places;
+  for (const [poolIndex, { index }] of order.entries()) indices[index] = poolIndex;
+  return indices;
 }
 
 function takeFree(free: Slot[], bytes: number): Slot | undefined {

@@ -122,9 +122,9 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
       note: (text, kind) =>
         notes.push({ scope: node.scope, op: node.op, text, isNotice: kind === "notice" }),
     };
-    const place: Place = { id: String(node.id), scope: node.scope, op: node.op };
+    const owner: DispatchOwner = { id: String(node.id), scope: node.scope, op: node.op };
     for (const dispatch of lowerNode(node, options.kernels, context)) {
-      dispatches.push(lowerDispatch(dispatch, place, roots, sizes, profile));
+      dispatches.push(lowerDispatch(dispatch, owner, roots, sizes, profile));
     }
   }
   const draws = sampling
@@ -144,25 +144,25 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
 }
 
 /** What a dispatch belongs to. */
-interface Place {
+interface DispatchOwner {
   /** Tells scratch memory of equal names apart. */
   readonly id: string;
   readonly scope: string;
   readonly op: LoweredDispatch["op"];
 }
 
-const SAMPLING: Place = { id: "sample", scope: "", op: "sample" };
+const SAMPLING: DispatchOwner = { id: "sample", scope: "", op: "sample" };
 
 function lowerDispatch(
   dispatch: Dispatch,
-  place: Place,
+  owner: DispatchOwner,
   roots: ReadonlyMap<number, Value>,
   sizes: StepSizes,
   profile: DeviceProfile,
 ): LoweredDispatch {
-  const resources = dispatch.bindings.map((binding) => resourceOf(binding, place, roots, sizes));
-  checkBindings(dispatch, resources, place, profile);
-  return { dispatch, resources, scope: place.scope, op: place.op };
+  const resources = dispatch.bindings.map((binding) => resourceOf(binding, owner, roots, sizes));
+  checkBindings(dispatch, resources, owner, profile);
+  return { dispatch, resources, scope: owner.scope, op: owner.op };
 }
 
 /** The dispatches of one node by the first kernel that takes it. */
@@ -208,7 +208,7 @@ function aliasRoots(graph: GraphParts, maxTokens: number): ReadonlyMap<number, V
 
 function resourceOf(
   binding: Binding,
-  place: Place,
+  owner: DispatchOwner,
   roots: ReadonlyMap<number, Value>,
   sizes: StepSizes,
 ): Resource {
@@ -217,8 +217,8 @@ function resourceOf(
     case "scratch":
       return {
         kind: buffer.tickets ? "tickets" : "scratch",
-        key: `scratch ${place.id} ${buffer.name}`,
-        name: `${buffer.name} of ${place.scope || place.op}`,
+        key: `scratch ${owner.id} ${buffer.name}`,
+        name: `${buffer.name} of ${owner.scope || owner.op}`,
         bytes: buffer.bytes,
       };
     case "cache":
@@ -274,7 +274,7 @@ export function valueBytes(value: Value, sizes: StepSizes): number {
 function checkBindings(
   dispatch: Dispatch,
   resources: readonly Resource[],
-  place: Place,
+  owner: DispatchOwner,
   profile: DeviceProfile,
 ): void {
   const storage = dispatch.bindings.filter((binding) => binding.access !== "uniform").length;
@@ -286,7 +286,7 @@ function checkBindings(
   if (storage > profile.maxStorageBuffers) {
     throw new KernelError(
       "kernel/too-many-buffers",
-      `Cannot run kernel "${dispatch.kernel}" for "${place.scope}": expected at most ${profile.maxStorageBuffers} storage buffers, got ${storage}`,
+      `Cannot run kernel "${dispatch.kernel}" for "${owner.scope}": expected at most ${profile.maxStorageBuffers} storage buffers, got ${storage}`,
       { hint: "Disable the fusion that made this node, or use --executor cpu" },
     );
   }
@@ -299,7 +299,7 @@ function checkBindings(
       access === "read_write" || !written.has(resource.key),
       `kernel ${dispatch.kernel} reads and writes ${resource.name} in one dispatch`,
     );
-    const readOnly = place.op === "sample" ? ["weight"] : ["weight", "input"];
+    const readOnly = owner.op === "sample" ? ["weight"] : ["weight", "input"];
     invariant(
       access !== "read_write" || !readOnly.includes(resource.kind),
       `kernel ${dispatch.kernel} writes ${resource.kind} ${resource.name}`,

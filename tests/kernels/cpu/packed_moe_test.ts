@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
-  type Block,
   dequantizeMatrix,
   E4M3_VALUES,
   encodeE4M3,
@@ -15,6 +14,7 @@ import {
   type PackedMatrix,
   packedShape,
   quantizeMatrix,
+  type ScaleBlock,
   viewBytes,
 } from "../../../graph/mod.ts";
 import { evaluate, f32, i32, numbersOf, random } from "../../support/host_tensors.ts";
@@ -35,7 +35,7 @@ function pack(
   rows: number,
   columns: number,
   seed: number,
-  block?: Block,
+  block?: ScaleBlock,
 ): Packed {
   const packed = quantizeMatrix(
     format,
@@ -48,7 +48,12 @@ function pack(
 }
 
 /** Codes, scales and second scales of matrices one after the other. */
-function tensors(format: PackedFormat, parts: readonly Packed[], shape: number[], block?: Block) {
+function tensors(
+  format: PackedFormat,
+  parts: readonly Packed[],
+  shape: number[],
+  block?: ScaleBlock,
+) {
   const { payloadDtype, scaleDtype, secondScale } = PACKED_LAYOUTS[format];
   const grid = packedShape(format, parts[0].rows, parts[0].columns, block).scale;
   const join = (arrays: readonly ArrayBufferView[]) =>
@@ -72,7 +77,7 @@ const layers = fc.record({
   format: fc.constantFrom(...PACKED_FORMATS),
   hidden: fc.integer({ min: 1, max: 24 }).map((half) => 2 * half),
   intermediate: fc.integer({ min: 1, max: 24 }).map((half) => 2 * half),
-  block: fc.constantFrom<Block | undefined>(undefined, [4, 4], [3, 8]),
+  block: fc.constantFrom<ScaleBlock | undefined>(undefined, [4, 4], [3, 8]),
   mlp: fc.constantFrom("gated" as const, "plain" as const),
 }).map((layer) => ({
   ...layer,

@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { MixlineError } from "../../../graph/mod.ts";
-import { pcg, type SampleOptions, sampleToken } from "../../../kernels/cpu/sample.ts";
+import type { Sampling } from "../../../graph/mod.ts";
+import { pcg, sampleToken } from "../../../kernels/cpu/sample.ts";
 import { numbersOf, random } from "../../support/host_tensors.ts";
 
-const OFF: SampleOptions = {
+const OFF: Sampling = {
   ...{ temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 42 },
 };
 const GREEDY = { ...OFF, temperature: 0 };
 
 /** Share of each token over many positions. */
-function frequencies(logits: Float32Array, options: SampleOptions, draws = 20_000): number[] {
+function frequencies(logits: Float32Array, options: Sampling, draws = 20_000): number[] {
   const counts = new Array<number>(logits.length).fill(0);
   for (let position = 0; position < draws; position++) {
     counts[sampleToken(logits, options, position)]++;
@@ -65,7 +66,7 @@ Deno.test("sampleToken() draws with the probabilities of the softmax", () => {
 });
 
 Deno.test("sampleToken() keeps what top-k, top-p and min-p keep", () => {
-  const kept = (logits: number[], options: Partial<SampleOptions>) =>
+  const kept = (logits: number[], options: Partial<Sampling>) =>
     frequencies(Float32Array.from(logits), { ...OFF, ...options }, 3000)
       .flatMap((share, i) => (share > 0 ? [i] : []));
   const logits = [0.5, 0.1, 0.25, 0.15].map(Math.log);

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import type { Graph } from "../../../graph/mod.ts";
+import type { Graph, Sampling } from "../../../graph/mod.ts";
 import type { Model } from "../../../models/mod.ts";
 import { openCpuExecutor } from "../../../runtime/cpu/executor.ts";
-import type { Program, Sampling, StepRequest } from "../../../runtime/executor.ts";
+import type { Program, StepRequest } from "../../../runtime/executor.ts";
 import { optimize } from "../../../transforms/mod.ts";
 import { type GoldenModel, goldenModels } from "../../support/golden_models.ts";
 import { defaultSteps } from "../../support/language_model.ts";

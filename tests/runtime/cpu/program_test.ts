@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { constant, Graph, GraphBuilder, MixlineError } from "../../../graph/mod.ts";
+import { constant, Graph, GraphBuilder, MixlineError, type Sampling } from "../../../graph/mod.ts";
 import { openCpuExecutor } from "../../../runtime/cpu/executor.ts";
-import type { Program, Sampling, StepRequest } from "../../../runtime/executor.ts";
+import type { Program, StepRequest } from "../../../runtime/executor.ts";
 import { plainOptions } from "../../support/host_tensors.ts";
 
 const VOCAB = 5;

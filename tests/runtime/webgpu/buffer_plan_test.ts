@@ -3,7 +3,7 @@ import fc from "fast-check";
 import {
   type Lifetime,
   planBuffers,
-  poolPlaces,
+  poolIndices,
   poolSizes,
 } from "../../../runtime/webgpu/plan/buffer_plan.ts";
 
@@ -61,7 +61,7 @@ Deno.test("poolSizes() holds every plan in places of its own", () => {
     const plans = lists.map(planBuffers);
     const pool = poolSizes(plans);
     for (const plan of plans) {
-      const places = poolPlaces(plan);
+      const places = poolIndices(plan);
       assert.equal(new Set(places).size, plan.sizes.length);
       for (const [buffer, bytes] of plan.sizes.entries()) assert(pool[places[buffer]] >= bytes);
     }

@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
-import { Graph, GraphBuilder, GraphError, KernelError, RequestError } from "../../../graph/mod.ts";
+import {
+  Graph,
+  GraphBuilder,
+  GraphError,
+  GREEDY,
+  KernelError,
+  RequestError,
+  type Sampling,
+} from "../../../graph/mod.ts";
 import {
   type CompileOptions,
   openCpuExecutor,
   openWebGpuExecutor,
   type Program,
-  type Sampling,
   type StepRequest,
   type WebGpuExecutor,
 } from "../../../runtime/mod.ts";
@@ -14,15 +21,6 @@ import { webgpuTest } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import { NO_TENSORS } from "../../support/test_kernels.ts";
 import { TINY, tinyLanguageModel, type TinyOptions } from "../../support/tiny_language_model.ts";
-
-const GREEDY: Sampling = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  seed: 0,
-};
 
 const OPTIONS: CompileOptions = {
   source: NO_TENSORS,
