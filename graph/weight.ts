@@ -92,7 +92,7 @@ export interface DequantizeWeight extends Typed {
 export interface QuantizeWeight extends Typed {
   readonly kind: "quantize";
   readonly format: WeightFormat;
-  readonly part: "payload" | "scale" | "scale_2";
+  readonly component: "payload" | "scale" | "scale_2";
   readonly block: readonly [number, number] | undefined;
   readonly of: Weight;
 }
@@ -224,10 +224,10 @@ export function dequantize(
   };
 }
 
-/** One part of what quantizing a matrix [rows, columns] gives: codes, scales, or second scale [1]. */
+/** One component of what quantizing a matrix [rows, columns] gives: codes, scales, or second scale [1]. */
 export function quantize(
   format: PackedFormat,
-  part: QuantizeWeight["part"],
+  component: QuantizeWeight["component"],
   of: Weight,
   block?: ScaleBlock,
 ): QuantizeWeight {
@@ -239,18 +239,18 @@ export function quantize(
     payload: { dtype: payloadDtype, shape: shape.payload },
     scale: { dtype: scaleDtype, shape: shape.scale },
     scale_2: { dtype: "f32" as const, shape: [1] },
-  }[part];
-  return { kind: "quantize", ...type, format, part, block, of };
+  }[component];
+  return { kind: "quantize", ...type, format, component, block, of };
 }
 
 /** Names of the checkpoint tensors that a weight reads. */
 export function* tensorNames(weight: Weight): Generator<string> {
   if (weight.kind === "tensor") yield weight.name;
-  else for (const part of weightParts(weight)) yield* tensorNames(part);
+  else for (const each of weightInputs(weight)) yield* tensorNames(each);
 }
 
 /** The weights a weight is made of. */
-export function weightParts(weight: Weight): readonly Weight[] {
+export function weightInputs(weight: Weight): readonly Weight[] {
   switch (weight.kind) {
     case "tensor":
     case "constant":
@@ -285,7 +285,7 @@ export function formatWeight(weight: Weight): string {
     case "dequantize":
       return `dequantize<${weight.format}>(${formatWeight(weight.payload)})`;
     case "quantize":
-      return `quantize<${weight.format}.${weight.part}>(${formatWeight(weight.of)})`;
+      return `quantize<${weight.format}.${weight.component}>(${formatWeight(weight.of)})`;
     case "cast":
       return `cast<${weight.dtype}>(${formatWeight(weight.of)})`;
     default:

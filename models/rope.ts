@@ -50,7 +50,7 @@ type Llama3 = Extract<RopeParameters, { rope_type: "llama3" }>;
 export interface RopeFrequencies {
   /** [rotaryDim / 2]; the angle of pair i at position p is p · inverse[i]. */
   readonly inverse: Float32Array<ArrayBuffer>;
-  /** Elements of a head that turn. */
+  /** Leading elements of a head that are rotated. */
   readonly rotaryDim: number;
   /** Factor on cos and sin. */
   readonly attentionScaling: number;

@@ -93,12 +93,12 @@ export class SafetensorsFile {
 
   /** Fills `out` with the bytes of the file from `byteOffset` on. Reads wait for one another. */
   readInto(byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
-    const turn = this.#tail.then(async () => {
+    const read = this.#tail.then(async () => {
       await this.file.seek(byteOffset, Deno.SeekMode.Start);
       await readFully(this.file, out, this.path);
     });
-    this.#tail = turn.catch(() => {}); // a failed read is its caller's; the next one goes on
-    return turn;
+    this.#tail = read.catch(() => {}); // a failed read is its caller's; the next one goes on
+    return read;
   }
 
   /** Closes the file once the reads under way are done. */

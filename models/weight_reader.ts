@@ -23,14 +23,14 @@ import { PackedReader } from "./formats/packed_reader.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Default of the source bytes that are held to pick scattered elements from, or to convert. */
-const PART_BYTES = 4 * 2 ** 20;
+const SECTION_BYTES = 4 * 2 ** 20;
 
-/** Reads ranges of weight expressions; keeps at most one part (such as one expert) for each. */
+/** Reads ranges of weight expressions; keeps at most one section (such as one expert) of each. */
 export class WeightReader {
-  readonly #parts = new Map<Weight, { readonly index: number; readonly bytes: Bytes }>();
+  readonly #sections = new Map<Weight, { readonly index: number; readonly bytes: Bytes }>();
   readonly #packed = new PackedReader(this);
 
-  constructor(readonly source: TensorSource, readonly partBytes = PART_BYTES) {}
+  constructor(readonly source: TensorSource, readonly sectionBytes = SECTION_BYTES) {}
 
   /** Writes elements `first ..` of a weight to `out`, which holds a whole number of them. */
   async fill(weight: Weight, first: number, out: Bytes): Promise<void> {
@@ -75,13 +75,13 @@ export class WeightReader {
     return bytes;
   }
 
-  /** Part number `index` of an expression, made by `make` unless it is the one held already. */
-  async part(weight: Weight, index: number, make: () => Promise<Bytes>): Promise<Bytes> {
-    const held = this.#parts.get(weight);
+  /** Section `index` of an expression, made by `make` unless it is the one held already. */
+  async section(weight: Weight, index: number, make: () => Promise<Bytes>): Promise<Bytes> {
+    const held = this.#sections.get(weight);
     if (held?.index === index) return held.bytes;
-    this.#parts.delete(weight); // free before the next one is made
+    this.#sections.delete(weight); // free before the next one is made
     const bytes = await make();
-    this.#parts.set(weight, { index, bytes });
+    this.#sections.set(weight, { index, bytes });
     return bytes;
   }
 
@@ -105,13 +105,13 @@ export class WeightReader {
     }
   }
 
-  /** Concatenation along an inner dimension: rows of the parts take turns. */
+  /** Concatenation along an inner dimension: rows of the parts alternate. */
   async #fillSideBySide(weight: ConcatWeight, first: number, out: Bytes): Promise<void> {
     const size = DTYPE_BYTES[weight.dtype];
     const inner = elementCount(weight.shape.slice(weight.dim + 1)) * size;
     const width = weight.shape[weight.dim] * inner;
     const end = first * size + out.length;
-    const rowsHeld = Math.max(1, Math.floor(this.partBytes / width));
+    const rowsHeld = Math.max(1, Math.floor(this.sectionBytes / width));
     for (let row = Math.floor(first * size / width); row * width < end; row += rowsHeld) {
       const rows = Math.min(rowsHeld, Math.ceil(end / width) - row);
       let column = 0;
@@ -144,8 +144,8 @@ export class WeightReader {
     const runs = Math.ceil(end / run);
     for (let index = Math.floor(first / run); index < runs;) {
       const place = startOfRun(index);
-      let last = index; // the last run that the same part of the source holds
-      while (last + 1 < runs && (startOfRun(last + 1) + run - place) * size <= this.partBytes) {
+      let last = index; // the last run that the same section of the source holds
+      while (last + 1 < runs && (startOfRun(last + 1) + run - place) * size <= this.sectionBytes) {
         last++;
       }
       if (last === index) {
@@ -170,7 +170,7 @@ export class WeightReader {
     const count = elementCount(weight.shape.slice(a));
     const end = first + out.length / size;
     for (let index = Math.floor(first / count); index * count < end; index++) {
-      const bytes = await this.part(weight, index, async () => {
+      const bytes = await this.section(weight, index, async () => {
         const whole = await this.read(weight.of, index * count, count);
         return transposed(whole, weight.of.shape.slice(a), b - a, size);
       });
@@ -181,7 +181,7 @@ export class WeightReader {
   async #fillCast(weight: CastWeight, first: number, out: Bytes): Promise<void> {
     const [from, to] = [DTYPE_BYTES[weight.of.dtype], DTYPE_BYTES[weight.dtype]];
     const count = out.length / to;
-    const step = Math.max(1, Math.floor(this.partBytes / from));
+    const step = Math.max(1, Math.floor(this.sectionBytes / from));
     for (let done = 0; done < count; done += step) {
       const some = Math.min(step, count - done);
       const bytes = await this.read(weight.of, first + done, some);

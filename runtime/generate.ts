@@ -37,8 +37,8 @@ const MOST_UNREAD = 64;
 export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable {
   #sequence: Stream | undefined;
   #closed = false;
-  /** Calls of `next` that come early wait for the ones before, as in an async generator. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** The call of `next` that the next one waits for: they run in order, as in an async generator. */
+  #previous: Promise<unknown> = Promise.resolve();
 
   /** `start` checks the request and may throw a {@linkcode RequestError}; it runs once. */
   constructor(
@@ -63,8 +63,8 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
   }
 
   next(): Promise<IteratorResult<Piece, undefined>> {
-    const result = this.#turn.then(() => this.#next());
-    this.#turn = result.catch(() => {});
+    const result = this.#previous.then(() => this.#next());
+    this.#previous = result.catch(() => {});
     return result;
   }
 

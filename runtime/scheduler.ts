@@ -7,7 +7,7 @@
  */
 
 import { GREEDY, invariant, type Sampling } from "../graph/mod.ts";
-import { breathe } from "./breathe.ts";
+import { yieldToEventLoop } from "./event_loop.ts";
 import type { DispatchTiming, Program, StepRequest, StepResult } from "./executor.ts";
 import { BlockTables, PagePool, pagesFor } from "./kv_cache.ts";
 
@@ -173,7 +173,7 @@ export class Scheduler {
         invariant(logits, "the program gave no logits");
         all ??= new Float32Array(logits.length / part.length * tokens.length);
         all.set(logits, start * (logits.length / part.length));
-        await breathe();
+        await yieldToEventLoop();
       }
       return all ?? new Float32Array();
     } finally {
@@ -227,7 +227,7 @@ export class Scheduler {
         const runs = this.#nextRuns();
         if (runs.length === 0) break;
         await this.#step(runs);
-        await breathe();
+        await yieldToEventLoop();
       }
     } catch (error) {
       this.#failAll(error);

@@ -7,11 +7,11 @@
 import { defineOp, expect, type OpInputs } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
-/** How a rotary embedding turns a head. */
+/** How a rotary embedding rotates a head. */
 export interface RopeAttrs {
-  /** `half`: element i turns with i + D/2 (rotate-half); `interleaved`: 2i with 2i + 1. */
+  /** `half`: element i rotates with i + D/2 (rotate-half); `interleaved`: 2i with 2i + 1. */
   readonly layout: "half" | "interleaved";
-  /** Leading elements of a head that turn; the others pass. */
+  /** Leading elements of a head that are rotated; the others stay as they are. */
   readonly rotaryDim: number;
   /** Factor on cos and sin (YaRN); 1 otherwise. */
   readonly attentionScaling: number;

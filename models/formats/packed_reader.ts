@@ -29,7 +29,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** What a packed weight is read through: {@linkcode WeightReader}. */
 export interface PartReader {
   read(weight: Weight, first: number, count: number): Promise<Bytes>;
-  part(weight: Weight, index: number, make: () => Promise<Bytes>): Promise<Bytes>;
+  section(weight: Weight, index: number, make: () => Promise<Bytes>): Promise<Bytes>;
 }
 
 /** Rows of a matrix that are decoded at once, in elements. */
@@ -75,14 +75,14 @@ export class PackedReader {
     const format = packedFormat(weight.format);
     const size = DTYPE_BYTES[weight.dtype];
     const shape = packedShape(format, rows, columns, weight.block);
-    const perMatrix = weight.part === "scale_2"
+    const perMatrix = weight.component === "scale_2"
       ? 1
-      : elementCount(weight.part === "payload" ? shape.payload : shape.scale);
+      : elementCount(weight.component === "payload" ? shape.payload : shape.scale);
     const end = first + out.length / size;
     for (let at = first; at < end;) {
       const index = Math.floor(at / perMatrix);
       const matrix = await this.#quantizeMatrix(weight, format, index);
-      const bytes = partBytes(matrix, weight.part);
+      const bytes = componentBytes(matrix, weight.component);
       const stop = Math.min(end, (index + 1) * perMatrix);
       const offset = (at - index * perMatrix) * size;
       out.set(bytes.subarray(offset, offset + (stop - at) * size), (at - first) * size);
@@ -152,7 +152,7 @@ export class PackedReader {
     count: number,
   ): Promise<Float64Array> {
     const [scale, second] = weight.scales;
-    const bytes = await this.reader.part(scale, matrix, () => {
+    const bytes = await this.reader.section(scale, matrix, () => {
       const shared = elementCount(scale.shape) <= count;
       return this.reader.read(scale, shared ? 0 : matrix * count, count);
     });
@@ -181,9 +181,9 @@ function scaleValues(format: PackedFormat, { dtype }: Weight, bytes: Bytes) {
   return toF32(dtype, bytes);
 }
 
-function partBytes(matrix: PackedMatrix, part: QuantizeWeight["part"]): Bytes {
-  if (part === "payload") return matrix.payload;
-  const array = part === "scale" ? matrix.scale : Float32Array.of(matrix.secondScale);
+function componentBytes(matrix: PackedMatrix, component: QuantizeWeight["component"]): Bytes {
+  if (component === "payload") return matrix.payload;
+  const array = component === "scale" ? matrix.scale : Float32Array.of(matrix.secondScale);
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 

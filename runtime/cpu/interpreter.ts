@@ -23,10 +23,10 @@ import {
   type Value,
 } from "../../graph/mod.ts";
 import { type CpuCache, type CpuInputs, runCpuKernel } from "../../kernels/mod.ts";
-import { breathe } from "../breathe.ts";
+import { yieldToEventLoop } from "../event_loop.ts";
 
-/** Longest time without a turn for timers and signals, in milliseconds; a node is not interrupted. */
-const TURN_MS = 30;
+/** Milliseconds of work after which timers and signals are served; a node is not interrupted. */
+const WORK_MS = 30;
 
 /** What outlives a run. */
 export interface GraphMemory {
@@ -54,12 +54,12 @@ export class Interpreter {
   ): Promise<Map<string, HostTensor>> {
     const values = new Map(inputs);
     const sizes = { ...bindings };
-    let turn = performance.now();
+    let yieldedAt = performance.now();
     for (const [i, node] of this.graph.nodes.entries()) {
       checkpoint();
-      if (performance.now() - turn > TURN_MS) {
-        await breathe();
-        turn = performance.now();
+      if (performance.now() - yieldedAt > WORK_MS) {
+        await yieldToEventLoop();
+        yieldedAt = performance.now();
       }
       const results = this.#runNode(node, values, sizes);
       for (const [j, value] of node.outputs.entries()) {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Weight, weightParts } from "../../graph/mod.ts";
+import { type Weight, weightInputs } from "../../graph/mod.ts";
 
 const arrays = new WeakMap<ArrayBufferView, number>();
 let nextArray = 0;
@@ -13,7 +13,7 @@ let nextArray = 0;
 /** A text that is equal for expressions that give equal bytes. */
 export function weightKey(weight: Weight): string {
   const type = `${weight.dtype}[${weight.shape}]`;
-  const parts = weightParts(weight).map(weightKey).join(",");
+  const inputs = weightInputs(weight).map(weightKey).join(",");
   switch (weight.kind) {
     case "tensor":
       return `${type} ${JSON.stringify(weight.name)}`;
@@ -22,17 +22,17 @@ export function weightKey(weight: Weight): string {
         weight.data.length <= 64 ? `(${weight.data})` : `#${arrayNumber(weight.data)}`
       }`;
     case "concat":
-      return `${type} concat ${weight.dim} (${parts})`;
+      return `${type} concat ${weight.dim} (${inputs})`;
     case "slice":
-      return `${type} slice ${weight.dim} ${weight.start}:${weight.end}:${weight.step} (${parts})`;
+      return `${type} slice ${weight.dim} ${weight.start}:${weight.end}:${weight.step} (${inputs})`;
     case "transpose":
-      return `${type} transpose ${weight.dims} (${parts})`;
+      return `${type} transpose ${weight.dims} (${inputs})`;
     case "dequantize":
-      return `${type} dequantize ${weight.format} ${weight.block} (${parts})`;
+      return `${type} dequantize ${weight.format} ${weight.block} (${inputs})`;
     case "quantize":
-      return `${type} quantize ${weight.format} ${weight.part} ${weight.block} (${parts})`;
+      return `${type} quantize ${weight.format} ${weight.component} ${weight.block} (${inputs})`;
     default:
-      return `${type} ${weight.kind} (${parts})`;
+      return `${type} ${weight.kind} (${inputs})`;
   }
 }
 

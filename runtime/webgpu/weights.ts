@@ -13,7 +13,7 @@ import {
   type Weight,
 } from "../../graph/mod.ts";
 import { streamWeight } from "../../models/mod.ts";
-import { breathe } from "../breathe.ts";
+import { yieldToEventLoop } from "../event_loop.ts";
 import type { CompileOptions } from "../executor.ts";
 import type { WebGpuDevice } from "./device/device.ts";
 import { weightKey } from "./weight_key.ts";
@@ -121,7 +121,7 @@ class Upload {
     this.#unwaited = 0;
     this.device.gpu.queue.submit([]);
     this.device.gpu.queue.onSubmittedWorkDone().catch(() => {});
-    await breathe();
+    await yieldToEventLoop();
     this.device.check();
   }
 

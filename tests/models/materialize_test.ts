@@ -180,10 +180,10 @@ Deno.test("streamWeight() gives the elements of any layout expression in any chu
 Deno.test("WeightReader holds parts of any size", async () => {
   const parts = fc.tuple(layouts, fc.integer({ min: 1, max: 100 }));
   await fc.assert(
-    fc.asyncProperty(parts, async ([{ shape, steps, chunkBytes }, partBytes]) => {
+    fc.asyncProperty(parts, async ([{ shape, steps, chunkBytes }, sectionBytes]) => {
       const { weight, source } = build("bf16", shape, steps);
       const wide = cast(weight, "f32");
-      const reader = new WeightReader(source, partBytes);
+      const reader = new WeightReader(source, sectionBytes);
       const count = elementCount(weight.shape);
       const first = chunkBytes % count;
       const bytes = await reader.read(wide, first, count - first);

@@ -19,20 +19,16 @@
  * @module
  */
 
-import { z } from "zod";
 import {
   type AttentionAttrs,
-  findMatches,
-  GraphBuilder,
   input,
   isOp,
   type Node,
   type Probe,
-  replaceNode,
   scalarOperand,
   type Value,
 } from "../../graph/mod.ts";
-import { defineTransform } from "../core/transform.ts";
+import { definePattern, replaceByOp } from "./pattern.ts";
 
 interface Attention {
   readonly result: Node;
@@ -44,19 +40,14 @@ interface Attention {
 }
 
 /** See the module's documentation. */
-export const matchEagerAttention = defineTransform({
+export const matchEagerAttention = definePattern({
   key: "match_eager_attention",
-  stage: "pattern_matcher",
   summary: "Replace matmul, softmax, matmul by `attention`",
   base: { requires_shape_prop: true },
-  config: z.object({}),
-  plan: (graph) => findMatches(graph, "matmul", matchAttention),
-  apply(graph, plan) {
-    for (const { result, q, k, v, positions, attrs } of plan.matches) {
-      const b = new GraphBuilder(graph, { scope: result.scope, before: graph.current(result) });
-      replaceNode(graph, result, b.op("attention", { q, k, v, positions }, attrs));
-    }
-  },
+  root: "matmul",
+  match: matchAttention,
+  rewrite: (graph, { result, attrs, ...inputs }) =>
+    replaceByOp(graph, result, "attention", inputs, attrs),
 });
 
 function matchAttention(probe: Probe, result: Node<"matmul">): Attention {

@@ -15,17 +15,8 @@
  * @module
  */
 
-import { z } from "zod";
-import {
-  findMatches,
-  GraphBuilder,
-  input,
-  type Node,
-  type Probe,
-  replaceNode,
-  type Value,
-} from "../../graph/mod.ts";
-import { defineTransform } from "../core/transform.ts";
+import { input, type Node, type Probe, type Value } from "../../graph/mod.ts";
+import { definePattern, replaceByOp } from "./pattern.ts";
 
 interface Grouped {
   readonly attention: Node<"attention">;
@@ -34,20 +25,14 @@ interface Grouped {
 }
 
 /** See the module's documentation. */
-export const matchGroupedAttention = defineTransform({
+export const matchGroupedAttention = definePattern({
   key: "match_grouped_attention",
-  stage: "pattern_matcher",
   summary: "Let `attention` read key and value heads in groups, without copies",
   base: { after: ["match_repeat_kv", "match_eager_attention"] },
-  config: z.object({}),
-  plan: (graph) => findMatches(graph, "attention", matchGroups),
-  apply(graph, plan) {
-    for (const { attention, k, v } of plan.matches) {
-      const { inputs, attrs, scope } = attention;
-      const b = new GraphBuilder(graph, { scope, before: graph.current(attention) });
-      replaceNode(graph, attention, b.op("attention", { ...inputs, k, v }, attrs));
-    }
-  },
+  root: "attention",
+  match: matchGroups,
+  rewrite: (graph, { attention, k, v }) =>
+    replaceByOp(graph, attention, "attention", { ...attention.inputs, k, v }, attention.attrs),
 });
 
 function matchGroups(probe: Probe, attention: Node<"attention">): Grouped {

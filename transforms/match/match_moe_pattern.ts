@@ -23,22 +23,17 @@
  * @module
  */
 
-import { z } from "zod";
 import {
-  attempt,
   type Graph,
-  GraphBuilder,
   input,
   isOp,
   type MoeAttrs,
-  type NearMiss,
   type Node,
   type Probe,
-  replaceNode,
   type Value,
 } from "../../graph/mod.ts";
 import { type Expert, matchExpert } from "./moe_expert.ts";
-import { defineTransform } from "../core/transform.ts";
+import { definePattern, replaceByOp } from "./pattern.ts";
 
 interface Loop {
   /** The last `index_add`, which makes the result. */
@@ -64,42 +59,28 @@ interface Branch {
 }
 
 /** See the module's documentation. */
-export const matchMoePattern = defineTransform({
+export const matchMoePattern = definePattern({
   key: "match_moe_pattern",
-  stage: "pattern_matcher",
   summary: "Replace a loop over experts by `moe`",
-  config: z.object({}),
-  plan(graph) {
-    const matches: Loop[] = [];
-    const nearMisses: NearMiss[] = [];
-    for (const node of graph.nodes) {
-      if (!isOp(node, "index_add") || continues(graph, node)) continue;
-      const found = attempt(graph, (probe) => matchLoop(probe, node));
-      if ("match" in found) matches.push(found.match);
-      else if (found.miss) nearMisses.push(found.miss);
-    }
-    return { matches, nearMisses };
-  },
-  apply(graph, plan) {
-    for (const { result, scope, x, selected, routing, attrs, experts } of plan.matches) {
-      const b = new GraphBuilder(graph, { scope, before: graph.current(result) });
-      const list = (pick: (expert: Expert) => Value | undefined) => {
-        const values = experts.flatMap((expert) => pick(expert) ?? []);
-        return values.length === 0 ? undefined : values;
-      };
-      const moe = b.op("moe", {
-        x,
-        selected_experts: selected,
-        routing_weights: routing,
-        w1: list((expert) => expert.w1),
-        w2: list((expert) => expert.w2),
-        w3: list((expert) => expert.w3),
-        b1: list((expert) => expert.b1),
-        b2: list((expert) => expert.b2),
-        b3: list((expert) => expert.b3),
-      }, attrs);
-      replaceNode(graph, result, moe);
-    }
+  root: "index_add",
+  match: matchLoop,
+  rewrite(graph, { result, scope, x, selected, routing, attrs, experts }) {
+    const list = (pick: (expert: Expert) => Value | undefined) => {
+      const values = experts.flatMap((expert) => pick(expert) ?? []);
+      return values.length === 0 ? undefined : values;
+    };
+    const inputs = {
+      x,
+      selected_experts: selected,
+      routing_weights: routing,
+      w1: list((expert) => expert.w1),
+      w2: list((expert) => expert.w2),
+      w3: list((expert) => expert.w3),
+      b1: list((expert) => expert.b1),
+      b2: list((expert) => expert.b2),
+      b3: list((expert) => expert.b3),
+    };
+    replaceByOp(graph, result, "moe", inputs, attrs, scope);
   },
 });
 
@@ -111,6 +92,7 @@ function continues(graph: Graph, node: Node): boolean {
 }
 
 function matchLoop(probe: Probe, result: Node<"index_add">): Loop {
+  probe.check(!continues(probe.graph, result), result, "the sum goes on");
   const branches: Branch[] = [];
   for (let node: Node = result;;) {
     branches.push(matchBranch(probe, node));

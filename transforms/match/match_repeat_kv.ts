@@ -15,18 +15,8 @@
  * @module
  */
 
-import { z } from "zod";
-import {
-  findMatches,
-  GraphBuilder,
-  input,
-  isOp,
-  type Node,
-  type Probe,
-  replaceNode,
-  type Value,
-} from "../../graph/mod.ts";
-import { defineTransform } from "../core/transform.ts";
+import { input, isOp, type Node, type Probe, type Value } from "../../graph/mod.ts";
+import { definePattern, replaceByOp } from "./pattern.ts";
 
 interface Repeat {
   readonly result: Node;
@@ -35,19 +25,14 @@ interface Repeat {
 }
 
 /** See the module's documentation. */
-export const matchRepeatKv = defineTransform({
+export const matchRepeatKv = definePattern({
   key: "match_repeat_kv",
-  stage: "pattern_matcher",
   summary: "Replace the repetition of key and value heads by `repeat_kv`",
   base: { run_shape_prop: true },
-  config: z.object({}),
-  plan: (graph) => findMatches(graph, "reshape", matchRepeat),
-  apply(graph, plan) {
-    for (const { result, x, repeats } of plan.matches) {
-      const b = new GraphBuilder(graph, { scope: result.scope, before: graph.current(result) });
-      replaceNode(graph, result, b.op("repeat_kv", { x }, { repeats }));
-    }
-  },
+  root: "reshape",
+  match: matchRepeat,
+  rewrite: (graph, { result, x, repeats }) =>
+    replaceByOp(graph, result, "repeat_kv", { x }, { repeats }),
 });
 
 function matchRepeat(probe: Probe, result: Node<"reshape">): Repeat {

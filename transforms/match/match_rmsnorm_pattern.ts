@@ -18,18 +18,8 @@
  * @module
  */
 
-import { z } from "zod";
-import {
-  findMatches,
-  GraphBuilder,
-  input,
-  type Node,
-  type Probe,
-  replaceNode,
-  scalarOperand,
-  type Value,
-} from "../../graph/mod.ts";
-import { defineTransform } from "../core/transform.ts";
+import { input, type Node, type Probe, scalarOperand, type Value } from "../../graph/mod.ts";
+import { definePattern, replaceByOp } from "./pattern.ts";
 
 interface Norm {
   /** The multiplication by the weight, which makes the result. */
@@ -40,18 +30,13 @@ interface Norm {
 }
 
 /** See the module's documentation. */
-export const matchRmsnormPattern = defineTransform({
+export const matchRmsnormPattern = definePattern({
   key: "match_rmsnorm_pattern",
-  stage: "pattern_matcher",
   summary: "Replace the elementwise form of RMSNorm by `rms_norm`",
-  config: z.object({}),
-  plan: (graph) => findMatches(graph, "mul", matchNorm),
-  apply(graph, plan) {
-    for (const { result, x, weight, eps } of plan.matches) {
-      const b = new GraphBuilder(graph, { scope: result.scope, before: graph.current(result) });
-      replaceNode(graph, result, b.op("rms_norm", { x, w: weight }, { eps }));
-    }
-  },
+  root: "mul",
+  match: matchNorm,
+  rewrite: (graph, { result, x, weight, eps }) =>
+    replaceByOp(graph, result, "rms_norm", { x, w: weight }, { eps }),
 });
 
 /** Matches `weight · (x · rsqrt(mean(x²) + eps))`, either operand order. */

@@ -21,21 +21,17 @@
  * @module
  */
 
-import { z } from "zod";
 import {
-  findMatches,
-  GraphBuilder,
   input,
   inputList,
   isOp,
   type Node,
   type Probe,
-  replaceNode,
   type RopeAttrs,
   scalarOperand,
   type Value,
 } from "../../graph/mod.ts";
-import { defineTransform } from "../core/transform.ts";
+import { definePattern, replaceByOp } from "./pattern.ts";
 
 interface Rope {
   readonly result: Node;
@@ -46,19 +42,13 @@ interface Rope {
 }
 
 /** See the module's documentation. */
-export const matchRopePattern = defineTransform({
+export const matchRopePattern = definePattern({
   key: "match_rope_pattern",
-  stage: "pattern_matcher",
   summary: "Replace cos, sin and rotate-half by `rope`",
-  config: z.object({}),
-  plan: (graph) => findMatches(graph, "add", matchRope),
-  apply(graph, plan) {
-    for (const { result, x, positions, inverseFrequencies, attrs } of plan.matches) {
-      const b = new GraphBuilder(graph, { scope: result.scope, before: graph.current(result) });
-      const turned = b.op("rope", { x, positions, inv_freq: inverseFrequencies }, attrs);
-      replaceNode(graph, result, turned);
-    }
-  },
+  root: "add",
+  match: matchRope,
+  rewrite: (graph, { result, x, positions, inverseFrequencies, attrs }) =>
+    replaceByOp(graph, result, "rope", { x, positions, inv_freq: inverseFrequencies }, attrs),
 });
 
 function matchRope(probe: Probe, sum: Node<"add">): Rope {

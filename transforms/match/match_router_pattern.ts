@@ -19,9 +19,7 @@
  * @module
  */
 
-import { z } from "zod";
 import {
-  findMatches,
   GraphBuilder,
   input,
   isOp,
@@ -34,7 +32,7 @@ import {
   type Value,
 } from "../../graph/mod.ts";
 import { plainWeight } from "./moe_expert.ts";
-import { defineTransform } from "../core/transform.ts";
+import { definePattern } from "./pattern.ts";
 
 /** A term this small in the renormalising sum cannot be seen in f32. */
 const NEGLIGIBLE = 1e-12;
@@ -48,27 +46,23 @@ interface Router {
 }
 
 /** See the module's documentation. */
-export const matchRouterPattern = defineTransform({
+export const matchRouterPattern = definePattern({
   key: "match_router_pattern",
-  stage: "pattern_matcher",
   summary: "Replace the scoring and choice of experts by `moe_router`",
-  config: z.object({}),
-  plan: (graph) => findMatches(graph, "topk", matchRouter),
-  apply(graph, plan) {
-    for (const { topk, weights, linear, attrs } of plan.matches) {
-      const before = graph.current(topk);
-      const b = new GraphBuilder(graph, { scope: linear.scope, before });
-      const current = graph.current(linear);
-      const { outputs: [selected, routing] } = b.node("moe_router", {
-        x: input(current, "x"),
-        w: input(current, "w"),
-        bias: optionalInput(current, "bias"),
-      }, attrs);
-      const last = graph.producer(weights);
-      if (last && last.id !== topk.id) replaceNode(graph, last, routing);
-      else graph.replaceAllUses(weights, routing);
-      graph.replaceAllUses(topk.outputs[1], selected);
-    }
+  root: "topk",
+  match: matchRouter,
+  rewrite(graph, { topk, weights, linear, attrs }) {
+    const b = new GraphBuilder(graph, { scope: linear.scope, before: graph.current(topk) });
+    const current = graph.current(linear);
+    const { outputs: [selected, routing] } = b.node("moe_router", {
+      x: input(current, "x"),
+      w: input(current, "w"),
+      bias: optionalInput(current, "bias"),
+    }, attrs);
+    const last = graph.producer(weights);
+    if (last && last.id !== topk.id) replaceNode(graph, last, routing);
+    else graph.replaceAllUses(weights, routing);
+    graph.replaceAllUses(topk.outputs[1], selected);
   },
 });
 

@@ -18,19 +18,9 @@
  * @module
  */
 
-import { z } from "zod";
-import {
-  findMatches,
-  type GatedMlpAttrs,
-  GraphBuilder,
-  input,
-  type Node,
-  type Probe,
-  replaceNode,
-  type Value,
-} from "../../graph/mod.ts";
+import { type GatedMlpAttrs, input, type Node, type Probe, type Value } from "../../graph/mod.ts";
 import { matchExpert } from "./moe_expert.ts";
-import { defineTransform } from "../core/transform.ts";
+import { definePattern, replaceByOp } from "./pattern.ts";
 
 interface Mlp {
   readonly down: Node;
@@ -39,19 +29,13 @@ interface Mlp {
 }
 
 /** See the module's documentation. */
-export const matchSwigluPattern = defineTransform({
+export const matchSwigluPattern = definePattern({
   key: "match_swiglu_pattern",
-  stage: "pattern_matcher",
   summary: "Replace a dense gated MLP by `gated_mlp`",
   base: { after: ["match_moe_pattern"] },
-  config: z.object({}),
-  plan: (graph) => findMatches(graph, "linear", matchMlp),
-  apply(graph, plan) {
-    for (const { down, inputs, attrs } of plan.matches) {
-      const b = new GraphBuilder(graph, { scope: down.scope, before: graph.current(down) });
-      replaceNode(graph, down, b.op("gated_mlp", inputs, attrs));
-    }
-  },
+  root: "linear",
+  match: matchMlp,
+  rewrite: (graph, { down, inputs, attrs }) => replaceByOp(graph, down, "gated_mlp", inputs, attrs),
 });
 
 function matchMlp(probe: Probe, down: Node<"linear">): Mlp {
