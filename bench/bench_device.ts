@@ -5,7 +5,7 @@
  */
 
 import { ConfigError, type WeightFormat } from "../graph/mod.ts";
-import { openDevice, PipelineCache, type WebGpuDevice } from "../runtime/mod.ts";
+import { GPU_ENVIRONMENT, openDevice, PipelineCache, type WebGpuDevice } from "../runtime/mod.ts";
 import type { MoeCase } from "./moe_contest.ts";
 import { MOE_SHAPES, MOE_TWINS, type MoeShape } from "./shapes.ts";
 
@@ -14,7 +14,14 @@ let pipelines: PipelineCache | undefined;
 
 /** The device of this process; it stays open until the process ends. */
 export function benchDevice(): Promise<WebGpuDevice> {
-  return opened ??= openDevice();
+  return opened ??= openWithEnvironment();
+}
+
+function openWithEnvironment(): Promise<WebGpuDevice> {
+  for (const [name, value] of Object.entries(GPU_ENVIRONMENT)) {
+    if (Deno.env.get(name) === undefined) Deno.env.set(name, value);
+  }
+  return openDevice();
 }
 
 /** Compiled pipelines of the device. */

@@ -18,6 +18,7 @@ import { Command, CommanderError } from "@commander-js/extra-typings";
 import type { CommandContext } from "./command.ts";
 import { deployCommand } from "./deploy.ts";
 import { flagError } from "./flags.ts";
+import { setGpuEnvironment } from "./gpu_environment.ts";
 import { inspectCommand } from "./inspect.ts";
 import { errorToJson, EXIT_INTERRUPTED, exitCodeOf, renderError } from "./render.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
@@ -40,6 +41,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   Deno.addSignalListener("SIGINT", onInterrupt);
   const program = createProgram({ terminal, signal: interrupt.signal });
   try {
+    setGpuEnvironment();
     enterUserFolder();
     await program.parseAsync(args, { from: "user" });
     return 0;

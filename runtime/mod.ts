@@ -15,6 +15,7 @@ export * from "./kv_cache.ts";
 export type { StepLimits } from "./scheduler.ts";
 export * from "./step_limits.ts";
 export * from "./webgpu/measure/ceilings.ts";
+export { GPU_ENVIRONMENT } from "./webgpu/device/gpu_environment.ts";
 export { openDevice, type OpenDeviceOptions, WebGpuDevice } from "./webgpu/device/device.ts";
 export {
   openWebGpuExecutor,

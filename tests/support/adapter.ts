@@ -6,7 +6,6 @@
  */
 
 import { openWebGpuExecutor, type WebGpuExecutor } from "../../runtime/webgpu/executor.ts";
-import { prepareLoaderEnvironment } from "../../runtime/webgpu/device/loader_environment.ts";
 import { messageOf } from "../../graph/mod.ts";
 
 /** Why there is no GPU here, or undefined when there is one. */
@@ -39,7 +38,6 @@ export async function withExecutor<Result>(
 
 async function findReason(): Promise<string | undefined> {
   try {
-    prepareLoaderEnvironment();
     const adapter = await navigator.gpu?.requestAdapter();
     return adapter
       ? undefined

@@ -8,7 +8,7 @@
 
 import { DeviceError, messageOf, MixlineError } from "../../../graph/mod.ts";
 import type { DeviceProfile } from "../../../kernels/mod.ts";
-import { prepareLoaderEnvironment } from "./loader_environment.ts";
+import { isUnwantedOpenGl } from "./gpu_environment.ts";
 import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
 
 /** Limits that are asked for; WebGPU gives the smallest allowed ones otherwise. */
@@ -208,13 +208,15 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
 }
 
 async function requestAdapter(options: OpenDeviceOptions): Promise<GPUAdapter> {
-  prepareLoaderEnvironment();
   const powerPreference = options.powerPreference ?? "high-performance";
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference });
-  if (adapter) return adapter;
+  const isOpenGl = adapter ? isUnwantedOpenGl(adapter) : false;
+  if (adapter && !isOpenGl) return adapter;
   throw new DeviceError(
     "device/no-adapter",
-    "Cannot open a GPU: expected a WebGPU adapter, got none",
+    `Cannot open a GPU: expected a WebGPU adapter${isOpenGl ? " of Vulkan" : ""}, got ${
+      isOpenGl ? `"${adapter?.info.description}" of OpenGL, which is far slower` : "none"
+    }`,
     {
       hint:
         "Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers for a software one), or use --executor cpu",
