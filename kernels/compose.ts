@@ -12,6 +12,7 @@
  */
 
 import { invariant } from "../graph/mod.ts";
+import { checkFragments, readFragment } from "./fragment.ts";
 import type { Binding } from "./kernel.ts";
 
 /**
@@ -65,11 +66,15 @@ export const STEP_TYPE = "vec4<u32>";
  */
 export function composeShader(parts: ShaderParts): Shader {
   const constants = parts.constants ?? {};
+  const fragments = [...new Set([...parts.fragments ?? [], parts.body])].map(readFragment);
+  checkFragments(fragments, [
+    ...Object.keys(constants),
+    ...parts.buffers.map(({ name }) => name),
+  ]);
   const sections = [
     Object.entries(constants).map(([name, value]) => declareConstant(name, value)).join("\n"),
     parts.buffers.map(declareBuffer).join("\n"),
-    ...new Set(parts.fragments ?? []),
-    parts.body,
+    ...fragments.map(({ text }) => text),
   ];
   const text = sections.map((section) => section.trim()).filter(Boolean).join("\n\n") + "\n";
   const wgsl = expandRepeats(text, constants).replaceAll(

@@ -37,10 +37,10 @@ export interface FormatAccess {
   rowBytes(columns: number): number;
   /** Chunks of 8 elements in one word. */
   readonly parts: number;
-  /** Fragment for rows of whole words. */
-  readonly load: string;
-  /** Fragment with `$NAME_at(row, column)`, for rows of any length. */
-  readonly at: string;
+  /** Fragments for rows of whole words. */
+  readonly load: readonly string[];
+  /** Fragments with `$NAME_at(row, column)`, for rows of any length. */
+  readonly at: readonly string[];
   /** Whether whole words may be read for this spec; when absent, rows of whole words suffice. */
   wholeWords?(spec: WeightSpec): boolean;
   /** Buffers and constants for scales. */

@@ -1,3 +1,6 @@
+//@fragment access/at_int8
+//@needs $NAME_FIRST_ROW $NAME_COLUMNS $NAME $NAME_scale_value $NAME_scale_fetch
+//@gives $NAME_at
 fn $NAME_at(row: u32, column: u32) -> f32 {
   let i = (row - $NAME_FIRST_ROW) * $NAME_COLUMNS + column;
   let word = $NAME[i >> 4u][(i >> 2u) & 3u];

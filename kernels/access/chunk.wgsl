@@ -1,3 +1,5 @@
+//@fragment access/chunk
+//@gives Chunk chunk_dot chunk_scale
 // Eight consecutive elements: the unit in which weights and activations are read.
 struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
 

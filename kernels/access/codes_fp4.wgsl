@@ -1,3 +1,6 @@
+//@fragment access/codes_fp4
+//@needs Chunk
+//@gives $NAME_codes
 // Eight FP4 E2M1 codes of a u32, low nibble first, as value / 16384: a code moved to the exponent
 // and mantissa bits of an f16, denormals included.
 fn $NAME_codes(word: u32) -> Chunk {

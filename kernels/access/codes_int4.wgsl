@@ -1,3 +1,6 @@
+//@fragment access/codes_int4
+//@needs Chunk
+//@gives $NAME_codes
 // Eight int4 codes of a u32, low nibble first, as value / 16384, the factor that all 4-bit codes
 // have. A nibble n in the mantissa of 0x6400 is the f16 1024 + n; the code's zero is 8.
 fn $NAME_codes(word: u32) -> Chunk {

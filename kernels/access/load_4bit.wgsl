@@ -1,3 +1,7 @@
+//@fragment access/load_4bit
+//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_WORD_SCALES $NAME_Scale $NAME_scale_fetch
+//@needs $NAME_scale_value Chunk chunk_scale $NAME_codes chunk_dot
+//@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of 4-bit codes, a multiple of 32 long, bound as array<vec4<u32>>. A word of 32
 // elements has $NAME_WORD_SCALES scales (1 or 2); blocks are at least that wide.
 struct $NAME_Word { codes: vec4<u32>, first: $NAME_Scale, second: $NAME_Scale }

@@ -1,3 +1,6 @@
+//@fragment access/load_bf16
+//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS Chunk chunk_dot
+//@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
 alias $NAME_Word = vec4<u32>;
 

@@ -1,3 +1,6 @@
+//@fragment access/load_f32
+//@needs $NAME_FIRST_ROW $NAME_COLUMNS $NAME Chunk chunk_dot
+//@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of f32, a multiple of 8 long, bound as array<vec4<u32>>.
 // A word is what one lane loads at a time; it holds $NAME_PARTS chunks.
 struct $NAME_Word { lo: vec4<u32>, hi: vec4<u32> }

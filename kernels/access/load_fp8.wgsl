@@ -1,3 +1,7 @@
+//@fragment access/load_fp8
+//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_Scale $NAME_scale_fetch $NAME_scale_value Chunk
+//@needs chunk_scale chunk_dot
+//@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of FP8 E4M3, a multiple of 16 long, bound as array<vec4<u32>>; blocks of scales are a
 // multiple of 16 columns wide.
 //

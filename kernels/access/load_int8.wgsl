@@ -1,3 +1,7 @@
+//@fragment access/load_int8
+//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_Scale $NAME_scale_fetch Chunk chunk_scale
+//@needs $NAME_scale_value chunk_dot
+//@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of int8, a multiple of 16 long, bound as array<vec4<u32>>; blocks of scales are a
 // multiple of 16 columns wide.
 struct $NAME_Word { codes: vec4<u32>, scale: $NAME_Scale }

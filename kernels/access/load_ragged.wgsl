@@ -1,3 +1,6 @@
+//@fragment access/load_ragged
+//@needs $NAME_COLUMNS Chunk $NAME_at chunk_dot
+//@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of any length, element by element through $NAME_at; zeros behind the end.
 alias $NAME_Word = Chunk;
 

@@ -26,29 +26,29 @@ export const PACKED_ACCESS: Readonly<Record<PackedFormat, FormatAccess>> = {
   fp8_e4m3: byteFormat("fp8_e4m3", loadFp8, atFp8),
   fp8_block: byteFormat("fp8_block", loadFp8, atFp8),
   int8: byteFormat("int8", loadInt8, atInt8),
-  int4: nibbleFormat("int4", codesInt4 + scaleGrid),
-  mxfp4: nibbleFormat("mxfp4", codesFp4 + scaleE8m0),
-  nvfp4: nibbleFormat("nvfp4", codesFp4 + scaleE4m3),
+  int4: nibbleFormat("int4", [codesInt4, scaleGrid]),
+  mxfp4: nibbleFormat("mxfp4", [codesFp4, scaleE8m0]),
+  nvfp4: nibbleFormat("nvfp4", [codesFp4, scaleE4m3]),
 };
 
 function byteFormat(format: PackedFormat, load: string, at: string): FormatAccess {
   return {
     rowBytes: (columns) => columns,
     parts: 2,
-    load: scaleGrid + load,
-    at: scaleGrid + at,
+    load: [scaleGrid, load],
+    at: [scaleGrid, at],
     wholeWords: (spec) => blockOf(format, spec)[1] % 16 === 0,
     scales: (name, spec) => scales(format, name, spec),
   };
 }
 
-function nibbleFormat(format: PackedFormat, shared: string): FormatAccess {
+function nibbleFormat(format: PackedFormat, shared: readonly string[]): FormatAccess {
   const wordScales = format === "nvfp4" ? 2 : 1;
   return {
     rowBytes: (columns) => columns / 2,
     parts: 4,
-    load: shared + load4bit,
-    at: shared + at4bit,
+    load: [...shared, load4bit],
+    at: [...shared, at4bit],
     wholeWords: (spec) => blockOf(format, spec)[1] % (32 / wordScales) === 0,
     scales(name, spec) {
       const { buffers, constants } = scales(format, name, spec);

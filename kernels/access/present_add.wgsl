@@ -1,3 +1,6 @@
+//@fragment access/present_add
+//@needs $NAME
+//@gives $NAME_at $NAME_quad
 // An operand that is added, bound as array<f32>.
 fn $NAME_at(i: u32) -> f32 {
   return $NAME[i];

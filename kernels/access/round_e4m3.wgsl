@@ -1,3 +1,5 @@
+//@fragment access/round_e4m3
+//@gives quotient round_e4m3
 // What a number is after a way through E4M3 with a scale: E4M3(clamp(x / scale, ±448)) · scale, to
 // nearest, ties to even.
 //

@@ -1,3 +1,6 @@
+//@fragment access/rows_ragged
+//@needs $NAME_COLUMNS $NAME Chunk
+//@gives $NAME_chunk
 // Rows of f32 activations of any length, bound as array<f32>; zeros behind the end.
 fn $NAME_element(row: u32, column: u32) -> f32 {
   if (column >= $NAME_COLUMNS) {

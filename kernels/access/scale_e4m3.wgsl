@@ -1,3 +1,6 @@
+//@fragment access/scale_e4m3
+//@needs $NAME_SCALE_COLUMNS $NAME_MATRIX_ROWS $NAME_scale_2 $NAME_scale
+//@gives $NAME_Scale $NAME_scale_fetch $NAME_scale_value
 // Scales of NVFP4: an E4M3 byte for 16 columns of a row, times one f32 for every matrix of
 // $NAME_MATRIX_ROWS rows.
 struct $NAME_Scale { bytes: u32, shift: u32, of_matrix: f32 }

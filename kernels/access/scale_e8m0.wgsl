@@ -1,3 +1,6 @@
+//@fragment access/scale_e8m0
+//@needs $NAME_SCALE_COLUMNS $NAME_scale
+//@gives $NAME_Scale $NAME_scale_fetch $NAME_scale_value
 // Scale bytes of MXFP4, one for 32 columns of a row: 2^(byte - 127). A zero byte is 2^-127, which
 // the bits of an f32 hold as a denormal; 255 is NaN.
 struct $NAME_Scale { bytes: u32, shift: u32 }

@@ -1,3 +1,7 @@
+//@fragment access/scale_grid
+//@needs $NAME_MATRIX_ROWS $NAME_SCALE_ROWS $NAME_BLOCK_ROWS $NAME_SCALE_COLUMNS $NAME_BLOCK_COLUMNS
+//@needs $NAME_scale
+//@gives $NAME_Scale $NAME_scale_fetch $NAME_scale_value
 // f32 scales of a block format: a grid $NAME_SCALE_ROWS x $NAME_SCALE_COLUMNS for every matrix of
 // $NAME_MATRIX_ROWS rows, one number for each block; blocks at the edges may be partial.
 alias $NAME_Scale = f32;

@@ -1,3 +1,6 @@
+//@fragment access/vector
+//@needs $SOURCE
+//@gives $NAME_at
 fn $NAME_at(i: u32) -> f32 {
   return $SOURCE[i];
 }

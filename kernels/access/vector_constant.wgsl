@@ -1,3 +1,6 @@
+//@fragment access/vector_constant
+//@needs $VALUE
+//@gives $NAME_at
 fn $NAME_at(i: u32) -> f32 {
   return $VALUE;
 }

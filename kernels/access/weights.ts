@@ -45,9 +45,9 @@ import vectorConstant from "./vector_constant.wgsl" with { type: "text" };
 
 const FORMATS: Readonly<Record<WeightFormat, FormatAccess>> = {
   ...PACKED_ACCESS,
-  f32: { rowBytes: (columns) => columns * 4, parts: 1, load: loadF32, at: atF32 },
-  f16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadF16, at: atF16 },
-  bf16: { rowBytes: (columns) => columns * 2, parts: 1, load: loadBf16, at: atBf16 },
+  f32: { rowBytes: (columns) => columns * 4, parts: 1, load: [loadF32], at: [atF32] },
+  f16: { rowBytes: (columns) => columns * 2, parts: 1, load: [loadF16], at: [atF16] },
+  bf16: { rowBytes: (columns) => columns * 2, parts: 1, load: [loadBf16], at: [atBf16] },
 };
 
 /** Formats that {@linkcode weightAccess} reads. */
@@ -80,7 +80,7 @@ export function weightAccess(name: string, spec: WeightSpec): Access {
   const whole = format.wholeWords?.(spec) ?? true;
   const aligned = whole && spec.columns % (8 * format.parts) === 0;
   const parts = aligned ? format.parts : 1;
-  const texts = aligned ? [format.load] : [format.at, loadRagged];
+  const texts = aligned ? format.load : [...format.at, loadRagged];
   return {
     buffers: [payloadBuffer(name, spec, format), ...(scales?.buffers ?? [])],
     fragments: [chunk, ...texts.map((text) => instantiate(text, { NAME: name }))],

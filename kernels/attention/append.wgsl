@@ -1,10 +1,11 @@
+//@fragment attention/append
+//@needs HEADS KV_HEADS NORM NORM_ALL D EPS THREADS step q_quad k_quad ready q_element sequence_ids
+//@needs positions cache_row keys_put Chunk k_element values_put clipped v_raw
 // Brings the tokens of a step into the cache, and their queries into `ready`.
 //
 // q, k, v       [T, heads · D] f32, fused or not
 // keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
 // One workgroup a token.
-// Prelude: THREADS, HEADS, KV_HEADS, D, PAGE, ROTARY, NORM_ALL, NORM, EPS.
-// Fragments: q_quad, k_quad, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
 
 var<workgroup> squares: array<f32, HEADS + KV_HEADS>;
 

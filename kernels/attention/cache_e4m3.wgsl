@@ -1,3 +1,6 @@
+//@fragment attention/cache_e4m3
+//@needs $NAME D Chunk
+//@gives $NAME_put
 // Writing a cache of E4M3 codes, bound as array<vec2<u32>>; `load_cache_e4m3` reads it. Numbers
 // beyond ±448 saturate.
 fn $NAME_code(value: f32) -> u32 {

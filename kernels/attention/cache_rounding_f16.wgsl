@@ -1,3 +1,5 @@
+//@fragment attention/cache_rounding_f16
+//@gives cached
 // What a number is after a way through the cache: steps are 2^-10 of the power of two below it, and
 // 2^-24 below 2^-14; round() goes to even. (NVIDIA's compiler takes unpack2x16float of
 // pack2x16float for the number itself, so the last bits of a step's own tokens stayed.)

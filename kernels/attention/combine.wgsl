@@ -1,8 +1,11 @@
+//@fragment attention/combine
+//@needs HG D UNITS SPLITS HEAD_PARTS GROUP HEADS THREADS LOWEST COMBINED sink_at y load_partial
+//@gives partial_at store_result combine
 // Combines what the splits of one token and one unit (HG query heads of a key head) found.
 //
 // partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks, then HG totals:
 // all relative to the split's own peak. Order is fixed: results do not depend on who came last.
-// Prelude: COMBINED, the splits that are loaded at a time.
+// COMBINED splits are loaded at a time.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {

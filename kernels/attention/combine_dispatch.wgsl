@@ -1,7 +1,10 @@
+//@fragment attention/combine_dispatch
+//@needs THREADS_DECODE PARTS_K THREADS ONLY_SHORT_RUNS in_long_run span_of combine
+//@gives TILE
 // Combines the splits of `attention_decode` in a dispatch of its own, for devices on which the last
 // workgroup to arrive cannot.
 //
-// Grid: 1, unit, token. Prelude and fragments as of attention_decode.
+// Grid: 1, unit, token.
 
 const TILE = THREADS_DECODE / PARTS_K;
 

@@ -1,3 +1,8 @@
+//@fragment attention/decode
+//@needs D THREADS PARTS_K HG FRESH_MAX ONLY_SHORT_RUNS HEAD_PARTS FRESH LOWEST TICKET UNITS WORDS_K
+//@needs ROUNDS_V MORE_PARTS_K Lanes in_long_run span_of Fetched fetch_tile prepare keys_unpack
+//@needs chunk_dot Chunk values_unpack partial_at store_result store_partial take_ticket combine
+//@gives LANES_V GROUPS TILE queries fresh_keys fresh_values
 // Attention of single tokens over the paged cache, the context shared out to several workgroups.
 //
 // y [T, HEADS · D] f32
@@ -10,13 +15,11 @@
 // read once for all HG heads. Those of the first tile are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see lib/attention_span.wgsl), so one dispatch is enough. With TICKET the
+// there in this step (see span.wgsl), so one dispatch is enough. With TICKET the
 // last split to arrive combines all of them; otherwise `attention_combine` does.
 //
-// Prelude: THREADS, PARTS_K, HEADS, KV_HEADS, GROUP, HEAD_PARTS, UNITS, HG, D, PAGE, WINDOW, SCALE,
-// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, LOWEST, MORE_PARTS_K (PARTS_K - 1),
-// WORDS_K (of a key that one thread reads), ROUNDS_V (tokens of a tile that one group takes).
-// Fragments: lib/attention_*, keys_* and values_* (cache), partials.
+// MORE_PARTS_K is PARTS_K - 1, WORDS_K the words of a key that one thread reads, ROUNDS_V the tokens of
+// a tile that one group takes.
 
 const LANES_V = D / 8u;
 const GROUPS = THREADS / LANES_V;

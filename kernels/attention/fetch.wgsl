@@ -1,6 +1,10 @@
+//@fragment attention/fetch
+//@needs PARTS_K LANES_V GROUPS WORDS_K ROUNDS_V keys_Word values_Word cache_row keys_fetch
+//@needs values_fetch
+//@gives Fetched fetch_tile
 // How keys and values of a tile of the context come from the cache to the threads.
-//
-// Prelude: of attention_decode. Words of a tile that one thread reads:
+
+// Words of a tile that one thread reads.
 struct Fetched {
   //@repeat w WORDS_K
   key_$w: keys_Word,

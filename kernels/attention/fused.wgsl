@@ -1,3 +1,6 @@
+//@fragment attention/fused
+//@needs HEADS KV_HEADS D qkv
+//@gives q_raw k_raw v_raw q_quad k_quad
 // q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
 // the start of a token's q, k or v, quads are four of them.
 const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;

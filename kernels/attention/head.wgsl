@@ -1,3 +1,7 @@
+//@fragment attention/head
+//@needs ROTARY D ATTENTION_SCALING $NAME_norm_at rotary_pair rotary_frequency clipped $NAME_raw
+//@needs turn positions
+//@gives $NAME_Place $NAME_place $NAME_element_at $NAME_element
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
 // order. `scale` is 1/rms where there is a norm and 1 otherwise. $NAME is q or k.
 

@@ -1,3 +1,6 @@
+//@fragment attention/load_cache_e4m3
+//@needs $NAME D Chunk
+//@gives $NAME_Word $NAME_fetch $NAME_unpack
 // Rows of a cache of E4M3 codes, a multiple of 8 long, bound as array<vec2<u32>>.
 //
 // A code moved to the exponent and mantissa bits of an f16 is its value / 256, denormals included.

@@ -1,3 +1,6 @@
+//@fragment attention/paging
+//@needs PAGE KV_HEADS WINDOW LONG_RUN block_table step sequence_ids
+//@gives cache_row first_seen in_long_run
 // Where the cache holds a position: row of [pages · KV_HEADS · PAGE] rows of D numbers.
 fn cache_row(sequence: u32, position: u32, kv_head: u32) -> u32 {
   let page = u32(block_table[sequence * step.w + position / PAGE]);

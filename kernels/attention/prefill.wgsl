@@ -1,3 +1,7 @@
+//@fragment attention/prefill
+//@needs DEPTH QUERIES KEYS CHUNKS HEADS D SCALE THREADS GROUP LOWEST DEPTHS SLICES LOADS_Q LOADS_K
+//@needs Chunk step ready keys_unpack keys_fetch sequence_ids positions first_seen in_long_run
+//@needs cache_row values_unpack values_fetch sink_at y
 // Attention of many tokens of a sequence over the paged cache, which holds them already: tiles of
 // queries against tiles of keys with a running softmax, so that no [T, T] matrix exists.
 //
@@ -12,9 +16,8 @@
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
 //
-// Prelude: HEADS, KV_HEADS, GROUP, D, PAGE, WINDOW, SCALE, LOWEST, DEPTH, DEPTHS (ceil(D / DEPTH)),
-// LOADS_Q, LOADS_K (chunks of 8 dimensions that a thread stages), SLICES (ceil(D / 64)), CHUNKS.
-// Fragments: keys_*, values_* (cache), cache_row, first_seen, in_long_run, sink_at.
+// DEPTHS is ceil(D / DEPTH), SLICES ceil(D / 64), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks that
+// a thread stages.
 
 const DEPTH_CHUNKS = DEPTH / 8u;
 

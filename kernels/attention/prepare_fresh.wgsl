@@ -1,3 +1,10 @@
+//@fragment attention/prepare_fresh
+//@needs FRESH_MAX NORM D EPS HEADS NORM_ALL KV_HEADS HEAD_PARTS GROUP HG THREADS SCALE SQUARES_Q
+//@needs ROUNDS_Q ELEMENTS ELEMENTS_K ROUNDS_K Span positions sequence_ids first_seen Lanes
+//@needs square_get q_quad q_place k_Place k_place step v_raw k_quad square_put fresh_values cached
+//@needs clipped square_meet queries q_element_at fresh_keys k_element_at cache_row keys_put Chunk
+//@needs values_put
+//@gives prepare
 // What a workgroup needs before it looks at the cache, made from the step's q, k and v.
 fn is_fresh(i: u32, span: Span) -> bool {
   if (FRESH_MAX == 1u) {
@@ -25,9 +32,9 @@ const QUADS_K = select(D, KV_HEADS * D, NORM_ALL) / 4u;
 // Whatever comes from far is asked for before the sums of squares are awaited; the numbers of q and
 // k are loaded twice, the second time from the nearest cache.
 //
-// Prelude: ELEMENTS and ELEMENTS_K (of the unit's queries and of a key, for each thread), SQUARES_Q
-// (sums of squares of queries), ROUNDS_Q and ROUNDS_K (quads of a sum for each thread), SLOTS (HG +
-// FRESH_MAX sums of squares), NORM, NORM_ALL, EPS.
+// ELEMENTS and ELEMENTS_K are those of the unit's queries and of a key for each thread, SQUARES_Q the
+// sums of squares of queries, ROUNDS_Q and ROUNDS_K the quads of a sum for each thread. `square` has
+// SLOTS = HG + FRESH_MAX sums.
 fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 {
   let kv_head = unit / HEAD_PARTS;
   let first_head = kv_head * GROUP + (unit % HEAD_PARTS) * HG;

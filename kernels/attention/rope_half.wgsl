@@ -1,3 +1,6 @@
+//@fragment attention/rope_half
+//@needs ROTARY inv_freq
+//@gives rotary_pair rotary_frequency
 // Rotate-half: element i turns with i + ROTARY / 2.
 struct RotaryPair { other: u32, frequency: u32, sign: f32 }
 

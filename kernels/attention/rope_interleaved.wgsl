@@ -1,3 +1,6 @@
+//@fragment attention/rope_interleaved
+//@needs inv_freq
+//@gives rotary_pair rotary_frequency
 // Element 2i turns with 2i + 1.
 struct RotaryPair { other: u32, frequency: u32, sign: f32 }
 

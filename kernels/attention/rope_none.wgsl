@@ -1,3 +1,5 @@
+//@fragment attention/rope_none
+//@gives rotary_pair rotary_frequency
 // No rotary embedding: ROTARY is 0, so none of this runs.
 struct RotaryPair { other: u32, frequency: u32, sign: f32 }
 

@@ -1,3 +1,6 @@
+//@fragment attention/span
+//@needs TILE FRESH FRESH_MAX SPLITS sequence_ids positions step first_seen
+//@gives Span span_of
 // How the context of one token is divided among workgroups, from the token's position alone.
 //
 // Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With

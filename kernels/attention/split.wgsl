@@ -1,3 +1,6 @@
+//@fragment attention/split
+//@needs HEADS D KV_HEADS q k v
+//@gives q_raw k_raw v_raw q_quad k_quad
 // q, k and v in buffers of their own. Numbers are counted from the start of a token's q, k or v,
 // quads are four of them.
 fn q_raw(token: u32, i: u32) -> f32 {

@@ -1,3 +1,5 @@
+//@fragment attention/turn
+//@gives turn
 // Cosine and sine of any angle below 2^25, to about 1e-7. The built-in functions promise 2^-11, and
 // only between -π and π; positions of a long context are far outside.
 //

@@ -1,9 +1,11 @@
+//@fragment eager/attention
+//@needs THREADS D GROUP LOWEST WINDOW SCALE ROUNDS Lanes step positions q k peak_put peak_meet
+//@needs peak_get total_put total_meet total_get v sink_at y
 // Attention without a cache, for graphs before `insert_cached_attention`: softmax(SCALE · q · kᵀ +
 // causal mask by position) · v, one query of one head a workgroup, with a running softmax.
 //
 // q, y [HEADS, T, D], k, v [KV_HEADS, T, D] f32
-// Grid: token, head. Prelude: THREADS, GROUP, D, ROUNDS (ceil(D / THREADS)), SCALE, WINDOW, LOWEST.
-// Fragments: sink_at, lanes, reduce as `peak` and `total`.
+// Grid: token, head. ROUNDS is ceil(D / THREADS).
 
 var<workgroup> weights: array<f32, THREADS>;
 

@@ -1,8 +1,9 @@
+//@fragment eager/map
+//@needs THREADS domain put_y y_at element
 // One element a thread: y[y_at(i)] = element(i) for i below the domain's size.
 //
 // Layout ops and arithmetic are the same kernel: `element` reads the inputs where the op wants them
 // and `y_at` says where the result goes.
-// Prelude: THREADS. Fragments: domain(), element(i), y_at(i), put_y(at, value).
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -1,8 +1,9 @@
+//@fragment eager/reduce_line
+//@needs THREADS LOWEST SOFTMAX MEAN Lanes lines inner line_size x_get peak_put peak_meet peak_get
+//@needs sum_put sum_meet sum_get y
 // One line of a tensor along a dimension: mean, sum or softmax.
 //
-// A line has SIZE elements that are `inner()` apart. Workgroup: THREADS threads and one line.
-// Prelude: THREADS, SOFTMAX, MEAN, LOWEST. Fragments: lines(), inner(), line_size(), x_get, lanes,
-// reduce as `sum` and `peak` (one slot each).
+// A line has `line_size()` elements that are `inner()` apart. Workgroup: THREADS threads and one line.
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -1,10 +1,11 @@
+//@fragment eager/topk
+//@needs THREADS K LOWEST Lanes lines line_size x_get peak_put peak_meet peak_get place_put
+//@needs place_meet place_get y indices
 // The K largest of each row, descending, with their indices; ties to the smaller index.
 //
 // Each round takes the best of those that come after the one before, so nothing is marked or
 // moved. Workgroup: THREADS threads and one row. An index travels as the float of its distance
 // from the end, exact up to 2^24, so that the larger one is the smaller index.
-// Prelude: THREADS, K, LOWEST. Fragments: lines(), line_size(), x_get, lanes, reduce as `peak` and
-// `place` (maxima of one slot each).
 
 @compute @workgroup_size(THREADS)
 fn main(

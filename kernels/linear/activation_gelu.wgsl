@@ -1,3 +1,5 @@
+//@fragment linear/activation_gelu
+//@gives activation
 // x · Φ(x). erfc by the rational Chebyshev fit of Numerical Recipes (erfcc), whose relative error is
 // below 1.2e-7 everywhere, so the far negative side is right as well.
 fn erfc(x: f32) -> f32 {

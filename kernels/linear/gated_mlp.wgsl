@@ -1,8 +1,11 @@
+//@fragment linear/gated_mlp
+//@needs THREADS ROWS COLUMNS N Lanes columns_of_step w_multiply g_multiply sum_meet y activation
+//@needs sum_get
 // y[c, n] = activation(x[c] · g[n]) · (x[c] · w[n]) for few rows c of x: the first half of a gated
 // MLP, whose two weights [N, K] are read side by side.
 //
-// Workgroup and prelude as in gemv.wgsl, with g_* beside w_*; the products with g take the second
-// half of the slots. Fragments: lib/gemv_multiply as w and as g, activation.
+// Workgroup and constants as in gemv.wgsl, with g_* beside w_*; the products with g take the second
+// half of the slots.
 
 @compute @workgroup_size(THREADS)
 fn main(

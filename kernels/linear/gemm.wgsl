@@ -1,3 +1,7 @@
+//@fragment linear/gemm
+//@needs TILE_K TILE_M TILE_N K_TAIL THREADS N_FIRST THREADS_N N_END STEPS WORDS_REST THREADS_M
+//@needs LOADS_X LOADS_W QUADS_M QUADS_N w_PARTS Chunk w_COLUMNS x_chunk w_Word w_fetch w_WORDS
+//@needs rows_of_step w_unpack store_quad
 // y[m, n] = finish(x[m] · w[n] + bias[n]) + residual[m, n] for many rows m.
 //
 // x [rows, K] f32, w [N, K] in any weight format, y [rows, N] f32
@@ -9,11 +13,9 @@
 // next tile is loaded into registers while this one is multiplied. On an H100 128 x 128 x 16 with
 // the inner loop written out reaches 64 % of the f32 peak.
 //
-// Prelude: THREADS, THREADS_M, THREADS_N, QUADS_M, QUADS_N, TILE_M, TILE_N, TILE_K, LOADS_X,
-// LOADS_W (chunks and words that a thread stages), WORDS_REST (the last words go to some threads
-// only), STEPS (of K), K_TAIL (K is no multiple of
-// TILE_K), N, N_FIRST, N_END (rows of w in this dispatch), rows_of_step().
-// Fragments: w_*, x_chunk, store_quad, finish_quad, bias_quad, residual_quad.
+// LOADS_X and LOADS_W are the chunks and words that a thread stages; with WORDS_REST the last words go
+// to some threads only. STEPS are those of K; K_TAIL says that K is no multiple of TILE_K. This dispatch
+// has the rows N_FIRST to N_END - 1 of w.
 
 const CHUNKS_K = TILE_K / 8u;
 const WORDS_K = CHUNKS_K / w_PARTS;

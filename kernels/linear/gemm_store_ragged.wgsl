@@ -1,3 +1,6 @@
+//@fragment linear/gemm_store_ragged
+//@needs N N_END finish_quad bias_quad residual_quad y
+//@gives store_quad
 // Four results of one row, those behind its end left out.
 fn store_quad(row: u32, column: u32, sum: vec4<f32>) {
   let at = row * N + column;

@@ -1,3 +1,6 @@
+//@fragment linear/gemm_store_vec4
+//@needs N y finish_quad bias_quad residual_quad
+//@gives store_quad
 // Four results of one row; N is a multiple of 4.
 fn store_quad(row: u32, column: u32, sum: vec4<f32>) {
   let at = row * N + column;

@@ -1,3 +1,6 @@
+//@fragment linear/gemv
+//@needs THREADS N_FIRST ROWS COLUMNS N_END NORM SQUARES EPS N Lanes columns_of_step w_multiply
+//@needs sum_meet sum_get w_COLUMNS y bias_at residual_at
 // y[c, n] = (rms_norm(x)[c] · w[n] + bias[n]) + residual[c, n] for few rows c of x.
 //
 // w        [N, K] in any weight format; read once for every COLUMNS rows of x
@@ -8,9 +11,7 @@
 // share the words of the rows. The norm costs no pass of its own: Σ w·(x·n) and Σ x² come from the
 // same reading of x, and 1/rms multiplies the finished sum.
 //
-// Prelude: THREADS, ROWS, COLUMNS, UNROLL, w_BODY, SQUARES, N_FIRST and N_END (rows of this
-// dispatch), N, NORM, EPS, columns_of_step().
-// Fragments: lib/gemv_multiply as w, w_*, x_chunk, norm_chunk, bias_at, residual_at, lanes, `sum`.
+// This dispatch has the rows N_FIRST to N_END - 1 of w.
 
 @compute @workgroup_size(THREADS)
 fn main(

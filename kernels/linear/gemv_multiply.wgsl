@@ -1,3 +1,7 @@
+//@fragment linear/gemv_multiply
+//@needs $NAME_BODY THREADS UNROLL $NAME_PARTS NORM $NAME_WORDS ROWS SQUARES COLUMNS Lanes
+//@needs $NAME_fetch norm_chunk x_chunk chunk_dot Chunk $NAME_dot sum_put
+//@gives $NAME_multiply
 // Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
 //
 // Puts them into the slots from `slot` on, column by column, and with NORM Σ x² of column c into

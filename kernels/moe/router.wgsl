@@ -1,3 +1,7 @@
+//@fragment moe/router
+//@needs THREADS COLUMNS E SHARE ROWS NORM SHARES TICKET SQUARES EPS NORMED_COLUMNS Lanes step
+//@needs w_multiply sum_meet sum_get bias_at set_logit store_partial take_ticket load_logits choose
+//@needs w_COLUMNS write_normed
 // Router: scores of all experts for COLUMNS tokens, the TOP_K best of each with their weights, and
 // with NORM the normed tokens.
 //
@@ -8,9 +12,7 @@
 // Each workgroup takes SHARE experts, ROWS at a time, and the last one to arrive chooses; with very
 // many tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
 //
-// Prelude: that of lib/gemv_multiply and lib/router_choose, SHARE, SHARES, TICKET, EPS,
-// NORMED_COLUMNS (vectors or numbers of a normed token, 0 when nobody wants it).
-// Fragments: both, lanes, `sum`, bias_at, store_logits and load_logits, store_normed.
+// NORMED_COLUMNS are the vectors or numbers of a normed token, 0 when nobody wants it.
 
 var<workgroup> arrived: u32;
 

@@ -1,3 +1,5 @@
+//@fragment moe/router_choose_dispatch
+//@needs THREADS COLUMNS Lanes load_logits choose step
 // The second dispatch of a router whose workgroups cannot hand over by ticket: chooses from the
 // logits that `router` left.
 //

@@ -1,3 +1,6 @@
+//@fragment moe/router_load
+//@needs COLUMNS E THREADS Lanes set_logit load_partial
+//@gives load_logits
 // Brings the logits that other workgroups made into shared memory.
 fn load_logits(first_column: u32, lanes: Lanes) {
   for (var i = lanes.index; i < COLUMNS * E; i += THREADS) {

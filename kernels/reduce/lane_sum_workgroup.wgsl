@@ -1,3 +1,6 @@
+//@fragment reduce/lane_sum_workgroup
+//@needs THREADS LANES
+//@gives lane_sum
 // Sums over LANES neighbouring invocations through workgroup memory, for devices without subgroups;
 // every one of them gets the sum, in the order that the subgroup version uses.
 var<workgroup> lane_sums: array<vec4<f32>, THREADS>;

@@ -1,3 +1,6 @@
+//@fragment reduce/lanes_subgroup
+//@needs THREADS
+//@gives MAX_SUBGROUPS Lanes
 // The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have $SMALLEST threads or more.
 const MAX_SUBGROUPS = max(1u, THREADS / $SMALLESTu);

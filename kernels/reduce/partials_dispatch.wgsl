@@ -1,3 +1,6 @@
+//@fragment reduce/partials_dispatch
+//@needs partials
+//@gives store_partial load_partial take_ticket
 // Partial results that a second dispatch combines.
 fn store_partial(at: u32, value: f32) {
   partials[at] = value;

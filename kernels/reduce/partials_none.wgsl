@@ -1,3 +1,5 @@
+//@fragment reduce/partials_none
+//@gives store_partial load_partial take_ticket
 // One workgroup does everything: there are no partial results.
 fn store_partial(at: u32, value: f32) {
 }

@@ -1,3 +1,6 @@
+//@fragment reduce/partials_ticket
+//@needs partials tickets
+//@gives store_partial load_partial take_ticket
 // Partial results that the last workgroup to arrive combines. Workgroups see each other's writes
 // only through atomics. The one that draws the last ticket puts the count back to zero.
 fn store_partial(at: u32, value: f32) {

@@ -1,3 +1,6 @@
+//@fragment reduce/reduce_subgroup
+//@needs $SLOTS MAX_SUBGROUPS $SUBGROUP $COMBINE Lanes
+//@gives $NAME_put $NAME_meet $NAME_get
 // Combines $SLOTS numbers over all threads: every thread puts its share of each, then
 // $NAME_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
 // $SUBGROUP is subgroupAdd or subgroupMax, $COMBINE the same for two numbers.

@@ -1,3 +1,6 @@
+//@fragment reduce/reduce_workgroup
+//@needs $SLOTS THREADS $COMBINE Lanes
+//@gives $NAME_put $NAME_meet $NAME_get
 // Combines $SLOTS numbers over all threads: every thread puts its share of each, then
 // $NAME_meet (barriers), then any thread gets. Order is fixed, so results do not vary.
 // $COMBINE combines two numbers; THREADS is a power of two.

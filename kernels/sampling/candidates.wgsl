@@ -1,3 +1,7 @@
+//@fragment sampling/candidates
+//@needs CAPACITY THREADS LOWEST CHUNKS CHUNK_CANDIDATES load_record load_candidate is_better Best
+//@needs tree_values Draw has_top_k gumbel best_of
+//@gives Summary draw_candidate
 // The likely way to draw under filters: every chunk of the vocabulary has handed over its largest
 // logits, complete down to the chunk's floor. Of those above every floor nothing is missing, so
 // whatever threshold lies among them is exact.

@@ -1,3 +1,8 @@
+//@fragment sampling/decide
+//@needs CHUNKS ROWS CHUNK_CANDIDATES LOWEST THREADS SEEN_WORDS partials Draw Best is_better best_of
+//@needs sum_of tempered is_greedy is_filtered Summary draw_candidate draw_by_scan history step seen
+//@needs token_ids positions counter take_ticket
+//@gives Place store_record load_record candidate_at load_candidate decide
 // The end of a draw: the chunks' findings become a token.
 //
 // A record of a chunk, eight words: largest penalized logit, its id, the winner's score under

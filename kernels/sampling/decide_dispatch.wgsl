@@ -1,3 +1,5 @@
+//@fragment sampling/decide_dispatch
+//@needs THREADS logits_rows decide draws Place positions
 // The second dispatch of sampling where workgroups cannot hand over by ticket: one a row.
 
 @compute @workgroup_size(THREADS)

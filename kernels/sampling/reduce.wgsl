@@ -1,3 +1,6 @@
+//@fragment sampling/reduce
+//@needs THREADS
+//@gives Best tree_values best_of is_better sum_of
 // Maxima and sums over the threads of a workgroup, by trees: the same order in every run.
 
 struct Best { value: f32, id: u32 }

@@ -1,3 +1,6 @@
+//@fragment sampling/row
+//@needs V SEEN_WORDS LOWEST seen
+//@gives Draw is_greedy has_top_k is_filtered penalized is_broken tempered gumbel
 // The logits of a row as sampling sees them, and randomness. `kernels/cpu/sample.ts` gives the
 // algorithm; this is its twin.
 

@@ -1,3 +1,7 @@
+//@fragment sampling/sample
+//@needs THREADS CHUNK V LOWEST CHUNK_CANDIDATES TICKET CHUNKS PER logits draws logits_rows
+//@needs positions Best penalized is_broken is_better best_of store_record is_greedy tempered
+//@needs is_filtered sum_of candidate_at partials gumbel take_ticket decide Place
 // Draws the next token of every row, on the device.
 //
 // logits [R, V] f32; draws [R] Draw; logits_rows [R]: the token of the step that a row belongs to;
@@ -10,9 +14,6 @@
 // last workgroup of a row decides. The last of all counts the step.
 //
 // A row whose largest logit is not finite gets -1.
-//
-// Prelude: THREADS, PER, CHUNK, CHUNKS, CHUNK_CANDIDATES, CAPACITY, V, SEEN_WORDS, LOWEST, ROWS,
-// TICKET. Fragments: lib/sample_*, partials.
 
 var<workgroup> bins: array<atomic<u32>, 256>;
 var<workgroup> cut: u32;

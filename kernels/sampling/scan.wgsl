@@ -1,3 +1,6 @@
+//@fragment sampling/scan
+//@needs V THREADS LOWEST Draw tempered penalized logits has_top_k Best gumbel is_better best_of
+//@gives draw_by_scan
 // The sure way to draw under filters, for flat distributions whose threshold lies deep: radix
 // selection of the threshold over all logits of the row, eight bits a pass. Masses are added as
 // 64-bit integers in two words, so their sums do not depend on who comes first.

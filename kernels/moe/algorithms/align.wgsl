@@ -1,3 +1,6 @@
+//@fragment moe/algorithms/align
+//@needs EXPERTS THREADS BLOCK_M TOP_K PLAN_SIZE PLAN_PAIRS PADDING PLAN_EXPERTS sizes selected plan
+//@needs after_sort
 // Sorts (token, slot) pairs by expert, each expert's list padded to whole blocks of BLOCK_M, stably
 // and in one dispatch: every workgroup counts all ids, then compacts the pairs of its own expert.
 // Pairs whose id is out of range are dropped. Grid: (experts, slices).

@@ -1,3 +1,8 @@
+//@fragment moe/algorithms/direct_gemm
+//@needs THREADS N_TILES PLAN_EXPERTS FIRST_EXPERT END_EXPERT BLOCK_M TILE_OUTPUTS MATRICES OUTPUTS
+//@needs TOP_K COLUMNS_APART LANES_USED ROWS_APART PLAN_PAIRS SOURCE TARGET A_ROUNDS THREAD_OUTPUTS
+//@needs LAST_MATRIX plan tile_of sizes row_of w_WORDS w_fetch w_unpack rows_round rows_chunk
+//@needs w_PARTS Chunk chunk_dot y finish
 // Grouped GEMM without workgroup memory, for devices where a barrier costs more than a load: CPUs
 // that play GPU. An invocation owns THREAD_M × THREAD_N sums; the lanes of a subgroup have the same
 // rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;

@@ -1,3 +1,7 @@
+//@fragment moe/algorithms/down
+//@needs GROUPS QUADS THREADS LANES ROWS HIDDEN TOP_K FIRST_EXPERT END_EXPERT PASSES selected
+//@needs FIRST_WORD_$i END_WORD_$i UNROLL_$i w_down_fetch act_round act_chunk w_down_PARTS
+//@needs w_down_dot output_factor_at b_down_at lane_sum residual_at y
 // Down projection that owns output rows: a workgroup makes ROWS outputs of one token from all its
 // slots, multiplies the routing weights and adds bias and residual. Group g of LANES invocations
 // takes the slots g, g + GROUPS, …; sums are joined once, in a fixed order. Grid: (rows, tokens).

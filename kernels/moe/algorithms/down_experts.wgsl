@@ -1,3 +1,7 @@
+//@fragment moe/algorithms/down_experts
+//@needs MAX_TOKENS QUADS MAX_PAIRS THREADS TOP_K FIRST_EXPERT END_EXPERT LANES ROWS HIDDEN COLUMNS
+//@needs GROUPS sizes selected w_down_WORDS w_down_fetch act_round act_chunk w_down_PARTS
+//@needs w_down_unpack chunk_dot output_factor_at b_down_at lane_sum y residual_at
 // Down projection that owns ROWS output rows of all tokens: the pairs are sorted by expert, so that
 // each expert's weights are read once and applied to its pairs, COLUMNS at a time. The batches go
 // round the GROUPS groups of LANES invocations. Every invocation keeps sums of its own in workgroup

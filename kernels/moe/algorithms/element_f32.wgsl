@@ -1,1 +1,3 @@
+//@fragment moe/algorithms/element_f32
+//@gives Element
 alias Element = f32;

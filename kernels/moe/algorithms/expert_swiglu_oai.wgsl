@@ -1,3 +1,6 @@
+//@fragment moe/algorithms/expert_swiglu_oai
+//@needs LIMIT ALPHA
+//@gives expert_activation
 // gpt-oss: (clamp(up, ±limit) + 1) · g · sigmoid(alpha · g) with g = min(gate, limit).
 fn expert_activation(first: f32, second: f32) -> f32 {
   let gate = min(second, LIMIT);

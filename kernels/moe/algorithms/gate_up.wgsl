@@ -1,3 +1,7 @@
+//@fragment moe/algorithms/gate_up
+//@needs THREADS TOP_K FIRST_EXPERT END_EXPERT LANES GROUPS ROWS MATRICES INTERMEDIATE
+//@needs OUTPUTS_PER_QUAD QUADS PASSES selected FIRST_WORD_$i END_WORD_$i UNROLL_$i w_up_fetch
+//@needs x_round x_chunk w_up_PARTS w_up_dot lane_sum input_factor_at act expert_activation b_up_at
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
 // a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).

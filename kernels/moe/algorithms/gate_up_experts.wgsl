@@ -1,3 +1,7 @@
+//@fragment moe/algorithms/gate_up_experts
+//@needs MAX_PAIRS LANES FIRST_EXPERT TOP_K ROWS MATRICES INTERMEDIATE COLUMNS OUTPUTS_PER_QUAD
+//@needs QUADS sizes selected w_up_WORDS w_up_fetch x_round x_chunk w_up_PARTS w_up_unpack chunk_dot
+//@needs lane_sum input_factor_at act expert_activation b_up_at
 // Up and gate projections with the activation, expert by expert: a workgroup makes ROWS outputs of
 // one expert for every pair that chose it, up to COLUMNS at a time, so that a weight is read once
 // however many tokens share it. A quad is four weight rows; for a gated expert its rows alternate

@@ -1,3 +1,6 @@
+//@fragment moe/algorithms/gemm_tiles
+//@needs BLOCK_M THREAD_M BLOCK_N THREAD_N MATRICES OUTPUTS GROUP_M BY_TOKEN TOP_K BY_PAIR
+//@gives ROWS_APART COLUMNS_APART TILE_OUTPUTS N_TILES tile_of row_of
 // What the grouped GEMMs share: which tile a workgroup makes, and where rows are.
 
 const ROWS_APART = BLOCK_M / THREAD_M;

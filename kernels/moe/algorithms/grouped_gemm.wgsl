@@ -1,3 +1,9 @@
+//@fragment moe/algorithms/grouped_gemm
+//@needs BLOCK_K BLOCK_M TILES BLOCK_N THREADS N_TILES PLAN_EXPERTS FIRST_EXPERT END_EXPERT
+//@needs TILE_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS SOURCE COLUMNS_APART THREAD_M ROWS_APART
+//@needs TARGET A_ROUNDS B_ROUNDS THREAD_OUTPUTS HEIGHTS K_VECTORS LAST_MATRIX w_PARTS w_WORDS
+//@needs Operand plan tile_of sizes row_of Chunk rows_chunk w_Word w_fetch HEIGHT_$i rows_round
+//@needs w_unpack y finish
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
 // vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what

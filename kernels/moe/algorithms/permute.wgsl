@@ -1,3 +1,7 @@
+//@fragment moe/algorithms/permute
+//@needs SLICE_COLUMNS ROW_ELEMENTS THREADS PLAN_SIZE PLAN_PAIRS TOP_K PLAN_POSITIONS plan x
+//@needs permuted input_factor_at
+//@gives after_sort
 // Copies the rows of this expert's tokens to their sorted positions, and notes where each pair went.
 // Every slice of the grid copies its share of the columns, from a sorted list of its own: another
 // workgroup's writes cannot be seen within a dispatch.

@@ -1,3 +1,6 @@
+//@fragment moe/algorithms/reduce
+//@needs THREADS ROW_ELEMENTS TOP_K EXPERTS sizes residual_element selected output_factor_at rows
+//@needs row_of_pair y
 // Adds a token's rows over its slots, in slot order, to the residual. Rows of pairs whose id is out
 // of range were never written and are not read. One invocation per element of y.
 

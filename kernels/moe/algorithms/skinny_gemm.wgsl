@@ -1,3 +1,8 @@
+//@fragment moe/algorithms/skinny_gemm
+//@needs LANES STEPS BLOCK_M THREADS N_TILES PLAN_EXPERTS FIRST_EXPERT END_EXPERT TILE_OUTPUTS
+//@needs THREAD_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS SOURCE TARGET A_ROUNDS ROW_QUADS
+//@needs LAST_MATRIX w_PARTS w_WORDS Chunk plan tile_of sizes row_of rows_chunk w_Word w_fetch
+//@needs rows_round w_unpack lane_sum y finish QUADS_$i
 // Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
 // straight from memory to the one invocation that needs it. LANES invocations share the depth of
 // THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
