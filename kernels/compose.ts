@@ -77,16 +77,36 @@ export function composeShader(parts: ShaderParts): Shader {
     ...fragments.map(({ text }) => text),
   ];
   const text = sections.map((section) => section.trim()).filter(Boolean).join("\n\n") + "\n";
-  const wgsl = expandRepeats(text, constants).replaceAll(
-    /\$([A-Z][A-Z_]*[A-Z])/g,
-    (_, name: string) => String(constants[name]),
-  );
   return {
-    wgsl: hoistEnables(wgsl),
+    wgsl: hoistEnables(keepsBlocks ? text : expand(text, constants)),
     bindings: parts.buffers.map(({ buffer, access, range }) =>
       range === undefined ? { buffer, access } : { buffer, access, range }
     ),
   };
+}
+
+/** Whether shaders are composed for records. */
+let keepsBlocks = false;
+
+/**
+ * Runs a function whose shaders keep their `@repeat` blocks: for records, in which one change should
+ * be one line. Such shaders do not compile.
+ */
+export function withBlocks<T>(run: () => T): T {
+  keepsBlocks = true;
+  try {
+    return run();
+  } finally {
+    keepsBlocks = false;
+  }
+}
+
+/** Writes out the blocks of a text, and the numbers of constants within names. */
+function expand(text: string, constants: ShaderConstants): string {
+  return expandLines(text.split("\n"), constants).join("\n").replaceAll(
+    /\$([A-Z][A-Z_]*[A-Z])/g,
+    (_, name: string) => String(constants[name]),
+  );
 }
 
 /**
@@ -137,10 +157,6 @@ function declareBuffer(buffer: ShaderBuffer, index: number): string {
  * 2, …; blocks nest. COUNT is a constant's name or a number, and may hold the `$x` of a block around
  * it. Names of variables may hold `$x`, and `$CONSTANT` for the number of a constant.
  */
-function expandRepeats(text: string, constants: ShaderConstants): string {
-  return expandLines(text.split("\n"), constants).join("\n");
-}
-
 function expandLines(lines: readonly string[], constants: ShaderConstants): string[] {
   const out: string[] = [];
   for (let at = 0; at < lines.length; at++) {
@@ -156,8 +172,8 @@ function expandLines(lines: readonly string[], constants: ShaderConstants): stri
     const body = lines.slice(at + 1, end);
     const pattern = new RegExp(`\\$${variable}(?![A-Za-z])`, "g");
     for (let i = 0; i < count; i++) {
-      const turn = body.map((line) => line.replace(pattern, String(i)));
-      out.push(...expandLines(turn, constants));
+      const lines = body.map((line) => line.replace(pattern, String(i)));
+      out.push(...expandLines(lines, constants));
     }
     at = end;
   }

@@ -308,8 +308,6 @@ fn cached(value: f32) -> f32 {
 // q, k, v       [T, heads · D] f32, fused or not
 // keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
 // One workgroup a token.
-// Prelude: THREADS, HEADS, KV_HEADS, D, PAGE, ROTARY, NORM_ALL, NORM, EPS.
-// Fragments: q_quad, k_quad, v_raw, q_element, k_element, clipped, cache_row, keys_put, values_put.
 
 var<workgroup> squares: array<f32, HEADS + KV_HEADS>;
 

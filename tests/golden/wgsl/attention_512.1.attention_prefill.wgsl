@@ -139,9 +139,8 @@ fn sink_at(head: u32) -> f32 {
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
 //
-// Prelude: HEADS, KV_HEADS, GROUP, D, PAGE, WINDOW, SCALE, LOWEST, DEPTH, DEPTHS (ceil(D / DEPTH)),
-// LOADS_Q, LOADS_K (chunks of 8 dimensions that a thread stages), SLICES (ceil(D / 64)), CHUNKS.
-// Fragments: keys_*, values_* (cache), cache_row, first_seen, in_long_run, sink_at.
+// DEPTHS is ceil(D / DEPTH), SLICES ceil(D / 64), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks that
+// a thread stages.
 
 const DEPTH_CHUNKS = DEPTH / 8u;
 
@@ -169,26 +168,18 @@ fn load_key(row: u32, chunk: u32) -> Chunk {
 
 fn put_q(query: u32, chunk: u32, x: Chunk) {
   let at = chunk * 8u * (QUERIES / 4u) + query / 4u;
-  tile_q[at + 0 * (QUERIES / 4u)][query % 4u] = x.lo[0];
-  tile_q[at + (4u + 0) * (QUERIES / 4u)][query % 4u] = x.hi[0];
-  tile_q[at + 1 * (QUERIES / 4u)][query % 4u] = x.lo[1];
-  tile_q[at + (4u + 1) * (QUERIES / 4u)][query % 4u] = x.hi[1];
-  tile_q[at + 2 * (QUERIES / 4u)][query % 4u] = x.lo[2];
-  tile_q[at + (4u + 2) * (QUERIES / 4u)][query % 4u] = x.hi[2];
-  tile_q[at + 3 * (QUERIES / 4u)][query % 4u] = x.lo[3];
-  tile_q[at + (4u + 3) * (QUERIES / 4u)][query % 4u] = x.hi[3];
+  //@repeat i 4
+  tile_q[at + $i * (QUERIES / 4u)][query % 4u] = x.lo[$i];
+  tile_q[at + (4u + $i) * (QUERIES / 4u)][query % 4u] = x.hi[$i];
+  //@end
 }
 
 fn put_k(key: u32, chunk: u32, x: Chunk) {
   let at = chunk * 8u * (KEYS / 4u) + key / 4u;
-  tile_k[at + 0 * (KEYS / 4u)][key % 4u] = x.lo[0];
-  tile_k[at + (4u + 0) * (KEYS / 4u)][key % 4u] = x.hi[0];
-  tile_k[at + 1 * (KEYS / 4u)][key % 4u] = x.lo[1];
-  tile_k[at + (4u + 1) * (KEYS / 4u)][key % 4u] = x.hi[1];
-  tile_k[at + 2 * (KEYS / 4u)][key % 4u] = x.lo[2];
-  tile_k[at + (4u + 2) * (KEYS / 4u)][key % 4u] = x.hi[2];
-  tile_k[at + 3 * (KEYS / 4u)][key % 4u] = x.lo[3];
-  tile_k[at + (4u + 3) * (KEYS / 4u)][key % 4u] = x.hi[3];
+  //@repeat i 4
+  tile_k[at + $i * (KEYS / 4u)][key % 4u] = x.lo[$i];
+  tile_k[at + (4u + $i) * (KEYS / 4u)][key % 4u] = x.hi[$i];
+  //@end
 }
 
 @compute @workgroup_size(THREADS)
@@ -225,418 +216,105 @@ fn main(
     if (in_long_run(run)) {
       var peak = vec4(LOWEST);
       var total = vec4<f32>();
-      var lo_0_0 = vec4<f32>();
-      var hi_0_0 = vec4<f32>();
-      var lo_0_1 = vec4<f32>();
-      var hi_0_1 = vec4<f32>();
-      var lo_1_0 = vec4<f32>();
-      var hi_1_0 = vec4<f32>();
-      var lo_1_1 = vec4<f32>();
-      var hi_1_1 = vec4<f32>();
-      var lo_2_0 = vec4<f32>();
-      var hi_2_0 = vec4<f32>();
-      var lo_2_1 = vec4<f32>();
-      var hi_2_1 = vec4<f32>();
-      var lo_3_0 = vec4<f32>();
-      var hi_3_0 = vec4<f32>();
-      var lo_3_1 = vec4<f32>();
-      var hi_3_1 = vec4<f32>();
+      //@repeat r 4
+      //@repeat s SLICES
+      var lo_$r_$s = vec4<f32>();
+      var hi_$r_$s = vec4<f32>();
+      //@end
+      //@end
       // What each of the thread's queries sees: positions from_r to to_r - 1, none outside the run.
-      let in_run_0 = own + 0 >= run && own + 0 < run_end;
-      let position_0 = select(0u, u32(positions[min(own + 0, step.x - 1u)]), in_run_0);
-      let to_0 = select(0u, position_0 + 1u, in_run_0);
-      let from_0 = first_seen(position_0);
-      let in_run_1 = own + 1 >= run && own + 1 < run_end;
-      let position_1 = select(0u, u32(positions[min(own + 1, step.x - 1u)]), in_run_1);
-      let to_1 = select(0u, position_1 + 1u, in_run_1);
-      let from_1 = first_seen(position_1);
-      let in_run_2 = own + 2 >= run && own + 2 < run_end;
-      let position_2 = select(0u, u32(positions[min(own + 2, step.x - 1u)]), in_run_2);
-      let to_2 = select(0u, position_2 + 1u, in_run_2);
-      let from_2 = first_seen(position_2);
-      let in_run_3 = own + 3 >= run && own + 3 < run_end;
-      let position_3 = select(0u, u32(positions[min(own + 3, step.x - 1u)]), in_run_3);
-      let to_3 = select(0u, position_3 + 1u, in_run_3);
-      let from_3 = first_seen(position_3);
+      //@repeat r 4
+      let in_run_$r = own + $r >= run && own + $r < run_end;
+      let position_$r = select(0u, u32(positions[min(own + $r, step.x - 1u)]), in_run_$r);
+      let to_$r = select(0u, position_$r + 1u, in_run_$r);
+      let from_$r = first_seen(position_$r);
+      //@end
 
       for (var base = first; base <= last; base += KEYS) {
         if (thread < KEYS) {
           rows[thread] = cache_row(u32(sequence), min(base + thread, last), kv_head);
         }
-        var score_0 = vec4<f32>();
-        var score_1 = vec4<f32>();
-        var score_2 = vec4<f32>();
-        var score_3 = vec4<f32>();
+        //@repeat c 4
+        var score_$c = vec4<f32>();
+        //@end
         workgroupBarrier();
         for (var depth = 0u; depth < DEPTHS; depth++) {
+          //@repeat i LOADS_Q
           {
-            let i = thread + 0 * THREADS;
+            let i = thread + $i * THREADS;
             if (i < QUERIES * DEPTH_CHUNKS) {
               let query = i / DEPTH_CHUNKS;
               let chunk = i % DEPTH_CHUNKS;
               put_q(query, chunk, load_query(tile + query, head, depth * DEPTH_CHUNKS + chunk));
             }
           }
+          //@end
+          //@repeat i LOADS_K
           {
-            let i = thread + 1 * THREADS;
-            if (i < QUERIES * DEPTH_CHUNKS) {
-              let query = i / DEPTH_CHUNKS;
-              let chunk = i % DEPTH_CHUNKS;
-              put_q(query, chunk, load_query(tile + query, head, depth * DEPTH_CHUNKS + chunk));
-            }
-          }
-          {
-            let i = thread + 0 * THREADS;
+            let i = thread + $i * THREADS;
             if (i < KEYS * DEPTH_CHUNKS) {
               let key = i / DEPTH_CHUNKS;
               let chunk = i % DEPTH_CHUNKS;
               put_k(key, chunk, load_key(rows[key], depth * DEPTH_CHUNKS + chunk));
             }
           }
+          //@end
           workgroupBarrier();
+          //@repeat d DEPTH
           {
-            let q = tile_q[0 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[0 * (KEYS / 4u) + thread_k];
+            let q = tile_q[$d * (QUERIES / 4u) + thread_q];
+            let k = tile_k[$d * (KEYS / 4u) + thread_k];
             score_0 = fma(q, vec4(k.x), score_0);
             score_1 = fma(q, vec4(k.y), score_1);
             score_2 = fma(q, vec4(k.z), score_2);
             score_3 = fma(q, vec4(k.w), score_3);
           }
-          {
-            let q = tile_q[1 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[1 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[2 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[2 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[3 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[3 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[4 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[4 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[5 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[5 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[6 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[6 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[7 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[7 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[8 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[8 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[9 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[9 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[10 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[10 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[11 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[11 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[12 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[12 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[13 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[13 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[14 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[14 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[15 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[15 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[16 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[16 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[17 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[17 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[18 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[18 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[19 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[19 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[20 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[20 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[21 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[21 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[22 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[22 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[23 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[23 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[24 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[24 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[25 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[25 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[26 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[26 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[27 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[27 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[28 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[28 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[29 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[29 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[30 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[30 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
-          {
-            let q = tile_q[31 * (QUERIES / 4u) + thread_q];
-            let k = tile_k[31 * (KEYS / 4u) + thread_k];
-            score_0 = fma(q, vec4(k.x), score_0);
-            score_1 = fma(q, vec4(k.y), score_1);
-            score_2 = fma(q, vec4(k.z), score_2);
-            score_3 = fma(q, vec4(k.w), score_3);
-          }
+          //@end
           workgroupBarrier();
         }
 
         // The running softmax: scores nobody may see are LOWEST, and their weights zero below.
         let oldest = vec4(from_0, from_1, from_2, from_3);
         let newest = vec4(to_0, to_1, to_2, to_3);
-        let at_0 = vec4(base + thread_k * 4u + 0);
-        let seen_0 = (at_0 >= oldest) & (at_0 < newest);
-        score_0 = select(vec4(LOWEST), score_0, seen_0);
-        let at_1 = vec4(base + thread_k * 4u + 1);
-        let seen_1 = (at_1 >= oldest) & (at_1 < newest);
-        score_1 = select(vec4(LOWEST), score_1, seen_1);
-        let at_2 = vec4(base + thread_k * 4u + 2);
-        let seen_2 = (at_2 >= oldest) & (at_2 < newest);
-        score_2 = select(vec4(LOWEST), score_2, seen_2);
-        let at_3 = vec4(base + thread_k * 4u + 3);
-        let seen_3 = (at_3 >= oldest) & (at_3 < newest);
-        score_3 = select(vec4(LOWEST), score_3, seen_3);
+        //@repeat c 4
+        let at_$c = vec4(base + thread_k * 4u + $c);
+        let seen_$c = (at_$c >= oldest) & (at_$c < newest);
+        score_$c = select(vec4(LOWEST), score_$c, seen_$c);
+        //@end
         peaks[thread_k * (QUERIES / 4u) + thread_q] =
           max(max(score_0, score_1), max(score_2, score_3));
         workgroupBarrier();
         var top = peak;
-        top = max(top, peaks[0 * (QUERIES / 4u) + thread_q]);
-        top = max(top, peaks[1 * (QUERIES / 4u) + thread_q]);
-        top = max(top, peaks[2 * (QUERIES / 4u) + thread_q]);
-        top = max(top, peaks[3 * (QUERIES / 4u) + thread_q]);
-        top = max(top, peaks[4 * (QUERIES / 4u) + thread_q]);
-        top = max(top, peaks[5 * (QUERIES / 4u) + thread_q]);
-        top = max(top, peaks[6 * (QUERIES / 4u) + thread_q]);
-        top = max(top, peaks[7 * (QUERIES / 4u) + thread_q]);
+        //@repeat k 8
+        top = max(top, peaks[$k * (QUERIES / 4u) + thread_q]);
+        //@end
         let factor = exp(peak - top);
         peak = top;
         total *= factor;
-        let weight_0 = select(vec4<f32>(), exp(score_0 - top), seen_0);
-        total += weight_0;
-        weights[(thread_k * 4u + 0) * (QUERIES / 4u) + thread_q] = weight_0;
-        let weight_1 = select(vec4<f32>(), exp(score_1 - top), seen_1);
-        total += weight_1;
-        weights[(thread_k * 4u + 1) * (QUERIES / 4u) + thread_q] = weight_1;
-        let weight_2 = select(vec4<f32>(), exp(score_2 - top), seen_2);
-        total += weight_2;
-        weights[(thread_k * 4u + 2) * (QUERIES / 4u) + thread_q] = weight_2;
-        let weight_3 = select(vec4<f32>(), exp(score_3 - top), seen_3);
-        total += weight_3;
-        weights[(thread_k * 4u + 3) * (QUERIES / 4u) + thread_q] = weight_3;
-        lo_0_0 *= factor[0];
-        hi_0_0 *= factor[0];
-        lo_0_1 *= factor[0];
-        hi_0_1 *= factor[0];
-        lo_1_0 *= factor[1];
-        hi_1_0 *= factor[1];
-        lo_1_1 *= factor[1];
-        hi_1_1 *= factor[1];
-        lo_2_0 *= factor[2];
-        hi_2_0 *= factor[2];
-        lo_2_1 *= factor[2];
-        hi_2_1 *= factor[2];
-        lo_3_0 *= factor[3];
-        hi_3_0 *= factor[3];
-        lo_3_1 *= factor[3];
-        hi_3_1 *= factor[3];
+        //@repeat c 4
+        let weight_$c = select(vec4<f32>(), exp(score_$c - top), seen_$c);
+        total += weight_$c;
+        weights[(thread_k * 4u + $c) * (QUERIES / 4u) + thread_q] = weight_$c;
+        //@end
+        //@repeat r 4
+        //@repeat s SLICES
+        lo_$r_$s *= factor[$r];
+        hi_$r_$s *= factor[$r];
+        //@end
+        //@end
         workgroupBarrier();
         for (var key = 0u; key < KEYS; key++) {
           let weight = weights[key * (QUERIES / 4u) + thread_q];
           let row = rows[key];
+          //@repeat s SLICES
           {
-            let v = values_unpack(values_fetch(row, min(0 * 8u + thread_k, CHUNKS - 1u)), 0u);
-            lo_0_0 = fma(vec4(weight[0]), v.lo, lo_0_0);
-            hi_0_0 = fma(vec4(weight[0]), v.hi, hi_0_0);
-            lo_1_0 = fma(vec4(weight[1]), v.lo, lo_1_0);
-            hi_1_0 = fma(vec4(weight[1]), v.hi, hi_1_0);
-            lo_2_0 = fma(vec4(weight[2]), v.lo, lo_2_0);
-            hi_2_0 = fma(vec4(weight[2]), v.hi, hi_2_0);
-            lo_3_0 = fma(vec4(weight[3]), v.lo, lo_3_0);
-            hi_3_0 = fma(vec4(weight[3]), v.hi, hi_3_0);
+            let v = values_unpack(values_fetch(row, min($s * 8u + thread_k, CHUNKS - 1u)), 0u);
+            //@repeat r 4
+            lo_$r_$s = fma(vec4(weight[$r]), v.lo, lo_$r_$s);
+            hi_$r_$s = fma(vec4(weight[$r]), v.hi, hi_$r_$s);
+            //@end
           }
-          {
-            let v = values_unpack(values_fetch(row, min(1 * 8u + thread_k, CHUNKS - 1u)), 0u);
-            lo_0_1 = fma(vec4(weight[0]), v.lo, lo_0_1);
-            hi_0_1 = fma(vec4(weight[0]), v.hi, hi_0_1);
-            lo_1_1 = fma(vec4(weight[1]), v.lo, lo_1_1);
-            hi_1_1 = fma(vec4(weight[1]), v.hi, hi_1_1);
-            lo_2_1 = fma(vec4(weight[2]), v.lo, lo_2_1);
-            hi_2_1 = fma(vec4(weight[2]), v.hi, hi_2_1);
-            lo_3_1 = fma(vec4(weight[3]), v.lo, lo_3_1);
-            hi_3_1 = fma(vec4(weight[3]), v.hi, hi_3_1);
-          }
+          //@end
         }
         workgroupBarrier();
       }
@@ -645,61 +323,23 @@ fn main(
       peaks[thread_k * (QUERIES / 4u) + thread_q] = total;
       workgroupBarrier();
       var sum = vec4<f32>();
-      sum += peaks[0 * (QUERIES / 4u) + thread_q];
-      sum += peaks[1 * (QUERIES / 4u) + thread_q];
-      sum += peaks[2 * (QUERIES / 4u) + thread_q];
-      sum += peaks[3 * (QUERIES / 4u) + thread_q];
-      sum += peaks[4 * (QUERIES / 4u) + thread_q];
-      sum += peaks[5 * (QUERIES / 4u) + thread_q];
-      sum += peaks[6 * (QUERIES / 4u) + thread_q];
-      sum += peaks[7 * (QUERIES / 4u) + thread_q];
+      //@repeat k 8
+      sum += peaks[$k * (QUERIES / 4u) + thread_q];
+      //@end
       let sink = sink_at(head);
       let top = max(peak, vec4(sink));
       let scale = exp(peak - top) / (sum * exp(peak - top) + exp(vec4(sink) - top));
-      if (in_run_0) {
-        let at = ((own + 0) * HEADS + head) * D / 4u;
-        if (0 * 8u + thread_k < CHUNKS) {
-          y[at + (0 * 8u + thread_k) * 2u] = lo_0_0 * scale[0];
-          y[at + (0 * 8u + thread_k) * 2u + 1u] = hi_0_0 * scale[0];
+      //@repeat r 4
+      if (in_run_$r) {
+        let at = ((own + $r) * HEADS + head) * D / 4u;
+        //@repeat s SLICES
+        if ($s * 8u + thread_k < CHUNKS) {
+          y[at + ($s * 8u + thread_k) * 2u] = lo_$r_$s * scale[$r];
+          y[at + ($s * 8u + thread_k) * 2u + 1u] = hi_$r_$s * scale[$r];
         }
-        if (1 * 8u + thread_k < CHUNKS) {
-          y[at + (1 * 8u + thread_k) * 2u] = lo_0_1 * scale[0];
-          y[at + (1 * 8u + thread_k) * 2u + 1u] = hi_0_1 * scale[0];
-        }
+        //@end
       }
-      if (in_run_1) {
-        let at = ((own + 1) * HEADS + head) * D / 4u;
-        if (0 * 8u + thread_k < CHUNKS) {
-          y[at + (0 * 8u + thread_k) * 2u] = lo_1_0 * scale[1];
-          y[at + (0 * 8u + thread_k) * 2u + 1u] = hi_1_0 * scale[1];
-        }
-        if (1 * 8u + thread_k < CHUNKS) {
-          y[at + (1 * 8u + thread_k) * 2u] = lo_1_1 * scale[1];
-          y[at + (1 * 8u + thread_k) * 2u + 1u] = hi_1_1 * scale[1];
-        }
-      }
-      if (in_run_2) {
-        let at = ((own + 2) * HEADS + head) * D / 4u;
-        if (0 * 8u + thread_k < CHUNKS) {
-          y[at + (0 * 8u + thread_k) * 2u] = lo_2_0 * scale[2];
-          y[at + (0 * 8u + thread_k) * 2u + 1u] = hi_2_0 * scale[2];
-        }
-        if (1 * 8u + thread_k < CHUNKS) {
-          y[at + (1 * 8u + thread_k) * 2u] = lo_2_1 * scale[2];
-          y[at + (1 * 8u + thread_k) * 2u + 1u] = hi_2_1 * scale[2];
-        }
-      }
-      if (in_run_3) {
-        let at = ((own + 3) * HEADS + head) * D / 4u;
-        if (0 * 8u + thread_k < CHUNKS) {
-          y[at + (0 * 8u + thread_k) * 2u] = lo_3_0 * scale[3];
-          y[at + (0 * 8u + thread_k) * 2u + 1u] = hi_3_0 * scale[3];
-        }
-        if (1 * 8u + thread_k < CHUNKS) {
-          y[at + (1 * 8u + thread_k) * 2u] = lo_3_1 * scale[3];
-          y[at + (1 * 8u + thread_k) * 2u + 1u] = hi_3_1 * scale[3];
-        }
-      }
+      //@end
       workgroupBarrier();
     }
     run = run_end;

@@ -199,7 +199,7 @@ fn span_of(token: u32) -> Span {
 //
 // partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks, then HG totals:
 // all relative to the split's own peak. Order is fixed: results do not depend on who came last.
-// Prelude: COMBINED, the splits that are loaded at a time.
+// COMBINED splits are loaded at a time.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
@@ -224,171 +224,27 @@ fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
     var sum = 0.0;
     // So many splits at a time that one wait for memory is usually all.
     for (var s = 0u; s < splits; s += COMBINED) {
-      let at_0 = base + min(s + 0, splits - 1u) * PARTIAL;
-      let value_0 = load_partial(at_0 + e);
-      let peak_0 = load_partial(at_0 + rest);
-      let total_0 = load_partial(at_0 + rest + HG);
-      let at_1 = base + min(s + 1, splits - 1u) * PARTIAL;
-      let value_1 = load_partial(at_1 + e);
-      let peak_1 = load_partial(at_1 + rest);
-      let total_1 = load_partial(at_1 + rest + HG);
-      let at_2 = base + min(s + 2, splits - 1u) * PARTIAL;
-      let value_2 = load_partial(at_2 + e);
-      let peak_2 = load_partial(at_2 + rest);
-      let total_2 = load_partial(at_2 + rest + HG);
-      let at_3 = base + min(s + 3, splits - 1u) * PARTIAL;
-      let value_3 = load_partial(at_3 + e);
-      let peak_3 = load_partial(at_3 + rest);
-      let total_3 = load_partial(at_3 + rest + HG);
-      let at_4 = base + min(s + 4, splits - 1u) * PARTIAL;
-      let value_4 = load_partial(at_4 + e);
-      let peak_4 = load_partial(at_4 + rest);
-      let total_4 = load_partial(at_4 + rest + HG);
-      let at_5 = base + min(s + 5, splits - 1u) * PARTIAL;
-      let value_5 = load_partial(at_5 + e);
-      let peak_5 = load_partial(at_5 + rest);
-      let total_5 = load_partial(at_5 + rest + HG);
-      let at_6 = base + min(s + 6, splits - 1u) * PARTIAL;
-      let value_6 = load_partial(at_6 + e);
-      let peak_6 = load_partial(at_6 + rest);
-      let total_6 = load_partial(at_6 + rest + HG);
-      let at_7 = base + min(s + 7, splits - 1u) * PARTIAL;
-      let value_7 = load_partial(at_7 + e);
-      let peak_7 = load_partial(at_7 + rest);
-      let total_7 = load_partial(at_7 + rest + HG);
-      let at_8 = base + min(s + 8, splits - 1u) * PARTIAL;
-      let value_8 = load_partial(at_8 + e);
-      let peak_8 = load_partial(at_8 + rest);
-      let total_8 = load_partial(at_8 + rest + HG);
-      let at_9 = base + min(s + 9, splits - 1u) * PARTIAL;
-      let value_9 = load_partial(at_9 + e);
-      let peak_9 = load_partial(at_9 + rest);
-      let total_9 = load_partial(at_9 + rest + HG);
-      let at_10 = base + min(s + 10, splits - 1u) * PARTIAL;
-      let value_10 = load_partial(at_10 + e);
-      let peak_10 = load_partial(at_10 + rest);
-      let total_10 = load_partial(at_10 + rest + HG);
-      let at_11 = base + min(s + 11, splits - 1u) * PARTIAL;
-      let value_11 = load_partial(at_11 + e);
-      let peak_11 = load_partial(at_11 + rest);
-      let total_11 = load_partial(at_11 + rest + HG);
-      let at_12 = base + min(s + 12, splits - 1u) * PARTIAL;
-      let value_12 = load_partial(at_12 + e);
-      let peak_12 = load_partial(at_12 + rest);
-      let total_12 = load_partial(at_12 + rest + HG);
-      let at_13 = base + min(s + 13, splits - 1u) * PARTIAL;
-      let value_13 = load_partial(at_13 + e);
-      let peak_13 = load_partial(at_13 + rest);
-      let total_13 = load_partial(at_13 + rest + HG);
-      let at_14 = base + min(s + 14, splits - 1u) * PARTIAL;
-      let value_14 = load_partial(at_14 + e);
-      let peak_14 = load_partial(at_14 + rest);
-      let total_14 = load_partial(at_14 + rest + HG);
-      let at_15 = base + min(s + 15, splits - 1u) * PARTIAL;
-      let value_15 = load_partial(at_15 + e);
-      let peak_15 = load_partial(at_15 + rest);
-      let total_15 = load_partial(at_15 + rest + HG);
+      //@repeat u COMBINED
+      let at_$u = base + min(s + $u, splits - 1u) * PARTIAL;
+      let value_$u = load_partial(at_$u + e);
+      let peak_$u = load_partial(at_$u + rest);
+      let total_$u = load_partial(at_$u + rest + HG);
+      //@end
       var top = peak;
-      top = max(top, peak_0);
-      top = max(top, peak_1);
-      top = max(top, peak_2);
-      top = max(top, peak_3);
-      top = max(top, peak_4);
-      top = max(top, peak_5);
-      top = max(top, peak_6);
-      top = max(top, peak_7);
-      top = max(top, peak_8);
-      top = max(top, peak_9);
-      top = max(top, peak_10);
-      top = max(top, peak_11);
-      top = max(top, peak_12);
-      top = max(top, peak_13);
-      top = max(top, peak_14);
-      top = max(top, peak_15);
+      //@repeat u COMBINED
+      top = max(top, peak_$u);
+      //@end
       let before = exp(peak - top);
       peak = top;
       total *= before;
       sum *= before;
-      if (s + 0 < splits) {
-        let factor = exp(peak_0 - top);
-        total += factor * total_0;
-        sum += factor * value_0;
+      //@repeat u COMBINED
+      if (s + $u < splits) {
+        let factor = exp(peak_$u - top);
+        total += factor * total_$u;
+        sum += factor * value_$u;
       }
-      if (s + 1 < splits) {
-        let factor = exp(peak_1 - top);
-        total += factor * total_1;
-        sum += factor * value_1;
-      }
-      if (s + 2 < splits) {
-        let factor = exp(peak_2 - top);
-        total += factor * total_2;
-        sum += factor * value_2;
-      }
-      if (s + 3 < splits) {
-        let factor = exp(peak_3 - top);
-        total += factor * total_3;
-        sum += factor * value_3;
-      }
-      if (s + 4 < splits) {
-        let factor = exp(peak_4 - top);
-        total += factor * total_4;
-        sum += factor * value_4;
-      }
-      if (s + 5 < splits) {
-        let factor = exp(peak_5 - top);
-        total += factor * total_5;
-        sum += factor * value_5;
-      }
-      if (s + 6 < splits) {
-        let factor = exp(peak_6 - top);
-        total += factor * total_6;
-        sum += factor * value_6;
-      }
-      if (s + 7 < splits) {
-        let factor = exp(peak_7 - top);
-        total += factor * total_7;
-        sum += factor * value_7;
-      }
-      if (s + 8 < splits) {
-        let factor = exp(peak_8 - top);
-        total += factor * total_8;
-        sum += factor * value_8;
-      }
-      if (s + 9 < splits) {
-        let factor = exp(peak_9 - top);
-        total += factor * total_9;
-        sum += factor * value_9;
-      }
-      if (s + 10 < splits) {
-        let factor = exp(peak_10 - top);
-        total += factor * total_10;
-        sum += factor * value_10;
-      }
-      if (s + 11 < splits) {
-        let factor = exp(peak_11 - top);
-        total += factor * total_11;
-        sum += factor * value_11;
-      }
-      if (s + 12 < splits) {
-        let factor = exp(peak_12 - top);
-        total += factor * total_12;
-        sum += factor * value_12;
-      }
-      if (s + 13 < splits) {
-        let factor = exp(peak_13 - top);
-        total += factor * total_13;
-        sum += factor * value_13;
-      }
-      if (s + 14 < splits) {
-        let factor = exp(peak_14 - top);
-        total += factor * total_14;
-        sum += factor * value_14;
-      }
-      if (s + 15 < splits) {
-        let factor = exp(peak_15 - top);
-        total += factor * total_15;
-        sum += factor * value_15;
-      }
+      //@end
     }
     store_result(token, unit, e, sum, peak, total);
   }
@@ -413,51 +269,34 @@ fn take_ticket(i: u32, count: u32) -> u32 {
 }
 
 // How keys and values of a tile of the context come from the cache to the threads.
-//
-// Prelude: of attention_decode. Words of a tile that one thread reads:
+
+// Words of a tile that one thread reads.
 struct Fetched {
-  key_0: keys_Word,
-  key_1: keys_Word,
-  key_2: keys_Word,
-  key_3: keys_Word,
-  value_0: values_Word,
-  value_1: values_Word,
-  value_2: values_Word,
-  value_3: values_Word,
+  //@repeat w WORDS_K
+  key_$w: keys_Word,
+  //@end
+  //@repeat u ROUNDS_V
+  value_$u: values_Word,
+  //@end
 }
 
 // Asks for the tile from `base` on, all pages first.
 fn fetch_tile(sequence: u32, base: u32, end: u32, kv_head: u32, thread: u32) -> Fetched {
   let key_row = cache_row(sequence, min(base + thread / PARTS_K, end - 1u), kv_head);
-  let value_row_0 = cache_row(
+  //@repeat u ROUNDS_V
+  let value_row_$u = cache_row(
     sequence,
-    min(base + thread / LANES_V + 0 * GROUPS, end - 1u),
+    min(base + thread / LANES_V + $u * GROUPS, end - 1u),
     kv_head,
   );
-  let value_row_1 = cache_row(
-    sequence,
-    min(base + thread / LANES_V + 1 * GROUPS, end - 1u),
-    kv_head,
-  );
-  let value_row_2 = cache_row(
-    sequence,
-    min(base + thread / LANES_V + 2 * GROUPS, end - 1u),
-    kv_head,
-  );
-  let value_row_3 = cache_row(
-    sequence,
-    min(base + thread / LANES_V + 3 * GROUPS, end - 1u),
-    kv_head,
-  );
+  //@end
   var fetched: Fetched;
-  fetched.key_0 = keys_fetch(key_row, min(thread % PARTS_K + 0 * PARTS_K, LANES_V - 1u));
-  fetched.key_1 = keys_fetch(key_row, min(thread % PARTS_K + 1 * PARTS_K, LANES_V - 1u));
-  fetched.key_2 = keys_fetch(key_row, min(thread % PARTS_K + 2 * PARTS_K, LANES_V - 1u));
-  fetched.key_3 = keys_fetch(key_row, min(thread % PARTS_K + 3 * PARTS_K, LANES_V - 1u));
-  fetched.value_0 = values_fetch(value_row_0, thread % LANES_V);
-  fetched.value_1 = values_fetch(value_row_1, thread % LANES_V);
-  fetched.value_2 = values_fetch(value_row_2, thread % LANES_V);
-  fetched.value_3 = values_fetch(value_row_3, thread % LANES_V);
+  //@repeat w WORDS_K
+  fetched.key_$w = keys_fetch(key_row, min(thread % PARTS_K + $w * PARTS_K, LANES_V - 1u));
+  //@end
+  //@repeat u ROUNDS_V
+  fetched.value_$u = values_fetch(value_row_$u, thread % LANES_V);
+  //@end
   return fetched;
 }
 
@@ -650,162 +489,90 @@ const QUADS_K = select(D, KV_HEADS * D, NORM_ALL) / 4u;
 // Whatever comes from far is asked for before the sums of squares are awaited; the numbers of q and
 // k are loaded twice, the second time from the nearest cache.
 //
-// Prelude: ELEMENTS and ELEMENTS_K (of the unit's queries and of a key, for each thread), SQUARES_Q
-// (sums of squares of queries), ROUNDS_Q and ROUNDS_K (quads of a sum for each thread), SLOTS (HG +
-// FRESH_MAX sums of squares), NORM, NORM_ALL, EPS.
+// ELEMENTS and ELEMENTS_K are those of the unit's queries and of a key for each thread, SQUARES_Q the
+// sums of squares of queries, ROUNDS_Q and ROUNDS_K the quads of a sum for each thread. `square` has
+// SLOTS = HG + FRESH_MAX sums.
 fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 {
   let kv_head = unit / HEAD_PARTS;
   let first_head = kv_head * GROUP + (unit % HEAD_PARTS) * HG;
-  let square_0_0 = q_quad(
+  //@repeat h SQUARES_Q
+  //@repeat n ROUNDS_Q
+  let square_$h_$n = q_quad(
     token,
-    select((first_head + 0) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
+    select((first_head + $h) * (D / 4u), 0u, NORM_ALL) +
+      min(lanes.index + $n * THREADS, QUADS_Q - 1u),
   );
-  let square_1_0 = q_quad(
-    token,
-    select((first_head + 1) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
-  );
-  let square_2_0 = q_quad(
-    token,
-    select((first_head + 2) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
-  );
-  let square_3_0 = q_quad(
-    token,
-    select((first_head + 3) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
-  );
-  let square_4_0 = q_quad(
-    token,
-    select((first_head + 4) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
-  );
-  let square_5_0 = q_quad(
-    token,
-    select((first_head + 5) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
-  );
-  let square_6_0 = q_quad(
-    token,
-    select((first_head + 6) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
-  );
-  let square_7_0 = q_quad(
-    token,
-    select((first_head + 7) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + 0 * THREADS, QUADS_Q - 1u),
-  );
-  let query_0 = min(lanes.index + 0 * THREADS, HG * D - 1u);
-  let q_place_0 = q_place(first_head + query_0 / D, query_0 % D);
-  let query_1 = min(lanes.index + 1 * THREADS, HG * D - 1u);
-  let q_place_1 = q_place(first_head + query_1 / D, query_1 % D);
-  let query_2 = min(lanes.index + 2 * THREADS, HG * D - 1u);
-  let q_place_2 = q_place(first_head + query_2 / D, query_2 % D);
-  let query_3 = min(lanes.index + 3 * THREADS, HG * D - 1u);
-  let q_place_3 = q_place(first_head + query_3 / D, query_3 % D);
-  let d_0 = min(lanes.index + 0 * THREADS, D - 1u);
-  var k_place_0: k_Place;
+  //@end
+  //@end
+  //@repeat e ELEMENTS
+  let query_$e = min(lanes.index + $e * THREADS, HG * D - 1u);
+  let q_place_$e = q_place(first_head + query_$e / D, query_$e % D);
+  //@end
+  //@repeat e ELEMENTS_K
+  let d_$e = min(lanes.index + $e * THREADS, D - 1u);
+  var k_place_$e: k_Place;
   if (fresh) {
-    k_place_0 = k_place(kv_head, d_0);
+    k_place_$e = k_place(kv_head, d_$e);
   }
+  //@end
   var count = 0u;
   for (var i = 0u; fresh && i < step.x; i++) {
     if (is_fresh(i, span)) {
-      let value_0 = v_raw(i, kv_head * D + d_0);
+      //@repeat e ELEMENTS_K
+      let value_$e = v_raw(i, kv_head * D + d_$e);
+      //@end
       if (NORM) {
         var sum = 0.0;
+        //@repeat n ROUNDS_K
         {
-          let quad = lanes.index + 0 * THREADS;
+          let quad = lanes.index + $n * THREADS;
           let x = k_quad(i, select(kv_head * (D / 4u), 0u, NORM_ALL) + min(quad, QUADS_K - 1u));
           sum += select(0.0, dot(x, x), quad < QUADS_K);
         }
+        //@end
         square_put(HG + count, sum, lanes);
       }
-      if (lanes.index + 0 * THREADS < D) {
-        let at = count * D + d_0;
-        fresh_values[at / 4u][at % 4u] = cached(clipped(value_0));
+      //@repeat e ELEMENTS_K
+      if (lanes.index + $e * THREADS < D) {
+        let at = count * D + d_$e;
+        fresh_values[at / 4u][at % 4u] = cached(clipped(value_$e));
       }
+      //@end
       count++;
     }
   }
+  //@repeat h SQUARES_Q
   {
     var sum = 0.0;
-    sum += select(0.0, dot(square_0_0, square_0_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(0, sum, lanes);
+    //@repeat n ROUNDS_Q
+    sum += select(0.0, dot(square_$h_$n, square_$h_$n), lanes.index + $n * THREADS < QUADS_Q);
+    //@end
+    square_put($h, sum, lanes);
   }
-  {
-    var sum = 0.0;
-    sum += select(0.0, dot(square_1_0, square_1_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(1, sum, lanes);
-  }
-  {
-    var sum = 0.0;
-    sum += select(0.0, dot(square_2_0, square_2_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(2, sum, lanes);
-  }
-  {
-    var sum = 0.0;
-    sum += select(0.0, dot(square_3_0, square_3_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(3, sum, lanes);
-  }
-  {
-    var sum = 0.0;
-    sum += select(0.0, dot(square_4_0, square_4_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(4, sum, lanes);
-  }
-  {
-    var sum = 0.0;
-    sum += select(0.0, dot(square_5_0, square_5_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(5, sum, lanes);
-  }
-  {
-    var sum = 0.0;
-    sum += select(0.0, dot(square_6_0, square_6_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(6, sum, lanes);
-  }
-  {
-    var sum = 0.0;
-    sum += select(0.0, dot(square_7_0, square_7_0), lanes.index + 0 * THREADS < QUADS_Q);
-    square_put(7, sum, lanes);
-  }
+  //@end
   if (NORM) {
     square_meet(lanes);
   }
-  if (lanes.index + 0 * THREADS < HG * D) {
-    let h = query_0 / D;
+  //@repeat e ELEMENTS
+  if (lanes.index + $e * THREADS < HG * D) {
+    let h = query_$e / D;
     let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
-    queries[query_0 / 4u][query_0 % 4u] =
-      q_element_at(token, first_head + h, query_0 % D, q_place_0, scale) * SCALE;
+    queries[query_$e / 4u][query_$e % 4u] =
+      q_element_at(token, first_head + h, query_$e % D, q_place_$e, scale) * SCALE;
   }
-  if (lanes.index + 1 * THREADS < HG * D) {
-    let h = query_1 / D;
-    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
-    queries[query_1 / 4u][query_1 % 4u] =
-      q_element_at(token, first_head + h, query_1 % D, q_place_1, scale) * SCALE;
-  }
-  if (lanes.index + 2 * THREADS < HG * D) {
-    let h = query_2 / D;
-    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
-    queries[query_2 / 4u][query_2 % 4u] =
-      q_element_at(token, first_head + h, query_2 % D, q_place_2, scale) * SCALE;
-  }
-  if (lanes.index + 3 * THREADS < HG * D) {
-    let h = query_3 / D;
-    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
-    queries[query_3 / 4u][query_3 % 4u] =
-      q_element_at(token, first_head + h, query_3 % D, q_place_3, scale) * SCALE;
-  }
+  //@end
   var slot = 0u;
   var own = 0u;
   for (var i = 0u; i < step.x && slot < count; i++) {
     if (is_fresh(i, span)) {
       let scale = scale_of(HG + slot, select(1u, KV_HEADS, NORM_ALL), lanes);
-      if (lanes.index + 0 * THREADS < D) {
-        let at = slot * D + d_0;
+      //@repeat e ELEMENTS_K
+      if (lanes.index + $e * THREADS < D) {
+        let at = slot * D + d_$e;
         fresh_keys[at / 4u][at % 4u] =
-          cached(k_element_at(i, kv_head, d_0, k_place_0, scale));
+          cached(k_element_at(i, kv_head, d_$e, k_place_$e, scale));
       }
+      //@end
       own = select(own, slot, i == token);
       slot++;
     }
@@ -873,13 +640,11 @@ fn square_get(slot: u32, lanes: Lanes) -> f32 {
 // read once for all HG heads. Those of the first tile are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see lib/attention_span.wgsl), so one dispatch is enough. With TICKET the
+// there in this step (see span.wgsl), so one dispatch is enough. With TICKET the
 // last split to arrive combines all of them; otherwise `attention_combine` does.
 //
-// Prelude: THREADS, PARTS_K, HEADS, KV_HEADS, GROUP, HEAD_PARTS, UNITS, HG, D, PAGE, WINDOW, SCALE,
-// SPLITS, FRESH, FRESH_MAX, ONLY_SHORT_RUNS, TICKET, LOWEST, MORE_PARTS_K (PARTS_K - 1),
-// WORDS_K (of a key that one thread reads), ROUNDS_V (tokens of a tile that one group takes).
-// Fragments: lib/attention_*, keys_* and values_* (cache), partials.
+// MORE_PARTS_K is PARTS_K - 1, WORDS_K the words of a key that one thread reads, ROUNDS_V the tokens of
+// a tile that one group takes.
 
 const LANES_V = D / 8u;
 const GROUPS = THREADS / LANES_V;
@@ -924,38 +689,12 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   let key = thread / PARTS_K;
   let value_group = thread / LANES_V;
   let value_lane = thread % LANES_V;
-  var peak_0 = LOWEST;
-  var total_0 = 0.0;
-  var lo_0 = vec4<f32>();
-  var hi_0 = vec4<f32>();
-  var peak_1 = LOWEST;
-  var total_1 = 0.0;
-  var lo_1 = vec4<f32>();
-  var hi_1 = vec4<f32>();
-  var peak_2 = LOWEST;
-  var total_2 = 0.0;
-  var lo_2 = vec4<f32>();
-  var hi_2 = vec4<f32>();
-  var peak_3 = LOWEST;
-  var total_3 = 0.0;
-  var lo_3 = vec4<f32>();
-  var hi_3 = vec4<f32>();
-  var peak_4 = LOWEST;
-  var total_4 = 0.0;
-  var lo_4 = vec4<f32>();
-  var hi_4 = vec4<f32>();
-  var peak_5 = LOWEST;
-  var total_5 = 0.0;
-  var lo_5 = vec4<f32>();
-  var hi_5 = vec4<f32>();
-  var peak_6 = LOWEST;
-  var total_6 = 0.0;
-  var lo_6 = vec4<f32>();
-  var hi_6 = vec4<f32>();
-  var peak_7 = LOWEST;
-  var total_7 = 0.0;
-  var lo_7 = vec4<f32>();
-  var hi_7 = vec4<f32>();
+  //@repeat h HG
+  var peak_$h = LOWEST;
+  var total_$h = 0.0;
+  var lo_$h = vec4<f32>();
+  var hi_$h = vec4<f32>();
+  //@end
 
   for (var tile = 0u; tile < tiles + select(0u, 1u, fresh_count > 0u); tile++) {
     let of_step = tile == tiles;
@@ -963,411 +702,78 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     let count = select(min(TILE, end - base), fresh_count, of_step);
     let now = next;
     if (!of_step) {
-      var score_0 = 0.0;
-      var score_1 = 0.0;
-      var score_2 = 0.0;
-      var score_3 = 0.0;
-      var score_4 = 0.0;
-      var score_5 = 0.0;
-      var score_6 = 0.0;
-      var score_7 = 0.0;
-      if (part + 0 * PARTS_K < LANES_V) {
-        let k = keys_unpack(now.key_0, 0u);
-        let chunk = part + 0 * PARTS_K;
-        score_0 += chunk_dot(k, query_chunk(0, chunk));
-        score_1 += chunk_dot(k, query_chunk(1, chunk));
-        score_2 += chunk_dot(k, query_chunk(2, chunk));
-        score_3 += chunk_dot(k, query_chunk(3, chunk));
-        score_4 += chunk_dot(k, query_chunk(4, chunk));
-        score_5 += chunk_dot(k, query_chunk(5, chunk));
-        score_6 += chunk_dot(k, query_chunk(6, chunk));
-        score_7 += chunk_dot(k, query_chunk(7, chunk));
+      //@repeat h HG
+      var score_$h = 0.0;
+      //@end
+      //@repeat w WORDS_K
+      if (part + $w * PARTS_K < LANES_V) {
+        let k = keys_unpack(now.key_$w, 0u);
+        let chunk = part + $w * PARTS_K;
+        //@repeat h HG
+        score_$h += chunk_dot(k, query_chunk($h, chunk));
+        //@end
       }
-      if (part + 1 * PARTS_K < LANES_V) {
-        let k = keys_unpack(now.key_1, 0u);
-        let chunk = part + 1 * PARTS_K;
-        score_0 += chunk_dot(k, query_chunk(0, chunk));
-        score_1 += chunk_dot(k, query_chunk(1, chunk));
-        score_2 += chunk_dot(k, query_chunk(2, chunk));
-        score_3 += chunk_dot(k, query_chunk(3, chunk));
-        score_4 += chunk_dot(k, query_chunk(4, chunk));
-        score_5 += chunk_dot(k, query_chunk(5, chunk));
-        score_6 += chunk_dot(k, query_chunk(6, chunk));
-        score_7 += chunk_dot(k, query_chunk(7, chunk));
-      }
-      if (part + 2 * PARTS_K < LANES_V) {
-        let k = keys_unpack(now.key_2, 0u);
-        let chunk = part + 2 * PARTS_K;
-        score_0 += chunk_dot(k, query_chunk(0, chunk));
-        score_1 += chunk_dot(k, query_chunk(1, chunk));
-        score_2 += chunk_dot(k, query_chunk(2, chunk));
-        score_3 += chunk_dot(k, query_chunk(3, chunk));
-        score_4 += chunk_dot(k, query_chunk(4, chunk));
-        score_5 += chunk_dot(k, query_chunk(5, chunk));
-        score_6 += chunk_dot(k, query_chunk(6, chunk));
-        score_7 += chunk_dot(k, query_chunk(7, chunk));
-      }
-      if (part + 3 * PARTS_K < LANES_V) {
-        let k = keys_unpack(now.key_3, 0u);
-        let chunk = part + 3 * PARTS_K;
-        score_0 += chunk_dot(k, query_chunk(0, chunk));
-        score_1 += chunk_dot(k, query_chunk(1, chunk));
-        score_2 += chunk_dot(k, query_chunk(2, chunk));
-        score_3 += chunk_dot(k, query_chunk(3, chunk));
-        score_4 += chunk_dot(k, query_chunk(4, chunk));
-        score_5 += chunk_dot(k, query_chunk(5, chunk));
-        score_6 += chunk_dot(k, query_chunk(6, chunk));
-        score_7 += chunk_dot(k, query_chunk(7, chunk));
-      }
-      scores[0 * THREADS + thread] = score_0;
-      scores[1 * THREADS + thread] = score_1;
-      scores[2 * THREADS + thread] = score_2;
-      scores[3 * THREADS + thread] = score_3;
-      scores[4 * THREADS + thread] = score_4;
-      scores[5 * THREADS + thread] = score_5;
-      scores[6 * THREADS + thread] = score_6;
-      scores[7 * THREADS + thread] = score_7;
+      //@end
+      //@repeat h HG
+      scores[$h * THREADS + thread] = score_$h;
+      //@end
       if (EARLY && tile + 1u < tiles) {
         next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
       }
     } else if (key < count) {
-      var score_0 = 0.0;
-      var score_1 = 0.0;
-      var score_2 = 0.0;
-      var score_3 = 0.0;
-      var score_4 = 0.0;
-      var score_5 = 0.0;
-      var score_6 = 0.0;
-      var score_7 = 0.0;
+      //@repeat h HG
+      var score_$h = 0.0;
+      //@end
       for (var chunk = part; chunk < LANES_V; chunk += PARTS_K) {
         let at = (key * LANES_V + chunk) * 2u;
         let k = Chunk(fresh_keys[at], fresh_keys[at + 1u]);
-        score_0 += chunk_dot(k, query_chunk(0, chunk));
-        score_1 += chunk_dot(k, query_chunk(1, chunk));
-        score_2 += chunk_dot(k, query_chunk(2, chunk));
-        score_3 += chunk_dot(k, query_chunk(3, chunk));
-        score_4 += chunk_dot(k, query_chunk(4, chunk));
-        score_5 += chunk_dot(k, query_chunk(5, chunk));
-        score_6 += chunk_dot(k, query_chunk(6, chunk));
-        score_7 += chunk_dot(k, query_chunk(7, chunk));
+        //@repeat h HG
+        score_$h += chunk_dot(k, query_chunk($h, chunk));
+        //@end
       }
-      scores[0 * THREADS + thread] = score_0;
-      scores[1 * THREADS + thread] = score_1;
-      scores[2 * THREADS + thread] = score_2;
-      scores[3 * THREADS + thread] = score_3;
-      scores[4 * THREADS + thread] = score_4;
-      scores[5 * THREADS + thread] = score_5;
-      scores[6 * THREADS + thread] = score_6;
-      scores[7 * THREADS + thread] = score_7;
+      //@repeat h HG
+      scores[$h * THREADS + thread] = score_$h;
+      //@end
     }
     workgroupBarrier();
     if (value_group < GROUPS) {
-      var top_0 = peak_0;
-      var top_1 = peak_1;
-      var top_2 = peak_2;
-      var top_3 = peak_3;
-      var top_4 = peak_4;
-      var top_5 = peak_5;
-      var top_6 = peak_6;
-      var top_7 = peak_7;
+      //@repeat h HG
+      var top_$h = peak_$h;
+      //@end
       for (var j = value_group; j < count; j += GROUPS) {
-        top_0 = max(top_0, score_at(0, j));
-        top_1 = max(top_1, score_at(1, j));
-        top_2 = max(top_2, score_at(2, j));
-        top_3 = max(top_3, score_at(3, j));
-        top_4 = max(top_4, score_at(4, j));
-        top_5 = max(top_5, score_at(5, j));
-        top_6 = max(top_6, score_at(6, j));
-        top_7 = max(top_7, score_at(7, j));
+        //@repeat h HG
+        top_$h = max(top_$h, score_at($h, j));
+        //@end
       }
+      //@repeat h HG
       {
-        let factor = exp(peak_0 - top_0);
-        peak_0 = top_0;
-        total_0 *= factor;
-        lo_0 *= factor;
-        hi_0 *= factor;
+        let factor = exp(peak_$h - top_$h);
+        peak_$h = top_$h;
+        total_$h *= factor;
+        lo_$h *= factor;
+        hi_$h *= factor;
       }
+      //@end
+      //@repeat u ROUNDS_V
       {
-        let factor = exp(peak_1 - top_1);
-        peak_1 = top_1;
-        total_1 *= factor;
-        lo_1 *= factor;
-        hi_1 *= factor;
-      }
-      {
-        let factor = exp(peak_2 - top_2);
-        peak_2 = top_2;
-        total_2 *= factor;
-        lo_2 *= factor;
-        hi_2 *= factor;
-      }
-      {
-        let factor = exp(peak_3 - top_3);
-        peak_3 = top_3;
-        total_3 *= factor;
-        lo_3 *= factor;
-        hi_3 *= factor;
-      }
-      {
-        let factor = exp(peak_4 - top_4);
-        peak_4 = top_4;
-        total_4 *= factor;
-        lo_4 *= factor;
-        hi_4 *= factor;
-      }
-      {
-        let factor = exp(peak_5 - top_5);
-        peak_5 = top_5;
-        total_5 *= factor;
-        lo_5 *= factor;
-        hi_5 *= factor;
-      }
-      {
-        let factor = exp(peak_6 - top_6);
-        peak_6 = top_6;
-        total_6 *= factor;
-        lo_6 *= factor;
-        hi_6 *= factor;
-      }
-      {
-        let factor = exp(peak_7 - top_7);
-        peak_7 = top_7;
-        total_7 *= factor;
-        lo_7 *= factor;
-        hi_7 *= factor;
-      }
-      {
-        let j = value_group + 0 * GROUPS;
+        let j = value_group + $u * GROUPS;
         if (j < count) {
-          var v = values_unpack(now.value_0, 0u);
+          var v = values_unpack(now.value_$u, 0u);
           if (of_step) {
             let at = (j * LANES_V + value_lane) * 2u;
             v = Chunk(fresh_values[at], fresh_values[at + 1u]);
           }
+          //@repeat h HG
           {
-            let weight = exp(score_at(0, j) - peak_0);
-            total_0 += weight;
-            lo_0 += weight * v.lo;
-            hi_0 += weight * v.hi;
+            let weight = exp(score_at($h, j) - peak_$h);
+            total_$h += weight;
+            lo_$h += weight * v.lo;
+            hi_$h += weight * v.hi;
           }
-          {
-            let weight = exp(score_at(1, j) - peak_1);
-            total_1 += weight;
-            lo_1 += weight * v.lo;
-            hi_1 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(2, j) - peak_2);
-            total_2 += weight;
-            lo_2 += weight * v.lo;
-            hi_2 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(3, j) - peak_3);
-            total_3 += weight;
-            lo_3 += weight * v.lo;
-            hi_3 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(4, j) - peak_4);
-            total_4 += weight;
-            lo_4 += weight * v.lo;
-            hi_4 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(5, j) - peak_5);
-            total_5 += weight;
-            lo_5 += weight * v.lo;
-            hi_5 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(6, j) - peak_6);
-            total_6 += weight;
-            lo_6 += weight * v.lo;
-            hi_6 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(7, j) - peak_7);
-            total_7 += weight;
-            lo_7 += weight * v.lo;
-            hi_7 += weight * v.hi;
-          }
+          //@end
         }
       }
-      {
-        let j = value_group + 1 * GROUPS;
-        if (j < count) {
-          var v = values_unpack(now.value_1, 0u);
-          if (of_step) {
-            let at = (j * LANES_V + value_lane) * 2u;
-            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
-          }
-          {
-            let weight = exp(score_at(0, j) - peak_0);
-            total_0 += weight;
-            lo_0 += weight * v.lo;
-            hi_0 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(1, j) - peak_1);
-            total_1 += weight;
-            lo_1 += weight * v.lo;
-            hi_1 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(2, j) - peak_2);
-            total_2 += weight;
-            lo_2 += weight * v.lo;
-            hi_2 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(3, j) - peak_3);
-            total_3 += weight;
-            lo_3 += weight * v.lo;
-            hi_3 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(4, j) - peak_4);
-            total_4 += weight;
-            lo_4 += weight * v.lo;
-            hi_4 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(5, j) - peak_5);
-            total_5 += weight;
-            lo_5 += weight * v.lo;
-            hi_5 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(6, j) - peak_6);
-            total_6 += weight;
-            lo_6 += weight * v.lo;
-            hi_6 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(7, j) - peak_7);
-            total_7 += weight;
-            lo_7 += weight * v.lo;
-            hi_7 += weight * v.hi;
-          }
-        }
-      }
-      {
-        let j = value_group + 2 * GROUPS;
-        if (j < count) {
-          var v = values_unpack(now.value_2, 0u);
-          if (of_step) {
-            let at = (j * LANES_V + value_lane) * 2u;
-            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
-          }
-          {
-            let weight = exp(score_at(0, j) - peak_0);
-            total_0 += weight;
-            lo_0 += weight * v.lo;
-            hi_0 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(1, j) - peak_1);
-            total_1 += weight;
-            lo_1 += weight * v.lo;
-            hi_1 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(2, j) - peak_2);
-            total_2 += weight;
-            lo_2 += weight * v.lo;
-            hi_2 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(3, j) - peak_3);
-            total_3 += weight;
-            lo_3 += weight * v.lo;
-            hi_3 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(4, j) - peak_4);
-            total_4 += weight;
-            lo_4 += weight * v.lo;
-            hi_4 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(5, j) - peak_5);
-            total_5 += weight;
-            lo_5 += weight * v.lo;
-            hi_5 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(6, j) - peak_6);
-            total_6 += weight;
-            lo_6 += weight * v.lo;
-            hi_6 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(7, j) - peak_7);
-            total_7 += weight;
-            lo_7 += weight * v.lo;
-            hi_7 += weight * v.hi;
-          }
-        }
-      }
-      {
-        let j = value_group + 3 * GROUPS;
-        if (j < count) {
-          var v = values_unpack(now.value_3, 0u);
-          if (of_step) {
-            let at = (j * LANES_V + value_lane) * 2u;
-            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
-          }
-          {
-            let weight = exp(score_at(0, j) - peak_0);
-            total_0 += weight;
-            lo_0 += weight * v.lo;
-            hi_0 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(1, j) - peak_1);
-            total_1 += weight;
-            lo_1 += weight * v.lo;
-            hi_1 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(2, j) - peak_2);
-            total_2 += weight;
-            lo_2 += weight * v.lo;
-            hi_2 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(3, j) - peak_3);
-            total_3 += weight;
-            lo_3 += weight * v.lo;
-            hi_3 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(4, j) - peak_4);
-            total_4 += weight;
-            lo_4 += weight * v.lo;
-            hi_4 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(5, j) - peak_5);
-            total_5 += weight;
-            lo_5 += weight * v.lo;
-            hi_5 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(6, j) - peak_6);
-            total_6 += weight;
-            lo_6 += weight * v.lo;
-            hi_6 += weight * v.hi;
-          }
-          {
-            let weight = exp(score_at(7, j) - peak_7);
-            total_7 += weight;
-            lo_7 += weight * v.lo;
-            hi_7 += weight * v.hi;
-          }
-        }
-      }
+      //@end
     }
     if (!EARLY && tile + 1u < tiles) {
       next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
@@ -1377,408 +783,49 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
 
   // The groups' sums of each head are brought to a common peak and added in order.
   if (value_lane == 0u && value_group < GROUPS) {
-    peaks[0 * GROUPS + value_group] = peak_0;
-    totals[0 * GROUPS + value_group] = total_0;
-    peaks[1 * GROUPS + value_group] = peak_1;
-    totals[1 * GROUPS + value_group] = total_1;
-    peaks[2 * GROUPS + value_group] = peak_2;
-    totals[2 * GROUPS + value_group] = total_2;
-    peaks[3 * GROUPS + value_group] = peak_3;
-    totals[3 * GROUPS + value_group] = total_3;
-    peaks[4 * GROUPS + value_group] = peak_4;
-    totals[4 * GROUPS + value_group] = total_4;
-    peaks[5 * GROUPS + value_group] = peak_5;
-    totals[5 * GROUPS + value_group] = total_5;
-    peaks[6 * GROUPS + value_group] = peak_6;
-    totals[6 * GROUPS + value_group] = total_6;
-    peaks[7 * GROUPS + value_group] = peak_7;
-    totals[7 * GROUPS + value_group] = total_7;
+    //@repeat h HG
+    peaks[$h * GROUPS + value_group] = peak_$h;
+    totals[$h * GROUPS + value_group] = total_$h;
+    //@end
   }
   let base = partial_at(token, unit, split);
+  //@repeat h HG
   {
-    if (0 > 0) {
+    if ($h > 0) {
       workgroupBarrier();
     }
     if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_0;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_0;
+      sums[(2u * value_group) * LANES_V + value_lane] = lo_$h;
+      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_$h;
     }
     workgroupBarrier();
     if (thread < 2u * LANES_V) {
       var peak = LOWEST;
       for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[0 * GROUPS + g]);
+        peak = max(peak, peaks[$h * GROUPS + g]);
       }
       var total = 0.0;
       var sum = vec4<f32>();
       for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[0 * GROUPS + g] - peak);
-        total += factor * totals[0 * GROUPS + g];
+        let factor = exp(peaks[$h * GROUPS + g] - peak);
+        total += factor * totals[$h * GROUPS + g];
         sum += factor * sums[2u * g * LANES_V + thread];
       }
-      let e = 0 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      let e = $h * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      //@repeat i 4
       if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
+        store_result(token, unit, e + $i, sum[$i], peak, total);
       } else {
-        store_partial(base + e + 0, sum[0]);
+        store_partial(base + e + $i, sum[$i]);
       }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
+      //@end
       if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 0, peak);
-        store_partial(base + HG * D + HG + 0, total);
+        store_partial(base + HG * D + $h, peak);
+        store_partial(base + HG * D + HG + $h, total);
       }
     }
   }
-  {
-    if (1 > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_1;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_1;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[1 * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[1 * GROUPS + g] - peak);
-        total += factor * totals[1 * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = 1 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
-      } else {
-        store_partial(base + e + 0, sum[0]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 1, peak);
-        store_partial(base + HG * D + HG + 1, total);
-      }
-    }
-  }
-  {
-    if (2 > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_2;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_2;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[2 * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[2 * GROUPS + g] - peak);
-        total += factor * totals[2 * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = 2 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
-      } else {
-        store_partial(base + e + 0, sum[0]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 2, peak);
-        store_partial(base + HG * D + HG + 2, total);
-      }
-    }
-  }
-  {
-    if (3 > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_3;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_3;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[3 * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[3 * GROUPS + g] - peak);
-        total += factor * totals[3 * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = 3 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
-      } else {
-        store_partial(base + e + 0, sum[0]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 3, peak);
-        store_partial(base + HG * D + HG + 3, total);
-      }
-    }
-  }
-  {
-    if (4 > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_4;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_4;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[4 * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[4 * GROUPS + g] - peak);
-        total += factor * totals[4 * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = 4 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
-      } else {
-        store_partial(base + e + 0, sum[0]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 4, peak);
-        store_partial(base + HG * D + HG + 4, total);
-      }
-    }
-  }
-  {
-    if (5 > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_5;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_5;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[5 * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[5 * GROUPS + g] - peak);
-        total += factor * totals[5 * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = 5 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
-      } else {
-        store_partial(base + e + 0, sum[0]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 5, peak);
-        store_partial(base + HG * D + HG + 5, total);
-      }
-    }
-  }
-  {
-    if (6 > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_6;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_6;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[6 * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[6 * GROUPS + g] - peak);
-        total += factor * totals[6 * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = 6 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
-      } else {
-        store_partial(base + e + 0, sum[0]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 6, peak);
-        store_partial(base + HG * D + HG + 6, total);
-      }
-    }
-  }
-  {
-    if (7 > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_7;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_7;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[7 * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[7 * GROUPS + g] - peak);
-        total += factor * totals[7 * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = 7 * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 0, sum[0], peak, total);
-      } else {
-        store_partial(base + e + 0, sum[0]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 1, sum[1], peak, total);
-      } else {
-        store_partial(base + e + 1, sum[1]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 2, sum[2], peak, total);
-      } else {
-        store_partial(base + e + 2, sum[2]);
-      }
-      if (span.splits == 1u) {
-        store_result(token, unit, e + 3, sum[3], peak, total);
-      } else {
-        store_partial(base + e + 3, sum[3]);
-      }
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + 7, peak);
-        store_partial(base + HG * D + HG + 7, total);
-      }
-    }
-  }
+  //@end
   if (!TICKET || span.splits == 1u) {
     return;
   }
@@ -1800,8 +847,8 @@ fn query_chunk(h: u32, chunk: u32) -> Chunk {
 fn score_at(h: u32, j: u32) -> f32 {
   let at = h * THREADS + j * PARTS_K;
   var sum = scores[at];
-  sum += scores[at + 1u + 0];
-  sum += scores[at + 1u + 1];
-  sum += scores[at + 1u + 2];
+  //@repeat p MORE_PARTS_K
+  sum += scores[at + 1u + $p];
+  //@end
   return sum;
 }

@@ -34,7 +34,6 @@ fn put_y(at: u32, value: f32) {
 //
 // Layout ops and arithmetic are the same kernel: `element` reads the inputs where the op wants them
 // and `y_at` says where the result goes.
-// Prelude: THREADS. Fragments: domain(), element(i), y_at(i), put_y(at, value).
 
 @compute @workgroup_size(THREADS)
 fn main(

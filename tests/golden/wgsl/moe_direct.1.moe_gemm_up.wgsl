@@ -156,144 +156,69 @@ fn main(
   let tn = index % COLUMNS_APART;
 
   // Row m of this invocation is row l of round g; lane l loads it.
-  let row_0 = first_row + (0 * LANES_USED + index % LANES_USED) * ROWS_APART;
-  let pair_0 = min(plan[PLAN_PAIRS + first_position + row_0], pairs - 1u);
-  let source_0 = row_of(SOURCE, first_position + row_0, pair_0);
-  var sum_0_0_0_0 = 0.0;
-  var sum_0_0_0_1 = 0.0;
-  var sum_0_0_1_0 = 0.0;
-  var sum_0_0_1_1 = 0.0;
-  var sum_0_1_0_0 = 0.0;
-  var sum_0_1_0_1 = 0.0;
-  var sum_0_1_1_0 = 0.0;
-  var sum_0_1_1_1 = 0.0;
-  var sum_0_2_0_0 = 0.0;
-  var sum_0_2_0_1 = 0.0;
-  var sum_0_2_1_0 = 0.0;
-  var sum_0_2_1_1 = 0.0;
-  var sum_0_3_0_0 = 0.0;
-  var sum_0_3_0_1 = 0.0;
-  var sum_0_3_1_0 = 0.0;
-  var sum_0_3_1_1 = 0.0;
-  let output_0 = min(first_output + tn + 0 * COLUMNS_APART, OUTPUTS - 1u);
-  let output_1 = min(first_output + tn + 1 * COLUMNS_APART, OUTPUTS - 1u);
+  //@repeat g A_ROUNDS
+  let row_$g = first_row + ($g * LANES_USED + index % LANES_USED) * ROWS_APART;
+  let pair_$g = min(plan[PLAN_PAIRS + first_position + row_$g], pairs - 1u);
+  let source_$g = row_of(SOURCE, first_position + row_$g, pair_$g);
+  //@repeat l LANES_USED
+  //@repeat o THREAD_OUTPUTS
+  //@repeat t MATRICES
+  var sum_$g_$l_$o_$t = 0.0;
+  //@end
+  //@end
+  //@end
+  //@end
+  //@repeat o THREAD_OUTPUTS
+  let output_$o = min(first_output + tn + $o * COLUMNS_APART, OUTPUTS - 1u);
+  //@end
 
   for (var word = 0u; word < w_WORDS; word++) {
-    let w_0_0 = w_fetch(matrix + 0 * OUTPUTS + output_0, word);
-    let w_0_1 = w_fetch(matrix + 1 * OUTPUTS + output_0, word);
-    let w_1_0 = w_fetch(matrix + 0 * OUTPUTS + output_1, word);
-    let w_1_1 = w_fetch(matrix + 1 * OUTPUTS + output_1, word);
+    //@repeat o THREAD_OUTPUTS
+    //@repeat t MATRICES
+    let w_$o_$t = w_fetch(matrix + $t * OUTPUTS + output_$o, word);
+    //@end
+    //@end
+    //@repeat p w_PARTS
     {
-      let b_0_0 = w_unpack(w_0_0, 0);
-      let b_0_1 = w_unpack(w_0_1, 0);
-      let b_1_0 = w_unpack(w_1_0, 0);
-      let b_1_1 = w_unpack(w_1_1, 0);
-      let mine_0 = rows_round(rows_chunk(source_0, word * w_PARTS + 0), expert);
+      //@repeat o THREAD_OUTPUTS
+      //@repeat t MATRICES
+      let b_$o_$t = w_unpack(w_$o_$t, $p);
+      //@end
+      //@end
+      //@repeat g A_ROUNDS
+      let mine_$g = rows_round(rows_chunk(source_$g, word * w_PARTS + $p), expert);
+      //@repeat l LANES_USED
       {
-        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(0)), subgroupBroadcast(mine_0.hi, u32(0)));
-        sum_0_0_0_0 += chunk_dot(a, b_0_0);
-        sum_0_0_0_1 += chunk_dot(a, b_0_1);
-        sum_0_0_1_0 += chunk_dot(a, b_1_0);
-        sum_0_0_1_1 += chunk_dot(a, b_1_1);
+        let a = Chunk(subgroupBroadcast(mine_$g.lo, u32($l)), subgroupBroadcast(mine_$g.hi, u32($l)));
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        sum_$g_$l_$o_$t += chunk_dot(a, b_$o_$t);
+        //@end
+        //@end
       }
-      {
-        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(1)), subgroupBroadcast(mine_0.hi, u32(1)));
-        sum_0_1_0_0 += chunk_dot(a, b_0_0);
-        sum_0_1_0_1 += chunk_dot(a, b_0_1);
-        sum_0_1_1_0 += chunk_dot(a, b_1_0);
-        sum_0_1_1_1 += chunk_dot(a, b_1_1);
-      }
-      {
-        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(2)), subgroupBroadcast(mine_0.hi, u32(2)));
-        sum_0_2_0_0 += chunk_dot(a, b_0_0);
-        sum_0_2_0_1 += chunk_dot(a, b_0_1);
-        sum_0_2_1_0 += chunk_dot(a, b_1_0);
-        sum_0_2_1_1 += chunk_dot(a, b_1_1);
-      }
-      {
-        let a = Chunk(subgroupBroadcast(mine_0.lo, u32(3)), subgroupBroadcast(mine_0.hi, u32(3)));
-        sum_0_3_0_0 += chunk_dot(a, b_0_0);
-        sum_0_3_0_1 += chunk_dot(a, b_0_1);
-        sum_0_3_1_0 += chunk_dot(a, b_1_0);
-        sum_0_3_1_1 += chunk_dot(a, b_1_1);
-      }
+      //@end
+      //@end
     }
+    //@end
   }
 
+  //@repeat g A_ROUNDS
+  //@repeat l LANES_USED
   {
-    let position = first_position + first_row + (0 * LANES_USED + 0) * ROWS_APART;
+    let position = first_position + first_row + ($g * LANES_USED + $l) * ROWS_APART;
     let pair = plan[PLAN_PAIRS + position];
     if (pair < pairs) {
       let target_row = row_of(TARGET, position, pair) * OUTPUTS;
-      let column_0 = first_output + tn + 0 * COLUMNS_APART;
-      if (column_0 < OUTPUTS) {
-        y[target_row + column_0] = finish(
-          sum_0_0_0_0, sum_0_0_0_1, matrix + column_0, pair,
+      //@repeat o THREAD_OUTPUTS
+      let column_$o = first_output + tn + $o * COLUMNS_APART;
+      if (column_$o < OUTPUTS) {
+        y[target_row + column_$o] = finish(
+          sum_$g_$l_$o_0, sum_$g_$l_$o_$LAST_MATRIX, matrix + column_$o, pair,
         );
       }
-      let column_1 = first_output + tn + 1 * COLUMNS_APART;
-      if (column_1 < OUTPUTS) {
-        y[target_row + column_1] = finish(
-          sum_0_0_1_0, sum_0_0_1_1, matrix + column_1, pair,
-        );
-      }
+      //@end
     }
   }
-  {
-    let position = first_position + first_row + (0 * LANES_USED + 1) * ROWS_APART;
-    let pair = plan[PLAN_PAIRS + position];
-    if (pair < pairs) {
-      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
-      let column_0 = first_output + tn + 0 * COLUMNS_APART;
-      if (column_0 < OUTPUTS) {
-        y[target_row + column_0] = finish(
-          sum_0_1_0_0, sum_0_1_0_1, matrix + column_0, pair,
-        );
-      }
-      let column_1 = first_output + tn + 1 * COLUMNS_APART;
-      if (column_1 < OUTPUTS) {
-        y[target_row + column_1] = finish(
-          sum_0_1_1_0, sum_0_1_1_1, matrix + column_1, pair,
-        );
-      }
-    }
-  }
-  {
-    let position = first_position + first_row + (0 * LANES_USED + 2) * ROWS_APART;
-    let pair = plan[PLAN_PAIRS + position];
-    if (pair < pairs) {
-      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
-      let column_0 = first_output + tn + 0 * COLUMNS_APART;
-      if (column_0 < OUTPUTS) {
-        y[target_row + column_0] = finish(
-          sum_0_2_0_0, sum_0_2_0_1, matrix + column_0, pair,
-        );
-      }
-      let column_1 = first_output + tn + 1 * COLUMNS_APART;
-      if (column_1 < OUTPUTS) {
-        y[target_row + column_1] = finish(
-          sum_0_2_1_0, sum_0_2_1_1, matrix + column_1, pair,
-        );
-      }
-    }
-  }
-  {
-    let position = first_position + first_row + (0 * LANES_USED + 3) * ROWS_APART;
-    let pair = plan[PLAN_PAIRS + position];
-    if (pair < pairs) {
-      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
-      let column_0 = first_output + tn + 0 * COLUMNS_APART;
-      if (column_0 < OUTPUTS) {
-        y[target_row + column_0] = finish(
-          sum_0_3_0_0, sum_0_3_0_1, matrix + column_0, pair,
-        );
-      }
-      let column_1 = first_output + tn + 1 * COLUMNS_APART;
-      if (column_1 < OUTPUTS) {
-        y[target_row + column_1] = finish(
-          sum_0_3_1_0, sum_0_3_1_1, matrix + column_1, pair,
-        );
-      }
-    }
-  }
+  //@end
+  //@end
 }

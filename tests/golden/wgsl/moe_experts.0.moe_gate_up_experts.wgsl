@@ -114,184 +114,70 @@ fn main(
   let count = atomicLoad(&member_count);
   let row = place.x * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
-  const VALUE_0_0 = 0 * 4u + 0;
-  let row_0_0 = matrix + (VALUE_0_0 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_0 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_0_1 = 0 * 4u + 1;
-  let row_0_1 = matrix + (VALUE_0_1 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_1 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_0_2 = 0 * 4u + 2;
-  let row_0_2 = matrix + (VALUE_0_2 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_2 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_0_3 = 0 * 4u + 3;
-  let row_0_3 = matrix + (VALUE_0_3 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_3 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_1_0 = 1 * 4u + 0;
-  let row_1_0 = matrix + (VALUE_1_0 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_0 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_1_1 = 1 * 4u + 1;
-  let row_1_1 = matrix + (VALUE_1_1 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_1 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_1_2 = 1 * 4u + 2;
-  let row_1_2 = matrix + (VALUE_1_2 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_2 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_1_3 = 1 * 4u + 3;
-  let row_1_3 = matrix + (VALUE_1_3 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_3 / MATRICES, INTERMEDIATE - 1u);
+  //@repeat q QUADS
+  //@repeat c 4
+  const VALUE_$q_$c = $q * 4u + $c;
+  let row_$q_$c = matrix + (VALUE_$q_$c % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_$q_$c / MATRICES, INTERMEDIATE - 1u);
+  //@end
+  //@end
   for (var member = 0u; member < count; member += COLUMNS) {
-    let pair_0 = members[min(member + 0, count - 1u)];
-    let token_0 = pair_0 / TOP_K;
-    var sum_0_0 = vec4<f32>();
-    var sum_0_1 = vec4<f32>();
-    let pair_1 = members[min(member + 1, count - 1u)];
-    let token_1 = pair_1 / TOP_K;
-    var sum_1_0 = vec4<f32>();
-    var sum_1_1 = vec4<f32>();
-    let pair_2 = members[min(member + 2, count - 1u)];
-    let token_2 = pair_2 / TOP_K;
-    var sum_2_0 = vec4<f32>();
-    var sum_2_1 = vec4<f32>();
+    //@repeat n COLUMNS
+    let pair_$n = members[min(member + $n, count - 1u)];
+    let token_$n = pair_$n / TOP_K;
+    //@repeat q QUADS
+    var sum_$n_$q = vec4<f32>();
+    //@end
+    //@end
     for (var word = index; word < w_up_WORDS; word += LANES) {
-      let w_0_0 = w_up_fetch(row_0_0, word);
-      let w_0_1 = w_up_fetch(row_0_1, word);
-      let w_0_2 = w_up_fetch(row_0_2, word);
-      let w_0_3 = w_up_fetch(row_0_3, word);
-      let w_1_0 = w_up_fetch(row_1_0, word);
-      let w_1_1 = w_up_fetch(row_1_1, word);
-      let w_1_2 = w_up_fetch(row_1_2, word);
-      let w_1_3 = w_up_fetch(row_1_3, word);
-      let x_0_0 = x_round(x_chunk(token_0, word * w_up_PARTS + 0), expert);
-      let x_0_1 = x_round(x_chunk(token_1, word * w_up_PARTS + 0), expert);
-      let x_0_2 = x_round(x_chunk(token_2, word * w_up_PARTS + 0), expert);
+      //@repeat q QUADS
+      //@repeat c 4
+      let w_$q_$c = w_up_fetch(row_$q_$c, word);
+      //@end
+      //@end
+      //@repeat p w_up_PARTS
+      //@repeat n COLUMNS
+      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_PARTS + $p), expert);
+      //@end
+      //@repeat q QUADS
       {
-        let w0 = w_up_unpack(w_0_0, 0);
-        let w1 = w_up_unpack(w_0_1, 0);
-        let w2 = w_up_unpack(w_0_2, 0);
-        let w3 = w_up_unpack(w_0_3, 0);
-        sum_0_0 += vec4(
-          chunk_dot(w0, x_0_0), chunk_dot(w1, x_0_0),
-          chunk_dot(w2, x_0_0), chunk_dot(w3, x_0_0),
+        let w0 = w_up_unpack(w_$q_0, $p);
+        let w1 = w_up_unpack(w_$q_1, $p);
+        let w2 = w_up_unpack(w_$q_2, $p);
+        let w3 = w_up_unpack(w_$q_3, $p);
+        //@repeat n COLUMNS
+        sum_$n_$q += vec4(
+          chunk_dot(w0, x_$p_$n), chunk_dot(w1, x_$p_$n),
+          chunk_dot(w2, x_$p_$n), chunk_dot(w3, x_$p_$n),
         );
-        sum_1_0 += vec4(
-          chunk_dot(w0, x_0_1), chunk_dot(w1, x_0_1),
-          chunk_dot(w2, x_0_1), chunk_dot(w3, x_0_1),
-        );
-        sum_2_0 += vec4(
-          chunk_dot(w0, x_0_2), chunk_dot(w1, x_0_2),
-          chunk_dot(w2, x_0_2), chunk_dot(w3, x_0_2),
-        );
+        //@end
       }
-      {
-        let w0 = w_up_unpack(w_1_0, 0);
-        let w1 = w_up_unpack(w_1_1, 0);
-        let w2 = w_up_unpack(w_1_2, 0);
-        let w3 = w_up_unpack(w_1_3, 0);
-        sum_0_1 += vec4(
-          chunk_dot(w0, x_0_0), chunk_dot(w1, x_0_0),
-          chunk_dot(w2, x_0_0), chunk_dot(w3, x_0_0),
-        );
-        sum_1_1 += vec4(
-          chunk_dot(w0, x_0_1), chunk_dot(w1, x_0_1),
-          chunk_dot(w2, x_0_1), chunk_dot(w3, x_0_1),
-        );
-        sum_2_1 += vec4(
-          chunk_dot(w0, x_0_2), chunk_dot(w1, x_0_2),
-          chunk_dot(w2, x_0_2), chunk_dot(w3, x_0_2),
-        );
-      }
+      //@end
+      //@end
     }
+    //@repeat n COLUMNS
     {
       // Lane i finishes output row i.
       var first = 0.0;
       var second = 0.0;
-      let total_0 = lane_sum(sum_0_0, index);
-      if (index == 0 * OUTPUTS_PER_QUAD + 0) {
-        first = total_0[0 * MATRICES];
-        second = total_0[0 * MATRICES + MATRICES - 1u];
+      //@repeat q QUADS
+      let total_$q = lane_sum(sum_$n_$q, index);
+      //@repeat o OUTPUTS_PER_QUAD
+      if (index == $q * OUTPUTS_PER_QUAD + $o) {
+        first = total_$q[$o * MATRICES];
+        second = total_$q[$o * MATRICES + MATRICES - 1u];
       }
-      if (index == 0 * OUTPUTS_PER_QUAD + 1) {
-        first = total_0[1 * MATRICES];
-        second = total_0[1 * MATRICES + MATRICES - 1u];
-      }
-      let total_1 = lane_sum(sum_0_1, index);
-      if (index == 1 * OUTPUTS_PER_QUAD + 0) {
-        first = total_1[0 * MATRICES];
-        second = total_1[0 * MATRICES + MATRICES - 1u];
-      }
-      if (index == 1 * OUTPUTS_PER_QUAD + 1) {
-        first = total_1[1 * MATRICES];
-        second = total_1[1 * MATRICES + MATRICES - 1u];
-      }
+      //@end
+      //@end
       let column = row + index;
-      if (index < ROWS && column < INTERMEDIATE && member + 0 < count) {
-        let factor = input_factor_at(pair_0);
-        act[pair_0 * INTERMEDIATE + column] = expert_activation(
+      if (index < ROWS && column < INTERMEDIATE && member + $n < count) {
+        let factor = input_factor_at(pair_$n);
+        act[pair_$n * INTERMEDIATE + column] = expert_activation(
           first * factor + b_up_at(matrix + column),
           second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
         );
       }
     }
-    {
-      // Lane i finishes output row i.
-      var first = 0.0;
-      var second = 0.0;
-      let total_0 = lane_sum(sum_1_0, index);
-      if (index == 0 * OUTPUTS_PER_QUAD + 0) {
-        first = total_0[0 * MATRICES];
-        second = total_0[0 * MATRICES + MATRICES - 1u];
-      }
-      if (index == 0 * OUTPUTS_PER_QUAD + 1) {
-        first = total_0[1 * MATRICES];
-        second = total_0[1 * MATRICES + MATRICES - 1u];
-      }
-      let total_1 = lane_sum(sum_1_1, index);
-      if (index == 1 * OUTPUTS_PER_QUAD + 0) {
-        first = total_1[0 * MATRICES];
-        second = total_1[0 * MATRICES + MATRICES - 1u];
-      }
-      if (index == 1 * OUTPUTS_PER_QUAD + 1) {
-        first = total_1[1 * MATRICES];
-        second = total_1[1 * MATRICES + MATRICES - 1u];
-      }
-      let column = row + index;
-      if (index < ROWS && column < INTERMEDIATE && member + 1 < count) {
-        let factor = input_factor_at(pair_1);
-        act[pair_1 * INTERMEDIATE + column] = expert_activation(
-          first * factor + b_up_at(matrix + column),
-          second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
-        );
-      }
-    }
-    {
-      // Lane i finishes output row i.
-      var first = 0.0;
-      var second = 0.0;
-      let total_0 = lane_sum(sum_2_0, index);
-      if (index == 0 * OUTPUTS_PER_QUAD + 0) {
-        first = total_0[0 * MATRICES];
-        second = total_0[0 * MATRICES + MATRICES - 1u];
-      }
-      if (index == 0 * OUTPUTS_PER_QUAD + 1) {
-        first = total_0[1 * MATRICES];
-        second = total_0[1 * MATRICES + MATRICES - 1u];
-      }
-      let total_1 = lane_sum(sum_2_1, index);
-      if (index == 1 * OUTPUTS_PER_QUAD + 0) {
-        first = total_1[0 * MATRICES];
-        second = total_1[0 * MATRICES + MATRICES - 1u];
-      }
-      if (index == 1 * OUTPUTS_PER_QUAD + 1) {
-        first = total_1[1 * MATRICES];
-        second = total_1[1 * MATRICES + MATRICES - 1u];
-      }
-      let column = row + index;
-      if (index < ROWS && column < INTERMEDIATE && member + 2 < count) {
-        let factor = input_factor_at(pair_2);
-        act[pair_2 * INTERMEDIATE + column] = expert_activation(
-          first * factor + b_up_at(matrix + column),
-          second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
-        );
-      }
-    }
+    //@end
   }
 }

@@ -146,10 +146,11 @@ fn main(
   let lane = index % LANES;
   let group = index / LANES;
   let row = place.x * ROWS;
-  let row_0_0 = min(row + 0 * 4u + 0, HIDDEN - 1u);
-  let row_0_1 = min(row + 0 * 4u + 1, HIDDEN - 1u);
-  let row_0_2 = min(row + 0 * 4u + 2, HIDDEN - 1u);
-  let row_0_3 = min(row + 0 * 4u + 3, HIDDEN - 1u);
+  //@repeat q QUADS
+  //@repeat c 4
+  let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
+  //@end
+  //@end
   var batch = 0u;
   var first = 0u;
   while (first < valid) {
@@ -160,69 +161,52 @@ fn main(
     }
     if (batch % GROUPS == group) {
       let matrix = expert * HIDDEN;
-      let pair_0 = sorted[min(first + 0, end - 1u)] & ((1u << PAIR_BITS) - 1u);
-      var sum_0_0 = vec4<f32>();
-      let pair_1 = sorted[min(first + 1, end - 1u)] & ((1u << PAIR_BITS) - 1u);
-      var sum_1_0 = vec4<f32>();
-      let pair_2 = sorted[min(first + 2, end - 1u)] & ((1u << PAIR_BITS) - 1u);
-      var sum_2_0 = vec4<f32>();
+      //@repeat n COLUMNS
+      let pair_$n = sorted[min(first + $n, end - 1u)] & ((1u << PAIR_BITS) - 1u);
+      //@repeat q QUADS
+      var sum_$n_$q = vec4<f32>();
+      //@end
+      //@end
       for (var word = lane; word < w_down_WORDS; word += LANES) {
-        let w_0_0 = w_down_fetch(matrix + row_0_0, word);
-        let w_0_1 = w_down_fetch(matrix + row_0_1, word);
-        let w_0_2 = w_down_fetch(matrix + row_0_2, word);
-        let w_0_3 = w_down_fetch(matrix + row_0_3, word);
-        let x_0_0 = act_round(act_chunk(pair_0, word * w_down_PARTS + 0), expert);
-        let x_0_1 = act_round(act_chunk(pair_1, word * w_down_PARTS + 0), expert);
-        let x_0_2 = act_round(act_chunk(pair_2, word * w_down_PARTS + 0), expert);
+        //@repeat q QUADS
+        //@repeat c 4
+        let w_$q_$c = w_down_fetch(matrix + row_$q_$c, word);
+        //@end
+        //@end
+        //@repeat p w_down_PARTS
+        //@repeat n COLUMNS
+        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_PARTS + $p), expert);
+        //@end
+        //@repeat q QUADS
         {
-          let w0 = w_down_unpack(w_0_0, 0);
-          let w1 = w_down_unpack(w_0_1, 0);
-          let w2 = w_down_unpack(w_0_2, 0);
-          let w3 = w_down_unpack(w_0_3, 0);
-          sum_0_0 += vec4(
-            chunk_dot(w0, x_0_0), chunk_dot(w1, x_0_0),
-            chunk_dot(w2, x_0_0), chunk_dot(w3, x_0_0),
+          let w0 = w_down_unpack(w_$q_0, $p);
+          let w1 = w_down_unpack(w_$q_1, $p);
+          let w2 = w_down_unpack(w_$q_2, $p);
+          let w3 = w_down_unpack(w_$q_3, $p);
+          //@repeat n COLUMNS
+          sum_$n_$q += vec4(
+            chunk_dot(w0, x_$p_$n), chunk_dot(w1, x_$p_$n),
+            chunk_dot(w2, x_$p_$n), chunk_dot(w3, x_$p_$n),
           );
-          sum_1_0 += vec4(
-            chunk_dot(w0, x_0_1), chunk_dot(w1, x_0_1),
-            chunk_dot(w2, x_0_1), chunk_dot(w3, x_0_1),
-          );
-          sum_2_0 += vec4(
-            chunk_dot(w0, x_0_2), chunk_dot(w1, x_0_2),
-            chunk_dot(w2, x_0_2), chunk_dot(w3, x_0_2),
-          );
+          //@end
         }
+        //@end
+        //@end
       }
-      if (first + 0 < end) {
-        let factor = output_factor_at(pair_0);
+      //@repeat n COLUMNS
+      if (first + $n < end) {
+        let factor = output_factor_at(pair_$n);
+        //@repeat q QUADS
         if (lane == 0u) {
-          sum_0_0 += vec4(
-            b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
-            b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
+          sum_$n_$q += vec4(
+            b_down_at(matrix + row_$q_0), b_down_at(matrix + row_$q_1),
+            b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
           );
         }
-        sums[(pair_0 / TOP_K * QUADS + 0) * THREADS + index] += factor * sum_0_0;
+        sums[(pair_$n / TOP_K * QUADS + $q) * THREADS + index] += factor * sum_$n_$q;
+        //@end
       }
-      if (first + 1 < end) {
-        let factor = output_factor_at(pair_1);
-        if (lane == 0u) {
-          sum_1_0 += vec4(
-            b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
-            b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
-          );
-        }
-        sums[(pair_1 / TOP_K * QUADS + 0) * THREADS + index] += factor * sum_1_0;
-      }
-      if (first + 2 < end) {
-        let factor = output_factor_at(pair_2);
-        if (lane == 0u) {
-          sum_2_0 += vec4(
-            b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
-            b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
-          );
-        }
-        sums[(pair_2 / TOP_K * QUADS + 0) * THREADS + index] += factor * sum_2_0;
-      }
+      //@end
     }
     first = end;
     batch++;

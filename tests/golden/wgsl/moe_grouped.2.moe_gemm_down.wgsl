@@ -165,737 +165,121 @@ fn main(
   let pairs = sizes.x * TOP_K;
 
   // What this invocation stages: chunks of A, words of B.
-  let a_row_0 = (index + 0 * THREADS) / CHUNKS;
-  let a_chunk_0 = (index + 0 * THREADS) % CHUNKS;
-  let a_pair_0 = plan[PLAN_PAIRS + first_position + min(a_row_0, BLOCK_M - 1u)];
-  let a_valid_0 = a_row_0 < BLOCK_M && a_pair_0 < pairs;
-  let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
-  var a_0 = Chunk();
-  if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
-    a_0 = rows_chunk(a_source_0, a_chunk_0);
+  //@repeat i A_ROUNDS
+  let a_row_$i = (index + $i * THREADS) / CHUNKS;
+  let a_chunk_$i = (index + $i * THREADS) % CHUNKS;
+  let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
+  let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
+  let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
+  var a_$i = Chunk();
+  if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
+    a_$i = rows_chunk(a_source_$i, a_chunk_$i);
   }
-  let b_row_0 = (index + 0 * THREADS) / B_WORDS;
-  let b_word_0 = (index + 0 * THREADS) % B_WORDS;
-  let b_column_0 = b_row_0 / COLUMNS_APART;
-  let b_output_0 = first_output + b_column_0 / MATRICES * COLUMNS_APART + b_row_0 % COLUMNS_APART;
-  let b_source_0 = matrix + b_column_0 % MATRICES * OUTPUTS + min(b_output_0, OUTPUTS - 1u);
-  var b_0 = w_Word();
-  if (b_row_0 < BLOCK_N && b_word_0 < w_WORDS) {
-    b_0 = w_fetch(b_source_0, b_word_0);
+  //@end
+  //@repeat i B_ROUNDS
+  let b_row_$i = (index + $i * THREADS) / B_WORDS;
+  let b_word_$i = (index + $i * THREADS) % B_WORDS;
+  let b_column_$i = b_row_$i / COLUMNS_APART;
+  let b_output_$i = first_output + b_column_$i / MATRICES * COLUMNS_APART + b_row_$i % COLUMNS_APART;
+  let b_source_$i = matrix + b_column_$i % MATRICES * OUTPUTS + min(b_output_$i, OUTPUTS - 1u);
+  var b_$i = w_Word();
+  if (b_row_$i < BLOCK_N && b_word_$i < w_WORDS) {
+    b_$i = w_fetch(b_source_$i, b_word_$i);
   }
-  let b_row_1 = (index + 1 * THREADS) / B_WORDS;
-  let b_word_1 = (index + 1 * THREADS) % B_WORDS;
-  let b_column_1 = b_row_1 / COLUMNS_APART;
-  let b_output_1 = first_output + b_column_1 / MATRICES * COLUMNS_APART + b_row_1 % COLUMNS_APART;
-  let b_source_1 = matrix + b_column_1 % MATRICES * OUTPUTS + min(b_output_1, OUTPUTS - 1u);
-  var b_1 = w_Word();
-  if (b_row_1 < BLOCK_N && b_word_1 < w_WORDS) {
-    b_1 = w_fetch(b_source_1, b_word_1);
-  }
-  var sum_0_0_0 = 0.0;
-  var sum_0_1_0 = 0.0;
-  var sum_0_2_0 = 0.0;
-  var sum_0_3_0 = 0.0;
-  var sum_1_0_0 = 0.0;
-  var sum_1_1_0 = 0.0;
-  var sum_1_2_0 = 0.0;
-  var sum_1_3_0 = 0.0;
-  var sum_2_0_0 = 0.0;
-  var sum_2_1_0 = 0.0;
-  var sum_2_2_0 = 0.0;
-  var sum_2_3_0 = 0.0;
-  var sum_3_0_0 = 0.0;
-  var sum_3_1_0 = 0.0;
-  var sum_3_2_0 = 0.0;
-  var sum_3_3_0 = 0.0;
+  //@end
+  //@repeat m THREAD_M
+  //@repeat o THREAD_OUTPUTS
+  //@repeat t MATRICES
+  var sum_$m_$o_$t = 0.0;
+  //@end
+  //@end
+  //@end
   let tm = index / COLUMNS_APART;
   let tn = index % COLUMNS_APART;
   // Pairs come first in a block; the lowest height that has all of them counts.
   var height = THREAD_M;
-  if (HEIGHT_0 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_0 * ROWS_APART] >= pairs) {
-    height = HEIGHT_0;
+  //@repeat h HEIGHTS
+  if (HEIGHT_$h < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_$h * ROWS_APART] >= pairs) {
+    height = HEIGHT_$h;
   }
-  if (HEIGHT_1 < THREAD_M && plan[PLAN_PAIRS + first_position + HEIGHT_1 * ROWS_APART] >= pairs) {
-    height = HEIGHT_1;
-  }
+  //@end
 
   for (var k = 0u; k < K_TILES; k++) {
     let side = k % TILES;
     if (TILES == 1u) {
       workgroupBarrier();
     }
-    if (a_row_0 < BLOCK_M) {
-      let chunk = rows_round(a_0, expert);
-      a_tile[side][a_row_0][a_chunk_0 * 2u] = Operand(chunk.lo);
-      a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = Operand(chunk.hi);
+    //@repeat i A_ROUNDS
+    if (a_row_$i < BLOCK_M) {
+      let chunk = rows_round(a_$i, expert);
+      a_tile[side][a_row_$i][a_chunk_$i * 2u] = Operand(chunk.lo);
+      a_tile[side][a_row_$i][a_chunk_$i * 2u + 1u] = Operand(chunk.hi);
     }
-    if (b_row_0 < BLOCK_N) {
-      let at = b_word_0 * (w_PARTS * 2u);
-      let chunk_0 = w_unpack(b_0, 0);
-      b_tile[side][b_row_0][at + 0 * 2u] = Operand(chunk_0.lo);
-      b_tile[side][b_row_0][at + 0 * 2u + 1u] = Operand(chunk_0.hi);
+    //@end
+    //@repeat i B_ROUNDS
+    if (b_row_$i < BLOCK_N) {
+      let at = b_word_$i * (w_PARTS * 2u);
+      //@repeat p w_PARTS
+      let chunk_$p = w_unpack(b_$i, $p);
+      b_tile[side][b_row_$i][at + $p * 2u] = Operand(chunk_$p.lo);
+      b_tile[side][b_row_$i][at + $p * 2u + 1u] = Operand(chunk_$p.hi);
+      //@end
     }
-    if (b_row_1 < BLOCK_N) {
-      let at = b_word_1 * (w_PARTS * 2u);
-      let chunk_0 = w_unpack(b_1, 0);
-      b_tile[side][b_row_1][at + 0 * 2u] = Operand(chunk_0.lo);
-      b_tile[side][b_row_1][at + 0 * 2u + 1u] = Operand(chunk_0.hi);
-    }
+    //@end
     workgroupBarrier();
     if (k + 1u < K_TILES) {
-      a_0 = Chunk();
-      if (a_valid_0 && (k + 1u) * CHUNKS + a_chunk_0 < K_CHUNKS) {
-        a_0 = rows_chunk(a_source_0, (k + 1u) * CHUNKS + a_chunk_0);
+      //@repeat i A_ROUNDS
+      a_$i = Chunk();
+      if (a_valid_$i && (k + 1u) * CHUNKS + a_chunk_$i < K_CHUNKS) {
+        a_$i = rows_chunk(a_source_$i, (k + 1u) * CHUNKS + a_chunk_$i);
       }
-      b_0 = w_Word();
-      if (b_row_0 < BLOCK_N && (k + 1u) * B_WORDS + b_word_0 < w_WORDS) {
-        b_0 = w_fetch(b_source_0, (k + 1u) * B_WORDS + b_word_0);
+      //@end
+      //@repeat i B_ROUNDS
+      b_$i = w_Word();
+      if (b_row_$i < BLOCK_N && (k + 1u) * B_WORDS + b_word_$i < w_WORDS) {
+        b_$i = w_fetch(b_source_$i, (k + 1u) * B_WORDS + b_word_$i);
       }
-      b_1 = w_Word();
-      if (b_row_1 < BLOCK_N && (k + 1u) * B_WORDS + b_word_1 < w_WORDS) {
-        b_1 = w_fetch(b_source_1, (k + 1u) * B_WORDS + b_word_1);
-      }
+      //@end
     }
-    if (height == HEIGHT_0) {
+    //@repeat h HEIGHTS
+    if (height == HEIGHT_$h) {
+      //@repeat v K_VECTORS
       {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][0]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][0]);
-        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][0]);
-        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][0]);
+        //@repeat m HEIGHT_$h
+        let a_vector_$m = vec4<f32>(a_tile[side][tm + $m * ROWS_APART][$v]);
+        //@end
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
         {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
+          let b = vec4<f32>(b_tile[side][tn + ($o * MATRICES + $t) * COLUMNS_APART][$v]);
+          //@repeat m HEIGHT_$h
+          sum_$m_$o_$t += a_vector_$m.x * b.x;
+          sum_$m_$o_$t += a_vector_$m.y * b.y;
+          sum_$m_$o_$t += a_vector_$m.z * b.z;
+          sum_$m_$o_$t += a_vector_$m.w * b.w;
+          //@end
         }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
+        //@end
+        //@end
       }
-      {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][1]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][1]);
-        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][1]);
-        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][1]);
-        {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][2]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][2]);
-        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][2]);
-        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][2]);
-        {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][3]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][3]);
-        let a_vector_2 = vec4<f32>(a_tile[side][tm + 2 * ROWS_APART][3]);
-        let a_vector_3 = vec4<f32>(a_tile[side][tm + 3 * ROWS_APART][3]);
-        {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-          sum_2_0_0 += a_vector_2.x * b.x;
-          sum_2_0_0 += a_vector_2.y * b.y;
-          sum_2_0_0 += a_vector_2.z * b.z;
-          sum_2_0_0 += a_vector_2.w * b.w;
-          sum_3_0_0 += a_vector_3.x * b.x;
-          sum_3_0_0 += a_vector_3.y * b.y;
-          sum_3_0_0 += a_vector_3.z * b.z;
-          sum_3_0_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-          sum_2_1_0 += a_vector_2.x * b.x;
-          sum_2_1_0 += a_vector_2.y * b.y;
-          sum_2_1_0 += a_vector_2.z * b.z;
-          sum_2_1_0 += a_vector_2.w * b.w;
-          sum_3_1_0 += a_vector_3.x * b.x;
-          sum_3_1_0 += a_vector_3.y * b.y;
-          sum_3_1_0 += a_vector_3.z * b.z;
-          sum_3_1_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-          sum_2_2_0 += a_vector_2.x * b.x;
-          sum_2_2_0 += a_vector_2.y * b.y;
-          sum_2_2_0 += a_vector_2.z * b.z;
-          sum_2_2_0 += a_vector_2.w * b.w;
-          sum_3_2_0 += a_vector_3.x * b.x;
-          sum_3_2_0 += a_vector_3.y * b.y;
-          sum_3_2_0 += a_vector_3.z * b.z;
-          sum_3_2_0 += a_vector_3.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-          sum_2_3_0 += a_vector_2.x * b.x;
-          sum_2_3_0 += a_vector_2.y * b.y;
-          sum_2_3_0 += a_vector_2.z * b.z;
-          sum_2_3_0 += a_vector_2.w * b.w;
-          sum_3_3_0 += a_vector_3.x * b.x;
-          sum_3_3_0 += a_vector_3.y * b.y;
-          sum_3_3_0 += a_vector_3.z * b.z;
-          sum_3_3_0 += a_vector_3.w * b.w;
-        }
-      }
+      //@end
     }
-    if (height == HEIGHT_1) {
-      {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][0]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][0]);
-        {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][0]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][1]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][1]);
-        {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][1]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][2]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][2]);
-        {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][2]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-        }
-      }
-      {
-        let a_vector_0 = vec4<f32>(a_tile[side][tm + 0 * ROWS_APART][3]);
-        let a_vector_1 = vec4<f32>(a_tile[side][tm + 1 * ROWS_APART][3]);
-        {
-          let b = vec4<f32>(b_tile[side][tn + (0 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_0_0 += a_vector_0.x * b.x;
-          sum_0_0_0 += a_vector_0.y * b.y;
-          sum_0_0_0 += a_vector_0.z * b.z;
-          sum_0_0_0 += a_vector_0.w * b.w;
-          sum_1_0_0 += a_vector_1.x * b.x;
-          sum_1_0_0 += a_vector_1.y * b.y;
-          sum_1_0_0 += a_vector_1.z * b.z;
-          sum_1_0_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (1 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_1_0 += a_vector_0.x * b.x;
-          sum_0_1_0 += a_vector_0.y * b.y;
-          sum_0_1_0 += a_vector_0.z * b.z;
-          sum_0_1_0 += a_vector_0.w * b.w;
-          sum_1_1_0 += a_vector_1.x * b.x;
-          sum_1_1_0 += a_vector_1.y * b.y;
-          sum_1_1_0 += a_vector_1.z * b.z;
-          sum_1_1_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (2 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_2_0 += a_vector_0.x * b.x;
-          sum_0_2_0 += a_vector_0.y * b.y;
-          sum_0_2_0 += a_vector_0.z * b.z;
-          sum_0_2_0 += a_vector_0.w * b.w;
-          sum_1_2_0 += a_vector_1.x * b.x;
-          sum_1_2_0 += a_vector_1.y * b.y;
-          sum_1_2_0 += a_vector_1.z * b.z;
-          sum_1_2_0 += a_vector_1.w * b.w;
-        }
-        {
-          let b = vec4<f32>(b_tile[side][tn + (3 * MATRICES + 0) * COLUMNS_APART][3]);
-          sum_0_3_0 += a_vector_0.x * b.x;
-          sum_0_3_0 += a_vector_0.y * b.y;
-          sum_0_3_0 += a_vector_0.z * b.z;
-          sum_0_3_0 += a_vector_0.w * b.w;
-          sum_1_3_0 += a_vector_1.x * b.x;
-          sum_1_3_0 += a_vector_1.y * b.y;
-          sum_1_3_0 += a_vector_1.z * b.z;
-          sum_1_3_0 += a_vector_1.w * b.w;
-        }
-      }
-    }
+    //@end
   }
 
-  let position_0 = first_position + tm + 0 * ROWS_APART;
-  let pair_0 = plan[PLAN_PAIRS + position_0];
-  if (pair_0 < pairs) {
-    let target_row = row_of(TARGET, position_0, pair_0) * OUTPUTS;
-    let column_0 = first_output + tn + 0 * COLUMNS_APART;
-    if (column_0 < OUTPUTS) {
-      y[target_row + column_0] = finish(
-        sum_0_0_0, sum_0_0_0, matrix + column_0, pair_0,
+  //@repeat m THREAD_M
+  let position_$m = first_position + tm + $m * ROWS_APART;
+  let pair_$m = plan[PLAN_PAIRS + position_$m];
+  if (pair_$m < pairs) {
+    let target_row = row_of(TARGET, position_$m, pair_$m) * OUTPUTS;
+    //@repeat o THREAD_OUTPUTS
+    let column_$o = first_output + tn + $o * COLUMNS_APART;
+    if (column_$o < OUTPUTS) {
+      y[target_row + column_$o] = finish(
+        sum_$m_$o_0, sum_$m_$o_$LAST_MATRIX, matrix + column_$o, pair_$m,
       );
     }
-    let column_1 = first_output + tn + 1 * COLUMNS_APART;
-    if (column_1 < OUTPUTS) {
-      y[target_row + column_1] = finish(
-        sum_0_1_0, sum_0_1_0, matrix + column_1, pair_0,
-      );
-    }
-    let column_2 = first_output + tn + 2 * COLUMNS_APART;
-    if (column_2 < OUTPUTS) {
-      y[target_row + column_2] = finish(
-        sum_0_2_0, sum_0_2_0, matrix + column_2, pair_0,
-      );
-    }
-    let column_3 = first_output + tn + 3 * COLUMNS_APART;
-    if (column_3 < OUTPUTS) {
-      y[target_row + column_3] = finish(
-        sum_0_3_0, sum_0_3_0, matrix + column_3, pair_0,
-      );
-    }
+    //@end
   }
-  let position_1 = first_position + tm + 1 * ROWS_APART;
-  let pair_1 = plan[PLAN_PAIRS + position_1];
-  if (pair_1 < pairs) {
-    let target_row = row_of(TARGET, position_1, pair_1) * OUTPUTS;
-    let column_0 = first_output + tn + 0 * COLUMNS_APART;
-    if (column_0 < OUTPUTS) {
-      y[target_row + column_0] = finish(
-        sum_1_0_0, sum_1_0_0, matrix + column_0, pair_1,
-      );
-    }
-    let column_1 = first_output + tn + 1 * COLUMNS_APART;
-    if (column_1 < OUTPUTS) {
-      y[target_row + column_1] = finish(
-        sum_1_1_0, sum_1_1_0, matrix + column_1, pair_1,
-      );
-    }
-    let column_2 = first_output + tn + 2 * COLUMNS_APART;
-    if (column_2 < OUTPUTS) {
-      y[target_row + column_2] = finish(
-        sum_1_2_0, sum_1_2_0, matrix + column_2, pair_1,
-      );
-    }
-    let column_3 = first_output + tn + 3 * COLUMNS_APART;
-    if (column_3 < OUTPUTS) {
-      y[target_row + column_3] = finish(
-        sum_1_3_0, sum_1_3_0, matrix + column_3, pair_1,
-      );
-    }
-  }
-  let position_2 = first_position + tm + 2 * ROWS_APART;
-  let pair_2 = plan[PLAN_PAIRS + position_2];
-  if (pair_2 < pairs) {
-    let target_row = row_of(TARGET, position_2, pair_2) * OUTPUTS;
-    let column_0 = first_output + tn + 0 * COLUMNS_APART;
-    if (column_0 < OUTPUTS) {
-      y[target_row + column_0] = finish(
-        sum_2_0_0, sum_2_0_0, matrix + column_0, pair_2,
-      );
-    }
-    let column_1 = first_output + tn + 1 * COLUMNS_APART;
-    if (column_1 < OUTPUTS) {
-      y[target_row + column_1] = finish(
-        sum_2_1_0, sum_2_1_0, matrix + column_1, pair_2,
-      );
-    }
-    let column_2 = first_output + tn + 2 * COLUMNS_APART;
-    if (column_2 < OUTPUTS) {
-      y[target_row + column_2] = finish(
-        sum_2_2_0, sum_2_2_0, matrix + column_2, pair_2,
-      );
-    }
-    let column_3 = first_output + tn + 3 * COLUMNS_APART;
-    if (column_3 < OUTPUTS) {
-      y[target_row + column_3] = finish(
-        sum_2_3_0, sum_2_3_0, matrix + column_3, pair_2,
-      );
-    }
-  }
-  let position_3 = first_position + tm + 3 * ROWS_APART;
-  let pair_3 = plan[PLAN_PAIRS + position_3];
-  if (pair_3 < pairs) {
-    let target_row = row_of(TARGET, position_3, pair_3) * OUTPUTS;
-    let column_0 = first_output + tn + 0 * COLUMNS_APART;
-    if (column_0 < OUTPUTS) {
-      y[target_row + column_0] = finish(
-        sum_3_0_0, sum_3_0_0, matrix + column_0, pair_3,
-      );
-    }
-    let column_1 = first_output + tn + 1 * COLUMNS_APART;
-    if (column_1 < OUTPUTS) {
-      y[target_row + column_1] = finish(
-        sum_3_1_0, sum_3_1_0, matrix + column_1, pair_3,
-      );
-    }
-    let column_2 = first_output + tn + 2 * COLUMNS_APART;
-    if (column_2 < OUTPUTS) {
-      y[target_row + column_2] = finish(
-        sum_3_2_0, sum_3_2_0, matrix + column_2, pair_3,
-      );
-    }
-    let column_3 = first_output + tn + 3 * COLUMNS_APART;
-    if (column_3 < OUTPUTS) {
-      y[target_row + column_3] = finish(
-        sum_3_3_0, sum_3_3_0, matrix + column_3, pair_3,
-      );
-    }
-  }
+  //@end
 }

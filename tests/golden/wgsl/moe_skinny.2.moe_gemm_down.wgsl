@@ -176,354 +176,136 @@ fn main(
   let matrix = expert * (MATRICES * OUTPUTS);
   let pairs = sizes.x * TOP_K;
 
-  let a_row_0 = (index + 0 * THREADS) / TILE_CHUNKS;
-  let a_chunk_0 = (index + 0 * THREADS) % TILE_CHUNKS;
-  let a_pair_0 = plan[PLAN_PAIRS + first_position + min(a_row_0, BLOCK_M - 1u)];
-  let a_valid_0 = a_row_0 < BLOCK_M && a_pair_0 < pairs;
-  let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
-  var a_0 = Chunk();
-  if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
-    a_0 = rows_chunk(a_source_0, a_chunk_0);
+  //@repeat i A_ROUNDS
+  let a_row_$i = (index + $i * THREADS) / TILE_CHUNKS;
+  let a_chunk_$i = (index + $i * THREADS) % TILE_CHUNKS;
+  let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
+  let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
+  let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
+  var a_$i = Chunk();
+  if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
+    a_$i = rows_chunk(a_source_$i, a_chunk_$i);
   }
+  //@end
   // Pairs come first in a block, so four rows are in use if the first of them is.
   var quads = 1u;
-  if (plan[PLAN_PAIRS + first_position + 0 * 4u] < pairs) {
-    quads = 0 + 1u;
+  //@repeat q ROW_QUADS
+  if (plan[PLAN_PAIRS + first_position + $q * 4u] < pairs) {
+    quads = $q + 1u;
   }
-  if (plan[PLAN_PAIRS + first_position + 1 * 4u] < pairs) {
-    quads = 1 + 1u;
+  //@end
+  //@repeat o THREAD_OUTPUTS
+  //@repeat t MATRICES
+  let source_$o_$t = matrix + $t * OUTPUTS + min(first_output + $o, OUTPUTS - 1u);
+  //@repeat s STEPS
+  var w_$s_$o_$t: w_Word;
+  if ($s * LANES + lane < w_WORDS) {
+    w_$s_$o_$t = w_fetch(source_$o_$t, $s * LANES + lane);
   }
-  let source_0_0 = matrix + 0 * OUTPUTS + min(first_output + 0, OUTPUTS - 1u);
-  var w_0_0_0: w_Word;
-  if (0 * LANES + lane < w_WORDS) {
-    w_0_0_0 = w_fetch(source_0_0, 0 * LANES + lane);
-  }
-  var sum_0_0_0 = vec4<f32>();
-  var sum_0_0_1 = vec4<f32>();
-  let source_1_0 = matrix + 0 * OUTPUTS + min(first_output + 1, OUTPUTS - 1u);
-  var w_0_1_0: w_Word;
-  if (0 * LANES + lane < w_WORDS) {
-    w_0_1_0 = w_fetch(source_1_0, 0 * LANES + lane);
-  }
-  var sum_1_0_0 = vec4<f32>();
-  var sum_1_0_1 = vec4<f32>();
-  let source_2_0 = matrix + 0 * OUTPUTS + min(first_output + 2, OUTPUTS - 1u);
-  var w_0_2_0: w_Word;
-  if (0 * LANES + lane < w_WORDS) {
-    w_0_2_0 = w_fetch(source_2_0, 0 * LANES + lane);
-  }
-  var sum_2_0_0 = vec4<f32>();
-  var sum_2_0_1 = vec4<f32>();
-  let source_3_0 = matrix + 0 * OUTPUTS + min(first_output + 3, OUTPUTS - 1u);
-  var w_0_3_0: w_Word;
-  if (0 * LANES + lane < w_WORDS) {
-    w_0_3_0 = w_fetch(source_3_0, 0 * LANES + lane);
-  }
-  var sum_3_0_0 = vec4<f32>();
-  var sum_3_0_1 = vec4<f32>();
+  //@end
+  //@repeat q ROW_QUADS
+  var sum_$o_$t_$q = vec4<f32>();
+  //@end
+  //@end
+  //@end
 
   for (var k = 0u; k < K_TILES; k++) {
     let side = k % 2u;
-    if (a_valid_0) {
-      let part = a_chunk_0 % w_PARTS * 2u;
-      let chunk = rows_round(a_0, expert);
-      a_tile[side][a_row_0][part][a_chunk_0 / w_PARTS] = chunk.lo;
-      a_tile[side][a_row_0][part + 1u][a_chunk_0 / w_PARTS] = chunk.hi;
+    //@repeat i A_ROUNDS
+    if (a_valid_$i) {
+      let part = a_chunk_$i % w_PARTS * 2u;
+      let chunk = rows_round(a_$i, expert);
+      a_tile[side][a_row_$i][part][a_chunk_$i / w_PARTS] = chunk.lo;
+      a_tile[side][a_row_$i][part + 1u][a_chunk_$i / w_PARTS] = chunk.hi;
     }
+    //@end
     workgroupBarrier();
     if (k + 1u < K_TILES) {
-      a_0 = Chunk();
-      if (a_valid_0 && (k + 1u) * TILE_CHUNKS + a_chunk_0 < K_CHUNKS) {
-        a_0 = rows_chunk(a_source_0, (k + 1u) * TILE_CHUNKS + a_chunk_0);
+      //@repeat i A_ROUNDS
+      a_$i = Chunk();
+      if (a_valid_$i && (k + 1u) * TILE_CHUNKS + a_chunk_$i < K_CHUNKS) {
+        a_$i = rows_chunk(a_source_$i, (k + 1u) * TILE_CHUNKS + a_chunk_$i);
       }
+      //@end
     }
+    //@repeat s STEPS
     {
-      let now_0_0 = w_0_0_0;
-      let now_1_0 = w_0_1_0;
-      let now_2_0 = w_0_2_0;
-      let now_3_0 = w_0_3_0;
-      let word = (k + 1u) * TILE_WORDS + 0 * LANES + lane;
+      //@repeat o THREAD_OUTPUTS
+      //@repeat t MATRICES
+      let now_$o_$t = w_$s_$o_$t;
+      //@end
+      //@end
+      let word = (k + 1u) * TILE_WORDS + $s * LANES + lane;
       if (word < w_WORDS) {
-        w_0_0_0 = w_fetch(source_0_0, word);
-        w_0_1_0 = w_fetch(source_1_0, word);
-        w_0_2_0 = w_fetch(source_2_0, word);
-        w_0_3_0 = w_fetch(source_3_0, word);
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        w_$s_$o_$t = w_fetch(source_$o_$t, word);
+        //@end
+        //@end
       } else if (HAS_TAIL) {
-        w_0_0_0 = w_Word();
-        w_0_1_0 = w_Word();
-        w_0_2_0 = w_Word();
-        w_0_3_0 = w_Word();
+        //@repeat o THREAD_OUTPUTS
+        //@repeat t MATRICES
+        w_$s_$o_$t = w_Word();
+        //@end
+        //@end
       }
-      if (quads == 0 + 1u) {
+      //@repeat g ROW_QUADS
+      if (quads == $g + 1u) {
+        //@repeat p w_PARTS
+        //@repeat h 2
         {
-          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
-          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
-          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
-          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
-          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
-          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
-          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
-          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
+          //@repeat q QUADS_$g
+          //@repeat r 4
+          let a_$q_$r = a_tile[side][$q * 4u + $r][$p * 2u + $h][$s * LANES + lane];
+          //@end
+          let x_$q = vec4(a_$q_0.x, a_$q_1.x, a_$q_2.x, a_$q_3.x);
+          let y_$q = vec4(a_$q_0.y, a_$q_1.y, a_$q_2.y, a_$q_3.y);
+          let z_$q = vec4(a_$q_0.z, a_$q_1.z, a_$q_2.z, a_$q_3.z);
+          let w_$q = vec4(a_$q_0.w, a_$q_1.w, a_$q_2.w, a_$q_3.w);
+          //@end
+          //@repeat o THREAD_OUTPUTS
+          //@repeat t MATRICES
           {
-            let b = half_of(w_unpack(now_0_0, 0), 0);
-            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
-            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
-            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
-            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
+            let b = half_of(w_unpack(now_$o_$t, $p), $h);
+            //@repeat q QUADS_$g
+            sum_$o_$t_$q = fma(x_$q, vec4(b.x), sum_$o_$t_$q);
+            sum_$o_$t_$q = fma(y_$q, vec4(b.y), sum_$o_$t_$q);
+            sum_$o_$t_$q = fma(z_$q, vec4(b.z), sum_$o_$t_$q);
+            sum_$o_$t_$q = fma(w_$q, vec4(b.w), sum_$o_$t_$q);
+            //@end
           }
-          {
-            let b = half_of(w_unpack(now_1_0, 0), 0);
-            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
-            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
-            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
-            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
-          }
-          {
-            let b = half_of(w_unpack(now_2_0, 0), 0);
-            sum_2_0_0 = fma(x_0, vec4(b.x), sum_2_0_0);
-            sum_2_0_0 = fma(y_0, vec4(b.y), sum_2_0_0);
-            sum_2_0_0 = fma(z_0, vec4(b.z), sum_2_0_0);
-            sum_2_0_0 = fma(w_0, vec4(b.w), sum_2_0_0);
-          }
-          {
-            let b = half_of(w_unpack(now_3_0, 0), 0);
-            sum_3_0_0 = fma(x_0, vec4(b.x), sum_3_0_0);
-            sum_3_0_0 = fma(y_0, vec4(b.y), sum_3_0_0);
-            sum_3_0_0 = fma(z_0, vec4(b.z), sum_3_0_0);
-            sum_3_0_0 = fma(w_0, vec4(b.w), sum_3_0_0);
-          }
+          //@end
+          //@end
         }
-        {
-          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
-          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
-          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
-          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
-          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
-          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
-          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
-          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
-          {
-            let b = half_of(w_unpack(now_0_0, 0), 1);
-            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
-            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
-            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
-            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
-          }
-          {
-            let b = half_of(w_unpack(now_1_0, 0), 1);
-            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
-            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
-            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
-            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
-          }
-          {
-            let b = half_of(w_unpack(now_2_0, 0), 1);
-            sum_2_0_0 = fma(x_0, vec4(b.x), sum_2_0_0);
-            sum_2_0_0 = fma(y_0, vec4(b.y), sum_2_0_0);
-            sum_2_0_0 = fma(z_0, vec4(b.z), sum_2_0_0);
-            sum_2_0_0 = fma(w_0, vec4(b.w), sum_2_0_0);
-          }
-          {
-            let b = half_of(w_unpack(now_3_0, 0), 1);
-            sum_3_0_0 = fma(x_0, vec4(b.x), sum_3_0_0);
-            sum_3_0_0 = fma(y_0, vec4(b.y), sum_3_0_0);
-            sum_3_0_0 = fma(z_0, vec4(b.z), sum_3_0_0);
-            sum_3_0_0 = fma(w_0, vec4(b.w), sum_3_0_0);
-          }
-        }
+        //@end
+        //@end
       }
-      if (quads == 1 + 1u) {
-        {
-          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
-          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
-          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
-          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
-          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
-          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
-          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
-          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
-          let a_1_0 = a_tile[side][1 * 4u + 0][0 * 2u + 0][0 * LANES + lane];
-          let a_1_1 = a_tile[side][1 * 4u + 1][0 * 2u + 0][0 * LANES + lane];
-          let a_1_2 = a_tile[side][1 * 4u + 2][0 * 2u + 0][0 * LANES + lane];
-          let a_1_3 = a_tile[side][1 * 4u + 3][0 * 2u + 0][0 * LANES + lane];
-          let x_1 = vec4(a_1_0.x, a_1_1.x, a_1_2.x, a_1_3.x);
-          let y_1 = vec4(a_1_0.y, a_1_1.y, a_1_2.y, a_1_3.y);
-          let z_1 = vec4(a_1_0.z, a_1_1.z, a_1_2.z, a_1_3.z);
-          let w_1 = vec4(a_1_0.w, a_1_1.w, a_1_2.w, a_1_3.w);
-          {
-            let b = half_of(w_unpack(now_0_0, 0), 0);
-            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
-            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
-            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
-            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
-            sum_0_0_1 = fma(x_1, vec4(b.x), sum_0_0_1);
-            sum_0_0_1 = fma(y_1, vec4(b.y), sum_0_0_1);
-            sum_0_0_1 = fma(z_1, vec4(b.z), sum_0_0_1);
-            sum_0_0_1 = fma(w_1, vec4(b.w), sum_0_0_1);
-          }
-          {
-            let b = half_of(w_unpack(now_1_0, 0), 0);
-            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
-            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
-            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
-            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
-            sum_1_0_1 = fma(x_1, vec4(b.x), sum_1_0_1);
-            sum_1_0_1 = fma(y_1, vec4(b.y), sum_1_0_1);
-            sum_1_0_1 = fma(z_1, vec4(b.z), sum_1_0_1);
-            sum_1_0_1 = fma(w_1, vec4(b.w), sum_1_0_1);
-          }
-          {
-            let b = half_of(w_unpack(now_2_0, 0), 0);
-            sum_2_0_0 = fma(x_0, vec4(b.x), sum_2_0_0);
-            sum_2_0_0 = fma(y_0, vec4(b.y), sum_2_0_0);
-            sum_2_0_0 = fma(z_0, vec4(b.z), sum_2_0_0);
-            sum_2_0_0 = fma(w_0, vec4(b.w), sum_2_0_0);
-            sum_2_0_1 = fma(x_1, vec4(b.x), sum_2_0_1);
-            sum_2_0_1 = fma(y_1, vec4(b.y), sum_2_0_1);
-            sum_2_0_1 = fma(z_1, vec4(b.z), sum_2_0_1);
-            sum_2_0_1 = fma(w_1, vec4(b.w), sum_2_0_1);
-          }
-          {
-            let b = half_of(w_unpack(now_3_0, 0), 0);
-            sum_3_0_0 = fma(x_0, vec4(b.x), sum_3_0_0);
-            sum_3_0_0 = fma(y_0, vec4(b.y), sum_3_0_0);
-            sum_3_0_0 = fma(z_0, vec4(b.z), sum_3_0_0);
-            sum_3_0_0 = fma(w_0, vec4(b.w), sum_3_0_0);
-            sum_3_0_1 = fma(x_1, vec4(b.x), sum_3_0_1);
-            sum_3_0_1 = fma(y_1, vec4(b.y), sum_3_0_1);
-            sum_3_0_1 = fma(z_1, vec4(b.z), sum_3_0_1);
-            sum_3_0_1 = fma(w_1, vec4(b.w), sum_3_0_1);
-          }
-        }
-        {
-          let a_0_0 = a_tile[side][0 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
-          let a_0_1 = a_tile[side][0 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
-          let a_0_2 = a_tile[side][0 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
-          let a_0_3 = a_tile[side][0 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
-          let x_0 = vec4(a_0_0.x, a_0_1.x, a_0_2.x, a_0_3.x);
-          let y_0 = vec4(a_0_0.y, a_0_1.y, a_0_2.y, a_0_3.y);
-          let z_0 = vec4(a_0_0.z, a_0_1.z, a_0_2.z, a_0_3.z);
-          let w_0 = vec4(a_0_0.w, a_0_1.w, a_0_2.w, a_0_3.w);
-          let a_1_0 = a_tile[side][1 * 4u + 0][0 * 2u + 1][0 * LANES + lane];
-          let a_1_1 = a_tile[side][1 * 4u + 1][0 * 2u + 1][0 * LANES + lane];
-          let a_1_2 = a_tile[side][1 * 4u + 2][0 * 2u + 1][0 * LANES + lane];
-          let a_1_3 = a_tile[side][1 * 4u + 3][0 * 2u + 1][0 * LANES + lane];
-          let x_1 = vec4(a_1_0.x, a_1_1.x, a_1_2.x, a_1_3.x);
-          let y_1 = vec4(a_1_0.y, a_1_1.y, a_1_2.y, a_1_3.y);
-          let z_1 = vec4(a_1_0.z, a_1_1.z, a_1_2.z, a_1_3.z);
-          let w_1 = vec4(a_1_0.w, a_1_1.w, a_1_2.w, a_1_3.w);
-          {
-            let b = half_of(w_unpack(now_0_0, 0), 1);
-            sum_0_0_0 = fma(x_0, vec4(b.x), sum_0_0_0);
-            sum_0_0_0 = fma(y_0, vec4(b.y), sum_0_0_0);
-            sum_0_0_0 = fma(z_0, vec4(b.z), sum_0_0_0);
-            sum_0_0_0 = fma(w_0, vec4(b.w), sum_0_0_0);
-            sum_0_0_1 = fma(x_1, vec4(b.x), sum_0_0_1);
-            sum_0_0_1 = fma(y_1, vec4(b.y), sum_0_0_1);
-            sum_0_0_1 = fma(z_1, vec4(b.z), sum_0_0_1);
-            sum_0_0_1 = fma(w_1, vec4(b.w), sum_0_0_1);
-          }
-          {
-            let b = half_of(w_unpack(now_1_0, 0), 1);
-            sum_1_0_0 = fma(x_0, vec4(b.x), sum_1_0_0);
-            sum_1_0_0 = fma(y_0, vec4(b.y), sum_1_0_0);
-            sum_1_0_0 = fma(z_0, vec4(b.z), sum_1_0_0);
-            sum_1_0_0 = fma(w_0, vec4(b.w), sum_1_0_0);
-            sum_1_0_1 = fma(x_1, vec4(b.x), sum_1_0_1);
-            sum_1_0_1 = fma(y_1, vec4(b.y), sum_1_0_1);
-            sum_1_0_1 = fma(z_1, vec4(b.z), sum_1_0_1);
-            sum_1_0_1 = fma(w_1, vec4(b.w), sum_1_0_1);
-          }
-          {
-            let b = half_of(w_unpack(now_2_0, 0), 1);
-            sum_2_0_0 = fma(x_0, vec4(b.x), sum_2_0_0);
-            sum_2_0_0 = fma(y_0, vec4(b.y), sum_2_0_0);
-            sum_2_0_0 = fma(z_0, vec4(b.z), sum_2_0_0);
-            sum_2_0_0 = fma(w_0, vec4(b.w), sum_2_0_0);
-            sum_2_0_1 = fma(x_1, vec4(b.x), sum_2_0_1);
-            sum_2_0_1 = fma(y_1, vec4(b.y), sum_2_0_1);
-            sum_2_0_1 = fma(z_1, vec4(b.z), sum_2_0_1);
-            sum_2_0_1 = fma(w_1, vec4(b.w), sum_2_0_1);
-          }
-          {
-            let b = half_of(w_unpack(now_3_0, 0), 1);
-            sum_3_0_0 = fma(x_0, vec4(b.x), sum_3_0_0);
-            sum_3_0_0 = fma(y_0, vec4(b.y), sum_3_0_0);
-            sum_3_0_0 = fma(z_0, vec4(b.z), sum_3_0_0);
-            sum_3_0_0 = fma(w_0, vec4(b.w), sum_3_0_0);
-            sum_3_0_1 = fma(x_1, vec4(b.x), sum_3_0_1);
-            sum_3_0_1 = fma(y_1, vec4(b.y), sum_3_0_1);
-            sum_3_0_1 = fma(z_1, vec4(b.z), sum_3_0_1);
-            sum_3_0_1 = fma(w_1, vec4(b.w), sum_3_0_1);
-          }
-        }
-      }
+      //@end
     }
+    //@end
   }
 
   // Lane r finishes row r of each four.
+  //@repeat q ROW_QUADS
   {
-    let total_0_0 = lane_sum(sum_0_0_0, index);
-    let total_1_0 = lane_sum(sum_1_0_0, index);
-    let total_2_0 = lane_sum(sum_2_0_0, index);
-    let total_3_0 = lane_sum(sum_3_0_0, index);
+    //@repeat o THREAD_OUTPUTS
+    //@repeat t MATRICES
+    let total_$o_$t = lane_sum(sum_$o_$t_$q, index);
+    //@end
+    //@end
     let r = lane % 4u;
-    let position = first_position + 0 * 4u + r;
+    let position = first_position + $q * 4u + r;
     let pair = plan[PLAN_PAIRS + position];
     if (lane < 4u && pair < pairs) {
       let target_row = row_of(TARGET, position, pair) * OUTPUTS;
-      if (first_output + 0 < OUTPUTS) {
-        y[target_row + first_output + 0] = finish(
-          total_0_0[r], total_0_0[r], matrix + first_output + 0, pair,
+      //@repeat o THREAD_OUTPUTS
+      if (first_output + $o < OUTPUTS) {
+        y[target_row + first_output + $o] = finish(
+          total_$o_0[r], total_$o_$LAST_MATRIX[r], matrix + first_output + $o, pair,
         );
       }
-      if (first_output + 1 < OUTPUTS) {
-        y[target_row + first_output + 1] = finish(
-          total_1_0[r], total_1_0[r], matrix + first_output + 1, pair,
-        );
-      }
-      if (first_output + 2 < OUTPUTS) {
-        y[target_row + first_output + 2] = finish(
-          total_2_0[r], total_2_0[r], matrix + first_output + 2, pair,
-        );
-      }
-      if (first_output + 3 < OUTPUTS) {
-        y[target_row + first_output + 3] = finish(
-          total_3_0[r], total_3_0[r], matrix + first_output + 3, pair,
-        );
-      }
+      //@end
     }
   }
-  {
-    let total_0_0 = lane_sum(sum_0_0_1, index);
-    let total_1_0 = lane_sum(sum_1_0_1, index);
-    let total_2_0 = lane_sum(sum_2_0_1, index);
-    let total_3_0 = lane_sum(sum_3_0_1, index);
-    let r = lane % 4u;
-    let position = first_position + 1 * 4u + r;
-    let pair = plan[PLAN_PAIRS + position];
-    if (lane < 4u && pair < pairs) {
-      let target_row = row_of(TARGET, position, pair) * OUTPUTS;
-      if (first_output + 0 < OUTPUTS) {
-        y[target_row + first_output + 0] = finish(
-          total_0_0[r], total_0_0[r], matrix + first_output + 0, pair,
-        );
-      }
-      if (first_output + 1 < OUTPUTS) {
-        y[target_row + first_output + 1] = finish(
-          total_1_0[r], total_1_0[r], matrix + first_output + 1, pair,
-        );
-      }
-      if (first_output + 2 < OUTPUTS) {
-        y[target_row + first_output + 2] = finish(
-          total_2_0[r], total_2_0[r], matrix + first_output + 2, pair,
-        );
-      }
-      if (first_output + 3 < OUTPUTS) {
-        y[target_row + first_output + 3] = finish(
-          total_3_0[r], total_3_0[r], matrix + first_output + 3, pair,
-        );
-      }
-    }
-  }
+  //@end
 }

@@ -112,74 +112,50 @@ fn main(
   let lane = index % LANES;
   let row = (place.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
-  var sum_0 = vec4<f32>();
-  const VALUE_0_0 = 0 * 4u + 0;
-  let row_0_0 = matrix + (VALUE_0_0 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_0 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_0_1 = 0 * 4u + 1;
-  let row_0_1 = matrix + (VALUE_0_1 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_1 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_0_2 = 0 * 4u + 2;
-  let row_0_2 = matrix + (VALUE_0_2 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_2 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_0_3 = 0 * 4u + 3;
-  let row_0_3 = matrix + (VALUE_0_3 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_0_3 / MATRICES, INTERMEDIATE - 1u);
-  var sum_1 = vec4<f32>();
-  const VALUE_1_0 = 1 * 4u + 0;
-  let row_1_0 = matrix + (VALUE_1_0 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_0 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_1_1 = 1 * 4u + 1;
-  let row_1_1 = matrix + (VALUE_1_1 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_1 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_1_2 = 1 * 4u + 2;
-  let row_1_2 = matrix + (VALUE_1_2 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_2 / MATRICES, INTERMEDIATE - 1u);
-  const VALUE_1_3 = 1 * 4u + 3;
-  let row_1_3 = matrix + (VALUE_1_3 % MATRICES) * INTERMEDIATE
-    + min(row + VALUE_1_3 / MATRICES, INTERMEDIATE - 1u);
+  //@repeat q QUADS
+  var sum_$q = vec4<f32>();
+  //@repeat c 4
+  const VALUE_$q_$c = $q * 4u + $c;
+  let row_$q_$c = matrix + (VALUE_$q_$c % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_$q_$c / MATRICES, INTERMEDIATE - 1u);
+  //@end
+  //@end
   // UNROLL words of a row in flight; what is left of a row after that goes one by one.
-  for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
-    let word_0 = base + 0 * LANES;
-    let w_0_0_0 = w_up_fetch(row_0_0, word_0);
-    let w_0_0_1 = w_up_fetch(row_0_1, word_0);
-    let w_0_0_2 = w_up_fetch(row_0_2, word_0);
-    let w_0_0_3 = w_up_fetch(row_0_3, word_0);
-    let w_0_1_0 = w_up_fetch(row_1_0, word_0);
-    let w_0_1_1 = w_up_fetch(row_1_1, word_0);
-    let w_0_1_2 = w_up_fetch(row_1_2, word_0);
-    let w_0_1_3 = w_up_fetch(row_1_3, word_0);
-    let x_0_0 = x_round(x_chunk(token, word_0 * w_up_PARTS + 0), expert);
-    sum_0 += vec4(
-      w_up_dot(w_0_0_0, 0, x_0_0), w_up_dot(w_0_0_1, 0, x_0_0),
-      w_up_dot(w_0_0_2, 0, x_0_0), w_up_dot(w_0_0_3, 0, x_0_0),
+  //@repeat z PASSES
+  for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
+    //@repeat u UNROLL_$z
+    let word_$u = base + $u * LANES;
+    //@repeat q QUADS
+    //@repeat c 4
+    let w_$u_$q_$c = w_up_fetch(row_$q_$c, word_$u);
+    //@end
+    //@end
+    //@end
+    //@repeat u UNROLL_$z
+    //@repeat p w_up_PARTS
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_PARTS + $p), expert);
+    //@repeat q QUADS
+    sum_$q += vec4(
+      w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),
+      w_up_dot(w_$u_$q_2, $p, x_$u_$p), w_up_dot(w_$u_$q_3, $p, x_$u_$p),
     );
-    sum_1 += vec4(
-      w_up_dot(w_0_1_0, 0, x_0_0), w_up_dot(w_0_1_1, 0, x_0_0),
-      w_up_dot(w_0_1_2, 0, x_0_0), w_up_dot(w_0_1_3, 0, x_0_0),
-    );
+    //@end
+    //@end
+    //@end
   }
+  //@end
   // Lane i finishes output row i.
   var first = 0.0;
   var second = 0.0;
-  let total_0 = lane_sum(sum_0, index);
-  if (lane == 0 * OUTPUTS_PER_QUAD + 0) {
-    first = total_0[0 * MATRICES];
-    second = total_0[0 * MATRICES + MATRICES - 1u];
+  //@repeat q QUADS
+  let total_$q = lane_sum(sum_$q, index);
+  //@repeat o OUTPUTS_PER_QUAD
+  if (lane == $q * OUTPUTS_PER_QUAD + $o) {
+    first = total_$q[$o * MATRICES];
+    second = total_$q[$o * MATRICES + MATRICES - 1u];
   }
-  if (lane == 0 * OUTPUTS_PER_QUAD + 1) {
-    first = total_0[1 * MATRICES];
-    second = total_0[1 * MATRICES + MATRICES - 1u];
-  }
-  let total_1 = lane_sum(sum_1, index);
-  if (lane == 1 * OUTPUTS_PER_QUAD + 0) {
-    first = total_1[0 * MATRICES];
-    second = total_1[0 * MATRICES + MATRICES - 1u];
-  }
-  if (lane == 1 * OUTPUTS_PER_QUAD + 1) {
-    first = total_1[1 * MATRICES];
-    second = total_1[1 * MATRICES + MATRICES - 1u];
-  }
+  //@end
+  //@end
   let column = row + lane;
   if (lane < ROWS && column < INTERMEDIATE) {
     let factor = input_factor_at(pair);

@@ -103,11 +103,12 @@ fn main(
   let lane = index % LANES;
   let group = index / LANES;
   let row = place.x * ROWS;
-  var sum_0 = vec4<f32>();
-  let row_0_0 = min(row + 0 * 4u + 0, HIDDEN - 1u);
-  let row_0_1 = min(row + 0 * 4u + 1, HIDDEN - 1u);
-  let row_0_2 = min(row + 0 * 4u + 2, HIDDEN - 1u);
-  let row_0_3 = min(row + 0 * 4u + 3, HIDDEN - 1u);
+  //@repeat q QUADS
+  var sum_$q = vec4<f32>();
+  //@repeat c 4
+  let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
+  //@end
+  //@end
   for (var slot = group; slot < TOP_K; slot += GROUPS) {
     let pair = token * TOP_K + slot;
     let expert = u32(selected[pair]);
@@ -115,32 +116,49 @@ fn main(
       continue;
     }
     let matrix = expert * HIDDEN;
-    var part_0 = vec4<f32>();
-    for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
-      let word_0 = base + 0 * LANES;
-      let w_0_0_0 = w_down_fetch(matrix + row_0_0, word_0);
-      let w_0_0_1 = w_down_fetch(matrix + row_0_1, word_0);
-      let w_0_0_2 = w_down_fetch(matrix + row_0_2, word_0);
-      let w_0_0_3 = w_down_fetch(matrix + row_0_3, word_0);
-      let x_0_0 = act_round(act_chunk(pair, word_0 * w_down_PARTS + 0), expert);
-      part_0 += vec4(
-        w_down_dot(w_0_0_0, 0, x_0_0), w_down_dot(w_0_0_1, 0, x_0_0),
-        w_down_dot(w_0_0_2, 0, x_0_0), w_down_dot(w_0_0_3, 0, x_0_0),
+    //@repeat q QUADS
+    var part_$q = vec4<f32>();
+    //@end
+    //@repeat z PASSES
+    for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
+      //@repeat u UNROLL_$z
+      let word_$u = base + $u * LANES;
+      //@repeat q QUADS
+      //@repeat c 4
+      let w_$u_$q_$c = w_down_fetch(matrix + row_$q_$c, word_$u);
+      //@end
+      //@end
+      //@end
+      //@repeat u UNROLL_$z
+      //@repeat p w_down_PARTS
+      let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_PARTS + $p), expert);
+      //@repeat q QUADS
+      part_$q += vec4(
+        w_down_dot(w_$u_$q_0, $p, x_$u_$p), w_down_dot(w_$u_$q_1, $p, x_$u_$p),
+        w_down_dot(w_$u_$q_2, $p, x_$u_$p), w_down_dot(w_$u_$q_3, $p, x_$u_$p),
       );
+      //@end
+      //@end
+      //@end
     }
+    //@end
     let factor = output_factor_at(pair);
+    //@repeat q QUADS
     if (lane == 0u) {
-      part_0 += vec4(
-        b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
-        b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
+      part_$q += vec4(
+        b_down_at(matrix + row_$q_0), b_down_at(matrix + row_$q_1),
+        b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
       );
     }
-    sum_0 += factor * part_0;
+    sum_$q += factor * part_$q;
+    //@end
   }
-  let total_0 = lane_sum(sum_0, index);
+  //@repeat q QUADS
+  let total_$q = lane_sum(sum_$q, index);
   if (lane == 0u) {
-    group_sums[group * QUADS + 0] = total_0;
+    group_sums[group * QUADS + $q] = total_$q;
   }
+  //@end
   workgroupBarrier();
   if (index < ROWS && row + index < HIDDEN) {
     let at = token * HIDDEN + row + index;

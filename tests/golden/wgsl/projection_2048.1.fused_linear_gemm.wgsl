@@ -96,11 +96,9 @@ fn store_quad(row: u32, column: u32, sum: vec4<f32>) {
 // next tile is loaded into registers while this one is multiplied. On an H100 128 x 128 x 16 with
 // the inner loop written out reaches 64 % of the f32 peak.
 //
-// Prelude: THREADS, THREADS_M, THREADS_N, QUADS_M, QUADS_N, TILE_M, TILE_N, TILE_K, LOADS_X,
-// LOADS_W (chunks and words that a thread stages), WORDS_REST (the last words go to some threads
-// only), STEPS (of K), K_TAIL (K is no multiple of
-// TILE_K), N, N_FIRST, N_END (rows of w in this dispatch), rows_of_step().
-// Fragments: w_*, x_chunk, store_quad, finish_quad, bias_quad, residual_quad.
+// LOADS_X and LOADS_W are the chunks and words that a thread stages; with WORDS_REST the last words go
+// to some threads only. STEPS are those of K; K_TAIL says that K is no multiple of TILE_K. This dispatch
+// has the rows N_FIRST to N_END - 1 of w.
 
 const CHUNKS_K = TILE_K / 8u;
 const WORDS_K = CHUNKS_K / w_PARTS;
@@ -164,532 +162,85 @@ fn main(
   }
   let thread_n = thread % THREADS_N;
   let thread_m = thread / THREADS_N;
-  let x_row_0 = min(first_m + (thread + 0 * THREADS) / CHUNKS_K, rows - 1u);
-  let x_k_0 = (thread + 0 * THREADS) % CHUNKS_K;
-  var x_next_0 = load_x(x_row_0, x_k_0);
-  let w_row_0 = min(first_n + (thread + 0 * THREADS) / WORDS_K, N_END - 1u);
-  let w_k_0 = (thread + 0 * THREADS) % WORDS_K;
-  var w_next_0 = load_w(w_row_0, w_k_0);
-  var sum_0_0_0 = vec4<f32>();
-  var sum_0_1_0 = vec4<f32>();
-  var sum_0_2_0 = vec4<f32>();
-  var sum_0_3_0 = vec4<f32>();
-  var sum_0_0_1 = vec4<f32>();
-  var sum_0_1_1 = vec4<f32>();
-  var sum_0_2_1 = vec4<f32>();
-  var sum_0_3_1 = vec4<f32>();
-  var sum_1_0_0 = vec4<f32>();
-  var sum_1_1_0 = vec4<f32>();
-  var sum_1_2_0 = vec4<f32>();
-  var sum_1_3_0 = vec4<f32>();
-  var sum_1_0_1 = vec4<f32>();
-  var sum_1_1_1 = vec4<f32>();
-  var sum_1_2_1 = vec4<f32>();
-  var sum_1_3_1 = vec4<f32>();
+  //@repeat i LOADS_X
+  let x_row_$i = min(first_m + (thread + $i * THREADS) / CHUNKS_K, rows - 1u);
+  let x_k_$i = (thread + $i * THREADS) % CHUNKS_K;
+  var x_next_$i = load_x(x_row_$i, x_k_$i);
+  //@end
+  //@repeat i LOADS_W
+  let w_row_$i = min(first_n + (thread + $i * THREADS) / WORDS_K, N_END - 1u);
+  let w_k_$i = (thread + $i * THREADS) % WORDS_K;
+  var w_next_$i = load_w(w_row_$i, w_k_$i);
+  //@end
+  //@repeat a QUADS_M
+  //@repeat b QUADS_N
+  var sum_$a_0_$b = vec4<f32>();
+  var sum_$a_1_$b = vec4<f32>();
+  var sum_$a_2_$b = vec4<f32>();
+  var sum_$a_3_$b = vec4<f32>();
+  //@end
+  //@end
 
   for (var step_k = 0u; step_k < STEPS; step_k++) {
-    put_x(x_k_0 * 8u, (thread + 0 * THREADS) / CHUNKS_K, x_next_0);
-    if (!WORDS_REST || thread + 0 * THREADS < TILE_N * WORDS_K) {
+    //@repeat i LOADS_X
+    put_x(x_k_$i * 8u, (thread + $i * THREADS) / CHUNKS_K, x_next_$i);
+    //@end
+    //@repeat i LOADS_W
+    if (!WORDS_REST || thread + $i * THREADS < TILE_N * WORDS_K) {
+      //@repeat p w_PARTS
       put_w(
-        (w_k_0 * w_PARTS + 0) * 8u,
-        (thread + 0 * THREADS) / WORDS_K,
-        w_unpack(w_next_0, 0),
+        (w_k_$i * w_PARTS + $p) * 8u,
+        (thread + $i * THREADS) / WORDS_K,
+        w_unpack(w_next_$i, $p),
       );
+      //@end
     }
+    //@end
     workgroupBarrier();
     if (step_k + 1u < STEPS) {
-      x_next_0 = load_x(x_row_0, (step_k + 1u) * CHUNKS_K + x_k_0);
-      w_next_0 = load_w(w_row_0, (step_k + 1u) * WORDS_K + w_k_0);
+      //@repeat i LOADS_X
+      x_next_$i = load_x(x_row_$i, (step_k + 1u) * CHUNKS_K + x_k_$i);
+      //@end
+      //@repeat i LOADS_W
+      w_next_$i = load_w(w_row_$i, (step_k + 1u) * WORDS_K + w_k_$i);
+      //@end
     }
+    //@repeat k TILE_K
     {
-      let x_0 = tile_x[0 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[0 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[0 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[0 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
+      //@repeat a QUADS_M
+      let x_$a = tile_x[$k * STRIDE_X + thread_m + $a * THREADS_M];
+      //@end
+      //@repeat b QUADS_N
+      let w_$b = tile_w[$k * STRIDE_W + thread_n + $b * THREADS_N];
+      //@end
+      //@repeat a QUADS_M
+      //@repeat b QUADS_N
+      sum_$a_0_$b = fma(vec4(x_$a.x), w_$b, sum_$a_0_$b);
+      sum_$a_1_$b = fma(vec4(x_$a.y), w_$b, sum_$a_1_$b);
+      sum_$a_2_$b = fma(vec4(x_$a.z), w_$b, sum_$a_2_$b);
+      sum_$a_3_$b = fma(vec4(x_$a.w), w_$b, sum_$a_3_$b);
+      //@end
+      //@end
     }
-    {
-      let x_0 = tile_x[1 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[1 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[1 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[1 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[2 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[2 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[2 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[2 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[3 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[3 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[3 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[3 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[4 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[4 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[4 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[4 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[5 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[5 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[5 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[5 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[6 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[6 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[6 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[6 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[7 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[7 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[7 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[7 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[8 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[8 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[8 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[8 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[9 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[9 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[9 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[9 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[10 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[10 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[10 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[10 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[11 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[11 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[11 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[11 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[12 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[12 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[12 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[12 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[13 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[13 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[13 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[13 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[14 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[14 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[14 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[14 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
-    {
-      let x_0 = tile_x[15 * STRIDE_X + thread_m + 0 * THREADS_M];
-      let x_1 = tile_x[15 * STRIDE_X + thread_m + 1 * THREADS_M];
-      let w_0 = tile_w[15 * STRIDE_W + thread_n + 0 * THREADS_N];
-      let w_1 = tile_w[15 * STRIDE_W + thread_n + 1 * THREADS_N];
-      sum_0_0_0 = fma(vec4(x_0.x), w_0, sum_0_0_0);
-      sum_0_1_0 = fma(vec4(x_0.y), w_0, sum_0_1_0);
-      sum_0_2_0 = fma(vec4(x_0.z), w_0, sum_0_2_0);
-      sum_0_3_0 = fma(vec4(x_0.w), w_0, sum_0_3_0);
-      sum_0_0_1 = fma(vec4(x_0.x), w_1, sum_0_0_1);
-      sum_0_1_1 = fma(vec4(x_0.y), w_1, sum_0_1_1);
-      sum_0_2_1 = fma(vec4(x_0.z), w_1, sum_0_2_1);
-      sum_0_3_1 = fma(vec4(x_0.w), w_1, sum_0_3_1);
-      sum_1_0_0 = fma(vec4(x_1.x), w_0, sum_1_0_0);
-      sum_1_1_0 = fma(vec4(x_1.y), w_0, sum_1_1_0);
-      sum_1_2_0 = fma(vec4(x_1.z), w_0, sum_1_2_0);
-      sum_1_3_0 = fma(vec4(x_1.w), w_0, sum_1_3_0);
-      sum_1_0_1 = fma(vec4(x_1.x), w_1, sum_1_0_1);
-      sum_1_1_1 = fma(vec4(x_1.y), w_1, sum_1_1_1);
-      sum_1_2_1 = fma(vec4(x_1.z), w_1, sum_1_2_1);
-      sum_1_3_1 = fma(vec4(x_1.w), w_1, sum_1_3_1);
-    }
+    //@end
     workgroupBarrier();
   }
 
+  //@repeat a QUADS_M
+  //@repeat s 4
   {
-    let row = first_m + (thread_m + 0 * THREADS_M) * 4u + 0;
+    let row = first_m + (thread_m + $a * THREADS_M) * 4u + $s;
     if (row < rows) {
+      //@repeat b QUADS_N
       {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
+        let column = first_n + (thread_n + $b * THREADS_N) * 4u;
         if (column < N_END) {
-          store_quad(row, column, sum_0_0_0);
+          store_quad(row, column, sum_$a_$s_$b);
         }
       }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_0_0_1);
-        }
-      }
+      //@end
     }
   }
-  {
-    let row = first_m + (thread_m + 0 * THREADS_M) * 4u + 1;
-    if (row < rows) {
-      {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_0_1_0);
-        }
-      }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_0_1_1);
-        }
-      }
-    }
-  }
-  {
-    let row = first_m + (thread_m + 0 * THREADS_M) * 4u + 2;
-    if (row < rows) {
-      {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_0_2_0);
-        }
-      }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_0_2_1);
-        }
-      }
-    }
-  }
-  {
-    let row = first_m + (thread_m + 0 * THREADS_M) * 4u + 3;
-    if (row < rows) {
-      {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_0_3_0);
-        }
-      }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_0_3_1);
-        }
-      }
-    }
-  }
-  {
-    let row = first_m + (thread_m + 1 * THREADS_M) * 4u + 0;
-    if (row < rows) {
-      {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_0_0);
-        }
-      }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_0_1);
-        }
-      }
-    }
-  }
-  {
-    let row = first_m + (thread_m + 1 * THREADS_M) * 4u + 1;
-    if (row < rows) {
-      {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_1_0);
-        }
-      }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_1_1);
-        }
-      }
-    }
-  }
-  {
-    let row = first_m + (thread_m + 1 * THREADS_M) * 4u + 2;
-    if (row < rows) {
-      {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_2_0);
-        }
-      }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_2_1);
-        }
-      }
-    }
-  }
-  {
-    let row = first_m + (thread_m + 1 * THREADS_M) * 4u + 3;
-    if (row < rows) {
-      {
-        let column = first_n + (thread_n + 0 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_3_0);
-        }
-      }
-      {
-        let column = first_n + (thread_n + 1 * THREADS_N) * 4u;
-        if (column < N_END) {
-          store_quad(row, column, sum_1_3_1);
-        }
-      }
-    }
-  }
+  //@end
+  //@end
 }

@@ -57,12 +57,10 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
   return result;
 }
 
-// y[m] = x[m] / sqrt(mean(x[m]²) + EPS) · w; with ADD x is x + residual, which is written as well.
+// y[m] = x[m] / sqrt(mean(x[m]²) + EPS) · w; before add_rms_norm x is x + residual, which is written as well.
 //
 // x, residual, y, total [rows, K] f32, w [K] f32
 // Workgroup: THREADS threads and one row.
-// Prelude: THREADS, K, EPS, ADD, rows_of_step().
-// Fragments: lanes and reduce as `sum` (one slot), load_input, store_total.
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -68,322 +68,77 @@ fn w_multiply(
   lanes: Lanes,
 ) {
   let lane = lanes.index;
-  let row_0 = min(first + 0, end - 1u);
-  let row_1 = min(first + 1, end - 1u);
-  let column_0 = min(first_column + 0, columns - 1u);
-  var square_0 = 0.0;
-  var dot_0_0 = 0.0;
-  var dot_0_1 = 0.0;
-  let column_1 = min(first_column + 1, columns - 1u);
-  var square_1 = 0.0;
-  var dot_1_0 = 0.0;
-  var dot_1_1 = 0.0;
-  let column_2 = min(first_column + 2, columns - 1u);
-  var square_2 = 0.0;
-  var dot_2_0 = 0.0;
-  var dot_2_1 = 0.0;
-  let column_3 = min(first_column + 3, columns - 1u);
-  var square_3 = 0.0;
-  var dot_3_0 = 0.0;
-  var dot_3_1 = 0.0;
-  let column_4 = min(first_column + 4, columns - 1u);
-  var square_4 = 0.0;
-  var dot_4_0 = 0.0;
-  var dot_4_1 = 0.0;
-  let column_5 = min(first_column + 5, columns - 1u);
-  var square_5 = 0.0;
-  var dot_5_0 = 0.0;
-  var dot_5_1 = 0.0;
-  let column_6 = min(first_column + 6, columns - 1u);
-  var square_6 = 0.0;
-  var dot_6_0 = 0.0;
-  var dot_6_1 = 0.0;
-  let column_7 = min(first_column + 7, columns - 1u);
-  var square_7 = 0.0;
-  var dot_7_0 = 0.0;
-  var dot_7_1 = 0.0;
+  //@repeat r ROWS
+  let row_$r = min(first + $r, end - 1u);
+  //@end
+  //@repeat c COLUMNS
+  let column_$c = min(first_column + $c, columns - 1u);
+  var square_$c = 0.0;
+  //@repeat r ROWS
+  var dot_$c_$r = 0.0;
+  //@end
+  //@end
 
   for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
-    let word_0 = base + 0 * THREADS + lane;
-    let w_0_0 = w_fetch(row_0, word_0);
-    let w_0_1 = w_fetch(row_1, word_0);
-    let word_1 = base + 1 * THREADS + lane;
-    let w_1_0 = w_fetch(row_0, word_1);
-    let w_1_1 = w_fetch(row_1, word_1);
+    //@repeat u UNROLL
+    let word_$u = base + $u * THREADS + lane;
+    //@repeat r ROWS
+    let w_$u_$r = w_fetch(row_$r, word_$u);
+    //@end
+    //@end
+    //@repeat u UNROLL
+    //@repeat p w_PARTS
     {
-      let chunk = word_0 * w_PARTS + 0;
+      let chunk = word_$u * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0_0, 0, x);
-        dot_0_1 += w_dot(w_0_1, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$u_$r, $p, x);
+        //@end
       }
-      {
-        var x = x_chunk(column_1, chunk);
-        if (NORM) {
-          square_1 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_1_0 += w_dot(w_0_0, 0, x);
-        dot_1_1 += w_dot(w_0_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_2, chunk);
-        if (NORM) {
-          square_2 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_2_0 += w_dot(w_0_0, 0, x);
-        dot_2_1 += w_dot(w_0_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_3, chunk);
-        if (NORM) {
-          square_3 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_3_0 += w_dot(w_0_0, 0, x);
-        dot_3_1 += w_dot(w_0_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_4, chunk);
-        if (NORM) {
-          square_4 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_4_0 += w_dot(w_0_0, 0, x);
-        dot_4_1 += w_dot(w_0_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_5, chunk);
-        if (NORM) {
-          square_5 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_5_0 += w_dot(w_0_0, 0, x);
-        dot_5_1 += w_dot(w_0_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_6, chunk);
-        if (NORM) {
-          square_6 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_6_0 += w_dot(w_0_0, 0, x);
-        dot_6_1 += w_dot(w_0_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_7, chunk);
-        if (NORM) {
-          square_7 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_7_0 += w_dot(w_0_0, 0, x);
-        dot_7_1 += w_dot(w_0_1, 0, x);
-      }
+      //@end
     }
-    {
-      let chunk = word_1 * w_PARTS + 0;
-      let n = norm_chunk(0u, chunk);
-      {
-        var x = x_chunk(column_0, chunk);
-        if (NORM) {
-          square_0 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_0_0 += w_dot(w_1_0, 0, x);
-        dot_0_1 += w_dot(w_1_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_1, chunk);
-        if (NORM) {
-          square_1 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_1_0 += w_dot(w_1_0, 0, x);
-        dot_1_1 += w_dot(w_1_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_2, chunk);
-        if (NORM) {
-          square_2 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_2_0 += w_dot(w_1_0, 0, x);
-        dot_2_1 += w_dot(w_1_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_3, chunk);
-        if (NORM) {
-          square_3 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_3_0 += w_dot(w_1_0, 0, x);
-        dot_3_1 += w_dot(w_1_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_4, chunk);
-        if (NORM) {
-          square_4 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_4_0 += w_dot(w_1_0, 0, x);
-        dot_4_1 += w_dot(w_1_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_5, chunk);
-        if (NORM) {
-          square_5 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_5_0 += w_dot(w_1_0, 0, x);
-        dot_5_1 += w_dot(w_1_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_6, chunk);
-        if (NORM) {
-          square_6 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_6_0 += w_dot(w_1_0, 0, x);
-        dot_6_1 += w_dot(w_1_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_7, chunk);
-        if (NORM) {
-          square_7 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_7_0 += w_dot(w_1_0, 0, x);
-        dot_7_1 += w_dot(w_1_1, 0, x);
-      }
-    }
+    //@end
+    //@end
   }
   for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
-    let w_0 = w_fetch(row_0, word);
-    let w_1 = w_fetch(row_1, word);
+    //@repeat r ROWS
+    let w_$r = w_fetch(row_$r, word);
+    //@end
+    //@repeat p w_PARTS
     {
-      let chunk = word * w_PARTS + 0;
+      let chunk = word * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0, 0, x);
-        dot_0_1 += w_dot(w_1, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$r, $p, x);
+        //@end
       }
-      {
-        var x = x_chunk(column_1, chunk);
-        if (NORM) {
-          square_1 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_1_0 += w_dot(w_0, 0, x);
-        dot_1_1 += w_dot(w_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_2, chunk);
-        if (NORM) {
-          square_2 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_2_0 += w_dot(w_0, 0, x);
-        dot_2_1 += w_dot(w_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_3, chunk);
-        if (NORM) {
-          square_3 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_3_0 += w_dot(w_0, 0, x);
-        dot_3_1 += w_dot(w_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_4, chunk);
-        if (NORM) {
-          square_4 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_4_0 += w_dot(w_0, 0, x);
-        dot_4_1 += w_dot(w_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_5, chunk);
-        if (NORM) {
-          square_5 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_5_0 += w_dot(w_0, 0, x);
-        dot_5_1 += w_dot(w_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_6, chunk);
-        if (NORM) {
-          square_6 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_6_0 += w_dot(w_0, 0, x);
-        dot_6_1 += w_dot(w_1, 0, x);
-      }
-      {
-        var x = x_chunk(column_7, chunk);
-        if (NORM) {
-          square_7 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_7_0 += w_dot(w_0, 0, x);
-        dot_7_1 += w_dot(w_1, 0, x);
-      }
+      //@end
     }
+    //@end
   }
 
-  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
-  sum_put(slot + 0 * ROWS + 1, dot_0_1, lanes);
+  //@repeat c COLUMNS
+  //@repeat r ROWS
+  sum_put(slot + $c * ROWS + $r, dot_$c_$r, lanes);
+  //@end
   if (NORM) {
-    sum_put(SQUARES + 0, square_0, lanes);
+    sum_put(SQUARES + $c, square_$c, lanes);
   }
-  sum_put(slot + 1 * ROWS + 0, dot_1_0, lanes);
-  sum_put(slot + 1 * ROWS + 1, dot_1_1, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 1, square_1, lanes);
-  }
-  sum_put(slot + 2 * ROWS + 0, dot_2_0, lanes);
-  sum_put(slot + 2 * ROWS + 1, dot_2_1, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 2, square_2, lanes);
-  }
-  sum_put(slot + 3 * ROWS + 0, dot_3_0, lanes);
-  sum_put(slot + 3 * ROWS + 1, dot_3_1, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 3, square_3, lanes);
-  }
-  sum_put(slot + 4 * ROWS + 0, dot_4_0, lanes);
-  sum_put(slot + 4 * ROWS + 1, dot_4_1, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 4, square_4, lanes);
-  }
-  sum_put(slot + 5 * ROWS + 0, dot_5_0, lanes);
-  sum_put(slot + 5 * ROWS + 1, dot_5_1, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 5, square_5, lanes);
-  }
-  sum_put(slot + 6 * ROWS + 0, dot_6_0, lanes);
-  sum_put(slot + 6 * ROWS + 1, dot_6_1, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 6, square_6, lanes);
-  }
-  sum_put(slot + 7 * ROWS + 0, dot_7_0, lanes);
-  sum_put(slot + 7 * ROWS + 1, dot_7_1, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 7, square_7, lanes);
-  }
+  //@end
 }
 
 // Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
@@ -469,9 +224,7 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 // share the words of the rows. The norm costs no pass of its own: Σ w·(x·n) and Σ x² come from the
 // same reading of x, and 1/rms multiplies the finished sum.
 //
-// Prelude: THREADS, ROWS, COLUMNS, UNROLL, w_BODY, SQUARES, N_FIRST and N_END (rows of this
-// dispatch), N, NORM, EPS, columns_of_step().
-// Fragments: lib/gemv_multiply as w, w_*, x_chunk, norm_chunk, bias_at, residual_at, lanes, `sum`.
+// This dispatch has the rows N_FIRST to N_END - 1 of w.
 
 @compute @workgroup_size(THREADS)
 fn main(

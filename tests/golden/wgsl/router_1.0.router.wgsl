@@ -78,61 +78,77 @@ fn w_multiply(
   lanes: Lanes,
 ) {
   let lane = lanes.index;
-  let row_0 = min(first + 0, end - 1u);
-  let column_0 = min(first_column + 0, columns - 1u);
-  var square_0 = 0.0;
-  var dot_0_0 = 0.0;
+  //@repeat r ROWS
+  let row_$r = min(first + $r, end - 1u);
+  //@end
+  //@repeat c COLUMNS
+  let column_$c = min(first_column + $c, columns - 1u);
+  var square_$c = 0.0;
+  //@repeat r ROWS
+  var dot_$c_$r = 0.0;
+  //@end
+  //@end
 
   for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
-    let word_0 = base + 0 * THREADS + lane;
-    let w_0_0 = w_fetch(row_0, word_0);
-    let word_1 = base + 1 * THREADS + lane;
-    let w_1_0 = w_fetch(row_0, word_1);
+    //@repeat u UNROLL
+    let word_$u = base + $u * THREADS + lane;
+    //@repeat r ROWS
+    let w_$u_$r = w_fetch(row_$r, word_$u);
+    //@end
+    //@end
+    //@repeat u UNROLL
+    //@repeat p w_PARTS
     {
-      let chunk = word_0 * w_PARTS + 0;
+      let chunk = word_$u * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0_0, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$u_$r, $p, x);
+        //@end
       }
+      //@end
     }
-    {
-      let chunk = word_1 * w_PARTS + 0;
-      let n = norm_chunk(0u, chunk);
-      {
-        var x = x_chunk(column_0, chunk);
-        if (NORM) {
-          square_0 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_0_0 += w_dot(w_1_0, 0, x);
-      }
-    }
+    //@end
+    //@end
   }
   for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
-    let w_0 = w_fetch(row_0, word);
+    //@repeat r ROWS
+    let w_$r = w_fetch(row_$r, word);
+    //@end
+    //@repeat p w_PARTS
     {
-      let chunk = word * w_PARTS + 0;
+      let chunk = word * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$r, $p, x);
+        //@end
       }
+      //@end
     }
+    //@end
   }
 
-  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
+  //@repeat c COLUMNS
+  //@repeat r ROWS
+  sum_put(slot + $c * ROWS + $r, dot_$c_$r, lanes);
+  //@end
   if (NORM) {
-    sum_put(SQUARES + 0, square_0, lanes);
+    sum_put(SQUARES + $c, square_$c, lanes);
   }
+  //@end
 }
 
 // Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
@@ -164,7 +180,7 @@ fn write_normed(at: u32, i: u32, scale: f32) {
 //
 // An expert's rank is the number of experts before it: those with a larger score, and those with
 // the same score and a smaller id. All ranks are counted at once, without a barrier between
-// choices. Prelude: THREADS, E, TOP_K, SIGMOID, OVER_ALL, RENORMALIZE, SCALE, LOWEST, COLUMNS.
+// choices.
 const QUADS = (E + 3u) / 4u;
 
 var<workgroup> scores: array<vec4<f32>, COLUMNS * QUADS>;
@@ -218,15 +234,17 @@ fn choose(first_token: u32, count: u32, lanes: Lanes) {
   }
   workgroupBarrier();
   if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
+    //@repeat c COLUMNS
     {
       var share = 0.0;
-      if (0 < count) {
+      if ($c < count) {
         for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(0, expert) - best[0 * TOP_K]);
+          share += exp(score_of($c, expert) - best[$c * TOP_K]);
         }
       }
-      sum_put(0, share, lanes);
+      sum_put($c, share, lanes);
     }
+    //@end
     sum_meet(lanes);
   }
   for (var i = lanes.index; i < count * TOP_K; i += THREADS) {
@@ -322,9 +340,7 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 // Each workgroup takes SHARE experts, ROWS at a time, and the last one to arrive chooses; with very
 // many tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
 //
-// Prelude: that of lib/gemv_multiply and lib/router_choose, SHARE, SHARES, TICKET, EPS,
-// NORMED_COLUMNS (vectors or numbers of a normed token, 0 when nobody wants it).
-// Fragments: both, lanes, `sum`, bias_at, store_logits and load_logits, store_normed.
+// NORMED_COLUMNS are the vectors or numbers of a normed token, 0 when nobody wants it.
 
 var<workgroup> arrived: u32;
 

@@ -78,410 +78,77 @@ fn w_multiply(
   lanes: Lanes,
 ) {
   let lane = lanes.index;
-  let row_0 = min(first + 0, end - 1u);
-  let row_1 = min(first + 1, end - 1u);
-  let row_2 = min(first + 2, end - 1u);
-  let row_3 = min(first + 3, end - 1u);
-  let column_0 = min(first_column + 0, columns - 1u);
-  var square_0 = 0.0;
-  var dot_0_0 = 0.0;
-  var dot_0_1 = 0.0;
-  var dot_0_2 = 0.0;
-  var dot_0_3 = 0.0;
-  let column_1 = min(first_column + 1, columns - 1u);
-  var square_1 = 0.0;
-  var dot_1_0 = 0.0;
-  var dot_1_1 = 0.0;
-  var dot_1_2 = 0.0;
-  var dot_1_3 = 0.0;
-  let column_2 = min(first_column + 2, columns - 1u);
-  var square_2 = 0.0;
-  var dot_2_0 = 0.0;
-  var dot_2_1 = 0.0;
-  var dot_2_2 = 0.0;
-  var dot_2_3 = 0.0;
-  let column_3 = min(first_column + 3, columns - 1u);
-  var square_3 = 0.0;
-  var dot_3_0 = 0.0;
-  var dot_3_1 = 0.0;
-  var dot_3_2 = 0.0;
-  var dot_3_3 = 0.0;
-  let column_4 = min(first_column + 4, columns - 1u);
-  var square_4 = 0.0;
-  var dot_4_0 = 0.0;
-  var dot_4_1 = 0.0;
-  var dot_4_2 = 0.0;
-  var dot_4_3 = 0.0;
-  let column_5 = min(first_column + 5, columns - 1u);
-  var square_5 = 0.0;
-  var dot_5_0 = 0.0;
-  var dot_5_1 = 0.0;
-  var dot_5_2 = 0.0;
-  var dot_5_3 = 0.0;
-  let column_6 = min(first_column + 6, columns - 1u);
-  var square_6 = 0.0;
-  var dot_6_0 = 0.0;
-  var dot_6_1 = 0.0;
-  var dot_6_2 = 0.0;
-  var dot_6_3 = 0.0;
-  let column_7 = min(first_column + 7, columns - 1u);
-  var square_7 = 0.0;
-  var dot_7_0 = 0.0;
-  var dot_7_1 = 0.0;
-  var dot_7_2 = 0.0;
-  var dot_7_3 = 0.0;
+  //@repeat r ROWS
+  let row_$r = min(first + $r, end - 1u);
+  //@end
+  //@repeat c COLUMNS
+  let column_$c = min(first_column + $c, columns - 1u);
+  var square_$c = 0.0;
+  //@repeat r ROWS
+  var dot_$c_$r = 0.0;
+  //@end
+  //@end
 
   for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
-    let word_0 = base + 0 * THREADS + lane;
-    let w_0_0 = w_fetch(row_0, word_0);
-    let w_0_1 = w_fetch(row_1, word_0);
-    let w_0_2 = w_fetch(row_2, word_0);
-    let w_0_3 = w_fetch(row_3, word_0);
-    let word_1 = base + 1 * THREADS + lane;
-    let w_1_0 = w_fetch(row_0, word_1);
-    let w_1_1 = w_fetch(row_1, word_1);
-    let w_1_2 = w_fetch(row_2, word_1);
-    let w_1_3 = w_fetch(row_3, word_1);
+    //@repeat u UNROLL
+    let word_$u = base + $u * THREADS + lane;
+    //@repeat r ROWS
+    let w_$u_$r = w_fetch(row_$r, word_$u);
+    //@end
+    //@end
+    //@repeat u UNROLL
+    //@repeat p w_PARTS
     {
-      let chunk = word_0 * w_PARTS + 0;
+      let chunk = word_$u * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0_0, 0, x);
-        dot_0_1 += w_dot(w_0_1, 0, x);
-        dot_0_2 += w_dot(w_0_2, 0, x);
-        dot_0_3 += w_dot(w_0_3, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$u_$r, $p, x);
+        //@end
       }
-      {
-        var x = x_chunk(column_1, chunk);
-        if (NORM) {
-          square_1 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_1_0 += w_dot(w_0_0, 0, x);
-        dot_1_1 += w_dot(w_0_1, 0, x);
-        dot_1_2 += w_dot(w_0_2, 0, x);
-        dot_1_3 += w_dot(w_0_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_2, chunk);
-        if (NORM) {
-          square_2 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_2_0 += w_dot(w_0_0, 0, x);
-        dot_2_1 += w_dot(w_0_1, 0, x);
-        dot_2_2 += w_dot(w_0_2, 0, x);
-        dot_2_3 += w_dot(w_0_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_3, chunk);
-        if (NORM) {
-          square_3 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_3_0 += w_dot(w_0_0, 0, x);
-        dot_3_1 += w_dot(w_0_1, 0, x);
-        dot_3_2 += w_dot(w_0_2, 0, x);
-        dot_3_3 += w_dot(w_0_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_4, chunk);
-        if (NORM) {
-          square_4 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_4_0 += w_dot(w_0_0, 0, x);
-        dot_4_1 += w_dot(w_0_1, 0, x);
-        dot_4_2 += w_dot(w_0_2, 0, x);
-        dot_4_3 += w_dot(w_0_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_5, chunk);
-        if (NORM) {
-          square_5 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_5_0 += w_dot(w_0_0, 0, x);
-        dot_5_1 += w_dot(w_0_1, 0, x);
-        dot_5_2 += w_dot(w_0_2, 0, x);
-        dot_5_3 += w_dot(w_0_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_6, chunk);
-        if (NORM) {
-          square_6 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_6_0 += w_dot(w_0_0, 0, x);
-        dot_6_1 += w_dot(w_0_1, 0, x);
-        dot_6_2 += w_dot(w_0_2, 0, x);
-        dot_6_3 += w_dot(w_0_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_7, chunk);
-        if (NORM) {
-          square_7 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_7_0 += w_dot(w_0_0, 0, x);
-        dot_7_1 += w_dot(w_0_1, 0, x);
-        dot_7_2 += w_dot(w_0_2, 0, x);
-        dot_7_3 += w_dot(w_0_3, 0, x);
-      }
+      //@end
     }
-    {
-      let chunk = word_1 * w_PARTS + 0;
-      let n = norm_chunk(0u, chunk);
-      {
-        var x = x_chunk(column_0, chunk);
-        if (NORM) {
-          square_0 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_0_0 += w_dot(w_1_0, 0, x);
-        dot_0_1 += w_dot(w_1_1, 0, x);
-        dot_0_2 += w_dot(w_1_2, 0, x);
-        dot_0_3 += w_dot(w_1_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_1, chunk);
-        if (NORM) {
-          square_1 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_1_0 += w_dot(w_1_0, 0, x);
-        dot_1_1 += w_dot(w_1_1, 0, x);
-        dot_1_2 += w_dot(w_1_2, 0, x);
-        dot_1_3 += w_dot(w_1_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_2, chunk);
-        if (NORM) {
-          square_2 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_2_0 += w_dot(w_1_0, 0, x);
-        dot_2_1 += w_dot(w_1_1, 0, x);
-        dot_2_2 += w_dot(w_1_2, 0, x);
-        dot_2_3 += w_dot(w_1_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_3, chunk);
-        if (NORM) {
-          square_3 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_3_0 += w_dot(w_1_0, 0, x);
-        dot_3_1 += w_dot(w_1_1, 0, x);
-        dot_3_2 += w_dot(w_1_2, 0, x);
-        dot_3_3 += w_dot(w_1_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_4, chunk);
-        if (NORM) {
-          square_4 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_4_0 += w_dot(w_1_0, 0, x);
-        dot_4_1 += w_dot(w_1_1, 0, x);
-        dot_4_2 += w_dot(w_1_2, 0, x);
-        dot_4_3 += w_dot(w_1_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_5, chunk);
-        if (NORM) {
-          square_5 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_5_0 += w_dot(w_1_0, 0, x);
-        dot_5_1 += w_dot(w_1_1, 0, x);
-        dot_5_2 += w_dot(w_1_2, 0, x);
-        dot_5_3 += w_dot(w_1_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_6, chunk);
-        if (NORM) {
-          square_6 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_6_0 += w_dot(w_1_0, 0, x);
-        dot_6_1 += w_dot(w_1_1, 0, x);
-        dot_6_2 += w_dot(w_1_2, 0, x);
-        dot_6_3 += w_dot(w_1_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_7, chunk);
-        if (NORM) {
-          square_7 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_7_0 += w_dot(w_1_0, 0, x);
-        dot_7_1 += w_dot(w_1_1, 0, x);
-        dot_7_2 += w_dot(w_1_2, 0, x);
-        dot_7_3 += w_dot(w_1_3, 0, x);
-      }
-    }
+    //@end
+    //@end
   }
   for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
-    let w_0 = w_fetch(row_0, word);
-    let w_1 = w_fetch(row_1, word);
-    let w_2 = w_fetch(row_2, word);
-    let w_3 = w_fetch(row_3, word);
+    //@repeat r ROWS
+    let w_$r = w_fetch(row_$r, word);
+    //@end
+    //@repeat p w_PARTS
     {
-      let chunk = word * w_PARTS + 0;
+      let chunk = word * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0, 0, x);
-        dot_0_1 += w_dot(w_1, 0, x);
-        dot_0_2 += w_dot(w_2, 0, x);
-        dot_0_3 += w_dot(w_3, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$r, $p, x);
+        //@end
       }
-      {
-        var x = x_chunk(column_1, chunk);
-        if (NORM) {
-          square_1 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_1_0 += w_dot(w_0, 0, x);
-        dot_1_1 += w_dot(w_1, 0, x);
-        dot_1_2 += w_dot(w_2, 0, x);
-        dot_1_3 += w_dot(w_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_2, chunk);
-        if (NORM) {
-          square_2 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_2_0 += w_dot(w_0, 0, x);
-        dot_2_1 += w_dot(w_1, 0, x);
-        dot_2_2 += w_dot(w_2, 0, x);
-        dot_2_3 += w_dot(w_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_3, chunk);
-        if (NORM) {
-          square_3 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_3_0 += w_dot(w_0, 0, x);
-        dot_3_1 += w_dot(w_1, 0, x);
-        dot_3_2 += w_dot(w_2, 0, x);
-        dot_3_3 += w_dot(w_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_4, chunk);
-        if (NORM) {
-          square_4 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_4_0 += w_dot(w_0, 0, x);
-        dot_4_1 += w_dot(w_1, 0, x);
-        dot_4_2 += w_dot(w_2, 0, x);
-        dot_4_3 += w_dot(w_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_5, chunk);
-        if (NORM) {
-          square_5 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_5_0 += w_dot(w_0, 0, x);
-        dot_5_1 += w_dot(w_1, 0, x);
-        dot_5_2 += w_dot(w_2, 0, x);
-        dot_5_3 += w_dot(w_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_6, chunk);
-        if (NORM) {
-          square_6 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_6_0 += w_dot(w_0, 0, x);
-        dot_6_1 += w_dot(w_1, 0, x);
-        dot_6_2 += w_dot(w_2, 0, x);
-        dot_6_3 += w_dot(w_3, 0, x);
-      }
-      {
-        var x = x_chunk(column_7, chunk);
-        if (NORM) {
-          square_7 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_7_0 += w_dot(w_0, 0, x);
-        dot_7_1 += w_dot(w_1, 0, x);
-        dot_7_2 += w_dot(w_2, 0, x);
-        dot_7_3 += w_dot(w_3, 0, x);
-      }
+      //@end
     }
+    //@end
   }
 
-  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
-  sum_put(slot + 0 * ROWS + 1, dot_0_1, lanes);
-  sum_put(slot + 0 * ROWS + 2, dot_0_2, lanes);
-  sum_put(slot + 0 * ROWS + 3, dot_0_3, lanes);
+  //@repeat c COLUMNS
+  //@repeat r ROWS
+  sum_put(slot + $c * ROWS + $r, dot_$c_$r, lanes);
+  //@end
   if (NORM) {
-    sum_put(SQUARES + 0, square_0, lanes);
+    sum_put(SQUARES + $c, square_$c, lanes);
   }
-  sum_put(slot + 1 * ROWS + 0, dot_1_0, lanes);
-  sum_put(slot + 1 * ROWS + 1, dot_1_1, lanes);
-  sum_put(slot + 1 * ROWS + 2, dot_1_2, lanes);
-  sum_put(slot + 1 * ROWS + 3, dot_1_3, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 1, square_1, lanes);
-  }
-  sum_put(slot + 2 * ROWS + 0, dot_2_0, lanes);
-  sum_put(slot + 2 * ROWS + 1, dot_2_1, lanes);
-  sum_put(slot + 2 * ROWS + 2, dot_2_2, lanes);
-  sum_put(slot + 2 * ROWS + 3, dot_2_3, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 2, square_2, lanes);
-  }
-  sum_put(slot + 3 * ROWS + 0, dot_3_0, lanes);
-  sum_put(slot + 3 * ROWS + 1, dot_3_1, lanes);
-  sum_put(slot + 3 * ROWS + 2, dot_3_2, lanes);
-  sum_put(slot + 3 * ROWS + 3, dot_3_3, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 3, square_3, lanes);
-  }
-  sum_put(slot + 4 * ROWS + 0, dot_4_0, lanes);
-  sum_put(slot + 4 * ROWS + 1, dot_4_1, lanes);
-  sum_put(slot + 4 * ROWS + 2, dot_4_2, lanes);
-  sum_put(slot + 4 * ROWS + 3, dot_4_3, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 4, square_4, lanes);
-  }
-  sum_put(slot + 5 * ROWS + 0, dot_5_0, lanes);
-  sum_put(slot + 5 * ROWS + 1, dot_5_1, lanes);
-  sum_put(slot + 5 * ROWS + 2, dot_5_2, lanes);
-  sum_put(slot + 5 * ROWS + 3, dot_5_3, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 5, square_5, lanes);
-  }
-  sum_put(slot + 6 * ROWS + 0, dot_6_0, lanes);
-  sum_put(slot + 6 * ROWS + 1, dot_6_1, lanes);
-  sum_put(slot + 6 * ROWS + 2, dot_6_2, lanes);
-  sum_put(slot + 6 * ROWS + 3, dot_6_3, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 6, square_6, lanes);
-  }
-  sum_put(slot + 7 * ROWS + 0, dot_7_0, lanes);
-  sum_put(slot + 7 * ROWS + 1, dot_7_1, lanes);
-  sum_put(slot + 7 * ROWS + 2, dot_7_2, lanes);
-  sum_put(slot + 7 * ROWS + 3, dot_7_3, lanes);
-  if (NORM) {
-    sum_put(SQUARES + 7, square_7, lanes);
-  }
+  //@end
 }
 
 // Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
@@ -513,7 +180,7 @@ fn write_normed(at: u32, i: u32, scale: f32) {
 //
 // An expert's rank is the number of experts before it: those with a larger score, and those with
 // the same score and a smaller id. All ranks are counted at once, without a barrier between
-// choices. Prelude: THREADS, E, TOP_K, SIGMOID, OVER_ALL, RENORMALIZE, SCALE, LOWEST, COLUMNS.
+// choices.
 const QUADS = (E + 3u) / 4u;
 
 var<workgroup> scores: array<vec4<f32>, COLUMNS * QUADS>;
@@ -567,78 +234,17 @@ fn choose(first_token: u32, count: u32, lanes: Lanes) {
   }
   workgroupBarrier();
   if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
+    //@repeat c COLUMNS
     {
       var share = 0.0;
-      if (0 < count) {
+      if ($c < count) {
         for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(0, expert) - best[0 * TOP_K]);
+          share += exp(score_of($c, expert) - best[$c * TOP_K]);
         }
       }
-      sum_put(0, share, lanes);
+      sum_put($c, share, lanes);
     }
-    {
-      var share = 0.0;
-      if (1 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(1, expert) - best[1 * TOP_K]);
-        }
-      }
-      sum_put(1, share, lanes);
-    }
-    {
-      var share = 0.0;
-      if (2 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(2, expert) - best[2 * TOP_K]);
-        }
-      }
-      sum_put(2, share, lanes);
-    }
-    {
-      var share = 0.0;
-      if (3 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(3, expert) - best[3 * TOP_K]);
-        }
-      }
-      sum_put(3, share, lanes);
-    }
-    {
-      var share = 0.0;
-      if (4 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(4, expert) - best[4 * TOP_K]);
-        }
-      }
-      sum_put(4, share, lanes);
-    }
-    {
-      var share = 0.0;
-      if (5 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(5, expert) - best[5 * TOP_K]);
-        }
-      }
-      sum_put(5, share, lanes);
-    }
-    {
-      var share = 0.0;
-      if (6 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(6, expert) - best[6 * TOP_K]);
-        }
-      }
-      sum_put(6, share, lanes);
-    }
-    {
-      var share = 0.0;
-      if (7 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
-          share += exp(score_of(7, expert) - best[7 * TOP_K]);
-        }
-      }
-      sum_put(7, share, lanes);
-    }
+    //@end
     sum_meet(lanes);
   }
   for (var i = lanes.index; i < count * TOP_K; i += THREADS) {
@@ -734,9 +340,7 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 // Each workgroup takes SHARE experts, ROWS at a time, and the last one to arrive chooses; with very
 // many tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
 //
-// Prelude: that of lib/gemv_multiply and lib/router_choose, SHARE, SHARES, TICKET, EPS,
-// NORMED_COLUMNS (vectors or numbers of a normed token, 0 when nobody wants it).
-// Fragments: both, lanes, `sum`, bias_at, store_logits and load_logits, store_normed.
+// NORMED_COLUMNS are the vectors or numbers of a normed token, 0 when nobody wants it.
 
 var<workgroup> arrived: u32;
 

@@ -536,9 +536,6 @@ fn take_ticket(i: u32, count: u32) -> u32 {
 // last workgroup of a row decides. The last of all counts the step.
 //
 // A row whose largest logit is not finite gets -1.
-//
-// Prelude: THREADS, PER, CHUNK, CHUNKS, CHUNK_CANDIDATES, CAPACITY, V, SEEN_WORDS, LOWEST, ROWS,
-// TICKET. Fragments: lib/sample_*, partials.
 
 var<workgroup> bins: array<atomic<u32>, 256>;
 var<workgroup> cut: u32;
@@ -554,202 +551,26 @@ fn main(
   let row = group.y;
   let chunk = group.x;
   // All logits are asked for before any of them, or the rest, is awaited.
-  let id_0 = chunk * CHUNK + 0 * THREADS + thread;
-  let raw_0 = logits[row * V + min(id_0, V - 1u)];
-  let id_1 = chunk * CHUNK + 1 * THREADS + thread;
-  let raw_1 = logits[row * V + min(id_1, V - 1u)];
-  let id_2 = chunk * CHUNK + 2 * THREADS + thread;
-  let raw_2 = logits[row * V + min(id_2, V - 1u)];
-  let id_3 = chunk * CHUNK + 3 * THREADS + thread;
-  let raw_3 = logits[row * V + min(id_3, V - 1u)];
-  let id_4 = chunk * CHUNK + 4 * THREADS + thread;
-  let raw_4 = logits[row * V + min(id_4, V - 1u)];
-  let id_5 = chunk * CHUNK + 5 * THREADS + thread;
-  let raw_5 = logits[row * V + min(id_5, V - 1u)];
-  let id_6 = chunk * CHUNK + 6 * THREADS + thread;
-  let raw_6 = logits[row * V + min(id_6, V - 1u)];
-  let id_7 = chunk * CHUNK + 7 * THREADS + thread;
-  let raw_7 = logits[row * V + min(id_7, V - 1u)];
-  let id_8 = chunk * CHUNK + 8 * THREADS + thread;
-  let raw_8 = logits[row * V + min(id_8, V - 1u)];
-  let id_9 = chunk * CHUNK + 9 * THREADS + thread;
-  let raw_9 = logits[row * V + min(id_9, V - 1u)];
-  let id_10 = chunk * CHUNK + 10 * THREADS + thread;
-  let raw_10 = logits[row * V + min(id_10, V - 1u)];
-  let id_11 = chunk * CHUNK + 11 * THREADS + thread;
-  let raw_11 = logits[row * V + min(id_11, V - 1u)];
-  let id_12 = chunk * CHUNK + 12 * THREADS + thread;
-  let raw_12 = logits[row * V + min(id_12, V - 1u)];
-  let id_13 = chunk * CHUNK + 13 * THREADS + thread;
-  let raw_13 = logits[row * V + min(id_13, V - 1u)];
-  let id_14 = chunk * CHUNK + 14 * THREADS + thread;
-  let raw_14 = logits[row * V + min(id_14, V - 1u)];
-  let id_15 = chunk * CHUNK + 15 * THREADS + thread;
-  let raw_15 = logits[row * V + min(id_15, V - 1u)];
+  //@repeat i PER
+  let id_$i = chunk * CHUNK + $i * THREADS + thread;
+  let raw_$i = logits[row * V + min(id_$i, V - 1u)];
+  //@end
   let draw = draws[row];
   let token = u32(logits_rows[row]);
   let position = u32(positions[token]);
   var best = Best(LOWEST, 0xffffffffu);
-  var logit_0 = LOWEST;
-  if (id_0 < V) {
-    logit_0 = penalized(raw_0, id_0, draw);
-    if (is_broken(raw_0)) {
+  //@repeat i PER
+  var logit_$i = LOWEST;
+  if (id_$i < V) {
+    logit_$i = penalized(raw_$i, id_$i, draw);
+    if (is_broken(raw_$i)) {
       atomicStore(&broken, 1u);
     }
-    if (is_better(Best(logit_0, id_0), best)) {
-      best = Best(logit_0, id_0);
+    if (is_better(Best(logit_$i, id_$i), best)) {
+      best = Best(logit_$i, id_$i);
     }
   }
-  var logit_1 = LOWEST;
-  if (id_1 < V) {
-    logit_1 = penalized(raw_1, id_1, draw);
-    if (is_broken(raw_1)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_1, id_1), best)) {
-      best = Best(logit_1, id_1);
-    }
-  }
-  var logit_2 = LOWEST;
-  if (id_2 < V) {
-    logit_2 = penalized(raw_2, id_2, draw);
-    if (is_broken(raw_2)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_2, id_2), best)) {
-      best = Best(logit_2, id_2);
-    }
-  }
-  var logit_3 = LOWEST;
-  if (id_3 < V) {
-    logit_3 = penalized(raw_3, id_3, draw);
-    if (is_broken(raw_3)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_3, id_3), best)) {
-      best = Best(logit_3, id_3);
-    }
-  }
-  var logit_4 = LOWEST;
-  if (id_4 < V) {
-    logit_4 = penalized(raw_4, id_4, draw);
-    if (is_broken(raw_4)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_4, id_4), best)) {
-      best = Best(logit_4, id_4);
-    }
-  }
-  var logit_5 = LOWEST;
-  if (id_5 < V) {
-    logit_5 = penalized(raw_5, id_5, draw);
-    if (is_broken(raw_5)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_5, id_5), best)) {
-      best = Best(logit_5, id_5);
-    }
-  }
-  var logit_6 = LOWEST;
-  if (id_6 < V) {
-    logit_6 = penalized(raw_6, id_6, draw);
-    if (is_broken(raw_6)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_6, id_6), best)) {
-      best = Best(logit_6, id_6);
-    }
-  }
-  var logit_7 = LOWEST;
-  if (id_7 < V) {
-    logit_7 = penalized(raw_7, id_7, draw);
-    if (is_broken(raw_7)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_7, id_7), best)) {
-      best = Best(logit_7, id_7);
-    }
-  }
-  var logit_8 = LOWEST;
-  if (id_8 < V) {
-    logit_8 = penalized(raw_8, id_8, draw);
-    if (is_broken(raw_8)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_8, id_8), best)) {
-      best = Best(logit_8, id_8);
-    }
-  }
-  var logit_9 = LOWEST;
-  if (id_9 < V) {
-    logit_9 = penalized(raw_9, id_9, draw);
-    if (is_broken(raw_9)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_9, id_9), best)) {
-      best = Best(logit_9, id_9);
-    }
-  }
-  var logit_10 = LOWEST;
-  if (id_10 < V) {
-    logit_10 = penalized(raw_10, id_10, draw);
-    if (is_broken(raw_10)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_10, id_10), best)) {
-      best = Best(logit_10, id_10);
-    }
-  }
-  var logit_11 = LOWEST;
-  if (id_11 < V) {
-    logit_11 = penalized(raw_11, id_11, draw);
-    if (is_broken(raw_11)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_11, id_11), best)) {
-      best = Best(logit_11, id_11);
-    }
-  }
-  var logit_12 = LOWEST;
-  if (id_12 < V) {
-    logit_12 = penalized(raw_12, id_12, draw);
-    if (is_broken(raw_12)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_12, id_12), best)) {
-      best = Best(logit_12, id_12);
-    }
-  }
-  var logit_13 = LOWEST;
-  if (id_13 < V) {
-    logit_13 = penalized(raw_13, id_13, draw);
-    if (is_broken(raw_13)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_13, id_13), best)) {
-      best = Best(logit_13, id_13);
-    }
-  }
-  var logit_14 = LOWEST;
-  if (id_14 < V) {
-    logit_14 = penalized(raw_14, id_14, draw);
-    if (is_broken(raw_14)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_14, id_14), best)) {
-      best = Best(logit_14, id_14);
-    }
-  }
-  var logit_15 = LOWEST;
-  if (id_15 < V) {
-    logit_15 = penalized(raw_15, id_15, draw);
-    if (is_broken(raw_15)) {
-      atomicStore(&broken, 1u);
-    }
-    if (is_better(Best(logit_15, id_15), best)) {
-      best = Best(logit_15, id_15);
-    }
-  }
+  //@end
   best = best_of(best.value, best.id, thread);
   if (thread == 0u) {
     store_record(row, chunk, 0u, bitcast<u32>(best.value));
@@ -757,252 +578,33 @@ fn main(
     store_record(row, chunk, 7u, atomicLoad(&broken));
   }
   if (!is_greedy(draw)) {
-    logit_0 = tempered(logit_0, draw);
-    logit_1 = tempered(logit_1, draw);
-    logit_2 = tempered(logit_2, draw);
-    logit_3 = tempered(logit_3, draw);
-    logit_4 = tempered(logit_4, draw);
-    logit_5 = tempered(logit_5, draw);
-    logit_6 = tempered(logit_6, draw);
-    logit_7 = tempered(logit_7, draw);
-    logit_8 = tempered(logit_8, draw);
-    logit_9 = tempered(logit_9, draw);
-    logit_10 = tempered(logit_10, draw);
-    logit_11 = tempered(logit_11, draw);
-    logit_12 = tempered(logit_12, draw);
-    logit_13 = tempered(logit_13, draw);
-    logit_14 = tempered(logit_14, draw);
-    logit_15 = tempered(logit_15, draw);
+    //@repeat i PER
+    logit_$i = tempered(logit_$i, draw);
+    //@end
     if (is_filtered(draw)) {
       let peak = tempered(best.value, draw);
       var mass = 0.0;
-      let bin_0 = u32(min((peak - logit_0) * 8.0, 255.0));
-      if (id_0 < V) {
-        mass += exp(logit_0 - peak);
-        atomicAdd(&bins[bin_0], 1u);
+      //@repeat i PER
+      let bin_$i = u32(min((peak - logit_$i) * 8.0, 255.0));
+      if (id_$i < V) {
+        mass += exp(logit_$i - peak);
+        atomicAdd(&bins[bin_$i], 1u);
       }
-      let bin_1 = u32(min((peak - logit_1) * 8.0, 255.0));
-      if (id_1 < V) {
-        mass += exp(logit_1 - peak);
-        atomicAdd(&bins[bin_1], 1u);
-      }
-      let bin_2 = u32(min((peak - logit_2) * 8.0, 255.0));
-      if (id_2 < V) {
-        mass += exp(logit_2 - peak);
-        atomicAdd(&bins[bin_2], 1u);
-      }
-      let bin_3 = u32(min((peak - logit_3) * 8.0, 255.0));
-      if (id_3 < V) {
-        mass += exp(logit_3 - peak);
-        atomicAdd(&bins[bin_3], 1u);
-      }
-      let bin_4 = u32(min((peak - logit_4) * 8.0, 255.0));
-      if (id_4 < V) {
-        mass += exp(logit_4 - peak);
-        atomicAdd(&bins[bin_4], 1u);
-      }
-      let bin_5 = u32(min((peak - logit_5) * 8.0, 255.0));
-      if (id_5 < V) {
-        mass += exp(logit_5 - peak);
-        atomicAdd(&bins[bin_5], 1u);
-      }
-      let bin_6 = u32(min((peak - logit_6) * 8.0, 255.0));
-      if (id_6 < V) {
-        mass += exp(logit_6 - peak);
-        atomicAdd(&bins[bin_6], 1u);
-      }
-      let bin_7 = u32(min((peak - logit_7) * 8.0, 255.0));
-      if (id_7 < V) {
-        mass += exp(logit_7 - peak);
-        atomicAdd(&bins[bin_7], 1u);
-      }
-      let bin_8 = u32(min((peak - logit_8) * 8.0, 255.0));
-      if (id_8 < V) {
-        mass += exp(logit_8 - peak);
-        atomicAdd(&bins[bin_8], 1u);
-      }
-      let bin_9 = u32(min((peak - logit_9) * 8.0, 255.0));
-      if (id_9 < V) {
-        mass += exp(logit_9 - peak);
-        atomicAdd(&bins[bin_9], 1u);
-      }
-      let bin_10 = u32(min((peak - logit_10) * 8.0, 255.0));
-      if (id_10 < V) {
-        mass += exp(logit_10 - peak);
-        atomicAdd(&bins[bin_10], 1u);
-      }
-      let bin_11 = u32(min((peak - logit_11) * 8.0, 255.0));
-      if (id_11 < V) {
-        mass += exp(logit_11 - peak);
-        atomicAdd(&bins[bin_11], 1u);
-      }
-      let bin_12 = u32(min((peak - logit_12) * 8.0, 255.0));
-      if (id_12 < V) {
-        mass += exp(logit_12 - peak);
-        atomicAdd(&bins[bin_12], 1u);
-      }
-      let bin_13 = u32(min((peak - logit_13) * 8.0, 255.0));
-      if (id_13 < V) {
-        mass += exp(logit_13 - peak);
-        atomicAdd(&bins[bin_13], 1u);
-      }
-      let bin_14 = u32(min((peak - logit_14) * 8.0, 255.0));
-      if (id_14 < V) {
-        mass += exp(logit_14 - peak);
-        atomicAdd(&bins[bin_14], 1u);
-      }
-      let bin_15 = u32(min((peak - logit_15) * 8.0, 255.0));
-      if (id_15 < V) {
-        mass += exp(logit_15 - peak);
-        atomicAdd(&bins[bin_15], 1u);
-      }
+      //@end
       mass = sum_of(mass, thread);
       let kept_bins = bins_that_fit(thread);
       var floor = LOWEST;
-      if (id_0 < V) {
-        if (bin_0 < kept_bins) {
+      //@repeat i PER
+      if (id_$i < V) {
+        if (bin_$i < kept_bins) {
           let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_0));
-          atomicStore(&partials[at + 1u], id_0);
+          atomicStore(&partials[at], bitcast<u32>(logit_$i));
+          atomicStore(&partials[at + 1u], id_$i);
         } else {
-          floor = max(floor, logit_0);
+          floor = max(floor, logit_$i);
         }
       }
-      if (id_1 < V) {
-        if (bin_1 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_1));
-          atomicStore(&partials[at + 1u], id_1);
-        } else {
-          floor = max(floor, logit_1);
-        }
-      }
-      if (id_2 < V) {
-        if (bin_2 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_2));
-          atomicStore(&partials[at + 1u], id_2);
-        } else {
-          floor = max(floor, logit_2);
-        }
-      }
-      if (id_3 < V) {
-        if (bin_3 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_3));
-          atomicStore(&partials[at + 1u], id_3);
-        } else {
-          floor = max(floor, logit_3);
-        }
-      }
-      if (id_4 < V) {
-        if (bin_4 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_4));
-          atomicStore(&partials[at + 1u], id_4);
-        } else {
-          floor = max(floor, logit_4);
-        }
-      }
-      if (id_5 < V) {
-        if (bin_5 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_5));
-          atomicStore(&partials[at + 1u], id_5);
-        } else {
-          floor = max(floor, logit_5);
-        }
-      }
-      if (id_6 < V) {
-        if (bin_6 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_6));
-          atomicStore(&partials[at + 1u], id_6);
-        } else {
-          floor = max(floor, logit_6);
-        }
-      }
-      if (id_7 < V) {
-        if (bin_7 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_7));
-          atomicStore(&partials[at + 1u], id_7);
-        } else {
-          floor = max(floor, logit_7);
-        }
-      }
-      if (id_8 < V) {
-        if (bin_8 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_8));
-          atomicStore(&partials[at + 1u], id_8);
-        } else {
-          floor = max(floor, logit_8);
-        }
-      }
-      if (id_9 < V) {
-        if (bin_9 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_9));
-          atomicStore(&partials[at + 1u], id_9);
-        } else {
-          floor = max(floor, logit_9);
-        }
-      }
-      if (id_10 < V) {
-        if (bin_10 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_10));
-          atomicStore(&partials[at + 1u], id_10);
-        } else {
-          floor = max(floor, logit_10);
-        }
-      }
-      if (id_11 < V) {
-        if (bin_11 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_11));
-          atomicStore(&partials[at + 1u], id_11);
-        } else {
-          floor = max(floor, logit_11);
-        }
-      }
-      if (id_12 < V) {
-        if (bin_12 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_12));
-          atomicStore(&partials[at + 1u], id_12);
-        } else {
-          floor = max(floor, logit_12);
-        }
-      }
-      if (id_13 < V) {
-        if (bin_13 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_13));
-          atomicStore(&partials[at + 1u], id_13);
-        } else {
-          floor = max(floor, logit_13);
-        }
-      }
-      if (id_14 < V) {
-        if (bin_14 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_14));
-          atomicStore(&partials[at + 1u], id_14);
-        } else {
-          floor = max(floor, logit_14);
-        }
-      }
-      if (id_15 < V) {
-        if (bin_15 < kept_bins) {
-          let at = candidate_at(row, chunk * CHUNK_CANDIDATES + atomicAdd(&taken, 1u));
-          atomicStore(&partials[at], bitcast<u32>(logit_15));
-          atomicStore(&partials[at + 1u], id_15);
-        } else {
-          floor = max(floor, logit_15);
-        }
-      }
+      //@end
       floor = best_of(floor, 0u, thread).value;
       if (thread == 0u) {
         store_record(row, chunk, 4u, bitcast<u32>(mass));
@@ -1011,102 +613,14 @@ fn main(
       }
     } else {
       var winner = Best(LOWEST, 0xffffffffu);
-      if (id_0 < V) {
-        let score = Best(logit_0 + gumbel(draw, position, id_0), id_0);
+      //@repeat i PER
+      if (id_$i < V) {
+        let score = Best(logit_$i + gumbel(draw, position, id_$i), id_$i);
         if (is_better(score, winner)) {
           winner = score;
         }
       }
-      if (id_1 < V) {
-        let score = Best(logit_1 + gumbel(draw, position, id_1), id_1);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_2 < V) {
-        let score = Best(logit_2 + gumbel(draw, position, id_2), id_2);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_3 < V) {
-        let score = Best(logit_3 + gumbel(draw, position, id_3), id_3);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_4 < V) {
-        let score = Best(logit_4 + gumbel(draw, position, id_4), id_4);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_5 < V) {
-        let score = Best(logit_5 + gumbel(draw, position, id_5), id_5);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_6 < V) {
-        let score = Best(logit_6 + gumbel(draw, position, id_6), id_6);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_7 < V) {
-        let score = Best(logit_7 + gumbel(draw, position, id_7), id_7);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_8 < V) {
-        let score = Best(logit_8 + gumbel(draw, position, id_8), id_8);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_9 < V) {
-        let score = Best(logit_9 + gumbel(draw, position, id_9), id_9);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_10 < V) {
-        let score = Best(logit_10 + gumbel(draw, position, id_10), id_10);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_11 < V) {
-        let score = Best(logit_11 + gumbel(draw, position, id_11), id_11);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_12 < V) {
-        let score = Best(logit_12 + gumbel(draw, position, id_12), id_12);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_13 < V) {
-        let score = Best(logit_13 + gumbel(draw, position, id_13), id_13);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_14 < V) {
-        let score = Best(logit_14 + gumbel(draw, position, id_14), id_14);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
-      if (id_15 < V) {
-        let score = Best(logit_15 + gumbel(draw, position, id_15), id_15);
-        if (is_better(score, winner)) {
-          winner = score;
-        }
-      }
+      //@end
       winner = best_of(winner.value, winner.id, thread);
       if (thread == 0u) {
         store_record(row, chunk, 2u, bitcast<u32>(winner.value));

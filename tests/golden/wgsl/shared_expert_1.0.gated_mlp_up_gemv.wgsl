@@ -67,61 +67,77 @@ fn w_multiply(
   lanes: Lanes,
 ) {
   let lane = lanes.index;
-  let row_0 = min(first + 0, end - 1u);
-  let column_0 = min(first_column + 0, columns - 1u);
-  var square_0 = 0.0;
-  var dot_0_0 = 0.0;
+  //@repeat r ROWS
+  let row_$r = min(first + $r, end - 1u);
+  //@end
+  //@repeat c COLUMNS
+  let column_$c = min(first_column + $c, columns - 1u);
+  var square_$c = 0.0;
+  //@repeat r ROWS
+  var dot_$c_$r = 0.0;
+  //@end
+  //@end
 
   for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
-    let word_0 = base + 0 * THREADS + lane;
-    let w_0_0 = w_fetch(row_0, word_0);
-    let word_1 = base + 1 * THREADS + lane;
-    let w_1_0 = w_fetch(row_0, word_1);
+    //@repeat u UNROLL
+    let word_$u = base + $u * THREADS + lane;
+    //@repeat r ROWS
+    let w_$u_$r = w_fetch(row_$r, word_$u);
+    //@end
+    //@end
+    //@repeat u UNROLL
+    //@repeat p w_PARTS
     {
-      let chunk = word_0 * w_PARTS + 0;
+      let chunk = word_$u * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0_0, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$u_$r, $p, x);
+        //@end
       }
+      //@end
     }
-    {
-      let chunk = word_1 * w_PARTS + 0;
-      let n = norm_chunk(0u, chunk);
-      {
-        var x = x_chunk(column_0, chunk);
-        if (NORM) {
-          square_0 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_0_0 += w_dot(w_1_0, 0, x);
-      }
-    }
+    //@end
+    //@end
   }
   for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
-    let w_0 = w_fetch(row_0, word);
+    //@repeat r ROWS
+    let w_$r = w_fetch(row_$r, word);
+    //@end
+    //@repeat p w_PARTS
     {
-      let chunk = word * w_PARTS + 0;
+      let chunk = word * w_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += w_dot(w_0, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += w_dot(w_$r, $p, x);
+        //@end
       }
+      //@end
     }
+    //@end
   }
 
-  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
+  //@repeat c COLUMNS
+  //@repeat r ROWS
+  sum_put(slot + $c * ROWS + $r, dot_$c_$r, lanes);
+  //@end
   if (NORM) {
-    sum_put(SQUARES + 0, square_0, lanes);
+    sum_put(SQUARES + $c, square_$c, lanes);
   }
+  //@end
 }
 
 // Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
@@ -156,61 +172,77 @@ fn g_multiply(
   lanes: Lanes,
 ) {
   let lane = lanes.index;
-  let row_0 = min(first + 0, end - 1u);
-  let column_0 = min(first_column + 0, columns - 1u);
-  var square_0 = 0.0;
-  var dot_0_0 = 0.0;
+  //@repeat r ROWS
+  let row_$r = min(first + $r, end - 1u);
+  //@end
+  //@repeat c COLUMNS
+  let column_$c = min(first_column + $c, columns - 1u);
+  var square_$c = 0.0;
+  //@repeat r ROWS
+  var dot_$c_$r = 0.0;
+  //@end
+  //@end
 
   for (var base = 0u; base < g_BODY; base += THREADS * UNROLL) {
-    let word_0 = base + 0 * THREADS + lane;
-    let w_0_0 = g_fetch(row_0, word_0);
-    let word_1 = base + 1 * THREADS + lane;
-    let w_1_0 = g_fetch(row_0, word_1);
+    //@repeat u UNROLL
+    let word_$u = base + $u * THREADS + lane;
+    //@repeat r ROWS
+    let w_$u_$r = g_fetch(row_$r, word_$u);
+    //@end
+    //@end
+    //@repeat u UNROLL
+    //@repeat p g_PARTS
     {
-      let chunk = word_0 * g_PARTS + 0;
+      let chunk = word_$u * g_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += g_dot(w_0_0, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += g_dot(w_$u_$r, $p, x);
+        //@end
       }
+      //@end
     }
-    {
-      let chunk = word_1 * g_PARTS + 0;
-      let n = norm_chunk(0u, chunk);
-      {
-        var x = x_chunk(column_0, chunk);
-        if (NORM) {
-          square_0 += chunk_dot(x, x);
-          x = Chunk(x.lo * n.lo, x.hi * n.hi);
-        }
-        dot_0_0 += g_dot(w_1_0, 0, x);
-      }
-    }
+    //@end
+    //@end
   }
   for (var word = g_BODY + lane; word < g_WORDS; word += THREADS) {
-    let w_0 = g_fetch(row_0, word);
+    //@repeat r ROWS
+    let w_$r = g_fetch(row_$r, word);
+    //@end
+    //@repeat p g_PARTS
     {
-      let chunk = word * g_PARTS + 0;
+      let chunk = word * g_PARTS + $p;
       let n = norm_chunk(0u, chunk);
+      //@repeat c COLUMNS
       {
-        var x = x_chunk(column_0, chunk);
+        var x = x_chunk(column_$c, chunk);
         if (NORM) {
-          square_0 += chunk_dot(x, x);
+          square_$c += chunk_dot(x, x);
           x = Chunk(x.lo * n.lo, x.hi * n.hi);
         }
-        dot_0_0 += g_dot(w_0, 0, x);
+        //@repeat r ROWS
+        dot_$c_$r += g_dot(w_$r, $p, x);
+        //@end
       }
+      //@end
     }
+    //@end
   }
 
-  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
+  //@repeat c COLUMNS
+  //@repeat r ROWS
+  sum_put(slot + $c * ROWS + $r, dot_$c_$r, lanes);
+  //@end
   if (NORM) {
-    sum_put(SQUARES + 0, square_0, lanes);
+    sum_put(SQUARES + $c, square_$c, lanes);
   }
+  //@end
 }
 
 // Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
@@ -275,8 +307,8 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 // y[c, n] = activation(x[c] · g[n]) · (x[c] · w[n]) for few rows c of x: the first half of a gated
 // MLP, whose two weights [N, K] are read side by side.
 //
-// Workgroup and prelude as in gemv.wgsl, with g_* beside w_*; the products with g take the second
-// half of the slots. Fragments: lib/gemv_multiply as w and as g, activation.
+// Workgroup and constants as in gemv.wgsl, with g_* beside w_*; the products with g take the second
+// half of the slots.
 
 @compute @workgroup_size(THREADS)
 fn main(

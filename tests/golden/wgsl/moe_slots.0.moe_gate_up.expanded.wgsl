@@ -1,0 +1,191 @@
+const x_COLUMNS = 40u;
+const w_up_COLUMNS = 40u;
+const w_up_PARTS = 1u;
+const w_up_WORDS = 5u;
+const w_up_FIRST_ROW = 0u;
+const FIRST_EXPERT = 0u;
+const END_EXPERT = 6u;
+const LANES = 8u;
+const QUADS = 2u;
+const ROWS = 4u;
+const OUTPUTS_PER_QUAD = 2u;
+const THREADS = 16u;
+const GROUPS = 2u;
+const PASSES = 1u;
+const FIRST_WORD_0 = 0u;
+const END_WORD_0 = 5u;
+const UNROLL_0 = 1u;
+const HIDDEN = 40u;
+const INTERMEDIATE = 24u;
+const TOP_K = 2u;
+const MATRICES = 2u;
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> selected: array<i32>;
+@group(0) @binding(2) var<storage, read> w_up: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> b_up: array<f32>;
+@group(0) @binding(4) var<storage, read_write> act: array<f32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn x_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (x_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(x[at], x[at + 1u]);
+}
+
+// Activations are multiplied as they are.
+fn x_round(value: Chunk, expert: u32) -> Chunk {
+  return value;
+}
+
+fn input_factor_at(i: u32) -> f32 {
+  return 1.0f;
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_up_Word = vec4<u32>;
+
+fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
+  return w_up[(row - w_up_FIRST_ROW) * (w_up_COLUMNS / 8u) + word];
+}
+
+fn w_up_unpack(word: w_up_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_up_dot(word: w_up_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_up_unpack(word, part), x);
+}
+
+fn b_up_at(i: u32) -> f32 {
+  return b_up[i];
+}
+
+fn activation(x: f32) -> f32 {
+  // exp is kept from overflowing: past 80 the quotient is 0 to every digit anyway.
+  return x / (1.0 + exp(min(-x, 80.0)));
+}
+
+// What an expert does between its two products: `first` comes from w3 (up), `second` from w1 (gate).
+fn expert_activation(first: f32, second: f32) -> f32 {
+  return activation(second) * first;
+}
+
+// Sums over the LANES neighbouring invocations of a subgroup; every one of them gets the sum. A
+// butterfly of shuffles works for any subgroup of at least LANES invocations, in a fixed order.
+fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
+  var sum = value;
+  for (var reach = LANES / 2u; reach > 0u; reach >>= 1u) {
+    sum += subgroupShuffleXor(sum, reach);
+  }
+  return sum;
+}
+
+// Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
+// outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
+// a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let token = place.z;
+  let pair = token * TOP_K + place.y;
+  // A negative id is huge as u32, so one range check drops everything outside.
+  let expert = u32(selected[pair]);
+  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+    return;
+  }
+  let lane = index % LANES;
+  let row = (place.x * GROUPS + index / LANES) * ROWS;
+  let matrix = expert * (MATRICES * INTERMEDIATE);
+  var sum_0 = vec4<f32>();
+  const VALUE_0_0 = 0 * 4u + 0;
+  let row_0_0 = matrix + (VALUE_0_0 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_0_0 / MATRICES, INTERMEDIATE - 1u);
+  const VALUE_0_1 = 0 * 4u + 1;
+  let row_0_1 = matrix + (VALUE_0_1 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_0_1 / MATRICES, INTERMEDIATE - 1u);
+  const VALUE_0_2 = 0 * 4u + 2;
+  let row_0_2 = matrix + (VALUE_0_2 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_0_2 / MATRICES, INTERMEDIATE - 1u);
+  const VALUE_0_3 = 0 * 4u + 3;
+  let row_0_3 = matrix + (VALUE_0_3 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_0_3 / MATRICES, INTERMEDIATE - 1u);
+  var sum_1 = vec4<f32>();
+  const VALUE_1_0 = 1 * 4u + 0;
+  let row_1_0 = matrix + (VALUE_1_0 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_1_0 / MATRICES, INTERMEDIATE - 1u);
+  const VALUE_1_1 = 1 * 4u + 1;
+  let row_1_1 = matrix + (VALUE_1_1 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_1_1 / MATRICES, INTERMEDIATE - 1u);
+  const VALUE_1_2 = 1 * 4u + 2;
+  let row_1_2 = matrix + (VALUE_1_2 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_1_2 / MATRICES, INTERMEDIATE - 1u);
+  const VALUE_1_3 = 1 * 4u + 3;
+  let row_1_3 = matrix + (VALUE_1_3 % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_1_3 / MATRICES, INTERMEDIATE - 1u);
+  // UNROLL words of a row in flight; what is left of a row after that goes one by one.
+  for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
+    let word_0 = base + 0 * LANES;
+    let w_0_0_0 = w_up_fetch(row_0_0, word_0);
+    let w_0_0_1 = w_up_fetch(row_0_1, word_0);
+    let w_0_0_2 = w_up_fetch(row_0_2, word_0);
+    let w_0_0_3 = w_up_fetch(row_0_3, word_0);
+    let w_0_1_0 = w_up_fetch(row_1_0, word_0);
+    let w_0_1_1 = w_up_fetch(row_1_1, word_0);
+    let w_0_1_2 = w_up_fetch(row_1_2, word_0);
+    let w_0_1_3 = w_up_fetch(row_1_3, word_0);
+    let x_0_0 = x_round(x_chunk(token, word_0 * w_up_PARTS + 0), expert);
+    sum_0 += vec4(
+      w_up_dot(w_0_0_0, 0, x_0_0), w_up_dot(w_0_0_1, 0, x_0_0),
+      w_up_dot(w_0_0_2, 0, x_0_0), w_up_dot(w_0_0_3, 0, x_0_0),
+    );
+    sum_1 += vec4(
+      w_up_dot(w_0_1_0, 0, x_0_0), w_up_dot(w_0_1_1, 0, x_0_0),
+      w_up_dot(w_0_1_2, 0, x_0_0), w_up_dot(w_0_1_3, 0, x_0_0),
+    );
+  }
+  // Lane i finishes output row i.
+  var first = 0.0;
+  var second = 0.0;
+  let total_0 = lane_sum(sum_0, index);
+  if (lane == 0 * OUTPUTS_PER_QUAD + 0) {
+    first = total_0[0 * MATRICES];
+    second = total_0[0 * MATRICES + MATRICES - 1u];
+  }
+  if (lane == 0 * OUTPUTS_PER_QUAD + 1) {
+    first = total_0[1 * MATRICES];
+    second = total_0[1 * MATRICES + MATRICES - 1u];
+  }
+  let total_1 = lane_sum(sum_1, index);
+  if (lane == 1 * OUTPUTS_PER_QUAD + 0) {
+    first = total_1[0 * MATRICES];
+    second = total_1[0 * MATRICES + MATRICES - 1u];
+  }
+  if (lane == 1 * OUTPUTS_PER_QUAD + 1) {
+    first = total_1[1 * MATRICES];
+    second = total_1[1 * MATRICES + MATRICES - 1u];
+  }
+  let column = row + lane;
+  if (lane < ROWS && column < INTERMEDIATE) {
+    let factor = input_factor_at(pair);
+    act[pair * INTERMEDIATE + column] = expert_activation(
+      first * factor + b_up_at(matrix + column),
+      second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
+    );
+  }
+}

@@ -1,0 +1,153 @@
+const act_COLUMNS = 24u;
+const w_down_COLUMNS = 24u;
+const w_down_PARTS = 1u;
+const w_down_WORDS = 3u;
+const w_down_FIRST_ROW = 0u;
+const FIRST_EXPERT = 0u;
+const END_EXPERT = 6u;
+const LANES = 8u;
+const QUADS = 1u;
+const ROWS = 4u;
+const GROUPS = 2u;
+const THREADS = 16u;
+const PASSES = 1u;
+const FIRST_WORD_0 = 0u;
+const END_WORD_0 = 3u;
+const UNROLL_0 = 1u;
+const HIDDEN = 40u;
+const INTERMEDIATE = 24u;
+const TOP_K = 2u;
+const MATRICES = 2u;
+
+@group(0) @binding(0) var<storage, read> act: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> selected: array<i32>;
+@group(0) @binding(2) var<storage, read> output_factor: array<f32>;
+@group(0) @binding(3) var<storage, read> w_down: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> b_down: array<f32>;
+@group(0) @binding(5) var<storage, read> residual: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn act_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (act_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(act[at], act[at + 1u]);
+}
+
+// Activations are multiplied as they are.
+fn act_round(value: Chunk, expert: u32) -> Chunk {
+  return value;
+}
+
+fn output_factor_at(i: u32) -> f32 {
+  return output_factor[i];
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_down_Word = vec4<u32>;
+
+fn w_down_fetch(row: u32, word: u32) -> w_down_Word {
+  return w_down[(row - w_down_FIRST_ROW) * (w_down_COLUMNS / 8u) + word];
+}
+
+fn w_down_unpack(word: w_down_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_down_dot(word: w_down_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_down_unpack(word, part), x);
+}
+
+fn b_down_at(i: u32) -> f32 {
+  return b_down[i];
+}
+
+fn residual_at(i: u32) -> f32 {
+  return residual[i];
+}
+
+// Sums over the LANES neighbouring invocations of a subgroup; every one of them gets the sum. A
+// butterfly of shuffles works for any subgroup of at least LANES invocations, in a fixed order.
+fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
+  var sum = value;
+  for (var reach = LANES / 2u; reach > 0u; reach >>= 1u) {
+    sum += subgroupShuffleXor(sum, reach);
+  }
+  return sum;
+}
+
+// Down projection that owns output rows: a workgroup makes ROWS outputs of one token from all its
+// slots, multiplies the routing weights and adds bias and residual. Group g of LANES invocations
+// takes the slots g, g + GROUPS, …; sums are joined once, in a fixed order. Grid: (rows, tokens).
+
+var<workgroup> group_sums: array<vec4<f32>, GROUPS * QUADS>;
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let token = place.y;
+  let lane = index % LANES;
+  let group = index / LANES;
+  let row = place.x * ROWS;
+  var sum_0 = vec4<f32>();
+  let row_0_0 = min(row + 0 * 4u + 0, HIDDEN - 1u);
+  let row_0_1 = min(row + 0 * 4u + 1, HIDDEN - 1u);
+  let row_0_2 = min(row + 0 * 4u + 2, HIDDEN - 1u);
+  let row_0_3 = min(row + 0 * 4u + 3, HIDDEN - 1u);
+  for (var slot = group; slot < TOP_K; slot += GROUPS) {
+    let pair = token * TOP_K + slot;
+    let expert = u32(selected[pair]);
+    if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+      continue;
+    }
+    let matrix = expert * HIDDEN;
+    var part_0 = vec4<f32>();
+    for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
+      let word_0 = base + 0 * LANES;
+      let w_0_0_0 = w_down_fetch(matrix + row_0_0, word_0);
+      let w_0_0_1 = w_down_fetch(matrix + row_0_1, word_0);
+      let w_0_0_2 = w_down_fetch(matrix + row_0_2, word_0);
+      let w_0_0_3 = w_down_fetch(matrix + row_0_3, word_0);
+      let x_0_0 = act_round(act_chunk(pair, word_0 * w_down_PARTS + 0), expert);
+      part_0 += vec4(
+        w_down_dot(w_0_0_0, 0, x_0_0), w_down_dot(w_0_0_1, 0, x_0_0),
+        w_down_dot(w_0_0_2, 0, x_0_0), w_down_dot(w_0_0_3, 0, x_0_0),
+      );
+    }
+    let factor = output_factor_at(pair);
+    if (lane == 0u) {
+      part_0 += vec4(
+        b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
+        b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
+      );
+    }
+    sum_0 += factor * part_0;
+  }
+  let total_0 = lane_sum(sum_0, index);
+  if (lane == 0u) {
+    group_sums[group * QUADS + 0] = total_0;
+  }
+  workgroupBarrier();
+  if (index < ROWS && row + index < HIDDEN) {
+    let at = token * HIDDEN + row + index;
+    var total = residual_at(at);
+    for (var g = 0u; g < GROUPS; g++) {
+      total += group_sums[g * QUADS + index / 4u][index % 4u];
+    }
+    y[at] = total;
+  }
+}

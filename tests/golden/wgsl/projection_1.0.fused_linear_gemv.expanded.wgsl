@@ -1,0 +1,280 @@
+const w_COLUMNS = 2048u;
+const w_PARTS = 1u;
+const w_WORDS = 256u;
+const w_FIRST_ROW = 0u;
+const w_BODY = 256u;
+const x_COLUMNS = 2048u;
+const norm_COLUMNS = 2048u;
+const THREADS = 32u;
+const ROWS = 2u;
+const COLUMNS = 1u;
+const UNROLL = 4u;
+const SQUARES = 2u;
+const SUMS = 3u;
+const NORM = true;
+const N = 5120u;
+const N_FIRST = 0u;
+const N_END = 5120u;
+const EPS = 9.999999974752427e-7f;
+
+@group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<uniform> step: vec4<u32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_Word = vec4<u32>;
+
+fn w_fetch(row: u32, word: u32) -> w_Word {
+  return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
+}
+
+fn w_unpack(word: w_Word, part: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, part), x);
+}
+
+// Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
+//
+// Puts them into the slots from `slot` on, column by column, and with NORM Σ x² of column c into
+// slot SQUARES + c; the caller meets and gets. Rows behind `end` and columns behind `columns` are
+// computed from the last valid ones. A lane has UNROLL words of each row in flight; the first
+// w_BODY words of a row go that way, the rest one by one.
+fn w_multiply(
+  first: u32,
+  end: u32,
+  first_column: u32,
+  columns: u32,
+  slot: u32,
+  lanes: Lanes,
+) {
+  let lane = lanes.index;
+  let row_0 = min(first + 0, end - 1u);
+  let row_1 = min(first + 1, end - 1u);
+  let column_0 = min(first_column + 0, columns - 1u);
+  var square_0 = 0.0;
+  var dot_0_0 = 0.0;
+  var dot_0_1 = 0.0;
+
+  for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
+    let word_0 = base + 0 * THREADS + lane;
+    let w_0_0 = w_fetch(row_0, word_0);
+    let w_0_1 = w_fetch(row_1, word_0);
+    let word_1 = base + 1 * THREADS + lane;
+    let w_1_0 = w_fetch(row_0, word_1);
+    let w_1_1 = w_fetch(row_1, word_1);
+    let word_2 = base + 2 * THREADS + lane;
+    let w_2_0 = w_fetch(row_0, word_2);
+    let w_2_1 = w_fetch(row_1, word_2);
+    let word_3 = base + 3 * THREADS + lane;
+    let w_3_0 = w_fetch(row_0, word_3);
+    let w_3_1 = w_fetch(row_1, word_3);
+    {
+      let chunk = word_0 * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_0_0, 0, x);
+        dot_0_1 += w_dot(w_0_1, 0, x);
+      }
+    }
+    {
+      let chunk = word_1 * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_1_0, 0, x);
+        dot_0_1 += w_dot(w_1_1, 0, x);
+      }
+    }
+    {
+      let chunk = word_2 * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_2_0, 0, x);
+        dot_0_1 += w_dot(w_2_1, 0, x);
+      }
+    }
+    {
+      let chunk = word_3 * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_3_0, 0, x);
+        dot_0_1 += w_dot(w_3_1, 0, x);
+      }
+    }
+  }
+  for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
+    let w_0 = w_fetch(row_0, word);
+    let w_1 = w_fetch(row_1, word);
+    {
+      let chunk = word * w_PARTS + 0;
+      let n = norm_chunk(0u, chunk);
+      {
+        var x = x_chunk(column_0, chunk);
+        if (NORM) {
+          square_0 += chunk_dot(x, x);
+          x = Chunk(x.lo * n.lo, x.hi * n.hi);
+        }
+        dot_0_0 += w_dot(w_0, 0, x);
+        dot_0_1 += w_dot(w_1, 0, x);
+      }
+    }
+  }
+
+  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
+  sum_put(slot + 0 * ROWS + 1, dot_0_1, lanes);
+  if (NORM) {
+    sum_put(SQUARES + 0, square_0, lanes);
+  }
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn x_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (x_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(x[at], x[at + 1u]);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn norm_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (norm_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(norm[at], norm[at + 1u]);
+}
+
+// An operand that is added, bound as array<f32>.
+fn bias_at(i: u32) -> f32 {
+  return bias[i];
+}
+
+fn bias_quad(i: u32) -> vec4<f32> {
+  return vec4(bias[i], bias[i + 1u], bias[i + 2u], bias[i + 3u]);
+}
+
+// An operand that is added, bound as array<f32>.
+fn residual_at(i: u32) -> f32 {
+  return residual[i];
+}
+
+fn residual_quad(i: u32) -> vec4<f32> {
+  return vec4(residual[i], residual[i + 1u], residual[i + 2u], residual[i + 3u]);
+}
+
+fn columns_of_step() -> u32 {
+  return step.x;
+}
+
+// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have 8 threads or more.
+const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+
+struct Lanes {
+  @builtin(local_invocation_index) index: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(num_subgroups) subgroups: u32,
+  @builtin(subgroup_invocation_id) invocation: u32,
+}
+
+fn lanes_add(a: f32, b: f32) -> f32 {
+  return a + b;
+}
+
+// Combines SUMS numbers over all threads: every thread puts its share of each, then
+// sum_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+var<workgroup> sum_shares: array<f32, SUMS * MAX_SUBGROUPS>;
+
+fn sum_put(slot: u32, value: f32, lanes: Lanes) {
+  let share = subgroupAdd(value);
+  if (lanes.invocation == 0u) {
+    sum_shares[lanes.subgroup * SUMS + slot] = share;
+  }
+}
+
+fn sum_meet(lanes: Lanes) {
+  workgroupBarrier();
+}
+
+fn sum_get(slot: u32, lanes: Lanes) -> f32 {
+  var result = sum_shares[slot];
+  for (var s = 1u; s < lanes.subgroups; s++) {
+    result = lanes_add(result, sum_shares[s * SUMS + slot]);
+  }
+  return result;
+}
+
+// y[c, n] = (rms_norm(x)[c] · w[n] + bias[n]) + residual[c, n] for few rows c of x.
+//
+// w        [N, K] in any weight format; read once for every COLUMNS rows of x
+// x        [columns, K] f32; norm_weight [K] f32 with NORM
+// y        [columns, N] f32
+//
+// A workgroup owns ROWS rows of w and COLUMNS rows of x (columns of the product); its THREADS lanes
+// share the words of the rows. The norm costs no pass of its own: Σ w·(x·n) and Σ x² come from the
+// same reading of x, and 1/rms multiplies the finished sum.
+//
+// This dispatch has the rows N_FIRST to N_END - 1 of w.
+
+@compute @workgroup_size(THREADS)
+fn main(
+  lanes: Lanes,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+) {
+  let first = N_FIRST + (group.x + group.y * groups.x) * ROWS;
+  let first_column = group.z * COLUMNS;
+  let columns = columns_of_step();
+  if (first >= N_END || first_column >= columns) {
+    return;
+  }
+  w_multiply(first, N_END, first_column, columns, 0u, lanes);
+  sum_meet(lanes);
+  for (var i = lanes.index; i < COLUMNS * ROWS; i += THREADS) {
+    let row = first + i % ROWS;
+    let column = first_column + i / ROWS;
+    if (row < N_END && column < columns) {
+      var total = sum_get(i, lanes);
+      if (NORM) {
+        total *= inverseSqrt(sum_get(SQUARES + i / ROWS, lanes) / f32(w_COLUMNS) + EPS);
+      }
+      let at = column * N + row;
+      y[at] = total + bias_at(row) + residual_at(at);
+    }
+  }
+}

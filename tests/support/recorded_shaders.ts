@@ -1,0 +1,172 @@
+/**
+ * The shaders whose texts are on record (`tests/golden/wgsl`): dense layers of Qwen3-30B-A3B's sizes in
+ * decoding and in prefill, and small MoE layers of every algorithm.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { type AttrsOf, Graph, type OpName } from "../../graph/mod.ts";
+import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
+import { KERNELS } from "../../kernels/registry.ts";
+import { lowerSampling } from "../../kernels/sampling/sample.ts";
+import { GPU_PROFILE } from "./gpu_profile.ts";
+import { CONFIGS } from "./moe_configs.ts";
+import { type LayerOptions, lowerWith, moeLayer } from "./moe_layer.ts";
+import { buildNode, type OpInput } from "./op_case.ts";
+
+const EMPTY = new Float32Array(0);
+
+function value(shape: OpInput["shape"]): OpInput {
+  return { dtype: "f32", shape, data: EMPTY };
+}
+
+function weight(dtype: "f32" | "bf16" | "f16", shape: readonly number[]): OpInput {
+  return { dtype, shape, data: EMPTY, weight: true };
+}
+
+function integers(shape: OpInput["shape"]): OpInput {
+  return { dtype: "i32", shape, data: new Int32Array(0) };
+}
+
+/** The dispatches of one op for steps of up to so many tokens. */
+function lower<Op extends OpName>(
+  op: Op,
+  attrs: AttrsOf<Op>,
+  inputs: Readonly<Record<string, OpInput | undefined>>,
+  max: number,
+  own: Partial<LoweringContext> = {},
+): readonly Dispatch[] {
+  const { node } = buildNode({ op, attrs, inputs });
+  const context: LoweringContext = {
+    profile: GPU_PROFILE,
+    tokens: { min: 1, max },
+    maxRows: Math.min(max, 8),
+    pageSize: 16,
+    cacheDtype: () => "f16",
+    note() {},
+    ...own,
+  };
+  const kernel = KERNELS.find((each) => each.op === op);
+  assert.ok(kernel && kernel.refuse(node, context) === undefined, `${op} is refused`);
+  return kernel.lower(node, context);
+}
+
+function projection(max: number): readonly Dispatch[] {
+  return lower("fused_linear", { normEps: 1e-6 }, {
+    x: value(["T", 2048]),
+    w: weight("bf16", [5120, 2048]),
+    bias: weight("f32", [5120]),
+    norm_weight: weight("f32", [2048]),
+    residual: value(["T", 5120]),
+  }, max);
+}
+
+function router(max: number): readonly Dispatch[] {
+  const attrs = {
+    topK: 8,
+    scoring: "softmax",
+    softmaxOver: "all",
+    renormalize: true,
+    scale: 1,
+    normEps: 1e-6,
+  } as const;
+  return lower("moe_router", attrs, {
+    x: value(["T", 2048]),
+    w: weight("bf16", [128, 2048]),
+    norm_weight: weight("f32", [2048]),
+  }, max);
+}
+
+function attention(max: number): readonly Dispatch[] {
+  const attrs = {
+    heads: 32,
+    kvHeads: 4,
+    headDim: 128,
+    cache: "layers.0",
+    scale: 128 ** -0.5,
+    rope: { layout: "half", rotaryDim: 128, attentionScaling: 1 },
+    qkNorm: { eps: 1e-6, over: "head" },
+  } as const;
+  return lower("cached_attention", attrs, {
+    qkv: value(["T", 5120]),
+    positions: integers(["T"]),
+    sequence_ids: integers(["T"]),
+    block_table: integers(["S", "P"]),
+    inv_freq: weight("f32", [64]),
+    q_norm: weight("f32", [128]),
+    k_norm: weight("f32", [128]),
+  }, max);
+}
+
+function sampling(): readonly Dispatch[] {
+  const graph = new Graph("sampling");
+  return lowerSampling({
+    vocabulary: 151936,
+    logits: graph.addInput("logits", { dtype: "f32", shape: ["R", 151936] }),
+    logitsRows: graph.addInput("logits_rows", { dtype: "i32", shape: ["R"] }),
+    tokenIds: graph.addInput("token_ids", { dtype: "i32", shape: ["T"] }),
+    positions: graph.addInput("positions", { dtype: "i32", shape: ["T"] }),
+  }, { profile: GPU_PROFILE, maxRows: 8 });
+}
+
+const LAYERS: Readonly<Record<string, () => readonly Dispatch[]>> = {
+  projection_1: () => projection(1),
+  projection_8: () => projection(8),
+  projection_64: () => projection(64),
+  projection_2048: () => projection(2048),
+  router_1: () => router(1),
+  router_512: () => router(512),
+  attention_1: () => attention(1),
+  attention_8: () => attention(8),
+  attention_512: () => attention(512),
+  sampling: () => sampling(),
+  embedding: () =>
+    lower("embedding", {}, { ids: integers(["T"]), w: weight("bf16", [151936, 2048]) }, 8),
+  shared_expert_1: () =>
+    lower("gated_mlp", { activation: "silu" }, {
+      x: value(["T", 2048]),
+      w_gate: weight("bf16", [768, 2048]),
+      w_up: weight("bf16", [768, 2048]),
+      w_down: weight("bf16", [2048, 768]),
+      residual: value(["T", 2048]),
+    }, 1),
+};
+
+type ConfigName = keyof typeof CONFIGS;
+
+/** One layer for every algorithm, and one for each further thing that changes a shader's text. */
+const MOE_LAYERS: readonly (readonly [string, ConfigName, LayerOptions])[] = [
+  ["slots", "slots", { bias: true, residual: true }],
+  ["slots_plain_f32_routing_on_input", "slots", {
+    ...{ mlp: "plain", activation: "relu2", dtype: "f32", applyRoutingOnInput: true },
+  }],
+  ["slots_odd_f16", "slots", { hidden: 37, intermediate: 19, dtype: "f16", activation: "gelu" }],
+  ["experts", "experts", { bias: true, residual: true, activation: "swiglu_oai" }],
+  ["grouped", "grouped", { bias: true, residual: true }],
+  ["grouped_f16_operands", "grouped", { activation: "gelu_tanh", operands: "f16" }],
+  ["skinny", "skinny", { bias: true, activation: "swiglu_oai" }],
+  ["direct", "direct", { activation: "gelu_tanh" }],
+  ["permuted", "permuted", { residual: true, applyRoutingOnInput: true }],
+];
+
+/** The shaders of a layer on a device with subgroups of 8. */
+function lowerMoe(config: ConfigName, options: LayerOptions): readonly Dispatch[] {
+  const { node } = buildNode(moeLayer(options));
+  return lowerWith(CONFIGS[config])(node, {
+    profile: { ...GPU_PROFILE, subgroupSize: 8 },
+    tokens: { min: 1, max: 16 },
+    maxRows: 1,
+    pageSize: 16,
+    cacheDtype: () => "f32",
+    note() {},
+  });
+}
+
+/** Every shader on record by the name of its layer; lowered anew with each call. */
+export const RECORDED: ReadonlyMap<string, () => readonly Dispatch[]> = new Map([
+  ...Object.entries(LAYERS),
+  ...MOE_LAYERS.map(([name, config, options]) =>
+    [`moe_${name}`, () => lowerMoe(config, options)] as const
+  ),
+]);
