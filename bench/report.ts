@@ -6,7 +6,7 @@
  */
 
 import { dirname, resolve } from "node:path";
-import { Command, CommanderError, InvalidArgumentError } from "@commander-js/extra-typings";
+import { Command, CommanderError, InvalidArgumentError } from "../deps/commander.ts";
 import { messageOf, MixlineError, WEIGHT_FORMATS, type WeightFormat } from "../graph/mod.ts";
 import { benchDevice } from "./bench_device.ts";
 import { contestantNames } from "./moe_contest.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Command, Option } from "@commander-js/extra-typings";
+import { Command, Option } from "../deps/commander.ts";
 import { EXECUTOR_CHOICES } from "../runtime/mod.ts";
 import { collect, countFlag, numberFlag } from "./flags.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
+import type { CommanderError, CommandUnknownOpts } from "../deps/commander.ts";
 import { ConfigError, nearest } from "../graph/mod.ts";
 
 /** Reads a flag's number; whether it is in range is for those who use it. */

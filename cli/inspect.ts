@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Argument } from "@commander-js/extra-typings";
+import { Argument } from "../deps/commander.ts";
 import { loadModel } from "../models/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";

@@ -14,7 +14,7 @@
  * @module
  */
 
-import { Command, CommanderError } from "@commander-js/extra-typings";
+import { Command, CommanderError } from "../deps/commander.ts";
 import type { CommandContext } from "./command.ts";
 import { deployCommand } from "./deploy.ts";
 import { flagError } from "./flags.ts";

@@ -5,7 +5,7 @@
  */
 
 // @ts-types="./cli_progress.d.ts"
-import cliProgress, { type SingleBar } from "cli-progress";
+import cliProgress, { type SingleBar } from "../deps/cli_progress.ts";
 import { formatBytes, formatDuration, formatRate } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 

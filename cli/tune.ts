@@ -5,7 +5,7 @@
  * @module
  */
 
-import { Option } from "@commander-js/extra-typings";
+import { Option } from "../deps/commander.ts";
 import {
   ConfigError,
   isOp,

@@ -17,7 +17,7 @@ import {
 import { type OpName, OPS, WEIGHT_FORMATS } from "../graph/mod.ts";
 import { KERNELS, moeBackends, type MoeSpec, TUNED_ROWS } from "../kernels/mod.ts";
 import { ARCHITECTURES } from "../models/mod.ts";
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import { code, page, table } from "./markdown.ts";
 
 /** A layer that backends are asked about; only its format changes. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import { ConfigError, nearest } from "../graph/mod.ts";
 import type { Place } from "./origin.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { z } from "zod";
+import type { z } from "../deps/zod.ts";
 import defaultYaml from "../configs/default.yaml" with { type: "text" };
 import { ConfigError, invariant } from "../graph/mod.ts";
 import type { Engine } from "../runtime/mod.ts";

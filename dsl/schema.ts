@@ -4,7 +4,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import {
   type AnyTransform,
   baseConfigSchema,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import type { TransformFields, TransformKey } from "../transforms/mod.ts";
 import { type CamelCase, camelCase, type CamelFields } from "./names.ts";
 

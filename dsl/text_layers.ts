@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseDocument } from "yaml";
+import { parseDocument } from "../deps/yaml.ts";
 import { type AnyTransform, configSchema, TRANSFORMS } from "../transforms/mod.ts";
 import { inapplicableSettings } from "./autodeploy.ts";
 import { didYouMean, type Issue, throwIssues } from "./issue.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Document, isCollection, Scalar, visit } from "yaml";
+import { Document, isCollection, Scalar, visit } from "../deps/yaml.ts";
 import { formatOrigin } from "./origin.ts";
 import type { Overlay, Plain } from "./overlay.ts";
 import type { ResolvedPipeline, ResolvedValue } from "./resolve.ts";

@@ -15,7 +15,7 @@ import {
   parseDocument,
   visit,
   type YAMLMap,
-} from "yaml";
+} from "../deps/yaml.ts";
 import { messageOf } from "../graph/mod.ts";
 import type { Issue } from "./issue.ts";
 import { LayerBuilder, type Writer } from "./layer.ts";

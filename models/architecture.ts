@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { z } from "zod";
+import type { z } from "../deps/zod.ts";
 import { Graph, GraphBuilder } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { GenerationConfig } from "./generation_config.ts";

@@ -5,8 +5,8 @@
  */
 
 import { join } from "node:path";
-import { Template } from "@huggingface/jinja";
-import { z } from "zod";
+import { Template } from "../deps/jinja.ts";
+import { z } from "../deps/zod.ts";
 import { CheckpointError, messageOf, RequestError } from "../graph/mod.ts";
 import { isFile, readText } from "./json_file.ts";
 import type { TokenizerConfig } from "./tokenizer.ts";

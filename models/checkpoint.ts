@@ -5,7 +5,7 @@
  */
 
 import { basename, join } from "node:path";
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import {
   CheckpointError,
   formatShape,

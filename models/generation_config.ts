@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import { CheckpointError, type SamplingDefaults } from "../graph/mod.ts";
 import { type ModelConfig, tokenIdsSchema } from "./hf_config.ts";
 import { readOptionalJson } from "./json_file.ts";

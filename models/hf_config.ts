@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import { CheckpointError, nearest } from "../graph/mod.ts";
 import { ropeSchema } from "./rope.ts";
 
@@ -93,7 +93,7 @@ function dropNulls(config: Record<string, unknown>): Record<string, unknown> {
  *
  * @example
  * ```ts
- * import { z } from "zod";
+ * import { z } from "../deps/zod.ts";
  * import { parseConfig } from "./hf_config.ts";
  * const schema = z.looseObject({ num_experts: z.int() });
  * console.assert(parseConfig(schema, { num_experts: 8 }, "config.json").num_experts === 8);

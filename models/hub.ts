@@ -11,8 +11,8 @@ import {
   type ListFileEntry,
   listFiles,
   modelInfo,
-} from "@huggingface/hub";
-import { z } from "zod";
+} from "../deps/hub.ts";
+import { z } from "../deps/zod.ts";
 import { CheckpointError, messageOf, RequestError } from "../graph/mod.ts";
 import { downloadBlob, type HubAccess } from "./hub_blob.ts";
 import { isFile } from "./json_file.ts";

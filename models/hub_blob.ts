@@ -6,7 +6,7 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { dirname, join, relative } from "node:path";
-import { downloadFile, type ListFileEntry } from "@huggingface/hub";
+import { downloadFile, type ListFileEntry } from "../deps/hub.ts";
 import { CheckpointError } from "../graph/mod.ts";
 import { isFile } from "./json_file.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import { CheckpointError } from "../graph/mod.ts";
 
 /** What a checkpoint says of its quantized weights. */

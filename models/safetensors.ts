@@ -9,7 +9,7 @@
  */
 
 import { basename } from "node:path";
-import { z } from "zod";
+import { z } from "../deps/zod.ts";
 import {
   CheckpointError,
   type DType,

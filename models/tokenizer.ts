@@ -10,8 +10,8 @@ import {
   type Decoder,
   SequenceDecoder,
   Tokenizer as Library,
-} from "@huggingface/tokenizers";
-import { z } from "zod";
+} from "../deps/tokenizers.ts";
+import { z } from "../deps/zod.ts";
 import { CheckpointError, messageOf } from "../graph/mod.ts";
 import { isFile, readJson, readOptionalJson } from "./json_file.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { z } from "zod";
+import type { z } from "../deps/zod.ts";
 import { invariant } from "../graph/mod.ts";
 import { buildModel } from "./lifecycle/build_model.ts";
 import { cleanupInputConstraints } from "./cleanup/cleanup_input_constraints.ts";

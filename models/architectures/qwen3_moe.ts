@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
 import { decoder, normWeight, plainAttention } from "../decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../hf_config.ts";

@@ -6,7 +6,7 @@
  */
 
 import assert from "node:assert/strict";
-import { parse } from "yaml";
+import { parse } from "../../deps/yaml.ts";
 import { inapplicableSettings } from "../../dsl/autodeploy.ts";
 import { pipeline } from "../../dsl/pipeline.ts";
 import { type JsonSchema, pipelineJsonSchema } from "../../dsl/schema.ts";

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import type { DeployEvent } from "../../dsl/deploy.ts";
 import { deploy, pipeline } from "../../dsl/pipeline.ts";
 import type { VerifyRow } from "../../dsl/verify.ts";

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { formatOrigin } from "../../dsl/origin.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { ConfigError } from "../../graph/mod.ts";

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parse } from "yaml";
+import { parse } from "../../deps/yaml.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { messageOf } from "../../graph/mod.ts";
 import { transformKeys } from "../../transforms/mod.ts";

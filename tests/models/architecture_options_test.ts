@@ -1,7 +1,7 @@
 /** Options of the architectures that no golden model has, against a second implementation. */
 
 import assert from "node:assert/strict";
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { constant, elementCount } from "../../graph/mod.ts";
 import {
   type Architecture,

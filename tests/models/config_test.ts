@@ -8,7 +8,7 @@ import {
   parseConfig,
   readGenerationConfig,
 } from "../../models/mod.ts";
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 
 const GOLDEN = new URL("../golden/", import.meta.url);
 const FILE = "folder/config.json";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parse } from "yaml";
+import { parse } from "../../deps/yaml.ts";
 import type { Graph, TensorSource } from "../../graph/mod.ts";
 import { openCpuExecutor } from "../../runtime/cpu/executor.ts";
 import type { PipelineStep } from "../../transforms/mod.ts";

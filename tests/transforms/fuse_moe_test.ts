@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { type Graph, isOp, MOE_ACTIVATIONS, type Node, printGraph } from "../../graph/mod.ts";
 import { moeBackends, registerMoeBackend } from "../../kernels/mod.ts";
 import { type AnyTransform, configSchema, TRANSFORMS } from "../../transforms/mod.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { ConfigError, GraphBuilder, GraphError, input, isOp, printGraph } from "../../graph/mod.ts";
 import {
   type BaseConfig,

@@ -6,7 +6,7 @@
  */
 
 import assert from "node:assert/strict";
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { type CamelCase, camelCase } from "../../dsl/names.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import type { SettingsInput } from "../../dsl/settings.ts";

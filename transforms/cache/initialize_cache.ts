@@ -13,7 +13,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { isOp } from "../../graph/mod.ts";
 import { cacheNotes, setCacheNotes } from "./cache_meta.ts";
 import { defineTransform } from "../core/transform.ts";

@@ -23,7 +23,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   type CachedAttentionAttrs,
   type Graph,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { ConfigError, invariant, nearest } from "../../graph/mod.ts";
 import { type BaseConfig, baseConfigSchema, type TransformDefinition } from "./transform.ts";
 
@@ -24,7 +24,7 @@ const schemas = new WeakMap<AnyTransform, { own: z.ZodObject; schema: z.ZodObjec
  *
  * @example
  * ```ts
- * import { z } from "zod";
+ * import { z } from "../../deps/zod.ts";
  * import { configSchema } from "./config.ts";
  * import { defineTransform } from "./transform.ts";
  * const noop = defineTransform({

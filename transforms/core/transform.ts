@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import type { Graph, NearMiss } from "../../graph/mod.ts";
 
 /** Stages in execution order. */

@@ -14,7 +14,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   findMatches,
   GraphBuilder,

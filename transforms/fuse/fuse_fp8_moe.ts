@@ -7,7 +7,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { fuseExperts, moesOf, planExperts } from "./fuse_experts.ts";
 import type { InputScalePolicy } from "./input_scales.ts";
 import { backendConfig } from "./moe_backend_choice.ts";

@@ -20,7 +20,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   concat,
   constant,

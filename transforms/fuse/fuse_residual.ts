@@ -16,7 +16,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   type Graph,
   GraphBuilder,

@@ -18,7 +18,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   findMatches,
   type Graph,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { isOp } from "../../graph/mod.ts";
 import { defineTransform } from "../core/transform.ts";
 

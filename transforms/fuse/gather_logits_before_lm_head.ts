@@ -19,7 +19,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   attempt,
   GraphBuilder,

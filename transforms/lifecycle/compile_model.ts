@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { labelNode } from "../../graph/mod.ts";
 import { missingCaches } from "../cache/cache_meta.ts";
 import { defineTransform } from "../core/transform.ts";

@@ -13,7 +13,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { defineTransform } from "../core/transform.ts";
 
 /** Key of the graph's note about tensors of the checkpoint that the eager graph does not read. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { type Graph, tensorNames } from "../../graph/mod.ts";
 import { UNREAD_META } from "./export_to_gm.ts";
 import { defineTransform } from "../core/transform.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { defineTransform } from "../core/transform.ts";
 
 /** See the module's documentation. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { graphToDot, printGraph } from "../../graph/mod.ts";
 import { defineTransform } from "../core/transform.ts";
 

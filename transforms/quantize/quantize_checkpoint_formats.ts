@@ -5,7 +5,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import type { PackedFormat } from "../../graph/mod.ts";
 import {
   packLinears,

@@ -12,7 +12,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   type ActivationQuant,
   type Graph,

@@ -13,7 +13,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import {
   GraphBuilder,
   inputList,

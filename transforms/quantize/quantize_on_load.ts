@@ -4,7 +4,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../deps/zod.ts";
 import { PACKED_LAYOUTS, type ScaleBlock, type Value } from "../../graph/mod.ts";
 
 /** Fields of both transforms. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { z } from "zod";
+import { z } from "../../../deps/zod.ts";
 import { type GemmTile, type MoeConfig, type Staging, STAGINGS } from "../algorithms/config.ts";
 
 /** A whole number above 0, with what it means. */

@@ -1,0 +1,7 @@
+/**
+ * Tokenizers in the form of `tokenizer.json`.
+ *
+ * @module
+ */
+
+export * from "npm:@huggingface/tokenizers@0.2.0";
