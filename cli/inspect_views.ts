@@ -103,7 +103,7 @@ function checkKey(key: string, { transforms }: ResolvedPipeline): void {
     "cli/invalid-value",
     `Cannot read flag "--at": expected a transform of the pipeline that is enabled, got "${key}"`,
     {
-      hint: near ? `Did you mean "${near}"?` : `There are ${known.join(", ")}`,
+      hint: near ? `Did you mean "${near}"?` : `Choose one of ${known.join(", ")}`,
       details: { known },
     },
   );

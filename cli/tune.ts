@@ -141,7 +141,7 @@ async function modelTargets(
       throw new ConfigError(
         "cli/invalid-value",
         `Cannot use flag "--${flag}" with a model: expected --shape, got none`,
-        { hint: "A model brings its own layers; give --shape H,I,E,K for one by sizes" },
+        { hint: "Give --shape H,I,E,K for a layer by its sizes; a model brings its own layers" },
       );
     }
   }

@@ -26,8 +26,8 @@ export function loadSource(source: string | URL): SourceText {
     const isMissing = error instanceof Deno.errors.NotFound;
     throw new ConfigError(
       isMissing ? "config/missing-file" : "config/unreadable-file",
-      `Cannot read configuration "${name}": ${
-        isMissing ? "there is no such file" : messageOf(error)
+      `Cannot read configuration "${name}": expected a file, got ${
+        isMissing ? "none" : `"${messageOf(error)}"`
       }`,
       {
         hint: "Give the path of a YAML file, or its text",

@@ -225,8 +225,8 @@ export class Graph {
         if (user || this.isOutput(value)) {
           throw new GraphError(
             "graph/erase-used",
-            `Cannot erase node "${value.name}" (${node.op}): ${
-              user ? `"${user.outputs[0]?.name}" (${user.op}) still reads it` : "it is an output"
+            `Cannot erase node "${value.name}" (${node.op}): expected no reader, got ${
+              user ? `"${user.outputs[0]?.name}" (${user.op})` : "an output of the graph"
             }`,
           );
         }

@@ -84,7 +84,9 @@ function checkNames(op: OpName, inputs: NodeInputs): void {
     if (Array.isArray(value) !== list) {
       throw new GraphError(
         "graph/input-kind",
-        `expected ${list ? "a list" : "one value"} as input "${name}" of op "${op}"`,
+        `expected ${list ? "a list" : "one value"} as input "${name}" of op "${op}", got ${
+          list ? "one value" : "a list"
+        }`,
       );
     }
   }

@@ -34,7 +34,7 @@ export function findArchitecture(config: Record<string, unknown>, file: string):
     {
       hint: near === undefined
         ? "Choose a model of an implemented architecture, or add it in models/architectures"
-        : `The nearest one is ${near}`,
+        : `Did you mean ${near}?`,
       details: { file, found: names, known },
     },
   );

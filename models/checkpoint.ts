@@ -76,7 +76,7 @@ export class Checkpoint implements TensorSource {
       {
         hint: near === undefined
           ? "Check that config.json belongs to these weights"
-          : `The nearest name is "${near}"; check that config.json belongs to these weights`,
+          : `Did you mean "${near}"? If not, check that config.json belongs to these weights`,
         details: { tensor: name, folder: this.folder },
       },
     );

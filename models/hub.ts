@@ -188,7 +188,7 @@ function missingFile(id: string, name: string): CheckpointError {
 function stopped(id: string, cause: unknown): RequestError {
   return new RequestError(
     "request/aborted",
-    `Cannot download model "${id}": the download was stopped`,
+    `Cannot download model "${id}": expected all of it, got a request to stop`,
     { status: 499, hint: "Start it again: it goes on where it stopped", cause },
   );
 }

@@ -114,7 +114,7 @@ function halfQuantized(name: string, expected: string, got: string): CheckpointE
     "checkpoint/half-quantized",
     `Cannot read tensor "${name}": expected ${expected}, got ${got}`,
     {
-      hint: "The checkpoint is incomplete or its index is wrong; download it again",
+      hint: "Download the checkpoint again: it is incomplete, or its index is wrong",
       details: { tensor: name },
     },
   );

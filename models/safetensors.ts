@@ -224,7 +224,7 @@ function truncated(path: string, expected: string, got: number): CheckpointError
     "checkpoint/truncated",
     `Cannot read checkpoint file "${path}": expected ${expected}, got ${got} bytes`,
     {
-      hint: "The download was cut off: download the file again",
+      hint: "Download the file again: it was cut off",
       details: { path, expected, found: got },
     },
   );

@@ -244,7 +244,11 @@ function phase(tokens: number, seconds: number): PhaseReport {
 }
 
 function closedError(): RequestError {
-  return new RequestError("request/engine-closed", "Cannot use an engine that was closed", {
-    status: 503,
-  });
+  return new RequestError(
+    "request/engine-closed",
+    "Cannot use the engine: expected an open one, got a closed one",
+    {
+      status: 503,
+    },
+  );
 }

@@ -194,10 +194,14 @@ class Stream implements Sequence {
     if (this.#ended) return;
     this.#unread.length = 0;
     this.fail(
-      new RequestError("request/aborted", "Cannot go on generating: the request was aborted", {
-        status: 499,
-        cause: this.options.signal?.reason,
-      }),
+      new RequestError(
+        "request/aborted",
+        "Cannot go on generating: expected a live request, got an aborted one",
+        {
+          status: 499,
+          cause: this.options.signal?.reason,
+        },
+      ),
     );
     this.wake();
   }

@@ -26,7 +26,7 @@ const DATA = "configs";
 const LIBRARIES = "deps";
 
 /** Folders that nothing of the product may import. */
-const OUTSIDE = ["bench", "docs", "examples", "tests"];
+const OUTSIDE = ["bench", "docs", "examples", "lint", "tests"];
 
 /** Folders of what other programs have written. */
 const GOLDEN = "golden";

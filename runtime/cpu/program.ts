@@ -153,7 +153,7 @@ export class CpuProgram implements Program {
     if (this.#interpreter) return this.#interpreter;
     throw new DeviceError(
       "device/closed",
-      `Cannot run graph "${this.graph.name}": its program was disposed`,
+      `Cannot run graph "${this.graph.name}": expected a live program, got a disposed one`,
       { hint: "Finish or abort generations before closing the engine" },
     );
   }

@@ -56,12 +56,12 @@ Deno.test("Graph.erase() refuses what is still read, and names the reader", () =
   assert.throws(() => graph.erase([neg]), {
     name: "GraphError",
     code: "graph/erase-used",
-    message: `Cannot erase node "${negated.name}" (neg): "${
+    message: `Cannot erase node "${negated.name}" (neg): expected no reader, got "${
       mul.outputs[0].name
-    }" (mul) still reads it`,
+    }" (mul)`,
   });
   assert.throws(() => graph.erase([silu]), {
-    message: `Cannot erase node "${y.name}" (silu): it is an output`,
+    message: `Cannot erase node "${y.name}" (silu): expected no reader, got an output of the graph`,
   });
   assert.equal(graph.nodes.length, 3);
 });
@@ -179,6 +179,8 @@ Deno.test("Graph's index equals one made anew after any edits", () => {
 });
 
 Deno.test("GraphError keeps its place in the trail", () => {
-  const error = new GraphError("graph/x", "Cannot x").within("node a").within("transform b");
+  const error = new GraphError("graph/x", "Cannot x: expected y, got z").within("node a").within(
+    "transform b",
+  );
   assert.deepEqual(error.toJSON().trail, ["node a", "transform b"]);
 });

@@ -124,7 +124,7 @@ Deno.test("findArchitecture() lists what there is and suggests the nearest", () 
     (error) =>
       error instanceof CheckpointError && error.code === "checkpoint/architecture" &&
       error.message.includes("MixtralForCausalLM") && error.message.includes(FILE) &&
-      error.hint === "The nearest one is Qwen3MoeForCausalLM",
+      error.hint === "Did you mean Qwen3MoeForCausalLM?",
   );
   assert.throws(find(["BertModel"]), { code: "checkpoint/architecture" });
   assert.throws(find(undefined), /got no architectures/);

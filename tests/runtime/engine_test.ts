@@ -207,7 +207,7 @@ Deno.test("generate() queues what has no room yet", async () => {
 
 Deno.test("generate() passes a failing step on and goes on afterwards", async () => {
   const { engine, program } = open(hashing);
-  program.failure = new DeviceError("device/lost", "Cannot go on");
+  program.failure = new DeviceError("device/lost", "Cannot go on: expected a device, got none");
   assert.equal((await rejection(tokensOf(engine, "abc"))).code, "device/lost");
   program.failure = undefined;
   assert.equal((await tokensOf(engine, "abc", { maxNewTokens: 3 })).length, 3);

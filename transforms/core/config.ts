@@ -83,7 +83,7 @@ function configError(key: string, schema: z.ZodObject, issue: z.core.$ZodIssue):
       {
         hint: near
           ? `Did you mean "${near}"?`
-          : `It has the fields ${Object.keys(schema.shape).join(", ")}`,
+          : `Choose one of ${Object.keys(schema.shape).join(", ")}`,
         details: { transform: key, field },
       },
     );

@@ -101,7 +101,12 @@ export class WebGpuDevice {
 
   /** Throws the first failure that the device reported, if any. */
   check(): void {
-    if (this.#closed) throw new DeviceError("device/closed", "Cannot use a device that was closed");
+    if (this.#closed) {
+      throw new DeviceError(
+        "device/closed",
+        "Cannot use the GPU: expected an open device, got a closed one",
+      );
+    }
     if (this.#problem) throw this.#problem;
   }
 
