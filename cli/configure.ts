@@ -7,6 +7,7 @@
 
 import { fileURLToPath } from "node:url";
 import { type Pipeline, pipeline } from "../dsl/mod.ts";
+import { ConfigError } from "../graph/mod.ts";
 import type { ModelFlags } from "./deploy_flags.ts";
 
 /** Folder of the model that comes with Mixline. */
@@ -19,6 +20,13 @@ const BUNDLED_MODEL = fileURLToPath(new URL("../demo/storyteller", import.meta.u
  */
 export function configure(flags: ModelFlags): Pipeline {
   const files = flags.config ?? [];
+  if (files.includes("")) {
+    throw new ConfigError(
+      "cli/invalid-value",
+      'Cannot read flag "--config": expected a file, got ""',
+      { details: { flag: "--config", value: "" } },
+    );
+  }
   const configured = pipeline.fromYaml(...files)
     .overlay(pipeline.fromEnvironment())
     .overlay(pipeline.fromFlags(flags.set ?? []));

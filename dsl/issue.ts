@@ -6,6 +6,7 @@
 
 import { z } from "../deps/zod.ts";
 import { ConfigError, nearest } from "../graph/mod.ts";
+import { showName } from "./excerpt.ts";
 import type { Place } from "./origin.ts";
 
 /** One thing that is wrong. */
@@ -16,33 +17,46 @@ export interface Issue {
   readonly path: string;
   /** What is wrong, such as `expected true or false, got "maybe"`. */
   readonly problem: string;
-  readonly hint?: string;
-  readonly place?: Place;
+  /** Looked for only when the issue is shown, as `place`. */
+  readonly hint?: string | (() => string | undefined);
+  readonly place?: () => Place | undefined;
   readonly expected?: string;
   readonly got?: string;
 }
 
+/** An issue as it is shown. */
+interface ShownIssue extends Omit<Issue, "hint" | "place"> {
+  readonly hint?: string;
+  readonly place?: Place;
+}
+
+/** How many issues an error shows. */
+const SHOWN_ISSUES = 20;
+
 /** The error of one or more issues; its message is that of the first. */
 export function issuesError(issues: readonly Issue[]): ConfigError {
-  const [first, ...others] = issues;
+  const [first, ...others] = issues.slice(0, SHOWN_ISSUES).map(showIssue);
   const isOnly = others.length === 0;
+  const hidden = Math.max(0, issues.length - SHOWN_ISSUES);
   const block = (...lines: readonly (string | undefined)[]) =>
     lines.filter((line) => line !== undefined).join("\n");
   const blocks = [
     block(first.place?.excerpt, isOnly ? undefined : first.hint),
     ...others.map((issue) => block(issueMessage(issue), issue.place?.excerpt, issue.hint)),
+    hidden === 0 ? "" : `… ${hidden} more`,
   ];
   const excerpt = blocks.filter((text) => text !== "").join("\n\n");
   return new ConfigError(
     first.code,
-    `${issueMessage(first)}${isOnly ? "" : ` (and ${others.length} more)`}`,
+    `${issueMessage(first)}${isOnly ? "" : ` (and ${issues.length - 1} more)`}`,
     {
       // With several issues each hint stands below its own.
       hint: isOnly ? first.hint : undefined,
       details: {
         ...issueDetails(first),
         ...(excerpt === "" ? {} : { excerpt }),
-        ...(isOnly ? {} : { issues: issues.map(describeIssue) }),
+        ...(isOnly ? {} : { issues: [first, ...others].map(describeIssue) }),
+        ...(hidden === 0 ? {} : { issuesLeftOut: hidden }),
       },
     },
   );
@@ -53,12 +67,22 @@ export function throwIssues(issues: readonly Issue[]): void {
   if (issues.length > 0) throw issuesError(issues);
 }
 
-function issueMessage({ path, place, problem }: Issue): string {
+function showIssue({ hint, place, ...issue }: Issue): ShownIssue {
+  const shownHint = typeof hint === "function" ? hint() : hint;
+  const shownPlace = place?.();
+  return {
+    ...issue,
+    ...(shownHint === undefined ? {} : { hint: shownHint }),
+    ...(shownPlace === undefined ? {} : { place: shownPlace }),
+  };
+}
+
+function issueMessage({ path, place, problem }: ShownIssue): string {
   const what = path === "" ? "configuration" : `"${path}"`;
   return `Cannot read ${what}${place ? ` ${place.text}` : ""}: ${problem}`;
 }
 
-function issueDetails({ path, place, expected, got }: Issue): Record<string, unknown> {
+function issueDetails({ path, place, expected, got }: ShownIssue): Record<string, unknown> {
   return {
     path,
     ...(place?.file !== undefined && {
@@ -70,7 +94,7 @@ function issueDetails({ path, place, expected, got }: Issue): Record<string, unk
   };
 }
 
-function describeIssue(issue: Issue): Record<string, unknown> {
+function describeIssue(issue: ShownIssue): Record<string, unknown> {
   return {
     code: issue.code,
     message: issueMessage(issue),
@@ -109,8 +133,8 @@ function convertIssue(
       code: "config/unknown-field",
       at: [...issue.path, key],
       isName: true,
-      problem: `unknown field "${key}"`,
-      hint: didYouMean(key, fields) ?? `There are ${formatChoices(fields, "and")}`,
+      problem: `unknown field "${showName(key)}"`,
+      hint: () => didYouMean(key, fields) ?? `There are ${formatChoices(fields, "and")}`,
     }));
   }
   const expected = expectation(issue);
@@ -212,8 +236,7 @@ export function formatChoices(names: readonly string[], word: "or" | "and" = "or
 }
 
 /** A value as it would stand in YAML, shortened. */
-function formatGot(value: unknown): string {
+export function formatGot(value: unknown): string {
   if (value === undefined) return "nothing";
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
+  return showName(JSON.stringify(value) ?? String(value));
 }

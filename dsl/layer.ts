@@ -20,7 +20,15 @@ import {
   inapplicableSettings,
   listsFiles,
 } from "./autodeploy.ts";
-import { checkValue, didYouMean, formatChoices, type Issue, type ValueIssue } from "./issue.ts";
+import { showName, showPath } from "./excerpt.ts";
+import {
+  checkValue,
+  didYouMean,
+  formatChoices,
+  formatGot,
+  type Issue,
+  type ValueIssue,
+} from "./issue.ts";
 import { camelCase } from "./names.ts";
 import type { Origin, Place } from "./origin.ts";
 import { type Leaf, type Overlay, toPlain } from "./overlay.ts";
@@ -29,8 +37,15 @@ import { settingsSchema, shortcutTarget, topLevelNames } from "./settings.ts";
 /** Who writes a value, and where its parts stand. `at` leads from the value to a part of it. */
 export interface Writer {
   origin(at: readonly PropertyKey[]): Origin;
-  /** `isName` asks for the name of the part, not for its value. */
-  place?(at: readonly PropertyKey[], isName: boolean): Place | undefined;
+  /**
+   * `isName` asks for the name of the part, not for its value; `path` is that of the part in the
+   * pipeline.
+   */
+  place?(
+    at: readonly PropertyKey[],
+    isName: boolean,
+    path: readonly PropertyKey[],
+  ): Place | undefined;
 }
 
 type Path = readonly string[];
@@ -74,8 +89,12 @@ export class LayerBuilder {
   /** Adds an issue about the value of a path. */
   refuse(path: Path, issue: ValueIssue, writer: Writer): void {
     const { at, isName = false, ...rest } = issue;
-    const place = writer.place?.(at, isName);
-    this.issues.push({ ...rest, path: formatPath([...path, ...at]), ...(place && { place }) });
+    const whole = [...path, ...at];
+    this.issues.push({
+      ...rest,
+      path: showPath(whole),
+      place: () => writer.place?.(at, isName, whole),
+    });
   }
 
   #writeSetting(name: string, value: unknown, writer: Writer): void {
@@ -110,8 +129,8 @@ export class LayerBuilder {
         code: "config/unknown-field",
         at: [],
         isName: true,
-        problem: `unknown field "${field}"`,
-        hint: didYouMean(field, Object.keys(shape)) ?? describeFields(definition),
+        problem: `unknown field "${showName(field)}"`,
+        hint: () => didYouMean(field, Object.keys(shape)) ?? describeFields(definition),
       }, writer);
     }
     const leaf = this.#leaf(path, value, writer, schema);
@@ -124,7 +143,7 @@ export class LayerBuilder {
   #writeEntries(path: Path, value: unknown, writer: Writer): void {
     if (value === null) return;
     if (typeof value !== "object" || Array.isArray(value)) {
-      const got = JSON.stringify(value) ?? String(value);
+      const got = formatGot(value);
       return this.refuse(path, {
         code: "config/invalid",
         at: [],
@@ -137,7 +156,7 @@ export class LayerBuilder {
       if (field === undefined) continue;
       this.write([...path, name], field, {
         origin: (at) => writer.origin([name, ...at]),
-        place: (at, isName) => writer.place?.([name, ...at], isName),
+        place: (at, isName, whole) => writer.place?.([name, ...at], isName, whole),
       });
     }
   }
@@ -146,8 +165,9 @@ export class LayerBuilder {
   #leaf(path: Path, value: unknown, writer: Writer, schema?: Schema): Leaf | undefined {
     const plain = toPlain(value);
     if (plain === undefined) {
-      const problem = `expected a value that YAML can hold, got ${String(value)}`;
-      this.refuse(path, { code: "config/invalid", at: [], problem }, writer);
+      const { at, part } = findUnsayable(value);
+      const problem = `expected a value that YAML can hold, got ${describePart(part)}`;
+      this.refuse(path, { code: "config/invalid", at, problem }, writer);
       return undefined;
     }
     if (JSON.stringify(plain).includes("${")) {
@@ -179,15 +199,13 @@ export class LayerBuilder {
   }
 
   #refuseTransform(key: string, writer: Writer): void {
-    const known = [...this.#definitions.keys(), ...transformKeys(), ...notApplicableKeys()];
-    const meant = known.find((each) => camelCase(each) === key);
+    const known = () => [...this.#definitions.keys(), ...transformKeys(), ...notApplicableKeys()];
     this.refuse(["transforms", key], {
       code: "config/unknown-transform",
       at: [],
       isName: true,
-      problem: `unknown transform "${key}"`,
-      hint: meant ? `Did you mean "${meant}"?` : didYouMean(key, known) ??
-        "docs/reference/transforms.md lists the transforms there are",
+      problem: `unknown transform "${showName(key)}"`,
+      hint: () => transformHint(key, known()),
     }, writer);
   }
 
@@ -196,8 +214,10 @@ export class LayerBuilder {
       code: "config/unknown-setting",
       at: [],
       isName: true,
-      problem: listsFiles(name) ? "files cannot list other files" : `unknown setting "${name}"`,
-      hint: settingHint(name),
+      problem: listsFiles(name)
+        ? "files cannot list other files"
+        : `unknown setting "${showName(name)}"`,
+      hint: () => settingHint(name),
     }, writer);
   }
 
@@ -207,7 +227,7 @@ export class LayerBuilder {
       at: [],
       isName: true,
       problem: "expected a setting or transforms.<key>.<field>, got a longer path",
-      hint: `Write all of ${path.slice(0, path[0] === "transforms" ? 3 : 1).join(".")}`,
+      hint: `Write all of ${showPath(path.slice(0, path[0] === "transforms" ? 3 : 1))}`,
     }, writer);
   }
 }
@@ -228,6 +248,12 @@ function describeFields({ key, config }: AnyTransform): string {
   return `Transform "${key}" has ${formatChoices([...own, others], "and")}`;
 }
 
+function transformHint(key: string, known: readonly string[]): string {
+  const meant = known.find((each) => camelCase(each) === key);
+  if (meant !== undefined) return `Did you mean "${meant}"?`;
+  return didYouMean(key, known) ?? "docs/reference/transforms.md lists the transforms there are";
+}
+
 function settingHint(name: string): string {
   if (listsFiles(name)) return "Give all files at once, with one --config each";
   const isTransform = findTransform(name) !== undefined || notApplicable(name) !== undefined;
@@ -237,14 +263,21 @@ function settingHint(name: string): string {
     `There are ${formatChoices(known, "and")}`;
 }
 
-function formatPath(path: readonly PropertyKey[]): string {
-  return path.reduce<string>(
-    (text, part) =>
-      typeof part === "number"
-        ? `${text}[${part}]`
-        : text === ""
-        ? String(part)
-        : `${text}.${String(part)}`,
-    "",
-  );
+/** The first part of a value that YAML and JSON cannot say. */
+function findUnsayable(
+  value: unknown,
+  at: readonly PropertyKey[] = [],
+): { at: readonly PropertyKey[]; part: unknown } {
+  if (typeof value !== "object" || value === null) return { at, part: value };
+  const entries: readonly [PropertyKey, unknown][] = Array.isArray(value)
+    ? [...value.entries()]
+    : Object.entries(value);
+  const wrong = entries.find(([, part]) => part !== undefined && toPlain(part) === undefined);
+  return wrong === undefined ? { at, part: value } : findUnsayable(wrong[1], [...at, wrong[0]]);
+}
+
+function describePart(part: unknown): string {
+  if (typeof part === "function") return "a function";
+  if (typeof part !== "object" || part === null) return showName(String(part));
+  return `a ${Object.getPrototypeOf(part)?.constructor?.name ?? "object"}`;
 }

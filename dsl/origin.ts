@@ -4,6 +4,8 @@
  * @module
  */
 
+import { excerptOf } from "./excerpt.ts";
+
 /** The layer that set a value, lowest first. Later layers win. */
 export type Origin =
   | { readonly layer: "definition" }
@@ -58,8 +60,12 @@ export class SourceText {
 
   /** Line and column of an offset, both counted from 1. */
   position(offset: number): { line: number; column: number } {
-    const after = this.#lineStarts.findIndex((start) => start > offset);
-    const line = after === -1 ? this.#lineStarts.length : after;
+    let [line, after] = [1, this.#lineStarts.length + 1];
+    while (after - line > 1) {
+      const middle = (line + after) >> 1;
+      if (this.#lineStarts[middle - 1] <= offset) line = middle;
+      else after = middle;
+    }
     return { line, column: offset - this.#lineStarts[line - 1] + 1 };
   }
 
@@ -83,13 +89,4 @@ export class SourceText {
     const end = this.#lineStarts[line] ?? this.text.length + 1;
     return this.text.slice(start, end - 1).replace(/\r$/, "");
   }
-}
-
-/** A line of a text and a caret line below it: `3 | backend: tritn`. */
-export function excerptOf(line: string, column: number, length: number, label: string): string {
-  // Tabs would move the carets away from what they point at.
-  const shown = line.replaceAll("\t", " ");
-  const carets = Math.max(1, Math.min(length, shown.length - column + 1));
-  const margin = " ".repeat(label.length);
-  return `${label} | ${shown}\n${margin} | ${" ".repeat(column - 1)}${"^".repeat(carets)}`;
 }

@@ -95,8 +95,19 @@ function orderEntries(entries: readonly ReturnType<typeof resolveEntry>[]) {
       (name === "after" || name === "before") && origin.layer !== "definition" &&
       Array.isArray(value) && value.some((key) => keys.includes(key))
     );
-    for (const { path, origin } of wishes) error.within(`${path} (${formatOrigin(origin)})`);
-    throw error;
+    const [written] = wishes.flatMap(({ origin }) => origin.layer === "file" ? [origin] : []);
+    const located = written === undefined ? error : new ConfigError(error.code, error.message, {
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      details: {
+        ...error.details,
+        file: written.file,
+        line: written.line,
+        column: written.column,
+      },
+      cause: error.cause,
+    });
+    for (const { path, origin } of wishes) located.within(`${path} (${formatOrigin(origin)})`);
+    throw located;
   }
 }
 

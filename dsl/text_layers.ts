@@ -4,14 +4,15 @@
  * @module
  */
 
-import { parseDocument } from "../deps/yaml.ts";
 import { type AnyTransform, configSchema, TRANSFORMS } from "../transforms/mod.ts";
 import { inapplicableSettings } from "./autodeploy.ts";
+import { excerptOf, showName, showPath } from "./excerpt.ts";
 import { didYouMean, type Issue, throwIssues } from "./issue.ts";
 import { LayerBuilder } from "./layer.ts";
-import { excerptOf, type Origin, type Place } from "./origin.ts";
+import type { Origin, Place } from "./origin.ts";
 import { EMPTY_OVERLAY, mergeOverlays, type Overlay } from "./overlay.ts";
 import { topLevelNames } from "./settings.ts";
+import { parseYaml, type YamlProblem } from "./yaml_document.ts";
 
 /** What environment variables of a pipeline start with. */
 export const ENVIRONMENT_PREFIX = "MIXLINE_";
@@ -24,7 +25,10 @@ interface Assignment {
   readonly path: readonly string[];
   readonly text: string;
   readonly origin: Origin;
-  readonly place: Place;
+  /** True when the value is the text as it is, if the setting takes a text. */
+  readonly isText: boolean;
+  /** The place of the value, or of the last part of a path. */
+  place(path?: readonly PropertyKey[]): Place;
 }
 
 /**
@@ -36,28 +40,42 @@ interface Assignment {
 export function readFlags(flags: readonly string[]): Overlay {
   const issues: Issue[] = [];
   const assignments = flags.flatMap((flag) => {
-    const equals = flag.indexOf("=");
-    const name = (equals < 0 ? flag : flag.slice(0, equals)).trim().replace(/^-+/, "");
-    const path = name.replaceAll("-", "_").split(".");
-    const shown = flag.startsWith("--") ? flag : `--set ${flag}`;
-    const place = {
-      text: `in ${shown}`,
-      excerpt: excerptOf(flag, equals + 2, flag.length, "--set"),
-    };
-    if (equals > 0 && path.every((part) => part !== "")) {
-      const origin = { layer: "flag", flag: shown } as const;
-      return [{ path, text: flag.slice(equals + 1), origin, place }];
-    }
+    const assignment = splitFlag(flag);
+    if (assignment !== undefined) return [assignment];
     issues.push({
       code: "config/flag",
       path: "",
-      problem: `expected path=value, got ${JSON.stringify(flag)}`,
+      problem: `expected path=value, got ${showName(JSON.stringify(flag))}`,
       hint: "Write it as --set transforms.fuse_moe.backend=triton",
-      place: { text: "in --set" },
+      place: () => ({ text: "in --set" }),
     });
     return [];
   });
   return readAssignments(assignments, issues);
+}
+
+/** The parts of `path=value`; undefined for a text that is none. */
+function splitFlag(flag: string): Assignment | undefined {
+  const equals = flag.indexOf("=");
+  const isText = flag.startsWith("--");
+  const start = flag.length - flag.trimStart().replace(/^-+/, "").length;
+  const parts = flag.slice(start, Math.max(start, equals)).trimEnd().split(".");
+  if (equals < 0 || parts.some((part) => part === "")) return undefined;
+  const shown = showName(isText ? flag : `--set ${flag}`, 120);
+  return {
+    path: parts.map((part) => part.replaceAll("-", "_")),
+    text: flag.slice(equals + 1),
+    isText,
+    origin: { layer: "flag", flag: isText ? flag : `--set ${flag}` },
+    place(path) {
+      const before = parts.slice(0, (path?.length ?? 1) - 1);
+      const at = start + before.reduce((length, part) => length + part.length + 1, 0);
+      const [column, length] = path === undefined
+        ? [equals + 2, flag.length]
+        : [at + 1, parts[path.length - 1]?.length ?? 1];
+      return { text: `in ${shown}`, excerpt: excerptOf(flag, column, length, "--set") };
+    },
+  };
 }
 
 /**
@@ -75,7 +93,8 @@ export function readEnvironment(environment: Readonly<Record<string, string>>): 
     // A name like no setting belongs to somebody else.
     const isOurs = path[0] === "transforms" || didYouMean(path[0], known) !== undefined;
     const origin = { layer: "environment", variable } as const;
-    return isOurs ? [{ path, text, origin, place: { text: `in ${variable}` } }] : [];
+    const place = () => ({ text: `in ${showName(variable, 120)}` });
+    return isOurs ? [{ path, text, origin, isText: false, place }] : [];
   });
   return readAssignments(assignments, issues);
 }
@@ -116,24 +135,37 @@ function readAssignments(assignments: readonly Assignment[], issues: Issue[]): O
   return overlay;
 }
 
-function readAssignment({ path, text, origin, place }: Assignment): LayerBuilder {
+function readAssignment({ path, text, origin, isText, place }: Assignment): LayerBuilder {
   const write = (value: unknown) => {
     const builder = new LayerBuilder();
-    builder.write(path, value, { origin: () => origin, place: () => place });
+    builder.write(path, value, {
+      origin: () => origin,
+      place: (at, isName, whole) => place(isName && at.length === 0 ? whole : undefined),
+    });
     return builder;
   };
-  const document = parseDocument(text, { prettyErrors: false });
-  const [error] = [...document.errors, ...document.warnings];
-  if (error) {
-    const builder = new LayerBuilder();
-    const problem = `expected a YAML value: ${error.message.replace(/^./, (c) => c.toLowerCase())}`;
-    builder.issues.push({ code: "config/yaml", path: path.join("."), problem, place });
-    return builder;
-  }
-  const value: unknown = document.toJS();
-  const layer = write(value);
-  if (layer.issues.length === 0 || typeof value === "string") return layer;
   // `--set model=123` means the text, which a setting that takes a text accepts.
   const asText = write(text);
+  if (isText && (asText.issues.length === 0 || text === "")) return asText;
+  const { value, problems: [problem] } = parseYaml(text);
+  if (problem) {
+    const builder = new LayerBuilder();
+    builder.issues.push({
+      code: "config/yaml",
+      path: showPath(path),
+      problem: problem.problem.replace("expected YAML:", "expected a YAML value:"),
+      hint: quoteHint(text, problem),
+      place: () => place(),
+    });
+    return builder;
+  }
+  const layer = write(value);
+  if (layer.issues.length === 0 || typeof value === "string") return layer;
   return asText.issues.length === 0 ? asText : layer;
+}
+
+/** How to give a text that is YAML by accident, such as `*.mlp`: quoted, in quotes for the shell. */
+function quoteHint(text: string, { hint }: YamlProblem): string {
+  if (hint !== undefined && !text.trimStart().startsWith("*")) return hint;
+  return `Quote a text that YAML reads as something else: '${showName(JSON.stringify(text))}'`;
 }

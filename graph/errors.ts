@@ -132,6 +132,8 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.ceil(word.length / 3)) + 1;
   for (const candidate of candidates) {
+    // A distance is at least the difference of the lengths: words of any length are refused fast.
+    if (Math.abs(word.length - candidate.length) >= bestDistance) continue;
     const distance = editDistance(fold(word), fold(candidate));
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
