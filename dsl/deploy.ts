@@ -84,6 +84,8 @@ export async function deployResolved(
   const model = await clock.time("model", () => openModel(resolved, options));
   opened.defer(() => model.checkpoint.close());
   onProgress({ kind: "model", ...describeModel(model) });
+  const unreadable = model.chatTemplate?.unavailable;
+  if (unreadable) log(`${unreadable.message}; messages are refused, plain prompts are not`);
   const settings = chooseSizes(resolved, model, log);
 
   const place = await clock.time("executor", () => openExecutor(resolved.settings.executor));

@@ -10,9 +10,9 @@ import type { Checkpoint } from "./checkpoint.ts";
 import type { GenerationConfig } from "./generation_config.ts";
 import { checkSizes, type ModelConfig, parseConfig } from "./hf_config.ts";
 import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
-import type { ChatTemplate } from "./chat_template.ts";
+import type { ChatTemplate } from "./chat/chat_template.ts";
 import type { Quantization } from "./quantization.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** What an architecture file says. */
 export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {

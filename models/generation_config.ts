@@ -33,8 +33,9 @@ const schema = z.looseObject({
 
 /**
  * Reads the defaults of a model folder. Without `do_sample: true` they are greedy, as in
- * transformers; a value left out does not restrict. EOS ids come from here, else from config.json,
- * else from the tokenizer.
+ * transformers; a value left out does not restrict. End tokens are those of this file, of config.json
+ * and of the tokenizer together: models are published in which one of them lacks the token that ends
+ * a turn.
  */
 export async function readGenerationConfig(
   folder: string,
@@ -65,7 +66,7 @@ export async function readGenerationConfig(
     topP: data.do_sample ? data.top_p ?? 1 : 1,
     minP: data.do_sample ? data.min_p ?? 0 : 0,
     repetitionPenalty: data.repetition_penalty ?? 1,
-    eosTokenIds: eos.find((ids) => ids.length > 0) ?? [],
+    eosTokenIds: [...new Set(eos.flat())],
     maxNewTokens: data.max_new_tokens ?? undefined,
   };
 }

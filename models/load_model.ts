@@ -8,14 +8,14 @@ import { basename, join, resolve } from "node:path";
 import { CheckpointError } from "../graph/mod.ts";
 import type { Model } from "./architecture.ts";
 import { findArchitecture } from "./architectures.ts";
-import { ChatTemplate } from "./chat_template.ts";
+import { ChatTemplate } from "./chat/chat_template.ts";
 import { Checkpoint } from "./checkpoint.ts";
 import { readGenerationConfig } from "./generation_config.ts";
 import { normalizeConfig } from "./hf_config.ts";
 import { downloadModel, type DownloadOptions, isHubId } from "./hub.ts";
 import { isFile, readJson } from "./json_file.ts";
 import { readQuantization } from "./quantization.ts";
-import { Tokenizer } from "./tokenizer.ts";
+import { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** Options of {@linkcode loadModel}; those of a download are for hub ids. */
 export type LoadOptions = DownloadOptions;

@@ -7,7 +7,8 @@
 export * from "./architecture.ts";
 export * from "./architectures.ts";
 export * from "./blocks.ts";
-export * from "./chat_template.ts";
+export * from "./chat/chat_template.ts";
+export * from "./chat/messages.ts";
 export * from "./checkpoint.ts";
 export * from "./decoder.ts";
 export * from "./generation_config.ts";
@@ -20,4 +21,4 @@ export * from "./moe_block.ts";
 export * from "./quantization.ts";
 export * from "./rope.ts";
 export * from "./safetensors.ts";
-export * from "./tokenizer.ts";
+export * from "./tokenizer/tokenizer.ts";

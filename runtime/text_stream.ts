@@ -11,6 +11,9 @@ export type DecodeTokens = (ids: readonly number[]) => string;
 /** Mark of bytes that are no character, or not yet one. */
 const REPLACEMENT = "\uFFFD";
 
+/** Tokens that may wait for the rest of a character; more of them are no character at all. */
+const MOST_HELD = 8;
+
 /**
  * Text of a growing list of tokens.
  *
@@ -53,7 +56,9 @@ export class TextStream {
   #newText(final: boolean): string {
     const known = this.decode(this.#ids.slice(this.#from, this.#done));
     const all = this.decode(this.#ids.slice(this.#from));
-    if (all.length <= known.length || (!final && all.endsWith(REPLACEMENT))) return "";
+    const held = this.#ids.length - this.#done;
+    const incomplete = !final && held <= MOST_HELD && all.endsWith(REPLACEMENT);
+    if (all.length <= known.length || incomplete) return "";
     this.#from = this.#done;
     this.#done = this.#ids.length;
     return all.slice(known.length);

@@ -162,7 +162,7 @@ const GREEDY = {
 Deno.test("readGenerationConfig() is greedy unless the makers sample", async () => {
   assert.deepEqual(await generation(undefined, [2]), { ...GREEDY, eosTokenIds: [2] });
   const unused = { do_sample: false, temperature: 0.7, top_k: 5, top_p: 0.5, eos_token_id: 3 };
-  assert.deepEqual(await generation(unused, [2]), { ...GREEDY, eosTokenIds: [3] });
+  assert.deepEqual(await generation(unused, [2]), { ...GREEDY, eosTokenIds: [3, 2] });
 });
 
 Deno.test("readGenerationConfig() takes the makers' sampling", async () => {
@@ -178,9 +178,10 @@ Deno.test("readGenerationConfig() takes the makers' sampling", async () => {
   assert.equal(plain.temperature, 1);
 });
 
-Deno.test("readGenerationConfig() falls back to the tokenizer's end of text", async () => {
+Deno.test("readGenerationConfig() ends at the end tokens of all files", async () => {
   assert.deepEqual((await generation({}, [], 9)).eosTokenIds, [9]);
-  assert.deepEqual((await generation({}, [8], 9)).eosTokenIds, [8]);
+  assert.deepEqual((await generation({}, [8], 9)).eosTokenIds, [8, 9]);
+  assert.deepEqual((await generation({ eos_token_id: [7, 8] }, [8], 9)).eosTokenIds, [7, 8, 9]);
   assert.deepEqual((await generation({})).eosTokenIds, []);
 });
 

@@ -108,7 +108,7 @@ Deno.test("ChatTemplate.open() prefers chat_template.jinja and knows templates b
     "{{ bos_token }}!{{ add_generation_prompt }}",
   );
   const file = await ChatTemplate.open(folder, config);
-  assert.equal(file?.render(messages, { addGenerationPrompt: false }), "<s>!false");
+  assert.equal(file?.render(messages, { addGenerationPrompt: false }), "<s>!False");
   assert.equal(await ChatTemplate.open(`${folder}/none`, {}), undefined);
   await Deno.remove(folder, { recursive: true });
 });

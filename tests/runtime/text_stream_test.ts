@@ -27,6 +27,14 @@ Deno.test("flush() gives what never became a character", () => {
   assert.equal(pieces.join(""), "a\uFFFD");
 });
 
+Deno.test("push() does not wait for ever for a character that never comes", () => {
+  const stream = new TextStream(bytes);
+  const pieces = Array.from({ length: 30 }, () => stream.push(0xff).text);
+  assert.equal(pieces.slice(0, 8).join(""), "");
+  assert.equal(pieces[8], "\uFFFD".repeat(9));
+  assert.equal(stream.push(0x61).text.at(-1), "a");
+});
+
 Deno.test("push() keeps the space that a decoder strips from a beginning", () => {
   const words = ["▁Once", "▁upon", "", "▁a", "▁time", "."];
   const decode = (ids: readonly number[]) =>

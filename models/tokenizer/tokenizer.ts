@@ -10,30 +10,19 @@ import {
   type Decoder,
   SequenceDecoder,
   Tokenizer as Library,
-} from "../deps/tokenizers.ts";
-import { z } from "../deps/zod.ts";
-import { CheckpointError, messageOf } from "../graph/mod.ts";
-import { isFile, readJson, readOptionalJson } from "./json_file.ts";
+} from "../../deps/tokenizers.ts";
+import { z } from "../../deps/zod.ts";
+import { CheckpointError, messageOf } from "../../graph/mod.ts";
+import { isFile, readJson, readOptionalJson } from "../json_file.ts";
+import {
+  bosByConfig,
+  configSchema,
+  readTokenizerFile,
+  type TokenizerConfig,
+} from "./tokenizer_file.ts";
+import { openOtherTokenizer } from "./other_files.ts";
 
-/** A special token as tokenizer_config.json writes it: its text, or an object with the text. */
-const specialToken = z.union([
-  z.string(),
-  z.looseObject({ content: z.string() }).transform(({ content }) => content),
-]).nullish();
-
-const configSchema = z.looseObject({
-  bos_token: specialToken,
-  eos_token: specialToken,
-  clean_up_tokenization_spaces: z.boolean().nullish(),
-});
-
-const tokenizerSchema = z.looseObject({
-  model: z.looseObject({ type: z.string() }),
-  added_tokens: z.array(z.looseObject({ id: z.int(), content: z.string() })).default([]),
-});
-
-/** `tokenizer_config.json`, the keys that Mixline reads and all others. */
-export type TokenizerConfig = z.output<typeof configSchema>;
+export type { TokenizerConfig };
 
 /** Options of {@linkcode Tokenizer.encode}. */
 export interface EncodeOptions {
@@ -45,10 +34,12 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leave special tokens out of the text; default true. */
   readonly skipSpecialTokens?: boolean;
+  /** Special tokens that stay in the text all the same, such as the marks of an output format. */
+  readonly keep?: ReadonlySet<string>;
 }
 
 /**
- * Text to token ids and back. A folder without `tokenizer.json` opens too, since token ids can be
+ * Text to token ids and back. A folder without a tokenizer opens too, since token ids can be
  * run without one; text is refused then, with the error in {@linkcode Tokenizer.unavailable}.
  *
  * @example
@@ -62,23 +53,36 @@ export interface DecodeOptions {
  */
 export class Tokenizer {
   readonly #library: Library | CheckpointError;
+  readonly #special: ReadonlySet<number>;
+  readonly #bos: { readonly id: number; readonly wanted: boolean } | undefined;
   readonly config: TokenizerConfig;
 
   /** Takes the contents of `tokenizer.json` (or why there is none) and `tokenizer_config.json`. */
   constructor(tokenizer: unknown, config: unknown = {}) {
-    this.config = configSchema.parse(config);
+    this.config = configSchema.parse(config ?? {});
     this.#library = tokenizer instanceof CheckpointError
       ? tokenizer
       : openLibrary(tokenizer, this.config);
+    const wanted = bosByConfig(this.config);
+    const id = this.bosTokenId;
+    this.#bos = wanted === undefined || id === undefined ? undefined : { id, wanted };
+    this.#special = new Set(this.unavailable ? [] : this.#specialIds());
+    if (!this.unavailable) this.#tryOut();
   }
 
-  /** Reads `tokenizer.json` and, where there is one, `tokenizer_config.json` of a folder. */
+  /**
+   * Reads `tokenizer.json` of a folder, else a SentencePiece `tokenizer.model`, and
+   * `tokenizer_config.json` and `special_tokens_map.json` where they are.
+   */
   static async open(folder: string): Promise<Tokenizer> {
     const path = join(folder, "tokenizer.json");
-    const tokenizer = await isFile(path) ? await readJson(path) : missing(path);
+    const special = await readOptionalJson(join(folder, "special_tokens_map.json"));
     const config = await readOptionalJson(join(folder, "tokenizer_config.json"));
+    const tokenizer = await isFile(path)
+      ? await readJson(path)
+      : await openOtherTokenizer(folder, config) ?? missing(path);
     try {
-      return new Tokenizer(tokenizer, config);
+      return new Tokenizer(tokenizer, mergeConfigs(special, config));
     } catch (cause) {
       throw new CheckpointError(
         "checkpoint/tokenizer",
@@ -98,15 +102,22 @@ export class Tokenizer {
   /** Token ids of a text. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
     // A character that the vocabulary lacks, and no unknown token stands for, has no id.
-    return this.#opened().encode(text, { add_special_tokens: addSpecialTokens }).ids
+    const ids = this.#opened().encode(text, { add_special_tokens: addSpecialTokens }).ids
       .filter((id) => id !== undefined);
+    const bos = addSpecialTokens ? this.#bos : undefined;
+    if (bos === undefined || (ids[0] === bos.id) === bos.wanted) return ids;
+    return bos.wanted ? [bos.id, ...ids] : ids.slice(1);
   }
 
   /** Text of token ids; ids that the vocabulary lacks (padding of the head) have none. */
-  decode(ids: Iterable<number>, { skipSpecialTokens = true }: DecodeOptions = {}): string {
-    const known = Array.from(ids).filter((id) => this.tokenOf(id) !== undefined);
+  decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
+    const { skipSpecialTokens = true, keep } = options;
+    let known = Array.from(ids).filter((id) => this.tokenOf(id) !== undefined);
+    if (keep && skipSpecialTokens) {
+      known = known.filter((id) => !this.#special.has(id) || keep.has(this.tokenOf(id) ?? ""));
+    }
     if (known.length === 0) return "";
-    return this.#opened().decode(known, { skip_special_tokens: skipSpecialTokens });
+    return this.#opened().decode(known, { skip_special_tokens: skipSpecialTokens && !keep });
   }
 
   /** Id of a token by its exact text, such as `<|im_end|>`. */
@@ -127,6 +138,22 @@ export class Tokenizer {
   /** Id of the token that ends a text, if the tokenizer has one. */
   get eosTokenId(): number | undefined {
     return this.#idOfSpecial(this.config.eos_token);
+  }
+
+  *#specialIds(): Generator<number> {
+    for (const [id, token] of this.#opened().get_added_tokens_decoder()) {
+      if (token.special) yield id;
+    }
+  }
+
+  /** Encodes a text, so that a broken part of the file shows now rather than at each prompt. */
+  #tryOut(): void {
+    const library = this.#opened();
+    const plain = library.encode("a", { add_special_tokens: false }).tokens;
+    const unknown = library.encode("a").tokens
+      .find((token) => !plain.includes(token) && this.idOf(token) === undefined);
+    if (unknown === undefined) return;
+    throw new Error(`a post_processor that adds "${unknown}", which the vocabulary lacks`);
   }
 
   #idOfSpecial(token: string | null | undefined): number | undefined {
@@ -151,10 +178,11 @@ function missing(path: string): CheckpointError {
 }
 
 function openLibrary(content: unknown, config: TokenizerConfig): Library {
-  const library = new Library(tokenizerSchema.parse(content), {
-    ...config,
-    clean_up_tokenization_spaces: config.clean_up_tokenization_spaces ?? false,
-  });
+  const file = readTokenizerFile(content, config);
+  // Removing spaces before punctuation is for WordPiece, whose tokens have lost them. The texts of
+  // BPE are exact, and code would change, whatever an old config says.
+  const cleans = config.clean_up_tokenization_spaces === true && file.model.type !== "BPE";
+  const library = new Library(file, { ...config, clean_up_tokenization_spaces: cleans });
   if (library.decoder) decodeBytesAsReference(library.decoder);
   return library;
 }
@@ -186,4 +214,12 @@ function reason(cause: unknown): string {
   if (!(cause instanceof z.ZodError)) return messageOf(cause);
   const [{ message, path }] = cause.issues;
   return `${message} at "${path.join(".")}"`;
+}
+
+/** The config with what an older `special_tokens_map.json` has and the config lacks. */
+function mergeConfigs(special: unknown, config: unknown): unknown {
+  const isObject = (value: unknown) => typeof value === "object" && value !== null;
+  return isObject(special) && (isObject(config) || config === undefined)
+    ? { ...special as object, ...config as object | undefined }
+    : config;
 }
