@@ -77,13 +77,20 @@ export function methodOf(value: Value, name: string, budget: TemplateBudget): Va
   }
 }
 
+/** What Python counts as whitespace and JavaScript does not. */
+const FURTHER_SPACES = new Set(
+  [0x1c, 0x1d, 0x1e, 0x1f, 0x85].map((code) => String.fromCharCode(code)),
+);
+
 /** Whitespace as Python has it; a byte-order mark is none. */
-const SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+function isSpace(char: string): boolean {
+  return FURTHER_SPACES.has(char) || (char !== "\uFEFF" && /\s/.test(char));
+}
 
 /** Python's `strip`, with any characters. */
 export function strip(text: string, chars: Value | undefined, left: boolean, right: boolean) {
   const set = chars && isText(chars) ? new Set(chars.value) : undefined;
-  const drops = (char: string) => set ? set.has(char) : SPACE.test(char);
+  const drops = (char: string) => set ? set.has(char) : isSpace(char);
   let start = 0;
   let end = text.length;
   while (left && start < end && drops(text[start])) start++;
