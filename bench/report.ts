@@ -5,9 +5,10 @@
  * @module
  */
 
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "../deps/commander.ts";
 import { messageOf, MixlineError, WEIGHT_FORMATS, type WeightFormat } from "../graph/mod.ts";
+import { checkOutputFile, writeOutputFile } from "../runtime/mod.ts";
 import { benchDevice } from "./bench_device.ts";
 import { contestantNames } from "./moe_contest.ts";
 import { formatRatios } from "./moe_ratios.ts";
@@ -26,6 +27,10 @@ interface ReportFlags {
 }
 
 async function writeReport({ out, json, ...choice }: ReportFlags): Promise<void> {
+  // A task runs in the project's folder; its user is elsewhere.
+  const page = resolve(Deno.env.get("INIT_CWD") ?? Deno.cwd(), out);
+  const numbers = page.replace(/(\.html?)?$/, ".json");
+  [numbers, page].forEach(checkOutputFile);
   const device = await benchDevice();
   const say = (text: string) => console.error(text);
   say(`device  ${device.profile.description}`);
@@ -35,15 +40,15 @@ async function writeReport({ out, json, ...choice }: ReportFlags): Promise<void>
     onCase: (title, done, total) => say(`${done + 1} of ${total}  ${title}`),
   });
   device.close();
-  // A task runs in the project's folder; its user is elsewhere.
-  const page = resolve(Deno.env.get("INIT_CWD") ?? Deno.cwd(), out);
-  const numbers = page.replace(/(\.html?)?$/, ".json");
   const document = `${JSON.stringify(report, null, 2)}\n`;
-  await Deno.mkdir(dirname(page), { recursive: true });
-  await Deno.writeTextFile(page, reportPage(report, await drawCharts(report)));
-  await Deno.writeTextFile(numbers, document);
-  if (json) Deno.stdout.writeSync(new TextEncoder().encode(document));
-  else if (report.ratios) console.log(formatRatios(report.ratios));
+  try {
+    // First what took the time, then its picture.
+    writeOutputFile(numbers, document);
+    writeOutputFile(page, reportPage(report, await drawCharts(report)));
+  } finally {
+    if (json) Deno.stdout.writeSync(new TextEncoder().encode(document));
+    else if (report.ratios) console.log(formatRatios(report.ratios));
+  }
   say(`${page}\n${numbers}\nin ${((performance.now() - start) / 1000).toFixed(0)} s`);
 }
 

@@ -4,7 +4,7 @@
  * | exit code | meaning |
  * |---|---|
  * | 0 | done |
- * | 1 | a failure, or a bug |
+ * | 1 | a failure, such as a full disk, or a bug |
  * | 2 | bad input: flags, YAML, prompts |
  * | 3 | the checkpoint: folder, config.json, tensors, tokenizer |
  * | 4 | no kernel serves a node |
@@ -15,6 +15,7 @@
  */
 
 import { Command, CommanderError } from "../deps/commander.ts";
+import { OutputError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { deployCommand } from "./deploy.ts";
 import { flagError } from "./flags.ts";
@@ -84,7 +85,13 @@ function withCommand(argv: readonly string[]): string[] {
   return hasCommand ? [...argv] : ["deploy", ...argv];
 }
 
+/** Shows an error; on stderr too where stdout is what failed. */
 function report(error: unknown, terminal: Terminal, stack: boolean): void {
-  if (terminal.json) terminal.result(`${JSON.stringify(errorToJson(error, stack), null, 2)}\n`);
-  else terminal.complain(renderError(error, terminal.style, stack));
+  const say = () => terminal.complain(renderError(error, terminal.style, stack));
+  if (!terminal.json || error instanceof OutputError) return say();
+  try {
+    terminal.result(`${JSON.stringify(errorToJson(error, stack), null, 2)}\n`);
+  } catch {
+    say();
+  }
 }

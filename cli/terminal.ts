@@ -4,9 +4,16 @@
  * @module
  */
 
-/** Where a command writes. */
+import { messageOf, OutputError } from "../graph/mod.ts";
+
+/** Where a command writes. What stderr does not take is dropped: a result matters more than progress. */
 export interface Terminal {
-  /** Writes a result as it is, with no line break added. */
+  /**
+   * Writes a result as it is, with no line break added.
+   *
+   * @throws {OutputError} `output/stdout`, on a full disk for instance.
+   * @throws {Deno.errors.BrokenPipe} when the reader has left.
+   */
   result(text: string): void;
   /** Writes a line about progress; nothing when quiet. */
   progress(line: string): void;
@@ -40,7 +47,7 @@ const CODES = {
 /** Opens the process's streams. `json` and `quiet` leave stderr to errors. */
 export function openTerminal(options: { json?: boolean; quiet?: boolean } = {}): Terminal {
   const silent = options.quiet === true || options.json === true;
-  const live = Deno.stderr.isTerminal() && Deno.env.get("TERM") !== "dumb";
+  const live = Deno.stderr.isTerminal() && !isDumb();
   let isShowing = false;
   const eraseLive = () => {
     const erase = isShowing ? "\r\x1b[K" : "";
@@ -49,16 +56,16 @@ export function openTerminal(options: { json?: boolean; quiet?: boolean } = {}):
   };
   return {
     result(text) {
-      write(Deno.stderr, eraseLive());
-      write(Deno.stdout, text);
+      tell(eraseLive());
+      writeResult(text);
     },
-    progress: (line) => silent || write(Deno.stderr, `${eraseLive()}${line}\n`),
+    progress: (line) => silent || tell(`${eraseLive()}${line}\n`),
     live(line) {
       if (silent || !live) return;
-      write(Deno.stderr, `\r\x1b[K${line}`);
+      tell(`\r\x1b[K${line}`);
       isShowing = true;
     },
-    complain: (line) => write(Deno.stderr, `${eraseLive()}${line}\n`),
+    complain: (line) => tell(`${eraseLive()}${line}\n`),
     style: styleOf(Deno.stderr.isTerminal()),
     resultStyle: styleOf(Deno.stdout.isTerminal()),
     isLive: live && !silent,
@@ -66,9 +73,12 @@ export function openTerminal(options: { json?: boolean; quiet?: boolean } = {}):
   };
 }
 
-/** Colours for a terminal, none elsewhere or where `NO_COLOR` is set (no-color.org). */
+/**
+ * Colours for a terminal; none elsewhere, on one that says it has none (`TERM=dumb`), or where
+ * `NO_COLOR` is set (no-color.org).
+ */
 export function styleOf(isTerminal: boolean): Style {
-  const isColored = isTerminal && !Deno.env.get("NO_COLOR");
+  const isColored = isTerminal && !isDumb() && !Deno.env.get("NO_COLOR");
   const wrap = ([on, off]: readonly [number, number]) => (text: string) =>
     isColored ? `\x1b[${on}m${text}\x1b[${off}m` : text;
   return {
@@ -79,6 +89,33 @@ export function styleOf(isTerminal: boolean): Style {
     yellow: wrap(CODES.yellow),
     cyan: wrap(CODES.cyan),
   };
+}
+
+/** Whether the terminal understands no escape sequences, as Emacs' shell does not. */
+function isDumb(): boolean {
+  return Deno.env.get("TERM") === "dumb";
+}
+
+/** Writes to stderr, or nowhere when it takes nothing. */
+function tell(text: string): void {
+  try {
+    write(Deno.stderr, text);
+  } catch {
+    // There is no other place to say so.
+  }
+}
+
+function writeResult(text: string): void {
+  try {
+    write(Deno.stdout, text);
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) throw error;
+    throw new OutputError(
+      "output/stdout",
+      `Cannot write the result to standard output: ${messageOf(error)}`,
+      { hint: "Free space on the disk, or send the output elsewhere", cause: error },
+    );
+  }
 }
 
 /** Writes all bytes at once: a reader sees a token when it is made. */

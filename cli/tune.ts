@@ -5,6 +5,7 @@
  * @module
  */
 
+import { join } from "node:path";
 import { Option } from "../deps/commander.ts";
 import {
   ConfigError,
@@ -19,6 +20,7 @@ import { type DeviceMoeSpec, moeSpecOf, tunedFileName } from "../kernels/mod.ts"
 import { loadModel } from "../models/mod.ts";
 import {
   type Ceilings,
+  checkOutputFile,
   measureCeilings,
   openDevice,
   TUNED_DIR_VARIABLE,
@@ -81,6 +83,7 @@ async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
     const targets = flags.shape === undefined
       ? await modelTargets(flags, device, signal)
       : [shapeTarget(flags, flags.shape, device)];
+    for (const { file } of targets) checkOutputFile(join(folder, file));
     const ceilings = await measureCeilings(device);
     const view = new TuneView(terminal, device.profile.description, ceilings);
     const tables = [];

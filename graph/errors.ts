@@ -96,6 +96,12 @@ export class DeviceError extends MixlineError {
   override readonly httpStatus: number = 503;
 }
 
+/** A result or a file that cannot be written: a full disk, a closed stream, a folder that is read-only. */
+export class OutputError extends MixlineError {
+  override readonly exitCode: number = 1;
+  override readonly httpStatus: number = 500;
+}
+
 /** A request that cannot be served: prompt too long, cancelled, malformed. */
 export class RequestError extends MixlineError {
   override readonly exitCode: number = 2;

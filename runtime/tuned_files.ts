@@ -14,6 +14,7 @@ import {
   tunedRow,
   type TunedText,
 } from "../kernels/mod.ts";
+import { writeOutputFile } from "./output_file.ts";
 
 /** Environment variable that names the user's folder of tuned tables. */
 export const TUNED_DIR_VARIABLE = "MIXLINE_TUNED_DIR";
@@ -72,14 +73,11 @@ export function writeTunedRow(
   tokens: number,
   configs: readonly MoeConfig[],
 ): string {
-  Deno.mkdirSync(folder, { recursive: true });
   const path = join(folder, fileName);
   const rows = { ...readRows(path), [tokens]: configs.map(tunedRow) };
   const ascending = Object.entries(rows).sort(([a], [b]) => Number(a) - Number(b));
   const lines = ascending.map(([key, row]) => `  ${JSON.stringify(key)}: ${JSON.stringify(row)}`);
-  const unfinished = `${path}.unfinished`;
-  Deno.writeTextFileSync(unfinished, `{\n${lines.join(",\n")}\n}\n`);
-  Deno.renameSync(unfinished, path);
+  writeOutputFile(path, `{\n${lines.join(",\n")}\n}\n`);
   return path;
 }
 

@@ -4,7 +4,8 @@
  * @module
  */
 
-const ROOT = new URL("../../", import.meta.url);
+/** Folder of the project. */
+export const ROOT = new URL("../../", import.meta.url);
 
 /** What a run of the command line gave. */
 export interface CliResult {
@@ -17,6 +18,8 @@ export interface CliResult {
 export interface CliOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** A redirection in a shell's words, such as `> /dev/full`. */
+  readonly redirect?: string;
 }
 
 /** Runs `deno task <command> ...args` without the task runner, its output kept. */
@@ -34,8 +37,12 @@ export async function runCli(
 
 /** The process of a run, to be spawned by a test that talks to it. */
 export function cliCommand(args: readonly string[], options: CliOptions = {}): Deno.Command {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", ...PERMISSIONS, new URL("cli/main.ts", ROOT).pathname, ...args],
+  const command = ["run", ...PERMISSIONS, new URL("cli/main.ts", ROOT).pathname, ...args];
+  const { redirect } = options;
+  // Of the arguments after `-c` and its text, the first is $0 and the others are "$@".
+  const shell = ["-c", `exec "$0" "$@" ${redirect}`, Deno.execPath(), ...command];
+  return new Deno.Command(redirect === undefined ? Deno.execPath() : "sh", {
+    args: redirect === undefined ? command : shell,
     cwd: options.cwd ?? ROOT.pathname,
     env: { NO_COLOR: "1", ...options.env },
     stdin: "null",
