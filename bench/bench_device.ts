@@ -39,14 +39,14 @@ const OTHER_FORMATS: readonly WeightFormat[] = ["f16", "fp8_e4m3", "mxfp4", "int
 export interface CaseChoice {
   /** Leaves out formats and every second number of tokens. */
   readonly quick?: boolean | undefined;
-  /** Models by name or part of it. */
+  /** Models by name or part of a name. */
   readonly shapes?: readonly string[] | undefined;
   readonly formats?: readonly WeightFormat[] | undefined;
   readonly tokens?: readonly number[] | undefined;
 }
 
 /**
- * The layers to compare: on real GPUs those of released models, on a CPU that plays GPU their twins.
+ * The layers to compare: on real GPUs those of released models, on a software adapter their twins.
  * With formats or tokens given, every shape in each of them; otherwise bf16, and the other formats
  * for one shape. Raises a {@linkcode ConfigError} for a shape that is not there.
  */
@@ -79,7 +79,7 @@ function shapesCalled(name: string, known: readonly MoeShape[]): readonly MoeSha
   );
 }
 
-/** Rounds of a comparison: a shared CPU is a restless place. */
+/** Rounds of a comparison: more on a software adapter, whose CPU has other work. */
 export function roundsOf({ profile }: WebGpuDevice, quick = false): number {
   return quick ? 5 : profile.software ? 9 : 7;
 }

@@ -1,7 +1,7 @@
 /**
- * One MoE layer, computed by everything that can: the backends, an unfused baseline, the CPU. All
- * have the same weights and choices of experts and take turns, so that what slows the machine down
- * for a while slows all of them.
+ * One MoE layer, computed by every backend, by an unfused baseline and by the CPU. All have the same
+ * weights and choices of experts and run alternately, so that what slows the machine down for a while
+ * slows all of them.
  *
  * @module
  */
@@ -54,7 +54,7 @@ export interface ContestResult {
   readonly times: readonly ContestTime[];
 }
 
-/** Who takes part. */
+/** The contestants. */
 export interface Contestant {
   readonly name: string;
   readonly layer: PreparedLayer;
@@ -73,7 +73,7 @@ const TOLERANCE = 1e-4;
 
 const TUNED = new TunedFolders();
 
-/** Names of all contestants: `reference` takes part as `cpu`. */
+/** Names of all contestants: `reference` is called `cpu`. */
 export function contestantNames(): string[] {
   const backends = moeBackends().map(({ name }) => name).filter((name) => name !== "reference");
   return [...backends, "unfused", "cpu"];
@@ -203,7 +203,7 @@ async function prepareAll(
 ): Promise<Contestant[]> {
   const contestants: Contestant[] = [];
   const texts = new Map<string, string>();
-  // The automatic choice last: it runs what one of the others runs more often than not.
+  // The automatic choice last: it usually runs what one of the others runs.
   const backends = moeBackends().filter(({ name }) => name !== "reference")
     .toSorted((a, b) => Number(a.name === "auto") - Number(b.name === "auto"));
   for (const backend of backends) {

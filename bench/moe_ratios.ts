@@ -1,5 +1,5 @@
 /**
- * What the comparison of MoE layers comes to: ratios of times from the same rounds.
+ * The result of the comparison of MoE layers: ratios of times from the same rounds.
  *
  * @module
  */

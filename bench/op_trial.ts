@@ -1,5 +1,5 @@
 /**
- * One op on a device with random data, outside of any model: what benches of single kernels time.
+ * One op on a device with random data, without a model, for benches of single kernels.
  *
  * @module
  */
@@ -47,7 +47,7 @@ export interface OpTimes {
 const CACHE_BYTES = { gpu: 256 << 20, software: 32 << 20 };
 const MOST_COPIES = 8;
 
-/** An op ready to run with several sets of weights, which runs take in turn. */
+/** An op ready to run with several sets of weights; successive runs use successive sets. */
 export class OpTrial {
   readonly #buffers: GPUBuffer[] = [];
   readonly #shared = new Map<string, GPUBuffer>();

@@ -73,9 +73,9 @@ if (import.meta.main) {
   const command = new Command("bench:report")
     .description("Compare MoE layers in one run and draw the result")
     .option("--quick", "fewer numbers of tokens, formats and rounds")
-    .option("--shapes <list>", "models by name or part of it", (text) => text.split(","))
+    .option("--shapes <list>", "models by name or part of a name", (text) => text.split(","))
     .option("--formats <list>", `weights: ${WEIGHT_FORMATS.join(", ")}`, words(WEIGHT_FORMATS))
-    .option("--tokens <list>", "tokens a step", tokenCounts)
+    .option("--tokens <list>", "tokens per step", tokenCounts)
     .option(
       "--only <list>",
       `contestants: ${contestantNames().join(", ")}`,
@@ -91,7 +91,7 @@ if (import.meta.main) {
   try {
     await command.exitOverride().parseAsync(Deno.args, { from: "user" });
   } catch (error) {
-    // Commander has said what is wrong, or what was asked for.
+    // Commander has already printed the error, or the help.
     if (error instanceof CommanderError) Deno.exit(error.exitCode === 0 ? 0 : 2);
     const hint = error instanceof MixlineError && error.hint ? `\n${error.hint}` : "";
     console.error(`${messageOf(error)}${hint}`);

@@ -48,7 +48,7 @@ const CONFIG: Config = {
 
 /** All pictures of a report. */
 export async function drawCharts(report: Report): Promise<readonly Chart[]> {
-  // One format a picture: that of most layers.
+  // One format per picture: that of most layers.
   const shown = report.cases.find(({ format }) => format === "bf16") ?? report.cases[0];
   const plain = report.cases.filter(({ format }) => format === shown?.format);
   const { readBytesPerSecond, flopsPerSecond } = report.ceilings;
@@ -127,7 +127,7 @@ function tokensAxis(rows: Rows) {
     scale: { type: "log", base: 2 },
     axis: {
       values,
-      title: "tokens a step (T)",
+      title: "tokens per step (T)",
       format: "d",
       grid: false,
       labelOverlap: false,
@@ -272,7 +272,7 @@ function dispatchSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
         x: {
           field: "tokens",
           type: "ordinal",
-          axis: { title: "tokens a step (T)", labelAngle: 0 },
+          axis: { title: "tokens per step (T)", labelAngle: 0 },
         },
         xOffset: { field: "name", type: "nominal", sort: color.scale.domain },
         y: {

@@ -11,7 +11,7 @@ import { benchPipelines, type CaseChoice, moeCases, roundsOf } from "./bench_dev
 import { type ContestResult, type ContestTime, MoeContest } from "./moe_contest.ts";
 import { type MoeRatios, moeRatios, titleOf } from "./moe_ratios.ts";
 
-/** A contestant's time with what it makes of the device. */
+/** A contestant's time, and the fractions of the device's ceilings that it reaches. */
 export interface ReportTime extends ContestTime {
   readonly flopsPerSecond: number;
   /** Of the weights of the experts in use, each counted once. */
@@ -29,7 +29,7 @@ export interface ReportCase extends Omit<ContestResult, "times"> {
 /** A report; JSON-safe. */
 export interface Report {
   readonly device: string;
-  /** What measured: `timestamp-query` or `wall clock`. */
+  /** How times were measured: `timestamp-query` or `wall clock`. */
   readonly clock: string;
   readonly versions: { readonly mixline: string; readonly deno: string };
   /** ISO 8601 */
@@ -71,7 +71,7 @@ export async function measureReport(
       leftOut.push(`${title}: ${error.message}`);
     }
   }
-  // A machine with other work to do is faster at one time than at another.
+  // A machine with other work is faster at some times than at others.
   const ceilings = higher(before, await measureCeilings(device));
   return {
     device: device.profile.description,

@@ -1,6 +1,6 @@
 /**
  * The MoE layers that benches and tuned tables are about: exact sizes of released models, and
- * scaled-down twins with the same ratios that a CPU playing GPU runs in seconds.
+ * scaled-down twins with the same ratios that a software adapter runs in seconds.
  *
  * @module
  */

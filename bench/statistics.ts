@@ -1,5 +1,5 @@
 /**
- * What benches say of repeated measurements: never a single number.
+ * Summaries of repeated measurements: median and spread.
  *
  * @module
  */

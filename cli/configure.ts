@@ -42,7 +42,7 @@ function withFlags(lower: Pipeline, { model, executor, kvCacheDtype }: ModelFlag
   return lower.overlay(pipeline.fromFlags(named));
 }
 
-/** The bundled model, where nobody names one. */
+/** The bundled model, where none is named. */
 function withModel(configured: Pipeline): Pipeline {
   const { model } = configured.resolve().settings;
   return model === null ? configured.settings({ model: BUNDLED_MODEL }) : configured;

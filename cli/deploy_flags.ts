@@ -8,7 +8,7 @@ import { Command, Option } from "../deps/commander.ts";
 import { EXECUTOR_CHOICES } from "../runtime/mod.ts";
 import { collect, countFlag, numberFlag } from "./flags.ts";
 
-/** Prompt of a deployment that was given none. */
+/** Prompt of a deployment without one. */
 export const DEFAULT_PROMPT = "Once upon a time";
 
 /** A command with the flags that choose a model and configure its pipeline. */
@@ -23,7 +23,10 @@ export function modelCommand(name: string, description: string) {
         .choices(EXECUTOR_CHOICES),
     )
     .addOption(
-      new Option("--kv-cache-dtype <type>", "numbers in the KV cache; fp8 is E4M3 (default: f16)")
+      new Option(
+        "--kv-cache-dtype <type>",
+        "element type of the KV cache; fp8 is E4M3 (default: f16)",
+      )
         .choices(["f16", "f32", "fp8"] as const),
     )
     .option("--json", "one JSON document on stdout")
@@ -48,9 +51,17 @@ export function deployFlags() {
     .option("-t, --temperature <t>", "0 is greedy", numberFlag("--temperature"))
     .option("--top-k <k>", "sample among the k most likely tokens", countFlag("--top-k", 0))
     .option("--top-p <p>", "sample among the tokens that make up p", numberFlag("--top-p"))
-    .option("--min-p <p>", "least likelihood relative to the likeliest", numberFlag("--min-p"))
+    .option(
+      "--min-p <p>",
+      "lowest likelihood relative to the most likely token",
+      numberFlag("--min-p"),
+    )
     .option("--repetition-penalty <r>", "above 1 repeats less", numberFlag("--repetition-penalty"))
-    .option("--seed <n>", "repeats a sampled text", countFlag("--seed", 0))
+    .option(
+      "--seed <n>",
+      "seed of sampling; the same seed gives the same text",
+      countFlag("--seed", 0),
+    )
     .option("--benchmark", "measure tokens per second")
     .option("--dry-run", "show the resolved configuration and what set each value")
     .option("--verify", "compare every transform's output with the one before it");

@@ -1,5 +1,5 @@
 /**
- * A deployment as it happens, one line an event: model, device, transforms, weights.
+ * A deployment as it happens, one line per event: model, device, transforms, weights.
  *
  * @module
  */
@@ -48,13 +48,13 @@ export class DeployView {
     }
   }
 
-  /** Says that the engine answers now. */
+  /** Says that the engine is ready. */
   ready(milliseconds: number): void {
     this.close();
     this.#line("ready", `in ${formatDuration(milliseconds)}\n`);
   }
 
-  /** Puts the terminal in order again, whatever stopped the deployment. */
+  /** Restores the terminal, whatever stopped the deployment. */
   close(): void {
     this.#download?.close();
     this.#weights.close();

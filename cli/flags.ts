@@ -1,5 +1,5 @@
 /**
- * Reading flags: numbers that are numbers, and commander's complaints as errors of ours.
+ * Reading flags: checks of numbers, and commander's errors as our own.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { CommanderError, CommandUnknownOpts } from "../deps/commander.ts";
 import { ConfigError, nearest } from "../graph/mod.ts";
 
-/** Reads a flag's number; whether it is in range is for those who use it. */
+/** Reads a flag's number; its range is checked where it is used. */
 export function numberFlag(flag: string): (text: string) => number {
   return (text) => {
     const value = text.trim() === "" ? NaN : Number(text);
@@ -38,7 +38,7 @@ export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
 
-/** What commander found wrong with the arguments, in our words and with a suggestion. */
+/** The error for arguments that commander refused, with a suggestion. */
 export function flagError(
   error: CommanderError,
   program: CommandUnknownOpts,

@@ -8,7 +8,7 @@ import type { Engine, GenerateOptions, Prompt } from "../runtime/mod.ts";
 import { count, formatDuration, formatRate } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** What one prompt became; JSON-safe. */
+/** The result of one prompt; JSON-safe. */
 export interface GeneratedText {
   readonly prompt: string;
   readonly text: string;

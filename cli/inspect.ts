@@ -27,9 +27,9 @@ export function inspectCommand(context: CommandContext) {
     .addArgument(
       new Argument("[subject]", "what to show").choices(SUBJECTS).default("model" as const),
     )
-    .option("--at <transform>", "the graph as this transform leaves it (default: the last one)")
-    .option("--dot", "the graph in Graphviz's language")
-    .option("--weights", "the graph with the expression of every weight")
+    .option("--at <transform>", "print the graph after this transform (default: the last one)")
+    .option("--dot", "print the graph in Graphviz's language")
+    .option("--weights", "print the graph with the expression of every weight")
     .action((subject, flags) => inspect(subject, flags, context));
 }
 

@@ -18,7 +18,7 @@ export interface InspectFlags {
   readonly weights?: boolean;
 }
 
-/** One view: the same facts twice. */
+/** One view, for people and for programs. */
 export interface View {
   readonly text: string;
   /** JSON-safe. */
@@ -68,7 +68,7 @@ export function listTensors({ checkpoint }: Model): View {
   return { document: tensors, text: `${formatTable(rows)}\n` };
 }
 
-/** What each transform found, what it almost found, and what it says about that. */
+/** The matches, near misses and notes of each transform. */
 export async function listTransforms(subject: Subject): Promise<View> {
   const { history } = await runTransforms(subject, () => {});
   const lines = history.flatMap((record) => [
@@ -111,5 +111,7 @@ function checkKey(key: string, { transforms }: ResolvedPipeline): void {
 
 function formatUnused(tensors: ReturnType<Model["build"]>["unusedTensors"]): string {
   if (tensors.length === 0) return "none";
-  return tensors.map(({ name, reason }) => `${name} (${reason ?? "nobody knows why"})`).join(", ");
+  return tensors.map(({ name, reason }) => `${name} (${reason ?? "for an unknown reason"})`).join(
+    ", ",
+  );
 }

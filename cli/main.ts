@@ -1,5 +1,5 @@
 /**
- * The command line: finds the command, and turns what goes wrong into a message and an exit code.
+ * The command line: finds the command, and turns errors into a message and an exit code.
  *
  * | exit code | meaning |
  * |---|---|

@@ -1,5 +1,5 @@
 /**
- * What a person sees while bytes move: a bar on a terminal, one line elsewhere.
+ * Progress of a download or of loading weights: a bar on a terminal, one line elsewhere.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import cliProgress, { type SingleBar } from "../deps/cli_progress.ts";
 import { formatBytes, formatDuration, formatRate } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Shows how far weights or a download are. */
+/** Shows how much of the weights, or of a download, is done. */
 export class ByteProgress {
   #bar: SingleBar | undefined;
   #started = 0;

@@ -1,5 +1,5 @@
 /**
- * Errors for people: what, where in which file, what to do. Never a stack trace, unless asked.
+ * Errors for people: what failed, where in which file, what to do. A stack trace only with --debug.
  *
  * @module
  */
@@ -7,19 +7,19 @@
 import { messageOf, MixlineError } from "../graph/mod.ts";
 import type { Style } from "./terminal.ts";
 
-/** The tasks grant what a deployment needs; more, such as folders to write to, is the user's to give. */
+/** The tasks grant what a deployment needs; the user grants more, such as folders to write to. */
 const PERMISSION_HINT =
-  "Grant it: deno run -A cli/main.ts, or with the single flag that Deno names";
+  "Grant it: run deno run -A cli/main.ts, or add the single flag that Deno names";
 
 /** Exit code after Ctrl-C, as shells count it: 128 + SIGINT. */
 export const EXIT_INTERRUPTED = 130;
 
-/** What Deno's permissions refuse is the user's choice, not a bug. */
+/** A refusal by Deno's permissions is not a bug. */
 function isRefused(error: unknown): boolean {
   return error instanceof Deno.errors.NotCapable;
 }
 
-/** Exit code of an error: the class's own, 1 for what nobody foresaw. */
+/** Exit code of an error: the class's own, 1 for unexpected errors. */
 export function exitCodeOf(error: unknown): number {
   if (isAbort(error)) return EXIT_INTERRUPTED;
   return error instanceof MixlineError ? error.exitCode : 1;
@@ -56,7 +56,7 @@ function sentence(error: unknown): string {
   if (error instanceof MixlineError || isAbort(error)) return messageOf(error);
   const message = messageOf(error);
   if (isRefused(error)) return `Cannot go on: ${message.replace(/, run again with.*$/, "")}`;
-  // Broken invariants say so themselves.
+  // The message of a broken invariant has this sentence already.
   const isSaid = message.includes("this is a bug in Mixline");
   return `Cannot go on: ${message}${isSaid ? "" : " (this is a bug in Mixline, please report it)"}`;
 }

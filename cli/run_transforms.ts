@@ -1,5 +1,5 @@
 /**
- * The graph that a deployment would run, without its weights.
+ * The graph that a deployment would run, without reading its weights.
  *
  * @module
  */

@@ -31,7 +31,7 @@ export interface Terminal {
   readonly json: boolean;
 }
 
-/** Ways to stress a word; without colour each gives the word back. */
+/** Styles for a word; without colour each returns the word unchanged. */
 export type Style = Readonly<Record<keyof typeof CODES, (text: string) => string>>;
 
 /** SGR codes that switch on and off. */

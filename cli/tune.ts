@@ -54,10 +54,10 @@ export function tuneCommand(context: CommandContext) {
     .addOption(new Option("--format <name>", "weights of --shape").choices(WEIGHT_FORMATS))
     .addOption(new Option("--activation <name>", "experts of --shape").choices(MOE_ACTIVATIONS))
     .addOption(new Option("--operands <name>", "operands of --shape").choices(MOE_OPERANDS))
-    .option("--tokens <list>", `tokens a step (default: ${DEFAULT_TOKENS.join(",")})`)
+    .option("--tokens <list>", `tokens per step (default: ${DEFAULT_TOKENS.join(",")})`)
     .option("--out <dir>", `folder for the tables (default: $${TUNED_DIR_VARIABLE}, or ./tuned)`)
-    .option("--candidates <n>", "candidates a round at most", countFlag("--candidates", 1))
-    .option("--force", "measure again what the tables have already")
+    .option("--candidates <n>", "most candidates per round", countFlag("--candidates", 1))
+    .option("--force", "measure rows again that the tables already have")
     .action((flags) => tune(flags, context));
 }
 
@@ -125,7 +125,7 @@ async function tuneTarget(
       ...(flags.candidates && { candidates: flags.candidates }),
       onProgress: (progress) => view.progress(progress),
     });
-    // Written at once: an interruption costs one number of tokens, not all.
+    // Written after each number of tokens, so that an interruption loses only one.
     writeTunedRow(folder, file, count, row.best.map(({ config }) => config));
     view.row(row);
     rows.push(row);
@@ -133,7 +133,7 @@ async function tuneTarget(
   return { file, folder, rows: rows.map((row) => describeRow(row, ceilings)) };
 }
 
-/** The different MoE layers of a model, as the pipeline leaves them. */
+/** The different MoE layers of a model after its pipeline. */
 async function modelTargets(
   flags: TuneFlags,
   device: WebGpuDevice,

@@ -1,5 +1,5 @@
 /**
- * What a person sees of `tune`, and what a program reads of it.
+ * The output of `tune`, for people and for programs.
  *
  * @module
  */
@@ -74,7 +74,7 @@ export function describeRow(row: TunedTokens, ceilings: Ceilings) {
     ofRead: row.activeWeightBytes / seconds / ceilings.readBytesPerSecond,
     /** Of the measured f32 peak. */
     ofFlops: row.flops / seconds / ceilings.flopsPerSecond,
-    /** Time of the heuristic over the best one's. */
+    /** Time of the heuristic divided by the best time. */
     speedup: row.heuristic.seconds / seconds,
   };
 }

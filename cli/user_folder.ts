@@ -7,7 +7,7 @@
 import { fileURLToPath } from "node:url";
 
 /**
- * Enters the folder that the user stands in: `deno task` runs in the folder of `deno.json` and
+ * Changes to the user's current folder: `deno task` runs in the folder of `deno.json` and
  * leaves the user's own in `INIT_CWD`.
  */
 export function enterUserFolder(): void {

@@ -20,7 +20,7 @@ import { ARCHITECTURES } from "../models/mod.ts";
 import { z } from "../deps/zod.ts";
 import { code, page, table } from "./markdown.ts";
 
-/** A layer that backends are asked about; only its format changes. */
+/** The layer for which backends are asked; only its format changes. */
 const LAYER: Omit<MoeSpec, "format"> = {
   scope: "model.layers.0.mlp",
   tokens: { min: 1, max: 1 },
@@ -121,7 +121,7 @@ function backendsPage(): string {
     "Implementations of `fused_moe`, chosen by `transforms.fuse_moe.backend`. `registerMoeBackend` adds one.",
     table(["backend", "algorithm"], backends.map(({ name, summary }) => [code(name), summary])),
     "## Formats of expert weights",
-    "What each backend says of a layer of 128 gated experts, 8 of them chosen, 2048 wide.",
+    "Which backend supports each format, for a layer of 128 gated experts, 8 of them chosen, 2048 wide.",
     table(["format", ...backends.map(({ name }) => code(name))], formats),
   );
 }

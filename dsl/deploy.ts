@@ -22,7 +22,7 @@ import { TransformVerifier, type VerifyRow } from "./verify.ts";
 
 /** What happens while a model is deployed, in this order. */
 export type DeployEvent =
-  /** A model of the hub arrives; the names of its files follow each other. */
+  /** A model of the hub is being downloaded, one file after the other. */
   | {
     readonly kind: "download";
     readonly file: string;
@@ -62,7 +62,7 @@ export interface DeployOptions {
   readonly verify?: boolean | string;
 }
 
-/** Tokens of the longest sequence when nobody says, and of the largest step. */
+/** Default tokens of the longest sequence, and of the largest step. */
 const DEFAULT_SEQUENCE = 4096;
 const DEFAULT_STEP = 2048;
 
@@ -187,7 +187,8 @@ function chooseSizes(
     "config/step-size",
     `Cannot plan steps: expected max_batch_size of at most max_num_tokens (${maxNumTokens}), got ${maxBatchSize}`,
     {
-      hint: "Lower max_batch_size, or raise max_num_tokens: every sequence adds a token to a step",
+      hint:
+        "Lower max_batch_size, or raise max_num_tokens: every sequence adds a token to each step",
     },
   );
 }

@@ -177,7 +177,7 @@ const TYPE_WORDS: Readonly<Record<string, string>> = {
   null: "null",
 };
 
-/** What an issue's schema wants, in words; undefined where zod's message has to do. */
+/** What an issue's schema expects, in words; undefined where zod's message is used. */
 function expectation(issue: z.core.$ZodIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type":

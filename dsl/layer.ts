@@ -34,7 +34,7 @@ import type { Origin, Place } from "./origin.ts";
 import { type Leaf, type Overlay, toPlain } from "./overlay.ts";
 import { settingsSchema, shortcutTarget, topLevelNames } from "./settings.ts";
 
-/** Who writes a value, and where its parts stand. `at` leads from the value to a part of it. */
+/** The origin of a value, and where its parts are in a text. `at` leads from the value to a part of it. */
 export interface Writer {
   origin(at: readonly PropertyKey[]): Origin;
   /**
@@ -64,7 +64,7 @@ export class LayerBuilder {
     this.#definitions = new Map([...definitions].map((each) => [each.key, each]));
   }
 
-  /** What was said, without what was wrong. */
+  /** The valid values; those with an issue are left out. */
   get overlay(): Overlay {
     const transforms = [...this.#transforms].map(([key, fields]) => {
       const definition = this.#definitions.get(key);
@@ -134,7 +134,7 @@ export class LayerBuilder {
       }, writer);
     }
     const leaf = this.#leaf(path, value, writer, schema);
-    // As in AutoDeploy, a short name beats the field it stands for when a file has both.
+    // As in AutoDeploy, a short name wins over the field it stands for when a file has both.
     const isBeaten = as === undefined && this.#shortcuts.has(`${key}.${field}`);
     if (leaf && !isBeaten) this.#entry(key).set(field, leaf);
   }
@@ -251,7 +251,7 @@ function describeFields({ key, config }: AnyTransform): string {
 function transformHint(key: string, known: readonly string[]): string {
   const meant = known.find((each) => camelCase(each) === key);
   if (meant !== undefined) return `Did you mean "${meant}"?`;
-  return didYouMean(key, known) ?? "docs/reference/transforms.md lists the transforms there are";
+  return didYouMean(key, known) ?? "Choose a transform of docs/reference/transforms.md";
 }
 
 function settingHint(name: string): string {

@@ -1,6 +1,6 @@
 /**
- * Values laid over each other. An overlay holds what somebody wrote and nothing else; each value
- * knows who wrote it.
+ * Values laid over each other. An overlay holds only values that were written; each has its
+ * origin.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export interface Leaf {
   readonly origin: Origin;
 }
 
-/** What is said about one transform. */
+/** What an overlay has for one transform. */
 export interface TransformEntry {
   /** For a transform that is not registered. */
   readonly definition?: AnyTransform;
@@ -36,13 +36,13 @@ export interface Overlay {
   readonly transforms: ReadonlyMap<string, TransformEntry>;
 }
 
-/** The overlay that says nothing. */
+/** The empty overlay. */
 export const EMPTY_OVERLAY: Overlay = { settings: new Map(), transforms: new Map() };
 
 /**
  * `upper` over `lower`. Settings and transforms merge by name, fields of a transform too; the value
- * of a field or of a setting is replaced whole, also when it is a list or a mapping. A key keeps the
- * place where it was named first. This makes overlaying associative.
+ * of a field or of a setting is replaced as a whole, also when it is a list or a mapping. A key stays
+ * where it was named first. So overlaying is associative.
  */
 export function mergeOverlays(lower: Overlay, upper: Overlay): Overlay {
   const transforms = new Map(lower.transforms);
@@ -61,7 +61,7 @@ function mergeEntries(lower: TransformEntry, upper: TransformEntry): TransformEn
   };
 }
 
-/** Whether two overlays say the same, whoever said it. The order of transforms counts. */
+/** Whether two overlays have the same values, whatever their origins. The order of transforms counts. */
 export function sameOverlay(a: Overlay, b: Overlay): boolean {
   const [left, right] = [[...a.transforms], [...b.transforms]];
   return sameLeaves(a.settings, b.settings) && left.length === right.length &&

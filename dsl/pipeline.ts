@@ -45,12 +45,12 @@ export interface YamlOptions {
   readonly origins?: boolean;
 }
 
-/** What lies under a pipeline's own values. */
+/** The values below a pipeline's own ones. */
 type Base = "default" | "empty";
 
 let defaults: Overlay | undefined;
 
-/** What `configs/default.yaml` says. */
+/** The values of `configs/default.yaml`. */
 function defaultOverlay(): Overlay {
   if (defaults) return defaults;
   const { overlay, issues } = readYaml(
@@ -61,7 +61,7 @@ function defaultOverlay(): Overlay {
   return defaults = overlay;
 }
 
-/** What somebody may give as a configuration: a YAML file's path, its text, or a pipeline. */
+/** What may be given as a configuration: a YAML file's path, its text, or a pipeline. */
 export type ConfigSource = string | URL | Pipeline;
 
 /** What {@linkcode Pipeline.deploy} takes. */
@@ -150,7 +150,7 @@ export class Pipeline {
     return new Pipeline(mergeOverlays(this.#overlay, other.#overlay), this.#base);
   }
 
-  /** Whether two pipelines say the same, whoever said it and in whichever spelling. */
+  /** Whether two pipelines have the same values, whatever their origins and spelling. */
   equals(other: Pipeline): boolean {
     return this.#base === other.#base && sameOverlay(this.#overlay, other.#overlay);
   }
@@ -240,7 +240,7 @@ export class Pipeline {
     return new Pipeline(mergeOverlays(this.#overlay, builder.overlay), this.#base);
   }
 
-  // One method a transform: real ones, so that stack traces and completion are as usual.
+  // One real method per transform, so that stack traces and completion work as usual.
   static {
     for (const definition of Object.values<AnyTransform>(TRANSFORMS)) {
       const name = camelCase(definition.key);
@@ -270,7 +270,7 @@ export interface PipelineStart {
   fromFlags(flags: readonly string[]): Pipeline;
   /**
    * Variables such as `MIXLINE_TRANSFORMS__FUSE_MOE__BACKEND` and `MIXLINE_MAX_SEQ_LEN`, to lay over
-   * another pipeline. Nothing else reads them: a program that wants them asks for them.
+   * another pipeline. They are read only by this call.
    */
   fromEnvironment(variables?: Readonly<Record<string, string>>): Pipeline;
 }

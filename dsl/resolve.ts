@@ -44,7 +44,7 @@ export interface ResolvedTransform {
   readonly definition?: AnyTransform;
 }
 
-/** A pipeline with every question answered. */
+/** A pipeline with all defaults filled in. */
 export interface ResolvedPipeline {
   readonly settings: Settings;
   /** In execution order, disabled ones too. */

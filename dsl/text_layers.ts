@@ -1,5 +1,5 @@
 /**
- * Layers that are one short text a value: `--set` flags and environment variables.
+ * Layers with one short text per value: `--set` flags and environment variables.
  *
  * @module
  */
@@ -90,7 +90,7 @@ export function readEnvironment(environment: Readonly<Record<string, string>>): 
     if (!variable.startsWith(ENVIRONMENT_PREFIX) || OTHER_VARIABLES.includes(variable)) return [];
     const path = variable.slice(ENVIRONMENT_PREFIX.length).toLowerCase().split("__");
     const known = [...topLevelNames(), ...inapplicableSettings()];
-    // A name like no setting belongs to somebody else.
+    // A name that is not like any setting belongs to another program.
     const isOurs = path[0] === "transforms" || didYouMean(path[0], known) !== undefined;
     const origin = { layer: "environment", variable } as const;
     const place = () => ({ text: `in ${showName(variable, 120)}` });
@@ -113,7 +113,7 @@ export function ownVariables(): Record<string, string> {
   return Object.fromEntries(found);
 }
 
-/** Every variable that means something. */
+/** Every variable that sets a value. */
 function knownVariables(): string[] {
   const fields = Object.values<AnyTransform>(TRANSFORMS).flatMap((definition) =>
     Object.keys(configSchema(definition).shape).map((name) =>

@@ -1,5 +1,5 @@
 /**
- * Compares what a graph says before and after each transform, on the CPU.
+ * Compares the logits of a graph before and after each transform, on the CPU.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export interface VerifyRow {
   readonly maxDifference?: number;
   /** Mean over tokens of the Kullback-Leibler divergence, in nats. */
   readonly meanDivergence?: number;
-  /** Tokens whose most likely successor is another one now. */
+  /** Tokens whose most likely next token has changed. */
   readonly changedTokens?: number;
   /** Why there is nothing to compare. */
   readonly skipped?: string;
@@ -30,8 +30,8 @@ interface Reference {
 }
 
 /**
- * Runs graphs on sample tokens. The CPU reads all weights for each comparison, so this is for small
- * models, or for patience.
+ * Runs graphs on sample tokens. The CPU reads all weights for each comparison, so this is slow for
+ * large models.
  */
 export class TransformVerifier {
   readonly rows: VerifyRow[] = [];
@@ -130,12 +130,12 @@ export function compareLogits(
   for (let start = 0; start < reference.length; start += vocabulary) {
     for (let i = start; i < start + vocabulary; i++) {
       const gap = Math.abs(logits[i] - reference[i]);
-      // A NaN is as wrong as can be, and must not lose against a number.
+      // A NaN is the largest possible difference, and must not lose against a number.
       worst = Number.isNaN(gap) ? Infinity : Math.max(worst, gap);
       largest = Math.max(largest, Math.abs(reference[i]));
     }
     const [before, after] = [reference, logits].map((row) => logSoftmax(row, start, vocabulary));
-    // A token that cannot come adds nothing, whatever its logarithm.
+    // A token of probability 0 adds nothing, whatever its logarithm.
     divergence += before.reduce(
       (sum, p, i) => (p === -Infinity ? sum : sum + Math.exp(p) * (p - after[i])),
       0,

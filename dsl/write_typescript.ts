@@ -64,7 +64,7 @@ function transformCalls({ transforms }: Overlay): string[] {
   });
 }
 
-/** The calls for one transform; the first one also gives it its place. */
+/** The calls for one transform; the first one also sets its position. */
 function transformCall(key: string, { fields }: TransformEntry): string[] {
   const definition = findTransform(key);
   const written = [...fields].map(([name, { value }]) => [name, value] as const);

@@ -37,7 +37,7 @@ function toDocument(root: object): Document {
   return document;
 }
 
-/** Every value, one a line; `origins` adds the layer that set it as a comment. */
+/** Every value, one per line; `origins` adds the layer that set it as a comment. */
 export function resolvedToYaml(resolved: ResolvedPipeline, origins: boolean): string {
   const byTransform = Map.groupBy(resolved.values, ({ transform }) => transform);
   const row = (indent: string) => ({ name, value, origin }: ResolvedValue): Row => ({
@@ -55,7 +55,7 @@ export function resolvedToYaml(resolved: ResolvedPipeline, origins: boolean): st
   return alignRows(rows);
 }
 
-/** A line and what stands behind it. */
+/** A line and the comment behind it. */
 interface Row {
   readonly text: string;
   readonly comment?: string;

@@ -7,7 +7,7 @@
 import { ConfigError, messageOf } from "../graph/mod.ts";
 import { SourceText } from "./origin.ts";
 
-/** The name that messages give a text which is no file. */
+/** The name of a text in messages when it is not a file. */
 const TEXT_NAME = "yaml";
 
 /**

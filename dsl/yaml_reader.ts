@@ -1,6 +1,6 @@
 /**
  * Reads YAML into an overlay. Every value remembers its line, and everything that is wrong with a
- * text is found in one go.
+ * text is found at once.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Element types of tensors, and packed formats of expert weights.
+ * Element types of tensors.
  *
  * @module
  */

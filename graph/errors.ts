@@ -48,7 +48,8 @@ export abstract class MixlineError extends Error {
     this.details = options.details ?? {};
   }
 
-  /** Adds an enclosing place and returns the same error, for `throw error.within(...)`. */
+  /** Adds where it happened, such as the enclosing node, and returns the same error, for `throw
+   * error.within(...)`. */
   within(place: string): this {
     this.trail.push(place);
     return this;

@@ -53,7 +53,7 @@ export interface GraphSnapshot {
   readonly outputs: ReadonlyMap<string, Value>;
   readonly caches: readonly CacheSpec[];
   readonly meta: Readonly<Record<string, unknown>>;
-  /** Ids below this one are taken. */
+  /** Ids below this one are in use. */
   readonly nextId: number;
 }
 
@@ -241,7 +241,7 @@ export class Graph {
     }
   }
 
-  /** Removes every node whose outputs nobody reads; returns how many. */
+  /** Removes every node whose outputs are not read; returns how many. */
   eliminateDeadCode(): number {
     const before = this.nodes.length;
     const live = new Set([...this.#outputs.values()].map((value) => value.id));
@@ -255,7 +255,7 @@ export class Graph {
     return before - this.nodes.length;
   }
 
-  /** Puts nodes in topological order, otherwise keeping their order. */
+  /** Puts nodes in topological order and keeps their order otherwise. */
   sortTopologically(): void {
     const ready = new Set<number>();
     const sorted: Node[] = [];
@@ -283,7 +283,7 @@ export class Graph {
     this.#setNodes(sorted);
   }
 
-  /** The whole state, to go back to; costs nothing. */
+  /** The whole state, for {@linkcode Graph.restore}; it copies nothing. */
   snapshot(): GraphSnapshot {
     return {
       nodes: this.nodes,
@@ -316,7 +316,8 @@ export class Graph {
   }
 }
 
-/** Who makes and who reads each value; kept up to date so that an edit costs what it touches. */
+/** Which node makes and which nodes read each value. It is updated with every edit, so an edit takes
+ * time for what it changes, not for the whole graph. */
 class GraphIndex {
   readonly nodes = new Map<number, Node>();
   readonly producers = new Map<number, Node>();

@@ -1,14 +1,14 @@
 /**
- * The order of a graph's nodes: an array to read, a linked list to edit. Either is made from the
- * other when it is asked for, so a series of edits costs what it touches, and so does a series of
- * reads.
+ * The order of a graph's nodes: an array for reading, a linked list for editing. Each is made from the
+ * other when it is needed, so a series of edits takes time for what it changes, and a series of reads
+ * takes none.
  *
  * @module
  */
 
 import { invariant } from "./errors.ts";
 
-/** What the list knows of a node. */
+/** What the list needs to know about a node. */
 interface Numbered {
   readonly id: number;
 }
@@ -21,9 +21,9 @@ interface Item<Node> {
 
 /** Nodes in order. */
 export class NodeList<Node extends Numbered> {
-  /** Absent while the links know better. */
+  /** Undefined while the linked list has newer edits. */
   #array: Node[] | undefined = [];
-  /** True once the array was handed out: it is not written to any more. */
+  /** True once the array was returned to a caller: it is never written again. */
   #shared = false;
   #links: Links<Node> | undefined;
 
@@ -36,7 +36,7 @@ export class NodeList<Node extends Numbered> {
 
   /** Takes over a list. */
   reset(nodes: readonly Node[]): void {
-    this.#array = nodes as Node[]; // never written to while shared
+    this.#array = nodes as Node[]; // never written while a caller has it
     this.#shared = true;
     this.#links = undefined;
   }

@@ -56,7 +56,7 @@ export function printGraph(graph: Graph, options: PrintOptions = {}): string {
   return lines.join("\n") + "\n";
 }
 
-/** The graph in Graphviz's language: one cluster a layer, an edge for every value but weights. */
+/** The graph in Graphviz's language: one cluster per layer, an edge for every value except weights. */
 export function graphToDot(graph: Graph): string {
   const names = new ValueNames(graph);
   const clusters = Map.groupBy(graph.nodes, (node) => layerOf(node.scope));
@@ -88,7 +88,7 @@ export function graphToDot(graph: Graph): string {
   return [...lines, "}", ""].join("\n");
 }
 
-/** Bytes of the weights that the graph's nodes read; a tied one, read under two names, counts once. */
+/** Bytes of the weights that the graph's nodes read; one that has two names (tied) counts once. */
 export function graphWeightBytes(graph: Graph): number {
   const distinct = new Set(graph.weights.flatMap(({ weight }) => weight ?? []));
   return [...distinct].reduce((sum, weight) => sum + tensorBytes(weight), 0);
@@ -117,7 +117,7 @@ class ValueNames {
     return this.#names.get(value.id) ?? value.name;
   }
 
-  /** Weights that are no scalars, in order of appearance. */
+  /** Weights that are not scalars, in order of appearance. */
   weights(): readonly Value[] {
     return this.#weights;
   }

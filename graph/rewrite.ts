@@ -1,7 +1,7 @@
 /**
  * Helpers of matchers and rewrites. A matcher is a plain function that walks from a candidate node
- * towards its inputs through a {@linkcode Probe}; when a step does not hold, the probe ends the
- * attempt, and remembers why if the surroundings were recognisable by then.
+ * towards its inputs through a {@linkcode Probe}; when a condition does not hold, the probe ends
+ * the attempt, and records the reason if the pattern had been recognised by then.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export interface NearMiss {
   readonly reason: string;
 }
 
-/** Ends an attempt; not an Error, because most attempts end so and stack traces are slow. */
+/** Ends an attempt. Not an Error: most attempts end this way, and stack traces are slow to make. */
 class NoMatch {
   constructor(readonly miss: NearMiss | undefined) {}
 }
@@ -28,7 +28,7 @@ export class Probe {
 
   constructor(readonly graph: Graph) {}
 
-  /** Says that from here on the pattern is recognisable: a failure is worth telling the user. */
+  /** Marks the pattern as recognised: a failure from here on is reported as a near miss. */
   recognised(): void {
     this.#recognised = true;
   }
@@ -84,7 +84,7 @@ export class Probe {
   /** The weight under an input name. */
   weight(node: Node, name: string): Value {
     const value = input(node, name);
-    this.check(value.kind === "weight", node, `its ${name} is no weight`);
+    this.check(value.kind === "weight", node, `its ${name} is not a weight`);
     return value;
   }
 }
@@ -126,7 +126,7 @@ export function findMatches<Op extends OpName, Match>(
   return { matches, nearMisses };
 }
 
-/** Runs one attempt: its match, or the near miss when the pattern was recognisable. */
+/** Runs one attempt: its match, or the near miss when the pattern was recognised. */
 export function attempt<Match>(
   graph: Graph,
   match: (probe: Probe) => Match,

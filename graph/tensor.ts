@@ -43,7 +43,7 @@ export interface HostTensor {
 export interface TensorSource {
   /** Bytes `[byteOffset, byteOffset + byteLength)` of a tensor, little-endian, row-major. */
   read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
-  /** The same into memory of the caller, as many bytes as it holds; for sources that can. */
+  /** The same into memory of the caller, as many bytes as it holds; absent where a source cannot. */
   readInto?(name: string, byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void>;
 }
 
@@ -52,7 +52,10 @@ export function viewBytes(dtype: DType, bytes: Uint8Array<ArrayBuffer>): HostArr
   const size = DTYPE_BYTES[dtype];
   const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
   const [buffer, offset, length] = [aligned.buffer, aligned.byteOffset, aligned.byteLength / size];
-  invariant(Number.isInteger(length), `${bytes.byteLength} bytes are no whole number of ${dtype}`);
+  invariant(
+    Number.isInteger(length),
+    `${bytes.byteLength} bytes are not a whole number of ${dtype}`,
+  );
   switch (dtype) {
     case "f32":
       return new Float32Array(buffer, offset, length);

@@ -33,7 +33,7 @@ export interface ConstantWeight extends Typed {
   readonly data: Float32Array | Int32Array;
 }
 
-/** Parts side by side along a new first dimension. */
+/** Parts along a new first dimension. */
 export interface StackWeight extends Typed {
   readonly kind: "stack";
   readonly parts: readonly Weight[];
@@ -84,7 +84,7 @@ export interface DequantizeWeight extends Typed {
   readonly scales: readonly Weight[];
   /** Elements that share a scale: `[rows, columns]`, or undefined for the format's default. */
   readonly block: readonly [number, number] | undefined;
-  /** The checkpoint's scale for rounding what the weight is multiplied with; not a part of it. */
+  /** The checkpoint's scale for rounding the activations that the weight is multiplied with. */
   readonly inputScale: Weight | undefined;
 }
 

@@ -15,7 +15,7 @@ export interface DeviceProfile {
   readonly description: string;
   /** `description` as tuned files spell it: `NVIDIA_H100_80GB_HBM3`. */
   readonly key: string;
-  /** True for a CPU that plays a GPU, such as llvmpipe. */
+  /** True for a software adapter, such as llvmpipe. */
   readonly software: boolean;
   readonly subgroups: boolean;
   /** Invocations of a subgroup as measured; 1 without subgroups. */

@@ -14,7 +14,7 @@ import type { ChatTemplate } from "./chat/chat_template.ts";
 import type { Quantization } from "./quantization.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
-/** What an architecture file says. */
+/** What an architecture file defines. */
 export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {
   /** Short name, as transformers' `model_type`. */
   readonly name: string;
@@ -24,7 +24,7 @@ export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {
   readonly features: readonly string[];
   /** Keys of the normalised config.json; unknown keys pass, unsupported values do not. */
   readonly config: Schema;
-  /** Tensors that checkpoints may hold and the graph needs not. */
+  /** Tensors that checkpoints may hold and the graph does not need. */
   readonly ignoredTensors?: readonly IgnoredTensors[];
   /** Adds inputs, nodes and the output "logits". */
   build(b: GraphBuilder, config: z.output<Schema>, weights: ModelWeights): void;
@@ -55,11 +55,11 @@ export interface EagerGraph {
 /** A tensor of the checkpoint that the graph does not read. */
 export interface UnusedTensor {
   readonly name: string;
-  /** Why it is not needed; undefined when nobody knows, which is worth a warning. */
+  /** Why it is not needed; undefined when it is not known, which is reported as a warning. */
   readonly reason: string | undefined;
 }
 
-/** Makes an architecture; exists so that the type of its config is inferred. */
+/** Makes an architecture; a function so that the type of its config is inferred. */
 export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
   definition: ArchitectureDefinition<Schema>,
 ): Architecture {
@@ -84,7 +84,7 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
   };
 }
 
-/** A model folder, opened: everything about it but a place to run. */
+/** An opened model folder. */
 export interface Model {
   /** The folder. */
   readonly path: string;

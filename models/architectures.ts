@@ -19,7 +19,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   qwen3Moe,
 ];
 
-/** The architecture that a config.json names; an error that lists what there is. */
+/** The architecture that a config.json names; an error that lists all when it is unknown. */
 export function findArchitecture(config: Record<string, unknown>, file: string): Architecture {
   const names = Array.isArray(config.architectures) ? config.architectures.map(String) : [];
   const found = ARCHITECTURES.find(({ hfNames }) => hfNames.some((name) => names.includes(name)));

@@ -65,7 +65,7 @@ export class Checkpoint implements TensorSource {
     return this.tensors.has(name);
   }
 
-  /** Where a tensor lies; an error that suggests a name when there is none. */
+  /** Where a tensor is; an error that suggests a name when there is none. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name);
     if (info) return info;

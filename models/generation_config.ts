@@ -1,5 +1,5 @@
 /**
- * `generation_config.json`: how the makers of a model want its tokens drawn, and which end a text.
+ * `generation_config.json`: the default sampling settings of a model, and the tokens that end a text.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { readOptionalJson } from "./json_file.ts";
 export interface GenerationConfig extends SamplingDefaults {
   /** Tokens that end a text. */
   readonly eosTokenIds: readonly number[];
-  /** Tokens to generate at most, when the makers say. */
+  /** Most tokens to generate, where the file says so. */
   readonly maxNewTokens: number | undefined;
 }
 

@@ -53,7 +53,7 @@ async function downloadTo(blob: string, task: BlobTask): Promise<void> {
   try {
     await file.lock(true); // another process may be at the same file
     const resumed = await complete(file, task);
-    if (resumed === "wrong") await file.truncate(0); // what an earlier run left was no good
+    if (resumed === "wrong") await file.truncate(0); // the file of an earlier run was corrupt
     if (resumed === "wrong" && await complete(file, task) === "wrong") {
       await file.truncate(0);
       throw corrupt(task, `content with sha256 ${task.entry.lfs?.oid}`, "another one");

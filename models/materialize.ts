@@ -1,7 +1,7 @@
 /**
  * Evaluates weight expressions in one streaming pass, from file ranges to the bytes an executor
- * keeps. Stacking, concatenating and slicing along the first dimension only move the place that is
- * read next; the other expressions hold the smallest part they need, such as one expert's matrix.
+ * keeps. Stacking, concatenating and slicing along the first dimension only change which bytes are
+ * read next; the other expressions hold the smallest part that they need, such as the matrix of one expert.
  *
  * @module
  */
@@ -17,9 +17,9 @@ import {
 } from "../graph/mod.ts";
 import { WeightReader } from "./weight_reader.ts";
 
-/** Part of a weight on its way. */
+/** A chunk of a weight. */
 export interface WeightChunk {
-  /** Place of the first byte in the weight, a multiple of 8. */
+  /** Offset of its first byte in the weight, a multiple of 8. */
   readonly byteOffset: number;
   /** Little-endian elements. The next chunk overwrites them: use or copy them before asking for it. */
   readonly bytes: Uint8Array<ArrayBuffer>;

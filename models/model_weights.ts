@@ -1,6 +1,6 @@
 /**
- * The tensors of a checkpoint as the architectures ask for them: by module path, checked for shape,
- * and with account of what was asked for.
+ * The tensors of a checkpoint as the architectures ask for them: by module path, with checks of
+ * their shapes, and a record of which were asked for.
  *
  * @module
  */

@@ -14,7 +14,7 @@ export interface Quantization {
   readonly format: "fp8_e4m3" | "fp8_block" | "mxfp4" | "nvfp4";
   /** Rows and columns that share a scale, for `fp8_block`. */
   readonly block?: readonly [number, number];
-  /** Where the words came from, for messages: `quantization_config of config.json`. */
+  /** Where this was read, for messages: `quantization_config of config.json`. */
   readonly source: string;
   /** Modules that are not quantized, with * for any characters. */
   readonly exclude: readonly string[];
@@ -113,7 +113,7 @@ function parse<Schema extends z.ZodType>(
     } that is known, got ${JSON.stringify(got) ?? "none"}`,
     {
       hint:
-        "Known are quant_method fp8 (e4m3, with or without weight_block_size), modelopt (FP8, NVFP4) and mxfp4; other checkpoints: take the bf16 one and add quantize_moe",
+        "Use a checkpoint with quant_method fp8 (e4m3, with or without weight_block_size), modelopt (FP8, NVFP4) or mxfp4, or the bf16 one with quantize_moe",
       details: { source, folder, path: issue.path },
     },
   );

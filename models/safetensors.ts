@@ -26,7 +26,7 @@ export interface TensorInfo {
   readonly shape: readonly number[];
   /** Path of the file. */
   readonly file: string;
-  /** Place of the first byte in the file. */
+  /** Offset of the first byte in the file. */
   readonly byteOffset: number;
   readonly byteLength: number;
 }
@@ -68,7 +68,7 @@ export class SafetensorsFile {
     readonly file: Deno.FsFile,
   ) {}
 
-  /** Opens a file and checks its header; throws a {@linkcode CheckpointError} when it is not sound. */
+  /** Opens a file and checks its header; throws a {@linkcode CheckpointError} when it is malformed. */
   static async open(path: string): Promise<SafetensorsFile> {
     const file = await openForReading(path);
     try {
@@ -234,6 +234,10 @@ function malformed(path: string, expected: string, got: string, cause?: unknown)
   return new CheckpointError(
     "checkpoint/malformed",
     `Cannot read checkpoint file "${path}": expected ${expected}, got ${got}`,
-    { hint: "Download the file again; it is no sound safetensors file", cause, details: { path } },
+    {
+      hint: "Download the file again: it is not a valid safetensors file",
+      cause,
+      details: { path },
+    },
   );
 }

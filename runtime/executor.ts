@@ -27,8 +27,8 @@ export interface StepRequest {
   /** [R] rows of the step whose logits are wanted. */
   readonly logitsRows: Int32Array<ArrayBuffer>;
   /**
-   * `logits` returns them; otherwise one token a row is sampled with these parameters, and joins
-   * the seen tokens of its sequence's row of the block table (see {@linkcode Program.markSeen}).
+   * `logits` returns them; otherwise one token per row is sampled with these parameters, and is added
+   * to the seen tokens of its sequence's row of the block table (see {@linkcode Program.markSeen}).
    */
   readonly want: "logits" | readonly Sampling[];
   /** Steps to run, each fed with the samples of the one before; 1 unless rows are sequences. */
@@ -55,13 +55,13 @@ export interface DispatchTiming {
 export interface Program {
   /** Facts for `engine.report`: bytes, buffers, dispatches, choices. JSON-safe. */
   readonly report: Readonly<Record<string, unknown>>;
-  /** Sentences about choices that whoever deploys should know. */
+  /** Sentences about choices that the user should see. */
   readonly notices?: readonly string[];
-  /** Value of `repeat` at which steps of one token a sequence run fastest; default 1. */
+  /** Value of `repeat` at which steps of one token per sequence run fastest; default 1. */
   readonly preferredRepeat?: number;
   /**
    * Runs one step, then `repeat - 1` more in which each sequence's sample is its next token (this
-   * needs one token and one row a sequence).
+   * needs one token and one row per sequence).
    */
   step(request: StepRequest): Promise<StepResult>;
   /** Runs a graph by its input and output names: for graphs that are not language models. */
@@ -96,7 +96,7 @@ export interface CompileOptions {
   readonly onProgress?: (done: { bytes: number; totalBytes: number; weight: string }) => void;
 }
 
-/** A place where programs run. */
+/** Runs programs: the CPU, or a GPU. */
 export interface Executor {
   readonly kind: ExecutorKind;
   /** One line for people: the device, or why the CPU was taken. */

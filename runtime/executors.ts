@@ -1,5 +1,5 @@
 /**
- * Which executor runs: asked for, or the GPU when there is a sound one.
+ * Which executor runs: the one asked for, or the GPU where one works.
  *
  * @module
  */

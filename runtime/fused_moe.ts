@@ -28,7 +28,7 @@ import { type ExecutorChoice, openExecutor } from "./executors.ts";
 /** Elements of a tensor, row-major. */
 export type Elements = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>;
 
-/** A layer and what goes in. T tokens, H hidden, I intermediate, E experts, K experts a token. */
+/** A layer and what goes in. T tokens, H hidden, I intermediate, E experts, K experts per token. */
 export interface FusedMoeOptions {
   /** A kind, or an open executor, which stays open; default `auto`. */
   readonly executor?: ExecutorChoice | Executor;
@@ -36,7 +36,7 @@ export interface FusedMoeOptions {
   readonly backend?: MoeBackendName;
   /**
    * Type of the operands in workgroup memory, for many tokens on WebGPU; the CPU computes in f32.
-   * `f16` rounds x and activations, and what is above 65504 becomes infinite. Default `f32`.
+   * `f16` rounds x and activations, and values above 65504 become infinite. Default `f32`.
    */
   readonly operands?: MoeOperands;
   readonly tokens: number;
@@ -109,7 +109,7 @@ export async function fusedMoe(options: FusedMoeOptions): Promise<Float32Array<A
   }
 }
 
-/** Options with their defaults, and the weights that there are. */
+/** Options with their defaults, and the weights that were given. */
 type Layer =
   & FusedMoeOptions
   & Required<Pick<FusedMoeOptions, "backend" | "mlp" | "activation" | "applyRoutingOnInput">>
@@ -223,7 +223,7 @@ function checkLayer(options: FusedMoeOptions): Layer {
   return { ...options, mlp, backend, activation, applyRoutingOnInput, weights };
 }
 
-/** The weights that there are, with their shapes. */
+/** The weights that were given, with their shapes. */
 function checkWeights(options: FusedMoeOptions): Layer["weights"] {
   const { hidden: H, intermediate: I, experts: E } = options;
   const shapes = {

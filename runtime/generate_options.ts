@@ -25,7 +25,7 @@ export type GenerationDefaults =
   & Partial<GenerationConfig>
   & Pick<GenerationConfig, "eosTokenIds">;
 
-/** Options with every question answered. */
+/** Options with all defaults filled in. */
 export interface ResolvedOptions {
   readonly maxNewTokens: number;
   readonly sampling: Sampling;
@@ -58,7 +58,7 @@ const OTHER_OPTIONS = ["stop", "ignoreEos", "signal"];
 
 /**
  * Checks options and fills them. `promptTokens` and `maxSequenceTokens` bound the new tokens: a
- * wish that does not fit is an error, a default is shortened.
+ * given number that does not fit is an error, a default is reduced.
  */
 export function resolveOptions(
   options: GenerateOptions,

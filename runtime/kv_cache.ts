@@ -1,6 +1,6 @@
 /**
  * The paged key/value cache as the host sees it: which pages are free, and which pages hold the
- * tokens of each sequence. Where the bytes are is the executor's business.
+ * tokens of each sequence. Memory is allocated by the executor.
  *
  * @module
  */

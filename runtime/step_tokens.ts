@@ -1,5 +1,5 @@
 /**
- * The tokens of a step: what makes them acceptable, and which come next.
+ * The tokens of a step: their checks, and the tokens of the next step.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { RequestError } from "../graph/mod.ts";
 import type { CompileOptions, StepRequest } from "./executor.ts";
 
-/** The tokens of a step; `repeat` and `want` are dealt with above. */
+/** The tokens of a step; without `repeat` and `want`. */
 export type StepTokens = Pick<
   StepRequest,
   "tokenIds" | "positions" | "sequenceIds" | "blockTable" | "logitsRows"
@@ -33,12 +33,12 @@ export function checkStep(request: StepRequest, { maxTokens }: CompileOptions): 
   expectStep(repeat >= 1 && want !== "logits", "at least one repetition, with sampling", repeat);
   expectStep(
     alone,
-    "one token and one row a sequence to repeat",
+    "one token and one row per sequence to repeat",
     `${tokens} tokens and ${rows} rows`,
   );
 }
 
-/** Without a cache the past is known only when the step brings it along. */
+/** Without a cache every step has to contain all tokens of its sequence. */
 export function checkWholeSequence({ positions, sequenceIds, repeat }: StepRequest): void {
   const whole = repeat === 1 && positions.every((position, i) => position === i) &&
     sequenceIds.every((id) => id === sequenceIds[0]);
@@ -49,8 +49,7 @@ export function checkWholeSequence({ positions, sequenceIds, repeat }: StepReque
       positions[0]
     }`,
     {
-      hint:
-        "Enable insert_cached_attention and initialize_cache, or bring all tokens in every step",
+      hint: "Enable insert_cached_attention and initialize_cache, or pass all tokens in every step",
     },
   );
 }

@@ -1,6 +1,6 @@
 /**
- * Text from tokens as they come: whole characters only, and nothing that a stop string may still
- * swallow.
+ * Text from tokens as they come: whole characters only, and nothing that may still turn out to be
+ * part of a stop string.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 /** Turns token ids into text, special tokens left out. */
 export type DecodeTokens = (ids: readonly number[]) => string;
 
-/** Mark of bytes that are no character, or not yet one. */
+/** Stands for bytes that are not a character, or not a whole one yet. */
 const REPLACEMENT = "\uFFFD";
 
 /** Tokens that may wait for the rest of a character; more of them are no character at all. */
@@ -78,7 +78,7 @@ export class TextStream {
   }
 }
 
-/** Place of the first stop string in a text, or -1. */
+/** Index of the first stop string in a text, or -1. */
 function firstOf(text: string, stop: readonly string[]): number {
   const places = stop.map((each) => text.indexOf(each)).filter((place) => place >= 0);
   return places.length === 0 ? -1 : Math.min(...places);

@@ -65,7 +65,7 @@ export class TunedFolders implements TunedFiles {
 
 /**
  * Adds the configurations for one number of tokens to a table, the best first, and keeps the others.
- * The file is replaced at once, so a reader or an interruption never sees half of it.
+ * The file is replaced in one step, so that it is never half written, even after an interruption.
  */
 export function writeTunedRow(
   folder: string,

@@ -1,5 +1,5 @@
 /**
- * Runs transforms over a graph: in stage order, each one all or nothing.
+ * Runs transforms over a graph in stage order. Each one is applied completely or not at all.
  *
  * @module
  */
@@ -23,20 +23,20 @@ export interface OptimizeOptions {
   /** Transforms in the order of the resolved configuration; stages are sorted here. */
   readonly steps: readonly PipelineStep[];
   readonly context: TransformContext;
-  /** Where to start; default an empty graph, which `export_to_gm` fills. */
+  /** The graph to start from; default an empty one, which `export_to_gm` fills. */
   readonly graph?: Graph;
   /** Called after every transform, also after skipped ones. */
   readonly onTransform?: (record: TransformRecord) => void;
   /** Awaited after every transform that ran, with the graph it left: to verify or to draw. */
   readonly afterTransform?: (graph: Graph, record: TransformRecord) => void | Promise<void>;
-  /** Stops between two transforms. */
+  /** Aborts between two transforms. */
   readonly signal?: AbortSignal;
 }
 
 /** What {@linkcode optimize} gives back. */
 export interface Optimized {
   readonly graph: Graph;
-  /** One record a transform, in execution order. */
+  /** One record per transform, in execution order. */
   readonly history: readonly TransformRecord[];
 }
 
@@ -110,7 +110,10 @@ async function runStep(
   }
 }
 
-/** Clean up, plan, apply, verify, clean up. Throws with the graph half changed; the caller restores. */
+/**
+ * Clean up, plan, apply, verify, clean up. After an error the graph may be half changed; the caller
+ * restores it.
+ */
 async function runTransform(
   graph: Graph,
   transform: AnyTransform,

@@ -41,7 +41,7 @@ export function orderSteps(steps: readonly PipelineStep[]): ResolvedStep[] {
     if (seen.has(key)) {
       throw new ConfigError(
         "config/duplicate-transform",
-        `Cannot order transforms: "${key}" is there twice`,
+        `Cannot order transforms: expected each key once, got "${key}" twice`,
         { details: { transform: key } },
       );
     }
@@ -79,7 +79,7 @@ function unknownTransform(key: string, verb: string): ConfigError {
   );
 }
 
-/** `after` and `before` bind only transforms that are present and enabled. */
+/** `after` and `before` apply only to transforms that are present and enabled. */
 function checkConstraints(steps: readonly ResolvedStep[]): void {
   const enabled = steps.filter((step) => step.definition && step.config.enabled);
   const position = new Map(enabled.map((step, i) => [step.key, i]));

@@ -94,7 +94,7 @@ export type TransformKey = RegisteredTransform["key"];
 /** The registered transform of a key. */
 export type TransformOf<Key extends TransformKey> = Extract<RegisteredTransform, { key: Key }>;
 
-/** Fields that one may write for a transform: its own and those of every transform. */
+/** Fields of a transform in a configuration: its own and those of every transform. */
 export type TransformFields<Key extends TransformKey> =
   & OwnFields<z.input<TransformOf<Key>["config"]>>
   & Partial<BaseConfig>;
@@ -104,7 +104,7 @@ export type DefinitionFields<Own extends z.ZodRawShape> =
   & OwnFields<z.input<z.ZodObject<Own>>>
   & Partial<BaseConfig>;
 
-/** `z.object({})` reads a record of nothing at all, which would refuse the fields of every transform. */
+/** `z.object({})` infers a record of `never`, which would refuse the fields of every transform. */
 type OwnFields<Input> = string extends keyof Input ? unknown : Input;
 
 /** Every transform by key, in the order of `configs/default.yaml`. */
@@ -123,7 +123,7 @@ export function transformKeys(): readonly TransformKey[] {
   return LIST.map((definition) => definition.key);
 }
 
-/** A table of definitions; two of one key are a mistake in the list. */
+/** A table of definitions by key; a key that appears twice is a mistake in the list. */
 export function byKey(list: readonly AnyTransform[]): Readonly<Record<string, AnyTransform>> {
   const table: Record<string, AnyTransform> = {};
   for (const definition of list) {

@@ -1,7 +1,7 @@
 /**
  * The baseline of the MoE benches: what a straightforward port to WebGPU does. The host knows which
- * slots each expert got (itself a readback that is not even counted here), copies the residual, and
- * runs for one expert after the other: gather, gate product, up product, activation, down product, combine.
+ * slots each expert got (the readback for that is not counted), copies the residual, and runs for one
+ * expert after the other: gather, gate product, up product, activation, down product, combine.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 // y[m, n] = Σ_k x[m, k] · w[n, k] + bias[n], with w in bf16 pairs: one invocation makes one element, straight
-// from memory. For a CPU that plays a GPU, where tiles in workgroup memory cost barriers and save
+// from memory. For a software adapter, where tiles in workgroup memory cost barriers and save
 // nothing.
 // Prelude: N, K (K even), EXPERT_WORDS and FIRST_WORD (of the matrix in an expert's words).
 

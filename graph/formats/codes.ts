@@ -1,5 +1,5 @@
 /**
- * Small floating-point codes: FP8 E4M3, FP4 E2M1 and the scale byte E8M0.
+ * Small floating-point formats: FP8 E4M3, FP4 E2M1 and the scale byte E8M0.
  * Values: OCP 8-bit Floating Point Specification 1.0 (E4M3, the `fn` kind) and OCP Microscaling
  * Formats Specification 1.0 (E2M1, E8M0).
  *

@@ -4,12 +4,12 @@
  *
  * | format | codes | scales |
  * |---|---|---|
- * | `fp8_e4m3` | E4M3, a byte each | f32, one for every `block` of rows × columns (default: the matrix) |
- * | `fp8_block` | E4M3, a byte each | f32, one for every block (default 128 × 128), ragged at the edges |
- * | `mxfp4` | E2M1, two a byte, low nibble first | E8M0, one for 32 columns of a row |
- * | `nvfp4` | E2M1, two a byte, low nibble first | E4M3 for 16 columns of a row, times one f32 a matrix |
+ * | `fp8_e4m3` | E4M3, one byte each | f32, one for every `block` of rows × columns (default: the matrix) |
+ * | `fp8_block` | E4M3, one byte each | f32, one for every block (default 128 × 128), ragged at the edges |
+ * | `mxfp4` | E2M1, two per byte, low nibble first | E8M0, one for 32 columns of a row |
+ * | `nvfp4` | E2M1, two per byte, low nibble first | E4M3 for 16 columns of a row, times one f32 per matrix |
  * | `int8` | two's complement | f32, one for `block` columns of a row (default 32) |
- * | `int4` | code - 8, two a byte, low nibble first | f32, one for `block` columns of a row (default 32) |
+ * | `int4` | code - 8, two per byte, low nibble first | f32, one for `block` columns of a row (default 32) |
  *
  * A scale multiplies: value = code · scale.
  *
@@ -56,7 +56,7 @@ export interface PackedLayout {
   /** Codes in a byte: 1 or 2. */
   readonly codesPerByte: 1 | 2;
   readonly scaleDtype: DType;
-  /** Whether one f32 a matrix multiplies the block scales as well. */
+  /** Whether one f32 per matrix multiplies the block scales as well. */
   readonly secondScale: boolean;
   /** The block when none is given; 0 stands for the whole matrix. */
   readonly defaultBlock: ScaleBlock;
@@ -118,7 +118,7 @@ export interface PackedMatrix {
   readonly payload: Uint8Array<ArrayBuffer>;
   /** Scale codes: f32 for fp8 and integers, bytes for E8M0 and E4M3 scales. */
   readonly scale: Float32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
-  /** The matrix's own factor (nvfp4), else 1. */
+  /** The factor of the whole matrix (nvfp4), else 1. */
   readonly secondScale: number;
 }
 

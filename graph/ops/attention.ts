@@ -31,7 +31,7 @@ export interface CachedAttentionAttrs extends AttentionAttrs {
   readonly headDim: number;
   /** Name of the graph's cache that holds keys (after norm and RoPE) and values. */
   readonly cache: string;
-  /** RoPE inside; absent when q and k come already turned, or have none. */
+  /** RoPE inside; absent when q and k are rotated already, or have no RoPE. */
   readonly rope?: RopeAttrs;
   /** RMSNorm of q and k inside: over each head, or over all heads together. */
   readonly qkNorm?: { readonly eps: number; readonly over: "head" | "all" };
@@ -46,7 +46,7 @@ function heads(type: TensorType, name: string): void {
 /** Attention ops by name. */
 export const ATTENTION_OPS = {
   attention_mask: defineOp<{ window?: number }>({
-    summary: "additive causal mask [T, T] by position: 0 where a token may look, -inf elsewhere",
+    summary: "additive causal mask [T, T] by position: 0 where a token may attend, -inf elsewhere",
     inputs: ["positions"],
     infer(inputs) {
       const tokens = inputs.get("positions").shape[0];

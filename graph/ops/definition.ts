@@ -34,7 +34,7 @@ export interface OpDefinition<Attrs> {
   infer(inputs: OpInputs, attrs: Attrs): readonly TensorType[];
   /** Floating-point operations; absent for ops that only move data. */
   flops?(inputs: OpInputs, attrs: Attrs, bindings: Bindings): number;
-  /** True for ops that executors treat as another view of the same memory. */
+  /** True for ops whose result is the same memory under another shape. */
   readonly view?: boolean;
 }
 

@@ -52,7 +52,7 @@ export type MoeOperands = (typeof MOE_OPERANDS)[number];
 
 /** Attributes of `fused_moe`. */
 export interface FusedMoeAttrs extends MoeAttrs {
-  /** Name of the backend; `auto` picks when the plan is made. */
+  /** Name of the backend; `auto` chooses when the graph is compiled. */
   readonly backend: string;
   readonly experts: number;
   readonly topK: number;
@@ -118,7 +118,7 @@ export const MOE_OPS = {
   }),
   moe: defineOp<MoeAttrs & PackedMoeAttrs>({
     summary:
-      "Σ over chosen experts of routing weight · expert(x), one weight per expert; ids outside [0, E) add nothing; packed weights bring a scale each (and, nvfp4, a second one), static activation rounding an input scale each",
+      "Σ over chosen experts of routing weight · expert(x), one weight per expert; ids outside [0, E) add nothing; packed weights have one scale input each (nvfp4 a second one), static activation rounding one input scale each",
     inputs: [
       "x",
       "selected_experts",

@@ -46,7 +46,7 @@ export const gptOss = defineArchitecture({
   name: "gpt_oss",
   hfNames: ["GptOssForCausalLM"],
   features: [
-    "grouped-query attention with biases and a sink a head",
+    "grouped-query attention with biases and a sink per head",
     "sliding window by layer_types",
     "router with bias, softmax over the chosen experts",
     "experts with biases and clamped SwiGLU, bf16 or MXFP4",
@@ -129,7 +129,7 @@ function clampedMlp(b: GraphBuilder, x: Value, expert: Expert, limit: number): V
   return project("down", b.op("mul", { a: shifted, b: glu }));
 }
 
-/** Rows of `gate_up` take turns: gate, up, gate, up. */
+/** Rows of `gate_up` alternate: gate, up, gate, up. */
 function readExperts(config: Config, weights: ModelWeights, module: string): Expert[] {
   const { num_experts: count, hidden_size: hidden, intermediate_size: inner } = config;
   const gateUp = readStack(weights, `${module}.gate_up_proj`, count, 2 * inner, hidden);

@@ -21,7 +21,7 @@ const configSchema = z.looseObject({
   sliding_window: z.int().positive().optional(),
 });
 
-/** Mixtral-8x7B, Mixtral-8x22B and their kin. */
+/** Mixtral-8x7B, Mixtral-8x22B and models derived from them. */
 export const mixtral = defineArchitecture({
   name: "mixtral",
   hfNames: ["MixtralForCausalLM"],

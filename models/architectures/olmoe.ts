@@ -22,7 +22,7 @@ const configSchema = z.looseObject({
   clip_qkv: z.number().positive().optional(),
 });
 
-/** OLMoE-1B-7B and its kin. */
+/** OLMoE-1B-7B and models derived from it. */
 export const olmoe = defineArchitecture({
   name: "olmoe",
   hfNames: ["OlmoeForCausalLM"],

@@ -29,7 +29,7 @@ const configSchema = z.looseObject({
 
 type Config = z.output<typeof configSchema>;
 
-/** Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder and their kin. */
+/** Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder and models derived from them. */
 export const qwen3Moe = defineArchitecture({
   name: "qwen3_moe",
   hfNames: ["Qwen3MoeForCausalLM"],

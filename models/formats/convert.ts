@@ -55,6 +55,6 @@ export function toF32(dtype: DType, bytes: Bytes): Float32Array<ArrayBuffer> {
       return values;
     }
     default:
-      invariant(false, `${dtype} is no floating-point type`);
+      invariant(false, `${dtype} is not a floating-point type`);
   }
 }

@@ -94,7 +94,7 @@ export class Tokenizer {
     }
   }
 
-  /** Why there is no text, only token ids; undefined when there is a tokenizer. */
+  /** Why texts cannot be used, only token ids; undefined when there is a tokenizer. */
   get unavailable(): CheckpointError | undefined {
     return this.#library instanceof CheckpointError ? this.#library : undefined;
   }
@@ -188,7 +188,7 @@ function openLibrary(content: unknown, config: TokenizerConfig): Library {
 }
 
 /**
- * The reference replaces every byte of a run that is no UTF-8 by a mark of its own, and keeps a
+ * The reference replaces every byte of a run that is not UTF-8 by a mark of its own, and keeps a
  * byte-order mark; the JavaScript library merges marks and drops a byte-order mark.
  */
 class ByteRunDecoder extends TextDecoder {

@@ -1,5 +1,5 @@
 /**
- * The executor that runs programs on the CPU: the oracle of the tests, and the fallback of machines
+ * The executor that runs programs on the CPU: the reference for tests, and the fallback on machines
  * without a GPU.
  *
  * @module

@@ -28,15 +28,15 @@ import { yieldToEventLoop } from "../event_loop.ts";
 /** Milliseconds of work after which timers and signals are served; a node is not interrupted. */
 const WORK_MS = 30;
 
-/** What outlives a run. */
+/** Weights and caches, which stay between runs. */
 export interface GraphMemory {
   readonly weights: ReadonlyMap<number, HostTensor>;
   readonly caches: ReadonlyMap<string, CpuCache>;
 }
 
-/** A graph as the interpreter walks it. */
+/** Runs one graph. */
 export class Interpreter {
-  /** Ids of the values that nobody reads after node i. */
+  /** Ids of the values that are not read after node i. */
   readonly #lastUses: readonly (readonly number[])[];
 
   constructor(readonly graph: Graph, readonly memory: GraphMemory) {
@@ -106,7 +106,7 @@ export class Interpreter {
 }
 
 /**
- * Gives sizes to the symbols that a node makes, such as the number of tokens an expert got, and
+ * Sets the sizes of the symbols that a node makes, such as the number of tokens an expert got, and
  * checks the others.
  */
 function bindSymbols(
@@ -130,7 +130,7 @@ function bindSymbols(
   );
 }
 
-/** For each node, the ids of the values that nobody reads after it, its own results included. */
+/** For each node, the ids of the values that are not read after it, its own results included. */
 export function lastUses(graph: Graph): number[][] {
   const kept = new Set([...graph.outputs.values()].map((value) => value.id));
   const seen = new Set<number>();

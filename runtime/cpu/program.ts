@@ -50,7 +50,7 @@ export class CpuProgram implements Program {
     return new CpuProgram(graph, options, report(graph, weights, caches), interpreter);
   }
 
-  /** What the graph asks for and the CPU does in its own way. */
+  /** Settings of the graph that the CPU executor ignores. */
   get notices(): readonly string[] {
     const halves = this.graph.nodes.filter((node) =>
       isOp(node, "fused_moe") && node.attrs.operands === "f16"

@@ -23,14 +23,14 @@ import type { CompileOptions } from "../executor.ts";
 import { cacheBytes } from "../kv_cache.ts";
 import { weightKey } from "../webgpu/weight_key.ts";
 
-/** Bytes between two looks at the abort signal. */
+/** Bytes read between two checks of the abort signal. */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /** The weights of a program. */
 export interface LoadedWeights {
   /** Tensor of a weight value, by its id. */
   readonly tensors: ReadonlyMap<number, HostTensor>;
-  /** Different weights; tied ones are held once. */
+  /** Number of different weights; tied ones are held once. */
   readonly count: number;
   readonly bytes: number;
 }

@@ -46,7 +46,7 @@ export class WebGpuExecutor implements Executor {
 
   get description(): string {
     const { description, software } = this.device.profile;
-    return software ? `${description}, a CPU that plays a GPU` : description;
+    return software ? `${description}, software adapter` : description;
   }
 
   async compile(graph: Graph, options: CompileOptions): Promise<Program> {
@@ -65,7 +65,7 @@ export class WebGpuExecutor implements Executor {
 
 /**
  * Opens the GPU, chooses how results are read, and checks that it computes. Raises a
- * {@linkcode DeviceError} when there is no device, or a wrong one.
+ * {@linkcode DeviceError} when there is no device, or one that computes wrong results.
  */
 export async function openWebGpuExecutor(
   options: WebGpuExecutorOptions = {},
@@ -88,7 +88,8 @@ export async function openWebGpuExecutor(
   return executor;
 }
 
-/** WebGPU promises little between workgroups of a dispatch; where tickets fail, dispatches serve. */
+/** WebGPU guarantees little between workgroups of one dispatch; where tickets fail, a second dispatch
+ * combines the results. */
 async function testHandOffs(executor: WebGpuExecutor): Promise<void> {
   const attention = !executor.device.profile.software;
   try {

@@ -186,7 +186,7 @@ export class ProgramMemory {
     }
   }
 
-  /** WebGPU zeroes new buffers, which is how tickets start. */
+  /** WebGPU fills new buffers with zeros, the start value of tickets. */
   async #allocateTickets(lowered: LoweredGraph): Promise<ReadonlyMap<string, GPUBuffer>> {
     const tickets = new Map<string, GPUBuffer>();
     for (const { resources } of [...lowered.dispatches, ...lowered.sampling]) {

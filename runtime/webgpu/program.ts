@@ -158,7 +158,7 @@ export class WebGpuProgram implements Program {
     });
   }
 
-  /** Checks a step, and brings its inputs to the device. */
+  /** Checks a step, and writes its inputs to the device. */
   async #prepare(request: StepRequest) {
     const tokens = this.#tokens;
     if (!tokens) throw notALanguageModel(this.graph);
@@ -322,7 +322,7 @@ function stepSizes(bindings: Bindings, options: CompileOptions): StepSizes {
   return sizes;
 }
 
-/** Ends of token ranges that the transform `compile_model` wrote down. */
+/** Ends of the token ranges that the transform `compile_model` set. */
 function configuredRanges(graph: Graph): readonly number[] | undefined {
   const compile = graph.meta.compile;
   if (typeof compile !== "object" || compile === null) return undefined;

@@ -14,7 +14,7 @@ export interface InputTarget {
   writeStep(sizes: StepSizes): void;
 }
 
-/** Writes inputs, remembering what the device has. */
+/** Writes inputs that the device does not have already. */
 export class StepInputs {
   readonly #values: ReadonlyMap<string, Value>;
   readonly #known = new Map<string, Int32Array<ArrayBuffer>>();
@@ -24,7 +24,7 @@ export class StepInputs {
     this.#values = new Map(inputs.map((value) => [value.name, value]));
   }
 
-  /** Makes an input of the graph hold these numbers; inputs that the graph lacks are ignored. */
+  /** Sets an input of the graph; inputs that the graph does not have are ignored. */
   set(name: string, data: Int32Array<ArrayBuffer>): void {
     const value = this.#values.get(name);
     const known = this.#known.get(name);
@@ -43,12 +43,12 @@ export class StepInputs {
     this.#sizes = sizes;
   }
 
-  /** Says what the device has written into an input itself. */
+  /** Records what the device has written into an input itself. */
   assume(name: string, data: Int32Array<ArrayBuffer>): void {
     this.#known.set(name, data.slice());
   }
 
-  /** Forgets everything: somebody else wrote, or a step failed. */
+  /** Forgets everything: the inputs were written elsewhere, or a step failed. */
   forget(): void {
     this.#known.clear();
     this.#sizes = undefined;

@@ -20,7 +20,7 @@ import type { ProgramContext } from "./program_context.ts";
 export interface StepList {
   readonly lowered: LoweredGraph;
   readonly commands: readonly Command[];
-  /** Follows the commands in a step that wants tokens. */
+  /** Sampling: runs after the commands in a step that wants tokens. */
   readonly sampling: readonly Command[];
   outputBuffer(name: string): GPUBuffer;
 }

@@ -18,11 +18,11 @@ import type { StepList } from "./step_lists.ts";
 /** Steps of one submit at most; the history of tokens is this long. */
 const MOST_STEPS = 64;
 
-/** Milliseconds that one submit of several steps should take at most: nobody sees such a burst. */
+/** Most milliseconds of one submit of several steps: the tokens come in bursts too short to notice. */
 const BURST_MS = 6;
 const MOST_REPEAT = 8;
 
-/** Steps of a submit where a read costs some 11 ms, whatever it waits for. */
+/** Steps per submit where every read takes about 11 ms. */
 const AWAITED_REPEAT = 8;
 
 /** Sizes of the state of sampling. */
@@ -64,13 +64,13 @@ export class TokenSteps {
     readonly memory: ProgramMemory,
     readonly inputs: StepInputs,
     readonly sampling: SamplingSizes,
-    /** Of {@linkcode historyBytes}; its own, because submits are recorded ahead. */
+    /** Of {@linkcode historyBytes}. Used for nothing else, because submits are recorded ahead. */
     readonly staging: GPUBuffer,
   ) {}
 
   /**
    * Steps to run at once. Between two submits the device idles while the host wakes up and sends
-   * (some 0.15 ms on an H100), so short steps go several at a time.
+   * (some 0.15 ms on an H100), so several short steps go into one submit.
    */
   get preferredRepeat(): number {
     return this.readback.mode === "synchronous" ? this.#repeat : AWAITED_REPEAT;
@@ -124,7 +124,7 @@ export class TokenSteps {
     return Array.from({ length: steps }, (_, i) => history.slice(i * sizes.R, (i + 1) * sizes.R));
   }
 
-  /** Doubles or halves: a recorded submit fits as long as the number of steps stays. */
+  /** Doubles or halves, so that the number of steps, and with it the recorded submit, seldom changes. */
   #adapt(milliseconds: number): void {
     const steps = BURST_MS / milliseconds;
     if (steps >= 2 * this.#repeat && this.#repeat < MOST_REPEAT) this.#repeat *= 2;
@@ -167,14 +167,14 @@ function isFor(recorded: Recorded, list: StepList, sizes: StepSizes, steps: numb
 function tooManyRows(rows: number, most: number): RequestError {
   return new RequestError(
     "request/step-size",
-    `Cannot sample: expected at most ${most} rows, one a sequence, got ${rows}`,
+    `Cannot sample: expected at most ${most} rows, one per sequence, got ${rows}`,
   );
 }
 
 function brokenLogits(): KernelError {
   return new KernelError(
     "kernel/logits",
-    "Cannot sample a token: expected finite logits, got some that are no numbers",
+    "Cannot sample a token: expected finite logits, got NaN or infinity",
     { hint: "Check the weights; compare with the cpu executor" },
   );
 }

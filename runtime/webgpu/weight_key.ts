@@ -1,6 +1,6 @@
 /**
- * When two weight expressions are the same memory: tied embeddings and shared constants are
- * uploaded once.
+ * Finds weight expressions that are equal, such as tied embeddings and shared constants, so that they
+ * are uploaded once.
  *
  * @module
  */

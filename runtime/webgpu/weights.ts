@@ -114,8 +114,8 @@ class Upload {
   }
 
   /**
-   * Lets the queue finish: what it held is on the device and its memory is free again. Deno waits
-   * within the call itself, and then some 11 ms more for whoever awaits its promise.
+   * Waits for the queue: its copies are on the device, and their memory is free again. Deno waits
+   * within the call itself, and then about 11 ms more for code that awaits its promise.
    */
   async wait(): Promise<void> {
     this.#unwaited = 0;
@@ -125,7 +125,7 @@ class Upload {
     this.device.check();
   }
 
-  /** The queue takes whole words; only the end of a weight may be a broken one. */
+  /** The queue takes whole words of 4 bytes; only the last word of a weight may be incomplete. */
   #writeAligned(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>) {
     const whole = bytes.byteLength - bytes.byteLength % 4;
     const { queue } = this.device.gpu;

@@ -84,7 +84,7 @@ Deno.test("reportPage() is one file with four pictures that needs nothing from e
   for (
     const text of [
       "time (µs)",
-      "tokens a step (T)",
+      "tokens per step (T)",
       "GFLOP/s",
       "computed by",
       "dispatches",

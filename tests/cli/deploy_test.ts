@@ -57,7 +57,7 @@ Deno.test("deploy takes prompts as messages of a chat when --chat is given", asy
   assert.ok(!stdout.includes("What is the capital"), "the question is not part of the answer");
 });
 
-Deno.test("deploy repeats a sampled text when its seed is given", async () => {
+Deno.test("deploy seed of sampling; the same seed gives the same text when its seed is given", async () => {
   const sampled = GREEDY.toSpliced(-2, 2, "--max-new-tokens", "16", "--quiet");
   const [a, b, c] = await Promise.all(
     ["7", "7", "8"].map((seed) => runCli([...sampled, "--seed", seed])),

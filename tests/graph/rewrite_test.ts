@@ -63,7 +63,7 @@ Deno.test("Probe says what it found instead", () => {
     "neither operand is made by mul, but by cos and input",
   );
   assert.equal(reason((probe) => probe.operands(add, "cos")), "matched");
-  assert.equal(reason((probe) => probe.weight(add, "b")), "its b is no weight");
+  assert.equal(reason((probe) => probe.weight(add, "b")), "its b is not a weight");
   assert.equal(
     reason((probe) => probe.onlyUser(x, add)),
     "its result has 2 readers, not one",

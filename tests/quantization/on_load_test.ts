@@ -113,6 +113,6 @@ Deno.test("quantize_moe refuses what a format cannot be", async () => {
   });
   await withPackedModel(MODEL, async ({ model }) => {
     const run = packedGraph(model, { quantize_moe: { enabled: true, format: "mxfp4", block: 16 } });
-    await assert.rejects(run, /a block of 16 is not possible: mxfp4 has 32 columns a scale/);
+    await assert.rejects(run, /a block of 16 is not possible: mxfp4 has one scale for 32 columns/);
   });
 });

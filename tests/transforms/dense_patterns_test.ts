@@ -75,7 +75,7 @@ const NOT_NORMS: Record<string, [(b: GraphBuilder, x: Value, w: Value) => Value,
   ],
   "another value squared": [
     (b, x, w) => norm(b, x, w, { squared: b.op("neg", { x }) }),
-    "m (pow): it squares another value than the norm scales",
+    "m (pow): it squares a different value from the one that the norm scales",
   ],
   "a mean over tokens": [
     (b, x, w) => norm(b, x, w, { dim: 0 }),

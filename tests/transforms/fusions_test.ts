@@ -49,7 +49,10 @@ Deno.test("fuse_gemms says that weights of different types stay apart", async ()
   const { fuse_gemms: record } = await apply(graph, steps("fuse_gemms"));
   assert.equal(record.num_matches, 0);
   assert.deepEqual(record.nearMisses, [
-    { node: "m.q_proj (linear)", reason: "its input is read as f32 and bf16" },
+    {
+      node: "m.q_proj (linear)",
+      reason: "its readers have weights of different formats: f32 and bf16",
+    },
   ]);
 });
 
@@ -131,7 +134,7 @@ Deno.test("fuse_rmsnorm leaves a norm that others read, and says who", async () 
     { node: "m (rms_norm)", reason: "besides linear layers, neg reads it" },
   ]);
   assert.deepEqual(record.notes, [
-    'rmsnorm_backend "flashinfer" names a CUDA kernel: WebGPU has one of its own',
+    'rmsnorm_backend "flashinfer" names a CUDA kernel: WebGPU has one implementation, which is used',
   ]);
 });
 

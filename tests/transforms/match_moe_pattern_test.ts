@@ -65,7 +65,7 @@ Deno.test("match_moe_pattern leaves a loop alone when an expert comes twice", as
   const blocks = moeLayer({ ...SMALL, order: [0, 1, 2, 2, 3] });
   const { match_moe_pattern: record } = await apply(blocks.graph, MATCH);
   assert.deepEqual(record.nearMisses, [
-    { node: "model.layers.0.mlp (one_hot)", reason: "expert 2 is there twice" },
+    { node: "model.layers.0.mlp (one_hot)", reason: "expert 2 appears twice" },
   ]);
 });
 
@@ -78,7 +78,7 @@ Deno.test("match_moe_pattern names the node and the condition when an expert dif
   const { match_moe_pattern: record } = await apply(blocks.graph, MATCH);
   assert.deepEqual(record.nearMisses, [{
     node: "model.layers.0.mlp.experts.1 (index_add)",
-    reason: "what it adds is no linear layer times a routing weight",
+    reason: "it does not add a linear layer times a routing weight",
   }]);
   assert.equal(printGraph(blocks.graph), before);
 });

@@ -86,7 +86,7 @@ const REASONS: [string, RouterForm, string][] = [
   [
     "an epsilon that counts",
     { renormalize: true, epsilon: 1e-3 },
-    "mlp (add): it adds 0.001, which may be seen",
+    "mlp (add): it adds 0.001, which may change the result",
   ],
   ["a softmax over tokens", { softmaxDim: 0 }, "mlp (softmax): it is not over the experts"],
   [

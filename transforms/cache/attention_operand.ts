@@ -1,6 +1,6 @@
 /**
- * What lies between a projection and an operand of `attention`: layout changes, norm, clamp, RoPE.
- * `insert_cached_attention` takes as much of it into the kernel as q, k and v agree on.
+ * The nodes between a projection and an operand of `attention`: layout changes, norm, clamp, RoPE.
+ * `insert_cached_attention` moves those into the kernel that are the same for q, k and v.
  *
  * @module
  */
@@ -31,8 +31,8 @@ export interface OperandRope {
 }
 
 /**
- * An operand with the steps of its making, in the order of the kernel: norm, clamp, RoPE. Each step
- * has the value it starts from; a step that is absent starts from the next one's value.
+ * An operand and the steps that make it, in the order of the kernel: norm, clamp, RoPE. Each step has
+ * the value that it starts from; an absent step starts from the value of the next one.
  */
 export interface Operand {
   readonly rope?: OperandRope;

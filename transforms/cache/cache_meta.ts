@@ -1,5 +1,6 @@
 /**
- * What the transforms around the cache tell each other, and the runtime, through the graph's notes.
+ * Notes about the cache in the graph's metadata, by which its transforms inform each other and the
+ * runtime.
  *
  * @module
  */
@@ -15,7 +16,7 @@ export interface CacheNotes {
   readonly dtype?: CacheSpec["dtype"];
   /** `initialize_cache`: tokens of a page. */
   readonly pageSize?: number;
-  /** `resize_kv_cache`: part of the free memory that pages may take. */
+  /** `resize_kv_cache`: fraction of the free memory that pages may take. */
   readonly freeMemRatio?: number;
 }
 
@@ -29,7 +30,7 @@ export function setCacheNotes(graph: Graph, notes: CacheNotes): void {
   graph.setMeta(CACHE_META, { ...cacheNotes(graph), ...notes });
 }
 
-/** Attention nodes whose cache is not declared; a graph with some cannot run yet. */
+/** Attention nodes whose cache is not declared; with any of them the graph cannot run yet. */
 export function missingCaches(graph: Graph): Node<"cached_attention">[] {
   const names = new Set(graph.caches.map((cache) => cache.name));
   return graph.nodes.filter((node) => isOp(node, "cached_attention"))

@@ -25,7 +25,7 @@ export const initializeCache = defineTransform({
   summary: "Declare the paged cache of every attention layer",
   base: { after: ["insert_cached_attention"], run_per_gm: false, expect_mem_change: true },
   config: z.object({
-    page_size: z.int().min(1).max(1024).default(16).describe("Tokens of a page of the cache"),
+    page_size: z.int().min(1).max(1024).default(16).describe("Tokens per page of the cache"),
   }),
   plan: (graph) => ({ matches: graph.nodes.filter((node) => isOp(node, "cached_attention")) }),
   apply(graph, plan, config) {

@@ -58,7 +58,8 @@ const CACHE_DTYPES = { auto: "f16", f16: "f16", f32: "f32", fp8: "f8_e4m3" } as 
 export const insertCachedAttention = defineTransform({
   key: "insert_cached_attention",
   stage: "cache_init",
-  summary: "Replace `attention` and what surrounds it by attention over a paged cache",
+  summary:
+    "Replace `attention`, and the norm, clamp and RoPE before it, by attention over a paged cache",
   config: z.object({
     backend: z.enum(["auto", "flashinfer", "triton", "torch", "trtllm"]).default("auto").describe(
       "Accepted for AutoDeploy's files; WebGPU has one paged attention",
@@ -84,7 +85,7 @@ export const insertCachedAttention = defineTransform({
       if (reason !== undefined) nearMisses.push({ node: labelNode(attention), reason });
     }
     const notes = config.backend === "auto" ? [] : [
-      `backend "${config.backend}" names a CUDA kernel: WebGPU has one paged attention of its own`,
+      `backend "${config.backend}" names a CUDA kernel: WebGPU has one paged attention, which is used`,
     ];
     return { matches, nearMisses, notes };
   },
@@ -100,7 +101,7 @@ export const insertCachedAttention = defineTransform({
   },
 });
 
-/** How far q, k and v agree; the kernel has one set of parameters for all of them. */
+/** How many of the steps are the same for q, k and v; the kernel has one set of parameters for all. */
 function matchOperands(graph: Graph, attention: Node<"attention">) {
   const [q, k, v] = ["q", "k", "v"].map((name) => traceOperand(graph, input(attention, name)));
   const positions = input(attention, "positions");
@@ -160,7 +161,7 @@ function insert(graph: Graph, { attention, q, k, v, depth }: Match, cache: strin
   replaceNode(graph, last, b.op("transpose", { x: byToken }, { dims: [0, 1] }));
 }
 
-/** The `[T, heads · D]` form of the result when that is all its readers want. */
+/** The `[T, heads · D]` form of the result when all its readers use that form. */
 function resultOf(graph: Graph, attention: Node): { node: Node; flat: boolean } {
   const [heads, tokens, headDim] = attention.outputs[0].shape;
   const [transpose, ...others] = graph.users(attention.outputs[0]);

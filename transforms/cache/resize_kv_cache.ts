@@ -1,6 +1,6 @@
 /**
- * `resize_kv_cache`: how much of the memory that is free once weights and activations are in place
- * the runtime may give to pages of the cache. With 0 it makes as many as the longest sequences need.
+ * `resize_kv_cache`: the fraction of the memory that is free once weights and activations are
+ * allocated which the runtime may use for pages of the cache. 0 allocates what the longest sequences need.
  *
  * @module
  */
@@ -13,11 +13,11 @@ import { defineTransform } from "../core/transform.ts";
 export const resizeKvCache = defineTransform({
   key: "resize_kv_cache",
   stage: "cache_init",
-  summary: "Say how much free memory the cache may take",
+  summary: "Set how much free memory the cache may take",
   base: { after: ["initialize_cache"], run_per_gm: false, expect_mem_change: true },
   config: z.object({
     free_mem_ratio: z.number().min(0).max(1).default(0).describe(
-      "Part of the free memory for pages; 0 makes as many as max_batch_size sequences of max_seq_len need",
+      "Fraction of the free memory for pages; 0 allocates what max_batch_size sequences of max_seq_len need",
     ),
   }),
   plan: (graph) => ({ matches: graph.caches.length > 0 ? [graph.caches.length] : [] }),

@@ -1,6 +1,6 @@
 /**
  * `cleanup_noop_add`: removes additions of zero that do not change the shape. (AutoDeploy's removes
- * them also where the zeros broadcast the other operand up, which changes the result.)
+ * them also where the zeros broadcast the other operand to a larger shape, which changes the result.)
  *
  * Before:
  * ```text

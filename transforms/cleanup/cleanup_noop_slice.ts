@@ -1,5 +1,5 @@
 /**
- * `cleanup_noop_slice`: removes slices that take everything.
+ * `cleanup_noop_slice`: removes slices that take a whole dimension.
  *
  * Before:
  * ```text
@@ -37,8 +37,12 @@ export const cleanupNoopSlice = defineTransform({
   },
 });
 
-/** A slice with a step over 1 may keep the size only when the size is 1, where it is no-op too. */
+/** A slice with a step above 1 keeps the size only when the size is 1, where it changes nothing either. */
 function matchNoop(probe: Probe, node: Node<"slice">): Node {
-  probe.check(sameShape(input(node, "x").shape, node.outputs[0].shape), node, "it takes a part");
+  probe.check(
+    sameShape(input(node, "x").shape, node.outputs[0].shape),
+    node,
+    "it takes only a part of the dimension",
+  );
   return node;
 }

@@ -9,13 +9,13 @@ import { z } from "../../deps/zod.ts";
 import { ConfigError, invariant, nearest } from "../../graph/mod.ts";
 import { type BaseConfig, baseConfigSchema, type TransformDefinition } from "./transform.ts";
 
-/** Any transform, its own types forgotten. */
+/** Any transform, without its own types. */
 export type AnyTransform = TransformDefinition<string, z.ZodRawShape, unknown>;
 
 /** Parsed fields of any transform. */
 export type AnyConfig = BaseConfig & Record<string, unknown>;
 
-/** Schemas made so far, by the transform's own one, which may change (see `fuse_moe`). */
+/** Schemas made so far, with the own fields that each was made for: those may change (see `fuse_moe`). */
 const schemas = new WeakMap<AnyTransform, { own: z.ZodObject; schema: z.ZodObject }>();
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Transforms of AutoDeploy that have no meaning here. Their keys are known, so that its files load:
+ * Transforms of AutoDeploy that have no meaning on WebGPU. Their keys are known, so that its files load:
  * they are reported, skipped, and carried through to an exported AutoDeploy configuration.
  *
  * @module
@@ -15,7 +15,7 @@ export interface NotApplicable {
   readonly reason: string;
 }
 
-const CUDA_LAYOUT = "kernels here read every layout, so none has to be chosen";
+const CUDA_LAYOUT = "the kernels read every layout, so none has to be chosen";
 const GRAPH_QUANTIZERS = "there is no exported graph with quantizer nodes; checkpoints are read";
 const STATE_SPACE = "no architecture here has state-space or linear-attention layers";
 const STREAMS = "a WebGPU device has one queue, so there are no streams to overlap";

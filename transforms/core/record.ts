@@ -1,5 +1,5 @@
 /**
- * What is kept of a transform's run. JSON-safe.
+ * The record of one run of a transform. JSON-safe.
  *
  * @module
  */
@@ -24,10 +24,10 @@ export interface TransformRecord {
   readonly weightBytesAfter: number;
   readonly nodesBefore: number;
   readonly nodesAfter: number;
-  /** Places that almost matched: which node failed which condition. */
+  /** Nodes that almost matched, and the condition that each failed. */
   readonly nearMisses: readonly NearMiss[];
   readonly notes: readonly string[];
-  /** Message of the error that `skip_on_error` passed over. */
+  /** Message of the error, where `skip_on_error` let the run go on. */
   readonly error?: string;
 }
 

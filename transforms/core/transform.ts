@@ -1,6 +1,6 @@
 /**
- * What a transform is. One definition carries everything that is derived elsewhere: the YAML key,
- * the DSL method, the JSON Schema, the reference page.
+ * What a transform is. The YAML key, the DSL method, the JSON Schema and the reference page are derived
+ * from its one definition.
  *
  * @module
  */
@@ -43,7 +43,9 @@ export const baseConfigSchema = z.object({
   requires_shape_prop: z.boolean().default(false).describe(
     "Infer types again before the transform",
   ),
-  expect_mem_change: z.boolean().default(false).describe("A change of weight bytes is expected"),
+  expect_mem_change: z.boolean().default(false).describe(
+    "The transform is expected to change the bytes of the weights",
+  ),
   after: z.array(z.string()).default([]).describe("Keys that must have run before, when enabled"),
   before: z.array(z.string()).default([]).describe("Keys that must run later, when enabled"),
 });
@@ -64,13 +66,13 @@ export interface TransformPlan<Match = unknown> {
   readonly nearMisses?: readonly NearMiss[];
   /** Sentences for the user: what was chosen and why, what is left alone. */
   readonly notes?: readonly string[];
-  /** Why there is nothing to do here at all; the transform counts as skipped. */
+  /** Why the transform has nothing to do; it then counts as skipped. */
   readonly skipped?: string;
   /** Any of them stops the transform before it changes the graph. */
   readonly refusals?: readonly Refusal[];
 }
 
-/** What transforms may know of the world. Filled by the caller of the optimizer. */
+/** What transforms may know besides the graph. The caller of the optimizer provides it. */
 export interface TransformContext {
   /** The model folder that `build_model` reads. */
   readonly model: ModelHandle;
@@ -85,7 +87,7 @@ export interface TransformContext {
     readonly maxBatchSize: number;
     readonly maxNumTokens: number;
   };
-  /** Notes for people, one sentence each. */
+  /** Shows a note to the user, one sentence. */
   readonly log: (message: string) => void;
 }
 
@@ -122,7 +124,7 @@ export interface TransformDefinition<
   ): void | Promise<void>;
 }
 
-/** Makes a transform; exists so that its type parameters are inferred. */
+/** Makes a transform; a function so that its type parameters are inferred. */
 export function defineTransform<const Key extends string, Own extends z.ZodRawShape, Match>(
   definition: TransformDefinition<Key, Own, Match>,
 ): TransformDefinition<Key, Own, Match> {

@@ -64,7 +64,7 @@ const PLAIN_FORMATS: Readonly<Partial<Record<string, WeightFormat>>> = {
   bf16: "bf16",
 };
 
-/** The `moe` nodes in one of some formats; `plain` stands for those without scales. */
+/** The `moe` nodes whose format is one of the given ones; `plain` stands for weights without scales. */
 export function moesOf(graph: Graph, formats: readonly (WeightFormat | "plain")[]): Node<"moe">[] {
   return graph.nodes.filter((node) => isOp(node, "moe"))
     .filter(({ attrs }) => formats.includes(attrs.format ?? "plain"));
@@ -96,7 +96,7 @@ export async function planExperts(
   };
 }
 
-/** Attributes of the fused node, or why it cannot be. */
+/** Attributes of the fused node, or why there can be none. */
 function fusedAttrs(
   moe: Node<"moe">,
   chosen: ReturnType<typeof chosenAttrs>,
@@ -105,7 +105,9 @@ function fusedAttrs(
   const types = new Set([...w1, ...w2, ...w3].map((value) => value.dtype));
   const format = moe.attrs.format ?? PLAIN_FORMATS[w1[0].dtype];
   if (types.size > 1) return `its weights are of several types: ${[...types].join(", ")}`;
-  if (!format) return `its weights are ${w1[0].dtype}, which a quantize transform has to take`;
+  if (!format) {
+    return `its weights are ${w1[0].dtype}, which a quantize transform has to handle first`;
+  }
   const scales = ["w1", "w2", "w3"].flatMap((name) =>
     ["_scale", "_scale_2"].map((suffix) => inputList(moe, `${name}${suffix}`))
   );
@@ -151,7 +153,7 @@ export function fuseExperts(graph: Graph, { moe, attrs, inputScales }: FusableMo
   replaceNode(graph, moe, fused);
 }
 
-/** Biases like their weights; an expert's missing one of two is zeros. */
+/** Biases, laid out like their weights; where an expert lacks one of two, zeros stand for it. */
 function biases(b: GraphBuilder, moe: Node<"moe">, attrs: FusedMoeAttrs) {
   const [b1, b2, b3] = ["b1", "b2", "b3"].map((name) => inputList(moe, name).map(weightOf));
   const zeros = () =>
@@ -164,12 +166,12 @@ function biases(b: GraphBuilder, moe: Node<"moe">, attrs: FusedMoeAttrs) {
   };
 }
 
-/** Expert by expert, the rows of its parts one after the other. */
+/** The parts of each expert concatenated by rows, and the experts stacked. */
 function stackRows(parts: readonly Weight[][]): Weight {
   return stack(parts[0].map((_, e) => concat(parts.map((part) => part[e]))));
 }
 
-/** Expert by expert, its parts one after the other. */
+/** The parts of expert 0, then those of expert 1, and so on. */
 function interleave(parts: readonly Weight[][]): Weight[] {
   return parts[0].flatMap((_, e) => parts.map((part) => part[e]));
 }

@@ -1,8 +1,8 @@
 /**
  * `fuse_fp8_moe`: stacks FP8 experts with their scales and hands the layer to a fused backend. See
- * `fuse_experts.ts` for the rewrite, `input_scales.ts` for what experts with different input scales
- * are rounded with. AutoDeploy has one scale for all and a switch, `allow_different_input_scales`;
- * nothing said keeps each expert's own.
+ * `fuse_experts.ts` for the rewrite, `input_scales.ts` for the scale that rounds the inputs of experts
+ * whose scales differ. AutoDeploy has one scale for all and the field `allow_different_input_scales`;
+ * the default here is each expert's own scale.
  *
  * @module
  */
@@ -15,10 +15,10 @@ import { defineTransform } from "../core/transform.ts";
 
 const config = backendConfig({
   allow_different_input_scales: z.boolean().nullable().default(null).describe(
-    "AutoDeploy's switch: false refuses experts whose input scales differ (policy same), true rounds them all with the largest (policy max)",
+    "AutoDeploy's field: false refuses experts whose input scales differ (policy same), true rounds all with the largest scale (policy max)",
   ),
   input_scale_policy: z.enum(["same", "max", "per_expert"]).nullable().default(null).describe(
-    "Scale that rounds the input of an expert; null is per_expert unless allow_different_input_scales says otherwise",
+    "Scale that rounds the input of an expert; null is per_expert unless allow_different_input_scales is set",
   ),
 });
 
@@ -38,7 +38,7 @@ export const fuseFp8Moe = defineTransform({
     const { allow_different_input_scales: allowed, input_scale_policy: policy } = config;
     if (allowed === false && policy !== null && policy !== "same") {
       const reason =
-        `allow_different_input_scales is false, but input_scale_policy is ${policy}; say one of them`;
+        `allow_different_input_scales is false, but input_scale_policy is ${policy}; set only one of them`;
       return { matches: [], refusals: [{ node: "fuse_fp8_moe", reason }] };
     }
     const moes = moesOf(graph, ["fp8_e4m3"]);
@@ -49,7 +49,7 @@ export const fuseFp8Moe = defineTransform({
   },
 });
 
-/** What AutoDeploy's switch means. */
+/** The policy that AutoDeploy's field stands for. */
 function policyOf(allowed: boolean | null): InputScalePolicy {
   if (allowed === null) return "per_expert";
   return allowed ? "max" : "same";

@@ -58,7 +58,10 @@ export const fuseGemms = defineTransform({
       const [alike, ...others] = Map.groupBy(group, formatOf).values();
       if (others.length > 0) {
         const formats = [...new Set(group.map(formatOf))].join(" and ");
-        nearMisses.push({ node: labelNode(group[0]), reason: `its input is read as ${formats}` });
+        nearMisses.push({
+          node: labelNode(group[0]),
+          reason: `its readers have weights of different formats: ${formats}`,
+        });
       }
       for (const nodes of [alike, ...others].filter(({ length }) => length > 1)) {
         const reason = unjoinable(nodes);
@@ -79,7 +82,7 @@ function formatOf(node: Node<"linear">): string {
   return format === undefined ? input(node, "w").dtype : `${format} ${JSON.stringify(node.attrs)}`;
 }
 
-/** Why packed weights cannot lie side by side. */
+/** Why packed weights cannot be concatenated. */
 function unjoinable(nodes: Group): string | undefined {
   for (const node of nodes) {
     const { format, block } = node.attrs;
@@ -90,7 +93,9 @@ function unjoinable(nodes: Group): string | undefined {
     const columns = Number(input(node, "x").shape.at(-1));
     const [blockRows] = packedShape(format, rows, columns, block).block;
     const whole = (block ?? PACKED_LAYOUTS[format].defaultBlock)[0] === 0;
-    if (whole || rows % blockRows !== 0) return `its ${format} scales do not end with its rows`;
+    if (whole || rows % blockRows !== 0) {
+      return `a block of its ${format} scales would cross from one weight into the next`;
+    }
   }
 }
 
@@ -131,7 +136,7 @@ function biasOf(node: Node): Weight {
 
 function weightOf(value: Value): Weight {
   if (value.weight) return value.weight;
-  throw new TypeError(`"${value.name}" is no weight`);
+  throw new TypeError(`"${value.name}" is not a weight`);
 }
 
 /** The path that scopes share, and the rest of each, joined: `self_attn`, `q_proj+k_proj`. */

@@ -37,7 +37,7 @@ type Carrier = Node<"linear"> | Node<"fused_linear"> | Node<"fused_moe"> | Node<
 interface Match {
   readonly add: Node<"add">;
   readonly carrier: Carrier;
-  /** The operand that the carrier adds up to; the other one becomes its residual. */
+  /** The operand that the carrier makes; the other one becomes its residual. */
   readonly summed: "a" | "b";
 }
 
@@ -64,12 +64,12 @@ export const fuseResidual = defineTransform({
   },
   apply(graph, plan) {
     for (const match of plan.matches) fold(graph, match);
-    // A residual that moved into an earlier op may be made behind it.
+    // A residual that moved into an earlier op may be made after it.
     graph.sortTopologically();
   },
 });
 
-/** Knows, for each value, the ops under it that can still take a residual. */
+/** For each value, the ops among its summands that can still take a residual. */
 class CarrierSearch {
   readonly #free = new Map<number, readonly Carrier[]>();
 
@@ -81,7 +81,7 @@ class CarrierSearch {
     }
   }
 
-  /** Uses up the last carrier under a sum; what is left may serve the next sum of a chain. */
+  /** Takes the last carrier under a sum; the remaining ones are left for the next sum of a chain. */
   take(add: Node<"add">): Match | NearMiss | undefined {
     const [a, b] = [input(add, "a"), input(add, "b")];
     const [left, right] = [this.#under(a), this.#under(b)];
@@ -99,7 +99,7 @@ class CarrierSearch {
     return { add, carrier: chosen, summed };
   }
 
-  /** Only where nobody else reads the value may it change. */
+  /** The value may change only where it has no other reader. */
   #under(value: Value): readonly Carrier[] {
     const alone = this.graph.users(value).length === 1 && !this.graph.isOutput(value);
     return alone ? this.#free.get(value.id) ?? [] : [];

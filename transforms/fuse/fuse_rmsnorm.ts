@@ -38,7 +38,7 @@ type Match =
   & { readonly norm: Node<"rms_norm"> }
   & ({ readonly router: Node<"moe_router"> } | { readonly linears: readonly Linear[] });
 
-/** AutoDeploy's names, which choose among CUDA kernels. */
+/** AutoDeploy's names of CUDA kernels. */
 const BACKENDS = ["auto", "flashinfer", "triton", "torch"] as const;
 
 /** See the module's documentation. */
@@ -57,7 +57,7 @@ export const fuseRmsnorm = defineTransform({
   }),
   plan(graph, config) {
     const notes = config.rmsnorm_backend === "auto" ? [] : [
-      `rmsnorm_backend "${config.rmsnorm_backend}" names a CUDA kernel: WebGPU has one of its own`,
+      `rmsnorm_backend "${config.rmsnorm_backend}" names a CUDA kernel: WebGPU has one implementation, which is used`,
     ];
     return { ...findMatches(graph, "rms_norm", matchReaders), notes };
   },
@@ -66,7 +66,7 @@ export const fuseRmsnorm = defineTransform({
       if ("router" in match) foldIntoRouter(graph, match.norm, match.router);
       else for (const linear of match.linears) foldIntoLinear(graph, match.norm, linear);
     }
-    // A reader of the normed value may stand before the router that now makes it.
+    // A reader of the normed value may come before the router, which makes the value now.
     graph.sortTopologically();
   },
 });

@@ -33,9 +33,9 @@ import {
 import { defineTransform } from "../core/transform.ts";
 
 interface Tail {
-  /** Where rows are picked. */
+  /** The value whose rows are picked. */
   readonly hidden: Value;
-  /** What has to be made again for the picked rows, in order. */
+  /** The nodes to repeat for the picked rows, in order. */
   readonly nodes: readonly Node[];
 }
 
@@ -85,7 +85,9 @@ function matchTail(probe: Probe, logits: Value): Tail {
   }
   if (!node) throw new TypeError("the logits are an input of the graph");
   probe.recognised();
-  if (!isOp(node, "linear")) return probe.fail(node, "it makes the logits, and is no linear layer");
+  if (!isOp(node, "linear")) {
+    return probe.fail(node, "it makes the logits, but is not a linear layer");
+  }
   step(node);
   const norm = probe.graph.producer(value);
   if (isOp(norm, "rms_norm") && probe.graph.users(value).length === 1) step(norm);

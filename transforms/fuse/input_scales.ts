@@ -1,13 +1,12 @@
 /**
- * Input scales of FP8 experts: the numbers that a checkpoint's activations were calibrated with. An
- * expert layer reads its input once for all experts, so engines like to have one scale for all;
- * checkpoints give one for every matrix.
+ * Input scales of FP8 experts, from the calibration of the checkpoint. An expert layer reads its input
+ * once for all experts, so one scale for all is the simplest; checkpoints have one for every matrix.
  *
  * | policy | what the layer rounds with |
  * | --- | --- |
- * | `per_expert` | each expert's own scale, as the checkpoint means it |
- * | `same` | the one scale that all experts have; a refusal where they differ |
- * | `max` | the largest scale of all experts: less exact, never saturating more |
+ * | `per_expert` | each expert's own scale, as in the checkpoint |
+ * | `same` | the scale that all experts share; a refusal where they differ |
+ * | `max` | the largest scale of all experts: coarser rounding, no more saturation |
  *
  * @module
  */
@@ -42,7 +41,7 @@ export interface InputScalePlan {
   readonly notes: readonly string[];
 }
 
-/** One input scale an expert, under the name that AutoDeploy's messages have for it. */
+/** One input scale per expert, with AutoDeploy's name for it in messages. */
 interface ScaleList {
   readonly name: "w1" | "w2" | "w3";
   readonly values: Float32Array;
@@ -103,7 +102,7 @@ function firstNumber({ data }: HostTensor): number {
   return Number(data[0]);
 }
 
-/** Why the scales in front of one product do not fit the policy. */
+/** Why the scales of the input of one product do not fit the policy. */
 function refusal(product: readonly ScaleList[], policy: InputScalePolicy): string | undefined {
   if (policy === "same") {
     for (const { name, values } of product) {
@@ -126,7 +125,7 @@ function refusal(product: readonly ScaleList[], policy: InputScalePolicy): strin
   } and ${second.values[odd]}; allow_different_input_scales: true uses the max`;
 }
 
-/** The scales in front of one product: one for all experts, or one each. */
+/** The scales of the input of one product: one for all experts, or one per expert. */
 function merge(product: readonly ScaleList[], policy: InputScalePolicy): Float32Array {
   if (policy === "max") return Float32Array.of(largestOf(product));
   const [{ values }] = product;
@@ -137,7 +136,7 @@ function largestOf(product: readonly ScaleList[]): number {
   return Math.max(...product.flatMap(({ values }) => [...values]));
 }
 
-/** How many times its own scale the worst expert gets, or 0 when they are all the same. */
+/** The largest ratio of the scale in use to an expert's own, or 0 when all are equal. */
 function largestChange(product: readonly ScaleList[]): number {
   const smallest = Math.min(...product.flatMap(({ values }) => [...values]));
   const largest = largestOf(product);

@@ -1,7 +1,7 @@
 /**
  * The choice of a backend for fused MoE layers, and of the type that it keeps operands in: fields of
- * the configuration, overrides of single layers, and the question whether the backend can serve them.
- * Every `fuse_*_moe` transform has it.
+ * the configuration, overrides of single layers, and the check that the backend can serve them.
+ * Every `fuse_*_moe` transform has these fields.
  *
  * @module
  */
@@ -40,10 +40,10 @@ function makeFields() {
       match: z.string().describe("Module path; * stands for any characters, ? for one"),
       backend: backend.describe("Backend of the layers that match"),
       operands: operands.optional().describe(
-        "Operands of the layers that match; the transform's when absent",
+        "Operands of the layers that match; default those of the transform",
       ),
     })).default([]).describe(
-      "Backends and operands of single layers; the last entry that matches decides",
+      "Backends and operands of single layers; the last matching entry applies",
     ),
   };
 }
@@ -76,7 +76,7 @@ export function chosenAttrs(
   return { backend: own?.backend ?? backend, ...(chosen !== "f32" && { operands: chosen }) };
 }
 
-/** Overrides that match no layer: a mistake, not a wish. */
+/** Overrides that match no layer: a mistake in the configuration, so they are refusals. */
 export function unusedOverrides(
   { overrides }: BackendChoice,
   layers: readonly Node[],
@@ -90,7 +90,7 @@ export function unusedOverrides(
     }));
 }
 
-/** Why a backend cannot serve a layer, with what the others say; undefined when it can. */
+/** Why a backend cannot serve a layer, with the answers of the other backends; undefined when it can. */
 export function backendRefusal(
   moe: Node<"moe">,
   attrs: FusedMoeAttrs,
@@ -105,7 +105,7 @@ export function backendRefusal(
   return `backend ${attrs.backend} ${reason} (${others.join("; ")})`;
 }
 
-/** How many layers each backend got, and how many f16 operands, for the record. */
+/** How many layers each backend serves, and how many have f16 operands, for the record. */
 export function choiceNotes(
   layers: readonly FusedMoeAttrs[],
   { target }: TransformContext,

@@ -1,5 +1,5 @@
 /**
- * `build_model`: takes the architecture that config.json names. It reads no weights.
+ * `build_model`: chooses the architecture that config.json names. It reads no weights.
  *
  * Before: an empty graph. After: an empty graph with the note
  * ```text

@@ -1,6 +1,6 @@
 /**
- * `compile_model`: checks that the graph can be compiled and writes down how: for which ranges of
- * step sizes the runtime prepares a list of dispatches each.
+ * `compile_model`: checks that the graph can be compiled, and notes the ranges of step sizes for which
+ * the runtime prepares a list of dispatches each.
  *
  * @module
  */
@@ -24,7 +24,7 @@ const counts = z.array(z.int().min(1)).nullable().default(null);
 export const compileModel = defineTransform({
   key: "compile_model",
   stage: "compile",
-  summary: "Write down for which step sizes the runtime prepares dispatches",
+  summary: "Set the step sizes for which the runtime prepares dispatches",
   base: { run_per_gm: false },
   config: z.object({
     backend: z.enum(BACKENDS).default("auto").describe(
@@ -34,7 +34,7 @@ export const compileModel = defineTransform({
       "Largest step of each range of tokens that gets its own dispatches; null is 1, 8, 32, 128, ..",
     ),
     cuda_graph_batch_sizes: counts.describe(
-      "AutoDeploy's name for token_ranges; used when that one is null",
+      "AutoDeploy's name for token_ranges; used when token_ranges is null",
     ),
     num_batched_inputs: z.int().default(2).describe("Accepted for AutoDeploy's files"),
     piecewise_enabled: z.boolean().default(false).describe("Accepted for AutoDeploy's files"),

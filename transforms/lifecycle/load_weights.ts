@@ -1,6 +1,6 @@
 /**
- * `load_weights`: accounts for every tensor of the checkpoint: the graph reads it, or it is reported
- * by name. Nothing is read here: the executor streams each weight from the file to its place.
+ * `load_weights`: accounts for every tensor of the checkpoint: either the graph reads it, or it is
+ * reported by name. No data is read: the executor streams each weight from the file to its memory.
  *
  * @module
  */
@@ -23,7 +23,7 @@ interface Unread {
 export const loadWeights = defineTransform({
   key: "load_weights",
   stage: "weight_load",
-  summary: "Account for every tensor of the checkpoint",
+  summary: "Report every tensor of the checkpoint that the graph does not read",
   base: { run_per_gm: false, expect_mem_change: true },
   config: z.object({
     checkpoint_device: z.string().nullable().default(null).describe(
@@ -57,7 +57,7 @@ function unreadByExport(graph: Graph): readonly Unread[] {
   return (graph.meta[UNREAD_META] ?? []) as readonly Unread[];
 }
 
-/** One sentence a reason. */
+/** One sentence per reason. */
 function describeUnread(unread: readonly Unread[]): string[] {
   return [...Map.groupBy(unread, ({ reason }) => reason)].map(([reason, tensors]) => {
     const names = tensors.slice(0, SHOWN).map(({ name }) => name).join(", ");

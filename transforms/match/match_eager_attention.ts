@@ -61,7 +61,7 @@ function matchAttention(probe: Probe, result: Node<"matmul">): Attention {
   const { made: mask, other: masked } = probe.operands(added, "attention_mask");
   const outer = unscale(probe, masked);
   const product = probe.maybe(outer.value, "matmul");
-  if (!product) probe.fail(added, "what is masked is no product of q and k");
+  if (!product) probe.fail(added, "the masked value is not a product of q and k");
   const q = unscale(probe, input(product, "a"));
   const turned = probe.from(product, "b", "transpose");
   const dims = turned.attrs.dims.map((dim) => (dim + 3) % 3).sort();

@@ -41,6 +41,6 @@ function matchGroups(probe: Probe, attention: Node<"attention">): Grouped {
   if (k || v) probe.recognised();
   if (!k || !v) probe.fail(attention, `its ${k ? "v" : "k"} does not come from repeat_kv`);
   const equal = k.attrs.repeats === v.attrs.repeats;
-  probe.check(equal, attention, "keys and values are repeated differently often");
+  probe.check(equal, attention, "keys and values are repeated different numbers of times");
   return { attention, k: input(k, "x"), v: input(v, "x") };
 }

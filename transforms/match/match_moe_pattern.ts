@@ -1,5 +1,5 @@
 /**
- * `match_moe_pattern`: the loop over experts of HF's modelling code becomes one `moe` node a layer.
+ * `match_moe_pattern`: the loop over experts of HF's modelling code becomes one `moe` node per layer.
  *
  * Before, for each expert e (here routing on the output; on the input it multiplies `%6`):
  * ```text
@@ -48,7 +48,7 @@ interface Loop {
   readonly experts: readonly Expert[];
 }
 
-/** One pass of the loop. */
+/** One iteration of the loop. */
 interface Branch {
   readonly index: number;
   readonly expert: Expert;
@@ -84,7 +84,7 @@ export const matchMoePattern = definePattern({
   },
 });
 
-/** True when the sum goes on: another `index_add` adds to this one. */
+/** True when the sum continues: another `index_add` adds to this one. */
 function continues(graph: Graph, node: Node): boolean {
   return graph.users(node.outputs[0]).some((user) =>
     user.op === "index_add" && input(user, "x").id === node.outputs[0].id
@@ -92,7 +92,7 @@ function continues(graph: Graph, node: Node): boolean {
 }
 
 function matchLoop(probe: Probe, result: Node<"index_add">): Loop {
-  probe.check(!continues(probe.graph, result), result, "the sum goes on");
+  probe.check(!continues(probe.graph, result), result, "the sum continues");
   const branches: Branch[] = [];
   for (let node: Node = result;;) {
     branches.push(matchBranch(probe, node));
@@ -127,14 +127,14 @@ function matchBranch(probe: Probe, add: Node): Branch {
   probe.check(
     where.outputs[tokenOutput].id === tokens.id,
     add,
-    "it adds to rows that are slots, not tokens",
+    "it adds to rows by slot, not by token",
   );
   const slots = where.outputs[1 - tokenOutput];
   const source = input(add, "source");
   const weighted = probe.maybe(source, "mul");
   const outer = weighted && splitRouting(probe, weighted, tokens, slots);
   const down = probe.maybe(outer?.value ?? source, "linear");
-  if (!down) probe.fail(add, "what it adds is no linear layer times a routing weight");
+  if (!down) probe.fail(add, "it does not add a linear layer times a routing weight");
   const expert = matchExpert(probe, down);
   const product = probe.maybe(expert.x, "mul");
   const inner = product && splitRouting(probe, product, tokens, slots);
@@ -151,8 +151,8 @@ function matchBranch(probe: Probe, add: Node): Branch {
 }
 
 /**
- * Follows the mask of one expert back to its `one_hot`, keeping account of which dimension is the
- * class, so that any order of transposes and any selected dimension is understood.
+ * Follows the mask of one expert back to its `one_hot`, tracking which dimension is the class, so that
+ * any order of transposes and any selected dimension is recognised.
  */
 function matchMask(probe: Probe, where: Node<"where">) {
   const chain: Node[] = [];
@@ -216,7 +216,7 @@ function checkAlike(probe: Probe, result: Node, first: Branch, branch: Branch): 
 function orderExperts(probe: Probe, oneHot: Node<"one_hot">, branches: readonly Branch[]) {
   const experts: Expert[] = [];
   for (const { index, expert } of branches) {
-    probe.check(!(index in experts), oneHot, `expert ${index} is there twice`);
+    probe.check(!(index in experts), oneHot, `expert ${index} appears twice`);
     experts[index] = expert;
   }
   for (let e = 0; e < oneHot.attrs.classes; e++) {

@@ -40,7 +40,11 @@ function matchRepeat(probe: Probe, result: Node<"reshape">): Repeat {
   const grown = input(expand, "x");
   const narrow = probe.graph.producer(grown);
   const x = isOp(narrow, "unsqueeze") || isOp(narrow, "reshape") ? input(narrow, "x") : grown;
-  probe.check(x.shape.length === 3 && expand.attrs.shape.length === 4, expand, "no [KV, G, T, D]");
+  probe.check(
+    x.shape.length === 3 && expand.attrs.shape.length === 4,
+    expand,
+    "it is not [KV, G, T, D]",
+  );
   probe.recognised();
   const [heads, tokens, headDim] = x.shape;
   const repeats = expand.attrs.shape[1];
@@ -49,7 +53,7 @@ function matchRepeat(probe: Probe, result: Node<"reshape">): Repeat {
   }
   const grownRight = String(grown.shape) === String([heads, 1, tokens, headDim]) &&
     String(expand.attrs.shape) === String([heads, repeats, tokens, headDim]);
-  probe.check(grownRight, expand, "it does not repeat heads next to themselves");
+  probe.check(grownRight, expand, "it does not repeat each head next to itself");
   const wanted = [heads * repeats, tokens, headDim];
   probe.check(
     String(result.attrs.shape) === String(wanted),

@@ -46,11 +46,15 @@ function matchNorm(probe: Probe, result: Node): Norm {
   const add = probe.from(rsqrt, "x", "add");
   const sum = scalarOperand(add);
   const mean = probe.maybe(sum?.value, "mean");
-  if (!sum || !mean) probe.fail(add, "it is no mean plus a constant");
+  if (!sum || !mean) probe.fail(add, "it is not a mean plus a constant");
   probe.recognised();
   const power = probe.from(mean, "x", "pow");
   probe.check(power.attrs.exponent === 2, power, `its exponent is ${power.attrs.exponent}, not 2`);
-  probe.check(input(power, "x") === x, power, "it squares another value than the norm scales");
+  probe.check(
+    input(power, "x") === x,
+    power,
+    "it squares a different value from the one that the norm scales",
+  );
   const last = x.shape.length - 1;
   probe.check(
     (mean.attrs.dim === -1 || mean.attrs.dim === last) && mean.attrs.keepdim,

@@ -1,5 +1,5 @@
 /**
- * `match_rope_pattern`: rotary position embedding, from frequencies to turned heads, becomes one op.
+ * `match_rope_pattern`: rotary position embedding, from frequencies to rotated heads, becomes one op.
  *
  * Before (rotate-half layout; the first four nodes are shared by all layers):
  * ```text
@@ -15,8 +15,8 @@
  * %1 = rope(x: x, positions: positions, inv_freq: @inv_freq)
  *      {layout: half, rotaryDim: D, attentionScaling: 1}
  * ```
- * Where only the first elements of a head turn, the slices and the concat around the pattern are
- * taken in as well.
+ * Where only the first elements of a head are rotated, the slices and the concat around the pattern are
+ * part of it.
  *
  * @module
  */
@@ -62,13 +62,13 @@ function matchRope(probe: Probe, sum: Node<"add">): Rope {
     const angle = matchAngle(probe, sum, cos, "cos");
     const across = matchAngle(probe, sum, rotated.sin, "sin");
     const same = angle.angles.id === across.angles.id && angle.scaling === across.scaling;
-    probe.check(same, sum, "cos and sin are of different angles");
+    probe.check(same, sum, "cos and sin have different angles");
     const { positions, inverseFrequencies } = matchFrequencies(probe, sum, angle.angles);
     const rotaryDim = Number(x.shape[x.shape.length - 1]);
     const attrs = { layout: "half", rotaryDim, attentionScaling: angle.scaling } as const;
     return { ...matchPartial(probe, sum, x), positions, inverseFrequencies, attrs };
   }
-  return probe.fail(sum, "no operand is turned by half");
+  return probe.fail(sum, "no operand is rotate_half(x)");
 }
 
 /** `rotate_half(x) ⊙ sin`, with rotate_half(x) = [-x[D/2..], x[..D/2]]. */
@@ -91,7 +91,11 @@ function rotatedOperand(probe: Probe, product: Node): { x: Value; sin: Value } |
 
 function otherOperand(probe: Probe, product: Node, x: Value): Value {
   const [a, b] = [input(product, "a"), input(product, "b")];
-  probe.check(a.id === x.id || b.id === x.id, product, "it does not multiply the value that turns");
+  probe.check(
+    a.id === x.id || b.id === x.id,
+    product,
+    "it does not multiply the value that is rotated",
+  );
   return a.id === x.id ? b : a;
 }
 
@@ -101,7 +105,7 @@ function matchAngle(probe: Probe, at: Node, value: Value, op: "cos" | "sin") {
   let node = producerBehindViews(probe, value);
   if (node && isOp(node, "mul")) {
     const factor = scalarOperand(node);
-    if (!factor) return probe.fail(node, `it is no ${op} times a constant`);
+    if (!factor) return probe.fail(node, `it is not ${op} times a constant`);
     scaling = factor.scalar;
     node = producerBehindViews(probe, factor.value);
   }
@@ -118,19 +122,19 @@ function matchFrequencies(probe: Probe, at: Node, angles: Value) {
   probe.check(twice, joined, "its halves differ");
   const product = producerBehindViews(probe, first);
   if (!isOp(product, "mul") && !isOp(product, "matmul")) {
-    return probe.fail(joined, "its angles are no product of positions and frequencies");
+    return probe.fail(joined, "its angles are not a product of positions and frequencies");
   }
   const operands = [input(product, "a"), input(product, "b")].map((value) => source(probe, value));
   const inverseFrequencies = operands.find((value) => value.kind === "weight");
   const positions = operands.find((value) => value.kind === "input");
   if (!inverseFrequencies || !positions || inverseFrequencies.shape.length !== 1) {
-    return probe.fail(product, "its operands are no positions and constant frequencies [D/2]");
+    return probe.fail(product, "its operands are not positions and constant frequencies [D/2]");
   }
   return { positions, inverseFrequencies };
 }
 
 /**
- * When the turned value is the start of a head and the rest is joined to it, the pattern is the
+ * When the rotated value is the start of a head and the rest is joined to it, the pattern is the
  * whole head.
  */
 function matchPartial(probe: Probe, sum: Node, x: Value): { result: Node; x: Value } {

@@ -34,7 +34,7 @@ import {
 import { plainWeight } from "./moe_expert.ts";
 import { definePattern } from "./pattern.ts";
 
-/** A term this small in the renormalising sum cannot be seen in f32. */
+/** A term this small in the renormalising sum makes no difference in f32. */
 const NEGLIGIBLE = 1e-12;
 
 interface Router {
@@ -75,7 +75,7 @@ function matchRouter(probe: Probe, topk: Node<"topk">): Router {
   if (!linear) probe.fail(topk, "its scores do not come from a linear layer");
   probe.recognised();
   plainWeight(probe, linear);
-  probe.check(input(linear, "x").shape.length === 2, linear, "its input is no matrix");
+  probe.check(input(linear, "x").shape.length === 2, linear, "its input is not a matrix");
   if (isOp(scored, "softmax")) checkLastDim(probe, scored);
   const scoring = scored?.op === "sigmoid" ? "sigmoid" : "softmax";
   const chosen = topk.outputs[0];
@@ -120,7 +120,11 @@ function matchRenormalization(probe: Probe, topk: Node): { weights: Value; renor
   const [next] = probe.graph.users(divisor);
   const padded = isOp(next, "add") ? scalarOperand(next) : undefined;
   if (next && padded) {
-    probe.check(padded.scalar <= NEGLIGIBLE, next, `it adds ${padded.scalar}, which may be seen`);
+    probe.check(
+      padded.scalar <= NEGLIGIBLE,
+      next,
+      `it adds ${padded.scalar}, which may change the result`,
+    );
     divisor = next.outputs[0];
   }
   const division = users.find((user) => isOp(user, "div"));

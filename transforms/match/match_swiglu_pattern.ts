@@ -1,6 +1,6 @@
 /**
  * `match_swiglu_pattern`: a dense gated MLP becomes one op. It runs after `match_moe_pattern` and
- * leaves the experts of a loop alone that was not matched there.
+ * leaves alone the experts of a loop that was not matched there.
  *
  * Before:
  * ```text

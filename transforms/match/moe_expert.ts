@@ -37,7 +37,7 @@ export function matchExpert(probe: Probe, down: Node<"linear">): Expert {
   const w2 = plainWeight(probe, down);
   const b2 = optionalInput(down, "bias");
   const inner = probe.graph.producer(input(down, "x"));
-  if (!inner) probe.fail(down, "its input is no activation");
+  if (!inner) probe.fail(down, "its input is not an activation");
   const plain = matchActivation(probe, input(down, "x"));
   if (plain) {
     const gate = linearOf(probe, inner, plain.x);
@@ -145,7 +145,7 @@ function linearOf(probe: Probe, at: Node, value: Value) {
   };
 }
 
-/** The weight of a linear layer; a packed one brings scales, which matchers would lose. */
+/** The weight of a linear layer; a packed one has scales, which a match would lose. */
 export function plainWeight(probe: Probe, linear: Node<"linear">): Value {
   const { format } = linear.attrs;
   probe.check(format === undefined, linear, `its weight is packed as ${format}`);

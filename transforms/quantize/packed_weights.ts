@@ -27,18 +27,18 @@ export interface PackedWeight {
   readonly format: PackedFormat;
   /** Rows and columns that share a scale, where the format leaves that open. */
   readonly block: ScaleBlock | undefined;
-  /** True when the block is the whole matrix because nobody said otherwise. */
+  /** True when the block is the whole matrix because none was given. */
   readonly isWholeMatrix: boolean;
   readonly payload: Weight;
   /** `[rows of blocks, columns of blocks]` */
   readonly scale: Weight;
-  /** [1], for formats with a factor a matrix. */
+  /** [1], for formats with one factor per matrix. */
   readonly secondScale: Weight | undefined;
-  /** [1], the checkpoint's scale for rounding what the matrix is multiplied with. */
+  /** [1], the checkpoint's scale for rounding the activations that the matrix is multiplied with. */
   readonly inputScale: Weight | undefined;
 }
 
-/** The parts of a weight that the checkpoint stores packed; undefined for plain ones. */
+/** Codes and scales of a weight that the checkpoint stores packed; undefined for plain ones. */
 export function packedInCheckpoint(value: Value): PackedWeight | undefined {
   const { weight } = value;
   if (weight?.kind !== "dequantize" || !isPackedFormat(weight.format)) return undefined;
@@ -77,10 +77,10 @@ export function packedOnLoad(
   };
 }
 
-/** The weight under an input name, which a matcher has seen to be one. */
+/** The weight expression of a value that is known to be a weight. */
 export function weightOf(value: Value): Weight {
   if (value.weight) return value.weight;
-  throw new TypeError(`"${value.name}" is no weight`);
+  throw new TypeError(`"${value.name}" is not a weight`);
 }
 
 /** Names of an expert's matrices in the op `moe`. */
@@ -91,7 +91,7 @@ export type PackedExperts = Readonly<Record<(typeof EXPERT_MATRICES)[number], Pa
 
 /**
  * Attributes of `moe` for packed experts. The matrices of an expert differ in size, so where each
- * has a single scale the block is left to the format.
+ * has a single scale no block is given.
  */
 export function packedExpertAttrs(
   { w1: [{ format, block, isWholeMatrix }] }: PackedExperts,
@@ -101,7 +101,7 @@ export function packedExpertAttrs(
 
 /**
  * Inputs of `moe` for packed experts: codes in place of weights, lists of scales beside them. Input
- * scales that no rounding needs are left out, so that they are reported as not read.
+ * scales that no rounding needs are left out, so that they are reported as unread.
  */
 export function packedExpertInputs(
   b: GraphBuilder,

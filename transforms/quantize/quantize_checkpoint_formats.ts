@@ -21,7 +21,7 @@ export const quantizeCheckpointFormats = [
   keepLinears(
     "quantize_fp8_linear_from_config",
     "fp8_e4m3",
-    "FP8 linear layers (one scale a matrix)",
+    "FP8 linear layers (one scale per matrix)",
   ),
   keepLinears(
     "quantize_finegrained_fp8_linear_from_config",
@@ -29,7 +29,7 @@ export const quantizeCheckpointFormats = [
     "block-FP8 linear layers",
   ),
   keepLinears("quantize_nvfp4_linear_from_config", "nvfp4", "NVFP4 linear layers"),
-  keepMoes("quantize_fp8_moe", "fp8_e4m3", "FP8 experts (one scale a matrix)"),
+  keepMoes("quantize_fp8_moe", "fp8_e4m3", "FP8 experts (one scale per matrix)"),
   keepMoes("quantize_finegrained_fp8_moe", "fp8_block", "block-FP8 experts"),
   keepMoes("quantize_nvfp4_moe", "nvfp4", "NVFP4 experts"),
   keepMoes("quantize_mxfp4_moe", "mxfp4", "MXFP4 experts"),

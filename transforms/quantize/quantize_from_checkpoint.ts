@@ -1,6 +1,6 @@
 /**
- * What the transforms `quantize_*` share that take packed weights as the checkpoint has them: the
- * eager graph dequantizes, the rewritten one hands codes and scales to the op.
+ * What the transforms share that keep packed weights as the checkpoint stores them: the eager graph
+ * dequantizes, the rewritten one passes codes and scales to the op.
  *
  * Before and after, for an expert layer (`moe`) of an FP8 checkpoint:
  * ```text
@@ -165,9 +165,9 @@ function activationsOf(
   wanted: QuantizeConfig["activation_quant"],
 ): ActivationQuant | { readonly refused: string } {
   if (format !== "fp8_e4m3" && format !== "fp8_block") {
-    return wanted === "auto" || wanted === "none"
-      ? "none"
-      : { refused: `activations are rounded to FP8, which ${format} weights are not made for` };
+    return wanted === "auto" || wanted === "none" ? "none" : {
+      refused: `activation_quant rounds activations to FP8, which ${format} layers do not support`,
+    };
   }
   const scaled = weights.filter(({ inputScale }) => inputScale).length;
   if (scaled > 0 && scaled < weights.length) {

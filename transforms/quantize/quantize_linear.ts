@@ -1,7 +1,7 @@
 /**
  * `quantize_linear`: quantizes dense linear layers of any checkpoint while they load. It runs after
- * the patterns are matched, so routers, whose choice a rounding would change, are no linear layers
- * any more.
+ * the patterns are matched, when routers are no longer linear layers: rounding would change which
+ * experts they choose.
  *
  * Before and after:
  * ```text

@@ -1,7 +1,7 @@
 /**
  * `quantize_moe`: quantizes the experts of any checkpoint while they load, so that a model fits half
  * or a quarter of the memory. Weights stream from the file through the quantizer; the plain form is
- * never held.
+ * never held in memory.
  *
  * Before and after:
  * ```text

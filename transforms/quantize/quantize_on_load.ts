@@ -13,7 +13,7 @@ export const onLoadFields = {
     "Format the weights are quantized to, rounding to nearest even",
   ),
   block: z.int().positive().nullable().default(null).describe(
-    "Columns of a row that share a scale (int8, int4; null is 32), or rows and columns (fp8_e4m3; null is one scale a matrix); mxfp4 has 32 always",
+    "Columns of a row that share a scale (int8, int4; null is 32), or rows and columns (fp8_e4m3; null is one scale per matrix); mxfp4 always has 32",
   ),
   layers: z.string().default("*").describe(
     "Module paths to quantize; * stands for any characters",
@@ -32,10 +32,10 @@ export function onLoadBlock({ format, block }: OnLoadConfig): ScaleBlock | undef
 /** Why a weight cannot be quantized so, or undefined when it can. */
 export function refusalOnLoad(value: Value, { format, block }: OnLoadConfig): string | undefined {
   const { weight } = value;
-  if (!weight) return `"${value.name}" is no weight`;
+  if (!weight) return `"${value.name}" is not a weight`;
   if (weight.kind === "dequantize") return `"${value.name}" is ${weight.format} in the checkpoint`;
   if (format === "mxfp4" && block !== null && block !== 32) {
-    return `a block of ${block} is not possible: mxfp4 has 32 columns a scale`;
+    return `a block of ${block} is not possible: mxfp4 has one scale for 32 columns`;
   }
   const columns = weight.shape[weight.shape.length - 1];
   if (PACKED_LAYOUTS[format].codesPerByte === 2 && columns % 2 !== 0) {

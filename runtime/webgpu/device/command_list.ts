@@ -1,6 +1,6 @@
 /**
- * A list of dispatches made ready: pipelines compiled, bind groups built, so that encoding a step
- * creates nothing but its command buffer.
+ * A list of dispatches with compiled pipelines and bind groups, so that encoding a step creates only
+ * its command buffer.
  *
  * @module
  */
@@ -111,7 +111,7 @@ function bufferBinding(
 ): GPUBufferBinding {
   const { range } = dispatch.bindings[index];
   if (!range) {
-    // Kernels see the value's own size, rounded up to vectors, not the size of the pooled buffer.
+    // Kernels see the size of the value, rounded up to whole vectors, not the size of the pooled buffer.
     const bytes = resource.bytes === 0 ? buffer.size : Math.ceil(resource.bytes / 16) * 16;
     return { buffer, offset: 0, size: Math.min(buffer.size, Math.max(16, bytes)) };
   }

@@ -1,7 +1,6 @@
 /**
- * A WebGPU device with its limits asked for, its facts measured, and its troubles remembered:
- * Deno reports errors of the device in a later turn of the event loop, so they are kept here until
- * somebody asks.
+ * A WebGPU device: the limits it was opened with, its measured properties, and its errors. Deno reports
+ * errors of a device later, through the event loop, so they are kept here until the next check.
  *
  * @module
  */
@@ -29,11 +28,11 @@ const LIMITS = [
 /** Name of a limit of the device. */
 export type LimitName = (typeof LIMITS)[number];
 
-/** What {@linkcode openDevice} may be asked. */
+/** Options of {@linkcode openDevice}. */
 export interface OpenDeviceOptions {
   /** Which GPU when there are several; default the fast one. */
   readonly powerPreference?: GPUPowerPreference;
-  /** Limits below the adapter's: shows what a smaller device would do. */
+  /** Limits below those of the adapter, to see how Mixline behaves on a smaller device. */
   readonly limits?: Partial<Record<LimitName, number>>;
   /** Features to do without although the adapter has them. */
   readonly without?: readonly GPUFeatureName[];
@@ -44,7 +43,7 @@ export type ObjectKind = "buffers" | "bindGroups" | "pipelines" | "shaderModules
 
 /** An open device. */
 export class WebGpuDevice {
-  /** Objects created so far; a token must not add any. */
+  /** Objects created so far; generating a token must not create any. */
   readonly created: Record<ObjectKind, number> = {
     buffers: 0,
     bindGroups: 0,
@@ -84,13 +83,13 @@ export class WebGpuDevice {
       {
         hint: code === "device/lost"
           ? "Close this engine and deploy again; a driver reset loses every buffer"
-          : "Run with --verbose for the whole message; --executor cpu does without the device",
+          : "Run with --debug for the whole message, or use --executor cpu",
         details: { message },
       },
     );
   }
 
-  /** The device's own failure behind an exception of its API, which is reported some turns later. */
+  /** The device's own error behind an exception of its API, which Deno reports some time later. */
   async explain(error: unknown): Promise<unknown> {
     if (error instanceof MixlineError) return error;
     for (let i = 0; i < 5 && !this.#problem; i++) {
@@ -144,7 +143,7 @@ export class WebGpuDevice {
     return buffer;
   }
 
-  /** Raises a {@linkcode DeviceError} when so many bytes cannot be bound at once. */
+  /** Raises a {@linkcode DeviceError} when a binding cannot have this many bytes. */
   requireBindable(what: string, bytes: number, hint: string): void {
     const limit = this.profile.maxBindingBytes;
     if (bytes <= limit) return;
@@ -183,7 +182,7 @@ export class WebGpuDevice {
 /**
  * Opens the machine's GPU. Raises a {@linkcode DeviceError} when there is none.
  *
- * Deno grants the feature "subgroups" although no adapter lists it, so it is asked for and left out
+ * Deno grants the feature "subgroups" although no adapter lists it, so it is requested, and left out
  * when refused.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGpuDevice> {

@@ -1,6 +1,6 @@
 /**
- * Compute pipelines, each made once for its text and constants, with the compiler's own words when
- * one does not compile.
+ * Compute pipelines, each compiled once for its WGSL and constants; the compiler's message is part of
+ * the error when one does not compile.
  *
  * @module
  */

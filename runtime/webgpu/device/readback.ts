@@ -1,7 +1,7 @@
 /**
  * Reading what the GPU wrote. Deno's `mapAsync` polls every 10 ms, so an awaited read costs about
- * 11 ms; but the call itself drains the queue before it returns, and the range can be had at once.
- * A self-test at start-up decides which way is taken.
+ * 11 ms; but the call itself waits for the queue before it returns, and the mapped range is available at
+ * once. A self-test at start-up decides which of the two is used.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export class Readback {
     this.#mode = mode;
   }
 
-  /** Chooses the way by trying it; `mode` skips the trial. */
+  /** Chooses the mode by a test; `mode` skips the test. */
   static async open(device: WebGpuDevice, mode?: ReadMode): Promise<Readback> {
     if (mode) return new Readback(device, mode, "asked for");
     const refusal = await synchronousRefusal(device);
@@ -53,7 +53,7 @@ export class Readback {
       try {
         return take(staging, size);
       } catch {
-        // Not mapped yet after all: from here on every read waits its turn.
+        // Not mapped yet after all: from here on every read is awaited.
         this.#mode = "awaited";
       }
     }

@@ -1,6 +1,6 @@
 /**
- * What a device can do at most, measured on the device itself: bytes read a second and f32
- * fused multiply-adds a second. Benches report fractions of these, never bare times.
+ * The ceilings of a device, measured on it: bytes read per second and f32 operations per second. Benches
+ * report fractions of these besides times.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface Ceilings {
   readonly clock: string;
 }
 
-/** Work sizes: a GPU needs much to be measured, a CPU that plays GPU little. */
+/** Work sizes: large for a GPU, small for a software adapter. */
 const SIZES = {
   gpu: { loads: 32, readGroups: 16384, rounds: 1024, fmaGroups: 132 * 48, runs: 7 },
   software: { loads: 32, readGroups: 256, rounds: 16, fmaGroups: 64, runs: 5 },
@@ -61,7 +61,7 @@ export async function measureCeilings(device: WebGpuDevice): Promise<Ceilings> {
     const chainSeconds = await stopwatch.median(new Array(links).fill(chain), sizes.runs);
     return {
       readBytesPerSecond: readBytes / readSeconds,
-      // 16 vec4 fma a round: 16 · 4 · 2 operations.
+      // 16 vec4 fma per round: 16 · 4 · 2 operations.
       flopsPerSecond: (sizes.fmaGroups * 256 * sizes.rounds * 128) / fmaSeconds,
       dispatchSeconds: chainSeconds / links,
       clock: stopwatch.clock,

@@ -11,7 +11,7 @@ import { type Command, encodeInto, hasWork } from "../device/command_list.ts";
 import type { WebGpuDevice } from "../device/device.ts";
 import type { Readback } from "../device/readback.ts";
 
-/** Timestamps of one query set; WebGPU allows no more. */
+/** Timestamps of one query set; WebGPU allows at most this many. */
 const MOST_QUERIES = 4096;
 
 interface Section {

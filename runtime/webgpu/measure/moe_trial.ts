@@ -1,6 +1,6 @@
 /**
  * One MoE layer with random weights on a device, to time what a backend compiles for it. Weights
- * are made on the device's own terms: a random chunk repeated, so a 3 GB layer is ready in a second.
+ * are one random chunk repeated on the device, so a 3 GB layer is ready in a second.
  *
  * @module
  */
@@ -62,7 +62,7 @@ export interface MoeTrialOptions {
   readonly cacheBytes?: number;
 }
 
-/** A layer under trial; see {@linkcode MoeTrial.create}. */
+/** A layer to be timed; see {@linkcode MoeTrial.create}. */
 export class MoeTrial {
   readonly #owned: GPUBuffer[] = [];
   readonly #fixed = new Map<string, GPUBuffer>();
@@ -110,7 +110,7 @@ export class MoeTrial {
   }
 
   /**
-   * Compiles and binds dispatches; scratch memory is made as they ask. A function may give other
+   * Compiles and binds dispatches; scratch memory is allocated as they ask for it. A function may give other
    * dispatches for each rotation, whose choice of experts is in {@linkcode MoeTrial.choices}.
    */
   async prepare(

@@ -1,5 +1,5 @@
 /**
- * Random data of a MoE layer under trial: values, weights, choices of experts.
+ * Random data of a MoE layer to be timed: values, weights, choices of experts.
  *
  * @module
  */
@@ -86,7 +86,7 @@ export function weightChunk(
   const words = new Uint32Array(chunk.buffer);
   for (let i = 0; i < words.length; i++) {
     const bits = Math.floor(random() * 2 ** 32) >>> 0;
-    // Halves: a sign and small exponents; FP8: no NaN codes; nibbles and int8: anything goes.
+    // Halves: a sign and small exponents; FP8: no NaN codes; nibbles and int8: every code is a number.
     if (value.dtype === "bf16") words[i] = (bits & 0x807f807f) | 0x3c003c00;
     else if (value.dtype === "f16") words[i] = (bits & 0x83ff83ff) | 0x24002400;
     else if (value.dtype === "f8_e4m3") words[i] = bits & 0xbfbfbfbf;
@@ -95,7 +95,7 @@ export function weightChunk(
   return chunk;
 }
 
-/** `topK` different experts a token with weights that add up to 1, and how many are used at all. */
+/** `topK` different experts per token with weights that add up to 1, and the number of experts in use. */
 export function randomRouting(spec: DeviceMoeSpec, tokens: number, random: () => number) {
   const { experts, topK } = spec;
   const ids = new Int32Array(tokens * topK);

@@ -1,7 +1,7 @@
 /**
  * A small fused MoE layer, and attention, on the device against the CPU. Drivers exist that compile
- * shaders wrongly; a model on one writes nonsense at full speed, so such a device is refused before
- * it loads one.
+ * shaders wrongly; a model on such a driver writes nonsense, so the device is refused before it
+ * loads one.
  *
  * @module
  */
@@ -20,7 +20,7 @@ const NO_TENSORS: TensorSource = {
 
 /**
  * Raises a {@linkcode DeviceError} when the executor and the CPU disagree. Without `attention` only
- * the MoE layer is tried: a CPU that plays a GPU takes seconds to compile attention, and its
+ * the MoE layer is tried: a software adapter takes seconds to compile attention, and its
  * workgroups do not race.
  */
 export async function selfTest(executor: Executor, attention: boolean): Promise<void> {
@@ -58,7 +58,7 @@ async function runCase(executor: Executor, tried: SelfTestCase): Promise<void> {
 function relativeDifference(wanted: ArrayLike<number>, got: ArrayLike<number>): number {
   let [difference, largest] = [0, 0];
   for (let i = 0; i < wanted.length; i++) {
-    // Math.max gives NaN for NaN, which no tolerance lets pass.
+    // Math.max gives NaN for NaN, and NaN is within no tolerance.
     difference = Math.max(difference, Math.abs(wanted[i] - got[i]));
     largest = Math.max(largest, Math.abs(wanted[i]));
   }

@@ -5,8 +5,8 @@
  * A GPU that waits between submits lowers its clock (an H100 goes from 1,900 to 345 MHz within
  * milliseconds, which makes the next kernel up to seven times slower), so every measurement is
  * preceded, in the same submit, by work that keeps it busy. After a longer wait, as while a shader
- * compiles, that is not enough: the work in front is timed too, and a measurement behind one that
- * took longer than it can is made again.
+ * compiles, that is not enough: the work in front is timed too, and a measurement is repeated when
+ * that work took longer than it should.
  *
  * @module
  */
@@ -22,10 +22,10 @@ export interface Work {
   readonly workgroups: readonly [number, number, number?];
 }
 
-/** How much longer than the shortest the work in front may take. */
+/** How much longer than its shortest time the work in front may take. */
 const SPIN_TOLERANCE = 1.04;
 
-/** Measurements until a clock that stays low is taken for what it is. */
+/** Measurements after which a clock that stays low is accepted. */
 const ATTEMPTS = 8;
 
 /** Shortest time of the work in front, by device. */
@@ -110,7 +110,7 @@ export class GpuStopwatch {
     SHORTEST_SPIN.set(this.#device, shortest);
   }
 
-  /** One submit; `spin` is 0 where nothing is in front or no clock sees it. */
+  /** One submit; `spin` is 0 where there is no work in front, or no clock for it. */
   async #once(list: readonly Work[]): Promise<{ seconds: number; spin: number }> {
     const { gpu, profile } = this.#device;
     const encoder = gpu.createCommandEncoder();
@@ -131,7 +131,7 @@ export class GpuStopwatch {
       throw new KernelError(
         "kernel/timestamp",
         `Cannot time work on "${profile.description}": expected rising timestamps, got ${begin} and ${end}`,
-        { hint: "Report the driver; benches on this device have no GPU times" },
+        { hint: "Report the driver; there are no GPU times on this device" },
       );
     }
     const spin = profile.software ? 0 : Number(spinEnd - spinBegin) / 1e9;
@@ -155,7 +155,7 @@ export class GpuStopwatch {
     }
   }
 
-  /** About 20 ms of arithmetic on an H100; less on slower devices would idle them. */
+  /** About 20 ms of arithmetic on an H100. */
   #spinning(): Work {
     return this.#spin ??= this.work(
       "const ROUNDS = 8192u;\n" + spinShader,

@@ -52,7 +52,7 @@ export interface TunedTokens {
   readonly flops: number;
 }
 
-/** Where a search is. */
+/** The progress of a search. */
 export interface TuneProgress {
   readonly tokens: number;
   readonly done: number;
@@ -64,7 +64,7 @@ export interface TuneProgress {
 export interface TuneOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TuneProgress) => void;
-  /** Candidates of a round at most, those most like the heuristic; default all. */
+  /** Most candidates of a round, those nearest to the heuristic first; default all. */
   readonly candidates?: number;
 }
 
@@ -143,7 +143,7 @@ class Search {
 
   /**
    * Compiles and checks candidates, then times those that are right. Not one by one: a device that
-   * waits for a compiler lowers its clocks, and what is measured next would pay for it.
+   * waits for a compiler lowers its clock, and the next measurement would be too slow.
    */
   async #tryAll(candidates: readonly MoeConfig[]): Promise<void> {
     const fresh = candidates.filter((config) => !this.#times.has(JSON.stringify(config)));
@@ -177,7 +177,7 @@ class Search {
     });
   }
 
-  /** A candidate whose results are right; one that fails is remembered, not raised. */
+  /** A candidate whose results are right; a failure is recorded, not raised. */
   async #prepare(config: MoeConfig): Promise<PreparedLayer | undefined> {
     try {
       const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config));
@@ -193,7 +193,7 @@ class Search {
     return undefined;
   }
 
-  /** Medians of configurations that take turns, so that what slows one down slows all of them. */
+  /** Medians of configurations that run alternately, so that what slows one down slows all of them. */
   async #compare(configs: readonly MoeConfig[]): Promise<MeasuredConfig[]> {
     const different = [...new Map(configs.map((each) => [JSON.stringify(each), each])).values()];
     const layers = [];

@@ -1,8 +1,8 @@
 /**
- * Which values share memory. Pure: intervals of use go in, numbers of buffers come out.
+ * Which values share memory. A pure function: from intervals of use to buffer indices.
  *
- * WebGPU orders work by whole buffers, so a value never gets part of a buffer that something else
- * alive has: parts would make independent dispatches wait for each other.
+ * WebGPU orders work by whole buffers, so a value never shares a buffer with another value that is in
+ * use: independent dispatches would wait for each other.
  *
  * @module
  */
@@ -11,13 +11,13 @@
 export interface Lifetime {
   readonly key: string;
   readonly bytes: number;
-  /** Dispatch that touches it first; -1 when it is there before the list starts. */
+  /** Dispatch that touches it first; -1 when it exists before the list starts. */
   readonly first: number;
   /** Dispatch that touches it last; the list's length when it is a result. */
   readonly last: number;
 }
 
-/** Buffers, and who lives in which. */
+/** Buffers, and which values are in each. */
 export interface BufferPlan {
   /** Bytes of each buffer. */
   readonly sizes: readonly number[];
@@ -28,13 +28,16 @@ export interface BufferPlan {
 interface Slot {
   readonly index: number;
   bytes: number;
-  /** When the slot became free; the longest free one is taken, which keeps neighbours independent. */
+  /**
+   * When the slot became free. The one that has been free longest is taken, so that dispatches near
+   * each other do not share a buffer.
+   */
   freeSince: number;
 }
 
 /**
  * Assigns buffers greedily in order of first use: the smallest free buffer that is large enough,
- * else the largest free one, which grows, else a new one.
+ * else the largest free one, enlarged, else a new one.
  *
  * @example
  * ```ts

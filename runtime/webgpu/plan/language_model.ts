@@ -1,5 +1,5 @@
 /**
- * The ends of a language model: where tokens go in and logits come out, whatever transforms ran.
+ * The inputs and the output of a language model: token ids in, logits out, whichever transforms ran.
  *
  * @module
  */
@@ -13,13 +13,13 @@ import {
 } from "../../../graph/mod.ts";
 import type { SamplingProblem } from "../../../kernels/mod.ts";
 
-/** Name of the output that has the logits of the wanted rows, and of nothing else. */
+/** Name of the output that has the logits of the wanted rows alone. */
 export const WANTED_LOGITS = "logits of wanted rows";
 
 /** A graph as it is compiled. */
 export interface CompiledGraph
   extends Pick<GraphSnapshot, "nodes" | "inputs" | "outputs" | "caches"> {
-  /** What sampling reads and writes; absent when the graph is no language model. */
+  /** What sampling reads and writes; absent when the graph is not a language model. */
   readonly language?: SamplingProblem;
 }
 
@@ -47,7 +47,7 @@ export function compiledGraph(graph: Graph): CompiledGraph {
   }
 }
 
-/** The error of a step on a graph that is no language model. */
+/** The error of a step on a graph that is not a language model. */
 export function notALanguageModel(graph: Graph): GraphError {
   const names = (values: Iterable<string>) => [...values].join(", ") || "none";
   return new GraphError(

@@ -1,5 +1,5 @@
 /**
- * From a graph to a flat list of dispatches over named memory. Pure: nothing here touches a device.
+ * From a graph to a flat list of dispatches over named memory. Pure functions: no device is needed.
  *
  * @module
  */
@@ -41,12 +41,12 @@ export type ResourceKind =
   | "step"
   | "state";
 
-/** One piece of memory that dispatches share by its key. */
+/** Memory that dispatches with the same key share. */
 export interface Resource {
   readonly kind: ResourceKind;
   /** The same for every binding of the same memory. */
   readonly key: string;
-  /** What people call it. */
+  /** Its name in messages. */
   readonly name: string;
   /** Bytes for the largest step; 0 for caches and states, whose size the executor knows. */
   readonly bytes: number;
@@ -71,7 +71,7 @@ export interface LoweringNote {
   readonly scope: string;
   readonly op: string;
   readonly text: string;
-  /** It is told to whoever deploys, and not only in the report. */
+  /** It is shown when a model is deployed, not only in the report. */
   readonly isNotice?: boolean;
 }
 
@@ -96,13 +96,13 @@ export interface LoweringOptions {
   readonly sizes: StepSizes;
   /** How workgroups combine partial results; default `ticket`. */
   readonly handOff?: LoweringContext["handOff"];
-  /** Measured configurations; kernels take their heuristics without. */
+  /** Measured configurations; without them kernels use their heuristics. */
   readonly tuned?: LoweringContext["tuned"];
   /** What sampling reads and writes, in a language model. */
   readonly sampling?: SamplingProblem & { readonly maxRows: number };
 }
 
-/** Chooses a kernel for every node and lays its dispatches one after the other. */
+/** Chooses a kernel for every node and lists their dispatches in order. */
 export function lowerGraph(graph: GraphParts, options: LoweringOptions): LoweredGraph {
   const { profile, tokens, sizes, handOff = "ticket", sampling } = options;
   const roots = aliasRoots(graph, tokens.max);
@@ -145,7 +145,7 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
 
 /** What a dispatch belongs to. */
 interface DispatchOwner {
-  /** Tells scratch memory of equal names apart. */
+  /** Makes the keys of scratch memory unique, whose names may be equal. */
   readonly id: string;
   readonly scope: string;
   readonly op: LoweredDispatch["op"];
@@ -190,7 +190,7 @@ export function lowerNode(
   );
 }
 
-/** Nodes that only give another name to memory; of one row, the row that is wanted is that one. */
+/** Nodes whose result is the memory of their input. Of a single row, the wanted row is that row. */
 function isView(node: Node, maxTokens: number): boolean {
   return opDefinition(node.op).view === true || (node.op === "gather_rows" && maxTokens === 1);
 }

@@ -35,7 +35,7 @@ const REMOVED_BY: Partial<Record<OpName, readonly string[]>> = {
 export function missingKernelHint(node: Node): string {
   const transforms = REMOVED_BY[node.op];
   const elsewhere = "use --executor cpu, which runs every op";
-  if (!transforms) return `Take out the transform that made the op, or ${elsewhere}`;
+  if (!transforms) return `Disable the transform that made the op, or ${elsewhere}`;
   return `Enable ${transforms.join(" and ")}, which ${
     transforms.length > 1 ? "remove" : "removes"
   } this op, or ${elsewhere}`;

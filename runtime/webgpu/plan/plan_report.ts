@@ -27,7 +27,7 @@ export interface ListReport extends DispatchCount {
   readonly weightBytes: number;
 }
 
-/** What kernels said they chose, told once for all the places where they chose alike. */
+/** A choice that kernels reported, once for all nodes with the same choice. */
 export interface ChoiceReport {
   readonly op: string;
   readonly text: string;
@@ -35,10 +35,10 @@ export interface ChoiceReport {
   readonly scopes: readonly string[];
 }
 
-/** Finds which buffer a resource has; resources in one buffer wait for each other. */
+/** Gives the buffer of a resource; dispatches that use the same buffer wait for each other. */
 export type BufferNumber = (key: string) => number | string;
 
-/** Counts a list whose resources share buffers as `bufferOf` tells. */
+/** Counts a list; `bufferOf` gives the buffer of each resource. */
 export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListReport {
   const { tokens } = lowered;
   const sizes: StepSizes = { T: tokens.min, R: 1, S: 1, P: 1 };
@@ -75,7 +75,7 @@ export function reportChoices(lowered: readonly LoweredGraph[]): ChoiceReport[] 
   );
 }
 
-/** What whoever deploys should be told, each once whatever the number of layers and lists. */
+/** Notices to show when a model is deployed, each once whatever the number of layers and lists. */
 export function reportNotices(lowered: readonly LoweredGraph[]): readonly string[] {
   const notices = lowered.flatMap(({ notes }) => notes.filter(({ isNotice }) => isNotice));
   return [...new Set(notices.map(({ text }) => text))];
@@ -123,7 +123,7 @@ function layerOf(scope: string): string | undefined {
   return scope.match(/^(?:.*\.)?(?:layers|h|blocks)\.\d+(?=\.|$)/)?.[0];
 }
 
-/** From the routing to the experts' sum, with whatever else the same module of the model does. */
+/** From the routing to the sum over experts, with everything else in the same module of the model. */
 function moePart(layer: readonly LoweredDispatch[]): LoweredDispatch[] {
   const isMoe = ({ op }: LoweredDispatch) => op === "moe_router" || op === "fused_moe";
   const scopes = layer.filter(isMoe).map(({ scope }) => scope.split("."));

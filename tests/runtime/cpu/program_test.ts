@@ -109,7 +109,10 @@ Deno.test("step() refuses requests that do not fit together", async () => {
     ],
     [{ repeat: 0 }, /at least one repetition, with sampling, got 0/],
     [{ repeat: 2, want: "logits" }, /at least one repetition, with sampling, got 2/],
-    [{ repeat: 2, sequenceIds: Int32Array.of(0, 0) }, /one token and one row a sequence to repeat/],
+    [
+      { repeat: 2, sequenceIds: Int32Array.of(0, 0) },
+      /one token and one row per sequence to repeat/,
+    ],
   ];
   for (const [changes, message] of cases) {
     await assert.rejects(program.step(decode([0, 1], changes)), (error) => {

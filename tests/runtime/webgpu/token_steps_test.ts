@@ -249,7 +249,7 @@ webgpuTest("step() checks its request", async () => {
       [{ logitsRows: rows, want: [GREEDY, GREEDY, GREEDY, GREEDY] }, /at most 3 rows, .* got 4/],
       [{ positions: Int32Array.of(0) }, /2 positions, got 1/],
       [{ logitsRows: Int32Array.of(2) }, /rows from 0 to 1, got 2/],
-      [{ repeat: 2 }, /one token and one row a sequence to repeat/],
+      [{ repeat: 2 }, /one token and one row per sequence to repeat/],
       [{ blockTable: { ...BLOCK_TABLE, sequences: 4 } }, /block table of 4 x 4, got 12/],
     ];
     for (const [change, message] of table) {

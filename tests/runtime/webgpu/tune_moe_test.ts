@@ -3,7 +3,7 @@ import { type DeviceMoeSpec, refuseConfig } from "../../../kernels/mod.ts";
 import { openDevice, tuneMoeLayer, type TuneProgress } from "../../../runtime/mod.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 
-/** A layer that a CPU playing GPU computes in a blink. */
+/** A layer that a software adapter computes in a moment. */
 async function withLayer(body: (layer: DeviceMoeSpec, ...rest: [device: Device]) => Promise<void>) {
   const device = await openDevice();
   try {
