@@ -17,7 +17,8 @@ export const settingsSchema = z.object({
   executor: z.enum(["auto", "webgpu", "cpu"]).default("auto").describe(
     "Where the model runs; auto is WebGPU where there is an adapter",
   ),
-  max_seq_len: z.int().min(1).nullable().default(null).describe(
+  // One token of a prompt and one of an answer.
+  max_seq_len: z.int().min(2).nullable().default(null).describe(
     "Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096",
   ),
   max_batch_size: z.int().min(1).default(8).describe("Sequences that run at the same time"),

@@ -29,7 +29,10 @@ const DEFAULT_PAGE_SIZE = 16;
 /**
  * Limits of steps for a graph. Pages suffice for `maxBatchSize` sequences of `maxSeqLen` tokens
  * unless the device cannot bind that much, in which case fewer sequences run at a time and the
- * others wait; a device that cannot hold one sequence is a {@linkcode DeviceError}.
+ * others wait.
+ *
+ * @throws {DeviceError} when the device cannot hold one sequence.
+ * @throws {ConfigError} for more sequences than a step can have logits of.
  */
 export function stepLimits(
   graph: Graph,
@@ -44,6 +47,7 @@ export function stepLimits(
     );
   }
   const { maxSeqLen, maxBatchSize, maxNumTokens } = settings;
+  checkBatch(graph, maxBatchSize, profile);
   const pageSize = graph.caches[0]?.pageSize ?? DEFAULT_PAGE_SIZE;
   const recompute = graph.caches.length === 0;
   const rows = mostRows(graph, profile);
@@ -74,12 +78,30 @@ export function compileSizes(
   return { maxTokens, maxRows, maxSequences, pages, maxPagesPerSequence };
 }
 
+/** Every sequence of a step has a row of logits, and a device binds all rows at once. */
+function checkBatch(
+  graph: Graph,
+  maxBatchSize: number,
+  profile?: Pick<DeviceProfile, "maxBindingBytes">,
+): void {
+  const most = Math.floor((profile?.maxBindingBytes ?? Infinity) / logitsBytes(graph));
+  if (maxBatchSize <= most) return;
+  throw new ConfigError(
+    "config/step-size",
+    `Cannot plan steps: expected max_batch_size of at most ${most} on this device, got ${maxBatchSize}`,
+    { hint: `Lower max_batch_size to ${most} or less`, details: { maxBatchSize, most } },
+  );
+}
+
 function mostRows(graph: Graph, profile?: Pick<DeviceProfile, "maxBindingBytes">): number {
-  const logits = graph.outputs.get("logits");
-  if (!logits) return Infinity;
-  const bytes = Number(logits.shape[logits.shape.length - 1]) * DTYPE_BYTES[logits.dtype];
   const most = Math.min(MOST_LOGITS_BYTES, profile?.maxBindingBytes ?? Infinity);
-  return Math.max(1, Math.floor(most / bytes));
+  return Math.max(1, Math.floor(most / logitsBytes(graph)));
+}
+
+/** Bytes of the logits of one token; 0 for a graph without. */
+function logitsBytes(graph: Graph): number {
+  const logits = graph.outputs.get("logits");
+  return logits ? Number(logits.shape[logits.shape.length - 1]) * DTYPE_BYTES[logits.dtype] : 0;
 }
 
 function pagesOf(

@@ -198,6 +198,12 @@ const CASES: readonly Case[] = [
     message: 'Cannot read configuration at yaml:3:3: expected every key once, got "fuse_moe" again',
   },
   {
+    mistake: "sequences with no room for an answer",
+    yaml: "max_seq_len: 1\n",
+    code: "config/invalid",
+    message: 'Cannot read "max_seq_len" at yaml:1:14: expected a number of at least 2, got 1',
+  },
+  {
     mistake: "a tab in front of a line",
     yaml: "transforms:\n\tfuse_moe: {}\n",
     code: "config/yaml",

@@ -63,3 +63,19 @@ Deno.test("stepLimits() computes graphs without caches whole", () => {
 Deno.test("stepLimits() refuses sizes that are no counts", () => {
   assert.throws(() => stepLimits(graphOf({}), { ...SETTINGS, maxSeqLen: 0 }), ConfigError);
 });
+
+Deno.test("stepLimits() names max_batch_size when the logits of so many sequences cannot be bound", () => {
+  const device = { maxBindingBytes: 2 ** 27, maxBufferBytes: 2 ** 31 };
+  const many = (maxBatchSize: number) =>
+    stepLimits(graphOf({ vocab: 4096 }), { ...SETTINGS, maxBatchSize }, device);
+  assert.equal(many(8192).maxSequences, 8192);
+  assert.throws(() => many(10_000), (error) => {
+    assert(error instanceof ConfigError);
+    assert.equal(
+      error.message,
+      "Cannot plan steps: expected max_batch_size of at most 8192 on this device, got 10000",
+    );
+    assert.equal(error.hint, "Lower max_batch_size to 8192 or less");
+    return true;
+  });
+});

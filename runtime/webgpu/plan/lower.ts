@@ -304,11 +304,12 @@ function checkBindings(
       access !== "read_write" || !readOnly.includes(resource.kind),
       `kernel ${dispatch.kernel} writes ${resource.kind} ${resource.name}`,
     );
-    checkBindingSize(dispatch, resource, range?.bytes ?? resource.bytes, profile);
+    checkBindingSize(owner, dispatch, resource, range?.bytes ?? resource.bytes, profile);
   }
 }
 
 function checkBindingSize(
+  owner: DispatchOwner,
   dispatch: Dispatch,
   resource: Resource,
   bytes: number,
@@ -321,7 +322,9 @@ function checkBindingSize(
     {
       hint: resource.kind === "weight"
         ? "Quantize the weight, choose another backend for this layer, or use --executor cpu"
-        : "Lower max_num_tokens, so that a step has fewer rows",
+        : owner.op === "sample"
+        ? "Lower max_batch_size: a step samples a token for each sequence"
+        : "Lower max_num_tokens or max_batch_size, whichever is larger: a step has as many tokens",
       details: { resource: resource.name, bytes, limit: profile.maxBindingBytes },
     },
   );
