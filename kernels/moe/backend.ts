@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ConfigError, invariant, nearest } from "../../graph/mod.ts";
+import { ConfigError, nearest } from "../../graph/mod.ts";
 import type { Dispatch } from "../kernel.ts";
 import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "./spec.ts";
 
@@ -47,9 +47,27 @@ export type MoeBackendName = keyof MoeBackendTypes;
 
 const BACKENDS = new Map<MoeBackendName, MoeBackend>();
 
-/** Adds a backend. A name that is taken is an error. */
+/**
+ * Adds a backend.
+ *
+ * @throws {ConfigError} for a name that is taken or no name, and for methods that are missing.
+ */
 export function registerMoeBackend(backend: MoeBackend): void {
-  invariant(/^[a-z][a-z0-9_]*$/.test(backend.name), `"${backend.name}" is no name of a backend`);
+  if (!/^[a-z][a-z0-9_]*$/.test(backend.name)) {
+    throw new ConfigError(
+      "config/backend-name",
+      `Cannot register MoE backend "${backend.name}": expected a name in snake_case, got another`,
+      { hint: "Use lower-case letters, digits and underscores, a letter first" },
+    );
+  }
+  for (const method of ["supports", "compile"] as const) {
+    if (typeof backend[method] === "function") continue;
+    throw new ConfigError(
+      "config/backend-method",
+      `Cannot register MoE backend "${backend.name}": expected a method ${method}(), got none`,
+      { hint: "Write supports(spec) and compile(spec, slots, note)" },
+    );
+  }
   if (BACKENDS.has(backend.name)) {
     throw new ConfigError(
       "config/duplicate-backend",

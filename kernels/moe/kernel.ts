@@ -8,6 +8,7 @@ import { invariant } from "../../graph/mod.ts";
 import { defineKernel } from "../kernel.ts";
 import { moeBackend, type MoeNote } from "./backend.ts";
 import "./builtin.ts";
+import { callBackend, checkBackend } from "./check_backend.ts";
 import { moeSlotsOf, moeSpecOf } from "./spec.ts";
 
 /** Lowers `fused_moe` through its backend. */
@@ -17,7 +18,11 @@ export const fusedMoeKernel = defineKernel({
   summary: "mixture of experts by the backend of the node's attributes",
   refuse(node, context) {
     const { backend } = node.attrs;
-    const reason = moeBackend(backend).supports(moeSpecOf(node, context));
+    const reason = callBackend(
+      { backend, node },
+      "supports()",
+      () => moeBackend(backend).supports(moeSpecOf(node, context)),
+    );
     return reason === undefined ? undefined : `backend ${backend} ${reason}`;
   },
   lower(node, context) {
@@ -26,6 +31,14 @@ export const fusedMoeKernel = defineKernel({
     invariant(profile, "a node is lowered for a device");
     const backend = moeBackend(node.attrs.backend);
     const note: MoeNote = (text, kind) => context.note(`${backend.name}: ${text}`, kind);
-    return backend.compile({ ...spec, profile }, moeSlotsOf(node), note);
+    const output = { backend: backend.name, node, profile, tokens: spec.tokens };
+    return checkBackend(
+      callBackend(
+        output,
+        "compile()",
+        () => backend.compile({ ...spec, profile }, moeSlotsOf(node), note),
+      ),
+      output,
+    );
   },
 });
