@@ -12,6 +12,7 @@
  */
 
 import { invariant } from "../graph/mod.ts";
+import { hoistEnables } from "./enables.ts";
 import { checkFragments, readFragment } from "./fragment.ts";
 import type { Binding } from "./kernel.ts";
 
@@ -130,14 +131,6 @@ export function f32Literal(value: number): string {
   invariant(Number.isFinite(value), `${value} has no WGSL literal`);
   const text = String(Math.fround(value));
   return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
-}
-
-/** Fragments say which extensions they need; WGSL takes that in front of everything else alone. */
-function hoistEnables(text: string): string {
-  const directive = /^enable [^;]+;\n+/gm;
-  const enables = new Set(text.match(directive)?.map((line) => line.trimEnd()));
-  if (enables.size === 0) return text;
-  return `${[...enables].join("\n")}\n\n${text.replaceAll(directive, "")}`;
 }
 
 function declareConstant(name: string, value: number | boolean | string): string {

@@ -41,8 +41,7 @@ fn collect(row: u32, floor: f32, thread: u32) -> u32 {
       }
     }
   }
-  workgroupBarrier();
-  let found = atomicLoad(&count);
+  let found = workgroupUniformLoad(&count);
   var size = 2u;
   while (size < found) {
     size <<= 1u;
@@ -108,8 +107,9 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
   }
   let among = workgroupUniformLoad(&kept);
   if (draw.top_p < 1.0) {
-    let goal = draw.top_p * select(summary.mass, masses[among - 1u], has_top_k(draw));
-    if (masses[among - 1u] < goal) {
+    let mass = workgroupUniformLoad(&masses[among - 1u]);
+    let goal = draw.top_p * select(summary.mass, mass, has_top_k(draw));
+    if (mass < goal) {
       return -1;
     }
     for (var i = thread; i < among; i += THREADS) {

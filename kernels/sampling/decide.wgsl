@@ -85,14 +85,6 @@ fn finish(row: u32, draw: Draw, place: Place, steps: u32, token: i32) {
     token_ids[place.token] = i32(next);
     positions[place.token] = i32(place.position) + 1;
   }
-  if (step.y == 1u) {
-    atomicAdd(&counter[0], 1u);
-    return;
-  }
-  storageBarrier();
-  if (take_ticket(ROWS, step.y) + 1u == step.y) {
-    atomicAdd(&counter[0], 1u);
-  }
 }
 
 fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
@@ -101,5 +93,12 @@ fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
   let token = token_of(row, draw, place.position, thread);
   if (thread == 0u) {
     finish(row, draw, place, steps, token);
+  }
+  if (step.y > 1u) {
+    storageBarrier();
+  }
+  // The last row of the step counts it.
+  if (thread == 0u && (step.y == 1u || take_ticket(ROWS, step.y) + 1u == step.y)) {
+    atomicAdd(&counter[0], 1u);
   }
 }

@@ -6,26 +6,22 @@
 struct Best { value: f32, id: u32 }
 
 var<workgroup> tree_values: array<f32, THREADS>;
-var<workgroup> tree_ids: array<u32, THREADS>;
+var<workgroup> tree_bests: array<Best, THREADS>;
 
-// The largest value; of equal ones the lowest id.
+// The largest value; of equal ones the lowest id. Results of these functions are uniform, so that
+// shaders may branch on them around barriers.
 fn best_of(value: f32, id: u32, thread: u32) -> Best {
-  tree_values[thread] = value;
-  tree_ids[thread] = id;
-  workgroupBarrier();
+  tree_bests[thread] = Best(value, id);
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+    workgroupBarrier();
     if (thread < half) {
-      let other = Best(tree_values[thread + half], tree_ids[thread + half]);
-      if (is_better(other, Best(tree_values[thread], tree_ids[thread]))) {
-        tree_values[thread] = other.value;
-        tree_ids[thread] = other.id;
+      let other = tree_bests[thread + half];
+      if (is_better(other, tree_bests[thread])) {
+        tree_bests[thread] = other;
       }
     }
-    workgroupBarrier();
   }
-  let best = Best(tree_values[0], tree_ids[0]);
-  workgroupBarrier();
-  return best;
+  return workgroupUniformLoad(&tree_bests[0]);
 }
 
 fn is_better(a: Best, b: Best) -> bool {
@@ -34,14 +30,11 @@ fn is_better(a: Best, b: Best) -> bool {
 
 fn sum_of(value: f32, thread: u32) -> f32 {
   tree_values[thread] = value;
-  workgroupBarrier();
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+    workgroupBarrier();
     if (thread < half) {
       tree_values[thread] += tree_values[thread + half];
     }
-    workgroupBarrier();
   }
-  let sum = tree_values[0];
-  workgroupBarrier();
-  return sum;
+  return workgroupUniformLoad(&tree_values[0]);
 }

@@ -93,9 +93,9 @@ export interface SamplingProblem {
 function shapeOf(vocabulary: number, { profile }: Pick<LoweringContext, "profile">) {
   const chunk = THREADS * PER;
   const chunks = Math.ceil(vocabulary / chunk);
-  // Three arrays of candidates, and some 6 KiB for bins and trees.
+  // Three arrays of candidates, and some 7 KiB for bins and trees.
   let capacity = 2048;
-  while (capacity > THREADS && 12 * capacity + 6300 > profile.maxWorkgroupStorageBytes) {
+  while (capacity > THREADS && 12 * capacity + 7300 > profile.maxWorkgroupStorageBytes) {
     capacity /= 2;
   }
   return { chunk, chunks, capacity, chunkCandidates: Math.floor(capacity / chunks) };

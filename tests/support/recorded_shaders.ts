@@ -15,6 +15,12 @@ import { CONFIGS } from "./moe_configs.ts";
 import { type LayerOptions, lowerWith, moeLayer } from "./moe_layer.ts";
 import { buildNode, type OpInput } from "./op_case.ts";
 
+/** Another device than a data centre GPU whose subgroups are right. */
+export type Device = Partial<Pick<LoweringContext, "profile" | "handOff">>;
+
+/** Lowers one layer anew. */
+export type Lower = (device?: Device) => readonly Dispatch[];
+
 const EMPTY = new Float32Array(0);
 
 function value(shape: OpInput["shape"]): OpInput {
@@ -35,7 +41,7 @@ function lower<Op extends OpName>(
   attrs: AttrsOf<Op>,
   inputs: Readonly<Record<string, OpInput | undefined>>,
   max: number,
-  own: Partial<LoweringContext> = {},
+  device: Device = {},
 ): readonly Dispatch[] {
   const { node } = buildNode({ op, attrs, inputs });
   const context: LoweringContext = {
@@ -45,24 +51,30 @@ function lower<Op extends OpName>(
     pageSize: 16,
     cacheDtype: () => "f16",
     note() {},
-    ...own,
+    ...device,
   };
   const kernel = KERNELS.find((each) => each.op === op);
   assert.ok(kernel && kernel.refuse(node, context) === undefined, `${op} is refused`);
   return kernel.lower(node, context);
 }
 
-function projection(max: number): readonly Dispatch[] {
-  return lower("fused_linear", { normEps: 1e-6 }, {
-    x: value(["T", 2048]),
-    w: weight("bf16", [5120, 2048]),
-    bias: weight("f32", [5120]),
-    norm_weight: weight("f32", [2048]),
-    residual: value(["T", 5120]),
-  }, max);
+function projection(max: number, device?: Device): readonly Dispatch[] {
+  return lower(
+    "fused_linear",
+    { normEps: 1e-6 },
+    {
+      x: value(["T", 2048]),
+      w: weight("bf16", [5120, 2048]),
+      bias: weight("f32", [5120]),
+      norm_weight: weight("f32", [2048]),
+      residual: value(["T", 5120]),
+    },
+    max,
+    device,
+  );
 }
 
-function router(max: number): readonly Dispatch[] {
+function router(max: number, device?: Device): readonly Dispatch[] {
   const attrs = {
     topK: 8,
     scoring: "softmax",
@@ -71,14 +83,20 @@ function router(max: number): readonly Dispatch[] {
     scale: 1,
     normEps: 1e-6,
   } as const;
-  return lower("moe_router", attrs, {
-    x: value(["T", 2048]),
-    w: weight("bf16", [128, 2048]),
-    norm_weight: weight("f32", [2048]),
-  }, max);
+  return lower(
+    "moe_router",
+    attrs,
+    {
+      x: value(["T", 2048]),
+      w: weight("bf16", [128, 2048]),
+      norm_weight: weight("f32", [2048]),
+    },
+    max,
+    device,
+  );
 }
 
-function attention(max: number): readonly Dispatch[] {
+function attention(max: number, device?: Device): readonly Dispatch[] {
   const attrs = {
     heads: 32,
     kvHeads: 4,
@@ -88,18 +106,24 @@ function attention(max: number): readonly Dispatch[] {
     rope: { layout: "half", rotaryDim: 128, attentionScaling: 1 },
     qkNorm: { eps: 1e-6, over: "head" },
   } as const;
-  return lower("cached_attention", attrs, {
-    qkv: value(["T", 5120]),
-    positions: integers(["T"]),
-    sequence_ids: integers(["T"]),
-    block_table: integers(["S", "P"]),
-    inv_freq: weight("f32", [64]),
-    q_norm: weight("f32", [128]),
-    k_norm: weight("f32", [128]),
-  }, max);
+  return lower(
+    "cached_attention",
+    attrs,
+    {
+      qkv: value(["T", 5120]),
+      positions: integers(["T"]),
+      sequence_ids: integers(["T"]),
+      block_table: integers(["S", "P"]),
+      inv_freq: weight("f32", [64]),
+      q_norm: weight("f32", [128]),
+      k_norm: weight("f32", [128]),
+    },
+    max,
+    device,
+  );
 }
 
-function sampling(): readonly Dispatch[] {
+function sampling(device?: Device): readonly Dispatch[] {
   const graph = new Graph("sampling");
   return lowerSampling({
     vocabulary: 151936,
@@ -107,30 +131,36 @@ function sampling(): readonly Dispatch[] {
     logitsRows: graph.addInput("logits_rows", { dtype: "i32", shape: ["R"] }),
     tokenIds: graph.addInput("token_ids", { dtype: "i32", shape: ["T"] }),
     positions: graph.addInput("positions", { dtype: "i32", shape: ["T"] }),
-  }, { profile: GPU_PROFILE, maxRows: 8 });
+  }, { profile: GPU_PROFILE, maxRows: 8, ...device });
 }
 
-const LAYERS: Readonly<Record<string, () => readonly Dispatch[]>> = {
-  projection_1: () => projection(1),
-  projection_8: () => projection(8),
-  projection_64: () => projection(64),
-  projection_2048: () => projection(2048),
-  router_1: () => router(1),
-  router_512: () => router(512),
-  attention_1: () => attention(1),
-  attention_8: () => attention(8),
-  attention_512: () => attention(512),
-  sampling: () => sampling(),
-  embedding: () =>
-    lower("embedding", {}, { ids: integers(["T"]), w: weight("bf16", [151936, 2048]) }, 8),
-  shared_expert_1: () =>
-    lower("gated_mlp", { activation: "silu" }, {
-      x: value(["T", 2048]),
-      w_gate: weight("bf16", [768, 2048]),
-      w_up: weight("bf16", [768, 2048]),
-      w_down: weight("bf16", [2048, 768]),
-      residual: value(["T", 2048]),
-    }, 1),
+const LAYERS: Readonly<Record<string, Lower>> = {
+  projection_1: (device) => projection(1, device),
+  projection_8: (device) => projection(8, device),
+  projection_64: (device) => projection(64, device),
+  projection_2048: (device) => projection(2048, device),
+  router_1: (device) => router(1, device),
+  router_512: (device) => router(512, device),
+  attention_1: (device) => attention(1, device),
+  attention_8: (device) => attention(8, device),
+  attention_512: (device) => attention(512, device),
+  sampling: (device) => sampling(device),
+  embedding: (device) =>
+    lower("embedding", {}, { ids: integers(["T"]), w: weight("bf16", [151936, 2048]) }, 8, device),
+  shared_expert_1: (device) =>
+    lower(
+      "gated_mlp",
+      { activation: "silu" },
+      {
+        x: value(["T", 2048]),
+        w_gate: weight("bf16", [768, 2048]),
+        w_up: weight("bf16", [768, 2048]),
+        w_down: weight("bf16", [2048, 768]),
+        residual: value(["T", 2048]),
+      },
+      1,
+      device,
+    ),
 };
 
 type ConfigName = keyof typeof CONFIGS;
@@ -150,8 +180,8 @@ const MOE_LAYERS: readonly (readonly [string, ConfigName, LayerOptions])[] = [
   ["permuted", "permuted", { residual: true, applyRoutingOnInput: true }],
 ];
 
-/** The shaders of a layer on a device with subgroups of 8. */
-function lowerMoe(config: ConfigName, options: LayerOptions): readonly Dispatch[] {
+/** The shaders of a layer, where nothing is said on a device with subgroups of 8. */
+function lowerMoe(config: ConfigName, options: LayerOptions, device?: Device): readonly Dispatch[] {
   const { node } = buildNode(moeLayer(options));
   return lowerWith(CONFIGS[config])(node, {
     profile: { ...GPU_PROFILE, subgroupSize: 8 },
@@ -160,13 +190,15 @@ function lowerMoe(config: ConfigName, options: LayerOptions): readonly Dispatch[
     pageSize: 16,
     cacheDtype: () => "f32",
     note() {},
+    ...device,
   });
 }
 
 /** Every shader on record by the name of its layer; lowered anew with each call. */
-export const RECORDED: ReadonlyMap<string, () => readonly Dispatch[]> = new Map([
+export const RECORDED: ReadonlyMap<string, Lower> = new Map([
   ...Object.entries(LAYERS),
-  ...MOE_LAYERS.map(([name, config, options]) =>
-    [`moe_${name}`, () => lowerMoe(config, options)] as const
-  ),
+  ...MOE_LAYERS.map(([name, config, options]): [string, Lower] => [
+    `moe_${name}`,
+    (device) => lowerMoe(config, options, device),
+  ]),
 ]);

@@ -110,8 +110,7 @@ fn main(
       members[atomicAdd(&member_count, 1u)] = pair;
     }
   }
-  workgroupBarrier();
-  let count = atomicLoad(&member_count);
+  let count = workgroupUniformLoad(&member_count);
   let row = place.x * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS

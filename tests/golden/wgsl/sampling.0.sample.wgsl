@@ -103,26 +103,22 @@ fn gumbel(draw: Draw, position: u32, id: u32) -> f32 {
 struct Best { value: f32, id: u32 }
 
 var<workgroup> tree_values: array<f32, THREADS>;
-var<workgroup> tree_ids: array<u32, THREADS>;
+var<workgroup> tree_bests: array<Best, THREADS>;
 
-// The largest value; of equal ones the lowest id.
+// The largest value; of equal ones the lowest id. Results of these functions are uniform, so that
+// shaders may branch on them around barriers.
 fn best_of(value: f32, id: u32, thread: u32) -> Best {
-  tree_values[thread] = value;
-  tree_ids[thread] = id;
-  workgroupBarrier();
+  tree_bests[thread] = Best(value, id);
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+    workgroupBarrier();
     if (thread < half) {
-      let other = Best(tree_values[thread + half], tree_ids[thread + half]);
-      if (is_better(other, Best(tree_values[thread], tree_ids[thread]))) {
-        tree_values[thread] = other.value;
-        tree_ids[thread] = other.id;
+      let other = tree_bests[thread + half];
+      if (is_better(other, tree_bests[thread])) {
+        tree_bests[thread] = other;
       }
     }
-    workgroupBarrier();
   }
-  let best = Best(tree_values[0], tree_ids[0]);
-  workgroupBarrier();
-  return best;
+  return workgroupUniformLoad(&tree_bests[0]);
 }
 
 fn is_better(a: Best, b: Best) -> bool {
@@ -131,16 +127,13 @@ fn is_better(a: Best, b: Best) -> bool {
 
 fn sum_of(value: f32, thread: u32) -> f32 {
   tree_values[thread] = value;
-  workgroupBarrier();
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+    workgroupBarrier();
     if (thread < half) {
       tree_values[thread] += tree_values[thread + half];
     }
-    workgroupBarrier();
   }
-  let sum = tree_values[0];
-  workgroupBarrier();
-  return sum;
+  return workgroupUniformLoad(&tree_values[0]);
 }
 
 // The likely way to draw under filters: every chunk of the vocabulary has handed over its largest
@@ -182,8 +175,7 @@ fn collect(row: u32, floor: f32, thread: u32) -> u32 {
       }
     }
   }
-  workgroupBarrier();
-  let found = atomicLoad(&count);
+  let found = workgroupUniformLoad(&count);
   var size = 2u;
   while (size < found) {
     size <<= 1u;
@@ -249,8 +241,9 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
   }
   let among = workgroupUniformLoad(&kept);
   if (draw.top_p < 1.0) {
-    let goal = draw.top_p * select(summary.mass, masses[among - 1u], has_top_k(draw));
-    if (masses[among - 1u] < goal) {
+    let mass = workgroupUniformLoad(&masses[among - 1u]);
+    let goal = draw.top_p * select(summary.mass, mass, has_top_k(draw));
+    if (mass < goal) {
       return -1;
     }
     for (var i = thread; i < among; i += THREADS) {
@@ -487,14 +480,6 @@ fn finish(row: u32, draw: Draw, place: Place, steps: u32, token: i32) {
     token_ids[place.token] = i32(next);
     positions[place.token] = i32(place.position) + 1;
   }
-  if (step.y == 1u) {
-    atomicAdd(&counter[0], 1u);
-    return;
-  }
-  storageBarrier();
-  if (take_ticket(ROWS, step.y) + 1u == step.y) {
-    atomicAdd(&counter[0], 1u);
-  }
 }
 
 fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
@@ -503,6 +488,13 @@ fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
   let token = token_of(row, draw, place.position, thread);
   if (thread == 0u) {
     finish(row, draw, place, steps, token);
+  }
+  if (step.y > 1u) {
+    storageBarrier();
+  }
+  // The last row of the step counts it.
+  if (thread == 0u && (step.y == 1u || take_ticket(ROWS, step.y) + 1u == step.y)) {
+    atomicAdd(&counter[0], 1u);
   }
 }
 
