@@ -8,18 +8,20 @@ import { Argument } from "../deps/commander.ts";
 import { loadModel } from "../models/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
+import { countFlag } from "./flags.ts";
 import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
 import { DeployView } from "./deploy_view.ts";
 import {
   describeModel,
   type InspectFlags,
+  listCosts,
   listTensors,
   listTransforms,
   showGraph,
 } from "./inspect_views.ts";
 
 /** What can be shown. */
-const SUBJECTS = ["model", "tensors", "transforms", "graph"] as const;
+const SUBJECTS = ["model", "tensors", "transforms", "graph", "costs"] as const;
 
 /** The command. */
 export function inspectCommand(context: CommandContext) {
@@ -30,6 +32,12 @@ export function inspectCommand(context: CommandContext) {
     .option("--at <transform>", "print the graph after this transform (default: the last one)")
     .option("--dot", "print the graph in Graphviz's language")
     .option("--weights", "print the graph with the expression of every weight")
+    .option(
+      "--tokens <n>",
+      "tokens of the step whose costs are counted",
+      countFlag("--tokens", 1),
+      1,
+    )
     .action((subject, flags) => inspect(subject, flags, context));
 }
 
@@ -51,6 +59,7 @@ async function inspect(
       tensors: () => listTensors(model),
       transforms: () => listTransforms({ resolved, model, signal }),
       graph: () => showGraph({ resolved, model, signal }, flags),
+      costs: () => listCosts({ resolved, model, signal }, flags),
     };
     const { document, text } = await views[subject]();
     terminal.result(terminal.json ? `${JSON.stringify(document, null, 2)}\n` : text);

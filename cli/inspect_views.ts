@@ -5,7 +5,15 @@
  */
 
 import type { ResolvedPipeline } from "../dsl/mod.ts";
-import { ConfigError, type Graph, graphToDot, nearest, printGraph } from "../graph/mod.ts";
+import {
+  ConfigError,
+  type Graph,
+  graphToDot,
+  nearest,
+  nodeCost,
+  type OpCost,
+  printGraph,
+} from "../graph/mod.ts";
 import type { Model } from "../models/mod.ts";
 import { formatTransform } from "./deploy_view.ts";
 import { count, formatBytes, formatTable } from "./format.ts";
@@ -16,6 +24,7 @@ export interface InspectFlags {
   readonly at?: string;
   readonly dot?: boolean;
   readonly weights?: boolean;
+  readonly tokens: number;
 }
 
 /** One view, for people and for programs. */
@@ -93,6 +102,42 @@ export async function showGraph(subject: Subject, flags: InspectFlags): Promise<
   });
   text ??= print(graph);
   return { text, document: { at: at ?? null, graph: text } };
+}
+
+/** Arithmetic and weight bytes of the final graph in one step, by op. */
+export async function listCosts(subject: Subject, { tokens }: InspectFlags): Promise<View> {
+  const { graph } = await runTransforms(subject, () => {});
+  const sizes = { T: tokens, R: 1, S: 1, P: 1 };
+  const ops = [...Map.groupBy(graph.nodes, ({ op }) => op)].map(([op, nodes]) => {
+    const costs = nodes.map((node) => nodeCost(node, sizes));
+    const sum = (pick: (cost: OpCost) => number) =>
+      costs.reduce((total, cost) => total + pick(cost), 0);
+    return {
+      op,
+      nodes: nodes.length,
+      flops: sum(({ flops }) => flops),
+      weightBytes: sum(({ weightBytes }) => weightBytes),
+    };
+  }).sort((a, b) => b.weightBytes - a.weightBytes || b.flops - a.flops);
+  const total = {
+    nodes: graph.nodes.length,
+    flops: ops.reduce((sum, { flops }) => sum + flops, 0),
+    weightBytes: ops.reduce((sum, { weightBytes }) => sum + weightBytes, 0),
+  };
+  const row = (name: string, { nodes, flops, weightBytes }: typeof total) => [
+    name,
+    String(nodes),
+    (flops / 1e6).toFixed(2),
+    formatBytes(Math.round(weightBytes)),
+  ];
+  const rows = [
+    ["op", "nodes", "MFLOP", "weights read"],
+    ...ops.map((cost) => row(cost.op, cost)),
+    row("all", total),
+  ];
+  const title = `A step of ${count(tokens, "token")}, one row of logits, without attention's ` +
+    `products over the cache; at most as many experts as there are choices:`;
+  return { document: { tokens, ops, total }, text: `${title}\n${formatTable(rows)}\n` };
 }
 
 function checkKey(key: string, { transforms }: ResolvedPipeline): void {

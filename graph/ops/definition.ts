@@ -18,10 +18,12 @@ export interface OpInputs {
   list(name: string): readonly TensorType[];
 }
 
-/** Arithmetic and memory traffic of one node, for reports and rooflines. */
+/** Arithmetic and memory traffic of one node. */
 export interface OpCost {
+  /** Floating-point operations; attention over a cache counts none, as they depend on the context. */
   readonly flops: number;
-  readonly bytes: number;
+  /** Bytes of weights that it reads. */
+  readonly weightBytes: number;
 }
 
 /** An op: its inputs by name, its attributes (by type), its rule of types, its cost. */
@@ -34,6 +36,8 @@ export interface OpDefinition<Attrs> {
   infer(inputs: OpInputs, attrs: Attrs): readonly TensorType[];
   /** Floating-point operations; absent for ops that only move data. */
   flops?(inputs: OpInputs, attrs: Attrs, bindings: Bindings): number;
+  /** Part of its weights that it reads at most; absent for all. */
+  weightShare?(inputs: OpInputs, attrs: Attrs, bindings: Bindings): number;
   /** True for ops whose result is the same memory under another shape. */
   readonly view?: boolean;
 }

@@ -70,6 +70,8 @@ export const DENSE_OPS = {
       expect(w.shape.length === 2, "a table [V, H]", w);
       return [{ dtype: "f32", shape: [...ids.shape, w.shape[1]] }];
     },
+    weightShare: (inputs, _attrs, bindings) =>
+      Math.min(1, sizeOf(inputs.get("ids"), bindings) / Number(inputs.get("w").shape[0])),
   }),
   linear: defineOp<PackedLinearAttrs>({
     summary: "x · wᵀ + bias, with w [N, K] plain or packed; accumulates in f32",

@@ -155,6 +155,8 @@ export const MOE_OPS = {
     },
     flops: (inputs, attrs, bindings) =>
       moeFlops(inputs, attrs, Number(inputs.list("w1")[0].shape[0]), bindings),
+    weightShare: (inputs, _attrs, bindings) =>
+      expertShare(inputs, inputs.list("w1").length, bindings),
   }),
   fused_moe: defineOp<FusedMoeAttrs>({
     summary:
@@ -192,6 +194,7 @@ export const MOE_OPS = {
       return [checkRouting(inputs)];
     },
     flops: (inputs, attrs, bindings) => moeFlops(inputs, attrs, attrs.intermediate, bindings),
+    weightShare: (inputs, { experts }, bindings) => expertShare(inputs, experts, bindings),
   }),
 };
 
@@ -204,4 +207,13 @@ function moeFlops(
   const topK = Number(inputs.get("selected_experts").shape[1]);
   const matrices = attrs.mlp === "gated" ? 3 : 2;
   return 2 * matrices * topK * intermediate * sizeOf(inputs.get("x"), bindings);
+}
+
+/** Part of the experts that are chosen at most: every choice of every token may be another one. */
+function expertShare(
+  inputs: OpInputs,
+  experts: number,
+  bindings: Readonly<Record<string, number>>,
+): number {
+  return Math.min(1, sizeOf(inputs.get("selected_experts"), bindings) / experts);
 }

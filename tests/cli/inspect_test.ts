@@ -41,3 +41,25 @@ Deno.test("inspect transforms gives the history", async () => {
   const history: { key: string; num_matches: number }[] = JSON.parse(stdout);
   assert.equal(history.find(({ key }) => key === "fuse_moe")?.num_matches, 5);
 });
+
+Deno.test("inspect costs counts arithmetic and the weights that a step reads", async () => {
+  const costsOf = async (tokens: number) => {
+    const args = ["inspect", "costs", "--executor", "cpu", "--tokens", String(tokens), "--json"];
+    const { code, stdout, stderr } = await runCli(args);
+    assert.equal(code, 0, stderr);
+    const document: { ops: { op: string; flops: number; weightBytes: number }[] } = JSON.parse(
+      stdout,
+    );
+    const experts = document.ops.find(({ op }) => op === "fused_moe");
+    assert.ok(experts);
+    return experts;
+  };
+  const [one, many] = [await costsOf(1), await costsOf(1000)];
+  // 5 layers of 16 experts [256 x 96], three matrices of bf16 each.
+  const expert = 3 * 256 * 96;
+  assert.equal(many.weightBytes, 5 * 16 * expert * 2);
+  assert.equal(many.flops, 1000 * one.flops);
+  const chosen = one.flops / (5 * 2 * expert);
+  assert.ok(Number.isInteger(chosen) && chosen < 16);
+  assert.equal(one.weightBytes, 5 * chosen * expert * 2);
+});
