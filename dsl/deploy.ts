@@ -75,6 +75,16 @@ export async function deployResolved(
   resolved: ResolvedPipeline,
   options: DeployOptions,
 ): Promise<Engine> {
+  try {
+    return await deployStages(resolved, options);
+  } catch (error) {
+    // Whatever an abort broke off, it ends in the signal's own reason.
+    options.signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+async function deployStages(resolved: ResolvedPipeline, options: DeployOptions): Promise<Engine> {
   const { signal, onProgress = () => {} } = options;
   const log = (message: string) => onProgress({ kind: "note", message });
   await using opened = new AsyncDisposableStack();
@@ -100,7 +110,11 @@ export async function deployResolved(
     () => runTransforms(resolved, { model, settings, log, target }, options, verifier),
   );
 
-  const limits = stepLimits(graph, settings, profile);
+  const limits = {
+    ...stepLimits(graph, settings, profile),
+    maxWaiting: resolved.settings.maxQueueSize,
+    reusePrefixes: resolved.settings.prefixReuse,
+  };
   const program = await clock.time("weights", () =>
     place.executor.compile(graph, {
       source: model.checkpoint,

@@ -21,9 +21,17 @@ export const settingsSchema = z.object({
   max_seq_len: z.int().min(2).nullable().default(null).describe(
     "Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096",
   ),
-  max_batch_size: z.int().min(1).default(8).describe("Sequences that run at the same time"),
+  max_batch_size: z.int().min(1).default(64).describe(
+    "Sequences that run at the same time, as long as there are pages for them",
+  ),
   max_num_tokens: z.int().min(1).nullable().default(null).describe(
     "Tokens of the largest step, longer prompts take several; null is max_seq_len, at most 2048",
+  ),
+  max_queue_size: z.int().min(1).default(1024).describe(
+    "Requests that wait at most; the next one is refused",
+  ),
+  prefix_reuse: z.boolean().default(true).describe(
+    "Prompts that begin alike share the pages of their beginning",
   ),
 });
 

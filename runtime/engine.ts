@@ -8,13 +8,19 @@
 import { RequestError } from "../graph/mod.ts";
 import type { ChatMessage } from "../models/mod.ts";
 import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
-import { Generation } from "./generate.ts";
+import { profileStep, sequenceLogits } from "./direct_steps.ts";
+import { Generation, type GenerationStart } from "./generate.ts";
 import {
+  checkOptions,
   type GenerateOptions,
   type GenerationDefaults,
   resolveOptions,
 } from "./generate_options.ts";
-import { Scheduler, type StepLimits } from "./scheduler.ts";
+import { engineClosed } from "./request_errors.ts";
+import { Scheduler } from "./scheduler.ts";
+import type { SchedulerStats } from "./scheduler_stats.ts";
+import { showValue } from "./show_value.ts";
+import type { StepLimits } from "./step_limits.ts";
 
 /** What {@linkcode Engine.generate} continues: a text, a chat, or token ids. */
 export type Prompt = string | readonly ChatMessage[] | readonly number[] | Int32Array;
@@ -92,20 +98,51 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Continues a prompt. Iterates over `{ token, text }`; errors come out of the iteration.
-   * Several generations may run at once and share steps.
+   * Continues a prompt. Iterates over `{ token, text }`; errors come out of the iteration, those of
+   * the arguments too. Several generations may run at once and share steps.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
-    const { codec, defaults } = this.#parts;
-    // Stop strings need text, so they raise the tokenizer's error where there is none.
-    const textless = codec.isTextless === true && (options.stop ?? []).length === 0;
-    const decode = textless ? () => "" : (ids: readonly number[]) => codec.decode(ids);
-    return new Generation(this.#scheduler, decode, () => {
-      this.#checkOpen();
-      const tokens = this.#promptTokens(prompt);
-      const most = this.#longest;
-      return { prompt: tokens, options: resolveOptions(options, defaults, tokens.length, most) };
+    return new Generation(this.#scheduler, () => this.#start(prompt, options));
+  }
+
+  /**
+   * Continues a prompt in `n` ways, 1 to 128: the seeds are `seed`, `seed + 1`, and so on. The prompt
+   * is computed once where prefixes are reused, if all are read side by side.
+   */
+  generateChoices(
+    prompt: Prompt,
+    { n, ...options }: GenerateOptions & { readonly n: number },
+  ): Generation[] {
+    if (!Number.isInteger(n) || n < 1 || n > MOST_CHOICES) {
+      throw new RequestError(
+        "request/invalid-option",
+        `Cannot generate with option "n": expected a whole number from 1 to ${MOST_CHOICES}, got ${
+          showValue(n)
+        }`,
+      );
+    }
+    checkOptions(options);
+    const first = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
+    return Array.from(
+      { length: n },
+      (_, i) => this.generate(prompt, { ...options, seed: (first + i) % 2 ** 32 }),
+    );
+  }
+
+  #start(prompt: Prompt, options: GenerateOptions): GenerationStart {
+    this.#checkOpen();
+    checkOptions(options);
+    const { codec, defaults, vocabSize } = this.#parts;
+    const tokens = this.#promptTokens(prompt);
+    const resolved = resolveOptions(options, defaults, {
+      promptTokens: tokens.length,
+      maxSequenceTokens: this.#longest,
+      vocabSize,
     });
+    // Stop strings need text, so they raise the tokenizer's error where there is none.
+    const textless = codec.isTextless === true && resolved.stop.length === 0;
+    const decode = textless ? () => "" : (ids: readonly number[]) => codec.decode(ids);
+    return { prompt: tokens, options: resolved, decode, vocabSize };
   }
 
   /** Logits of every token of a sequence, `[tokens, vocab]`: row i predicts token i + 1. */
@@ -119,11 +156,12 @@ export class Engine implements AsyncDisposable {
         { hint: "Split the sequence, or deploy with a larger max_seq_len" },
       );
     }
-    return await this.#scheduler.logits(tokens);
+    return await sequenceLogits(this.#scheduler, tokens);
   }
 
   /** Token ids of a text, with the special tokens that the tokenizer adds. */
   encode(text: string): Int32Array<ArrayBuffer> {
+    if (typeof text !== "string") throw wrongPrompt("a text", text);
     return Int32Array.from(this.#parts.codec.encode(text, { addSpecialTokens: true }));
   }
 
@@ -146,7 +184,7 @@ export class Engine implements AsyncDisposable {
     this.#checkOpen();
     const most = Math.min(this.#parts.limits.maxTokens, this.#longest - context);
     if (Number.isInteger(tokens) && tokens >= 1 && tokens <= most && context >= 0) {
-      return this.#scheduler.profile(tokens, context);
+      return profileStep(this.#scheduler, tokens, context);
     }
     throw new RequestError(
       "request/step-size",
@@ -154,9 +192,14 @@ export class Engine implements AsyncDisposable {
     );
   }
 
+  /** What a server watches: queue, pages, reused prefixes, preemptions, tokens. A snapshot. */
+  stats(): SchedulerStats {
+    return this.#scheduler.stats;
+  }
+
   get report(): EngineReport {
     const { executor, program, limits, facts, seconds } = this.#parts;
-    const { times, load } = this.#scheduler;
+    const stats = this.#scheduler.stats;
     return {
       ...facts,
       device: executor.description,
@@ -166,11 +209,11 @@ export class Engine implements AsyncDisposable {
       limits,
       timings: {
         seconds: seconds ?? {},
-        prefill: phase(times.prefillTokens, times.prefillSeconds),
-        decode: phase(times.decodeTokens, times.decodeSeconds),
-        steps: times.steps,
+        prefill: phase(stats.prefillTokens, stats.prefillSeconds),
+        decode: phase(stats.decodeTokens, stats.decodeSeconds),
+        steps: stats.steps,
       },
-      load,
+      load: { pages: stats.pages.used, running: stats.running, waiting: stats.waiting },
     };
   }
 
@@ -184,7 +227,7 @@ export class Engine implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await this.#scheduler.close(closedError());
+    await this.#scheduler.close(engineClosed());
     this.#parts.program.dispose();
     await this.#parts.onClose?.();
   }
@@ -196,11 +239,14 @@ export class Engine implements AsyncDisposable {
   }
 
   #checkOpen(): void {
-    if (this.#closing) throw closedError();
+    if (this.#closing) throw engineClosed();
   }
 
   #promptTokens(prompt: Prompt): Int32Array<ArrayBuffer> {
-    if (typeof prompt === "string") return this.encode(prompt);
+    if (typeof prompt === "string") return this.#checkTokens(this.encode(prompt), OF_TEXT);
+    if (!Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
+      throw wrongPrompt("a text, messages or token ids", prompt);
+    }
     if (!isChat(prompt)) return this.#checkTokens(prompt);
     const { codec } = this.#parts;
     if (!codec.renderChat) {
@@ -212,22 +258,41 @@ export class Engine implements AsyncDisposable {
     }
     const text = codec.renderChat(prompt);
     // The template writes the special tokens itself.
-    return Int32Array.from(codec.encode(text, { addSpecialTokens: false }));
+    return this.#checkTokens(codec.encode(text, { addSpecialTokens: false }), OF_TEXT);
   }
 
-  #checkTokens(ids: readonly number[] | Int32Array): Int32Array<ArrayBuffer> {
+  #checkTokens(given: ArrayLike<number>, hint?: string): Int32Array<ArrayBuffer> {
     const { vocabSize } = this.#parts;
-    const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+    if (!Array.isArray(given) && !ArrayBuffer.isView(given)) {
+      throw wrongPrompt("token ids as an array", given);
+    }
+    const ids: readonly unknown[] = Array.from(given);
+    const wrong = ids.findIndex((id) =>
+      typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize
+    );
     if (wrong >= 0) {
       throw new RequestError(
         "request/token-id",
         `Cannot read token ${wrong} of the prompt: expected an id from 0 to ${vocabSize - 1}, got ${
-          ids[wrong]
+          showValue(ids[wrong])
         }`,
+        { hint },
       );
     }
-    return Int32Array.from(ids);
+    return Int32Array.from(given);
   }
+}
+
+/** Choices of one prompt at most. */
+const MOST_CHOICES = 128;
+
+const OF_TEXT = "Check that the tokenizer's files belong to these weights";
+
+function wrongPrompt(expected: string, got: unknown): RequestError {
+  return new RequestError(
+    "request/prompt",
+    `Cannot read the prompt: expected ${expected}, got ${showValue(got)}`,
+  );
 }
 
 /** Makes an engine of a compiled program and a tokenizer. */
@@ -235,20 +300,26 @@ export function createEngine(parts: EngineParts): Engine {
   return new Engine(parts);
 }
 
-function isChat(prompt: Exclude<Prompt, string>): prompt is readonly ChatMessage[] {
-  return typeof prompt[0] === "object";
+/** Whether the elements of a prompt are messages; one that begins with a message must hold no other. */
+function isChat(
+  prompt: readonly ChatMessage[] | readonly number[] | Int32Array,
+): prompt is readonly ChatMessage[] {
+  const elements: readonly unknown[] = Array.from<unknown>(prompt);
+  if (typeof elements[0] !== "object") return false;
+  for (const [i, message] of elements.entries()) {
+    const isMessage = typeof message === "object" && message !== null &&
+      typeof Reflect.get(message, "role") === "string";
+    if (isMessage) continue;
+    throw new RequestError(
+      "request/chat",
+      `Cannot read message ${i} of the chat: expected an object with a "role", got ${
+        showValue(message)
+      }`,
+    );
+  }
+  return true;
 }
 
 function phase(tokens: number, seconds: number): PhaseReport {
   return { tokens, seconds, tokensPerSecond: seconds > 0 ? tokens / seconds : 0 };
-}
-
-function closedError(): RequestError {
-  return new RequestError(
-    "request/engine-closed",
-    "Cannot use the engine: expected an open one, got a closed one",
-    {
-      status: 503,
-    },
-  );
 }

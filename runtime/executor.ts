@@ -10,6 +10,39 @@ import type { Bindings, Graph, Sampling, TensorSource } from "../graph/mod.ts";
 /** Names of the executors. */
 export type ExecutorKind = "cpu" | "webgpu";
 
+/** How one row of a step is drawn. */
+export interface RowDraw extends Sampling {
+  /** Numbers added to the logits of some tokens before anything else happens to them. */
+  readonly adjust?: TokenAdjustments;
+  /** `[ceil(V / 32)]`: bit `id % 32` of word `id / 32` is set for every token that may be drawn. */
+  readonly allowed?: Uint32Array<ArrayBuffer>;
+  /** The draw comes with its log-probability, and with those of so many likeliest tokens. */
+  readonly logprobs?: number;
+}
+
+/** What is added to the logits of which tokens; an id occurs once. */
+export interface TokenAdjustments {
+  readonly ids: Int32Array<ArrayBuffer>;
+  readonly values: Float32Array<ArrayBuffer>;
+}
+
+/** A token and the natural logarithm of its probability. */
+export interface TokenLogprob {
+  readonly token: number;
+  readonly logprob: number;
+}
+
+/**
+ * Log-probabilities of one draw: of the distribution of the logits after adjustments and with the
+ * allowed tokens alone, before repetition penalty, temperature, top-k, top-p and min-p.
+ */
+export interface TokenLogprobs {
+  /** That of the token that was drawn. */
+  readonly logprob: number;
+  /** The likeliest tokens, the likeliest first, of equal ones the lower id. */
+  readonly top: readonly TokenLogprob[];
+}
+
 /** The tokens of one step, of one or several sequences, flattened. */
 export interface StepRequest {
   /** [T] */
@@ -30,17 +63,29 @@ export interface StepRequest {
    * `logits` returns them; otherwise one token per row is sampled with these parameters, and is added
    * to the seen tokens of its sequence's row of the block table (see {@linkcode Program.markSeen}).
    */
-  readonly want: "logits" | readonly Sampling[];
-  /** Steps to run, each fed with the samples of the one before; 1 unless rows are sequences. */
+  readonly want: "logits" | readonly RowDraw[];
+  /**
+   * Steps to run, each fed with the samples of the one before; 1 unless rows are sequences, and 1
+   * with adjustments, allowed tokens or log-probabilities, which are about one draw.
+   */
   readonly repeat: number;
+  /** Work of the host for which the device need not wait; it is called once, while the step runs. */
+  readonly meanwhile?: () => Promise<void>;
+  /** Asked now and then by executors that can stop within a step: false ends it with an error. */
+  readonly isWanted?: () => boolean;
 }
 
 /** What a step gives back. */
 export interface StepResult {
   /** [R, V], when logits were wanted. */
   readonly logits?: Float32Array<ArrayBuffer>;
-  /** `repeat` lists of R tokens: the samples of the step and of the steps fed with them. */
+  /**
+   * `repeat` lists of R tokens: the samples of the step and of the steps fed with them. -1 stands
+   * where the largest logit of a row was no finite number; the other rows are not affected.
+   */
   readonly tokens?: readonly Int32Array<ArrayBuffer>[];
+  /** Of each row that asked for them. */
+  readonly logprobs?: readonly (TokenLogprobs | undefined)[];
 }
 
 /** Time that the device took for one dispatch. */

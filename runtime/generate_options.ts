@@ -6,6 +6,8 @@
 
 import { nearest, RequestError, type Sampling } from "../graph/mod.ts";
 import type { GenerationConfig } from "../models/mod.ts";
+import type { AllowedTokens, DrawOptions } from "./next_draw.ts";
+import { showValue } from "./show_value.ts";
 
 /** Options of `engine.generate`. */
 export interface GenerateOptions extends Partial<Sampling> {
@@ -13,10 +15,25 @@ export interface GenerateOptions extends Partial<Sampling> {
   readonly maxNewTokens?: number;
   /** A whole number below 2³²; the same seed draws the same tokens. Default random. */
   readonly seed?: number;
+  /**
+   * Taken from the logit of every token that was made before, from -100 to 100; default 0. Biases
+   * and these penalties come before the repetition penalty and the temperature.
+   */
+  readonly presencePenalty?: number;
+  /** Taken from it once more for each time that it was made, from -100 to 100; default 0. */
+  readonly frequencyPenalty?: number;
+  /** Added to the logits of tokens, by their ids: numbers from -100 to 100. */
+  readonly logitBias?: Readonly<Record<string, number>> | ReadonlyMap<number, number>;
+  /** Which tokens may come next: the hook of constrained decoding. */
+  readonly allowedTokens?: AllowedTokens;
+  /** Pieces come with log-probabilities: of their token, and of so many likeliest ones, 0 to 20. */
+  readonly logprobs?: number;
   /** Texts that end the generation; they are not part of the result. */
   readonly stop?: string | readonly string[];
   /** Go on after an end-of-sequence token. */
   readonly ignoreEos?: boolean;
+  /** Milliseconds from the first `next()` on, waiting included, after which an error ends it. */
+  readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -29,94 +46,160 @@ export type GenerationDefaults =
 export interface ResolvedOptions {
   readonly maxNewTokens: number;
   readonly sampling: Sampling;
+  readonly draw: DrawOptions;
   readonly stop: readonly string[];
   readonly endTokens: ReadonlySet<number>;
+  readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+}
+
+/** What bounds a request. */
+export interface RequestBounds {
+  readonly promptTokens: number;
+  /** Tokens of the longest sequence, prompt and answer together. */
+  readonly maxSequenceTokens: number;
+  readonly vocabSize: number;
 }
 
 const DEFAULT_NEW_TOKENS = 256;
 
+/** What a value must be; `holds` may be asked about anything. */
 interface Rule {
   readonly expected: string;
-  readonly holds: (value: number) => boolean;
+  readonly holds: (value: unknown) => boolean;
 }
 
-const RULES: Readonly<Record<string, Rule>> = {
-  maxNewTokens: { expected: "a whole number above 0", holds: (n) => Number.isInteger(n) && n > 0 },
-  temperature: { expected: "a number from 0", holds: (n) => Number.isFinite(n) && n >= 0 },
-  topK: { expected: "a whole number from 0", holds: (n) => Number.isInteger(n) && n >= 0 },
-  topP: { expected: "a number above 0 and at most 1", holds: (n) => n > 0 && n <= 1 },
-  minP: { expected: "a number from 0 to 1", holds: (n) => n >= 0 && n <= 1 },
-  repetitionPenalty: { expected: "a number above 0", holds: (n) => Number.isFinite(n) && n > 0 },
-  seed: {
-    expected: "a whole number from 0 to 4294967295",
-    holds: (n) => Number.isInteger(n) && n >= 0 && n < 2 ** 32,
+const wholeNumber = (first: number, last: number) => (value: unknown) =>
+  Number.isInteger(value) && isWithin(value, first, last);
+const number = (first: number, last: number): Rule => ({
+  expected: `a number from ${first} to ${last}`,
+  holds: (value) => isWithin(value, first, last),
+});
+
+const RULES: { readonly [Name in keyof Required<GenerateOptions>]: Rule } = {
+  maxNewTokens: { expected: "a whole number above 0", holds: wholeNumber(1, 2 ** 53) },
+  temperature: number(0, 1000),
+  topK: { expected: "a whole number from 0", holds: wholeNumber(0, 2 ** 32 - 1) },
+  topP: {
+    expected: "a number above 0 and at most 1",
+    holds: (value) => isWithin(value, 0, 1) && value !== 0,
   },
+  minP: number(0, 1),
+  // Beyond these bounds logits overflow or vanish, and nothing but them would be left.
+  repetitionPenalty: number(0.01, 100),
+  presencePenalty: number(-100, 100),
+  frequencyPenalty: number(-100, 100),
+  seed: { expected: "a whole number from 0 to 4294967295", holds: wholeNumber(0, 2 ** 32 - 1) },
+  logitBias: {
+    expected: "an object of token ids and numbers, or a Map",
+    holds: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  },
+  allowedTokens: { expected: "a function", holds: (value) => typeof value === "function" },
+  logprobs: { expected: "a whole number from 0 to 20", holds: wholeNumber(0, 20) },
+  stop: {
+    expected: "a text or an array of texts that are not empty",
+    holds: (value) => (Array.isArray(value) ? value : [value]).every(isText),
+  },
+  ignoreEos: { expected: "true or false", holds: (value) => typeof value === "boolean" },
+  timeoutMs: {
+    expected: "a number above 0 and at most 2147483647",
+    holds: (value) => isWithin(value, 0, 2 ** 31 - 1) && value !== 0,
+  },
+  signal: { expected: "an AbortSignal", holds: (value) => value instanceof AbortSignal },
 };
 
-const OTHER_OPTIONS = ["stop", "ignoreEos", "signal"];
+function isWithin(value: unknown, first: number, last: number): boolean {
+  return typeof value === "number" && value >= first && value <= last;
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === "string" && value !== "";
+}
 
 /**
- * Checks options and fills them. `promptTokens` and `maxSequenceTokens` bound the new tokens: a
- * given number that does not fit is an error, a default is reduced.
+ * Checks options and fills them. The bounds limit the new tokens: a given number that does not fit
+ * is an error, a default is reduced.
  */
 export function resolveOptions(
   options: GenerateOptions,
   defaults: GenerationDefaults,
-  promptTokens: number,
-  maxSequenceTokens: number,
+  bounds: RequestBounds,
 ): ResolvedOptions {
-  checkNames(options);
-  for (const [name, { expected, holds }] of Object.entries(RULES)) {
-    const value: unknown = Reflect.get(options, name);
-    if (value !== undefined && (typeof value !== "number" || !holds(value))) {
-      throw invalid(name, expected, JSON.stringify(value));
-    }
-  }
-  const room = maxSequenceTokens - promptTokens;
-  checkRoom(room, promptTokens, maxSequenceTokens, options.maxNewTokens);
-  const sampling = {
-    temperature: options.temperature ?? defaults.temperature ?? 0,
-    topK: options.topK ?? defaults.topK ?? 0,
-    topP: options.topP ?? defaults.topP ?? 1,
-    minP: options.minP ?? defaults.minP ?? 0,
-    repetitionPenalty: options.repetitionPenalty ?? defaults.repetitionPenalty ?? 1,
-    seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
-  };
+  checkOptions(options);
+  const room = checkRoom(bounds, options.maxNewTokens);
   return {
     maxNewTokens: options.maxNewTokens ??
       Math.min(room, defaults.maxNewTokens ?? DEFAULT_NEW_TOKENS),
-    sampling,
-    stop: stopStrings(options.stop),
+    sampling: {
+      temperature: options.temperature ?? defaults.temperature ?? 0,
+      topK: options.topK ?? defaults.topK ?? 0,
+      topP: options.topP ?? defaults.topP ?? 1,
+      minP: options.minP ?? defaults.minP ?? 0,
+      repetitionPenalty: options.repetitionPenalty ?? defaults.repetitionPenalty ?? 1,
+      seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    },
+    draw: {
+      logitBias: readBiases(options.logitBias, bounds.vocabSize),
+      presencePenalty: options.presencePenalty ?? 0,
+      frequencyPenalty: options.frequencyPenalty ?? 0,
+      allowedTokens: options.allowedTokens,
+      logprobs: options.logprobs,
+    },
+    stop: typeof options.stop === "string" ? [options.stop] : [...options.stop ?? []],
     endTokens: new Set(options.ignoreEos ? [] : defaults.eosTokenIds),
+    timeoutMs: options.timeoutMs,
     signal: options.signal,
   };
 }
 
-function checkNames(options: GenerateOptions): void {
-  const known = [...Object.keys(RULES), ...OTHER_OPTIONS];
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const meant = nearest(name, known);
+/** Checks everything that can be said without the prompt: names, types and ranges. */
+export function checkOptions(options: unknown): asserts options is GenerateOptions {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new RequestError(
-      "request/unknown-option",
-      `Cannot generate with option "${name}": expected one of ${known.join(", ")}`,
-      { hint: meant ? `Did you mean "${meant}"?` : undefined, details: { option: name } },
+      "request/invalid-option",
+      `Cannot generate: expected options as an object, got ${showValue(options)}`,
     );
   }
-}
-
-function stopStrings(stop: GenerateOptions["stop"]): readonly string[] {
-  const list = stop === undefined ? [] : typeof stop === "string" ? [stop] : stop;
-  for (const text of list) {
-    if (typeof text !== "string" || text === "") {
-      throw invalid("stop", "texts that are not empty", JSON.stringify(text));
-    }
+  for (const name of Object.keys(options)) if (!Object.hasOwn(RULES, name)) throw unknown(name);
+  for (const [name, { expected, holds }] of Object.entries(RULES)) {
+    const value: unknown = Reflect.get(options, name);
+    if (value !== undefined && !holds(value)) throw invalid(name, expected, showValue(value));
   }
-  return list;
 }
 
-function checkRoom(room: number, prompt: number, most: number, wished: number | undefined): void {
+function unknown(name: string): RequestError {
+  const known = Object.keys(RULES);
+  const meant = nearest(name, known);
+  return new RequestError(
+    "request/unknown-option",
+    `Cannot generate with option ${showValue(name)}: expected one of ${known.join(", ")}`,
+    { hint: meant ? `Did you mean "${meant}"?` : undefined, details: { option: name } },
+  );
+}
+
+function readBiases(
+  biases: GenerateOptions["logitBias"],
+  vocabSize: number,
+): ReadonlyMap<number, number> {
+  const entries = biases instanceof Map ? [...biases] : Object.entries(biases ?? {});
+  return new Map(entries.map(([key, bias]: [unknown, unknown]) => {
+    const id = typeof key === "string" && /^\d+$/.test(key) ? Number(key) : key;
+    if (typeof id !== "number" || !wholeNumber(0, vocabSize - 1)(id)) {
+      throw invalid("logitBias", `token ids from 0 to ${vocabSize - 1}`, showValue(key));
+    }
+    if (typeof bias !== "number" || !isWithin(bias, -100, 100)) {
+      throw invalid("logitBias", "numbers from -100 to 100", showValue(bias));
+    }
+    return [id, bias];
+  }));
+}
+
+/** Tokens that may be made after the prompt. */
+function checkRoom(
+  { promptTokens: prompt, maxSequenceTokens: most }: RequestBounds,
+  wished: number | undefined,
+): number {
+  const room = most - prompt;
   if (prompt === 0) {
     throw new RequestError(
       "request/empty-prompt",
@@ -145,6 +228,7 @@ function checkRoom(room: number, prompt: number, most: number, wished: number | 
       },
     );
   }
+  return room;
 }
 
 function invalid(option: string, expected: string, got: string): RequestError {

@@ -1,11 +1,11 @@
 /**
- * The paged key/value cache as the host sees it: which pages are free, and which pages hold the
- * tokens of each sequence. Memory is allocated by the executor.
+ * The paged key/value cache as the host sees it: its size, and which pages hold the tokens of each
+ * sequence. `page_pool.ts` knows which pages are free. Memory is allocated by the executor.
  *
  * @module
  */
 
-import { type CacheSpec, DTYPE_BYTES, invariant } from "../graph/mod.ts";
+import { type CacheSpec, DTYPE_BYTES } from "../graph/mod.ts";
 
 /** Pages that hold so many tokens. */
 export function pagesFor(tokens: number, pageSize: number): number {
@@ -15,47 +15,6 @@ export function pagesFor(tokens: number, pageSize: number): number {
 /** Bytes of the keys (and again of the values) of one cache: `[pages, kvHeads, pageSize, headDim]`. */
 export function cacheBytes(cache: CacheSpec, pages: number): number {
   return pages * cache.kvHeads * cache.pageSize * cache.headDim * DTYPE_BYTES[cache.dtype];
-}
-
-/**
- * Free pages. A page number means the same page of every cache of a program.
- *
- * @example
- * ```ts
- * import { PagePool } from "./kv_cache.ts";
- * const pool = new PagePool(4);
- * const pages = pool.take(3);
- * console.assert(pages?.length === 3 && pool.take(2) === undefined && pool.free === 1);
- * ```
- */
-export class PagePool {
-  readonly #free: number[];
-  readonly #taken = new Set<number>();
-
-  constructor(readonly pages: number) {
-    this.#free = Array.from({ length: pages }, (_, i) => pages - 1 - i);
-  }
-
-  /** Pages that nobody has. */
-  get free(): number {
-    return this.#free.length;
-  }
-
-  /** So many pages, or undefined when there are fewer. */
-  take(count: number): readonly number[] | undefined {
-    if (count > this.#free.length) return undefined;
-    const pages = this.#free.splice(this.#free.length - count, count).reverse();
-    for (const page of pages) this.#taken.add(page);
-    return pages;
-  }
-
-  /** Gives pages back. */
-  release(pages: readonly number[]): void {
-    for (const page of pages) {
-      invariant(this.#taken.delete(page), `page ${page} was released without being taken`);
-      this.#free.push(page);
-    }
-  }
 }
 
 /**
@@ -82,6 +41,16 @@ export class BlockTables {
   remove(slot: number): void {
     this.#rows[slot] = undefined;
     this.#table = undefined;
+  }
+
+  /** Says that a row has become longer. */
+  changed(): void {
+    this.#table = undefined;
+  }
+
+  /** Whether every row is taken. */
+  get full(): boolean {
+    return !this.#rows.includes(undefined);
   }
 
   /** The rows up to the last one in use, padded with page 0. */

@@ -1,105 +1,47 @@
 /**
- * Which tokens the next step computes. Sequences share steps: each one that is decoding adds a
- * token, prompts are computed in chunks beside them, and new sequences enter when a row of the
- * block table and their pages are free.
+ * Which sequences run. They share steps: each one that is decoding adds a token, prompts are
+ * computed in chunks beside them, and those that wait enter when there is a row of the block table
+ * and pages for what they have so far. Further pages are taken as a sequence grows; when none is
+ * left the youngest sequence loses its own, waits, and is computed again. `docs/scheduling.md` tells
+ * the rules and why they end.
  *
  * @module
  */
 
-import { GREEDY, invariant, type Sampling } from "../graph/mod.ts";
+import { GREEDY, invariant } from "../graph/mod.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
-import type { DispatchTiming, Program, StepRequest, StepResult } from "./executor.ts";
-import { BlockTables, PagePool, pagesFor } from "./kv_cache.ts";
-
-/** Sizes that a program was compiled for. */
-export interface StepLimits {
-  /** Tokens of one step. */
-  readonly maxTokens: number;
-  /** Rows of one step with logits. */
-  readonly maxRows: number;
-  /** Sequences alive at a time. */
-  readonly maxSequences: number;
-  /** Tokens of one sequence, prompt and answer together. */
-  readonly maxSequenceTokens: number;
-  /** Pages of each cache, and tokens of a page. */
-  readonly pages: number;
-  readonly pageSize: number;
-  /** True for a graph without caches: every step computes one sequence from its beginning. */
-  readonly recompute?: boolean;
-}
-
-/** A sequence as the scheduler sees it. */
-export interface Sequence {
-  readonly prompt: Int32Array<ArrayBuffer>;
-  readonly maxNewTokens: number;
-  readonly sampling: Sampling;
-  /** False while the reader is behind; the sequence then waits. */
-  readonly wantsTokens: boolean;
-  /** True once nobody wants the sequence any more. */
-  readonly cancelled: boolean;
-  /** Takes the next token; false ends the sequence. */
-  accept(token: number, last: boolean): boolean;
-  fail(error: unknown): void;
-}
-
-/** Tokens and seconds so far. */
-export interface StepTimes {
-  prefillTokens: number;
-  prefillSeconds: number;
-  decodeTokens: number;
-  decodeSeconds: number;
-  steps: number;
-}
-
-/** A sequence that has its reservation. */
-interface ActiveSequence {
-  readonly sequence: Sequence;
-  readonly reservation: Reservation;
-  /** The prompt and the tokens made so far; room for all that may come. */
-  readonly tokens: Int32Array<ArrayBuffer>;
-  length: number;
-  /** Tokens whose keys and values are in the cache. */
-  computed: number;
-}
-
-/** A row of the block table (its number is the slot) and the pages in it. */
-interface Reservation {
-  readonly slot: number;
-  readonly pages: readonly number[];
-}
-
-/** A request for a reservation, in the queue. */
-interface Claim {
-  readonly tokens: number;
-  readonly cancelled: () => boolean;
-  readonly grant: (reservation: Reservation) => void;
-  readonly fail: (error: unknown) => void;
-}
-
-/** Tokens of one sequence that a step computes. */
-interface TokenRun {
-  readonly active: ActiveSequence;
-  readonly tokens: Int32Array<ArrayBuffer>;
-  readonly start: number;
-  /** Whether the last of them gets a next token. */
-  readonly sampled: boolean;
-}
+import type { Program, RowDraw, StepRequest, StepResult } from "./executor.ts";
+import { type Place, Places } from "./places.ts";
+import { queueFull } from "./request_errors.ts";
+import { type Counters, type SchedulerStats, zeroCounters } from "./scheduler_stats.ts";
+import { brokenLogits, type Sequence, SequenceState } from "./sequence.ts";
+import type { StepLimits } from "./step_limits.ts";
+import {
+  flatten,
+  isPrompt,
+  isSampled,
+  type Share,
+  shareTokens,
+  wholeSequence,
+} from "./step_plan.ts";
+import { type Entry, WaitingLine } from "./waiting_line.ts";
 
 /** Runs sequences over one program. */
 export class Scheduler {
-  readonly times: StepTimes = {
-    prefillTokens: 0,
-    prefillSeconds: 0,
-    decodeTokens: 0,
-    decodeSeconds: 0,
-    steps: 0,
-  };
-  readonly #pool: PagePool;
-  readonly #tables: BlockTables;
-  readonly #active = new Set<ActiveSequence>();
-  readonly #claims: Claim[] = [];
+  readonly counters: Counters = zeroCounters();
+  readonly places: Places;
+  readonly #line = new WaitingLine();
+  /**
+   * Sequences whose readers are behind. Their owners hold them, not the scheduler: one that nobody
+   * reads any more is garbage, and neither a row nor a page is lost with it.
+   */
+  readonly #resting = new WeakMap<Sequence, SequenceState>();
+  /** Tokens were handed over whose text is still to be made. */
+  readonly #unflushed = new Set<Sequence>();
   readonly #jobs = new Set<Promise<unknown>>();
+  #arrivals = 0;
   #running = false;
+  #closed: { readonly error: unknown } | undefined;
   #pump: Promise<void> = Promise.resolve();
 
   constructor(readonly program: Program, readonly limits: StepLimits) {
@@ -107,41 +49,64 @@ export class Scheduler {
       limits.maxTokens >= limits.maxSequences && limits.maxRows >= limits.maxSequences,
       `steps of ${limits.maxTokens} tokens for ${limits.maxSequences} sequences`,
     );
-    this.#pool = new PagePool(limits.pages);
-    this.#tables = new BlockTables(limits.maxSequences);
+    this.places = new Places(limits);
   }
 
-  /** Pages in use, and sequences running and waiting. */
-  get load(): { readonly pages: number; readonly running: number; readonly waiting: number } {
-    const pages = this.limits.pages - this.#pool.free;
-    return { pages, running: this.#active.size, waiting: this.#claims.length };
+  /** A snapshot of queue, pages and counters. */
+  get stats(): SchedulerStats {
+    const { pages, pageSize, maxSequences } = this.limits;
+    const { pool: { used, remembered }, active } = this.places;
+    return {
+      running: active.size,
+      maxRunning: maxSequences,
+      waiting: this.#line.length,
+      pages: { total: pages, used, free: pages - used, remembered, tokens: pageSize },
+      ...this.counters,
+    };
   }
 
-  /** Queues a sequence; it runs when there is room. */
+  /** Queues a sequence; it runs when there is room. A full queue is a RequestError. */
   add(sequence: Sequence): void {
-    this.#claims.push({
-      tokens: sequence.prompt.length + sequence.maxNewTokens,
-      cancelled: () => sequence.cancelled,
-      grant: (reservation) => {
-        this.#active.add(activate(sequence, reservation));
-      },
-      fail: (error) => sequence.fail(error),
-    });
+    if (this.#closed) throw this.#closed.error;
+    this.#checkRoom();
+    this.#wait(new SequenceState(sequence, this.#arrivals++), false);
     this.wake();
   }
 
-  /** Goes on when a reader has caught up, or a sequence was cancelled. */
-  wake(): void {
-    if (this.#running) return;
-    this.#running = true;
-    this.#pump = this.#loop();
+  #checkRoom(): void {
+    const most = this.limits.maxWaiting ?? Infinity;
+    if (this.#line.fresh < most) return;
+    this.#admit();
+    const waiting = this.#line.fresh;
+    if (waiting < most) return;
+    this.counters.refused++;
+    throw queueFull(waiting, most);
   }
 
-  /** Ends every sequence with this error. */
+  /** Goes on: a reader has caught up, or a sequence was cancelled. */
+  wake(sequence?: Sequence): void {
+    const state = sequence && this.#resting.get(sequence);
+    if (state) {
+      this.#resting.delete(state.sequence);
+      if (this.#closed) state.sequence.fail(this.#closed.error);
+      this.#wait(state, true);
+    }
+    if (this.#running) return;
+    this.#running = true;
+    this.#pump = this.#run();
+  }
+
+  /** Ends every sequence with this error; the step under way is not waited for where it can stop. */
   async close(error: unknown): Promise<void> {
+    this.#closed = { error };
     this.#failAll(error);
+    this.wake();
     await Promise.allSettled(this.#jobs);
     await this.idle();
+  }
+
+  get closed(): boolean {
+    return this.#closed !== undefined;
   }
 
   /** Resolves when no step is running. */
@@ -149,288 +114,292 @@ export class Scheduler {
     while (this.#running) await this.#pump;
   }
 
-  /** Logits of every row of a sequence `[tokens, vocab]`, computed chunk by chunk. */
-  logits(tokens: Int32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    return this.#track(() => this.#logits(tokens));
-  }
-
-  async #logits(tokens: Int32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    const reservation = await this.#claim(tokens.length);
-    try {
-      const { maxTokens, maxRows, recompute } = this.limits;
-      const chunk = recompute ? tokens.length : Math.min(maxTokens, maxRows);
-      let all: Float32Array<ArrayBuffer> | undefined;
-      for (let start = 0; start < tokens.length; start += chunk) {
-        const part = tokens.slice(start, start + chunk);
-        const rows = Int32Array.from(part.keys());
-        const { logits } = await this.program.step({
-          ...flatten([{ tokens: part, start, slot: reservation.slot }]),
-          blockTable: this.#tables.upTo(pagesFor(start + part.length, this.limits.pageSize)),
-          logitsRows: rows,
-          want: "logits",
-          repeat: 1,
-        });
-        invariant(logits, "the program gave no logits");
-        all ??= new Float32Array(logits.length / part.length * tokens.length);
-        all.set(logits, start * (logits.length / part.length));
-        await yieldToEventLoop();
-      }
-      return all ?? new Float32Array();
-    } finally {
-      this.#free(reservation);
-      this.wake();
-    }
-  }
-
-  /**
-   * Times of the dispatches of a step of `tokens` tokens after `context` others, which count as
-   * computed. A step of one token is sampled as well.
-   */
-  profile(tokens: number, context: number): Promise<readonly DispatchTiming[] | undefined> {
-    return this.#track(async () => {
-      const reservation = await this.#claim(context + tokens);
+  /** Does something with a row and pages of its own; {@linkcode Scheduler.close} waits for it. */
+  inPlace<Result>(tokens: number, work: (place: Place) => Promise<Result>): Promise<Result> {
+    const job = (async () => {
+      const place = await this.#claim(tokens);
       try {
-        const run = { tokens: new Int32Array(tokens), start: context, slot: reservation.slot };
-        return await this.program.profile?.({
-          ...flatten([run]),
-          blockTable: this.#tables.upTo(reservation.pages.length),
-          logitsRows: Int32Array.of(tokens - 1),
-          want: tokens === 1 ? [GREEDY] : "logits",
-          repeat: 1,
-        });
+        return await work(place);
       } finally {
-        this.#free(reservation);
+        this.places.release(place);
         this.wake();
       }
-    });
-  }
-
-  /** Lets {@linkcode Scheduler.close} wait for a job. */
-  #track<Result>(work: () => Promise<Result>): Promise<Result> {
-    const job = work();
+    })();
     this.#jobs.add(job);
     return job.finally(() => this.#jobs.delete(job));
   }
 
-  #claim(tokens: number): Promise<Reservation> {
-    const { promise, resolve, reject } = Promise.withResolvers<Reservation>();
-    this.#claims.push({ tokens, cancelled: () => false, grant: resolve, fail: reject });
-    this.#admit();
+  #claim(tokens: number): Promise<Place> {
+    const { promise, resolve, reject } = Promise.withResolvers<Place>();
+    this.#line.join({
+      arrival: this.#arrivals++,
+      cancelled: false,
+      ranBefore: false,
+      enter: () => {
+        const place = this.places.take(tokens);
+        if (place) resolve(place);
+        return place ? "entered" : "full";
+      },
+      fail: reject,
+    });
+    this.wake();
     return promise;
   }
 
-  async #loop(): Promise<void> {
+  #wait(state: SequenceState, ranBefore: boolean): void {
+    const { sequence, arrival } = state;
+    this.#line.join({
+      arrival,
+      ranBefore,
+      get cancelled() {
+        return sequence.cancelled;
+      },
+      enter: () => this.#enter(state),
+      fail: (error) => sequence.fail(error),
+    });
+  }
+
+  #enter(state: SequenceState): Entry {
+    const entry = this.places.enter(state);
+    if (entry === "entered") {
+      this.counters.promptTokens += state.length;
+      this.counters.reusedTokens += state.computed;
+    }
+    return entry;
+  }
+
+  #admit(): void {
+    this.counters.cancelled += this.#line.dropCancelled();
+    this.#line.admit();
+  }
+
+  async #run(): Promise<void> {
     try {
       for (;;) {
+        const { failed } = this.counters;
         this.#sweep();
         this.#admit();
-        const runs = this.#nextRuns();
-        if (runs.length === 0) break;
-        await this.#step(runs);
-        await yieldToEventLoop();
+        const shares = this.#nextShares();
+        if (shares.length > 0) await this.#step(shares);
+        else if (this.#unflushed.size > 0) await this.#meanwhile();
+        else if (this.counters.failed === failed) break;
       }
     } catch (error) {
       this.#failAll(error);
+      this.#sweep();
     }
     // Nothing may come between finding no work and this line, or a call of wake() would be lost.
     this.#running = false;
   }
 
+  /** Ends everything that runs or waits. Rows and pages come back with the next sweep. */
   #failAll(error: unknown): void {
-    for (const active of this.#active) active.sequence.fail(error);
-    for (const claim of this.#claims.splice(0)) claim.fail(error);
-    this.#active.forEach((active) => this.#end(active));
+    this.#flush();
+    for (const { sequence } of this.places.active) sequence.fail(error);
+    this.#line.failAll(error);
   }
 
-  /** Lets go of sequences that nobody wants any more. */
+  /** Lets go of sequences that nobody wants any more, or nobody reads for the time being. */
   #sweep(): void {
-    for (const active of this.#active) if (active.sequence.cancelled) this.#end(active);
-    const wanted = this.#claims.filter((claim) => !claim.cancelled());
-    this.#claims.splice(0, this.#claims.length, ...wanted);
-  }
-
-  /** Grants reservations in the order of their requests. */
-  #admit(): void {
-    for (let claim = this.#claims[0]; claim !== undefined; claim = this.#claims[0]) {
-      const pages = this.#pool.take(pagesFor(claim.tokens, this.limits.pageSize));
-      if (!pages) return;
-      const slot = this.#tables.add(pages);
-      if (slot === undefined) {
-        this.#pool.release(pages);
-        return;
+    for (const state of this.places.active) {
+      const { sequence } = state;
+      if (sequence.cancelled) {
+        this.counters.cancelled++;
+        this.places.leave(state);
+      } else if (!sequence.wantsTokens) {
+        this.places.leave(state);
+        this.#resting.set(sequence, state);
       }
-      this.#claims.shift();
-      claim.grant({ slot, pages });
     }
   }
 
-  #nextRuns(): TokenRun[] {
-    const ready = [...this.#active].filter(({ sequence }) => sequence.wantsTokens);
-    if (this.limits.recompute) return this.#wholeSequence(ready);
-    const decoding = ready.filter((active) =>
-      active.computed > 0 && active.length - active.computed === 1
-    );
-    const prefilling = ready.filter((active) => !decoding.includes(active));
-    const runs: TokenRun[] = [];
-    let room = this.limits.maxTokens;
-    for (const active of [...decoding, ...prefilling]) {
-      if (room === 0) break;
-      const end = Math.min(active.length, active.computed + room);
-      runs.push(runOf(active, active.computed, end));
-      room -= end - active.computed;
+  #nextShares(): Share[] {
+    const { active } = this.places;
+    const [first] = active;
+    if (!first) return [];
+    if (!this.limits.recompute) {
+      return this.#withDraws(shareTokens([...active], this.limits.maxTokens));
     }
-    return runs;
+    // The others take their turns.
+    active.delete(first);
+    active.add(first);
+    return this.#withDraws([wholeSequence(first)]);
   }
 
-  /** One sequence from its beginning; the others take their turns. */
-  #wholeSequence(ready: readonly ActiveSequence[]): TokenRun[] {
-    const [active] = ready;
-    if (!active) return [];
-    this.#active.delete(active);
-    this.#active.add(active);
-    return [runOf(active, 0, active.length)];
+  /** Asks sequences how their next token is drawn; one that does not know fails alone. */
+  #withDraws(shares: readonly Share[]): Share[] {
+    return shares.flatMap((share) => {
+      if (!isSampled(share)) return [share];
+      const { sequence } = share.state;
+      if (!sequence.nextDraw) return [{ ...share, draw: sequence.sampling }];
+      try {
+        return [{ ...share, draw: { ...sequence.sampling, ...sequence.nextDraw() } }];
+      } catch (error) {
+        this.#fail(share.state, error);
+        return [];
+      }
+    });
   }
 
-  async #step(runs: readonly TokenRun[]): Promise<void> {
+  async #step(wanted: readonly Share[]): Promise<void> {
+    const { shares, repeat } = this.#claimPages(wanted);
+    if (shares.length === 0) return;
     const started = performance.now();
-    const repeat = this.#repeat(runs);
     let result: StepResult;
     try {
-      result = await this.program.step(this.#request(runs, repeat));
+      result = await this.program.step(this.#request(shares, repeat));
     } catch (error) {
-      for (const { active } of runs) {
-        active.sequence.fail(error);
-        this.#end(active);
-      }
+      for (const { state } of shares) if (!state.sequence.cancelled) this.#fail(state, error);
       return;
     }
-    this.#count(runs, repeat, (performance.now() - started) / 1000);
-    const sampled = runs.filter((run) => run.sampled);
-    invariant(
-      sampled.length === 0 || result.tokens?.length === repeat,
-      "the program gave no tokens",
-    );
-    for (const { active, start, tokens } of runs) {
-      active.computed = start + tokens.length + repeat - 1;
-    }
-    for (const [row, { active }] of sampled.entries()) {
-      this.#deliver(active, (result.tokens ?? []).map((tokens) => tokens[row]));
+    this.#count(shares, repeat, (performance.now() - started) / 1000);
+    let row = 0;
+    for (const { state, end, draw } of shares) {
+      if (!this.limits.recompute) state.computed = end + repeat - 1;
+      if (draw) this.#deliver(state, result, row++);
+      if (this.places.active.has(state)) this.places.remember(state);
     }
   }
 
-  #request(runs: readonly TokenRun[], repeat: number): StepRequest {
-    const rows: number[] = [];
-    const want: Sampling[] = [];
-    let end = 0;
-    for (const { active, tokens, sampled, start } of runs) {
-      end += tokens.length;
-      if (!sampled) continue;
-      rows.push(end - 1);
-      const { sampling } = active.sequence;
-      want.push(sampling);
-      // The prompt's last chunk: from here on samples join the set of seen tokens.
-      if (isPrompt(active, start) && sampling.repetitionPenalty !== 1) {
-        this.program.markSeen(active.reservation.slot, active.tokens.slice(0, active.length));
-      }
+  /** Takes the pages that a step needs; the youngest sequences give theirs where none is free. */
+  #claimPages(wanted: readonly Share[]): { shares: readonly Share[]; repeat: number } {
+    const wish = this.#repeat(wanted);
+    if (this.limits.recompute) return { shares: wanted, repeat: 1 };
+    const repeat = this.places.haveRoom(wanted, wish) ? wish : 1;
+    const { active } = this.places;
+    for (const share of wanted.toSorted((a, b) => a.state.arrival - b.state.arrival)) {
+      while (active.has(share.state) && !this.places.grow(share, repeat)) this.#preempt();
     }
-    const flat = flatten(runs.map(({ tokens, start, active }) => ({
-      tokens,
-      start,
-      slot: active.reservation.slot,
-    })));
-    const blockTable = this.#tables.upTo(this.#columns(runs, repeat));
+    return { shares: wanted.filter(({ state }) => active.has(state)), repeat };
+  }
+
+  /** The youngest sequence loses its place and waits for another. */
+  #preempt(): void {
+    const youngest = [...this.places.active].reduce((a, b) => a.arrival > b.arrival ? a : b);
+    this.counters.preemptions++;
+    this.places.leave(youngest);
+    this.#wait(youngest, true);
+  }
+
+  #request(shares: readonly Share[], repeat: number): StepRequest {
+    const rows: number[] = [];
+    const want: RowDraw[] = [];
+    let [tokens, longest] = [0, 0];
+    for (const { state, start, end, draw } of shares) {
+      tokens += end - start;
+      longest = Math.max(longest, end);
+      if (!draw) continue;
+      rows.push(tokens - 1);
+      want.push(draw);
+      if (draw.repetitionPenalty !== 1) this.#markSeen(state);
+    }
     // A step makes at least one row; in the middle of a prompt nobody looks at it.
     if (rows.length === 0) {
-      return { ...flat, blockTable, logitsRows: Int32Array.of(end - 1), want: [GREEDY], repeat };
+      rows.push(tokens - 1);
+      want.push(GREEDY);
     }
-    return { ...flat, blockTable, logitsRows: Int32Array.from(rows), want, repeat };
+    return {
+      ...flatten(shares.map(runOf)),
+      blockTable: this.places.table(longest + repeat - 1),
+      logitsRows: Int32Array.from(rows),
+      want,
+      repeat,
+      meanwhile: () => this.#meanwhile(),
+      isWanted: () => shares.some(({ state }) => !state.sequence.cancelled),
+    };
   }
 
-  /** Pages of the longest sequence of a step, a few more so that the number seldom changes. */
-  #columns(runs: readonly TokenRun[], repeat: number): number {
-    const { pageSize, pages, maxSequenceTokens } = this.limits;
-    const ends = runs.map(({ start, tokens }) => start + tokens.length + repeat - 1);
-    const needed = pagesFor(Math.max(...ends), pageSize);
-    const most = Math.min(pages, pagesFor(maxSequenceTokens, pageSize));
-    return Math.min(most, Math.ceil(needed / COLUMN_STEP) * COLUMN_STEP);
+  /** Tells the program what a sequence consists of; from here on it adds the samples itself. */
+  #markSeen(state: SequenceState): void {
+    if (state.marked || state.slot === undefined) return;
+    this.program.markSeen(state.slot, state.tokens.slice(0, state.length));
+    state.marked = true;
   }
 
-  /** Steps to run without looking at their tokens: when all only decode and nobody waits. */
-  #repeat(runs: readonly TokenRun[]): number {
+  /** Text of the last step is made, and readers, timers and sockets have a turn, beside this one. */
+  async #meanwhile(): Promise<void> {
+    this.#flush();
+    await yieldToEventLoop();
+  }
+
+  #flush(): void {
+    for (const sequence of this.#unflushed) flushOne(sequence);
+    this.#unflushed.clear();
+  }
+
+  /**
+   * Steps to run without looking at their tokens: when all only decode, and draws depend on nothing
+   * that the host has to say. Those that wait do so for the end of others, some steps later at most.
+   */
+  #repeat(shares: readonly Share[]): number {
     const most = this.program.preferredRepeat ?? 1;
-    const decoding = runs.every(({ active, start }) => !isPrompt(active, start));
-    if (most === 1 || !decoding || this.#claims.length > 0) return 1;
-    const left = runs.map(({ active }) => active.tokens.length - active.length);
-    return Math.max(1, Math.min(most, ...left));
+    if (most === 1 || !shares.every((share) => share.state.decoding && isSimple(share.draw))) {
+      return 1;
+    }
+    return Math.max(1, Math.min(most, ...shares.map(({ state }) => state.left)));
   }
 
-  #deliver(active: ActiveSequence, tokens: readonly number[]): void {
-    for (const token of tokens) {
-      active.tokens[active.length++] = token;
-      const last = active.length === active.tokens.length;
-      if (active.sequence.cancelled || !active.sequence.accept(token, last) || last) {
-        this.#end(active);
-        return;
+  #deliver(state: SequenceState, { tokens, logprobs }: StepResult, row: number): void {
+    invariant(tokens, "the program gave no tokens");
+    const { sequence } = state;
+    for (const { [row]: token } of tokens) {
+      if (sequence.cancelled) return;
+      if (token < 0) return this.#fail(state, brokenLogits());
+      state.tokens[state.length++] = token;
+      this.counters.generatedTokens++;
+      if (sequence.flush) this.#unflushed.add(sequence);
+      const last = state.left === 0;
+      let goesOn;
+      try {
+        goesOn = sequence.accept(token, last, logprobs?.[row]);
+      } catch (error) {
+        return this.#fail(state, error);
       }
+      if (goesOn && !last) continue;
+      this.counters.finished++;
+      this.places.remember(state);
+      this.places.leave(state);
+      return;
     }
   }
 
-  #count(runs: readonly TokenRun[], repeat: number, seconds: number): void {
-    const { times } = this;
-    times.steps += repeat;
-    const prompt = runs.filter(({ active, start }) => isPrompt(active, start));
-    if (prompt.length > 0) {
-      times.prefillTokens += prompt.reduce((sum, { tokens }) => sum + tokens.length, 0);
-      times.prefillSeconds += seconds;
+  #count(shares: readonly Share[], repeat: number, seconds: number): void {
+    const { counters } = this;
+    counters.steps += repeat;
+    const prompts = shares.filter(isPrompt);
+    if (prompts.length > 0) {
+      counters.prefillTokens += prompts.reduce((sum, { start, end }) => sum + end - start, 0);
+      counters.prefillSeconds += seconds;
     } else {
-      times.decodeTokens += runs.length * repeat;
-      times.decodeSeconds += seconds;
+      counters.decodeTokens += shares.length * repeat;
+      counters.decodeSeconds += seconds;
     }
   }
 
-  #end(active: ActiveSequence): void {
-    if (this.#active.delete(active)) this.#free(active.reservation);
-  }
-
-  #free({ slot, pages }: Reservation): void {
-    this.#tables.remove(slot);
-    this.#pool.release(pages);
+  #fail(state: SequenceState, error: unknown): void {
+    this.counters.failed++;
+    if (this.#unflushed.delete(state.sequence)) flushOne(state.sequence);
+    state.sequence.fail(error);
+    this.places.leave(state);
   }
 }
 
-/** Pages by which the width of a step's block table grows. */
-const COLUMN_STEP = 8;
-
-function activate(sequence: Sequence, reservation: Reservation): ActiveSequence {
-  const { prompt, maxNewTokens } = sequence;
-  const tokens = new Int32Array(prompt.length + maxNewTokens);
-  tokens.set(prompt);
-  return { sequence, reservation, tokens, length: prompt.length, computed: 0 };
+function runOf({ state, start, end }: Share) {
+  invariant(state.slot !== undefined, "a sequence of a step has a row");
+  return { tokens: state.tokens.subarray(start, end), start, slot: state.slot };
 }
 
-function runOf(active: ActiveSequence, start: number, end: number): TokenRun {
-  return { active, start, tokens: active.tokens.slice(start, end), sampled: end === active.length };
-}
-
-/** Whether a step that starts at this token computes part of the prompt. */
-function isPrompt(active: ActiveSequence, start: number): boolean {
-  return start < active.sequence.prompt.length;
-}
-
-/** Token ids, positions and sequence ids of several runs of tokens, one after the other. */
-function flatten(
-  runs: readonly { tokens: Int32Array<ArrayBuffer>; start: number; slot: number }[],
-): Pick<StepRequest, "tokenIds" | "positions" | "sequenceIds"> {
-  const total = runs.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  const tokenIds = new Int32Array(total);
-  const positions = new Int32Array(total);
-  const sequenceIds = new Int32Array(total);
-  let at = 0;
-  for (const { tokens, start, slot } of runs) {
-    tokenIds.set(tokens, at);
-    for (let i = 0; i < tokens.length; i++) positions[at + i] = start + i;
-    sequenceIds.fill(slot, at, at + tokens.length);
-    at += tokens.length;
+/** Text that cannot be made ends its sequence and no other. */
+function flushOne(sequence: Sequence): void {
+  try {
+    sequence.flush?.();
+  } catch (error) {
+    sequence.fail(error);
   }
-  return { tokenIds, positions, sequenceIds };
+}
+
+/** Whether a draw depends on the logits and its position alone. */
+function isSimple(draw: RowDraw | undefined): boolean {
+  return draw !== undefined && draw.adjust === undefined && draw.allowed === undefined &&
+    draw.logprobs === undefined;
 }

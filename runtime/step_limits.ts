@@ -8,7 +8,27 @@ import { type CacheSpec, ConfigError, DeviceError, DTYPE_BYTES, type Graph } fro
 import type { DeviceProfile } from "../kernels/mod.ts";
 import type { CompileOptions } from "./executor.ts";
 import { cacheBytes, pagesFor } from "./kv_cache.ts";
-import type { StepLimits } from "./scheduler.ts";
+
+/** Sizes that a program was compiled for, and how its sequences are scheduled. */
+export interface StepLimits {
+  /** Tokens of one step. */
+  readonly maxTokens: number;
+  /** Rows of one step with logits. */
+  readonly maxRows: number;
+  /** Sequences that run at a time. */
+  readonly maxSequences: number;
+  /** Tokens of one sequence, prompt and answer together. */
+  readonly maxSequenceTokens: number;
+  /** Pages of each cache, and tokens of a page. */
+  readonly pages: number;
+  readonly pageSize: number;
+  /** True for a graph without caches: every step computes one sequence from its beginning. */
+  readonly recompute?: boolean;
+  /** New sequences that wait at most before others are refused; default any number. */
+  readonly maxWaiting?: number;
+  /** Sequences share the pages of equal beginnings; default true. */
+  readonly reusePrefixes?: boolean;
+}
 
 /** What a deployment asks for. */
 export interface SizeSettings {
@@ -23,13 +43,20 @@ export interface SizeSettings {
 /** Bytes that the logits of one step may take: bounds rows, and with them memory and copies. */
 const MOST_LOGITS_BYTES = 64 * 2 ** 20;
 
+/**
+ * Sequences of full length that always have pages, and bytes of caches up to which more do. Others
+ * share what there is: few sequences are ever as long as they may be.
+ */
+const FULL_SEQUENCES = 8;
+const ENOUGH_CACHE_BYTES = 2 ** 30;
+
 /** Tokens of a page when the graph has no caches. */
 const DEFAULT_PAGE_SIZE = 16;
 
 /**
- * Limits of steps for a graph. Pages suffice for `maxBatchSize` sequences of `maxSeqLen` tokens
- * unless the device cannot bind that much, in which case fewer sequences run at a time and the
- * others wait.
+ * Limits of steps for a graph. Pages suffice for `maxBatchSize` sequences of `maxSeqLen` tokens where
+ * that takes up to 1 GiB; otherwise for 8 such sequences, or as many as the device can bind. More
+ * sequences run at a time all the same, because pages are taken as they grow.
  *
  * @throws {DeviceError} when the device cannot hold one sequence.
  * @throws {ConfigError} for more sequences than a step can have logits of.
@@ -110,7 +137,10 @@ function pagesOf(
   pagesEach: number,
   profile?: Pick<DeviceProfile, "maxBindingBytes" | "maxBufferBytes">,
 ): number {
-  const pages = sequences * pagesEach;
+  const pageBytes = caches.reduce((sum, cache) => sum + 2 * cacheBytes(cache, 1), 0);
+  const enough = pageBytes === 0 ? Infinity : Math.floor(ENOUGH_CACHE_BYTES / pageBytes);
+  const full = Math.min(sequences, FULL_SEQUENCES) * pagesEach;
+  const pages = Math.min(sequences * pagesEach, Math.max(full, enough));
   if (!profile || caches.length === 0) return pages;
   const limit = Math.min(profile.maxBindingBytes, profile.maxBufferBytes);
   const largest = caches.reduce((a, b) => (cacheBytes(a, 1) >= cacheBytes(b, 1) ? a : b));

@@ -65,11 +65,14 @@ function expectStep(condition: boolean, expected: string, got: number | string):
   );
 }
 
-/** Each sequence's sample as its next token; row i of a repeated step is token `logitsRows[i]`. */
+/**
+ * Each sequence's sample as its next token; row i of a repeated step is token `logitsRows[i]`. A row
+ * without a sample goes on with token 0, as on the device.
+ */
 export function nextTokens(tokens: StepTokens, samples: Int32Array<ArrayBuffer>): StepTokens {
   const tokenIds = tokens.tokenIds.slice();
   tokens.logitsRows.forEach((row, i) => {
-    tokenIds[row] = samples[i];
+    tokenIds[row] = Math.max(0, samples[i]);
   });
   return { ...tokens, tokenIds, positions: tokens.positions.map((position) => position + 1) };
 }

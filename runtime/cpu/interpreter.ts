@@ -24,8 +24,9 @@ import {
 } from "../../graph/mod.ts";
 import { type CpuCache, type CpuInputs, runCpuKernel } from "../../kernels/mod.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
+import { runInSlices } from "./row_slices.ts";
 
-/** Milliseconds of work after which timers and signals are served; a node is not interrupted. */
+/** Milliseconds of work after which timers and signals are served. */
 const WORK_MS = 30;
 
 /** Weights and caches, which stay between runs. */
@@ -45,7 +46,7 @@ export class Interpreter {
 
   /**
    * Runs every node and returns the graph's outputs by name. `checkpoint` is called before each
-   * node and may throw to stop.
+   * node and within long ones, and may throw to stop.
    */
   async run(
     inputs: ReadonlyMap<number, HostTensor>,
@@ -55,13 +56,22 @@ export class Interpreter {
     const values = new Map(inputs);
     const sizes = { ...bindings };
     let yieldedAt = performance.now();
-    for (const [i, node] of this.graph.nodes.entries()) {
-      checkpoint();
+    const pause = async () => {
       if (performance.now() - yieldedAt > WORK_MS) {
         await yieldToEventLoop();
         yieldedAt = performance.now();
       }
-      const results = this.#runNode(node, values, sizes);
+      checkpoint();
+    };
+    for (const [i, node] of this.graph.nodes.entries()) {
+      await pause();
+      const results = await runInSlices(
+        node,
+        (value) => this.#tensor(value, values),
+        sizes,
+        (tensor, bindings) => this.#runNode(node, tensor, bindings),
+        pause,
+      );
       for (const [j, value] of node.outputs.entries()) {
         bindSymbols(node, value, results[j], sizes);
         values.set(value.id, results[j]);
@@ -74,10 +84,9 @@ export class Interpreter {
 
   #runNode(
     node: Node,
-    values: ReadonlyMap<number, HostTensor>,
+    tensor: (value: Value) => HostTensor,
     bindings: Bindings,
   ): readonly HostTensor[] {
-    const tensor = (value: Value) => this.#tensor(value, values);
     const inputs: CpuInputs = {
       get: (name) => tensor(input(node, name)),
       maybe(name) {

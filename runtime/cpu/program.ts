@@ -14,12 +14,14 @@ import {
   type HostTensor,
   invariant,
   isOp,
+  KernelError,
   type Sampling,
   type Value,
   verifyGraph,
 } from "../../graph/mod.ts";
 import { type CpuCache, sampleToken } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
+import { stepUnwanted } from "../request_errors.ts";
 import { Interpreter } from "./interpreter.ts";
 import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "../step_tokens.ts";
 import { allocateCaches, type LoadedWeights, loadWeights } from "./weights.ts";
@@ -60,15 +62,26 @@ export class CpuProgram implements Program {
       : [`${halves.length} MoE layers ask for f16 operands: the CPU executor computes in f32`];
   }
 
-  async run(
+  run(
     inputs: Readonly<Record<string, HostNumbers>>,
     bindings: Bindings,
+  ): Promise<Record<string, HostNumbers>> {
+    return this.#run(inputs, bindings, undefined);
+  }
+
+  async #run(
+    inputs: Readonly<Record<string, HostNumbers>>,
+    bindings: Bindings,
+    isWanted: StepRequest["isWanted"],
   ): Promise<Record<string, HostNumbers>> {
     const tensors = new Map<number, HostTensor>();
     for (const value of this.graph.inputs) {
       tensors.set(value.id, this.#inputTensor(value, inputs[value.name], bindings));
     }
-    const outputs = await this.#interpret(tensors, bindings);
+    const outputs = await this.#open().run(tensors, bindings, () => {
+      this.#open();
+      if (isWanted?.() === false) throw stepUnwanted();
+    });
     const entries = [...outputs].map(([name, tensor]) => [name, hostNumbers(name, tensor)]);
     return Object.fromEntries(entries);
   }
@@ -76,12 +89,13 @@ export class CpuProgram implements Program {
   async step(request: StepRequest): Promise<StepResult> {
     checkStep(request, this.options);
     if (this.graph.caches.length === 0) checkWholeSequence(request);
-    const { want, repeat } = request;
-    if (want === "logits") return { logits: await this.#logits(request) };
+    await request.meanwhile?.();
+    const { want, repeat, isWanted } = request;
+    if (want === "logits") return { logits: await this.#logits(request, isWanted) };
     const rounds: Int32Array<ArrayBuffer>[] = [];
     let tokens: StepTokens = request;
     for (let round = 0; round < repeat; round++) {
-      const samples = this.#sample(await this.#logits(tokens), tokens, want);
+      const samples = this.#sample(await this.#logits(tokens, isWanted), tokens, want);
       rounds.push(samples);
       tokens = nextTokens(tokens, samples);
     }
@@ -99,7 +113,10 @@ export class CpuProgram implements Program {
   }
 
   /** Logits of the wanted rows, [R, V]. */
-  async #logits(tokens: StepTokens): Promise<Float32Array<ArrayBuffer>> {
+  async #logits(
+    tokens: StepTokens,
+    isWanted: StepRequest["isWanted"],
+  ): Promise<Float32Array<ArrayBuffer>> {
     const { tokenIds, positions, sequenceIds, blockTable, logitsRows } = tokens;
     const feeds: Record<string, HostNumbers> = {
       token_ids: tokenIds,
@@ -108,12 +125,12 @@ export class CpuProgram implements Program {
       block_table: blockTable.data,
       logits_rows: logitsRows,
     };
-    const { logits } = await this.run(feeds, {
+    const { logits } = await this.#run(feeds, {
       T: tokenIds.length,
       R: logitsRows.length,
       S: blockTable.sequences,
       P: blockTable.pages,
-    });
+    }, isWanted);
     if (!(logits instanceof Float32Array)) {
       throw new GraphError(
         "graph/missing-output",
@@ -138,15 +155,10 @@ export class CpuProgram implements Program {
       const seen = this.#seen.get(slot) ?? new Set();
       this.#seen.set(slot, seen);
       const line = logits.subarray(i * vocab, (i + 1) * vocab);
-      const token = sampleToken(line, want[i], positions[row], seen);
-      seen.add(token);
+      const token = drawOrMinusOne(line, want[i], positions[row], seen);
+      if (token >= 0) seen.add(token);
       return token;
     });
-  }
-
-  #interpret(inputs: Map<number, HostTensor>, bindings: Bindings) {
-    const interpreter = this.#open();
-    return interpreter.run(inputs, bindings, () => this.#open());
   }
 
   #open(): Interpreter {
@@ -181,6 +193,16 @@ export class CpuProgram implements Program {
     }
     invariant(dtype === "i32" || dtype === "f32", `input "${name}" is ${dtype}`);
     return { dtype, shape, data };
+  }
+}
+
+/** The draw of a row; -1 where its logits are broken, which is the matter of its sequence alone. */
+function drawOrMinusOne(...call: Parameters<typeof sampleToken>): number {
+  try {
+    return sampleToken(...call);
+  } catch (error) {
+    if (error instanceof KernelError && error.code === "kernel/logits") return -1;
+    throw error;
   }
 }
 

@@ -140,7 +140,8 @@ export class WebGpuProgram implements Program {
       if (want !== "logits") return { tokens: await tokens.run(request, list, sizes, want) };
       const value = list.lowered.outputs.get(WANTED_LOGITS)?.value;
       invariant(value, "a language model has logits");
-      const outputs = await this.#execute(list, sizes, new Map([[WANTED_LOGITS, value]]));
+      const wanted = new Map([[WANTED_LOGITS, value]]);
+      const outputs = await this.#execute(list, sizes, wanted, request.meanwhile);
       const logits = outputs[WANTED_LOGITS];
       invariant(logits instanceof Float32Array, "logits are f32");
       return { logits };
@@ -192,6 +193,7 @@ export class WebGpuProgram implements Program {
     list: StepList,
     sizes: StepSizes,
     outputs: ReadonlyMap<string, Value>,
+    meanwhile?: StepRequest["meanwhile"],
   ): Promise<Record<string, HostNumbers>> {
     const { device, readback } = this.context;
     device.check();
@@ -211,6 +213,7 @@ export class WebGpuProgram implements Program {
       end += pad(bytes);
     }
     device.gpu.queue.submit([encoder.finish()]);
+    await meanwhile?.();
     const copy = await readback.read(staging, end);
     device.check();
     return splitOutputs(copy, wanted);
@@ -280,8 +283,8 @@ function lowerRange(
   options: CompileOptions,
 ): LoweredGraph {
   const sizes = largestSizes(tokens.max, options);
-  const maxRows = Math.min(tokens.max, options.maxSequences);
-  const sampling = compiled.language && { ...compiled.language, maxRows };
+  // The same in every range, so that all of them share one sampler.
+  const sampling = compiled.language && { ...compiled.language, maxRows: options.maxSequences };
   return lowerGraph(compiled, {
     kernels,
     tuned,

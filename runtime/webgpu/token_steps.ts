@@ -5,7 +5,7 @@
  * @module
  */
 
-import { KernelError, RequestError, type Sampling } from "../../graph/mod.ts";
+import { RequestError, type Sampling } from "../../graph/mod.ts";
 import { encodeDraw, samplingStateBytes, seenWords, type StepSizes } from "../../kernels/mod.ts";
 import type { StepRequest } from "../executor.ts";
 import { encodeInto } from "./device/command_list.ts";
@@ -94,18 +94,25 @@ export class TokenSteps {
     const rounds: Int32Array<ArrayBuffer>[] = [];
     while (rounds.length < repeat) {
       const steps = Math.min(MOST_STEPS, repeat - rounds.length);
-      rounds.push(...await this.#submit(list, sizes, steps, advance));
+      const meanwhile = rounds.length === 0 ? request.meanwhile : undefined;
+      rounds.push(...await this.#submit(list, sizes, steps, advance, meanwhile));
     }
     if (advance) {
       const next = new Int32Array(sizes.T);
-      rounds[rounds.length - 1].forEach((token, row) => next[logitsRows[row]] = token);
+      rounds[rounds.length - 1].forEach((token, row) => next[logitsRows[row]] = Math.max(0, token));
       this.inputs.assume("token_ids", next);
       this.inputs.assume("positions", positions.map((position) => position + repeat));
     }
     return rounds;
   }
 
-  async #submit(list: StepList, sizes: StepSizes, steps: number, again: boolean) {
+  async #submit(
+    list: StepList,
+    sizes: StepSizes,
+    steps: number,
+    again: boolean,
+    meanwhile: StepRequest["meanwhile"],
+  ) {
     const bytes = steps * sizes.R * 4;
     const ahead = this.#ahead;
     this.#ahead = undefined;
@@ -117,10 +124,10 @@ export class TokenSteps {
     if (again) {
       this.#ahead = { list, sizes, steps, commands: this.#record(list, sizes, steps) };
     }
+    await meanwhile?.();
     const history = new Int32Array(await this.readback.read(this.staging, bytes));
     this.device.check();
     if (again) this.#adapt((performance.now() - started) / steps);
-    if (history.includes(-1)) throw brokenLogits();
     return Array.from({ length: steps }, (_, i) => history.slice(i * sizes.R, (i + 1) * sizes.R));
   }
 
@@ -168,13 +175,5 @@ function tooManyRows(rows: number, most: number): RequestError {
   return new RequestError(
     "request/step-size",
     `Cannot sample: expected at most ${most} rows, one per sequence, got ${rows}`,
-  );
-}
-
-function brokenLogits(): KernelError {
-  return new KernelError(
-    "kernel/logits",
-    "Cannot sample a token: expected finite logits, got NaN or infinity",
-    { hint: "Check the weights; compare with the cpu executor" },
   );
 }

@@ -157,10 +157,16 @@ Deno.test("deploy() says once that the CPU computes f16 operands in f32", async 
 });
 
 Deno.test("deploy() frees everything when it is stopped halfway", async () => {
-  const stop = new AbortController();
-  const onProgress = (event: DeployEvent) => {
-    if (event.kind === "transform" && event.record.key === "fuse_moe") stop.abort();
-  };
-  // The test itself fails when files of the checkpoint stay open.
-  await assert.rejects(deploy({ ...CPU, signal: stop.signal, onProgress }), { name: "AbortError" });
+  const isFusing = (event: DeployEvent) =>
+    event.kind === "transform" && event.record.key === "fuse_moe";
+  const isLoading = (event: DeployEvent) => event.kind === "weights";
+  for (const isNow of [isFusing, isLoading]) {
+    const stop = new AbortController();
+    const onProgress = (event: DeployEvent) => {
+      if (isNow(event)) stop.abort();
+    };
+    // The test itself fails when files of the checkpoint stay open.
+    const deployment = deploy({ ...CPU, signal: stop.signal, onProgress });
+    await assert.rejects(deployment, { name: "AbortError" });
+  }
 });

@@ -28,7 +28,7 @@ Deno.test("resolve() names the layer of every value: default, file, environment,
     await Deno.writeTextFile(b, "transforms:\n  fuse_moe:\n    backend: trtllm\n");
     let p = pipeline();
     assert.match(valueOf(p, BACKEND)[1], /^default, configs\/default\.yaml:\d+$/);
-    assert.deepEqual(valueOf(p, "max_batch_size"), [8, "default"]);
+    assert.deepEqual(valueOf(p, "max_batch_size"), [64, "default"]);
     p = p.overlay(pipeline.fromYaml(a, b));
     assert.deepEqual(valueOf(p, BACKEND), ["trtllm", `${b}:3:14`]);
     assert.deepEqual(valueOf(p, "max_batch_size"), [2, `${a}:1:17`]);
@@ -88,7 +88,7 @@ Deno.test("null goes back to the definition's default, and counts as said", () =
     "max_batch_size: 2\ntransforms: {initialize_cache: {page_size: 32}}",
     "max_batch_size: null\ntransforms: {initialize_cache: {page_size: null}}",
   );
-  assert.deepEqual(valueOf(p, "max_batch_size"), [8, "yaml:1:17"]);
+  assert.deepEqual(valueOf(p, "max_batch_size"), [64, "yaml:1:17"]);
   assert.deepEqual(valueOf(p, "transforms.initialize_cache.page_size"), [16, "yaml:2:44"]);
 });
 

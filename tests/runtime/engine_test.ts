@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { DeviceError, MixlineError, RequestError } from "../../graph/mod.ts";
 import { createEngine, type Engine } from "../../runtime/engine.ts";
-import type { StepLimits } from "../../runtime/scheduler.ts";
+import type { StepLimits } from "../../runtime/step_limits.ts";
 import { FakeProgram, type NextToken } from "../support/fake_program.ts";
 
 const EOS = 3;
@@ -147,7 +147,7 @@ Deno.test("generate() refuses what does not fit, with numbers", async () => {
 Deno.test("generate() refuses wrong options by name", async () => {
   const { engine } = open(hashing);
   const table: [Record<string, unknown>, RegExp][] = [
-    [{ temperature: -1 }, /"temperature": expected a number from 0, got -1/],
+    [{ temperature: -1 }, /"temperature": expected a number from 0 to 1000, got -1/],
     [{ topP: 0 }, /"topP": expected a number above 0 and at most 1, got 0/],
     [{ topK: 1.5 }, /"topK"/],
     [{ minP: 2 }, /"minP"/],
@@ -155,7 +155,7 @@ Deno.test("generate() refuses wrong options by name", async () => {
     [{ seed: -1 }, /"seed"/],
     [{ maxNewTokens: 0 }, /"maxNewTokens"/],
     [{ temperature: "hot" }, /got "hot"/],
-    [{ stop: [""] }, /"stop": expected texts that are not empty/],
+    [{ stop: [""] }, /"stop": expected a text or an array of texts that are not empty/],
   ];
   for (const [options, message] of table) {
     const error = await rejection(tokensOf(engine, "x", options));

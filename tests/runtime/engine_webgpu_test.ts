@@ -7,18 +7,23 @@ import {
   type GenerateOptions,
   openCpuExecutor,
   openWebGpuExecutor,
+  type StepLimits,
   stepLimits,
 } from "../../runtime/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { NO_TENSORS } from "../support/test_kernels.ts";
-import { TINY, tinyLanguageModel } from "../support/tiny_language_model.ts";
+import { TINY, tinyLanguageModel, type TinyOptions } from "../support/tiny_language_model.ts";
 
 const SETTINGS = { maxSeqLen: 64, maxBatchSize: 3, maxNumTokens: 16 };
 
 /** An engine whose tokens are letters, on an executor that it closes. */
-async function openEngine(executor: Executor): Promise<Engine> {
-  const graph = tinyLanguageModel();
-  const limits = stepLimits(graph, SETTINGS);
+async function openEngine(
+  executor: Executor,
+  change: Partial<StepLimits> = {},
+  options: TinyOptions = {},
+): Promise<Engine> {
+  const graph = tinyLanguageModel(options);
+  const limits = { ...stepLimits(graph, SETTINGS), ...change };
   const program = await executor.compile(graph, { source: NO_TENSORS, ...compileSizes(limits) });
   return createEngine({
     program,
@@ -105,3 +110,63 @@ webgpuTest("close() gives the device's memory back", async () => {
   await engine.close();
   assert.equal(executor.device.allocatedBytes, 0);
 });
+
+/** Greedy requests with the same beginning, longer together than the pages of `SCARCE`. */
+const LONG: [string, GenerateOptions][] = ["one", "two", "three", "four"].map((name) => [
+  `A beginning that all of them share, then ${name}`,
+  { maxNewTokens: 16, temperature: 0 },
+]);
+const SCARCE: Partial<StepLimits> = { pages: 7 };
+
+for (const kind of ["webgpu", "cpu"] as const) {
+  const test = kind === "webgpu" ? webgpuTest : Deno.test;
+  const openKind = () =>
+    kind === "webgpu"
+      ? openWebGpuExecutor({ selfTest: false })
+      : Promise.resolve(openCpuExecutor());
+
+  test(`generate() on ${kind} is the same with and without known prefixes and preemption`, async () => {
+    const texts = async (engine: Engine, together: boolean) => {
+      if (together) {
+        return await Promise.all(LONG.map((request) => engine.generate(...request).text()));
+      }
+      const alone = [];
+      for (const request of LONG) alone.push(await engine.generate(...request).text());
+      return alone;
+    };
+    await using plain = await openEngine(await openKind(), { reusePrefixes: false });
+    const expected = await texts(plain, false);
+    assert.equal(plain.stats().reusedTokens, 0);
+    assert.deepEqual(await texts(plain, true), expected, "side by side");
+    for (const reusePrefixes of [true, false]) {
+      await using engine = await openEngine(await openKind(), { ...SCARCE, reusePrefixes });
+      assert.deepEqual(await texts(engine, true), expected, `side by side, ${reusePrefixes}`);
+      assert.deepEqual(await texts(engine, false), expected, `alone, ${reusePrefixes}`);
+      const { preemptions, reusedTokens, pages } = engine.stats();
+      assert(preemptions > 0, "the pages suffice");
+      assert.equal(reusedTokens > 0, reusePrefixes);
+      assert.equal(pages.used, 0);
+    }
+  });
+
+  test(`generate() on ${kind}: a sequence of NaN fails alone and leaves nothing behind`, async () => {
+    const poisonToken = "@".charCodeAt(0) - 32;
+    const options = { maxNewTokens: 12, temperature: 0 };
+    await using engine = await openEngine(await openKind(), { pages: 8 }, { poisonToken });
+    const expected = await engine.generate("innocent", options).text();
+    const [beside, poisoned] = await Promise.allSettled([
+      engine.generate("innocent", options).text(),
+      engine.generate("a @ b, and what comes then", options).text(),
+    ]);
+    assert(beside.status === "fulfilled" && beside.value === expected, JSON.stringify(beside));
+    assert(poisoned.status === "rejected" && poisoned.reason.code === "kernel/logits");
+    // Whoever gets the pages with NaN in them must not see it.
+    for (let i = 0; i < 4; i++) {
+      const prompt = `${i} other text`;
+      await assert.doesNotReject(
+        engine.generate(prompt, { maxNewTokens: 40, temperature: 0 }).text(),
+      );
+    }
+    assert.equal(await engine.generate("innocent", options).text(), expected);
+  });
+}

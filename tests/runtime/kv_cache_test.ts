@@ -1,37 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
-import { BlockTables, cacheBytes, PagePool, pagesFor } from "../../runtime/kv_cache.ts";
-
-Deno.test("PagePool never gives a page twice, and gives every one", () => {
-  const actions = fc.array(fc.record({ take: fc.nat(5), release: fc.nat(4) }), { maxLength: 40 });
-  fc.assert(
-    fc.property(fc.integer({ min: 1, max: 12 }), actions, (pages, list) => {
-      const pool = new PagePool(pages);
-      const held: (readonly number[])[] = [];
-      for (const { take, release } of list) {
-        const free = pool.free;
-        const taken = pool.take(take);
-        assert.equal(taken === undefined, take > free);
-        if (taken) held.push(taken);
-        const all = held.flat();
-        assert.equal(new Set(all).size, all.length);
-        assert.ok(all.every((page) => page >= 0 && page < pages));
-        assert.equal(pool.free, pages - all.length);
-        const [back] = held.splice(release, 1);
-        if (back) pool.release(back);
-      }
-      for (const each of held) pool.release(each);
-      assert.deepEqual([...pool.take(pages) ?? []].sort((a, b) => a - b), [...Array(pages).keys()]);
-    }),
-  );
-});
-
-Deno.test("PagePool refuses pages that were not taken", () => {
-  const pool = new PagePool(2);
-  const pages = pool.take(1) ?? [];
-  pool.release(pages);
-  assert.throws(() => pool.release(pages), /released without being taken/);
-});
+import { BlockTables, cacheBytes, pagesFor } from "../../runtime/kv_cache.ts";
 
 Deno.test("BlockTables keeps rows in place and pads with page 0", () => {
   const tables = new BlockTables(3);

@@ -33,6 +33,16 @@ Deno.test("stepLimits() gives pages for every sequence", () => {
   assert.equal(compileSizes(limits).maxPagesPerSequence, 63);
 });
 
+Deno.test("stepLimits() gives 8 sequences their full length, and more within 1 GiB", () => {
+  const page = 2 * 2 * 16 * 64 * 2;
+  const many = { ...SETTINGS, maxBatchSize: 64 };
+  assert.equal(stepLimits(graphOf({}), many).pages, 64 * 63);
+  const long = { ...many, maxSeqLen: 16 * 4000 };
+  assert.equal(stepLimits(graphOf({}), long).pages, Math.max(8 * 4000, 2 ** 30 / page));
+  const longer = { ...many, maxSeqLen: 16 * 40000 };
+  assert.equal(stepLimits(graphOf({}), longer).pages, 8 * 40000);
+});
+
 Deno.test("stepLimits() bounds rows by the bytes of their logits", () => {
   assert.equal(stepLimits(graphOf({ vocab: 2 ** 17 }), SETTINGS).maxRows, 128);
   const all = stepLimits(graphOf({ vocab: 2 ** 17, gather: false }), SETTINGS);

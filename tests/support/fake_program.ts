@@ -27,9 +27,10 @@ export class FakeProgram implements Program {
     readonly preferredRepeat = 1,
   ) {}
 
-  step(request: StepRequest): Promise<StepResult> {
-    if (this.failure) return Promise.reject(this.failure);
+  async step(request: StepRequest): Promise<StepResult> {
+    if (this.failure) throw this.failure;
     this.requests.push(request);
+    await request.meanwhile?.();
     const { want, repeat, logitsRows } = request;
     let { tokenIds, positions } = request;
     const tokens: Int32Array<ArrayBuffer>[] = [];
@@ -41,12 +42,12 @@ export class FakeProgram implements Program {
       const befores = [...logitsRows].map((row) =>
         this.#before(request, slots[row], positions[row])
       );
-      if (want === "logits") return Promise.resolve({ logits: this.#logits(befores) });
+      if (want === "logits") return { logits: this.#logits(befores) };
       tokenIds = Int32Array.from(befores, (before, r) => this.nextToken(before, want[r]));
       positions = Int32Array.from(positions, (position) => position + 1);
       tokens.push(tokenIds);
     }
-    return Promise.resolve({ tokens });
+    return { tokens };
   }
 
   run(): Promise<Record<string, never>> {

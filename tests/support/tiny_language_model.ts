@@ -16,21 +16,29 @@ export interface TinyOptions {
   readonly gather?: boolean;
   /** A number put into the weights of the output layer. */
   readonly poison?: number;
+  /** A token whose embedding is no number, and with it all that follows from it. */
+  readonly poisonToken?: number;
 }
 
 /** The model's fused graph with one cache of 16-token pages. */
-export function tinyLanguageModel({ gather = true, poison }: TinyOptions = {}): Graph {
+export function tinyLanguageModel(
+  { gather = true, poison, poisonToken }: TinyOptions = {},
+): Graph {
   const { vocab, hidden, heads, kvHeads, headDim } = TINY;
   const b = new GraphBuilder(new Graph("tiny"));
   const indices = (name: string, ...shape: string[]) => b.input(name, { dtype: "i32", shape });
   const tokens = indices("token_ids", "T");
   const positions = indices("positions", "T");
   const sequences = indices("sequence_ids", "T");
-  const table = indices("block_table", "S", "P");
+  const pages = indices("block_table", "S", "P");
   const rows = gather ? indices("logits_rows", "R") : undefined;
+  const table = random(vocab * hidden, 1);
+  if (poisonToken !== undefined) {
+    table.fill(NaN, poisonToken * hidden, (poisonToken + 1) * hidden);
+  }
   const embedded = b.op("embedding", {
     ids: tokens,
-    w: b.weight("embed", bf16([vocab, hidden], 1)),
+    w: b.weight("embed", cast(constant(table, [vocab, hidden]), "bf16")),
   });
   const h = b.within("model.layers.0", () => {
     const qkv = b.op("fused_linear", {
@@ -42,7 +50,7 @@ export function tinyLanguageModel({ gather = true, poison }: TinyOptions = {}): 
       qkv,
       positions,
       sequence_ids: sequences,
-      block_table: table,
+      block_table: pages,
       inv_freq: b.weight("inv_freq", constant(inverseFrequencies(headDim))),
     }, {
       heads,

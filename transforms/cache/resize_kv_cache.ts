@@ -1,6 +1,6 @@
 /**
  * `resize_kv_cache`: the fraction of the memory that is free once weights and activations are
- * allocated which the runtime may use for pages of the cache. 0 allocates what the longest sequences need.
+ * allocated which the runtime may use for pages of the cache. With 0 the runtime decides.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export const resizeKvCache = defineTransform({
   base: { after: ["initialize_cache"], run_per_gm: false, expect_mem_change: true },
   config: z.object({
     free_mem_ratio: z.number().min(0).max(1).default(0).describe(
-      "Fraction of the free memory for pages; 0 allocates what max_batch_size sequences of max_seq_len need",
+      "Fraction of the free memory for pages; 0 lets the runtime decide",
     ),
   }),
   plan: (graph) => ({ matches: graph.caches.length > 0 ? [graph.caches.length] : [] }),

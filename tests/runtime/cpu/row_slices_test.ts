@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import { MixlineError } from "../../../graph/mod.ts";
+import {
+  compileSizes,
+  createEngine,
+  type Engine,
+  openCpuExecutor,
+  stepLimits,
+} from "../../../runtime/mod.ts";
+import { NO_TENSORS } from "../../support/test_kernels.ts";
+import { TINY, tinyLanguageModel } from "../../support/tiny_language_model.ts";
+
+/** An engine of the tiny model with steps of so many tokens. */
+async function openEngine(maxNumTokens: number): Promise<Engine> {
+  const graph = tinyLanguageModel();
+  const limits = stepLimits(graph, { maxSeqLen: 4100, maxBatchSize: 2, maxNumTokens });
+  const executor = openCpuExecutor();
+  const program = await executor.compile(graph, { source: NO_TENSORS, ...compileSizes(limits) });
+  return createEngine({
+    program,
+    limits,
+    codec: { encode: () => [], decode: () => "" },
+    vocabSize: TINY.vocab,
+    defaults: { eosTokenIds: [] },
+    executor: { kind: "cpu", description: "cpu", reason: "test" },
+  });
+}
+
+const tokens = (count: number) => Array.from({ length: count }, (_, i) => i * 7 % TINY.vocab);
+
+/** Milliseconds after which an abort or a close must have taken effect, on a machine that is busy. */
+const SOON_MS = 1000;
+
+Deno.test("a step in slices gives the bits of steps that are too short for them", async () => {
+  await using sliced = await openEngine(512);
+  await using short = await openEngine(16);
+  assert.deepEqual(await sliced.logits(tokens(300)), await short.logits(tokens(300)));
+});
+
+Deno.test("timers are served within a long prompt's step", async () => {
+  await using engine = await openEngine(4096);
+  let [last, longest, ticks] = [performance.now(), 0, 0];
+  const timer = setInterval(() => {
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+    ticks++;
+  }, 10);
+  const started = performance.now();
+  await engine.generate(tokens(4000), { maxNewTokens: 1 }).text();
+  const whole = performance.now() - started;
+  clearInterval(timer);
+  assert.equal(engine.stats().steps, 1);
+  assert(ticks > 5 && longest < whole / 3, `${longest} ms without a turn, of ${whole} ms`);
+});
+
+Deno.test("an abort within a long prompt's step ends the step", async () => {
+  await using engine = await openEngine(4096);
+  const controller = new AbortController();
+  const generation = engine.generate(tokens(4000), { maxNewTokens: 5, signal: controller.signal });
+  const ended = generation.text().then(() => undefined, (error: unknown) => error);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const started = performance.now();
+  controller.abort();
+  const error = await ended;
+  assert(error instanceof MixlineError && error.code === "request/aborted", String(error));
+  // The place is free again at once, not when the prompt is through.
+  await engine.generate(tokens(3), { maxNewTokens: 1 }).text();
+  const took = performance.now() - started;
+  assert(took < SOON_MS, `${took} ms from the abort to the next answer`);
+  assert.equal(engine.stats().cancelled, 1);
+});
+
+Deno.test("closing does not wait for a long prompt's step", async () => {
+  const engine = await openEngine(4096);
+  const ended = engine.generate(tokens(4000), { maxNewTokens: 5 }).text()
+    .then(() => undefined, (error: unknown) => error);
+  const logits = engine.logits(tokens(4000)).then(() => undefined, (error: unknown) => error);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const started = performance.now();
+  await engine.close();
+  const took = performance.now() - started;
+  for (const error of [await ended, await logits]) assert(error instanceof MixlineError);
+  assert(took < SOON_MS, `${took} ms to close`);
+});
