@@ -136,17 +136,23 @@ function tokensAxis(rows: Rows) {
   };
 }
 
+/** One small chart for each value of a field, in the order of the rows. */
+function facetOf(values: Rows, field: string, columns: number) {
+  return { data: { values }, facet: { field, type: "nominal", title: null, sort: null }, columns };
+}
+
+/** Lines with a filled mark at each measurement. */
+const LINES = { type: "line", point: { size: 55, filled: true }, strokeWidth: 2 };
+
 function timeSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
   const rows = rowsOf(cases);
   const color = colorOf(rows);
   return {
-    data: { values: rows },
-    facet: { field: "shape", type: "nominal", title: null, sort: null },
-    columns: 3,
+    ...facetOf(rows, "shape", 3),
     spec: {
       width: 260,
       height: 200,
-      mark: { type: "line", point: { size: 55, filled: true }, strokeWidth: 2 },
+      mark: LINES,
       encoding: {
         x: tokensAxis(rows),
         y: {
@@ -222,13 +228,11 @@ function shareSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
     { ...row, what: "of the f32 peak", share: row.ofFlops },
   ]);
   return {
-    data: { values: rows },
-    facet: { field: "what", type: "nominal", title: null, sort: null },
-    columns: 2,
+    ...facetOf(rows, "what", 2),
     spec: {
       width: 330,
       height: 220,
-      mark: { type: "line", point: { size: 55, filled: true }, strokeWidth: 2 },
+      mark: LINES,
       encoding: {
         x: tokensAxis(auto),
         y: {
@@ -255,9 +259,7 @@ function dispatchSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
   const rows = rowsOf(cases).filter(({ name }) => name !== "cpu");
   const color = colorOf(rows);
   return {
-    data: { values: rows },
-    facet: { field: "shape", type: "nominal", title: null, sort: null },
-    columns: 3,
+    ...facetOf(rows, "shape", 3),
     spec: {
       width: 260,
       height: 150,

@@ -15,12 +15,10 @@ import { compileModel } from "./lifecycle/compile_model.ts";
 import type { AnyTransform } from "./core/config.ts";
 import { exportToGm } from "./lifecycle/export_to_gm.ts";
 import { fuseAddRmsNorm } from "./fuse/fuse_add_rms_norm.ts";
-import { fuseFinegrainedFp8Moe } from "./fuse/fuse_finegrained_fp8_moe.ts";
 import { fuseFp8Moe } from "./fuse/fuse_fp8_moe.ts";
 import { fuseGemms } from "./fuse/fuse_gemms.ts";
 import { fuseMoe } from "./fuse/fuse_moe.ts";
-import { fuseMxfp4Moe } from "./fuse/fuse_mxfp4_moe.ts";
-import { fuseNvfp4Moe } from "./fuse/fuse_nvfp4_moe.ts";
+import { fusePackedMoes } from "./fuse/fuse_packed_moes.ts";
 import { fuseResidual } from "./fuse/fuse_residual.ts";
 import { fuseRmsnorm } from "./fuse/fuse_rmsnorm.ts";
 import { fuseSwiglu } from "./fuse/fuse_swiglu.ts";
@@ -70,9 +68,7 @@ const LIST = [
   fuseGemms,
   fuseMoe,
   fuseFp8Moe,
-  fuseFinegrainedFp8Moe,
-  fuseNvfp4Moe,
-  fuseMxfp4Moe,
+  ...fusePackedMoes,
   gatherLogitsBeforeLmHead,
   fuseRmsnorm,
   fuseResidual,

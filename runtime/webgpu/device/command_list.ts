@@ -69,11 +69,6 @@ export async function prepareCommands(
   return commands;
 }
 
-/** Whether a dispatch has workgroups in a step of these sizes; the others are left out. */
-export function hasWork(dispatch: Pick<Dispatch, "workgroups">, sizes: StepSizes): boolean {
-  return dispatch.workgroups(sizes).every((count) => count > 0);
-}
-
 /** Records the commands in one pass. */
 export function encodeCommands(
   encoder: GPUCommandEncoder,

@@ -7,7 +7,8 @@
 
 import type { StepSizes } from "../../../kernels/mod.ts";
 import type { DispatchTiming } from "../../executor.ts";
-import { type Command, encodeInto, hasWork } from "../device/command_list.ts";
+import { type Command, encodeInto } from "../device/command_list.ts";
+import { hasWork } from "../plan/lower.ts";
 import type { WebGpuDevice } from "../device/device.ts";
 import type { Readback } from "../device/readback.ts";
 

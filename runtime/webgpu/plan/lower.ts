@@ -63,6 +63,11 @@ export interface LoweredDispatch {
   readonly op: OpName | "sample";
 }
 
+/** Whether a dispatch has workgroups in a step of these sizes; the others are left out. */
+export function hasWork(dispatch: Pick<Dispatch, "workgroups">, sizes: StepSizes): boolean {
+  return dispatch.workgroups(sizes).every((count) => count > 0);
+}
+
 /** The parts of a graph that lowering reads; a {@linkcode Graph} is one. */
 export type GraphParts = Pick<GraphSnapshot, "nodes" | "outputs" | "caches">;
 

@@ -6,8 +6,7 @@
  */
 
 import type { StepSizes } from "../../../kernels/mod.ts";
-import { hasWork } from "../device/command_list.ts";
-import type { LoweredDispatch, LoweredGraph } from "./lower.ts";
+import { hasWork, type LoweredDispatch, type LoweredGraph } from "./lower.ts";
 
 /** Dispatches of some part of a list, and the longest chain of them that wait for one another. */
 export interface DispatchCount {
