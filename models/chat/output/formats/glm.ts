@@ -1,0 +1,32 @@
+import { defineOutputFormat, type ToolCall } from "../output_format.ts";
+import { endsWithOpen, type Section, SectionParser, THINK } from "../section_parser.ts";
+import { allCalls, argumentOf } from "../tool_calls.ts";
+
+const ARGUMENT = /<arg_key>([^]*?)<\/arg_key>\s*<arg_value>([^]*?)<\/arg_value>/g;
+
+/** GLM-4.5 and later: `<tool_call>name`, then `<arg_key>`, `<arg_value>` by turns. */
+export const glm = defineOutputFormat({
+  name: "glm",
+  summary: "calls in <tool_call>name<arg_key>..</arg_key><arg_value>.., and <think>..</think>",
+  marks: [
+    ...["<think>", "</think>", "<tool_call>", "</tool_call>"],
+    ...["<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
+  ],
+  recognizes: (template) => template.includes("<arg_key>"),
+  open({ prompt, tools = [] }) {
+    const calls: Section = {
+      open: "<tool_call>",
+      close: "</tool_call>",
+      read: (body) => allCalls([callIn(body, tools)]),
+    };
+    return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
+  },
+});
+
+function callIn(body: string, tools: readonly unknown[]): ToolCall | undefined {
+  const name = body.replaceAll(ARGUMENT, "").trim();
+  if (name === "" || /[\s<>{}]/.test(name)) return undefined;
+  const entries = [...body.matchAll(ARGUMENT)]
+    .map(([, key, value]) => [key.trim(), argumentOf(value, key.trim(), name, tools)]);
+  return { name, arguments: Object.fromEntries(entries) };
+}

@@ -1,0 +1,56 @@
+/**
+ * What an output format is: how a family of models marks its reasoning and its calls of tools
+ * within the text it generates.
+ *
+ * @module
+ */
+
+/** A call of a tool, as the model asked for it. */
+export interface ToolCall {
+  readonly name: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+}
+
+/** What became certain with some text; what is absent did not grow. */
+export interface OutputPart {
+  /** Text of the answer. */
+  readonly text?: string;
+  /** Text of what the model thought before it answered. */
+  readonly reasoning?: string;
+  readonly toolCalls?: readonly ToolCall[];
+}
+
+/**
+ * Splits one answer while it comes. However a text is cut into pieces, the parts add up to the same
+ * result, and what is malformed comes out as text.
+ */
+export interface OutputParser {
+  push(text: string): OutputPart;
+  /** What was held back; the answer has ended. */
+  end(): OutputPart;
+}
+
+/** What a parser begins with. */
+export interface OutputStart {
+  /** The prompt; its end may have opened a section already. */
+  readonly prompt: string;
+  /** Tools of the request, whose schemas say which arguments are texts. */
+  readonly tools?: readonly unknown[];
+}
+
+/** One way to mark an answer. */
+export interface OutputFormat {
+  readonly name: string;
+  /** One phrase for docs and `inspect`. */
+  readonly summary: string;
+  /** Marks; those that are special tokens must stay in the text that is parsed. */
+  readonly marks: readonly string[];
+  /** Whether the models of a template or of a `model_type` answer in this format. */
+  recognizes(template: string, modelType: string): boolean;
+  open(start: OutputStart): OutputParser;
+}
+
+/** Makes a format; exists so that every file of a format reads alike. */
+export function defineOutputFormat(format: OutputFormat): OutputFormat {
+  return format;
+}
