@@ -7,6 +7,7 @@
 import type { Pipeline } from "../dsl/mod.ts";
 import type { Engine } from "../runtime/mod.ts";
 import { benchmark, BENCHMARK_TEXT, formatBenchmark } from "./benchmark.ts";
+import { readChatFlags } from "./chat_flags.ts";
 import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
 import { DEFAULT_PROMPT, type DeployFlags, deployFlags } from "./deploy_flags.ts";
@@ -27,12 +28,14 @@ async function deploy(flags: DeployFlags, context: CommandContext): Promise<void
   const { terminal, signal } = context;
   const pipeline = configure(flags);
   if (flags.dryRun) return showDryRun(pipeline, terminal);
+  const chat = await readChatFlags(flags);
   await using engine = await start(pipeline, flags, context);
   const result = flags.benchmark ? { benchmark: await runBenchmark(engine, flags, context) } : {
     results: await generateTexts(
       engine,
       promptsOf(flags),
       generateOptions(flags, signal),
+      chat,
       terminal,
     ),
   };
@@ -66,9 +69,8 @@ function promptsOf({ prompt }: DeployFlags): readonly string[] {
 }
 
 function generateOptions(flags: DeployFlags, signal: AbortSignal) {
-  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, chat = false } =
-    flags;
-  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, chat, signal };
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed } = flags;
+  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, signal };
 }
 
 async function runBenchmark(

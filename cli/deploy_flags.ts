@@ -6,6 +6,7 @@
 
 import { Command, Option } from "../deps/commander.ts";
 import { EXECUTOR_CHOICES } from "../runtime/mod.ts";
+import { collectVariable } from "./chat_flags.ts";
 import { collect, countFlag, numberFlag } from "./flags.ts";
 
 /** Prompt of a deployment without one. */
@@ -43,6 +44,20 @@ export function deployFlags() {
       collect,
     )
     .option("--chat", "take prompts as messages of a chat")
+    .option("--system <text>", "system message of the chats")
+    .addOption(
+      new Option(
+        "--thinking <on|off>",
+        "let the model think first, where its template has a switch",
+      )
+        .choices(["on", "off"] as const),
+    )
+    .option(
+      "--template-var <name=json>",
+      "variable of the chat template, repeatable, such as reasoning_effort=high",
+      collectVariable,
+    )
+    .option("--tools <file>", "JSON file with the tools that the model may call")
     .option(
       "-n, --max-new-tokens <n>",
       "tokens to generate at most",

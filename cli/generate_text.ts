@@ -4,7 +4,9 @@
  * @module
  */
 
-import type { Engine, GenerateOptions, Prompt } from "../runtime/mod.ts";
+import type { Engine, GenerateOptions, Piece } from "../runtime/mod.ts";
+import type { ToolCall } from "../models/mod.ts";
+import type { ChatRequest } from "./chat_flags.ts";
 import { count, formatDuration, formatRate } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -12,6 +14,9 @@ import type { Terminal } from "./terminal.ts";
 export interface GeneratedText {
   readonly prompt: string;
   readonly text: string;
+  /** What the model thought, and the tools it calls; of chats, where the model marks them. */
+  readonly reasoning?: string;
+  readonly toolCalls?: readonly ToolCall[];
   readonly tokens: readonly number[];
   readonly promptTokens: number;
   /** `stop` for an end token or a stop text, `length` for the limit of tokens. */
@@ -25,18 +30,20 @@ export interface GeneratedText {
 
 /**
  * Continues the prompts one after the other. Text goes to stdout as it comes, after its prompt
- * unless it answers one (`chat`); a line on stderr says how fast.
+ * unless it answers one (`chat`), and calls of tools as lines of JSON; reasoning goes to stderr, and a
+ * line that says how fast.
  */
 export async function generateTexts(
   engine: Engine,
   prompts: readonly string[],
-  options: GenerateOptions & { readonly chat: boolean },
+  options: GenerateOptions,
+  chat: ChatRequest | undefined,
   terminal: Terminal,
 ): Promise<GeneratedText[]> {
   const results: GeneratedText[] = [];
   for (const prompt of prompts) {
     if (results.length > 0 && !terminal.json) terminal.result("\n");
-    const result = await generateText(engine, prompt, options, terminal);
+    const result = await generateText(engine, prompt, options, chat, terminal);
     results.push(result);
     terminal.progress(terminal.style.dim(summarize(result, options.temperature === 0)));
   }
@@ -46,29 +53,30 @@ export async function generateTexts(
 async function generateText(
   engine: Engine,
   prompt: string,
-  { chat, ...options }: GenerateOptions & { readonly chat: boolean },
+  options: GenerateOptions,
+  chat: ChatRequest | undefined,
   terminal: Terminal,
 ): Promise<GeneratedText> {
-  const show = (text: string) => terminal.json || terminal.result(text);
+  const answer = new AnswerView(terminal);
   const start = performance.now();
   let firstToken = start;
-  let text = "";
   const tokens: number[] = [];
-  const input: Prompt = chat ? [{ role: "user", content: prompt }] : prompt;
-  const generation = engine.generate(input, options);
+  const generation = engine.generate(
+    chat ? chat.messagesOf(prompt) : prompt,
+    { ...options, ...chat?.options },
+  );
   for await (const piece of generation) {
     if (tokens.length === 0) {
       firstToken = performance.now();
-      if (!chat) show(terminal.resultStyle.dim(prompt));
+      if (!chat) answer.show(terminal.resultStyle.dim(prompt));
     }
     tokens.push(piece.token);
-    text += piece.text;
-    show(piece.text);
+    answer.add(piece);
   }
-  show("\n");
+  answer.end();
   return {
     prompt,
-    text,
+    ...answer.parts,
     tokens,
     promptTokens: generation.promptTokens ?? 0,
     finishReason: generation.finishReason ?? "stop",
@@ -87,4 +95,55 @@ function summarize(result: GeneratedText, isGreedy: boolean): string {
   return `${count(tokens.length, "token")} after ${promptTokens}${speed}, ` +
     `first after ${formatDuration(firstTokenMs)}${end}` +
     (isGreedy ? "" : `, seed ${seed}`);
+}
+
+/** Shows an answer while it comes, and keeps it. */
+class AnswerView {
+  #text = "";
+  #reasoning = "";
+  readonly #toolCalls: ToolCall[] = [];
+  /** A line of reasoning that has not ended. */
+  #line = "";
+
+  constructor(readonly terminal: Terminal) {}
+
+  get parts(): Pick<GeneratedText, "text" | "reasoning" | "toolCalls"> {
+    return {
+      text: this.#text,
+      ...(this.#reasoning && { reasoning: this.#reasoning }),
+      ...(this.#toolCalls.length > 0 && { toolCalls: this.#toolCalls }),
+    };
+  }
+
+  show(text: string): void {
+    if (!this.terminal.json && text !== "") this.terminal.result(text);
+  }
+
+  add({ text, reasoning = "", toolCalls = [] }: Piece): void {
+    this.#think(reasoning);
+    if (text !== "") this.#endLine();
+    this.#text += text;
+    this.show(text);
+    for (const call of toolCalls) {
+      this.#toolCalls.push(call);
+      this.show(`${JSON.stringify(call)}\n`);
+    }
+  }
+
+  end(): void {
+    this.#endLine();
+    this.show("\n");
+  }
+
+  #think(text: string): void {
+    this.#reasoning += text;
+    const lines = (this.#line + text).split("\n");
+    this.#line = lines.pop() ?? "";
+    lines.forEach((line) => this.terminal.progress(this.terminal.style.dim(line)));
+  }
+
+  #endLine(): void {
+    if (this.#line !== "") this.terminal.progress(this.terminal.style.dim(this.#line));
+    this.#line = "";
+  }
 }

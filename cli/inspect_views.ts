@@ -15,6 +15,7 @@ import {
   printGraph,
 } from "../graph/mod.ts";
 import type { Model } from "../models/mod.ts";
+import { describeChat, formatChat, formatEndTokens } from "./chat_view.ts";
 import { formatTransform } from "./deploy_view.ts";
 import { count, formatBytes, formatTable } from "./format.ts";
 import { runTransforms, type Subject } from "./run_transforms.ts";
@@ -47,6 +48,7 @@ export function describeModel(model: Model): View {
     files: [...checkpoint.files.keys()],
     quantization: quantization ?? null,
     hasChatTemplate: model.chatTemplate !== undefined,
+    chat: describeChat(model) ?? null,
     generation,
     unusedTensors,
     config,
@@ -57,7 +59,8 @@ export function describeModel(model: Model): View {
     ["architecture", `${config.architectures[0]} (${architecture.features.join(", ")})`],
     ["weights", `${formatBytes(model.bytes)}, ${checkpoint.tensors.size} tensors in ${files}`],
     ["quantization", quantization === undefined ? "none" : JSON.stringify(quantization)],
-    ["chat template", model.chatTemplate === undefined ? "none" : "yes"],
+    ["chat template", formatChat(model)],
+    ["end tokens", formatEndTokens(model)],
     ["generation", JSON.stringify(generation)],
     ["unused tensors", formatUnused(unusedTensors)],
     ...Object.entries(config).map(([name, value]) => [name, JSON.stringify(value) ?? "-"]),

@@ -6,7 +6,7 @@
  */
 
 import { ConfigError } from "../graph/mod.ts";
-import { loadModel, type Model } from "../models/mod.ts";
+import { Chat, loadModel, type Model } from "../models/mod.ts";
 import {
   compileSizes,
   createEngine,
@@ -241,11 +241,12 @@ function verifierOf(model: Model, verify: string | true): TransformVerifier {
   );
 }
 
-function codecOf({ tokenizer, chatTemplate }: Model): TextCodec {
+function codecOf({ tokenizer, chatTemplate, config }: Model): TextCodec {
+  const chat = chatTemplate && new Chat(chatTemplate, tokenizer, config.model_type);
   return {
     encode: (text, options) => tokenizer.encode(text, options),
     decode: (ids) => tokenizer.decode(ids),
     isTextless: tokenizer.unavailable !== undefined,
-    ...(chatTemplate && { renderChat: (messages) => chatTemplate.render(messages) }),
+    ...(chat && { renderChat: (messages, wishes) => chat.prompt(messages, wishes) }),
   };
 }

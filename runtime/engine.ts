@@ -6,7 +6,8 @@
  */
 
 import { RequestError } from "../graph/mod.ts";
-import type { ChatMessage } from "../models/mod.ts";
+import type { ChatAnswer, ChatMessage, ChatPrompt, ChatVariables } from "../models/mod.ts";
+import { chatOptionsOf, refuseChatOptions } from "./chat_options.ts";
 import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
 import { profileStep, sequenceLogits } from "./direct_steps.ts";
 import { Generation, type GenerationStart } from "./generate.ts";
@@ -33,8 +34,11 @@ export interface TextCodec {
   decode(ids: readonly number[]): string;
   /** There is no tokenizer: `encode` and `decode` raise, token ids are run, and have empty text. */
   readonly isTextless?: boolean;
-  /** The text of a chat up to where the assistant answers; absent without a chat template. */
-  renderChat?(messages: readonly ChatMessage[]): string;
+  /**
+   * The text of a chat up to where the assistant answers, and how the answer reads; absent without a
+   * chat template.
+   */
+  renderChat?(messages: readonly ChatMessage[], wishes: ChatVariables): ChatPrompt;
 }
 
 /** What an engine is made of. */
@@ -86,6 +90,12 @@ export interface EngineReport extends Readonly<Record<string, unknown>> {
   readonly load: { readonly pages: number; readonly running: number; readonly waiting: number };
 }
 
+/** A prompt in the model's tokens. */
+interface PromptTokens {
+  readonly tokens: Int32Array<ArrayBuffer>;
+  readonly answer?: ChatAnswer;
+}
+
 /** A model that answers. Made by {@linkcode createEngine}. */
 export class Engine implements AsyncDisposable {
   readonly #parts: EngineParts;
@@ -99,7 +109,8 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Continues a prompt. Iterates over `{ token, text }`; errors come out of the iteration, those of
-   * the arguments too. Several generations may run at once and share steps.
+   * the arguments too. Pieces of a chat's answer also have `reasoning` and `toolCalls`, where the
+   * model marks them. Several generations may run at once and share steps.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     return new Generation(this.#scheduler, () => this.#start(prompt, options));
@@ -133,7 +144,7 @@ export class Engine implements AsyncDisposable {
     this.#checkOpen();
     checkOptions(options);
     const { codec, defaults, vocabSize } = this.#parts;
-    const tokens = this.#promptTokens(prompt);
+    const { tokens, answer } = this.#read(prompt, options);
     const resolved = resolveOptions(options, defaults, {
       promptTokens: tokens.length,
       maxSequenceTokens: this.#longest,
@@ -142,7 +153,7 @@ export class Engine implements AsyncDisposable {
     // Stop strings need text, so they raise the tokenizer's error where there is none.
     const textless = codec.isTextless === true && resolved.stop.length === 0;
     const decode = textless ? () => "" : (ids: readonly number[]) => codec.decode(ids);
-    return { prompt: tokens, options: resolved, decode, vocabSize };
+    return { prompt: tokens, options: resolved, reading: answer ?? { decode }, vocabSize };
   }
 
   /** Logits of every token of a sequence, `[tokens, vocab]`: row i predicts token i + 1. */
@@ -242,12 +253,20 @@ export class Engine implements AsyncDisposable {
     if (this.#closing) throw engineClosed();
   }
 
-  #promptTokens(prompt: Prompt): Int32Array<ArrayBuffer> {
-    if (typeof prompt === "string") return this.#checkTokens(this.encode(prompt), OF_TEXT);
+  #read(prompt: Prompt, options: GenerateOptions): PromptTokens {
+    if (typeof prompt === "string") {
+      refuseChatOptions(options, "a text");
+      return { tokens: this.#checkTokens(this.encode(prompt), OF_TEXT) };
+    }
     if (!Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
       throw wrongPrompt("a text, messages or token ids", prompt);
     }
-    if (!isChat(prompt)) return this.#checkTokens(prompt);
+    if (isChat(prompt)) return this.#readChat(prompt, chatOptionsOf(options));
+    refuseChatOptions(options, "token ids");
+    return { tokens: this.#checkTokens(prompt) };
+  }
+
+  #readChat(messages: readonly ChatMessage[], wishes: ChatVariables): PromptTokens {
     const { codec } = this.#parts;
     if (!codec.renderChat) {
       throw new RequestError(
@@ -256,9 +275,10 @@ export class Engine implements AsyncDisposable {
         { hint: "Pass the prompt as a text, in the form the model was trained on" },
       );
     }
-    const text = codec.renderChat(prompt);
+    const { text, answer } = codec.renderChat(messages, wishes);
     // The template writes the special tokens itself.
-    return this.#checkTokens(codec.encode(text, { addSpecialTokens: false }), OF_TEXT);
+    const tokens = this.#checkTokens(codec.encode(text, { addSpecialTokens: false }), OF_TEXT);
+    return { tokens, ...(answer && { answer }) };
   }
 
   #checkTokens(given: ArrayLike<number>, hint?: string): Int32Array<ArrayBuffer> {

@@ -4,11 +4,11 @@
  * @module
  */
 
+import type { ToolCall } from "../models/mod.ts";
 import type { ResolvedOptions } from "./generate_options.ts";
 import { NextDraw } from "./next_draw.ts";
-import { type FinishReason, type Piece, PieceQueue } from "./piece_queue.ts";
+import { type AnswerReading, type FinishReason, type Piece, PieceQueue } from "./piece_queue.ts";
 import type { Scheduler } from "./scheduler.ts";
-import type { DecodeTokens } from "./text_stream.ts";
 
 export type { FinishReason, Piece } from "./piece_queue.ts";
 
@@ -16,8 +16,15 @@ export type { FinishReason, Piece } from "./piece_queue.ts";
 export interface GenerationStart {
   readonly prompt: Int32Array<ArrayBuffer>;
   readonly options: ResolvedOptions;
-  readonly decode: DecodeTokens;
+  readonly reading: AnswerReading;
   readonly vocabSize: number;
+}
+
+/** All of an answer. */
+export interface Message {
+  readonly text: string;
+  readonly reasoning: string;
+  readonly toolCalls: readonly ToolCall[];
 }
 
 /**
@@ -85,6 +92,17 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
     return text;
   }
 
+  /** The whole answer by its parts; reads the generation to its end. */
+  async message(): Promise<Message> {
+    const message = { text: "", reasoning: "", toolCalls: new Array<ToolCall>() };
+    for await (const piece of this) {
+      message.text += piece.text;
+      message.reasoning += piece.reasoning ?? "";
+      message.toolCalls.push(...piece.toolCalls ?? []);
+    }
+    return message;
+  }
+
   [Symbol.asyncIterator](): this {
     return this;
   }
@@ -94,10 +112,10 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
   }
 
   #begin(): PieceQueue {
-    const { prompt, options, decode, vocabSize } = this.start();
+    const { prompt, options, reading, vocabSize } = this.start();
     const { scheduler } = this;
     const draw = NextDraw.create(options.draw, vocabSize);
-    const queue = new PieceQueue(prompt, options, decode, draw, (each) => scheduler.wake(each));
+    const queue = new PieceQueue(prompt, options, reading, draw, (each) => scheduler.wake(each));
     try {
       if (!queue.cancelled) scheduler.add(queue);
     } catch (error) {

@@ -5,12 +5,13 @@
  */
 
 import { nearest, RequestError, type Sampling } from "../graph/mod.ts";
-import type { GenerationConfig } from "../models/mod.ts";
+import type { ChatVariables, GenerationConfig } from "../models/mod.ts";
+import { CHAT_RULES } from "./chat_options.ts";
 import type { AllowedTokens, DrawOptions } from "./next_draw.ts";
 import { showValue } from "./show_value.ts";
 
 /** Options of `engine.generate`. */
-export interface GenerateOptions extends Partial<Sampling> {
+export interface GenerateOptions extends Partial<Sampling>, ChatVariables {
   /** Tokens to make at most; default the model's, else 256, within the room that is left. */
   readonly maxNewTokens?: number;
   /** A whole number below 2³²; the same seed draws the same tokens. Default random. */
@@ -105,6 +106,7 @@ const RULES: { readonly [Name in keyof Required<GenerateOptions>]: Rule } = {
     expected: "a number above 0 and at most 2147483647",
     holds: (value) => isWithin(value, 0, 2 ** 31 - 1) && value !== 0,
   },
+  ...CHAT_RULES,
   signal: { expected: "an AbortSignal", holds: (value) => value instanceof AbortSignal },
 };
 

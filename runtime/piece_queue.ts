@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { OutputParser, OutputPart, ToolCall } from "../models/mod.ts";
 import type { TokenLogprobs } from "./executor.ts";
 import type { ResolvedOptions } from "./generate_options.ts";
 import type { NextDraw } from "./next_draw.ts";
@@ -16,8 +17,19 @@ export interface Piece {
   readonly token: number;
   /** May be empty: half a character, the beginning of a stop string, a special token. */
   readonly text: string;
+  /** Text of what the model thinks before it answers, in chats of models that mark it. */
+  readonly reasoning?: string;
+  /** Calls of tools that are complete with this token, in chats of models that mark them. */
+  readonly toolCalls?: readonly ToolCall[];
   /** With the option `logprobs`. */
   readonly logprobs?: TokenLogprobs;
+}
+
+/** How the tokens of an answer become text, and the text its parts. */
+export interface AnswerReading {
+  readonly decode: DecodeTokens;
+  /** Absent when all of the answer is text. */
+  readonly parser?: OutputParser;
 }
 
 /** Why a generation ended: an end token or stop string, or no more tokens allowed. */
@@ -55,7 +67,7 @@ export class PieceQueue implements Sequence {
   constructor(
     readonly prompt: Int32Array<ArrayBuffer>,
     readonly options: ResolvedOptions,
-    decode: DecodeTokens,
+    readonly reading: AnswerReading,
     readonly draw: NextDraw | undefined,
     /** Tells the scheduler that the reader has caught up, or is gone. */
     readonly wake: (queue: PieceQueue) => void,
@@ -63,7 +75,7 @@ export class PieceQueue implements Sequence {
     this.maxNewTokens = options.maxNewTokens;
     this.sampling = options.sampling;
     this.nextDraw = draw && (() => draw.next());
-    this.#text = new TextStream(decode, options.stop);
+    this.#text = new TextStream((ids) => reading.decode(ids), options.stop);
     const { signal, timeoutMs } = options;
     if (signal?.aborted) this.fail(aborted(signal.reason));
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
@@ -95,7 +107,8 @@ export class PieceQueue implements Sequence {
       if (this.#ended) return;
       const { text, stopped } = ends ? NOTHING : this.#text.push(token);
       const over = ends || stopped || last;
-      this.#give({ token, text: over ? text + this.#text.flush() : text, ...rest });
+      const parts = this.#split(over ? text + this.#text.flush() : text, over);
+      this.#give({ token, ...parts, ...rest });
       if (over) this.#finish(ends || stopped ? "stop" : "length");
     }
   }
@@ -124,6 +137,21 @@ export class PieceQueue implements Sequence {
     if (this.#ended) return Promise.resolve(undefined);
     this.#waiting = Promise.withResolvers();
     return this.#waiting.promise;
+  }
+
+  /** The parts of a text, and with the last one what was held back. */
+  #split(text: string, over: boolean): OutputPart & { readonly text: string } {
+    const { parser } = this.reading;
+    if (!parser) return { text };
+    const part = parser.push(text);
+    const rest = over ? parser.end() : {};
+    const reasoning = (part.reasoning ?? "") + (rest.reasoning ?? "");
+    const toolCalls = [...part.toolCalls ?? [], ...rest.toolCalls ?? []];
+    return {
+      text: (part.text ?? "") + (rest.text ?? ""),
+      ...(reasoning && { reasoning }),
+      ...(toolCalls.length > 0 && { toolCalls }),
+    };
   }
 
   #give(piece: Piece): void {

@@ -12,7 +12,9 @@ function open(): Engine {
     codec: {
       encode: (text) => Array.from(text, (letter) => letter === "€" ? 3000 : letter.charCodeAt(0)),
       decode: (ids) => String.fromCharCode(...ids),
-      renderChat: (messages) => messages.map(({ content }) => String(content)).join(""),
+      renderChat: (messages) => ({
+        text: messages.map(({ content }) => String(content)).join(""),
+      }),
     },
     vocabSize: VOCAB,
     limits: {
