@@ -15,6 +15,7 @@ import {
   STAGES,
   TRANSFORMS,
 } from "../transforms/mod.ts";
+import { checkpointsPage } from "./checkpoints_page.ts";
 import { page, table } from "./markdown.ts";
 import { referencePages } from "./reference_pages.ts";
 
@@ -38,6 +39,7 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 export function generatedFiles(): Readonly<Record<string, string>> {
   return {
     "configs/schema.json": `${JSON.stringify(pipelineJsonSchema(), null, 2)}\n`,
+    "docs/checkpoints.md": checkpointsPage(),
     "docs/reference/transforms.md": transformsPage(),
     ...Object.fromEntries(
       Object.entries(referencePages()).map(([name, text]) => [`docs/reference/${name}`, text]),

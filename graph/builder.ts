@@ -9,7 +9,8 @@ import { Graph, type Node, type NodeInputs, type Value } from "./graph.ts";
 import type { TensorType } from "./tensor.ts";
 import { inferTypes } from "./infer.ts";
 import type { AttrsOf, OpName } from "./ops.ts";
-import { constant, type Weight } from "./weight.ts";
+import { constant } from "./weight.ts";
+import type { Weight } from "./weight_types.ts";
 
 /** Attributes may be left out where an op has none. */
 type AttrsArgument<Op extends OpName> = Record<never, never> extends AttrsOf<Op>

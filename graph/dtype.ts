@@ -10,6 +10,7 @@ export type DType =
   | "f16"
   | "bf16"
   | "f8_e4m3"
+  | "f8_e8m0"
   | "u8"
   | "i8"
   | "i32"
@@ -23,6 +24,7 @@ export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
   f16: 2,
   bf16: 2,
   f8_e4m3: 1,
+  f8_e8m0: 1,
   u8: 1,
   i8: 1,
   i32: 4,
@@ -33,7 +35,7 @@ export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
 
 /** True for types that hold real numbers. */
 export function isFloat(dtype: DType): boolean {
-  return dtype === "f32" || dtype === "f16" || dtype === "bf16" || dtype === "f8_e4m3";
+  return dtype === "f32" || dtype === "f16" || dtype === "bf16" || dtype.startsWith("f8_");
 }
 
 /** Value of bfloat16 bits. */

@@ -9,7 +9,7 @@ import { GraphError, invariant } from "./errors.ts";
 import { NodeList } from "./node_list.ts";
 import type { AttrsOf, OpName } from "./ops.ts";
 import type { TensorType } from "./tensor.ts";
-import type { Weight } from "./weight.ts";
+import type { Weight } from "./weight_types.ts";
 
 /** A tensor that flows through the graph: an input of a step, a weight, or an output of a node. */
 export interface Value extends TensorType {

@@ -5,110 +5,26 @@
  * @module
  */
 
-import { type DType, isFloat } from "./dtype.ts";
+import { type DType, DTYPE_BYTES, isFloat } from "./dtype.ts";
 import { GraphError } from "./errors.ts";
 import {
   PACKED_LAYOUTS,
   type PackedFormat,
   packedShape,
   type ScaleBlock,
-  type WeightFormat,
 } from "./formats/packed.ts";
 import { elementCount, formatShape } from "./shape.ts";
-
-interface Typed {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-}
-
-/** A tensor that the checkpoint holds, by its name there. */
-export interface TensorWeight extends Typed {
-  readonly kind: "tensor";
-  readonly name: string;
-}
-
-/** Values that come with the program: a scalar, RoPE frequencies. */
-export interface ConstantWeight extends Typed {
-  readonly kind: "constant";
-  readonly data: Float32Array | Int32Array;
-}
-
-/** Parts along a new first dimension. */
-export interface StackWeight extends Typed {
-  readonly kind: "stack";
-  readonly parts: readonly Weight[];
-}
-
-/** Parts one after the other along an existing dimension. */
-export interface ConcatWeight extends Typed {
-  readonly kind: "concat";
-  readonly dim: number;
-  readonly parts: readonly Weight[];
-}
-
-/** `of[..., start:end:step, ...]` along one dimension. */
-export interface SliceWeight extends Typed {
-  readonly kind: "slice";
-  readonly dim: number;
-  readonly start: number;
-  readonly end: number;
-  readonly step: number;
-  readonly of: Weight;
-}
-
-/** Two dimensions exchanged. */
-export interface TransposeWeight extends Typed {
-  readonly kind: "transpose";
-  readonly dims: readonly [number, number];
-  readonly of: Weight;
-}
-
-/** Same elements, other dimensions. */
-export interface ReshapeWeight extends Typed {
-  readonly kind: "reshape";
-  readonly of: Weight;
-}
-
-/** Conversion between plain element types, rounding to nearest even. */
-export interface CastWeight extends Typed {
-  readonly kind: "cast";
-  readonly of: Weight;
-}
-
-/** Real values of a packed weight. */
-export interface DequantizeWeight extends Typed {
-  readonly kind: "dequantize";
-  readonly format: WeightFormat;
-  readonly payload: Weight;
-  /** Scale tensors in the format's own order. */
-  readonly scales: readonly Weight[];
-  /** Elements that share a scale: `[rows, columns]`, or undefined for the format's default. */
-  readonly block: readonly [number, number] | undefined;
-  /** The checkpoint's scale for rounding the activations that the weight is multiplied with. */
-  readonly inputScale: Weight | undefined;
-}
-
-/** One output (packed codes, or one of the scales) of quantizing a weight. */
-export interface QuantizeWeight extends Typed {
-  readonly kind: "quantize";
-  readonly format: WeightFormat;
-  readonly component: "payload" | "scale" | "scale_2";
-  readonly block: readonly [number, number] | undefined;
-  readonly of: Weight;
-}
-
-/** A weight expression; `dtype` and `shape` are those of its result. */
-export type Weight =
-  | TensorWeight
-  | ConstantWeight
-  | StackWeight
-  | ConcatWeight
-  | SliceWeight
-  | TransposeWeight
-  | ReshapeWeight
-  | CastWeight
-  | DequantizeWeight
-  | QuantizeWeight;
+import type {
+  ConstantWeight,
+  DequantizeWeight,
+  QuantizeWeight,
+  ReciprocalWeight,
+  ReshapeWeight,
+  StackWeight,
+  TensorWeight,
+  TransposeWeight,
+  Weight,
+} from "./weight_types.ts";
 
 /** A checkpoint tensor. */
 export function tensor(name: string, dtype: DType, shape: readonly number[]): TensorWeight {
@@ -120,7 +36,7 @@ export function constant(
   data: Float32Array | Int32Array,
   shape: readonly number[] = [data.length],
 ): ConstantWeight {
-  require(elementCount(shape) === data.length, "constant", shape, `${data.length} values`);
+  requireWeight(elementCount(shape) === data.length, "constant", shape, `${data.length} values`);
   return { kind: "constant", dtype: data instanceof Float32Array ? "f32" : "i32", shape, data };
 }
 
@@ -137,8 +53,8 @@ export function constant(
 export function stack(parts: readonly Weight[]): StackWeight {
   const first = parts[0];
   for (const part of parts) {
-    require(part.dtype === first.dtype, "stack", part.shape, part.dtype, first.dtype);
-    require(
+    requireWeight(part.dtype === first.dtype, "stack", part.shape, part.dtype, first.dtype);
+    requireWeight(
       String(part.shape) === String(first.shape),
       "stack",
       part.shape,
@@ -154,8 +70,13 @@ export function concat(parts: readonly Weight[], dim = 0): Weight {
   if (parts.length === 1) return first;
   const rest = (shape: readonly number[]) => String(shape.toSpliced(dim, 1));
   for (const part of parts) {
-    require(part.dtype === first.dtype, "concat", part.shape, part.dtype, first.dtype);
-    require(rest(part.shape) === rest(first.shape), "concat", part.shape, formatShape(first.shape));
+    requireWeight(part.dtype === first.dtype, "concat", part.shape, part.dtype, first.dtype);
+    requireWeight(
+      rest(part.shape) === rest(first.shape),
+      "concat",
+      part.shape,
+      formatShape(first.shape),
+    );
   }
   const size = parts.reduce((sum, part) => sum + part.shape[dim], 0);
   return { kind: "concat", dtype: first.dtype, shape: first.shape.with(dim, size), dim, parts };
@@ -164,7 +85,7 @@ export function concat(parts: readonly Weight[], dim = 0): Weight {
 /** `of[..., start:end:step, ...]`. */
 export function slice(of: Weight, dim: number, start: number, end: number, step = 1): Weight {
   const fits = start >= 0 && end <= of.shape[dim] && start < end && step > 0;
-  require(fits, "slice", of.shape, `range ${start}:${end}:${step} of dimension ${dim}`);
+  requireWeight(fits, "slice", of.shape, `range ${start}:${end}:${step} of dimension ${dim}`);
   const shape = of.shape.with(dim, Math.ceil((end - start) / step));
   return { kind: "slice", dtype: of.dtype, shape, dim, start, end, step, of };
 }
@@ -182,14 +103,19 @@ export function transpose(of: Weight, a: number, b: number): TransposeWeight {
 
 /** The same elements in other dimensions. */
 export function reshape(of: Weight, shape: readonly number[]): ReshapeWeight {
-  require(elementCount(shape) === elementCount(of.shape), "reshape", of.shape, formatShape(shape));
+  requireWeight(
+    elementCount(shape) === elementCount(of.shape),
+    "reshape",
+    of.shape,
+    formatShape(shape),
+  );
   return { kind: "reshape", dtype: of.dtype, shape, of };
 }
 
 /** Conversion to another plain type; the same weight when it has that type already. */
 export function cast(of: Weight, dtype: DType): Weight {
   if (of.dtype === dtype) return of;
-  require(isFloat(of.dtype) && isFloat(dtype), "cast", of.shape, `${of.dtype} to ${dtype}`);
+  requireWeight(isFloat(of.dtype) && isFloat(dtype), "cast", of.shape, `${of.dtype} to ${dtype}`);
   return { kind: "cast", dtype, shape: of.shape, of };
 }
 
@@ -210,7 +136,13 @@ export function dequantize(
   options: { block?: ScaleBlock; inputScale?: Weight } = {},
 ): DequantizeWeight {
   const { codesPerByte, payloadDtype } = PACKED_LAYOUTS[format];
-  require(payload.dtype === payloadDtype, "dequantize", payload.shape, payloadDtype, payload.dtype);
+  requireWeight(
+    payload.dtype === payloadDtype,
+    "dequantize",
+    payload.shape,
+    payloadDtype,
+    payload.dtype,
+  );
   const columns = payload.shape[payload.shape.length - 1] * codesPerByte;
   return {
     kind: "dequantize",
@@ -232,7 +164,7 @@ export function quantize(
   block?: ScaleBlock,
 ): QuantizeWeight {
   const [rows, columns] = of.shape;
-  require(of.shape.length === 2, "quantize", of.shape, "a matrix");
+  requireWeight(of.shape.length === 2, "quantize", of.shape, "a matrix");
   const shape = packedShape(format, rows, columns, block);
   const { payloadDtype, scaleDtype } = PACKED_LAYOUTS[format];
   const type = {
@@ -241,6 +173,25 @@ export function quantize(
     scale_2: { dtype: "f32" as const, shape: [1] },
   }[component];
   return { kind: "quantize", ...type, format, component, block, of };
+}
+
+/** The same bytes as elements of another type and in other dimensions. */
+export function reinterpret(of: Weight, dtype: DType, shape: readonly number[]): Weight {
+  if (of.dtype === dtype) return String(of.shape) === String(shape) ? of : reshape(of, shape);
+  const bytes = elementCount(shape) * DTYPE_BYTES[dtype];
+  requireWeight(
+    bytes === elementCount(of.shape) * DTYPE_BYTES[of.dtype],
+    "reinterpret",
+    of.shape,
+    `${bytes} bytes`,
+  );
+  return { kind: "reinterpret", dtype, shape, of };
+}
+
+/** 1 / x of every element of an f32 weight. */
+export function reciprocal(of: Weight): ReciprocalWeight {
+  requireWeight(of.dtype === "f32", "invert", of.shape, "f32", of.dtype);
+  return { kind: "reciprocal", dtype: "f32", shape: of.shape, of };
 }
 
 /** Names of the checkpoint tensors that a weight reads. */
@@ -260,6 +211,14 @@ export function weightInputs(weight: Weight): readonly Weight[] {
       return weight.parts;
     case "dequantize":
       return [weight.payload, ...weight.scales];
+    case "affine_scales":
+      return [weight.scale, weight.zero];
+    case "checked":
+      return [weight.of, weight.against];
+    case "grouped":
+      return typeof weight.zero === "number"
+        ? [weight.codes, weight.scale, weight.groups]
+        : [weight.codes, weight.scale, weight.zero, weight.groups];
     default:
       return [weight.of];
   }
@@ -288,6 +247,14 @@ export function formatWeight(weight: Weight): string {
       return `quantize<${weight.format}.${weight.component}>(${formatWeight(weight.of)})`;
     case "cast":
       return `cast<${weight.dtype}>(${formatWeight(weight.of)})`;
+    case "affine_scales":
+      return `affine_scales(${formatWeight(weight.scale)}, ${formatWeight(weight.zero)})`;
+    case "grouped":
+      return `grouped(${formatWeight(weight.codes)}, ${formatWeight(weight.scale)})`;
+    case "checked":
+      return formatWeight(weight.of);
+    case "unpack":
+      return `unpack<${weight.packing.bits}>(${formatWeight(weight.of)})`;
     default:
       return `${weight.kind}(${formatWeight(weight.of)})`;
   }
@@ -302,7 +269,8 @@ export function shortestDecimal(value: number): number {
   return value;
 }
 
-function require(
+/** Refuses an expression whose parts do not go together. */
+export function requireWeight(
   condition: boolean,
   operation: string,
   shape: readonly number[],

@@ -11,7 +11,7 @@ import type { GenerationConfig } from "./generation_config.ts";
 import { checkSizes, type ModelConfig, parseConfig } from "./hf_config.ts";
 import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
 import type { ChatTemplate } from "./chat/chat_template.ts";
-import type { Quantization } from "./quantization.ts";
+import type { Quantization } from "./quantization/quantization.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** What an architecture file defines. */

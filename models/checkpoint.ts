@@ -8,6 +8,7 @@ import { basename, join } from "node:path";
 import { z } from "../deps/zod.ts";
 import {
   CheckpointError,
+  type DType,
   formatShape,
   nearest,
   tensor,
@@ -15,10 +16,18 @@ import {
   type TensorWeight,
 } from "../graph/mod.ts";
 import { isFile, readJson } from "./json_file.ts";
-import { SafetensorsFile, type TensorInfo } from "./safetensors.ts";
+import {
+  SafetensorsFile,
+  type TensorInfo,
+  type UnreadableTensor,
+  unreadableType,
+} from "./safetensors.ts";
 
 const SINGLE_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
+
+/** Element types of weights that are numbers as they stand. */
+const PLAIN_TYPES: readonly DType[] = ["f32", "f16", "bf16"];
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
@@ -38,22 +47,32 @@ const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string())
 export class Checkpoint implements TensorSource {
   /** Bytes of all tensors. */
   readonly bytes: number;
+  /** Tensors in types that are not read, such as F64; an error for those who ask for one. */
+  readonly unreadable: ReadonlyMap<string, UnreadableTensor>;
 
   constructor(
     readonly folder: string,
     readonly tensors: ReadonlyMap<string, TensorInfo>,
     readonly files: ReadonlyMap<string, SafetensorsFile>,
+    /** What is worth telling about the files. */
+    readonly notes: readonly string[] = [],
   ) {
-    this.bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.unreadable = new Map([...files.values()].flatMap((file) => [...file.unreadable]));
+    this.bytes = [...tensors.values(), ...this.unreadable.values()]
+      .reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 
-  /** Opens the checkpoint of a folder; the index wins over a single file, as in transformers. */
+  /** Opens the checkpoint of a folder; a single file wins over an index, as in transformers. */
   static async open(folder: string): Promise<Checkpoint> {
-    if (await isFile(join(folder, INDEX_FILE))) return await openShards(folder);
+    const hasIndex = await isFile(join(folder, INDEX_FILE));
     if (await isFile(join(folder, SINGLE_FILE))) {
       const file = await SafetensorsFile.open(join(folder, SINGLE_FILE));
-      return new Checkpoint(folder, file.tensors, new Map([[file.path, file]]));
+      const notes = hasIndex
+        ? [`${SINGLE_FILE} is read, ${INDEX_FILE} beside it is not, as in transformers`]
+        : [];
+      return new Checkpoint(folder, file.tensors, new Map([[file.path, file]]), notes);
     }
+    if (hasIndex) return await openShards(folder);
     throw new CheckpointError(
       "checkpoint/missing-weights",
       `Cannot open checkpoint "${folder}": expected ${SINGLE_FILE} or ${INDEX_FILE}, got neither`,
@@ -62,13 +81,15 @@ export class Checkpoint implements TensorSource {
   }
 
   has(name: string): boolean {
-    return this.tensors.has(name);
+    return this.tensors.has(name) || this.unreadable.has(name);
   }
 
   /** Where a tensor is; an error that suggests a name when there is none. */
   info(name: string): TensorInfo {
     const info = this.tensors.get(name);
     if (info) return info;
+    const unreadable = this.unreadable.get(name);
+    if (unreadable) throw unreadableType(unreadable);
     const near = nearest(name, this.tensors.keys());
     throw new CheckpointError(
       "checkpoint/missing-tensor",
@@ -82,9 +103,21 @@ export class Checkpoint implements TensorSource {
     );
   }
 
-  /** A tensor as a weight; an error when it has another shape. */
-  tensor(name: string, shape: readonly number[]): TensorWeight {
+  /** A tensor as a weight; an error when it has another shape, or none of the types. */
+  tensor(name: string, shape: readonly number[], types = PLAIN_TYPES): TensorWeight {
     const info = this.info(name);
+    if (!types.includes(info.dtype)) {
+      throw new CheckpointError(
+        "checkpoint/dtype",
+        `Cannot use tensor "${name}" of "${basename(info.file)}": expected ${
+          types.join(" or ")
+        }, got ${info.dtype}`,
+        {
+          hint: "Check that config.json and its quantization_config belong to these weights",
+          details: { tensor: name, expected: types, found: info.dtype, file: info.file },
+        },
+      );
+    }
     if (String(info.shape) !== String(shape)) {
       throw new CheckpointError(
         "checkpoint/shape",
@@ -103,7 +136,7 @@ export class Checkpoint implements TensorSource {
   /** Names of the tensors that are not among the given ones, in the order of the files. */
   unused(consumed: Iterable<string>): string[] {
     const used = new Set(consumed);
-    return [...this.tensors.keys()].filter((name) => !used.has(name));
+    return [...this.tensors.keys(), ...this.unreadable.keys()].filter((name) => !used.has(name));
   }
 
   async readInto(name: string, byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
@@ -146,7 +179,7 @@ async function openShards(folder: string): Promise<Checkpoint> {
   const files = new Map<string, SafetensorsFile>();
   try {
     for (const name of new Set(Object.values(weightMap))) {
-      if (name !== basename(name)) throw malformedIndex(indexPath, `file name "${name}"`);
+      if (!isFileName(name)) throw malformedIndex(indexPath, `file name "${name}"`);
       const file = await SafetensorsFile.open(join(folder, name));
       files.set(file.path, file);
     }
@@ -155,6 +188,11 @@ async function openShards(folder: string): Promise<Checkpoint> {
     await closeAll(files.values());
     throw error;
   }
+}
+
+/** The name of a file beside the index, not a path to another place. */
+function isFileName(name: string): boolean {
+  return name !== "" && name !== "." && name !== ".." && !/[/\\\0]/.test(name);
 }
 
 function malformedIndex(path: string, got: string): CheckpointError {
@@ -172,8 +210,10 @@ function mergeShards(
 ): Map<string, TensorInfo> {
   const tensors = new Map<string, TensorInfo>();
   for (const [name, shard] of Object.entries(weightMap)) {
-    const info = files.get(join(folder, shard))?.tensors.get(name);
+    const file = files.get(join(folder, shard));
+    const info = file?.tensors.get(name);
     if (!info) {
+      if (file?.unreadable.has(name)) continue;
       throw new CheckpointError(
         "checkpoint/index-mismatch",
         `Cannot find tensor "${name}": expected it in "${shard}", as the index says, got none`,

@@ -6,16 +6,25 @@
 
 import { CheckpointError, messageOf } from "../graph/mod.ts";
 
-/** True when the path is a file. */
-export async function isFile(path: string): Promise<boolean> {
+/** What a path leads to, for messages; `none` when there is nothing. */
+export async function fileKind(path: string): Promise<string> {
   try {
-    return (await Deno.stat(path)).isFile;
+    const { isFile, isDirectory } = await Deno.stat(path);
+    return isFile ? "file" : isDirectory ? "a folder" : "a pipe or a device";
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return false;
+      return "none";
     }
-    throw error;
+    // A circle of symbolic links, a name that is too long, a folder that may not be read.
+    return messageOf(error);
   }
+}
+
+/** True for a file, false where there is nothing; a {@linkcode CheckpointError} for all else. */
+export async function isFile(path: string): Promise<boolean> {
+  const kind = await fileKind(path);
+  if (kind === "file" || kind === "none" || kind === "a folder") return kind === "file";
+  throw unreadable(path, kind);
 }
 
 /** The content of a JSON file; a {@linkcode CheckpointError} when it is missing or broken. */
@@ -39,14 +48,20 @@ export async function readOptionalJson(path: string): Promise<unknown> {
 
 /** The text of a file; a {@linkcode CheckpointError} when there is none. */
 export async function readText(path: string): Promise<string> {
+  const kind = await fileKind(path);
+  if (kind !== "file") throw unreadable(path, kind);
   try {
     return await Deno.readTextFile(path);
   } catch (cause) {
-    const missing = cause instanceof Deno.errors.NotFound;
-    throw new CheckpointError(
-      missing ? "checkpoint/missing-file" : "checkpoint/unreadable",
-      `Cannot read "${path}": expected a file, got ${missing ? "none" : messageOf(cause)}`,
-      { hint: "Check the path of the model folder", cause, details: { path } },
-    );
+    throw unreadable(path, messageOf(cause), cause);
   }
+}
+
+function unreadable(path: string, got: string, cause?: unknown): CheckpointError {
+  const isMissing = got === "none";
+  return new CheckpointError(
+    isMissing ? "checkpoint/missing-file" : "checkpoint/unreadable",
+    `Cannot read "${path}": expected a file, got ${got}`,
+    { hint: "Check the path of the model folder", cause, details: { path } },
+  );
 }

@@ -14,7 +14,7 @@ import { readGenerationConfig } from "./generation_config.ts";
 import { normalizeConfig } from "./hf_config.ts";
 import { downloadModel, type DownloadOptions, isHubId } from "./hub.ts";
 import { isFile, readJson } from "./json_file.ts";
-import { readQuantization } from "./quantization.ts";
+import { readQuantization } from "./quantization/read_quantization.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** Options of {@linkcode loadModel}; those of a download are for hub ids. */

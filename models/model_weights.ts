@@ -5,10 +5,19 @@
  * @module
  */
 
-import { cast, CheckpointError, select, slice, tensorNames, type Weight } from "../graph/mod.ts";
+import {
+  cast,
+  CheckpointError,
+  type DType,
+  select,
+  slice,
+  tensorNames,
+  type Weight,
+} from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import type { Quantization } from "./quantization.ts";
-import { quantizedMatrix } from "./quantized_matrix.ts";
+import type { Quantization } from "./quantization/quantization.ts";
+import { LEFTOVER_TENSORS } from "./leftover_tensors.ts";
+import { MATRIX_TENSORS, quantizedMatrix } from "./quantized_matrix.ts";
 
 /** Tensors that need not be read, and why. */
 export interface IgnoredTensors {
@@ -50,9 +59,9 @@ export class ModelWeights {
     return this.checkpoint.has(name);
   }
 
-  /** A tensor of that shape, in the checkpoint's element type. */
-  tensor(name: string, shape: readonly number[]): Weight {
-    return this.#consume(this.checkpoint.tensor(name, shape));
+  /** A tensor of that shape in the checkpoint's element type, which is one of some; default: plain ones. */
+  tensor(name: string, shape: readonly number[], types?: readonly DType[]): Weight {
+    return this.#consume(this.checkpoint.tensor(name, shape, types));
   }
 
   /** The matrix `{module}.weight` [rows, columns], dequantized when it is stored packed. */
@@ -82,16 +91,24 @@ export class ModelWeights {
     const stacked = `${module}.experts.gate_up_proj`;
     const first = `${module}.experts.0.${names.gate}.weight`;
     if (this.has(stacked)) return this.#stackedExperts(module, sizes);
-    if (this.has(first)) return this.#separateExperts(module, names, sizes);
+    if (this.#hasMatrix(`${module}.experts.0.${names.gate}`)) {
+      return this.#separateExperts(module, names, sizes);
+    }
     throw this.#missing([first, stacked]);
   }
 
   /** Tensors of the checkpoint that were never asked for, with the reason where it is known. */
-  unused(ignored: readonly IgnoredTensors[]) {
+  unused(own: readonly IgnoredTensors[]) {
+    const ignored = [...own, ...LEFTOVER_TENSORS];
     return this.checkpoint.unused(this.#consumed).map((name) => ({
       name,
       reason: ignored.find(({ pattern }) => pattern.test(name))?.reason,
     }));
+  }
+
+  /** Whether the checkpoint has a matrix for a module, packed or plain. */
+  #hasMatrix(module: string): boolean {
+    return MATRIX_TENSORS.some((tensor) => this.has(`${module}.${tensor}`));
   }
 
   #separateExperts(

@@ -18,6 +18,7 @@ import {
   formatShape,
   messageOf,
 } from "../graph/mod.ts";
+import { fileKind } from "./json_file.ts";
 
 /** Where a tensor lies in a file. */
 export interface TensorInfo {
@@ -31,12 +32,23 @@ export interface TensorInfo {
   readonly byteLength: number;
 }
 
+/** A tensor in a type that is not read; it matters only to those who ask for it. */
+export interface UnreadableTensor {
+  readonly name: string;
+  /** Type by its name in the header. */
+  readonly type: string;
+  readonly shape: readonly number[];
+  readonly file: string;
+  readonly byteLength: number;
+}
+
 /** Element types by their names in a header. */
 const DTYPES: Readonly<Record<string, DType>> = {
   F32: "f32",
   F16: "f16",
   BF16: "bf16",
   F8_E4M3: "f8_e4m3",
+  F8_E8M0: "f8_e8m0",
   U8: "u8",
   I8: "i8",
   I32: "i32",
@@ -47,6 +59,9 @@ const DTYPES: Readonly<Record<string, DType>> = {
 
 /** Longer headers are refused, as the reference implementation does. */
 const MAX_HEADER_BYTES = 100_000_000;
+
+/** First bytes of what git checks out in place of a file when git-lfs is not installed. */
+const LFS_PREFIX = "version ";
 
 const size = z.int().nonnegative();
 const entrySchema = z.object({
@@ -63,6 +78,8 @@ export class SafetensorsFile {
   private constructor(
     readonly path: string,
     readonly tensors: ReadonlyMap<string, TensorInfo>,
+    /** Tensors in types that are not read. */
+    readonly unreadable: ReadonlyMap<string, UnreadableTensor>,
     readonly metadata: Readonly<Record<string, unknown>>,
     readonly byteLength: number,
     readonly file: Deno.FsFile,
@@ -75,12 +92,13 @@ export class SafetensorsFile {
       const { size } = await file.stat();
       const { start, json } = await readHeader(file, path, size);
       const { __metadata__, ...entries } = parseHeader(json, path);
-      const tensors = readEntries(entries, path, start);
-      checkLayout([...tensors.values()], path, start, size);
+      const { tensors, unreadable, places } = readEntries(entries, path, start);
+      checkLayout(places, path, start, size);
       const metadata = headerSchema.safeParse(__metadata__);
       return new SafetensorsFile(
         path,
         tensors,
+        unreadable,
         metadata.success ? metadata.data : {},
         size,
         file,
@@ -108,25 +126,30 @@ export class SafetensorsFile {
   }
 }
 
+/** Opens a regular file; a pipe would wait for a writer for ever, so its kind is looked at first. */
 async function openForReading(path: string): Promise<Deno.FsFile> {
+  const kind = await fileKind(path);
+  if (kind !== "file") throw unreadable(path, kind, kind === "none");
   try {
     return await Deno.open(path, { read: true });
   } catch (cause) {
-    const missing = cause instanceof Deno.errors.NotFound;
-    throw new CheckpointError(
-      missing ? "checkpoint/missing-shard" : "checkpoint/unreadable",
-      `Cannot open checkpoint file "${path}": expected a readable file, got ${
-        missing ? "none" : messageOf(cause)
-      }`,
-      { hint: "Download the model again, or check the path", cause, details: { path } },
-    );
+    throw unreadable(path, messageOf(cause), false, cause);
   }
+}
+
+function unreadable(path: string, got: string, missing: boolean, cause?: unknown) {
+  return new CheckpointError(
+    missing ? "checkpoint/missing-shard" : "checkpoint/unreadable",
+    `Cannot open checkpoint file "${path}": expected a readable file, got ${got}`,
+    { hint: "Download the model again, or check the path", cause, details: { path } },
+  );
 }
 
 async function readHeader(file: Deno.FsFile, path: string, fileBytes: number) {
   if (fileBytes < 8) throw truncated(path, "at least 8 bytes", fileBytes);
   const prefix = new Uint8Array(8);
   await readFully(file, prefix, path);
+  if (new TextDecoder().decode(prefix) === LFS_PREFIX) throw lfsPointer(path, fileBytes);
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
   if (length > MAX_HEADER_BYTES) {
     throw malformed(path, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`);
@@ -148,54 +171,66 @@ function parseHeader(json: Uint8Array, path: string): Record<string, unknown> {
   }
 }
 
+/** Where the data of a tensor lie, whatever their type. */
+interface Place {
+  readonly name: string;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+}
+
 function readEntries(entries: Record<string, unknown>, path: string, start: number) {
   const tensors = new Map<string, TensorInfo>();
+  const unreadable = new Map<string, UnreadableTensor>();
+  const places: Place[] = [];
   for (const [name, entry] of Object.entries(entries)) {
-    const parsed = entrySchema.safeParse(entry);
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      throw malformed(
-        path,
-        "dtype, shape and data_offsets of every tensor",
-        `${issue.message} at ${[name, ...issue.path].join(".")}`,
-      );
-    }
-    const { shape, data_offsets: [begin, end] } = parsed.data;
-    const dtype = Object.hasOwn(DTYPES, parsed.data.dtype) ? DTYPES[parsed.data.dtype] : undefined;
+    const { dtype: type, shape, data_offsets: [begin, end] } = parseEntry(name, entry, path);
+    const place = { name, byteOffset: start + begin, byteLength: end - begin };
+    places.push(place);
+    const dtype = Object.hasOwn(DTYPES, type) ? DTYPES[type] : undefined;
     if (dtype === undefined) {
-      throw new CheckpointError(
-        "checkpoint/dtype",
-        `Cannot read tensor "${name}" of "${basename(path)}": expected one of ${
-          Object.keys(DTYPES).join(", ")
-        }, got ${parsed.data.dtype}`,
-        { hint: "Convert the checkpoint, for example to BF16", details: { path, tensor: name } },
-      );
+      unreadable.set(name, { name, type, shape, file: path, byteLength: end - begin });
+      continue;
     }
     const bytes = elementCount(shape) * DTYPE_BYTES[dtype];
     if (end - begin !== bytes) {
       throw malformed(
         path,
-        `${bytes} bytes for tensor "${name}" (${parsed.data.dtype} ${formatShape(shape)})`,
+        `${bytes} bytes for tensor "${name}" (${type} ${formatShape(shape)})`,
         `offsets ${begin} to ${end}`,
       );
     }
-    tensors.set(name, {
-      name,
-      dtype,
-      shape,
-      file: path,
-      byteOffset: start + begin,
-      byteLength: bytes,
-    });
+    tensors.set(name, { ...place, dtype, shape, file: path });
   }
-  return tensors;
+  return { tensors, unreadable, places };
+}
+
+function parseEntry(name: string, entry: unknown, path: string): z.output<typeof entrySchema> {
+  const parsed = entrySchema.safeParse(entry);
+  if (parsed.success && parsed.data.data_offsets[0] <= parsed.data.data_offsets[1]) {
+    return parsed.data;
+  }
+  const got = parsed.success
+    ? `offsets ${parsed.data.data_offsets.join(" to ")} of "${name}"`
+    : `${parsed.error.issues[0].message} at ${[name, ...parsed.error.issues[0].path].join(".")}`;
+  throw malformed(path, "dtype, shape and data_offsets of every tensor", got);
+}
+
+/** The error of asking for a tensor in a type that is not read. */
+export function unreadableType({ name, type, file }: UnreadableTensor): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/dtype",
+    `Cannot read tensor "${name}" of "${basename(file)}": expected one of ${
+      Object.keys(DTYPES).join(", ")
+    }, got ${type}`,
+    { hint: "Convert the checkpoint, for example to BF16", details: { path: file, tensor: name } },
+  );
 }
 
 /** Checks that the tensors cover the data exactly. */
-function checkLayout(tensors: TensorInfo[], path: string, start: number, fileBytes: number): void {
-  tensors.sort((a, b) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
+function checkLayout(places: Place[], path: string, start: number, fileBytes: number): void {
+  places.sort((a, b) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
   let end = start;
-  for (const { name, byteOffset, byteLength } of tensors) {
+  for (const { name, byteOffset, byteLength } of places) {
     if (byteOffset !== end) {
       throw malformed(
         path,
@@ -217,6 +252,17 @@ async function readFully(file: Deno.FsFile, out: Uint8Array, path: string): Prom
     if (count === null) throw truncated(path, `${out.length - done} more bytes`, done);
     done += count;
   }
+}
+
+function lfsPointer(path: string, bytes: number): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/lfs-pointer",
+    `Cannot read checkpoint file "${path}": expected a safetensors file, got a Git LFS pointer of ${bytes} bytes`,
+    {
+      hint: "Run git lfs install and git lfs pull in the model folder, or download the file",
+      details: { path },
+    },
+  );
 }
 
 function truncated(path: string, expected: string, got: number): CheckpointError {

@@ -12,12 +12,15 @@ import {
   DTYPE_BYTES,
   elementCount,
   type QuantizeWeight,
+  type ReciprocalWeight,
+  type ReinterpretWeight,
   type SliceWeight,
   type TensorSource,
   type TransposeWeight,
   type Weight,
 } from "../graph/mod.ts";
-import { convert } from "./formats/convert.ts";
+import { convert, toF32 } from "./formats/convert.ts";
+import { IntegerReader } from "./formats/integer_reader.ts";
 import { PackedReader } from "./formats/packed_reader.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,6 +32,7 @@ const SECTION_BYTES = 4 * 2 ** 20;
 export class WeightReader {
   readonly #sections = new Map<Weight, { readonly index: number; readonly bytes: Bytes }>();
   readonly #packed = new PackedReader(this);
+  readonly #integers = new IntegerReader(this);
 
   constructor(readonly source: TensorSource, readonly sectionBytes = SECTION_BYTES) {}
 
@@ -65,6 +69,15 @@ export class WeightReader {
         return await this.#packed.dequantize(weight satisfies DequantizeWeight, first, out);
       case "quantize":
         return await this.#packed.quantize(weight satisfies QuantizeWeight, first, out);
+      case "reinterpret":
+        return await this.#fillReinterpreted(weight, first, out);
+      case "reciprocal":
+        return await this.#fillReciprocal(weight, first, out);
+      case "unpack":
+      case "affine_scales":
+      case "grouped":
+      case "checked":
+        return await this.#integers.fill(weight, first, out);
     }
   }
 
@@ -176,6 +189,23 @@ export class WeightReader {
       });
       copyOverlap(bytes, (index * count - first) * size, out);
     }
+  }
+
+  /** An element may be wider in what is read: whole ones are read, and what was asked for is cut out. */
+  async #fillReinterpreted({ of, dtype }: ReinterpretWeight, first: number, out: Bytes) {
+    const [from, to] = [DTYPE_BYTES[of.dtype], DTYPE_BYTES[dtype]];
+    const start = first * to;
+    const [begin, end] = [Math.floor(start / from), Math.ceil((start + out.length) / from)];
+    if (begin * from === start && end * from === start + out.length) {
+      return await this.fill(of, begin, out);
+    }
+    const bytes = await this.read(of, begin, end - begin);
+    out.set(bytes.subarray(start - begin * from, start - begin * from + out.length));
+  }
+
+  async #fillReciprocal({ of }: ReciprocalWeight, first: number, out: Bytes): Promise<void> {
+    const values = toF32(of.dtype, await this.read(of, first, out.length / 4));
+    out.set(new Uint8Array(values.map((value) => 1 / value).buffer));
   }
 
   async #fillCast(weight: CastWeight, first: number, out: Bytes): Promise<void> {

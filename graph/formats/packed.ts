@@ -10,8 +10,11 @@
  * | `nvfp4` | E2M1, two per byte, low nibble first | E4M3 for 16 columns of a row, times one f32 per matrix |
  * | `int8` | two's complement | f32, one for `block` columns of a row (default 32) |
  * | `int4` | code - 8, two per byte, low nibble first | f32, one for `block` columns of a row (default 32) |
+ * | `int8_affine` | two's complement | f32 pairs of scale and offset, one for `block` columns of a row (default 32) |
+ * | `int4_affine` | 0 to 15, two per byte, low nibble first | the same |
  *
- * A scale multiplies: value = code · scale.
+ * A scale multiplies, an offset is added after it: value = code · scale + offset. Integers with zero
+ * points, (code - zero) · scale, have the offset -zero · scale.
  *
  * @module
  */
@@ -31,7 +34,16 @@ import {
 } from "./codes.ts";
 
 /** The formats with scales. */
-export const PACKED_FORMATS = ["fp8_e4m3", "fp8_block", "mxfp4", "nvfp4", "int8", "int4"] as const;
+export const PACKED_FORMATS = [
+  "fp8_e4m3",
+  "fp8_block",
+  "mxfp4",
+  "nvfp4",
+  "int8",
+  "int4",
+  "int8_affine",
+  "int4_affine",
+] as const;
 
 /** A format with scales. */
 export type PackedFormat = (typeof PACKED_FORMATS)[number];
@@ -58,7 +70,9 @@ export interface PackedLayout {
   readonly scaleDtype: DType;
   /** Whether one f32 per matrix multiplies the block scales as well. */
   readonly secondScale: boolean;
-  /** The block when none is given; 0 stands for the whole matrix. */
+  /** Whether every scale is followed by an offset. */
+  readonly hasOffsets: boolean;
+  /** Block when none is given; 0 stands for the whole matrix. */
   readonly defaultBlock: ScaleBlock;
 }
 
@@ -70,6 +84,8 @@ export const PACKED_LAYOUTS: Readonly<Record<PackedFormat, PackedLayout>> = {
   nvfp4: { ...layout("u8", 2, "f8_e4m3", [1, 16]), secondScale: true },
   int8: layout("i8", 1, "f32", [1, 32]),
   int4: layout("u8", 2, "f32", [1, 32]),
+  int8_affine: { ...layout("i8", 1, "f32", [1, 32]), hasOffsets: true },
+  int4_affine: { ...layout("u8", 2, "f32", [1, 32]), hasOffsets: true },
 };
 
 function layout(
@@ -78,7 +94,14 @@ function layout(
   scaleDtype: DType,
   defaultBlock: ScaleBlock,
 ): PackedLayout {
-  return { payloadDtype, codesPerByte, scaleDtype, defaultBlock, secondScale: false };
+  return {
+    payloadDtype,
+    codesPerByte,
+    scaleDtype,
+    defaultBlock,
+    secondScale: false,
+    hasOffsets: false,
+  };
 }
 
 /** Sizes of what a matrix becomes. */
@@ -86,7 +109,10 @@ export interface PackedShape {
   readonly block: ScaleBlock;
   /** `[rows, bytes of a row]`. */
   readonly payload: readonly [number, number];
-  /** `[rows of blocks, columns of blocks]`; the last of each may be partial. */
+  /**
+   * `[rows of blocks, columns of blocks]`; the last of each may be partial. With offsets there are two
+   * numbers for each block of a row, and twice the columns.
+   */
   readonly scale: readonly [number, number];
 }
 
@@ -97,7 +123,7 @@ export function packedShape(
   columns: number,
   block: ScaleBlock = PACKED_LAYOUTS[format].defaultBlock,
 ): PackedShape {
-  const { codesPerByte } = PACKED_LAYOUTS[format];
+  const { codesPerByte, hasOffsets } = PACKED_LAYOUTS[format];
   const [blockRows, blockColumns] = [block[0] || rows, block[1] || columns];
   if (codesPerByte === 2 && columns % 2 !== 0) {
     throw new GraphError(
@@ -109,7 +135,10 @@ export function packedShape(
   return {
     block: [blockRows, blockColumns],
     payload: [rows, columns / codesPerByte],
-    scale: [Math.ceil(rows / blockRows), Math.ceil(columns / blockColumns)],
+    scale: [
+      Math.ceil(rows / blockRows),
+      Math.ceil(columns / blockColumns) * (hasOffsets ? 2 : 1),
+    ],
   };
 }
 
@@ -127,7 +156,8 @@ export interface PackedMatrix {
  *
  * Scale of a block: amax / 448 (fp8), amax / 127 (int8), amax / 7 (int4), 2^(⌊log2 amax⌋ - 2) (mxfp4, OCP
  * MX 1.0 section 6.3), E4M3(amax / 6 / s) with s = amax of the matrix / (448 · 6) (nvfp4). A block of
- * zeros has scale 1 (mxfp4 and nvfp4: code 127 and 0).
+ * zeros has scale 1 (mxfp4 and nvfp4: code 127 and 0). Affine formats spread their codes from the
+ * smallest to the largest number of a block.
  *
  * @example
  * ```ts
@@ -153,25 +183,25 @@ export function quantizeMatrix(
   const secondScale = format === "nvfp4"
     ? Math.fround(absMax(values) / (E4M3_MAX * E2M1_MAX)) || 1
     : 1;
+  const numbers = PACKED_LAYOUTS[format].hasOffsets ? 2 : 1;
   for (let i = 0; i < scaleRows; i++) {
-    for (let j = 0; j < scaleColumns; j++) {
-      const rowEnd = Math.min(rows, (i + 1) * shape.block[0]);
-      const columnEnd = Math.min(columns, (j + 1) * shape.block[1]);
-      const amax = blockAbsMax(
-        values,
-        columns,
-        i * shape.block[0],
-        rowEnd,
-        j * shape.block[1],
-        columnEnd,
-      );
-      const code = encodeScale(format, amax, secondScale);
-      scale[i * scaleColumns + j] = code;
-      const step = decodeScale(format, code, secondScale);
-      for (let row = i * shape.block[0]; row < rowEnd; row++) {
-        for (let column = j * shape.block[1]; column < columnEnd; column++) {
-          const at = row * columns + column;
-          writeCode(format, payload, at, encodeValue(format, step === 0 ? 0 : values[at] / step));
+    for (let j = 0; j < scaleColumns; j += numbers) {
+      const area: Area = {
+        rowStart: i * shape.block[0],
+        rowEnd: Math.min(rows, (i + 1) * shape.block[0]),
+        columnStart: j / numbers * shape.block[1],
+        columnEnd: Math.min(columns, (j / numbers + 1) * shape.block[1]),
+      };
+      const at = i * scaleColumns + j;
+      if (numbers === 2) scale.set(affineScale(format, values, columns, area), at);
+      else scale[at] = encodeScale(format, blockAbsMax(values, columns, area), secondScale);
+      const step = decodeScale(format, scale[at], secondScale);
+      const offset = numbers === 2 ? scale[at + 1] : 0;
+      for (let row = area.rowStart; row < area.rowEnd; row++) {
+        for (let column = area.columnStart; column < area.columnEnd; column++) {
+          const place = row * columns + column;
+          const scaled = step === 0 ? 0 : (values[place] - offset) / step;
+          writeCode(format, payload, place, encodeValue(format, scaled));
         }
       }
     }
@@ -215,13 +245,15 @@ export function dequantizeRow(
   const shape = packedShape(format, rows, columns, block);
   const scaleRow = Math.floor(row / shape.block[0]) * shape.scale[1];
   const width = shape.block[1];
+  const numbers = PACKED_LAYOUTS[format].hasOffsets ? 2 : 1;
   for (let start = 0; start < columns; start += width) {
-    const code = packed.scale[scaleRow + start / width];
-    const step = decodeScale(format, code, packed.secondScale);
+    const place = scaleRow + start / width * numbers;
+    const step = decodeScale(format, packed.scale[place], packed.secondScale);
+    const offset = numbers === 2 ? packed.scale[place + 1] : 0;
     const end = Math.min(columns, start + width);
     for (let column = start; column < end; column++) {
-      out[column] = decodeValue(format, readCode(format, packed.payload, row * columns + column)) *
-        step;
+      const code = readCode(format, packed.payload, row * columns + column);
+      out[column] = decodeValue(format, code) * step + offset;
     }
   }
 }
@@ -238,6 +270,31 @@ export function decodeScale(format: PackedFormat, code: number, secondScale: num
   }
 }
 
+/** Lowest code and number of steps of a format with offsets. */
+const AFFINE_CODES: Readonly<Partial<Record<PackedFormat, readonly [number, number]>>> = {
+  int8_affine: [-128, 255],
+  int4_affine: [0, 15],
+};
+
+/** Scale and offset with which the codes of a block reach from its smallest number to its largest. */
+function affineScale(
+  format: PackedFormat,
+  values: Float32Array,
+  columns: number,
+  { rowStart, rowEnd, columnStart, columnEnd }: Area,
+): [number, number] {
+  const [lowest, steps] = AFFINE_CODES[format] ?? [0, 1];
+  let [min, max] = [Infinity, -Infinity];
+  for (let row = rowStart; row < rowEnd; row++) {
+    for (let column = columnStart; column < columnEnd; column++) {
+      min = Math.min(min, values[row * columns + column]);
+      max = Math.max(max, values[row * columns + column]);
+    }
+  }
+  const scale = Math.fround(max / steps - min / steps) || 1;
+  return [scale, Math.fround(min - lowest * scale)];
+}
+
 function encodeScale(format: PackedFormat, amax: number, secondScale: number): number {
   switch (format) {
     case "mxfp4":
@@ -246,10 +303,20 @@ function encodeScale(format: PackedFormat, amax: number, secondScale: number): n
       return encodeE4M3(amax / E2M1_MAX / secondScale);
     default:
       return Math.fround(
-        amax / { fp8_e4m3: E4M3_MAX, fp8_block: E4M3_MAX, int8: 127, int4: 7 }[format],
+        amax / LARGEST_CODES[format],
       ) || 1;
   }
 }
+
+/** Largest magnitude of a code, where scales are made from the largest magnitude of a block. */
+const LARGEST_CODES = {
+  fp8_e4m3: E4M3_MAX,
+  fp8_block: E4M3_MAX,
+  int8: 127,
+  int4: 7,
+  int8_affine: 127,
+  int4_affine: 15,
+};
 
 /** Code of a value already divided by its scale. */
 function encodeValue(format: PackedFormat, scaled: number): number {
@@ -264,6 +331,10 @@ function encodeValue(format: PackedFormat, scaled: number): number {
       return Math.max(-127, Math.min(127, roundHalfEven(scaled)));
     case "int4":
       return Math.max(-8, Math.min(7, roundHalfEven(scaled))) + 8;
+    case "int8_affine":
+      return Math.max(-128, Math.min(127, roundHalfEven(scaled)));
+    case "int4_affine":
+      return Math.max(0, Math.min(15, roundHalfEven(scaled)));
   }
 }
 
@@ -277,9 +348,12 @@ export function decodeValue(format: PackedFormat, code: number): number {
     case "nvfp4":
       return E2M1_VALUES[code];
     case "int8":
+    case "int8_affine":
       return (code << 24) >> 24;
     case "int4":
       return code - 8;
+    case "int4_affine":
+      return code;
   }
 }
 
@@ -299,13 +373,18 @@ function absMax(values: Float32Array): number {
   return result;
 }
 
+/** A block of a matrix; ends are exclusive. */
+interface Area {
+  readonly rowStart: number;
+  readonly rowEnd: number;
+  readonly columnStart: number;
+  readonly columnEnd: number;
+}
+
 function blockAbsMax(
   values: Float32Array,
   columns: number,
-  rowStart: number,
-  rowEnd: number,
-  columnStart: number,
-  columnEnd: number,
+  { rowStart, rowEnd, columnStart, columnEnd }: Area,
 ): number {
   let result = 0;
   for (let row = rowStart; row < rowEnd; row++) {

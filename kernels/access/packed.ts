@@ -10,45 +10,58 @@ import { KernelError, PACKED_LAYOUTS, type PackedFormat, type Value } from "../.
 import type { ShaderBuffer, ShaderConstants } from "../compose.ts";
 import type { FormatAccess, WeightSpec } from "./access.ts";
 import at4bit from "./at_4bit.wgsl" with { type: "text" };
+import at4bitAffine from "./at_4bit_affine.wgsl" with { type: "text" };
 import atFp8 from "./at_fp8.wgsl" with { type: "text" };
 import atInt8 from "./at_int8.wgsl" with { type: "text" };
+import atInt8Affine from "./at_int8_affine.wgsl" with { type: "text" };
 import codesFp4 from "./codes_fp4.wgsl" with { type: "text" };
 import codesInt4 from "./codes_int4.wgsl" with { type: "text" };
+import codesUint4 from "./codes_uint4.wgsl" with { type: "text" };
 import load4bit from "./load_4bit.wgsl" with { type: "text" };
+import load4bitAffine from "./load_4bit_affine.wgsl" with { type: "text" };
 import loadFp8 from "./load_fp8.wgsl" with { type: "text" };
 import loadInt8 from "./load_int8.wgsl" with { type: "text" };
+import loadInt8Affine from "./load_int8_affine.wgsl" with { type: "text" };
+import scaleAffine from "./scale_affine.wgsl" with { type: "text" };
 import scaleE4m3 from "./scale_e4m3.wgsl" with { type: "text" };
 import scaleE8m0 from "./scale_e8m0.wgsl" with { type: "text" };
 import scaleGrid from "./scale_grid.wgsl" with { type: "text" };
 
 /** Access to every packed format. */
 export const PACKED_ACCESS: Readonly<Record<PackedFormat, FormatAccess>> = {
-  fp8_e4m3: byteFormat("fp8_e4m3", loadFp8, atFp8),
-  fp8_block: byteFormat("fp8_block", loadFp8, atFp8),
-  int8: byteFormat("int8", loadInt8, atInt8),
+  fp8_e4m3: byteFormat("fp8_e4m3", scaleGrid, loadFp8, atFp8),
+  fp8_block: byteFormat("fp8_block", scaleGrid, loadFp8, atFp8),
+  int8: byteFormat("int8", scaleGrid, loadInt8, atInt8),
   int4: nibbleFormat("int4", [codesInt4, scaleGrid]),
   mxfp4: nibbleFormat("mxfp4", [codesFp4, scaleE8m0]),
   nvfp4: nibbleFormat("nvfp4", [codesFp4, scaleE4m3]),
+  int8_affine: byteFormat("int8_affine", scaleAffine, loadInt8Affine, atInt8Affine),
+  int4_affine: nibbleFormat("int4_affine", [codesUint4, scaleAffine], load4bitAffine, at4bitAffine),
 };
 
-function byteFormat(format: PackedFormat, load: string, at: string): FormatAccess {
+function byteFormat(format: PackedFormat, scale: string, load: string, at: string): FormatAccess {
   return {
     rowBytes: (columns) => columns,
     parts: 2,
-    load: [scaleGrid, load],
-    at: [scaleGrid, at],
+    load: [scale, load],
+    at: [scale, at],
     wholeWords: (spec) => blockOf(format, spec)[1] % 16 === 0,
     scales: (name, spec) => scales(format, name, spec),
   };
 }
 
-function nibbleFormat(format: PackedFormat, shared: readonly string[]): FormatAccess {
+function nibbleFormat(
+  format: PackedFormat,
+  shared: readonly string[],
+  load = load4bit,
+  at = at4bit,
+): FormatAccess {
   const wordScales = format === "nvfp4" ? 2 : 1;
   return {
     rowBytes: (columns) => columns / 2,
     parts: 4,
-    load: [...shared, load4bit],
-    at: [...shared, at4bit],
+    load: [...shared, load],
+    at: [...shared, at],
     wholeWords: (spec) => blockOf(format, spec)[1] % (32 / wordScales) === 0,
     scales(name, spec) {
       const { buffers, constants } = scales(format, name, spec);
@@ -90,7 +103,8 @@ function scales(
     access: "read",
     buffer,
   });
-  const buffers = [bind("scale", layout.scaleDtype === "f32" ? "array<f32>" : "array<u32>", scale)];
+  const element = layout.hasOffsets ? "vec2<f32>" : layout.scaleDtype === "f32" ? "f32" : "u32";
+  const buffers = [bind("scale", `array<${element}>`, scale)];
   if (second && layout.secondScale) buffers.push(bind("scale_2", "array<f32>", second));
   return {
     buffers,

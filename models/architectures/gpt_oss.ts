@@ -175,8 +175,8 @@ function readStack(
     return (expert) => withBias(select(turned, 0, expert), expert);
   }
   const blocks = Math.ceil(columns / 32);
-  const codes = weights.tensor(`${name}_blocks`, [count, rows, blocks, 16]);
-  const scales = weights.tensor(`${name}_scales`, [count, rows, blocks]);
+  const codes = weights.tensor(`${name}_blocks`, [count, rows, blocks, 16], ["u8"]);
+  const scales = weights.tensor(`${name}_scales`, [count, rows, blocks], ["u8"]);
   const payload = reshape(codes, [count, rows, blocks * 16]);
   return (expert) =>
     withBias(

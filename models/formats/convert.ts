@@ -5,6 +5,7 @@
  */
 
 import {
+  decodeE8M0,
   type DType,
   E4M3_VALUES,
   encodeE4M3,
@@ -54,6 +55,8 @@ export function toF32(dtype: DType, bytes: Bytes): Float32Array<ArrayBuffer> {
       for (let i = 0; i < values.length; i++) values[i] = E4M3_VALUES[bytes[i]];
       return values;
     }
+    case "f8_e8m0":
+      return Float32Array.from(bytes, decodeE8M0);
     default:
       invariant(false, `${dtype} is not a floating-point type`);
   }

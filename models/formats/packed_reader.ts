@@ -30,6 +30,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export interface PartReader {
   read(weight: Weight, first: number, count: number): Promise<Bytes>;
   section(weight: Weight, index: number, make: () => Promise<Bytes>): Promise<Bytes>;
+  fill(weight: Weight, first: number, out: Bytes): Promise<void>;
 }
 
 /** Rows of a matrix that are decoded at once, in elements. */
@@ -132,6 +133,7 @@ export class PackedReader {
     const scales = await this.#scales(weight, matrix, scaleRows * scaleColumns);
     const result = new Float32Array(rows * columns);
     const table = CODE_VALUES[format];
+    const numbers = PACKED_LAYOUTS[format].hasOffsets ? 2 : 1;
     for (let r = 0; r < rows; r++) {
       const scaleStart = Math.floor((row + r) / block[0]) * scaleColumns;
       for (let c = 0; c < columns; c++) {
@@ -139,7 +141,8 @@ export class PackedReader {
         const code = codesPerByte === 1
           ? payload[at]
           : (payload[r * width + (c >> 1)] >> (4 * (c & 1))) & 15;
-        result[at] = table[code] * scales[scaleStart + Math.floor(c / block[1])];
+        const place = scaleStart + numbers * Math.floor(c / block[1]);
+        result[at] = table[code] * scales[place] + (numbers === 2 ? scales[place + 1] : 0);
       }
     }
     return result;

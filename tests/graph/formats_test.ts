@@ -92,6 +92,8 @@ Deno.test("quantizeMatrix() keeps each value within half a step of its block", (
         nvfp4: 0.2,
         int8: 0.51 / 127,
         int4: 0.51 / 7,
+        int8_affine: 1.02 / 255,
+        int4_affine: 1.02 / 15,
       };
       for (let i = 0; i < values.length; i++) {
         assert.ok(

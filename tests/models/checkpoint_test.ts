@@ -88,11 +88,38 @@ Deno.test("Checkpoint refuses ranges outside of a tensor", async () => {
   });
 });
 
-Deno.test("Checkpoint.open() prefers the index to a single file", async () => {
-  const files = { ...SHARDS, "model.safetensors": "no safetensors" };
+Deno.test("Checkpoint.open() prefers a single file to a stale index, and says so", async () => {
+  const stale = index({ a: "model-00001-of-00002.safetensors" });
+  const files = { ...single(encodeSafetensors(TENSORS)), "model.safetensors.index.json": stale };
   await withFolder(files, async (folder) => {
     await using checkpoint = await Checkpoint.open(folder);
-    assert.equal(checkpoint.files.size, 2);
+    assert.equal(checkpoint.files.size, 1);
+    assert.match(checkpoint.notes.join(), /model\.safetensors\.index\.json beside it is not/);
+  });
+});
+
+Deno.test("Checkpoint.open() accepts types that are not read until somebody asks for them", async () => {
+  for (const type of ["F8_E5M2", "constructor"]) {
+    await withFolder(spoilt((header) => header.d.dtype = type), async (folder) => {
+      await using checkpoint = await Checkpoint.open(folder);
+      assert.equal(checkpoint.bytes, 30);
+      assert.deepEqual(checkpoint.unused(["a", "b", "c"]), ["d"]);
+      assert.throws(
+        () => checkpoint.tensor("d", [0, 4]),
+        refusal("checkpoint/dtype", ['"d" of "model.safetensors"', type, "BF16"]),
+      );
+    });
+  }
+});
+
+Deno.test("Checkpoint.tensor() refuses types that are no plain numbers, by tensor and file", async () => {
+  await withFolder(SHARDS, async (folder) => {
+    await using checkpoint = await Checkpoint.open(folder);
+    assert.throws(
+      () => checkpoint.tensor("c", []),
+      refusal("checkpoint/dtype", ['"c" of "model-2.safetensors"', "f32 or f16 or bf16, got i64"]),
+    );
+    assert.equal(checkpoint.tensor("c", [], ["i64"]).dtype, "i64");
   });
 });
 
@@ -153,17 +180,19 @@ const REFUSED: readonly (readonly [string, Files, string, readonly string[]])[] 
     ["a.shape.0"],
   ],
   [
-    "an unknown type",
-    spoilt((header) => header.b.dtype = "F8_E5M2"),
-    "checkpoint/dtype",
-    ['"b"', "F8_E5M2", "BF16"],
+    "a pointer of git-lfs",
+    { "model.safetensors": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n" },
+    "checkpoint/lfs-pointer",
+    ["a Git LFS pointer"],
   ],
-  [
-    "a type with the name of a property of objects",
-    spoilt((header) => header.b.dtype = "constructor"),
-    "checkpoint/dtype",
-    ['"b"', "constructor"],
-  ],
+  ...["..", "", ".", "a/b.safetensors", "..\\b"].map((name) =>
+    [
+      `an index that names "${name}"`,
+      { "model.safetensors.index.json": index({ a: name }) },
+      "checkpoint/malformed-index",
+      [`file name "${name}"`],
+    ] as const
+  ),
   [
     "a shape that does not fit its offsets",
     spoilt((header) => header.a.shape = [2, 3]),

@@ -1,64 +1,17 @@
 /** Packed checkpoints through the default pipeline on WebGPU, against transformers. */
 
 import assert from "node:assert/strict";
-import type { Graph } from "../../graph/mod.ts";
-import type { WebGpuExecutor } from "../../runtime/mod.ts";
 import { webgpuTest, withExecutor } from "../support/adapter.ts";
+import { deviceLogits } from "../support/device_logits.ts";
 import {
   cutLayer,
   CUTTABLE,
   fusedLayers,
   packedGraph,
-  type PackedModel,
   withBackend,
   withPackedModel,
 } from "../support/quantized_models.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
-
-const PAGE_SIZE = 16;
-
-/** Tokens of the last steps, one in each: what decoding does. */
-const DECODED = 3;
-
-/** Logits of the prompt: most of it in one step, its last tokens one by one. */
-async function logitsOnGpu(
-  executor: WebGpuExecutor,
-  graph: Graph,
-  { model, prompt }: PackedModel,
-): Promise<number[]> {
-  const tokens = prompt.length;
-  const pages = Math.ceil(tokens / PAGE_SIZE);
-  const range = (start: number, end: number) =>
-    Int32Array.from({ length: end - start }, (_, i) => start + i);
-  const program = await executor.compile(graph, {
-    source: model.checkpoint,
-    maxTokens: tokens,
-    maxSequences: 1,
-    pages,
-    maxPagesPerSequence: pages,
-  });
-  const all: number[] = [];
-  try {
-    const ends = [tokens - DECODED, ...range(tokens - DECODED + 1, tokens + 1)];
-    for (const [i, end] of ends.entries()) {
-      const start = i === 0 ? 0 : ends[i - 1];
-      const { logits } = await program.step({
-        tokenIds: Int32Array.from(prompt.slice(start, end)),
-        positions: range(start, end),
-        sequenceIds: new Int32Array(end - start),
-        blockTable: { data: range(0, pages), sequences: 1, pages },
-        logitsRows: range(0, end - start),
-        want: "logits",
-        repeat: 1,
-      });
-      assert.ok(logits);
-      for (const logit of logits) all.push(logit);
-    }
-    return all;
-  } finally {
-    program.dispose();
-  }
-}
 
 const MODELS = [
   "gpt_oss",
@@ -74,7 +27,8 @@ for (const backend of ["triton", "trtllm"]) {
         await withPackedModel(name, async (opened) => {
           const { graph } = await packedGraph(opened.model, withBackend(backend));
           assert.ok(fusedLayers(graph).every(({ attrs }) => attrs.backend === backend));
-          const logits = await logitsOnGpu(executor, graph, opened);
+          const { model, prompt } = opened;
+          const logits = await deviceLogits(executor, graph, model.checkpoint, prompt);
           const error = relativeError(logits, opened.golden("logits"));
           assert.ok(error <= TOLERANCES.logitsF32, `logits are off by ${error}`);
         });

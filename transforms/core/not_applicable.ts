@@ -19,6 +19,7 @@ const CUDA_LAYOUT = "the kernels read every layout, so none has to be chosen";
 const GRAPH_QUANTIZERS = "there is no exported graph with quantizer nodes; checkpoints are read";
 const STATE_SPACE = "no architecture here has state-space or linear-attention layers";
 const STREAMS = "a WebGPU device has one queue, so there are no streams to overlap";
+const MXFP4_READ = "quantize_mxfp4_moe and fuse_mxfp4_moe serve every backend";
 const FOLDED = "the linear kernels read packed weights themselves, so there is nothing to swap";
 
 const KEYS: Readonly<Record<string, NotApplicable>> = {
@@ -45,13 +46,10 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     stage: "pattern_matcher",
     reason: "insert_cached_attention removes every transpose around attention",
   },
-  quantize_int4_linear_from_config: {
-    stage: "pattern_matcher",
-    reason: "AWQ checkpoints are not read",
-  },
   quantize_int4_gptq_linear_from_config: {
     stage: "pattern_matcher",
-    reason: "GPTQ checkpoints are not read",
+    reason:
+      "quantize_int4_linear_from_config and quantize_int8_linear_from_config take GPTQ weights",
   },
   quantize_fp8_bmm_from_config: {
     stage: "pattern_matcher",
@@ -59,6 +57,7 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
   },
   quantize_fp8_from_graph: { stage: "pattern_matcher", reason: GRAPH_QUANTIZERS },
   quantize_nvfp4_from_graph: { stage: "pattern_matcher", reason: GRAPH_QUANTIZERS },
+  quantize_mxfp4_moe_trtllm_gen: { stage: "pattern_matcher", reason: MXFP4_READ },
   match_nvfp4_swiglu_pattern: { stage: "pattern_matcher", reason: FOLDED },
   match_finegrained_fp8_swiglu_pattern: { stage: "pattern_matcher", reason: FOLDED },
   detect_hidden_states_for_capture: {
@@ -66,6 +65,14 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     reason: "there is no speculative decoding with a draft head",
   },
   split_moe_fused_for_sharding: { stage: "sharding", reason: "one device holds all experts" },
+  fuse_gemms_mixed_children: {
+    stage: "post_load_fusion",
+    reason: "fuse_gemms joins linear layers whatever else reads their input",
+  },
+  fuse_rope_into_trtllm_attention: {
+    stage: "cache_init",
+    reason: "insert_cached_attention takes RoPE into the attention kernel",
+  },
   fuse_fp4_gemms: { stage: "post_load_fusion", reason: "fuse_gemms serves every format" },
   fuse_fp8_gemms: { stage: "post_load_fusion", reason: "fuse_gemms serves every format" },
   fuse_fp8_linear: { stage: "post_load_fusion", reason: FOLDED },

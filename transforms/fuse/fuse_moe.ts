@@ -1,7 +1,7 @@
 /**
  * `fuse_moe`: stacks the weights of all experts and hands the layer to a fused backend. Weights are
  * expressions, so stacking copies nothing. Every attribute and every bias is carried over. It takes
- * plain weights and those that `quantize_moe` makes int8 or int4; see `fuse_experts.ts`.
+ * plain weights, and int8 and int4 of a checkpoint or of `quantize_moe`; see `fuse_experts.ts`.
  *
  * Before:
  * ```text
@@ -35,10 +35,12 @@ export const fuseMoe = defineTransform({
     return config();
   },
   async plan(graph, config, context) {
-    const moes = moesOf(graph, ["plain", "int8", "int4"]);
+    const moes = moesOf(graph, ["plain", "int8", "int4", "int8_affine", "int4_affine"]);
     const plan = await planExperts(moes, config, context);
     const expanded = moes.filter((moe) =>
-      inputList(moe, "w1").some(({ weight }) => weight?.kind === "dequantize")
+      inputList(moe, "w1").some(({ weight }) =>
+        weight?.kind === "dequantize" || weight?.kind === "grouped"
+      )
     );
     if (expanded.length === 0) return plan;
     const note =

@@ -25,7 +25,7 @@ import {
 /** A matrix as codes and scales. */
 export interface PackedWeight {
   readonly format: PackedFormat;
-  /** Rows and columns that share a scale, where the format leaves that open. */
+  /** Rows and columns that share a scale, where the format leaves that open; 0 stands for all. */
   readonly block: ScaleBlock | undefined;
   /** True when the block is the whole matrix because none was given. */
   readonly isWholeMatrix: boolean;
@@ -45,10 +45,12 @@ export function packedInCheckpoint(value: Value): PackedWeight | undefined {
   const { format, payload, scales: [scale, secondScale], inputScale } = weight;
   const [rows, columns] = weight.shape;
   const { block, scale: grid } = packedShape(format, rows, columns, weight.block);
+  const isWholeMatrix = weight.block === undefined && PACKED_LAYOUTS[format].defaultBlock[0] === 0;
   return {
     format,
-    block: format === "fp8_e4m3" || format === "fp8_block" ? block : undefined,
-    isWholeMatrix: format === "fp8_e4m3" && weight.block === undefined,
+    // As it stands: a row for a block, [1, 0], is another number of columns in each matrix.
+    block: isWholeMatrix ? block : weight.block,
+    isWholeMatrix,
     payload,
     scale: reshape(scale, grid),
     secondScale: secondScale && reshape(secondScale, [1]),

@@ -68,7 +68,7 @@ export interface PackedLinear {
 /** Finds the `moe` nodes whose experts are all packed in a format. */
 export function planPackedMoes(
   graph: Graph,
-  format: PackedFormat,
+  wanted: readonly PackedFormat[],
   config: QuantizeConfig,
 ): TransformPlan<PackedMoe> {
   const matches: PackedMoe[] = [];
@@ -79,7 +79,8 @@ export function planPackedMoes(
     const packed = lists.map((list) => list.map(packedInCheckpoint));
     const all = packed.flat();
     const formats = new Set(all.map((each) => each?.format));
-    if (!formats.has(format)) continue;
+    const format = wanted.find((each) => formats.has(each));
+    if (format === undefined) continue;
     if (isExcluded(moe.scope, config.exclude)) {
       nearMisses.push({ node: labelNode(moe), reason: "its module is excluded" });
       continue;
@@ -100,7 +101,8 @@ export function planPackedMoes(
       refusals.push({ node: labelNode(moe), reason: activationQuant.refused });
     } else matches.push({ moe, experts: { w1, w2, w3 }, activationQuant });
   }
-  return { matches, nearMisses, refusals, notes: notesOf(matches, format) };
+  const formatOf = ({ experts }: PackedMoe) => experts.w1[0].format;
+  return { matches, nearMisses, refusals, notes: notesOf(matches, formatOf) };
 }
 
 /** Rewrites what {@linkcode planPackedMoes} found. */
@@ -118,7 +120,7 @@ export function packMoes(graph: Graph, matches: readonly PackedMoe[]): void {
 /** Finds the `linear` nodes whose weight is packed in a format. */
 export function planPackedLinears(
   graph: Graph,
-  format: PackedFormat,
+  wanted: readonly PackedFormat[],
   config: QuantizeConfig,
 ): TransformPlan<PackedLinear> {
   const matches: PackedLinear[] = [];
@@ -126,17 +128,18 @@ export function planPackedLinears(
   const refusals: Refusal[] = [];
   for (const linear of graph.nodes.filter((node) => isOp(node, "linear"))) {
     const packed = packedInCheckpoint(input(linear, "w"));
-    if (packed?.format !== format) continue;
+    if (!packed || !wanted.includes(packed.format)) continue;
     if (isExcluded(linear.scope, config.exclude)) {
       nearMisses.push({ node: labelNode(linear), reason: "its module is excluded" });
       continue;
     }
-    const activationQuant = activationsOf(format, [packed], config.activation_quant);
+    const activationQuant = activationsOf(packed.format, [packed], config.activation_quant);
     if (typeof activationQuant === "object") {
       refusals.push({ node: labelNode(linear), reason: activationQuant.refused });
     } else matches.push({ linear, packed, activationQuant });
   }
-  return { matches, nearMisses, refusals, notes: notesOf(matches, format) };
+  const formatOf = ({ packed }: PackedLinear) => packed.format;
+  return { matches, nearMisses, refusals, notes: notesOf(matches, formatOf) };
 }
 
 /** Rewrites what {@linkcode planPackedLinears} found. */
@@ -180,14 +183,15 @@ function activationsOf(
   return wanted;
 }
 
-function notesOf(
-  matches: readonly { readonly activationQuant: ActivationQuant }[],
-  format: PackedFormat,
+function notesOf<Match extends { readonly activationQuant: ActivationQuant }>(
+  matches: readonly Match[],
+  formatOf: (match: Match) => PackedFormat,
 ): string[] {
-  return [...Map.groupBy(matches, ({ activationQuant }) => activationQuant)].map(
-    ([activations, list]) =>
-      `${list.length} ${list.length === 1 ? "layer keeps" : "layers keep"} ${format} weights${
-        activations === "none" ? "" : `, activations rounded (${activations})`
-      }`,
-  );
+  const kinds = Map.groupBy(matches, (match) => `${formatOf(match)} ${match.activationQuant}`);
+  return [...kinds.values()].map((list) => {
+    const { activationQuant } = list[0];
+    const layers = `${list.length} ${list.length === 1 ? "layer keeps" : "layers keep"}`;
+    const rounded = activationQuant === "none" ? "" : `, activations rounded (${activationQuant})`;
+    return `${layers} ${formatOf(list[0])} weights${rounded}`;
+  });
 }

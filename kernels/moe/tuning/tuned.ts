@@ -37,6 +37,8 @@ const DTYPES: Readonly<Record<WeightFormat, string | undefined>> = {
   nvfp4: "nvfp4_w4a16",
   int8: "int8_w8a16",
   int4: "int4_w4a16",
+  int8_affine: "int8_affine_w8a16",
+  int4_affine: "int4_affine_w4a16",
 };
 
 /**
