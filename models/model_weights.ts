@@ -16,7 +16,6 @@ import {
 } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Quantization } from "./quantization/quantization.ts";
-import { LEFTOVER_TENSORS } from "./leftover_tensors.ts";
 import { MATRIX_TENSORS, quantizedMatrix } from "./quantized_matrix.ts";
 
 /** Tensors that need not be read, and why. */
@@ -98,8 +97,7 @@ export class ModelWeights {
   }
 
   /** Tensors of the checkpoint that were never asked for, with the reason where it is known. */
-  unused(own: readonly IgnoredTensors[]) {
-    const ignored = [...own, ...LEFTOVER_TENSORS];
+  unused(ignored: readonly IgnoredTensors[]) {
     return this.checkpoint.unused(this.#consumed).map((name) => ({
       name,
       reason: ignored.find(({ pattern }) => pattern.test(name))?.reason,

@@ -4,27 +4,27 @@
  * @module
  */
 
-const UNQUANTIZED = "take the unquantized model and add quantize_moe";
+const UNQUANTIZED = "Take the unquantized model and add quantize_moe";
 
 /** By `quant_method`: what it is, and what to do. */
 export const REFUSED_METHODS: Readonly<Record<string, string>> = {
-  bitsandbytes: `bitsandbytes stores NF4 or LLM.int8 blocks: ${UNQUANTIZED}`,
-  aqlm: `AQLM stores codebooks: ${UNQUANTIZED}`,
-  bitnet: `BitNet stores ternary weights: ${UNQUANTIZED}`,
-  eetq: `EETQ stores int8 in the layout of a CUDA kernel: ${UNQUANTIZED}`,
-  exl2: `EXL2 mixes bit widths within a matrix: ${UNQUANTIZED}, or take a GPTQ export`,
-  exl3: `EXL3 stores trellis codes: ${UNQUANTIZED}, or take a GPTQ export`,
+  bitsandbytes: `${UNQUANTIZED}: bitsandbytes stores NF4 or LLM.int8 blocks`,
+  aqlm: `${UNQUANTIZED}: AQLM stores codebooks`,
+  bitnet: `${UNQUANTIZED}: BitNet stores ternary weights`,
+  eetq: `${UNQUANTIZED}: EETQ stores int8 in the layout of a CUDA kernel`,
+  exl2: `${UNQUANTIZED}, or take a GPTQ export: EXL2 mixes bit widths within a matrix`,
+  exl3: `${UNQUANTIZED}, or take a GPTQ export: EXL3 stores trellis codes`,
   fbgemm_fp8: "Export it as compressed-tensors FP8 by channel, which holds the same numbers",
-  fp_quant: `FP-Quant rotates weights: ${UNQUANTIZED}`,
+  fp_quant: `${UNQUANTIZED}: FP-Quant rotates weights`,
   gguf: "Give the .gguf file itself as the model",
-  higgs: `HIGGS stores codebooks: ${UNQUANTIZED}`,
-  hqq: `HQQ stores its own packing: ${UNQUANTIZED}, or export it as GPTQ`,
-  marlin: "Marlin is the layout of a CUDA kernel: take the GPTQ checkpoint that it was made from",
-  mlx: `MLX's packing is not read: ${UNQUANTIZED}`,
-  quanto: `Quanto stores its own packing: ${UNQUANTIZED}`,
+  higgs: `${UNQUANTIZED}: HIGGS stores codebooks`,
+  hqq: `${UNQUANTIZED}, or export it as GPTQ: HQQ stores its own packing`,
+  marlin: "Take the GPTQ checkpoint behind it: Marlin is the layout of a CUDA kernel",
+  mlx: `${UNQUANTIZED}: MLX's packing is not read`,
+  quanto: `${UNQUANTIZED}: Quanto stores its own packing`,
   quark: "Export it from AMD Quark in the form of compressed-tensors, or as FP8",
-  quip: `QuIP# stores codebooks: ${UNQUANTIZED}`,
-  spqr: `SpQR stores sparse outliers: ${UNQUANTIZED}`,
-  torchao: `TorchAO stores pickled tensor classes: ${UNQUANTIZED}`,
-  vptq: `VPTQ stores codebooks: ${UNQUANTIZED}`,
+  quip: `${UNQUANTIZED}: QuIP# stores codebooks`,
+  spqr: `${UNQUANTIZED}: SpQR stores sparse outliers`,
+  torchao: `${UNQUANTIZED}: TorchAO stores pickled tensor classes`,
+  vptq: `${UNQUANTIZED}: VPTQ stores codebooks`,
 };

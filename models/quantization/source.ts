@@ -9,7 +9,7 @@ import { CheckpointError } from "../../graph/mod.ts";
 import type { QuantizationSource } from "./quantization.ts";
 
 const HINT =
-  "docs/checkpoints.md lists what is read; for other checkpoints take the unquantized one and add quantize_moe";
+  "See docs/checkpoints.md for what is read; of other checkpoints take the unquantized one and add quantize_moe";
 
 /** The part through a schema; the error names the key, what was expected, and what stands there. */
 export function parseSource<Schema extends z.ZodType>(

@@ -95,7 +95,7 @@ Deno.test("fuse_fp8_moe refuses a switch and a policy that contradict each other
     const fields = { allow_different_input_scales: false, input_scale_policy: "max" };
     await assert.rejects(
       fuse(model, fields),
-      /allow_different_input_scales is false, but input_scale_policy is max; say one of them$/,
+      /allow_different_input_scales is false, but input_scale_policy is max; set only one of them$/,
     );
   });
 });
