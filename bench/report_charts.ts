@@ -5,8 +5,8 @@
  * @module
  */
 
-import { compile, type Config, type TopLevelSpec } from "vega-lite";
-import { Error as ERROR_LEVEL, parse, View } from "vega";
+import { compile, type Config, type TopLevelSpec } from "../deps/vega_lite.ts";
+import { Error as ERROR_LEVEL, parse, View } from "../deps/vega.ts";
 import type { Report, ReportCase } from "./report_data.ts";
 import { formatRate } from "./statistics.ts";
 

@@ -38,7 +38,7 @@ for (const [name, expectations] of Object.entries(EXAMPLES)) {
     const command = source.match(/`deno (run [^`]*)`/)?.[1];
     assert.ok(command !== undefined, "the header says how to run it");
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: command.split(" "),
+      args: ["run", "--lock=runtime.lock", ...command.split(" ").slice(1)],
       cwd: ROOT,
       env: { NO_COLOR: "1" },
     }).output();

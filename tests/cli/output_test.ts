@@ -61,7 +61,7 @@ Deno.test({
 
 Deno.test("bench:report finds an --out that cannot be written before it measures", async () => {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "bench/report.ts", "--out", "bench"],
+    args: ["run", "--lock=deno.lock", "-A", "bench/report.ts", "--out", "bench"],
     cwd: ROOT,
     env: { NO_COLOR: "1", INIT_CWD: ROOT.pathname },
   }).output();

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../deps/fast_check.ts";
 import { parse } from "../../deps/yaml.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { messageOf } from "../../graph/mod.ts";

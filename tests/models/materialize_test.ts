@@ -1,7 +1,7 @@
 /** Streaming of weight expressions against a plain evaluation of the whole. */
 
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../deps/fast_check.ts";
 import {
   bf16ToF32,
   cast,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../deps/fast_check.ts";
 import { DeviceError, MixlineError, RequestError } from "../../graph/mod.ts";
 import { createEngine, type Engine } from "../../runtime/engine.ts";
 import type { StepLimits } from "../../runtime/step_limits.ts";

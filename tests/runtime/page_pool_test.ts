@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../deps/fast_check.ts";
 import { NO_PREFIX, PagePool } from "../../runtime/page_pool.ts";
 
 Deno.test("PagePool gives every page once, and gives it again when all users are gone", () => {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import fc from "fast-check";
+import fc from "../../deps/fast_check.ts";
 import { inapplicableSettings } from "../../dsl/autodeploy.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { fieldSchemas, type JsonSchema } from "../../dsl/schema.ts";

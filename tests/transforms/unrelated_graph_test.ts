@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../deps/fast_check.ts";
 import { Graph, GraphBuilder, printGraph, tensor, type Value } from "../../graph/mod.ts";
 import { orderSteps } from "../../transforms/mod.ts";
 import { defaultSteps } from "../support/language_model.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../../deps/fast_check.ts";
 import { broadcastShapes, elementCount } from "../../../graph/mod.ts";
 import { erfc, gelu, geluTanh, silu, swigluOai } from "../../../kernels/cpu/activation.ts";
 import { evaluate, f32, i32, random, rounded } from "../../support/host_tensors.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../../deps/fast_check.ts";
 import { elementCount, MixlineError } from "../../../graph/mod.ts";
 import { evaluate, f32, i32, random } from "../../support/host_tensors.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../../deps/fast_check.ts";
 import { MixlineError } from "../../../graph/mod.ts";
 import { evaluate, f32, i32, numbersOf, random, rounded } from "../../support/host_tensors.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../../deps/fast_check.ts";
 import { ConfigError, KernelError } from "../../../graph/mod.ts";
 import type { DeviceProfile, LoweringContext, StepSizes } from "../../../kernels/kernel.ts";
 import { moeBackend, moeBackendNames, registerMoeBackend } from "../../../kernels/moe/backend.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../../deps/fast_check.ts";
 import { MOE_ACTIVATIONS } from "../../../graph/mod.ts";
 import type { DeviceProfile } from "../../../kernels/kernel.ts";
 import { moeCandidates } from "../../../kernels/moe/tuning/candidates.ts";

@@ -1,7 +1,7 @@
 /** Chat templates against what Jinja2 makes of them, and within their bounds. */
 
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../../deps/fast_check.ts";
 import { CheckpointError, RequestError } from "../../../graph/mod.ts";
 import { type ChatMessage, ChatTemplate } from "../../../models/mod.ts";
 

@@ -1,7 +1,7 @@
 /** Answers split into text, reasoning and calls of tools. */
 
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../../deps/fast_check.ts";
 import { findOutputFormat, OUTPUT_FORMATS, type OutputStart } from "../../../models/mod.ts";
 
 interface Answer {

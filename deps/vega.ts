@@ -1,0 +1,7 @@
+/**
+ * Charts as SVG. For the reports of benches alone.
+ *
+ * @module
+ */
+
+export * from "npm:vega@6.4.0";

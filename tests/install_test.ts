@@ -1,0 +1,69 @@
+/**
+ * What a machine downloads for a task: what a deployment imports, and not what benches and tests do.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+
+const ROOT = new URL("../", import.meta.url);
+
+/** Tasks of people who deploy, with the lock of what they need. */
+const LOCK = "runtime.lock";
+const TASKS = ["deploy", "inspect", "tune", "gen"];
+
+/** Packages of the npm registry that a deployment may bring with it. */
+const MOST_PACKAGES = 20;
+
+interface Lock {
+  readonly specifiers: Readonly<Record<string, string>>;
+  readonly npm: Readonly<Record<string, { readonly integrity: string }>>;
+}
+
+const readJson = async (name: string) => JSON.parse(await Deno.readTextFile(new URL(name, ROOT)));
+
+Deno.test("tasks of deployments have a lock of their own, which names what they import", async () => {
+  const { tasks, imports } = await readJson("deno.json");
+  // What deno.json itself imports would come with every task.
+  assert.equal(imports, undefined);
+  for (const name of TASKS) {
+    const { command } = tasks[name];
+    assert.ok(command.includes(`--lock=${LOCK} `), `task ${name}: ${command}`);
+  }
+  const lock: Lock = await readJson(LOCK);
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "--lock", LOCK, "--frozen", "cli/main.ts"],
+    cwd: ROOT,
+  }).output();
+  const { npmPackages } = JSON.parse(new TextDecoder().decode(stdout));
+  const update = `deno cache --lock=${LOCK} cli/main.ts docs/generate.ts writes it anew`;
+  assert.deepEqual(Object.keys(lock.npm).sort(), Object.keys(npmPackages).sort(), update);
+  assert.ok(Object.keys(lock.npm).length <= MOST_PACKAGES);
+});
+
+Deno.test("both locks name the same packages with the same contents", async () => {
+  const [lock, all]: Lock[] = await Promise.all([readJson(LOCK), readJson("deno.lock")]);
+  for (const [name, { integrity }] of Object.entries(lock.npm)) {
+    assert.equal(all.npm[name]?.integrity, integrity, name);
+  }
+  for (const [specifier, version] of Object.entries(lock.specifiers)) {
+    assert.equal(all.specifiers[specifier], version, specifier);
+  }
+});
+
+Deno.test("tasks run where the home folder's name has a space", async () => {
+  const home = await Deno.makeTempDir({ prefix: "mixline home " });
+  try {
+    const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
+    const { denoDir } = JSON.parse(new TextDecoder().decode(info.stdout));
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["task", "deploy", "--dry-run"],
+      cwd: ROOT,
+      env: { HOME: home, DENO_DIR: denoDir, NO_COLOR: "1" },
+    }).output();
+    assert.equal(code, 0, new TextDecoder().decode(stderr));
+    assert.match(new TextDecoder().decode(stdout), /^model: .*storyteller/m);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});
