@@ -41,7 +41,7 @@ export const GEMV_MAX_COLUMNS = 8;
 
 /**
  * Sizes for a problem. Rows are the parallelism: an H100 reads fastest with one or two rows a
- * subgroup and four words in flight, unless rows are plenty (docs/performance.md).
+ * subgroup and four words in flight, unless rows are many (docs/lab_notes.md).
  */
 export function gemvShape(problem: LinearProblem, profile: DeviceProfile): GemvShape {
   const { outputs, largestRows } = problem;

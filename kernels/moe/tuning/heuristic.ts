@@ -25,7 +25,7 @@ interface Tiles {
 }
 
 /**
- * What an H100 does best, the most rows first (docs/kernels.md). With few rows reading weights
+ * What an H100 does best, the most rows first (docs/lab_notes.md). With few rows reading weights
  * bounds the product, and the skinny kernel reads each once for its 4 or 8 rows; with many,
  * arithmetic does, which wants large tiles of both operands in workgroup memory.
  */
