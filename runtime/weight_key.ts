@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Weight, weightInputs } from "../../graph/mod.ts";
+import { type Weight, weightInputs } from "../graph/mod.ts";
 
 const arrays = new WeakMap<ArrayBufferView, number>();
 let nextArray = 0;
