@@ -5,8 +5,7 @@
  * @module
  */
 
-import { RequestError, type Sampling } from "../graph/mod.ts";
-import type { RowDraw, TokenAdjustments } from "./executor.ts";
+import { type DrawDetails, RequestError } from "../graph/mod.ts";
 import { showValue } from "./show_value.ts";
 
 /**
@@ -32,9 +31,6 @@ export interface DrawOptions {
   readonly logprobs?: number;
 }
 
-/** What the host has to say about a draw. */
-export type HostDraw = Omit<RowDraw, keyof Sampling>;
-
 /** Follows the tokens of one sequence. */
 export class NextDraw {
   readonly #made: number[] = [];
@@ -57,7 +53,7 @@ export class NextDraw {
   }
 
   /** What the next draw depends on; errors of the caller's own function come out of here. */
-  next(): HostDraw {
+  next(): DrawDetails {
     const { logprobs } = this.options;
     const adjust = this.#adjustments();
     const allowed = this.#allowed();
@@ -68,7 +64,7 @@ export class NextDraw {
     };
   }
 
-  #adjustments(): TokenAdjustments | undefined {
+  #adjustments(): DrawDetails["adjust"] {
     const { logitBias, presencePenalty, frequencyPenalty } = this.options;
     const values = new Map(logitBias);
     if (presencePenalty !== 0 || frequencyPenalty !== 0) {

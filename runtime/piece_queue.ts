@@ -4,8 +4,8 @@
  * @module
  */
 
+import type { TokenLogprobs } from "../graph/mod.ts";
 import type { OutputParser, OutputPart, ToolCall } from "../models/mod.ts";
-import type { TokenLogprobs } from "./executor.ts";
 import type { ResolvedOptions } from "./generate_options.ts";
 import type { NextDraw } from "./next_draw.ts";
 import { aborted, timedOut } from "./request_errors.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { GREEDY, invariant } from "../graph/mod.ts";
+import { GREEDY, hasDetails, invariant } from "../graph/mod.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
 import type { Program, RowDraw, StepRequest, StepResult } from "./executor.ts";
 import { type Place, Places } from "./places.ts";
@@ -400,6 +400,5 @@ function flushOne(sequence: Sequence): void {
 
 /** Whether a draw depends on the logits and its position alone. */
 function isSimple(draw: RowDraw | undefined): boolean {
-  return draw !== undefined && draw.adjust === undefined && draw.allowed === undefined &&
-    draw.logprobs === undefined;
+  return draw !== undefined && !hasDetails(draw);
 }

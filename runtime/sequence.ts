@@ -4,8 +4,7 @@
  * @module
  */
 
-import { KernelError, type Sampling } from "../graph/mod.ts";
-import type { RowDraw, TokenLogprobs } from "./executor.ts";
+import { type DrawDetails, KernelError, type Sampling, type TokenLogprobs } from "../graph/mod.ts";
 import { NO_PREFIX, type PagePool, type PageTokens, type Prefix } from "./page_pool.ts";
 
 /** A sequence as its owner sees it. */
@@ -21,7 +20,7 @@ export interface Sequence {
    * What the next draw depends on besides {@linkcode Sequence.sampling}; undefined where that is
    * all. An error ends this sequence and no other.
    */
-  nextDraw?(): Omit<RowDraw, keyof Sampling> | undefined;
+  nextDraw?(): DrawDetails | undefined;
   /** Takes the next token; false ends the sequence. */
   accept(token: number, last: boolean, logprobs?: TokenLogprobs): boolean;
   /** Makes text of the tokens taken since the last call; the device may be busy meanwhile. */

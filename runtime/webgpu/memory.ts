@@ -101,6 +101,16 @@ export class ProgramMemory {
     return buffer;
   }
 
+  /** Makes a state at least so large; true when it is a new buffer, without content. */
+  async growState(name: string, bytes: number): Promise<boolean> {
+    const old = this.#states.get(name);
+    if (old && old.size >= bytes) return false;
+    const size = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
+    this.#states.set(name, this.#own(await this.device.allocate(`state "${name}"`, size)));
+    if (old) this.#release(old);
+    return true;
+  }
+
   /** Number of the buffer of an activation or scratch of a list, else the resource's own name. */
   bufferNumber(lowered: LoweredGraph): (key: string) => number | string {
     const plan = this.#plans.get(lowered);

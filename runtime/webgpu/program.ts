@@ -137,7 +137,7 @@ export class WebGpuProgram implements Program {
     return this.#exclusive(async () => {
       const { list, sizes, tokens } = await this.#prepare(request);
       const { want } = request;
-      if (want !== "logits") return { tokens: await tokens.run(request, list, sizes, want) };
+      if (want !== "logits") return await tokens.run(request, list, sizes, want);
       const value = list.lowered.outputs.get(WANTED_LOGITS)?.value;
       invariant(value, "a language model has logits");
       const wanted = new Map([[WANTED_LOGITS, value]]);

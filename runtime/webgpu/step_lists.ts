@@ -23,6 +23,8 @@ export interface StepList {
   /** Sampling: runs after the commands in a step that wants tokens. */
   readonly sampling: readonly Command[];
   outputBuffer(name: string): GPUBuffer;
+  /** Makes further dispatches of this list ready. */
+  prepare(sources: readonly LoweredDispatch[]): Promise<readonly Command[]>;
 }
 
 /** Facts of all lists. */
@@ -84,6 +86,7 @@ export class StepLists {
       lowered,
       commands,
       sampling,
+      prepare,
       outputBuffer(name) {
         const resource = lowered.outputs.get(name);
         invariant(resource, `the graph has no output "${name}"`);
