@@ -94,6 +94,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   const model = await clock.time("model", () => openModel(resolved, options));
   opened.defer(() => model.checkpoint.close());
   onProgress({ kind: "model", ...describeModel(model) });
+  model.notes.forEach(log);
   const unreadable = model.chatTemplate?.unavailable;
   if (unreadable) log(`${unreadable.message}; messages are refused, plain prompts are not`);
   const settings = chooseSizes(resolved, model, log);
@@ -122,7 +123,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
       ...(signal && { signal }),
       onProgress: (done) => onProgress({ kind: "weights", ...done }),
     }));
-  program.notices?.forEach(log);
+  [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
   const resources = opened.move();
   return createEngine({
     program,

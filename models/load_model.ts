@@ -58,6 +58,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     generation,
     bytes: checkpoint.bytes,
     quantization,
+    notes: checkpoint.notes,
     build: () => build(checkpoint, quantization),
   };
 }
