@@ -1,7 +1,7 @@
 /** Numbers of a checkpoint that cannot be right are found while they are read. */
 
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../deps/fast_check.ts";
 import { CheckpointError, type DType, slice, transpose } from "../../graph/mod.ts";
 import { Checkpoint, loadWeight } from "../../models/mod.ts";
 import { countOddValues, hasOddValues } from "../../models/value_check.ts";
