@@ -99,9 +99,9 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   if (unreadable) log(`${unreadable.message}; messages are refused, plain prompts are not`);
   const settings = chooseSizes(resolved, model, log);
 
-  const place = await clock.time("executor", () => openExecutor(resolved.settings.executor));
-  opened.defer(() => place.executor.dispose());
-  const { executor: { kind, description }, reason, profile } = place;
+  const chosen = await clock.time("executor", () => openExecutor(resolved.settings.executor));
+  opened.defer(() => chosen.executor.dispose());
+  const { executor: { kind, description }, reason, profile } = chosen;
   onProgress({ kind: "executor", executor: kind, description, reason });
 
   const verifier = options.verify ? verifierOf(model, options.verify) : undefined;
@@ -117,7 +117,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     reusePrefixes: resolved.settings.prefixReuse,
   };
   const program = await clock.time("weights", () =>
-    place.executor.compile(graph, {
+    chosen.executor.compile(graph, {
       source: model.checkpoint,
       ...compileSizes(limits),
       ...(signal && { signal }),
