@@ -32,6 +32,10 @@ const LEFTOVERS: readonly IgnoredTensors[] = [
     reason: "scales for rounding activations to FP4, which is not done",
   },
   {
+    pattern: /\.(k_scale|v_scale|kv_scale)$/,
+    reason: "scales of a KV cache in FP8, which kv_cache_dtype: fp8 has without them",
+  },
+  {
     pattern: /\.(input_zero_point|output_scale|output_zero_point)$/,
     reason: "rounding of activations to integers, which is not done",
   },
