@@ -133,7 +133,7 @@ function convertIssue(
       code: "config/unknown-field",
       at: [...issue.path, key],
       isName: true,
-      problem: `unknown field "${showName(key)}"`,
+      problem: `expected a known field, got "${showName(key)}"`,
       hint: () => didYouMean(key, fields) ?? `There are ${formatChoices(fields, "and")}`,
     }));
   }

@@ -129,7 +129,7 @@ export class LayerBuilder {
         code: "config/unknown-field",
         at: [],
         isName: true,
-        problem: `unknown field "${showName(field)}"`,
+        problem: `expected a known field, got "${showName(field)}"`,
         hint: () => didYouMean(field, Object.keys(shape)) ?? describeFields(definition),
       }, writer);
     }
@@ -204,7 +204,7 @@ export class LayerBuilder {
       code: "config/unknown-transform",
       at: [],
       isName: true,
-      problem: `unknown transform "${showName(key)}"`,
+      problem: `expected a known transform, got "${showName(key)}"`,
       hint: () => transformHint(key, known()),
     }, writer);
   }
@@ -216,7 +216,7 @@ export class LayerBuilder {
       isName: true,
       problem: listsFiles(name)
         ? "files cannot list other files"
-        : `unknown setting "${showName(name)}"`,
+        : `expected a known setting, got "${showName(name)}"`,
       hint: () => settingHint(name),
     }, writer);
   }

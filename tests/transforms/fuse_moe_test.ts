@@ -171,7 +171,7 @@ Deno.test("fuse_moe names the backends it knows when the name is another", async
   await assert.rejects(apply(graph, steps(["fuse_moe", { backend: "tritn" }])), {
     name: "ConfigError",
     code: "config/invalid",
-    message: /^Cannot read transform "fuse_moe": field "backend": .*"triton"/,
+    message: /^Cannot read field "backend" of transform "fuse_moe": .*"triton"/,
   });
 });
 
