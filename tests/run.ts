@@ -58,10 +58,8 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 async function main(args: string[]): Promise<number> {
   const isQuick = args.includes(QUICK);
   const given = args.filter((arg) => arg !== QUICK);
-  if (!isQuick) {
-    makeShaderCache();
-    console.log((await ensureVulkan()).message);
-  }
+  makeShaderCache();
+  if (!isQuick) console.log((await ensureVulkan()).message);
   const named = await existing(given.filter((arg) => !arg.startsWith("-")));
   const paths = named.length > 0 ? [] : await existing(TESTED);
   const { code, output } = await runTests([...given, ...paths], isQuick);
