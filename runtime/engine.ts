@@ -7,21 +7,21 @@
 
 import { RequestError } from "../graph/mod.ts";
 import type { ChatAnswer, ChatMessage, ChatPrompt, ChatVariables } from "../models/mod.ts";
-import { chatOptionsOf, refuseChatOptions } from "./chat_options.ts";
+import { chatOptionsOf, refuseChatOptions } from "./generation/chat_options.ts";
 import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
-import { profileStep, sequenceLogits } from "./direct_steps.ts";
-import { Generation, type GenerationStart } from "./generate.ts";
+import { profileStep, sequenceLogits } from "./scheduling/direct_steps.ts";
+import { Generation, type GenerationStart } from "./generation/generate.ts";
 import {
   checkOptions,
   type GenerateOptions,
   type GenerationDefaults,
   resolveOptions,
-} from "./generate_options.ts";
-import { engineClosed } from "./request_errors.ts";
-import { Scheduler } from "./scheduler.ts";
-import type { SchedulerStats } from "./scheduler_stats.ts";
-import { showValue } from "./show_value.ts";
-import type { StepLimits } from "./step_limits.ts";
+} from "./generation/generate_options.ts";
+import { engineClosed } from "./scheduling/request_errors.ts";
+import { Scheduler } from "./scheduling/scheduler.ts";
+import type { SchedulerStats } from "./scheduling/scheduler_stats.ts";
+import { showValue } from "./generation/show_value.ts";
+import type { StepLimits } from "./scheduling/step_limits.ts";
 
 /** What {@linkcode Engine.generate} continues: a text, a chat, or token ids. */
 export type Prompt = string | readonly ChatMessage[] | readonly number[] | Int32Array;

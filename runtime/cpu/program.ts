@@ -22,7 +22,7 @@ import {
 } from "../../graph/mod.ts";
 import { adjustLogits, type CpuCache, logprobsOf, sampleToken } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
-import { stepUnwanted } from "../request_errors.ts";
+import { stepUnwanted } from "../scheduling/request_errors.ts";
 import { Interpreter } from "./interpreter.ts";
 import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "../step_tokens.ts";
 import { allocateCaches, type LoadedWeights, loadWeights } from "./weights.ts";

@@ -19,7 +19,7 @@ import {
 import type { CpuCache } from "../../kernels/mod.ts";
 import { streamWeight } from "../../models/mod.ts";
 import type { CompileOptions } from "../executor.ts";
-import { cacheBytes } from "../kv_cache.ts";
+import { cacheBytes } from "../scheduling/kv_cache.ts";
 import { distinctWeights, LoadProgress } from "../weight_loading.ts";
 
 /** Bytes read between two checks of the abort signal. */

@@ -7,7 +7,7 @@
 import { type CacheSpec, type GraphSnapshot, invariant, type Value } from "../../graph/mod.ts";
 import type { StepSizes } from "../../kernels/mod.ts";
 import type { CompileOptions } from "../executor.ts";
-import { cacheBytes } from "../kv_cache.ts";
+import { cacheBytes } from "../scheduling/kv_cache.ts";
 import {
   type BufferPlan,
   type Lifetime,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type DrawDetails, RequestError } from "../graph/mod.ts";
+import { type DrawDetails, RequestError } from "../../graph/mod.ts";
 import { showValue } from "./show_value.ts";
 
 /**

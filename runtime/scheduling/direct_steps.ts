@@ -4,9 +4,9 @@
  * @module
  */
 
-import { GREEDY, invariant } from "../graph/mod.ts";
-import { yieldToEventLoop } from "./event_loop.ts";
-import type { DispatchTiming } from "./executor.ts";
+import { GREEDY, invariant } from "../../graph/mod.ts";
+import { yieldToEventLoop } from "../event_loop.ts";
+import type { DispatchTiming } from "../executor.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { flatten } from "./step_plan.ts";
 

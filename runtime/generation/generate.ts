@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { ToolCall } from "../models/mod.ts";
+import type { ToolCall } from "../../models/mod.ts";
 import type { ResolvedOptions } from "./generate_options.ts";
 import { NextDraw } from "./next_draw.ts";
 import { type AnswerReading, type FinishReason, type Piece, PieceQueue } from "./piece_queue.ts";
-import type { Scheduler } from "./scheduler.ts";
+import type { Scheduler } from "../scheduling/scheduler.ts";
 
 export type { FinishReason, Piece } from "./piece_queue.ts";
 

@@ -4,9 +4,15 @@
  * @module
  */
 
-import { type CacheSpec, ConfigError, DeviceError, DTYPE_BYTES, type Graph } from "../graph/mod.ts";
-import type { DeviceProfile } from "../kernels/mod.ts";
-import type { CompileOptions } from "./executor.ts";
+import {
+  type CacheSpec,
+  ConfigError,
+  DeviceError,
+  DTYPE_BYTES,
+  type Graph,
+} from "../../graph/mod.ts";
+import type { DeviceProfile } from "../../kernels/mod.ts";
+import type { CompileOptions } from "../executor.ts";
 import { cacheBytes, pagesFor } from "./kv_cache.ts";
 
 /** Sizes that a program was compiled for, and how its sequences are scheduled. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { invariant } from "../graph/mod.ts";
+import { invariant } from "../../graph/mod.ts";
 import { type BlockTable, BlockTables, pagesFor } from "./kv_cache.ts";
 import { PagePool } from "./page_pool.ts";
 import type { SequenceState } from "./sequence.ts";

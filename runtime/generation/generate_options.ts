@@ -4,8 +4,8 @@
  * @module
  */
 
-import { nearest, RequestError, type Sampling } from "../graph/mod.ts";
-import type { ChatVariables, GenerationConfig } from "../models/mod.ts";
+import { nearest, RequestError, type Sampling } from "../../graph/mod.ts";
+import type { ChatVariables, GenerationConfig } from "../../models/mod.ts";
 import { CHAT_RULES } from "./chat_options.ts";
 import type { AllowedTokens, DrawOptions } from "./next_draw.ts";
 import { showValue } from "./show_value.ts";

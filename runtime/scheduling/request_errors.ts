@@ -4,7 +4,7 @@
  * @module
  */
 
-import { RequestError } from "../graph/mod.ts";
+import { RequestError } from "../../graph/mod.ts";
 
 /** The request's signal was aborted. */
 export function aborted(reason: unknown): RequestError {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { RowDraw, StepRequest } from "./executor.ts";
+import type { RowDraw, StepRequest } from "../executor.ts";
 import type { SequenceState } from "./sequence.ts";
 
 /** Tokens that one sequence adds to a step. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type CacheSpec, DTYPE_BYTES } from "../graph/mod.ts";
+import { type CacheSpec, DTYPE_BYTES } from "../../graph/mod.ts";
 
 /** Pages that hold so many tokens. */
 export function pagesFor(tokens: number, pageSize: number): number {

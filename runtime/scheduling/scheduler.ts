@@ -8,9 +8,9 @@
  * @module
  */
 
-import { GREEDY, hasDetails, invariant } from "../graph/mod.ts";
-import { yieldToEventLoop } from "./event_loop.ts";
-import type { Program, RowDraw, StepRequest, StepResult } from "./executor.ts";
+import { GREEDY, hasDetails, invariant } from "../../graph/mod.ts";
+import { yieldToEventLoop } from "../event_loop.ts";
+import type { Program, RowDraw, StepRequest, StepResult } from "../executor.ts";
 import { type Place, Places } from "./places.ts";
 import { queueFull } from "./request_errors.ts";
 import { type Counters, type SchedulerStats, zeroCounters } from "./scheduler_stats.ts";

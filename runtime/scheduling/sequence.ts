@@ -4,7 +4,12 @@
  * @module
  */
 
-import { type DrawDetails, KernelError, type Sampling, type TokenLogprobs } from "../graph/mod.ts";
+import {
+  type DrawDetails,
+  KernelError,
+  type Sampling,
+  type TokenLogprobs,
+} from "../../graph/mod.ts";
 import { NO_PREFIX, type PagePool, type PageTokens, type Prefix } from "./page_pool.ts";
 
 /** A sequence as its owner sees it. */

@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { TokenLogprobs } from "../graph/mod.ts";
-import type { OutputParser, OutputPart, ToolCall } from "../models/mod.ts";
+import type { TokenLogprobs } from "../../graph/mod.ts";
+import type { OutputParser, OutputPart, ToolCall } from "../../models/mod.ts";
 import type { ResolvedOptions } from "./generate_options.ts";
 import type { NextDraw } from "./next_draw.ts";
-import { aborted, timedOut } from "./request_errors.ts";
-import type { Sequence } from "./sequence.ts";
+import { aborted, timedOut } from "../scheduling/request_errors.ts";
+import type { Sequence } from "../scheduling/sequence.ts";
 import { type DecodeTokens, TextStream } from "./text_stream.ts";
 
 /** One token and the text that became certain with it. */

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { RequestError } from "../graph/mod.ts";
-import type { ChatVariables } from "../models/mod.ts";
+import { RequestError } from "../../graph/mod.ts";
+import type { ChatVariables } from "../../models/mod.ts";
 
 /** What the values must be. */
 export const CHAT_RULES = {

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { invariant } from "../graph/mod.ts";
+import { invariant } from "../../graph/mod.ts";
 
 /**
  * Stands for the tokens from the beginning of a sequence to the end of one of its pages. Two
