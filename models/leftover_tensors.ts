@@ -33,7 +33,7 @@ const LEFTOVERS: readonly IgnoredTensors[] = [
   },
   {
     pattern: /\.(k_scale|v_scale|kv_scale)$/,
-    reason: "scales of a KV cache in FP8, which kv_cache_dtype: fp8 has without them",
+    reason: "scales of a KV cache in FP8, used with kv_cache_dtype: fp8",
   },
   {
     pattern: /\.(input_zero_point|output_scale|output_zero_point)$/,
