@@ -113,6 +113,12 @@ export interface CompileOptions {
   readonly pages: number;
   /** Pages of the longest sequence. */
   readonly maxPagesPerSequence: number;
+  /**
+   * Make steps of every size ready while the weights load, so that none waits for a compiler later;
+   * default where compiling does not share its processor with everything else. Otherwise steps of
+   * one token are ready, and others when the first of them comes.
+   */
+  readonly compileAll?: boolean;
   readonly signal?: AbortSignal;
   /** Called while weights are read. */
   readonly onProgress?: (done: { bytes: number; totalBytes: number; weight: string }) => void;

@@ -58,6 +58,14 @@ export class StepLists {
     return made;
   }
 
+  /** Makes the lists for steps of these many tokens ready, one after the other, until the signal. */
+  async prepareAll(tokens: readonly number[], signal: AbortSignal): Promise<void> {
+    for (const each of tokens) {
+      if (signal.aborted) return;
+      await this.forTokens(each);
+    }
+  }
+
   /** Counts of every list and what kernels chose; weight bytes are those of one token. */
   get report(): ListsReport {
     return this.#report ??= this.#makeReport();
