@@ -176,6 +176,15 @@ export class Engine implements AsyncDisposable {
     return Int32Array.from(this.#parts.codec.encode(text, { addSpecialTokens: true }));
   }
 
+  /**
+   * Token ids of a prompt as {@linkcode Engine.generate} would read it: chats through the template.
+   *
+   * @throws {RequestError} for prompts that `generate` refuses.
+   */
+  promptTokens(prompt: Prompt, wishes: ChatVariables = {}): Int32Array<ArrayBuffer> {
+    return this.#read(prompt, wishes).tokens;
+  }
+
   /** Text of token ids, without special tokens. */
   decode(ids: readonly number[] | Int32Array): string {
     return this.#parts.codec.decode([...ids]);
@@ -206,6 +215,21 @@ export class Engine implements AsyncDisposable {
   /** What a server watches: queue, pages, reused prefixes, preemptions, tokens. A snapshot. */
   stats(): SchedulerStats {
     return this.#scheduler.stats;
+  }
+
+  /** Ids of tokens are below this. */
+  get vocabSize(): number {
+    return this.#parts.vocabSize;
+  }
+
+  /** Tokens of the longest sequence, prompt and answer together. */
+  get maxSequenceTokens(): number {
+    return this.#longest;
+  }
+
+  /** Whether messages can be read: the model has a chat template. */
+  get canChat(): boolean {
+    return this.#parts.codec.renderChat !== undefined;
   }
 
   get report(): EngineReport {
