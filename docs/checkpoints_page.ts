@@ -6,6 +6,7 @@
 
 import { PACKED_FORMATS, PACKED_LAYOUTS } from "../graph/mod.ts";
 import { DIALECTS, REFUSED_METHODS } from "../models/mod.ts";
+import { ggufSection } from "./gguf_section.ts";
 import { code, page, table } from "./markdown.ts";
 
 const FILES = [
@@ -48,5 +49,6 @@ export function checkpointsPage(): string {
     table(["format", "codes", "scales"], formats),
     "Refused, with what to do:",
     table(["`quant_method`", "what to do"], refused),
+    ...ggufSection(),
   );
 }

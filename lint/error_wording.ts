@@ -71,10 +71,12 @@ export function faultOfMessage(text: string): string | undefined {
 }
 
 function faultOfReason(reason: string): string | undefined {
-  // A reason that begins at run time quotes another error.
-  if (reason.startsWith(UNKNOWN)) return undefined;
-  if (!reason.includes("expected ")) return 'does not say "expected <x>"';
-  return reason.includes(UNKNOWN) || /\bgot\b/.test(reason) ? undefined : 'does not say "got <y>"';
+  const known = reason.split(UNKNOWN).join("");
+  const isComplete = known === reason;
+  if (!reason.includes("expected ")) {
+    return isComplete ? 'does not say "expected <x>"' : undefined;
+  }
+  return isComplete && !/\bgot\b/.test(reason) ? 'does not say "got <y>"' : undefined;
 }
 
 /** What is wrong with a hint, or undefined. */

@@ -22,10 +22,18 @@ import {
   type UnreadableTensor,
   unreadableType,
 } from "./safetensors.ts";
-import { ValueCheck } from "./value_check.ts";
 
 const SINGLE_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
+
+/** What tensors are read from: a file, or something that stands for one. */
+export interface TensorFile {
+  /** Tensors in types that are not read. */
+  readonly unreadable: ReadonlyMap<string, UnreadableTensor>;
+  /** Fills `out` with the bytes from an offset on. */
+  readInto(byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void>;
+  close(): Promise<void>;
+}
 
 /** Element types of weights that are numbers as they stand. */
 const PLAIN_TYPES: readonly DType[] = ["f32", "f16", "bf16"];
@@ -48,14 +56,13 @@ const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string())
 export class Checkpoint implements TensorSource {
   /** Bytes of all tensors. */
   readonly bytes: number;
-  readonly #values = new ValueCheck();
   /** Tensors in types that are not read, such as F64; an error for those who ask for one. */
   readonly unreadable: ReadonlyMap<string, UnreadableTensor>;
 
   constructor(
     readonly folder: string,
     readonly tensors: ReadonlyMap<string, TensorInfo>,
-    readonly files: ReadonlyMap<string, SafetensorsFile>,
+    readonly files: ReadonlyMap<string, TensorFile>,
     /** What is worth telling about the files. */
     readonly notes: readonly string[] = [],
   ) {
@@ -153,18 +160,12 @@ export class Checkpoint implements TensorSource {
     const file = this.files.get(info.file);
     if (!file) throw new RangeError(`No file of tensor "${name}" is open`);
     await file.readInto(info.byteOffset + byteOffset, out);
-    await this.#values.check(info, out, (at, part) => file.readInto(info.byteOffset + at, part));
   }
 
   async read(name: string, byteOffset: number, byteLength: number) {
     const bytes = new Uint8Array(byteLength);
     await this.readInto(name, byteOffset, bytes);
     return bytes;
-  }
-
-  /** What reading the weights has shown that a user should know. */
-  get findings(): string[] {
-    return this.#values.findings;
   }
 
   /** Closes the files. */
@@ -237,6 +238,6 @@ function mergeShards(
   return tensors;
 }
 
-async function closeAll(files: Iterable<SafetensorsFile>): Promise<void> {
+async function closeAll(files: Iterable<TensorFile>): Promise<void> {
   await Promise.all([...files].map((file) => file.close()));
 }

@@ -12,6 +12,7 @@ import { ChatTemplate } from "./chat/chat_template.ts";
 import { Checkpoint } from "./checkpoint.ts";
 import { readGenerationConfig } from "./generation_config.ts";
 import { normalizeConfig } from "./hf_config.ts";
+import { isGgufPath, loadGguf } from "./gguf/load_gguf.ts";
 import { downloadModel, type DownloadOptions, isHubId } from "./hub.ts";
 import { isFile, readJson } from "./json_file.ts";
 import { readQuantization } from "./quantization/read_quantization.ts";
@@ -21,7 +22,8 @@ import { Tokenizer } from "./tokenizer/tokenizer.ts";
 export type LoadOptions = DownloadOptions;
 
 /**
- * Opens a model folder, or downloads a model of the hub (`org/name`) and opens it: reads the small files and the headers of the large ones, no weights.
+ * Opens a model folder, a GGUF file (of several splits the first), or downloads a model of the hub
+ * (`org/name`) and opens it: reads the small files and the headers of the large ones, no weights.
  *
  * @example
  * ```ts
@@ -32,6 +34,7 @@ export type LoadOptions = DownloadOptions;
  * ```
  */
 export async function loadModel(path: string, options: LoadOptions = {}): Promise<Model> {
+  if (isGgufPath(path) && await isFile(path)) return await loadGguf(path);
   const folder = await folderOf(path, options);
   const file = await configFile(folder);
   const raw = normalizeConfig(await readJson(file), file);
@@ -58,7 +61,6 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     generation,
     bytes: checkpoint.bytes,
     quantization,
-    notes: checkpoint.notes,
     build: () => build(checkpoint, quantization),
   };
 }
@@ -72,7 +74,7 @@ async function folderOf(path: string, options: LoadOptions): Promise<string> {
     if (!(error instanceof CheckpointError)) throw error;
     throw new CheckpointError(
       error.code,
-      `Cannot open model "${path}": expected a folder or a model of the hub, got neither: ${error.message}`,
+      `Cannot open model "${path}": there is no such folder, and as a model of the hub: ${error.message}`,
       { hint: error.hint, details: error.details, cause: error },
     );
   }

@@ -20,7 +20,7 @@ import { MATRIX_TENSORS, quantizedMatrix } from "./quantized_matrix.ts";
 
 /** Tensors that need not be read, and why. */
 export interface IgnoredTensors {
-  readonly pattern: Pick<RegExp, "test">;
+  readonly pattern: RegExp;
   readonly reason: string;
 }
 

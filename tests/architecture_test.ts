@@ -15,8 +15,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   transforms: 2,
   runtime: 2,
   dsl: 3,
-  server: 4,
-  cli: 5,
+  cli: 4,
 };
 
 /** Folder of texts that any layer may read. */

@@ -1,12 +1,11 @@
 /**
- * The test entry, `deno task test [--quick] [paths and flags of deno test]`: sees to a GPU driver, runs
- * the tests and the examples in doc comments, and ends with one line `N passed, N failed, N skipped`.
- * With `--quick` it leaves out the tests that need a device. Stderr stays empty unless something fails.
+ * The test entry, `deno task test [paths and flags of deno test]`: sees to a GPU driver, runs the
+ * tests and the examples in doc comments, and ends with one line `N passed, N failed, N skipped`.
  *
  * @module
  */
 
-import { ensureVulkan, gpuEnvironment, makeShaderCache } from "./vulkan.ts";
+import { ensureVulkan, gpuEnvironment } from "./vulkan.ts";
 
 /** Folders and files with tests or with examples that are run as tests. */
 const TESTED = [
@@ -34,15 +33,6 @@ const PERMISSIONS = [
   "--allow-net=127.0.0.1,localhost",
 ];
 
-/** Leaves out what needs a device. */
-const QUICK = "--quick";
-
-/** How `tests/support/adapter.ts` hears of it. */
-const QUICK_VARIABLE = "MIXLINE_TEST_QUICK";
-
-/** Test files that run at the same time at most: they share one device. */
-const MOST_JOBS = 4;
-
 /** An escape sequence that sets a colour. */
 const COLOR = new RegExp("\u001b\\[[0-9;]*m", "g");
 
@@ -56,13 +46,11 @@ interface Counts {
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main(args: string[]): Promise<number> {
-  const isQuick = args.includes(QUICK);
-  const given = args.filter((arg) => arg !== QUICK);
-  makeShaderCache();
-  if (!isQuick) console.log((await ensureVulkan()).message);
-  const named = await existing(given.filter((arg) => !arg.startsWith("-")));
+  const vulkan = await ensureVulkan();
+  console.error(vulkan.message);
+  const named = await existing(args.filter((arg) => !arg.startsWith("-")));
   const paths = named.length > 0 ? [] : await existing(TESTED);
-  const { code, output } = await runTests([...given, ...paths], isQuick);
+  const { code, output } = await runTests([...args, ...paths]);
   const counts = readCounts(output);
   for (const [reason, count] of leftOut(output)) {
     console.log(`${count} tests left out: ${reason}`);
@@ -74,19 +62,11 @@ async function main(args: string[]): Promise<number> {
 }
 
 /** Runs deno test, showing its output as it comes, and keeps the text. */
-async function runTests(
-  args: readonly string[],
-  isQuick: boolean,
-): Promise<{ code: number; output: string }> {
+async function runTests(args: readonly string[]): Promise<{ code: number; output: string }> {
   const color = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR");
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "--quiet", "--doc", "--parallel", "--lock=deno.lock", ...PERMISSIONS, ...args],
-    env: {
-      ...gpuEnvironment(),
-      ...(color ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" }),
-      ...(isQuick ? { [QUICK_VARIABLE]: "1" } : {}),
-      DENO_JOBS: String(Math.min(MOST_JOBS, navigator.hardwareConcurrency)),
-    },
+    args: ["test", "--doc", ...PERMISSIONS, ...args],
+    env: { ...gpuEnvironment(), ...(color ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" }) },
     stdin: "null",
     stdout: "piped",
   }).spawn();

@@ -132,6 +132,9 @@ function clampedMlp(b: GraphBuilder, x: Value, expert: Expert, limit: number): V
 /** Rows of `gate_up` alternate: gate, up, gate, up. */
 function readExperts(config: Config, weights: ModelWeights, module: string): Expert[] {
   const { num_experts: count, hidden_size: hidden, intermediate_size: inner } = config;
+  if (weights.has(`${module}.0.gate_proj.bias`)) {
+    return readSeparateExperts(config, weights, module);
+  }
   const gateUp = readStack(weights, `${module}.gate_up_proj`, count, 2 * inner, hidden);
   const down = readStack(weights, `${module}.down_proj`, count, hidden, inner);
   return Array.from({ length: count }, (_, e) => ({
@@ -139,6 +142,22 @@ function readExperts(config: Config, weights: ModelWeights, module: string): Exp
     up: everySecond(gateUp(e), 1),
     down: down(e),
   }));
+}
+
+/** The projections of each expert by itself, as GGUF files give them. */
+function readSeparateExperts(config: Config, weights: ModelWeights, module: string): Expert[] {
+  const { num_experts: count, hidden_size: hidden, intermediate_size: inner } = config;
+  return Array.from({ length: count }, (_, e) => {
+    const project = (name: string, rows: number, columns: number) => ({
+      weight: weights.matrix(`${module}.${e}.${name}`, rows, columns),
+      bias: weights.vector(`${module}.${e}.${name}.bias`, rows),
+    });
+    return {
+      gate: project("gate_proj", inner, hidden),
+      up: project("up_proj", inner, hidden),
+      down: project("down_proj", hidden, inner),
+    };
+  });
 }
 
 /** Rows 0, 2, 4, .. or 1, 3, 5, .. of a projection. */

@@ -91,7 +91,12 @@ export class ChatTemplate {
       const { data } = jsonFile.safeParse(await readJson(jsonPath));
       if (data) return ChatTemplate.of(data.chat_template, variables, jsonPath);
     }
-    return ChatTemplate.of(config.chat_template, variables, join(folder, "tokenizer_config.json"));
+    return ChatTemplate.fromConfig(config, join(folder, "tokenizer_config.json"));
+  }
+
+  /** The template in a tokenizer's config; undefined when it has none. */
+  static fromConfig(config: TokenizerConfig, origin: string): ChatTemplate | undefined {
+    return ChatTemplate.of(config.chat_template, specialTokens(config), origin);
   }
 
   /** The template of a config's value, a text or several by name; undefined for anything else. */
@@ -175,7 +180,7 @@ export class ChatTemplate {
     } catch (cause) {
       throw new RequestError(
         "request/chat",
-        `Cannot render the chat with the template of "${this.origin}": ${messageOf(cause)}`,
+        `Cannot render the chat: the template of "${this.origin}" says: ${messageOf(cause)}`,
         { hint: "Change the messages, or send a plain prompt", cause },
       );
     }

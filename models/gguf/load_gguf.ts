@@ -1,0 +1,56 @@
+/**
+ * Opens a GGUF file as a model.
+ *
+ * @module
+ */
+
+import { basename } from "node:path";
+import type { Model } from "../architecture.ts";
+import { findArchitecture } from "../architectures.ts";
+import { normalizeConfig } from "../hf_config.ts";
+import { ggufCheckpoint } from "./gguf_checkpoint.ts";
+import { GgufSplits } from "./gguf_splits.ts";
+import { findGgufFamily } from "./gguf_families.ts";
+import { commonConfig } from "./gguf_family.ts";
+import { GgufMetadata } from "./gguf_metadata.ts";
+import { ggufChatTemplate, ggufGeneration, ggufTokenizer } from "./gguf_tokenizer.ts";
+
+/** True for the path of a GGUF file. */
+export function isGgufPath(path: string): boolean {
+  return path.toLowerCase().endsWith(".gguf");
+}
+
+/** Opens a GGUF file, or the first of its splits: reads the headers, no weights. */
+export async function loadGguf(path: string): Promise<Model> {
+  const splits = await GgufSplits.open(path);
+  try {
+    const metadata = new GgufMetadata(path, splits.files[0].metadata);
+    const family = findGgufFamily(metadata.architecture, path);
+    const facts = splits.facts();
+    const common = commonConfig(family, metadata, facts);
+    const raw = normalizeConfig({ ...common, ...family.config(metadata, facts) }, path);
+    const architecture = findArchitecture(raw, path);
+    const { config, build } = architecture.configure(raw, path);
+    const { checkpoint, quantization } = ggufCheckpoint(splits, family, {
+      q: config.num_attention_heads,
+      k: config.num_key_value_heads,
+    });
+    const tokenizer = ggufTokenizer(metadata);
+    return {
+      path,
+      name: basename(path),
+      architecture,
+      config,
+      checkpoint,
+      tokenizer,
+      chatTemplate: ggufChatTemplate(metadata, tokenizer),
+      generation: ggufGeneration(metadata),
+      bytes: checkpoint.bytes,
+      quantization,
+      build: () => build(checkpoint, quantization),
+    };
+  } catch (error) {
+    await splits.close();
+    throw error;
+  }
+}

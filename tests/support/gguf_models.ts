@@ -1,0 +1,211 @@
+/**
+ * Models in the hub's form as the GGUF files that llama.cpp's converter makes of them
+ * (https://github.com/ggml-org/llama.cpp/blob/master/convert_hf_to_gguf.py), written without the
+ * product's reader.
+ *
+ * @module
+ */
+
+import type { HostTensor } from "../../graph/mod.ts";
+import { type GgufTensorToWrite, type MetadataValue } from "./write_gguf.ts";
+
+/** A config.json. */
+export type HfConfig = Readonly<Record<string, unknown>>;
+
+/** A tensor of real numbers. */
+export interface RealTensor {
+  readonly shape: readonly number[];
+  readonly values: Float32Array<ArrayBuffer>;
+}
+
+/** Names of `general.architecture` by `model_type`. */
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  qwen3_moe: "qwen3moe",
+  olmoe: "olmoe",
+  mixtral: "llama",
+  gpt_oss: "gpt-oss",
+};
+
+/** Modules of a layer by the hub's names. */
+const MODULES: Readonly<Record<string, string>> = {
+  "input_layernorm": "attn_norm",
+  "self_attn.q_proj": "attn_q",
+  "self_attn.k_proj": "attn_k",
+  "self_attn.v_proj": "attn_v",
+  "self_attn.o_proj": "attn_output",
+  "self_attn.q_norm": "attn_q_norm",
+  "self_attn.k_norm": "attn_k_norm",
+  "mlp.gate": "ffn_gate_inp",
+  "mlp.router": "ffn_gate_inp",
+  "block_sparse_moe.gate": "ffn_gate_inp",
+};
+
+const PROJECTIONS: Readonly<Record<string, string>> = {
+  gate_proj: "gate",
+  up_proj: "up",
+  down_proj: "down",
+  w1: "gate",
+  w3: "up",
+  w2: "down",
+};
+
+/** The metadata of a config, with a tokenizer of no texts. */
+export function ggufMetadata(config: HfConfig): Record<string, MetadataValue> {
+  const type = String(config.model_type);
+  const architecture = ARCHITECTURES[type];
+  const number = (key: string) => Number(config[key]);
+  const rope = config.rope_parameters as Record<string, number | string>;
+  const own: Record<string, MetadataValue> = {
+    "block_count": number("num_hidden_layers"),
+    "context_length": number("max_position_embeddings"),
+    "embedding_length": number("hidden_size"),
+    "feed_forward_length": number("intermediate_size"),
+    "attention.head_count": number("num_attention_heads"),
+    "attention.head_count_kv": number("num_key_value_heads"),
+    "attention.layer_norm_rms_epsilon": number("rms_norm_eps"),
+    "rope.freq_base": { float: Number(rope.rope_theta) },
+    "expert_count": number(config.num_experts === undefined ? "num_local_experts" : "num_experts"),
+    "expert_used_count": number("num_experts_per_tok"),
+    "vocab_size": number("vocab_size"),
+  };
+  if (config.head_dim !== undefined) {
+    own["attention.key_length"] = number("head_dim");
+    own["attention.value_length"] = number("head_dim");
+    own["rope.dimension_count"] = number("head_dim");
+  }
+  if (type === "qwen3_moe") own["expert_feed_forward_length"] = number("moe_intermediate_size");
+  if (type === "gpt_oss") {
+    own["expert_feed_forward_length"] = number("intermediate_size");
+    own["attention.sliding_window"] = number("sliding_window");
+    own["rope.scaling.type"] = "yarn";
+    own["rope.scaling.factor"] = { float: Number(rope.factor) };
+    own["rope.scaling.original_context_length"] = Number(rope.original_max_position_embeddings);
+  }
+  const prefixed = Object.entries(own).map(([key, value]) => [`${architecture}.${key}`, value]);
+  return {
+    "general.architecture": architecture,
+    ...Object.fromEntries(prefixed),
+    "tokenizer.ggml.model": "none",
+  };
+}
+
+/** The tensors of a model by llama.cpp's names. */
+export function ggufTensors(
+  config: HfConfig,
+  tensors: ReadonlyMap<string, HostTensor>,
+): Map<string, RealTensor> {
+  const result = new Map<string, RealTensor>();
+  const experts = new Map<string, RealTensor[]>();
+  for (const [name, tensor] of tensors) {
+    const real = { shape: tensor.shape, values: toReal(tensor) };
+    const expert = name.match(/^model\.layers\.(\d+)\.\w+\.experts\.(\d+)\.(\w+)\.weight$/);
+    if (expert) {
+      const key = `blk.${expert[1]}.ffn_${PROJECTIONS[expert[3]]}_exps.weight`;
+      const list = experts.get(key) ?? [];
+      list[Number(expert[2])] = real;
+      experts.set(key, list);
+    } else {
+      for (const [key, value] of renamed(name, real, config)) result.set(key, value);
+    }
+  }
+  for (const [key, list] of experts) result.set(key, stacked(list));
+  return result;
+}
+
+/** F32, as every type can be compared with. */
+export function inF32({ shape, values }: RealTensor): GgufTensorToWrite {
+  return { type: 0, shape, data: new Uint8Array(values.buffer) };
+}
+
+function renamed(name: string, real: RealTensor, config: HfConfig): [string, RealTensor][] {
+  const [, layer, rest] = name.match(/^model\.layers\.(\d+)\.(.*)$/) ?? [];
+  if (layer === undefined) {
+    const names: Record<string, string> = {
+      "model.embed_tokens.weight": "token_embd.weight",
+      "model.norm.weight": "output_norm.weight",
+      "lm_head.weight": "output.weight",
+    };
+    return [[names[name], real]];
+  }
+  const block = `blk.${layer}`;
+  if (rest === "self_attn.sinks") return [[`${block}.attn_sinks.weight`, real]];
+  if (rest.startsWith("mlp.experts.")) return splitExperts(block, rest.slice(12), real);
+  const [, module, suffix] = rest.match(/^(.*)\.(weight|bias)$/) ?? [];
+  if (module === "post_attention_layernorm") {
+    const norm = config.model_type === "gpt_oss" ? "post_attention_norm" : "ffn_norm";
+    return [[`${block}.${norm}.${suffix}`, real]];
+  }
+  const part = MODULES[module];
+  if (part === undefined) throw new Error(`no name for ${name}`);
+  const heads: Record<string, number> = {
+    attn_q: Number(config.num_attention_heads),
+    attn_k: Number(config.num_key_value_heads),
+  };
+  const permuted = config.model_type === "mixtral" && part in heads
+    ? interleaved(real, heads[part])
+    : real;
+  return [[`${block}.${part}.${suffix}`, permuted]];
+}
+
+/** gpt-oss: gate_up_proj [E, H, 2I] whose columns alternate, down_proj [E, I, H], and biases. */
+function splitExperts(block: string, name: string, real: RealTensor): [string, RealTensor][] {
+  const bias = name.endsWith("_bias");
+  const suffix = bias ? "bias" : "weight";
+  const turned = bias ? real : transposed(real);
+  if (name.startsWith("down_proj")) return [[`${block}.ffn_down_exps.${suffix}`, turned]];
+  return [
+    [`${block}.ffn_gate_exps.${suffix}`, everySecond(turned, 0)],
+    [`${block}.ffn_up_exps.${suffix}`, everySecond(turned, 1)],
+  ];
+}
+
+/** [E, A, B] as [E, B, A]. */
+function transposed({ shape: [count, a, b], values }: RealTensor): RealTensor {
+  const result = new Float32Array(values.length);
+  for (let e = 0; e < count; e++) {
+    for (let i = 0; i < a; i++) {
+      for (let j = 0; j < b; j++) result[(e * b + j) * a + i] = values[(e * a + i) * b + j];
+    }
+  }
+  return { shape: [count, b, a], values: result };
+}
+
+/** Rows 0, 2, .. or 1, 3, .. of each expert. */
+function everySecond({ shape: [count, rows, columns = 1], values }: RealTensor, first: number) {
+  const kept = rows / 2;
+  const result = new Float32Array(count * kept * columns);
+  for (let e = 0; e < count; e++) {
+    for (let row = 0; row < kept; row++) {
+      const from = (e * rows + 2 * row + first) * columns;
+      result.set(values.subarray(from, from + columns), (e * kept + row) * columns);
+    }
+  }
+  return { shape: columns === 1 ? [count, kept] : [count, kept, columns], values: result };
+}
+
+/** Row j of the first half of a head beside row j of the second: `permute` of the converter. */
+function interleaved({ shape, values }: RealTensor, heads: number): RealTensor {
+  const [rows, columns] = shape;
+  const half = rows / heads / 2;
+  const result = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    const [head, place] = [Math.floor(row / (2 * half)), row % (2 * half)];
+    const to = head * 2 * half + 2 * (place % half) + Math.floor(place / half);
+    result.set(values.subarray(row * columns, (row + 1) * columns), to * columns);
+  }
+  return { shape, values: result };
+}
+
+function stacked(list: readonly RealTensor[]): RealTensor {
+  const size = list[0].values.length;
+  const values = new Float32Array(list.length * size);
+  list.forEach((each, i) => values.set(each.values, i * size));
+  return { shape: [list.length, ...list[0].shape], values };
+}
+
+function toReal({ dtype, data }: HostTensor): Float32Array<ArrayBuffer> {
+  if (dtype !== "bf16") return Float32Array.from(data, Number);
+  return new Float32Array(
+    Uint32Array.from(Float64Array.from(data, Number), (bits) => bits << 16).buffer,
+  );
+}
