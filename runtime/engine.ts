@@ -19,6 +19,7 @@ import {
 } from "./generate_options.ts";
 import { engineClosed } from "./request_errors.ts";
 import { Scheduler } from "./scheduler.ts";
+import { nanLogits } from "./sequence.ts";
 import type { SchedulerStats } from "./scheduler_stats.ts";
 import { showValue } from "./show_value.ts";
 import type { StepLimits } from "./step_limits.ts";
@@ -167,7 +168,9 @@ export class Engine implements AsyncDisposable {
         { hint: "Split the sequence, or deploy with a larger max_seq_len" },
       );
     }
-    return await sequenceLogits(this.#scheduler, tokens);
+    const logits = await sequenceLogits(this.#scheduler, tokens);
+    if (logits.some(Number.isNaN)) throw nanLogits();
+    return logits;
   }
 
   /** Token ids of a text, with the special tokens that the tokenizer adds. */

@@ -122,11 +122,22 @@ export class SequenceState {
   }
 }
 
+/** What logits that are no numbers come from. */
+const BROKEN_HINT =
+  "Check the weights, and compare with the cpu executor; keys or values beyond 65504 do not fit a KV cache in f16: try kv_cache_dtype: f32";
+
+/** The error of a sequence whose logits are asked for and are NaN. */
+export function nanLogits(): KernelError {
+  return new KernelError("kernel/logits", "Cannot compute logits: expected numbers, got NaN", {
+    hint: BROKEN_HINT,
+  });
+}
+
 /** The error of a sequence whose logits cannot be sampled. */
 export function brokenLogits(): KernelError {
   return new KernelError(
     "kernel/logits",
     "Cannot sample a token: expected finite logits, got NaN or infinity",
-    { hint: "Check the weights; compare with the cpu executor" },
+    { hint: BROKEN_HINT },
   );
 }

@@ -145,12 +145,24 @@ function copy(source: Rows, from: number, target: Floats, to: number, count: num
   }
 }
 
-/** Rounds numbers to the cache's type; E4M3 saturates at ±448. */
+/**
+ * Rounds numbers to the cache's type. E4M3 saturates at ±448; what f16 cannot hold becomes NaN, for an
+ * infinite key could go unseen: a score of minus infinity only hides its token.
+ */
 function store(source: Floats, target: Rows, to: number): void {
   if (target instanceof Uint8Array) {
     for (let i = 0; i < source.length; i++) target[to + i] = encodeE4M3(source[i]);
-  } else target.set(source, to);
+    return;
+  }
+  target.set(source, to);
+  if (target instanceof Float32Array) return;
+  for (let i = 0; i < source.length; i++) {
+    if (Math.abs(source[i]) >= BEYOND_F16) target[to + i] = NaN;
+  }
 }
+
+/** The smallest number that rounds to more than the largest f16, 65504. */
+const BEYOND_F16 = 65520;
 
 /** A loop of its own, because `set` from a Float16Array is several times slower. */
 function decodeHalfs(

@@ -255,13 +255,19 @@ fn keys_dot(word: keys_Word, part: u32, x: Chunk) -> f32 {
   return chunk_dot(keys_unpack(word, part), x);
 }
 
-// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it.
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold becomes
+// NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key could go unseen.
+fn keys_pair(x: vec2<f32>) -> u32 {
+  let beyond = select(vec2(0u), vec2(0x7e00u, 0x7e000000u), abs(x) >= vec2(65520.0));
+  return pack2x16float(x) | beyond.x | beyond.y;
+}
+
 fn keys_put(row: u32, chunk: u32, value: Chunk) {
   keys[row * (D / 8u) + chunk] = vec4(
-    pack2x16float(value.lo.xy),
-    pack2x16float(value.lo.zw),
-    pack2x16float(value.hi.xy),
-    pack2x16float(value.hi.zw),
+    keys_pair(value.lo.xy),
+    keys_pair(value.lo.zw),
+    keys_pair(value.hi.xy),
+    keys_pair(value.hi.zw),
   );
 }
 
@@ -283,13 +289,19 @@ fn values_dot(word: values_Word, part: u32, x: Chunk) -> f32 {
   return chunk_dot(values_unpack(word, part), x);
 }
 
-// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it.
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold becomes
+// NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key could go unseen.
+fn values_pair(x: vec2<f32>) -> u32 {
+  let beyond = select(vec2(0u), vec2(0x7e00u, 0x7e000000u), abs(x) >= vec2(65520.0));
+  return pack2x16float(x) | beyond.x | beyond.y;
+}
+
 fn values_put(row: u32, chunk: u32, value: Chunk) {
   values[row * (D / 8u) + chunk] = vec4(
-    pack2x16float(value.lo.xy),
-    pack2x16float(value.lo.zw),
-    pack2x16float(value.hi.xy),
-    pack2x16float(value.hi.zw),
+    values_pair(value.lo.xy),
+    values_pair(value.lo.zw),
+    values_pair(value.hi.xy),
+    values_pair(value.hi.zw),
   );
 }
 
@@ -300,7 +312,8 @@ fn cached(value: f32) -> f32 {
   let magnitude = abs(value);
   let exponent = clamp(bitcast<u32>(magnitude) >> 23u, 113u, 250u);
   let steps = round(magnitude * bitcast<f32>((264u - exponent) << 23u));
-  return sign(value) * steps * bitcast<f32>((exponent - 10u) << 23u);
+  let rounded = sign(value) * steps * bitcast<f32>((exponent - 10u) << 23u);
+  return bitcast<f32>(select(bitcast<u32>(rounded), 0x7fc00000u, magnitude >= 65520.0));
 }
 
 // Brings the tokens of a step into the cache, and their queries into `ready`.

@@ -118,7 +118,8 @@ fn cached(value: f32) -> f32 {
   let magnitude = abs(value);
   let exponent = clamp(bitcast<u32>(magnitude) >> 23u, 113u, 250u);
   let steps = round(magnitude * bitcast<f32>((264u - exponent) << 23u));
-  return sign(value) * steps * bitcast<f32>((exponent - 10u) << 23u);
+  let rounded = sign(value) * steps * bitcast<f32>((exponent - 10u) << 23u);
+  return bitcast<f32>(select(bitcast<u32>(rounded), 0x7fc00000u, magnitude >= 65520.0));
 }
 
 fn sink_at(head: u32) -> f32 {
