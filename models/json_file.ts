@@ -27,12 +27,28 @@ export async function isFile(path: string): Promise<boolean> {
   throw unreadable(path, kind);
 }
 
+/** The start of what git checks out in place of a file when git-lfs is not installed. */
+export const LFS_POINTER = "version https://git-lfs";
+
+/** A file is such a pointer. */
+export function lfsPointer(path: string, bytes: number): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/lfs-pointer",
+    `Cannot read "${path}": expected the file itself, got a Git LFS pointer of ${bytes} bytes`,
+    {
+      hint: "Run git lfs install and git lfs pull in the model folder, or download the file",
+      details: { path },
+    },
+  );
+}
+
 /** The content of a JSON file; a {@linkcode CheckpointError} when it is missing or broken. */
 export async function readJson(path: string): Promise<unknown> {
   const text = await readText(path);
   try {
     return JSON.parse(text);
   } catch (cause) {
+    if (text.startsWith(LFS_POINTER)) throw lfsPointer(path, text.length);
     throw new CheckpointError(
       "checkpoint/malformed-json",
       `Cannot read "${path}": expected JSON, got ${messageOf(cause)}`,

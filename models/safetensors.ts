@@ -18,7 +18,7 @@ import {
   formatShape,
   messageOf,
 } from "../graph/mod.ts";
-import { fileKind } from "./json_file.ts";
+import { fileKind, LFS_POINTER, lfsPointer } from "./json_file.ts";
 
 /** Where a tensor lies in a file. */
 export interface TensorInfo {
@@ -59,9 +59,6 @@ const DTYPES: Readonly<Record<string, DType>> = {
 
 /** Longer headers are refused, as the reference implementation does. */
 const MAX_HEADER_BYTES = 100_000_000;
-
-/** First bytes of what git checks out in place of a file when git-lfs is not installed. */
-const LFS_PREFIX = "version ";
 
 const size = z.int().nonnegative();
 const entrySchema = z.object({
@@ -149,7 +146,9 @@ async function readHeader(file: Deno.FsFile, path: string, fileBytes: number) {
   if (fileBytes < 8) throw truncated(path, "at least 8 bytes", fileBytes);
   const prefix = new Uint8Array(8);
   await readFully(file, prefix, path);
-  if (new TextDecoder().decode(prefix) === LFS_PREFIX) throw lfsPointer(path, fileBytes);
+  if (new TextDecoder().decode(prefix) === LFS_POINTER.slice(0, 8)) {
+    throw lfsPointer(path, fileBytes);
+  }
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
   if (length > MAX_HEADER_BYTES) {
     throw malformed(path, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`);
@@ -252,17 +251,6 @@ async function readFully(file: Deno.FsFile, out: Uint8Array, path: string): Prom
     if (count === null) throw truncated(path, `${out.length - done} more bytes`, done);
     done += count;
   }
-}
-
-function lfsPointer(path: string, bytes: number): CheckpointError {
-  return new CheckpointError(
-    "checkpoint/lfs-pointer",
-    `Cannot read checkpoint file "${path}": expected a safetensors file, got a Git LFS pointer of ${bytes} bytes`,
-    {
-      hint: "Run git lfs install and git lfs pull in the model folder, or download the file",
-      details: { path },
-    },
-  );
 }
 
 function truncated(path: string, expected: string, got: number): CheckpointError {

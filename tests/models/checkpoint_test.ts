@@ -185,6 +185,12 @@ const REFUSED: readonly (readonly [string, Files, string, readonly string[]])[] 
     "checkpoint/lfs-pointer",
     ["a Git LFS pointer"],
   ],
+  [
+    "an index that is a pointer of git-lfs",
+    { "model.safetensors.index.json": "version https://git-lfs.github.com/spec/v1\noid sha256:0" },
+    "checkpoint/lfs-pointer",
+    ["model.safetensors.index.json", "a Git LFS pointer"],
+  ],
   ...["..", "", ".", "a/b.safetensors", "..\\b"].map((name) =>
     [
       `an index that names "${name}"`,
