@@ -46,6 +46,26 @@ export function formatRate(perSecond: number): string {
   return Number.isFinite(perSecond) ? digits(perSecond) : "-";
 }
 
+/**
+ * A large number of things, such as parameters.
+ *
+ * @example
+ * ```ts
+ * import { formatCount } from "./format.ts";
+ * console.assert(formatCount(30_532_122_624) === "30.5 B" && formatCount(96) === "96");
+ * ```
+ */
+export function formatCount(amount: number): string {
+  const units = ["", " k", " M", " B", " T"];
+  let unit = 0;
+  let rest = amount;
+  while (rest >= 999.5 && unit < units.length - 1) {
+    rest /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? rest : rest.toFixed(rest < 99.95 ? 1 : 0)}${units[unit]}`;
+}
+
 /** `1 match`, `2 matches`. */
 export function count(amount: number, one: string, many = `${one}s`): string {
   return `${amount} ${amount === 1 ? one : many}`;

@@ -12,13 +12,13 @@ import { countFlag } from "./flags.ts";
 import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
 import { DeployView } from "./deploy_view.ts";
 import {
-  describeModel,
   type InspectFlags,
   listCosts,
   listTensors,
   listTransforms,
   showGraph,
 } from "./inspect_views.ts";
+import { describeModel } from "./model_view.ts";
 
 /** What can be shown. */
 const SUBJECTS = ["model", "tensors", "transforms", "graph", "costs"] as const;

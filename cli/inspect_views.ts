@@ -15,7 +15,6 @@ import {
   printGraph,
 } from "../graph/mod.ts";
 import type { Model } from "../models/mod.ts";
-import { describeChat, formatChat, formatEndTokens } from "./chat_view.ts";
 import { formatTransform } from "./deploy_view.ts";
 import { count, formatBytes, formatTable } from "./format.ts";
 import { runTransforms, type Subject } from "./run_transforms.ts";
@@ -33,39 +32,6 @@ export interface View {
   readonly text: string;
   /** JSON-safe. */
   readonly document: unknown;
-}
-
-/** What the model's files say. */
-export function describeModel(model: Model): View {
-  const { config, checkpoint, architecture, quantization, generation } = model;
-  const { unusedTensors } = model.build();
-  const document = {
-    path: model.path,
-    architecture: architecture.name,
-    features: architecture.features,
-    bytes: model.bytes,
-    tensors: checkpoint.tensors.size,
-    files: [...checkpoint.files.keys()],
-    quantization: quantization ?? null,
-    hasChatTemplate: model.chatTemplate !== undefined,
-    chat: describeChat(model) ?? null,
-    generation,
-    unusedTensors,
-    config,
-  };
-  const files = count(checkpoint.files.size, "file");
-  const rows = [
-    ["folder", model.path],
-    ["architecture", `${config.architectures[0]} (${architecture.features.join(", ")})`],
-    ["weights", `${formatBytes(model.bytes)}, ${checkpoint.tensors.size} tensors in ${files}`],
-    ["quantization", quantization === undefined ? "none" : JSON.stringify(quantization)],
-    ["chat template", formatChat(model)],
-    ["end tokens", formatEndTokens(model)],
-    ["generation", JSON.stringify(generation)],
-    ["unused tensors", formatUnused(unusedTensors)],
-    ...Object.entries(config).map(([name, value]) => [name, JSON.stringify(value) ?? "-"]),
-  ];
-  return { document, text: `${formatTable(rows)}\n` };
 }
 
 /** Every tensor of the checkpoint, in the order of its name. */
@@ -154,12 +120,5 @@ function checkKey(key: string, { transforms }: ResolvedPipeline): void {
       hint: near ? `Did you mean "${near}"?` : `Choose one of ${known.join(", ")}`,
       details: { known },
     },
-  );
-}
-
-function formatUnused(tensors: ReturnType<Model["build"]>["unusedTensors"]): string {
-  if (tensors.length === 0) return "none";
-  return tensors.map(({ name, reason }) => `${name} (${reason ?? "for an unknown reason"})`).join(
-    ", ",
   );
 }

@@ -14,7 +14,7 @@
  * @module
  */
 
-import { Command, CommanderError } from "../deps/commander.ts";
+import { Command, CommanderError, type CommandUnknownOpts } from "../deps/commander.ts";
 import { OutputError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { deployCommand } from "./deploy.ts";
@@ -22,9 +22,18 @@ import { flagError } from "./flags.ts";
 import { setGpuEnvironment } from "./gpu_environment.ts";
 import { inspectCommand } from "./inspect.ts";
 import { errorToJson, EXIT_INTERRUPTED, exitCodeOf, renderError } from "./render.ts";
+import { serveCommand } from "./serve.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 import { tuneCommand } from "./tune.ts";
 import { enterUserFolder } from "./user_folder.ts";
+
+/** A command is one file and one line here. */
+const COMMANDS: readonly ((context: CommandContext) => CommandUnknownOpts)[] = [
+  deployCommand,
+  serveCommand,
+  inspectCommand,
+  tuneCommand,
+];
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
@@ -71,8 +80,8 @@ export function createProgram(context: CommandContext) {
       getErrHasColors: () => false,
     })
     .helpCommand(false);
-  for (const command of [deployCommand, inspectCommand, tuneCommand].map((make) => make(context))) {
-    program.addCommand(command.copyInheritedSettings(program));
+  for (const make of COMMANDS) {
+    program.addCommand(make(context).copyInheritedSettings(program));
   }
   return program;
 }

@@ -94,13 +94,14 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   const model = await clock.time("model", () => openModel(resolved, options));
   opened.defer(() => model.checkpoint.close());
   onProgress({ kind: "model", ...describeModel(model) });
+  model.notes.forEach(log);
   const unreadable = model.chatTemplate?.unavailable;
   if (unreadable) log(`${unreadable.message}; messages are refused, plain prompts are not`);
   const settings = chooseSizes(resolved, model, log);
 
-  const place = await clock.time("executor", () => openExecutor(resolved.settings.executor));
-  opened.defer(() => place.executor.dispose());
-  const { executor: { kind, description }, reason, profile } = place;
+  const chosen = await clock.time("executor", () => openExecutor(resolved.settings.executor));
+  opened.defer(() => chosen.executor.dispose());
+  const { executor: { kind, description }, reason, profile } = chosen;
   onProgress({ kind: "executor", executor: kind, description, reason });
 
   const verifier = options.verify ? verifierOf(model, options.verify) : undefined;
@@ -116,13 +117,13 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     reusePrefixes: resolved.settings.prefixReuse,
   };
   const program = await clock.time("weights", () =>
-    place.executor.compile(graph, {
+    chosen.executor.compile(graph, {
       source: model.checkpoint,
       ...compileSizes(limits),
       ...(signal && { signal }),
       onProgress: (done) => onProgress({ kind: "weights", ...done }),
     }));
-  program.notices?.forEach(log);
+  [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
   const resources = opened.move();
   return createEngine({
     program,

@@ -7,7 +7,7 @@
 import { z } from "../deps/zod.ts";
 import { ConfigError, nearest } from "../graph/mod.ts";
 import { showName } from "./excerpt.ts";
-import type { Place } from "./origin.ts";
+import type { TextLocation } from "./origin.ts";
 
 /** One thing that is wrong. */
 export interface Issue {
@@ -17,17 +17,17 @@ export interface Issue {
   readonly path: string;
   /** What is wrong, such as `expected true or false, got "maybe"`. */
   readonly problem: string;
-  /** Looked for only when the issue is shown, as `place`. */
+  /** Looked for only when the issue is shown, as `location`. */
   readonly hint?: string | (() => string | undefined);
-  readonly place?: () => Place | undefined;
+  readonly location?: () => TextLocation | undefined;
   readonly expected?: string;
   readonly got?: string;
 }
 
 /** An issue as it is shown. */
-interface ShownIssue extends Omit<Issue, "hint" | "place"> {
+interface ShownIssue extends Omit<Issue, "hint" | "location"> {
   readonly hint?: string;
-  readonly place?: Place;
+  readonly location?: TextLocation;
 }
 
 /** How many issues an error shows. */
@@ -41,8 +41,8 @@ export function issuesError(issues: readonly Issue[]): ConfigError {
   const block = (...lines: readonly (string | undefined)[]) =>
     lines.filter((line) => line !== undefined).join("\n");
   const blocks = [
-    block(first.place?.excerpt, isOnly ? undefined : first.hint),
-    ...others.map((issue) => block(issueMessage(issue), issue.place?.excerpt, issue.hint)),
+    block(first.location?.excerpt, isOnly ? undefined : first.hint),
+    ...others.map((issue) => block(issueMessage(issue), issue.location?.excerpt, issue.hint)),
     hidden === 0 ? "" : `… ${hidden} more`,
   ];
   const excerpt = blocks.filter((text) => text !== "").join("\n\n");
@@ -67,28 +67,28 @@ export function throwIssues(issues: readonly Issue[]): void {
   if (issues.length > 0) throw issuesError(issues);
 }
 
-function showIssue({ hint, place, ...issue }: Issue): ShownIssue {
+function showIssue({ hint, location, ...issue }: Issue): ShownIssue {
   const shownHint = typeof hint === "function" ? hint() : hint;
-  const shownPlace = place?.();
+  const shownLocation = location?.();
   return {
     ...issue,
     ...(shownHint === undefined ? {} : { hint: shownHint }),
-    ...(shownPlace === undefined ? {} : { place: shownPlace }),
+    ...(shownLocation === undefined ? {} : { location: shownLocation }),
   };
 }
 
-function issueMessage({ path, place, problem }: ShownIssue): string {
+function issueMessage({ path, location, problem }: ShownIssue): string {
   const what = path === "" ? "configuration" : `"${path}"`;
-  return `Cannot read ${what}${place ? ` ${place.text}` : ""}: ${problem}`;
+  return `Cannot read ${what}${location ? ` ${location.text}` : ""}: ${problem}`;
 }
 
-function issueDetails({ path, place, expected, got }: ShownIssue): Record<string, unknown> {
+function issueDetails({ path, location, expected, got }: ShownIssue): Record<string, unknown> {
   return {
     path,
-    ...(place?.file !== undefined && {
-      file: place.file,
-      line: place.line,
-      column: place.column,
+    ...(location?.file !== undefined && {
+      file: location.file,
+      line: location.line,
+      column: location.column,
     }),
     ...(expected !== undefined && { expected, got }),
   };
@@ -103,14 +103,14 @@ function describeIssue(issue: ShownIssue): Record<string, unknown> {
   };
 }
 
-/** An issue that has no place yet; `at` leads from the checked value to the part that is wrong. */
-export interface ValueIssue extends Omit<Issue, "path" | "place"> {
+/** An issue that has no location yet; `at` leads from the checked value to the part that is wrong. */
+export interface ValueIssue extends Omit<Issue, "path" | "location"> {
   readonly at: readonly PropertyKey[];
   /** True when the name of the last part is wrong, not its value. */
   readonly isName?: boolean;
 }
 
-/** Issues of a value by its schema: the one place where zod's words become ours. */
+/** Issues of a value by its schema: the only code where zod's words become ours. */
 export function checkValue(schema: z.core.$ZodType, value: unknown): readonly ValueIssue[] {
   const result = (schema as z.ZodType).safeParse(value);
   return result.success
@@ -133,7 +133,7 @@ function convertIssue(
       code: "config/unknown-field",
       at: [...issue.path, key],
       isName: true,
-      problem: `unknown field "${showName(key)}"`,
+      problem: `expected a known field, got "${showName(key)}"`,
       hint: () => didYouMean(key, fields) ?? `There are ${formatChoices(fields, "and")}`,
     }));
   }

@@ -30,7 +30,7 @@ import {
   type ValueIssue,
 } from "./issue.ts";
 import { camelCase } from "./names.ts";
-import type { Origin, Place } from "./origin.ts";
+import type { Origin, TextLocation } from "./origin.ts";
 import { type Leaf, type Overlay, toPlain } from "./overlay.ts";
 import { settingsSchema, shortcutTarget, topLevelNames } from "./settings.ts";
 
@@ -41,11 +41,11 @@ export interface Writer {
    * `isName` asks for the name of the part, not for its value; `path` is that of the part in the
    * pipeline.
    */
-  place?(
+  location?(
     at: readonly PropertyKey[],
     isName: boolean,
     path: readonly PropertyKey[],
-  ): Place | undefined;
+  ): TextLocation | undefined;
 }
 
 type Path = readonly string[];
@@ -93,7 +93,7 @@ export class LayerBuilder {
     this.issues.push({
       ...rest,
       path: showPath(whole),
-      place: () => writer.place?.(at, isName, whole),
+      location: () => writer.location?.(at, isName, whole),
     });
   }
 
@@ -129,7 +129,7 @@ export class LayerBuilder {
         code: "config/unknown-field",
         at: [],
         isName: true,
-        problem: `unknown field "${showName(field)}"`,
+        problem: `expected a known field, got "${showName(field)}"`,
         hint: () => didYouMean(field, Object.keys(shape)) ?? describeFields(definition),
       }, writer);
     }
@@ -156,7 +156,7 @@ export class LayerBuilder {
       if (field === undefined) continue;
       this.write([...path, name], field, {
         origin: (at) => writer.origin([name, ...at]),
-        place: (at, isName, whole) => writer.place?.([name, ...at], isName, whole),
+        location: (at, isName, whole) => writer.location?.([name, ...at], isName, whole),
       });
     }
   }
@@ -204,7 +204,7 @@ export class LayerBuilder {
       code: "config/unknown-transform",
       at: [],
       isName: true,
-      problem: `unknown transform "${showName(key)}"`,
+      problem: `expected a known transform, got "${showName(key)}"`,
       hint: () => transformHint(key, known()),
     }, writer);
   }
@@ -216,7 +216,7 @@ export class LayerBuilder {
       isName: true,
       problem: listsFiles(name)
         ? "files cannot list other files"
-        : `unknown setting "${showName(name)}"`,
+        : `expected a known setting, got "${showName(name)}"`,
       hint: () => settingHint(name),
     }, writer);
   }

@@ -20,8 +20,8 @@ export type Origin =
   | { readonly layer: "code"; readonly call: string }
   | { readonly layer: "flag"; readonly flag: string };
 
-/** A place in a text, for messages. */
-export interface Place {
+/** A location in a text, for messages. */
+export interface TextLocation {
   /** `at deploy.yaml:3:14`, `in MIXLINE_MODEL`, `in --set model=x`. */
   readonly text: string;
   readonly file?: string;
@@ -69,11 +69,11 @@ export class SourceText {
     return { line, column: offset - this.#lineStarts[line - 1] + 1 };
   }
 
-  /** The place of the characters from `start` up to `end`; the last line that says something, if
+  /** The location of the characters from `start` up to `end`; the last line that says something, if
    * they come after it. */
-  place(start: number, end: number): Place {
+  location(start: number, end: number): TextLocation {
     const last = this.text.trimEnd().length;
-    if (start > last) return this.place(last, last + 1);
+    if (start > last) return this.location(last, last + 1);
     const { line, column } = this.position(start);
     return {
       text: `at ${this.name}:${line}:${column}`,

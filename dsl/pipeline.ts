@@ -234,7 +234,7 @@ export class Pipeline {
     const builder = new LayerBuilder([...used, ...definitions]);
     write(builder, {
       origin: () => ({ layer: "code", call }),
-      place: () => ({ text: `in ${call}` }),
+      location: () => ({ text: `in ${call}` }),
     });
     throwIssues(builder.issues);
     return new Pipeline(mergeOverlays(this.#overlay, builder.overlay), this.#base);

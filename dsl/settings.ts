@@ -15,7 +15,7 @@ export const settingsSchema = z.object({
     "Model folder, or name on the Hugging Face hub",
   ),
   executor: z.enum(["auto", "webgpu", "cpu"]).default("auto").describe(
-    "Where the model runs; auto is WebGPU where there is an adapter",
+    "Where the model runs; auto is WebGPU where there is a GPU, else the CPU",
   ),
   // One token of a prompt and one of an answer.
   max_seq_len: z.int().min(2).nullable().default(null).describe(

@@ -9,7 +9,7 @@ import { inapplicableSettings } from "./autodeploy.ts";
 import { excerptOf, showName, showPath } from "./excerpt.ts";
 import { didYouMean, type Issue, throwIssues } from "./issue.ts";
 import { LayerBuilder } from "./layer.ts";
-import type { Origin, Place } from "./origin.ts";
+import type { Origin, TextLocation } from "./origin.ts";
 import { EMPTY_OVERLAY, mergeOverlays, type Overlay } from "./overlay.ts";
 import { topLevelNames } from "./settings.ts";
 import { parseYaml, type YamlProblem } from "./yaml_document.ts";
@@ -27,8 +27,8 @@ interface Assignment {
   readonly origin: Origin;
   /** True when the value is the text as it is, if the setting takes a text. */
   readonly isText: boolean;
-  /** The place of the value, or of the last part of a path. */
-  place(path?: readonly PropertyKey[]): Place;
+  /** The location of the value, or of the last part of a path. */
+  location(path?: readonly PropertyKey[]): TextLocation;
 }
 
 /**
@@ -47,7 +47,7 @@ export function readFlags(flags: readonly string[]): Overlay {
       path: "",
       problem: `expected path=value, got ${showName(JSON.stringify(flag))}`,
       hint: "Write it as --set transforms.fuse_moe.backend=triton",
-      place: () => ({ text: "in --set" }),
+      location: () => ({ text: "in --set" }),
     });
     return [];
   });
@@ -67,7 +67,7 @@ function splitFlag(flag: string): Assignment | undefined {
     text: flag.slice(equals + 1),
     isText,
     origin: { layer: "flag", flag: isText ? flag : `--set ${flag}` },
-    place(path) {
+    location(path) {
       const before = parts.slice(0, (path?.length ?? 1) - 1);
       const at = start + before.reduce((length, part) => length + part.length + 1, 0);
       const [column, length] = path === undefined
@@ -93,8 +93,8 @@ export function readEnvironment(environment: Readonly<Record<string, string>>): 
     // A name that is not like any setting belongs to another program.
     const isOurs = path[0] === "transforms" || didYouMean(path[0], known) !== undefined;
     const origin = { layer: "environment", variable } as const;
-    const place = () => ({ text: `in ${showName(variable, 120)}` });
-    return isOurs ? [{ path, text, origin, isText: false, place }] : [];
+    const location = () => ({ text: `in ${showName(variable, 120)}` });
+    return isOurs ? [{ path, text, origin, isText: false, location }] : [];
   });
   return readAssignments(assignments, issues);
 }
@@ -135,12 +135,12 @@ function readAssignments(assignments: readonly Assignment[], issues: Issue[]): O
   return overlay;
 }
 
-function readAssignment({ path, text, origin, isText, place }: Assignment): LayerBuilder {
+function readAssignment({ path, text, origin, isText, location }: Assignment): LayerBuilder {
   const write = (value: unknown) => {
     const builder = new LayerBuilder();
     builder.write(path, value, {
       origin: () => origin,
-      place: (at, isName, whole) => place(isName && at.length === 0 ? whole : undefined),
+      location: (at, isName, whole) => location(isName && at.length === 0 ? whole : undefined),
     });
     return builder;
   };
@@ -155,7 +155,7 @@ function readAssignment({ path, text, origin, isText, place }: Assignment): Laye
       path: showPath(path),
       problem: problem.problem.replace("expected YAML:", "expected a YAML value:"),
       hint: quoteHint(text, problem),
-      place: () => place(),
+      location: () => location(),
     });
     return builder;
   }

@@ -43,7 +43,7 @@ export function readYaml(source: SourceText, layer: "default" | "file" = "file")
     path: "",
     problem,
     ...(hint === undefined ? {} : { hint }),
-    place: () => source.place(start, end),
+    location: () => source.location(start, end),
   }));
   const root = document.contents;
   if (issues.length > 0 || root === null || value === null) {
@@ -90,11 +90,11 @@ class YamlTree {
 
   /** Writes the values below a top-level name. */
   writer(...root: readonly string[]): Writer {
-    const place = (at: readonly PropertyKey[], isName: boolean) => {
+    const location = (at: readonly PropertyKey[], isName: boolean) => {
       const [start, end] = this.#range([...root, ...at], isName);
-      return this.source.place(start, end);
+      return this.source.location(start, end);
     };
-    return { place, origin: (at) => this.#origin(this.#range([...root, ...at], false)[0]) };
+    return { location, origin: (at) => this.#origin(this.#range([...root, ...at], false)[0]) };
   }
 
   #origin(offset: number): Origin {

@@ -22,7 +22,7 @@ export interface ErrorOptions {
  * @example
  * ```ts
  * import { ConfigError } from "./errors.ts";
- * const error = new ConfigError("config/unknown-key", 'Cannot read transform "fuse_mo": unknown key', {
+ * const error = new ConfigError("config/unknown-key", 'Cannot read a pipeline: expected a known transform, got "fuse_mo"', {
  *   hint: 'Did you mean "fuse_moe"?',
  * });
  * console.assert(error.exitCode === 2 && error.httpStatus === 400);

@@ -266,7 +266,7 @@ export class Graph {
       if (visiting.has(node.id)) {
         throw new GraphError(
           "graph/cycle",
-          `Cannot order graph "${this.name}": cycle through node "${
+          `Cannot order graph "${this.name}": expected no cycle, got one through node "${
             node.outputs[0]?.name
           }" (${node.op})`,
         );

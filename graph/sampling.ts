@@ -34,3 +34,41 @@ export const GREEDY: Sampling = {
   repetitionPenalty: 1,
   seed: 0,
 };
+
+/** What a draw depends on besides its logits and {@linkcode Sampling}; it is about one draw. */
+export interface DrawDetails {
+  /** What is added to the logits of which tokens before anything else; an id occurs once. */
+  readonly adjust?: {
+    readonly ids: Int32Array<ArrayBuffer>;
+    readonly values: Float32Array<ArrayBuffer>;
+  };
+  /** `[ceil(V / 32)]`: bit `id % 32` of word `id / 32` is set for every token that may be drawn. */
+  readonly allowed?: Uint32Array<ArrayBuffer>;
+  /** The draw comes with its log-probability, and with those of so many likeliest tokens, 0 to 20. */
+  readonly logprobs?: number;
+}
+
+/** Likeliest tokens of a draw at most. */
+export const MOST_LOGPROBS = 20;
+
+/** Whether a draw needs more than its logits and {@linkcode Sampling}. */
+export function hasDetails({ adjust, allowed, logprobs }: DrawDetails): boolean {
+  return adjust !== undefined || allowed !== undefined || logprobs !== undefined;
+}
+
+/** A token and the natural logarithm of its probability. */
+export interface TokenLogprob {
+  readonly token: number;
+  readonly logprob: number;
+}
+
+/**
+ * Log-probabilities of one draw: of the distribution of the logits after adjustments and with the
+ * allowed tokens alone, before repetition penalty, temperature, top-k, top-p and min-p.
+ */
+export interface TokenLogprobs {
+  /** That of the token that was drawn. */
+  readonly logprob: number;
+  /** The likeliest tokens, the likeliest first, of equal ones the lower id. */
+  readonly top: readonly TokenLogprob[];
+}

@@ -53,7 +53,7 @@ export function verifyGraph(graph: Graph, { again = false }: { again?: boolean }
     if (value.kind !== "weight" && !known.has(value.id)) {
       throw new GraphError(
         "graph/missing-output",
-        `Cannot verify graph "${graph.name}": nothing makes its output "${name}"`,
+        `Cannot verify graph "${graph.name}": expected a node that makes output "${name}", got none`,
       );
     }
   }
@@ -69,7 +69,7 @@ function define(graph: Graph, known: Set<number>, value: Value): void {
   if (known.has(value.id)) {
     throw new GraphError(
       "graph/duplicate-id",
-      `Cannot verify graph "${graph.name}": value "${value.name}" is made twice`,
+      `Cannot verify graph "${graph.name}": expected one node for value "${value.name}", got two`,
     );
   }
   known.add(value.id);

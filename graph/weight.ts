@@ -20,6 +20,7 @@ import type {
   QuantizeWeight,
   ReciprocalWeight,
   ReshapeWeight,
+  ScaledWeight,
   StackWeight,
   TensorWeight,
   TransposeWeight,
@@ -194,6 +195,11 @@ export function reciprocal(of: Weight): ReciprocalWeight {
   return { kind: "reciprocal", dtype: "f32", shape: of.shape, of };
 }
 
+/** Every element of a plain weight times a number, in f32. */
+export function scaled(of: Weight, factor: number): ScaledWeight {
+  return { kind: "scaled", dtype: "f32", shape: of.shape, of: cast(of, "f32"), factor };
+}
+
 /** Names of the checkpoint tensors that a weight reads. */
 export function* tensorNames(weight: Weight): Generator<string> {
   if (weight.kind === "tensor") yield weight.name;
@@ -251,6 +257,8 @@ export function formatWeight(weight: Weight): string {
       return `affine_scales(${formatWeight(weight.scale)}, ${formatWeight(weight.zero)})`;
     case "grouped":
       return `grouped(${formatWeight(weight.codes)}, ${formatWeight(weight.scale)})`;
+    case "scaled":
+      return `scaled<${shortestDecimal(Math.fround(weight.factor))}>(${formatWeight(weight.of)})`;
     case "checked":
       return formatWeight(weight.of);
     case "unpack":

@@ -100,6 +100,13 @@ export interface ReciprocalWeight extends Typed {
   readonly of: Weight;
 }
 
+/** Every element times a number, f32. */
+export interface ScaledWeight extends Typed {
+  readonly kind: "scaled";
+  readonly of: Weight;
+  readonly factor: number;
+}
+
 /** Where the codes of a matrix lie in the 32-bit words of a checkpoint. */
 export interface IntegerPacking {
   readonly bits: 4 | 8;
@@ -173,6 +180,7 @@ export type Weight =
   | QuantizeWeight
   | ReinterpretWeight
   | ReciprocalWeight
+  | ScaledWeight
   | UnpackWeight
   | AffineScalesWeight
   | CheckedWeight

@@ -20,4 +20,5 @@ export * from "./moe/tuning/candidates.ts";
 export * from "./moe/tuning/tuned.ts";
 export { TUNED_ROWS, tunedRow } from "./moe/tuning/tuned_row.ts";
 export * from "./registry.ts";
+export * from "./sampling/draw_details.ts";
 export * from "./sampling/sample.ts";

@@ -71,12 +71,10 @@ export function faultOfMessage(text: string): string | undefined {
 }
 
 function faultOfReason(reason: string): string | undefined {
-  const known = reason.split(UNKNOWN).join("");
-  const isComplete = known === reason;
-  if (!reason.includes("expected ")) {
-    return isComplete ? 'does not say "expected <x>"' : undefined;
-  }
-  return isComplete && !/\bgot\b/.test(reason) ? 'does not say "got <y>"' : undefined;
+  // A reason that begins at run time quotes another error.
+  if (reason.startsWith(UNKNOWN)) return undefined;
+  if (!reason.includes("expected ")) return 'does not say "expected <x>"';
+  return reason.includes(UNKNOWN) || /\bgot\b/.test(reason) ? undefined : 'does not say "got <y>"';
 }
 
 /** What is wrong with a hint, or undefined. */

@@ -9,7 +9,7 @@ import { Graph, GraphBuilder } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { GenerationConfig } from "./generation_config.ts";
 import { checkSizes, type ModelConfig, parseConfig } from "./hf_config.ts";
-import { LEFTOVER_TENSORS } from "./leftover_tensors.ts";
+import { leftoverTensors } from "./leftover_tensors.ts";
 import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
 import type { ChatTemplate } from "./chat/chat_template.ts";
 import type { Quantization } from "./quantization/quantization.ts";
@@ -78,7 +78,10 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
           const weights = new ModelWeights(checkpoint, quantization);
           const graph = new Graph(config.architectures[0]);
           definition.build(new GraphBuilder(graph), config, weights);
-          return { graph, unusedTensors: weights.unused([...ignoredTensors, ...LEFTOVER_TENSORS]) };
+          return {
+            graph,
+            unusedTensors: weights.unused([...ignoredTensors, ...leftoverTensors(raw)]),
+          };
         },
       };
     },
@@ -101,6 +104,8 @@ export interface Model {
   readonly quantization: Quantization | undefined;
   /** Bytes of all tensors. */
   readonly bytes: number;
+  /** What is worth telling about the files. */
+  readonly notes: readonly string[];
   /** Builds the eager graph anew. */
   build(): EagerGraph;
 }

@@ -22,6 +22,7 @@ import {
   type UnreadableTensor,
   unreadableType,
 } from "./safetensors.ts";
+import { ValueCheck } from "./value_check.ts";
 
 const SINGLE_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
@@ -56,6 +57,7 @@ const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string())
 export class Checkpoint implements TensorSource {
   /** Bytes of all tensors. */
   readonly bytes: number;
+  readonly #values = new ValueCheck();
   /** Tensors in types that are not read, such as F64; an error for those who ask for one. */
   readonly unreadable: ReadonlyMap<string, UnreadableTensor>;
 
@@ -160,12 +162,18 @@ export class Checkpoint implements TensorSource {
     const file = this.files.get(info.file);
     if (!file) throw new RangeError(`No file of tensor "${name}" is open`);
     await file.readInto(info.byteOffset + byteOffset, out);
+    await this.#values.check(info, out, (at, part) => file.readInto(info.byteOffset + at, part));
   }
 
   async read(name: string, byteOffset: number, byteLength: number) {
     const bytes = new Uint8Array(byteLength);
     await this.readInto(name, byteOffset, bytes);
     return bytes;
+  }
+
+  /** What reading the weights has shown that a user should know. */
+  get findings(): string[] {
+    return this.#values.findings;
   }
 
   /** Closes the files. */

@@ -6,8 +6,23 @@
 
 import type { IgnoredTensors } from "./model_weights.ts";
 
-/** What quantizers and trainers leave beside the weights. */
-export const LEFTOVER_TENSORS: readonly IgnoredTensors[] = [
+/**
+ * What quantizers and trainers leave beside the weights of a model with this config. Layers behind the
+ * last one are explained only where the config says that they predict further tokens.
+ */
+export function leftoverTensors(config: Readonly<Record<string, unknown>>): IgnoredTensors[] {
+  const last = Number(config.num_hidden_layers);
+  const predicting = Number(config.num_nextn_predict_layers ?? 0);
+  const isPredicting = (name: string) => {
+    const layer = Number(/\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
+    return layer >= last && layer < last + predicting;
+  };
+  return [...LEFTOVERS, { pattern: { test: isPredicting }, reason: PREDICTION }];
+}
+
+const PREDICTION = "a layer that predicts further tokens, which is not used";
+
+const LEFTOVERS: readonly IgnoredTensors[] = [
   {
     pattern: /\.weight_shape$/,
     reason: "sizes of packed matrices, which config.json gives",
@@ -15,6 +30,10 @@ export const LEFTOVER_TENSORS: readonly IgnoredTensors[] = [
   {
     pattern: /\.input_global_scale$/,
     reason: "scales for rounding activations to FP4, which is not done",
+  },
+  {
+    pattern: /\.(k_scale|v_scale|kv_scale)$/,
+    reason: "scales of a KV cache in FP8, used with kv_cache_dtype: fp8",
   },
   {
     pattern: /\.(input_zero_point|output_scale|output_zero_point)$/,
@@ -27,6 +46,6 @@ export const LEFTOVER_TENSORS: readonly IgnoredTensors[] = [
   },
   {
     pattern: /(^|\.)mtp([._]|$)|\.(eh_proj|enorm|hnorm|shared_head)\b/,
-    reason: "a head that predicts several tokens, which is not used",
+    reason: PREDICTION,
   },
 ];

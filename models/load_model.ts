@@ -61,6 +61,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     generation,
     bytes: checkpoint.bytes,
     quantization,
+    notes: checkpoint.notes,
     build: () => build(checkpoint, quantization),
   };
 }
@@ -74,7 +75,7 @@ async function folderOf(path: string, options: LoadOptions): Promise<string> {
     if (!(error instanceof CheckpointError)) throw error;
     throw new CheckpointError(
       error.code,
-      `Cannot open model "${path}": there is no such folder, and as a model of the hub: ${error.message}`,
+      `Cannot open model "${path}": expected a folder or a model of the hub, got neither: ${error.message}`,
       { hint: error.hint, details: error.details, cause: error },
     );
   }

@@ -30,3 +30,4 @@ export * from "./quantization/registry.ts";
 export * from "./rope.ts";
 export * from "./safetensors.ts";
 export * from "./tokenizer/tokenizer.ts";
+export * from "./weight_summary.ts";

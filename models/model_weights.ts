@@ -20,7 +20,7 @@ import { MATRIX_TENSORS, quantizedMatrix } from "./quantized_matrix.ts";
 
 /** Tensors that need not be read, and why. */
 export interface IgnoredTensors {
-  readonly pattern: RegExp;
+  readonly pattern: Pick<RegExp, "test">;
   readonly reason: string;
 }
 

@@ -12,7 +12,6 @@ import {
   DTYPE_BYTES,
   elementCount,
   type QuantizeWeight,
-  type ReciprocalWeight,
   type ReinterpretWeight,
   type SliceWeight,
   type TensorSource,
@@ -72,7 +71,9 @@ export class WeightReader {
       case "reinterpret":
         return await this.#fillReinterpreted(weight, first, out);
       case "reciprocal":
-        return await this.#fillReciprocal(weight, first, out);
+        return await this.#fillNumbers(weight.of, first, out, (value) => 1 / value);
+      case "scaled":
+        return await this.#fillNumbers(weight.of, first, out, (value) => value * weight.factor);
       case "unpack":
       case "affine_scales":
       case "grouped":
@@ -203,9 +204,9 @@ export class WeightReader {
     out.set(bytes.subarray(start - begin * from, start - begin * from + out.length));
   }
 
-  async #fillReciprocal({ of }: ReciprocalWeight, first: number, out: Bytes): Promise<void> {
+  async #fillNumbers(of: Weight, first: number, out: Bytes, make: (value: number) => number) {
     const values = toF32(of.dtype, await this.read(of, first, out.length / 4));
-    out.set(new Uint8Array(values.map((value) => 1 / value).buffer));
+    out.set(new Uint8Array(values.map(make).buffer));
   }
 
   async #fillCast(weight: CastWeight, first: number, out: Bytes): Promise<void> {

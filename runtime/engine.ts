@@ -7,22 +7,22 @@
 
 import { RequestError } from "../graph/mod.ts";
 import type { ChatAnswer, ChatMessage, ChatPrompt, ChatVariables } from "../models/mod.ts";
-import { chatOptionsOf, refuseChatOptions } from "./chat_options.ts";
+import { chatOptionsOf, refuseChatOptions } from "./generation/chat_options.ts";
 import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
-import { profileStep, sequenceLogits } from "./direct_steps.ts";
-import { Generation, type GenerationStart } from "./generate.ts";
+import { profileStep, sequenceLogits } from "./scheduling/direct_steps.ts";
+import { Generation, type GenerationStart } from "./generation/generate.ts";
 import {
   checkOptions,
   type GenerateOptions,
   type GenerationDefaults,
   resolveOptions,
-} from "./generate_options.ts";
-import { engineClosed } from "./request_errors.ts";
-import { Scheduler } from "./scheduler.ts";
-import { nanLogits } from "./sequence.ts";
-import type { SchedulerStats } from "./scheduler_stats.ts";
-import { showValue } from "./show_value.ts";
-import type { StepLimits } from "./step_limits.ts";
+} from "./generation/generate_options.ts";
+import { engineClosed } from "./scheduling/request_errors.ts";
+import { Scheduler } from "./scheduling/scheduler.ts";
+import { nanLogits } from "./scheduling/sequence.ts";
+import type { SchedulerStats } from "./scheduling/scheduler_stats.ts";
+import { showValue } from "./generation/show_value.ts";
+import type { StepLimits } from "./scheduling/step_limits.ts";
 
 /** What {@linkcode Engine.generate} continues: a text, a chat, or token ids. */
 export type Prompt = string | readonly ChatMessage[] | readonly number[] | Int32Array;
@@ -179,6 +179,15 @@ export class Engine implements AsyncDisposable {
     return Int32Array.from(this.#parts.codec.encode(text, { addSpecialTokens: true }));
   }
 
+  /**
+   * Token ids of a prompt as {@linkcode Engine.generate} would read it: chats through the template.
+   *
+   * @throws {RequestError} for prompts that `generate` refuses.
+   */
+  promptTokens(prompt: Prompt, wishes: ChatVariables = {}): Int32Array<ArrayBuffer> {
+    return this.#read(prompt, wishes).tokens;
+  }
+
   /** Text of token ids, without special tokens. */
   decode(ids: readonly number[] | Int32Array): string {
     return this.#parts.codec.decode([...ids]);
@@ -209,6 +218,21 @@ export class Engine implements AsyncDisposable {
   /** What a server watches: queue, pages, reused prefixes, preemptions, tokens. A snapshot. */
   stats(): SchedulerStats {
     return this.#scheduler.stats;
+  }
+
+  /** Ids of tokens are below this. */
+  get vocabSize(): number {
+    return this.#parts.vocabSize;
+  }
+
+  /** Tokens of the longest sequence, prompt and answer together. */
+  get maxSequenceTokens(): number {
+    return this.#longest;
+  }
+
+  /** Whether messages can be read: the model has a chat template. */
+  get canChat(): boolean {
+    return this.#parts.codec.renderChat !== undefined;
   }
 
   get report(): EngineReport {

@@ -5,43 +5,20 @@
  * @module
  */
 
-import type { Bindings, Graph, Sampling, TensorSource } from "../graph/mod.ts";
+import type {
+  Bindings,
+  DrawDetails,
+  Graph,
+  Sampling,
+  TensorSource,
+  TokenLogprobs,
+} from "../graph/mod.ts";
 
 /** Names of the executors. */
 export type ExecutorKind = "cpu" | "webgpu";
 
 /** How one row of a step is drawn. */
-export interface RowDraw extends Sampling {
-  /** Numbers added to the logits of some tokens before anything else happens to them. */
-  readonly adjust?: TokenAdjustments;
-  /** `[ceil(V / 32)]`: bit `id % 32` of word `id / 32` is set for every token that may be drawn. */
-  readonly allowed?: Uint32Array<ArrayBuffer>;
-  /** The draw comes with its log-probability, and with those of so many likeliest tokens. */
-  readonly logprobs?: number;
-}
-
-/** What is added to the logits of which tokens; an id occurs once. */
-export interface TokenAdjustments {
-  readonly ids: Int32Array<ArrayBuffer>;
-  readonly values: Float32Array<ArrayBuffer>;
-}
-
-/** A token and the natural logarithm of its probability. */
-export interface TokenLogprob {
-  readonly token: number;
-  readonly logprob: number;
-}
-
-/**
- * Log-probabilities of one draw: of the distribution of the logits after adjustments and with the
- * allowed tokens alone, before repetition penalty, temperature, top-k, top-p and min-p.
- */
-export interface TokenLogprobs {
-  /** That of the token that was drawn. */
-  readonly logprob: number;
-  /** The likeliest tokens, the likeliest first, of equal ones the lower id. */
-  readonly top: readonly TokenLogprob[];
-}
+export interface RowDraw extends Sampling, DrawDetails {}
 
 /** The tokens of one step, of one or several sequences, flattened. */
 export interface StepRequest {
@@ -136,6 +113,12 @@ export interface CompileOptions {
   readonly pages: number;
   /** Pages of the longest sequence. */
   readonly maxPagesPerSequence: number;
+  /**
+   * Make steps of every size ready while the weights load, so that none waits for a compiler later;
+   * default where compiling does not share its processor with everything else. Otherwise steps of
+   * one token are ready, and others when the first of them comes.
+   */
+  readonly compileAll?: boolean;
   readonly signal?: AbortSignal;
   /** Called while weights are read. */
   readonly onProgress?: (done: { bytes: number; totalBytes: number; weight: string }) => void;

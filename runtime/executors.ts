@@ -8,9 +8,10 @@ import { DeviceError } from "../graph/mod.ts";
 import type { DeviceProfile } from "../kernels/mod.ts";
 import { openCpuExecutor } from "./cpu/executor.ts";
 import type { Executor } from "./executor.ts";
+import { findSoftwareAdapter } from "./webgpu/device/device.ts";
 import { openWebGpuExecutor, type WebGpuExecutorOptions } from "./webgpu/executor.ts";
 
-/** Choices of an executor; `auto` takes WebGPU when it works. */
+/** Choices of an executor; `auto` takes WebGPU where a GPU works. */
 export const EXECUTOR_CHOICES = ["auto", "webgpu", "cpu"] as const;
 
 /** Choice of an executor. */
@@ -26,8 +27,8 @@ export interface OpenedExecutor {
 }
 
 /**
- * Opens the chosen executor. With `auto` a machine without a usable GPU gets the CPU and the
- * reason; with `webgpu` it gets the {@linkcode DeviceError}.
+ * Opens the chosen executor. With `auto` a machine without a usable GPU, or with a software adapter
+ * alone, gets the CPU and the reason; with `webgpu` it gets the adapter, or the {@linkcode DeviceError}.
  *
  * @example
  * ```ts
@@ -43,14 +44,15 @@ export async function openExecutor(
 ): Promise<OpenedExecutor> {
   if (choice === "cpu") return { executor: openCpuExecutor(), reason: "asked for" };
   try {
+    // A software adapter computes on the CPU too, and slower than the CPU executor does.
+    const software = choice === "auto" ? await findSoftwareAdapter(options) : undefined;
+    if (software !== undefined) {
+      const reason = `the only WebGPU adapter, ${software}, is a software one, which is slower`;
+      return { executor: openCpuExecutor({ reason }), reason };
+    }
     const executor = await openWebGpuExecutor(options);
-    const { profile } = executor.device;
-    const reason = choice === "webgpu"
-      ? "asked for"
-      : profile.software
-      ? "the only adapter"
-      : "a GPU is there and passed the self-test";
-    return { executor, reason, profile };
+    const reason = choice === "webgpu" ? "asked for" : "a GPU is there and passed the self-test";
+    return { executor, reason, profile: executor.device.profile };
   } catch (error) {
     if (choice === "webgpu" || !(error instanceof DeviceError)) throw error;
     const reason = error.code === "device/no-adapter" ? "no WebGPU adapter" : error.message;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { RequestError } from "../graph/mod.ts";
+import { hasDetails, RequestError } from "../graph/mod.ts";
 import type { CompileOptions, StepRequest } from "./executor.ts";
 
 /** The tokens of a step; without `repeat` and `want`. */
@@ -31,6 +31,11 @@ export function checkStep(request: StepRequest, { maxTokens }: CompileOptions): 
   if (repeat === 1) return;
   const alone = new Set(logitsRows).size === tokens && new Set(sequenceIds).size === tokens;
   expectStep(repeat >= 1 && want !== "logits", "at least one repetition, with sampling", repeat);
+  expectStep(
+    want === "logits" || !want.some(hasDetails),
+    "one step for draws with details",
+    repeat,
+  );
   expectStep(
     alone,
     "one token and one row per sequence to repeat",

@@ -15,7 +15,8 @@ const LAYERS: Readonly<Record<string, number>> = {
   transforms: 2,
   runtime: 2,
   dsl: 3,
-  cli: 4,
+  server: 4,
+  cli: 5,
 };
 
 /** Folder of texts that any layer may read. */

@@ -1,11 +1,12 @@
 /**
- * The test entry, `deno task test [paths and flags of deno test]`: sees to a GPU driver, runs the
- * tests and the examples in doc comments, and ends with one line `N passed, N failed, N skipped`.
+ * The test entry, `deno task test [--quick] [paths and flags of deno test]`: sees to a GPU driver, runs
+ * the tests and the examples in doc comments, and ends with one line `N passed, N failed, N skipped`.
+ * With `--quick` it leaves out the tests that need a device. Stderr stays empty unless something fails.
  *
  * @module
  */
 
-import { ensureVulkan, gpuEnvironment } from "./vulkan.ts";
+import { ensureVulkan, gpuEnvironment, makeShaderCache } from "./vulkan.ts";
 
 /** Folders and files with tests or with examples that are run as tests. */
 const TESTED = [
@@ -33,6 +34,15 @@ const PERMISSIONS = [
   "--allow-net=127.0.0.1,localhost",
 ];
 
+/** Leaves out what needs a device. */
+const QUICK = "--quick";
+
+/** How `tests/support/adapter.ts` hears of it. */
+const QUICK_VARIABLE = "MIXLINE_TEST_QUICK";
+
+/** Test files that run at the same time at most: they share one device. */
+const MOST_JOBS = 4;
+
 /** An escape sequence that sets a colour. */
 const COLOR = new RegExp("\u001b\\[[0-9;]*m", "g");
 
@@ -46,11 +56,13 @@ interface Counts {
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main(args: string[]): Promise<number> {
-  const vulkan = await ensureVulkan();
-  console.error(vulkan.message);
-  const named = await existing(args.filter((arg) => !arg.startsWith("-")));
+  const isQuick = args.includes(QUICK);
+  const given = args.filter((arg) => arg !== QUICK);
+  makeShaderCache();
+  if (!isQuick) console.log((await ensureVulkan()).message);
+  const named = await existing(given.filter((arg) => !arg.startsWith("-")));
   const paths = named.length > 0 ? [] : await existing(TESTED);
-  const { code, output } = await runTests([...args, ...paths]);
+  const { code, output } = await runTests([...given, ...paths], isQuick);
   const counts = readCounts(output);
   for (const [reason, count] of leftOut(output)) {
     console.log(`${count} tests left out: ${reason}`);
@@ -62,11 +74,19 @@ async function main(args: string[]): Promise<number> {
 }
 
 /** Runs deno test, showing its output as it comes, and keeps the text. */
-async function runTests(args: readonly string[]): Promise<{ code: number; output: string }> {
+async function runTests(
+  args: readonly string[],
+  isQuick: boolean,
+): Promise<{ code: number; output: string }> {
   const color = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR");
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "--doc", ...PERMISSIONS, ...args],
-    env: { ...gpuEnvironment(), ...(color ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" }) },
+    args: ["test", "--quiet", "--doc", "--parallel", "--lock=deno.lock", ...PERMISSIONS, ...args],
+    env: {
+      ...gpuEnvironment(),
+      ...(color ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" }),
+      ...(isQuick ? { [QUICK_VARIABLE]: "1" } : {}),
+      DENO_JOBS: String(Math.min(MOST_JOBS, navigator.hardwareConcurrency)),
+    },
     stdin: "null",
     stdout: "piped",
   }).spawn();

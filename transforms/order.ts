@@ -69,7 +69,7 @@ function unknownTransform(key: string, verb: string): ConfigError {
   const near = nearest(key, [...transformKeys(), ...notApplicableKeys()]);
   return new ConfigError(
     "config/unknown-transform",
-    `Cannot ${verb}: unknown transform "${key}"`,
+    `Cannot ${verb}: expected a known transform, got "${key}"`,
     {
       hint: near
         ? `Did you mean "${near}"?`

@@ -38,6 +38,7 @@ import { moveInputsToDevice } from "./lifecycle/move_inputs_to_device.ts";
 import { quantizeCheckpointFormats } from "./quantize/quantize_checkpoint_formats.ts";
 import { quantizeLinear } from "./quantize/quantize_linear.ts";
 import { quantizeMoe } from "./quantize/quantize_moe.ts";
+import { scaleKvCache } from "./cache/scale_kv_cache.ts";
 import { resizeKvCache } from "./cache/resize_kv_cache.ts";
 import { detectSharding, shardingTransformExecutor } from "./lifecycle/sharding.ts";
 import type { BaseConfig } from "./core/transform.ts";
@@ -76,6 +77,7 @@ const LIST = [
   fuseSwiglu,
   visualizeNamespace,
   insertCachedAttention,
+  scaleKvCache,
   initializeCache,
   resizeKvCache,
   compileModel,

@@ -1,6 +1,8 @@
 /**
  * Drawing the next token from the logits of one row. The WebGPU sampler does the same, step by step:
  *
+ * 0. What is added to the logits of single tokens; then tokens that are not allowed get -infinity.
+ *    Log-probabilities are `l - log Σ exp(l)` of these logits.
  * 1. Repetition penalty on the tokens seen: `l = l > 0 ? l / penalty : l * penalty`.
  * 2. Temperature 0 ends here: the largest logit wins, ties go to the lowest id.
  * 3. `l = l / temperature`; the weight of a token is `w = exp(l - max)`.
@@ -19,7 +21,12 @@
  * @module
  */
 
-import { KernelError, type Sampling } from "../../graph/mod.ts";
+import {
+  type DrawDetails,
+  KernelError,
+  type Sampling,
+  type TokenLogprobs,
+} from "../../graph/mod.ts";
 
 /**
  * Draws a token from the logits of one row; `position` is that of the row's token in its sequence,
@@ -55,6 +62,32 @@ export function sampleToken(
     if (score > bestScore) [token, bestScore] = [id, score];
   }
   return token;
+}
+
+/** Step 0: the logits that are drawn from, as a copy where anything changes. */
+export function adjustLogits(
+  logits: Float32Array<ArrayBuffer>,
+  { adjust, allowed }: DrawDetails,
+): Float32Array<ArrayBuffer> {
+  if (!adjust && !allowed) return logits;
+  const values = logits.slice();
+  adjust?.ids.forEach((id, i) => values[id] += adjust.values[i]);
+  for (let id = 0; allowed && id < values.length; id++) {
+    if ((allowed[id >>> 5] >>> (id & 31) & 1) === 0) values[id] = -Infinity;
+  }
+  return values;
+}
+
+/** Log-probabilities after step 0: of the token drawn, and of the `count` likeliest. */
+export function logprobsOf(values: Float32Array, token: number, count: number): TokenLogprobs {
+  const peak = values.reduce((most, value) => Math.max(most, value), -Infinity);
+  const total = peak + Math.log(values.reduce((sum, value) => sum + Math.exp(value - peak), 0));
+  const ids = [...values.keys()].filter((id) => values[id] > -Infinity);
+  const likeliest = ids.sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
+  return {
+    logprob: values[token] - total,
+    top: likeliest.map((id) => ({ token: id, logprob: values[id] - total })),
+  };
 }
 
 function penalized(logits: Float32Array, penalty: number, seen: Iterable<number>) {

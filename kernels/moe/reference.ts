@@ -18,7 +18,7 @@ export const referenceBackend: MoeBackend = {
   compile(spec) {
     throw new KernelError(
       "kernel/refused",
-      `Cannot run MoE layer "${spec.scope}" on WebGPU: backend reference ${REASON}`,
+      `Cannot run MoE layer "${spec.scope}" on WebGPU: expected a backend with shaders, got reference, which ${REASON}`,
       { hint: "Choose backend auto, triton or trtllm, or use --executor cpu" },
     );
   },

@@ -180,7 +180,7 @@ export class ChatTemplate {
     } catch (cause) {
       throw new RequestError(
         "request/chat",
-        `Cannot render the chat: the template of "${this.origin}" says: ${messageOf(cause)}`,
+        `Cannot render the chat with the template of "${this.origin}": ${messageOf(cause)}`,
         { hint: "Change the messages, or send a plain prompt", cause },
       );
     }

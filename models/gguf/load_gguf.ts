@@ -47,6 +47,7 @@ export async function loadGguf(path: string): Promise<Model> {
       generation: ggufGeneration(metadata),
       bytes: checkpoint.bytes,
       quantization,
+      notes: checkpoint.notes,
       build: () => build(checkpoint, quantization),
     };
   } catch (error) {

@@ -8,6 +8,7 @@ import {
   type Bindings,
   bindShape,
   DeviceError,
+  type DrawDetails,
   elementCount,
   type Graph,
   GraphError,
@@ -19,9 +20,9 @@ import {
   type Value,
   verifyGraph,
 } from "../../graph/mod.ts";
-import { type CpuCache, sampleToken } from "../../kernels/mod.ts";
+import { adjustLogits, type CpuCache, logprobsOf, sampleToken } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
-import { stepUnwanted } from "../request_errors.ts";
+import { stepUnwanted } from "../scheduling/request_errors.ts";
 import { Interpreter } from "./interpreter.ts";
 import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "../step_tokens.ts";
 import { allocateCaches, type LoadedWeights, loadWeights } from "./weights.ts";
@@ -93,13 +94,20 @@ export class CpuProgram implements Program {
     const { want, repeat, isWanted } = request;
     if (want === "logits") return { logits: await this.#logits(request, isWanted) };
     const rounds: Int32Array<ArrayBuffer>[] = [];
+    let logprobs: StepResult["logprobs"];
     let tokens: StepTokens = request;
     for (let round = 0; round < repeat; round++) {
-      const samples = this.#sample(await this.#logits(tokens, isWanted), tokens, want);
+      const logits = adjustRows(await this.#logits(tokens, isWanted), want);
+      const samples = this.#sample(logits, tokens, want);
       rounds.push(samples);
       tokens = nextTokens(tokens, samples);
+      logprobs = want.map((draw, row) =>
+        draw.logprobs === undefined
+          ? undefined
+          : logprobsOf(logits[row], Math.max(0, samples[row]), draw.logprobs)
+      );
     }
-    return { tokens: rounds };
+    return { tokens: rounds, logprobs };
   }
 
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
@@ -145,17 +153,15 @@ export class CpuProgram implements Program {
   }
 
   #sample(
-    logits: Float32Array<ArrayBuffer>,
+    logits: readonly Float32Array[],
     { positions, sequenceIds, logitsRows }: StepTokens,
     want: readonly Sampling[],
   ): Int32Array<ArrayBuffer> {
-    const vocab = logits.length / logitsRows.length;
     return logitsRows.map((row, i) => {
       const slot = sequenceIds[row];
       const seen = this.#seen.get(slot) ?? new Set();
       this.#seen.set(slot, seen);
-      const line = logits.subarray(i * vocab, (i + 1) * vocab);
-      const token = drawOrMinusOne(line, want[i], positions[row], seen);
+      const token = drawOrMinusOne(logits[i], want[i], positions[row], seen);
       if (token >= 0) seen.add(token);
       return token;
     });
@@ -194,6 +200,14 @@ export class CpuProgram implements Program {
     invariant(dtype === "i32" || dtype === "f32", `input "${name}" is ${dtype}`);
     return { dtype, shape, data };
   }
+}
+
+/** The logits of each row, changed as its draw says. */
+function adjustRows(logits: Float32Array<ArrayBuffer>, want: readonly DrawDetails[]) {
+  const vocab = logits.length / want.length;
+  return want.map((draw, row) =>
+    adjustLogits(logits.subarray(row * vocab, (row + 1) * vocab), draw)
+  );
 }
 
 /** The draw of a row; -1 where its logits are broken, which is the matter of its sequence alone. */

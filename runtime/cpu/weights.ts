@@ -10,7 +10,6 @@ import {
   type Graph,
   type HostTensor,
   messageOf,
-  RequestError,
   tensorBytes,
   type TensorSource,
   type Value,
@@ -20,8 +19,8 @@ import {
 import type { CpuCache } from "../../kernels/mod.ts";
 import { streamWeight } from "../../models/mod.ts";
 import type { CompileOptions } from "../executor.ts";
-import { cacheBytes } from "../kv_cache.ts";
-import { weightKey } from "../webgpu/weight_key.ts";
+import { cacheBytes } from "../scheduling/kv_cache.ts";
+import { distinctWeights, LoadProgress } from "../weight_loading.ts";
 
 /** Bytes read between two checks of the abort signal. */
 const CHUNK_BYTES = 16 * 2 ** 20;
@@ -40,27 +39,14 @@ export async function loadWeights(
   graph: Graph,
   options: Pick<CompileOptions, "source" | "signal" | "onProgress">,
 ): Promise<LoadedWeights> {
-  const distinct = new Map<string, { weight: Weight; name: string; ids: number[] }>();
-  for (const value of weightValues(graph)) {
-    if (!value.weight) continue;
-    const key = weightKey(value.weight);
-    const entry = distinct.get(key);
-    if (entry) entry.ids.push(value.id);
-    else distinct.set(key, { weight: value.weight, name: value.name, ids: [value.id] });
-  }
-  const entries = [...distinct.values()];
-  const totalBytes = entries.reduce((sum, { weight }) => sum + tensorBytes(weight), 0);
+  const weights = distinctWeights(weightValues(graph));
+  const progress = new LoadProgress(weights, options);
   const tensors = new Map<number, HostTensor>();
-  let done = 0;
-  for (const { weight, name, ids } of entries) {
-    const tensor = await loadOne(weight, name, options.source, (bytes) => {
-      if (options.signal?.aborted) throw aborted(name, done, totalBytes, options.signal);
-      done += bytes;
-      options.onProgress?.({ bytes: done, totalBytes, weight: name });
-    });
+  for (const { weight, name, ids } of weights) {
+    const tensor = await loadOne(weight, name, options.source, progress);
     for (const id of ids) tensors.set(id, tensor);
   }
-  return { tensors, count: entries.length, bytes: totalBytes };
+  return { tensors, count: weights.length, bytes: progress.totalBytes };
 }
 
 /** Weights that nodes read, and those that are outputs themselves. */
@@ -73,14 +59,14 @@ async function loadOne(
   weight: Weight,
   name: string,
   source: TensorSource,
-  onChunk: (bytes: number) => void,
+  progress: LoadProgress,
 ): Promise<HostTensor> {
   const total = tensorBytes(weight);
-  onChunk(0);
+  progress.add(name, 0);
   const bytes = allocate(total, `weight "${name}"`);
   for await (const chunk of streamWeight(weight, source, { chunkBytes: CHUNK_BYTES })) {
+    progress.add(name, chunk.bytes.byteLength);
     bytes.set(chunk.bytes, chunk.byteOffset);
-    onChunk(chunk.bytes.byteLength);
   }
   return { dtype: weight.dtype, shape: weight.shape, data: viewBytes(weight.dtype, bytes) };
 }
@@ -110,12 +96,4 @@ function allocate(bytes: number, what: string): Uint8Array<ArrayBuffer> {
       { hint: "Choose a smaller model, fewer cache pages or a machine with more memory", cause },
     );
   }
-}
-
-function aborted(weight: string, done: number, total: number, signal: AbortSignal): RequestError {
-  return new RequestError(
-    "request/aborted",
-    `Cannot load weight "${weight}": the load was aborted after ${done} of ${total} bytes`,
-    { status: 499, cause: signal.reason },
-  );
 }

@@ -7,7 +7,7 @@
 import { type CacheSpec, type GraphSnapshot, invariant, type Value } from "../../graph/mod.ts";
 import type { StepSizes } from "../../kernels/mod.ts";
 import type { CompileOptions } from "../executor.ts";
-import { cacheBytes } from "../kv_cache.ts";
+import { cacheBytes } from "../scheduling/kv_cache.ts";
 import {
   type BufferPlan,
   type Lifetime,
@@ -99,6 +99,16 @@ export class ProgramMemory {
     const buffer = this.#states.get(name);
     invariant(buffer, `no state "${name}" was allocated`);
     return buffer;
+  }
+
+  /** Makes a state at least so large; true when it is a new buffer, without content. */
+  async growState(name: string, bytes: number): Promise<boolean> {
+    const old = this.#states.get(name);
+    if (old && old.size >= bytes) return false;
+    const size = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
+    this.#states.set(name, this.#own(await this.device.allocate(`state "${name}"`, size)));
+    if (old) this.#release(old);
+    return true;
   }
 
   /** Number of the buffer of an activation or scratch of a list, else the resource's own name. */

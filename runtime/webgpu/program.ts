@@ -36,6 +36,7 @@ import { boundWeights, type LoweredGraph, lowerGraph, valueBytes } from "./plan/
 import { ProgramMemory } from "./memory.ts";
 import { reportNotices } from "./plan/plan_report.ts";
 import type { ProgramContext } from "./program_context.ts";
+import { allOrNone } from "../all_or_none.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
 import { historyBytes, samplingStates, TokenSteps } from "./token_steps.ts";
@@ -80,9 +81,14 @@ export class WebGpuProgram implements Program {
       states: sampling ? samplingStates(sampling) : {},
     });
     try {
-      await weights.load(options);
       const lists = new StepLists(context, lowered, memory);
-      await lists.forTokens(1);
+      const { compileAll = !device.profile.software } = options;
+      const wanted = compileAll ? lowered.map(({ tokens }) => tokens.max) : [1];
+      await allOrNone(options.signal, [
+        (signal) => weights.load({ ...options, signal }),
+        (signal) => lists.prepareAll(wanted, signal),
+      ]);
+      options.signal?.throwIfAborted();
       const inputs = new StepInputs(compiled.inputs, memory);
       const tokens = sampling && new TokenSteps(
         device,
@@ -137,7 +143,7 @@ export class WebGpuProgram implements Program {
     return this.#exclusive(async () => {
       const { list, sizes, tokens } = await this.#prepare(request);
       const { want } = request;
-      if (want !== "logits") return { tokens: await tokens.run(request, list, sizes, want) };
+      if (want !== "logits") return await tokens.run(request, list, sizes, want);
       const value = list.lowered.outputs.get(WANTED_LOGITS)?.value;
       invariant(value, "a language model has logits");
       const wanted = new Map([[WANTED_LOGITS, value]]);

@@ -23,6 +23,8 @@ export interface StepList {
   /** Sampling: runs after the commands in a step that wants tokens. */
   readonly sampling: readonly Command[];
   outputBuffer(name: string): GPUBuffer;
+  /** Makes further dispatches of this list ready. */
+  prepare(sources: readonly LoweredDispatch[]): Promise<readonly Command[]>;
 }
 
 /** Facts of all lists. */
@@ -56,6 +58,14 @@ export class StepLists {
     return made;
   }
 
+  /** Makes the lists for steps of these many tokens ready, one after the other, until the signal. */
+  async prepareAll(tokens: readonly number[], signal: AbortSignal): Promise<void> {
+    for (const each of tokens) {
+      if (signal.aborted) return;
+      await this.forTokens(each);
+    }
+  }
+
   /** Counts of every list and what kernels chose; weight bytes are those of one token. */
   get report(): ListsReport {
     return this.#report ??= this.#makeReport();
@@ -84,6 +94,7 @@ export class StepLists {
       lowered,
       commands,
       sampling,
+      prepare,
       outputBuffer(name) {
         const resource = lowered.outputs.get(name);
         invariant(resource, `the graph has no output "${name}"`);

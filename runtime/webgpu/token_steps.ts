@@ -5,9 +5,10 @@
  * @module
  */
 
-import { RequestError, type Sampling } from "../../graph/mod.ts";
+import { hasDetails, RequestError, type Sampling } from "../../graph/mod.ts";
 import { encodeDraw, samplingStateBytes, seenWords, type StepSizes } from "../../kernels/mod.ts";
-import type { StepRequest } from "../executor.ts";
+import type { RowDraw, StepRequest, StepResult } from "../executor.ts";
+import { DetailedDraws } from "./detailed_draws.ts";
 import { encodeInto } from "./device/command_list.ts";
 import type { WebGpuDevice } from "./device/device.ts";
 import type { ProgramMemory, StateBytes } from "./memory.ts";
@@ -57,6 +58,7 @@ export class TokenSteps {
   /** The likely next submit, recorded while the device was busy with the one before. */
   #ahead: Recorded | undefined;
   #repeat = 1;
+  readonly details: DetailedDraws;
 
   constructor(
     readonly device: WebGpuDevice,
@@ -66,7 +68,9 @@ export class TokenSteps {
     readonly sampling: SamplingSizes,
     /** Of {@linkcode historyBytes}. Used for nothing else, because submits are recorded ahead. */
     readonly staging: GPUBuffer,
-  ) {}
+  ) {
+    this.details = new DetailedDraws(memory, sampling);
+  }
 
   /**
    * Steps to run at once. Between two submits the device idles while the host wakes up and sends
@@ -85,25 +89,70 @@ export class TokenSteps {
   }
 
   /** Runs the steps of a request whose inputs are in place; a list of tokens for each. */
-  async run(request: StepRequest, list: StepList, sizes: StepSizes, want: readonly Sampling[]) {
-    const { repeat, positions, logitsRows } = request;
+  async run(
+    request: StepRequest,
+    list: StepList,
+    sizes: StepSizes,
+    want: readonly RowDraw[],
+  ): Promise<StepResult> {
+    const { repeat, logitsRows } = request;
     if (sizes.R > this.sampling.maxRows) throw tooManyRows(sizes.R, this.sampling.maxRows);
     // When every token has a row, the samples are the tokens of the next step.
     const advance = sizes.T === sizes.R && new Set(logitsRows).size === sizes.T;
     this.#writeDraws(request, want, advance);
+    if (want.some(hasDetails)) {
+      const result = await this.#submitDetailed(list, sizes, want, request.meanwhile);
+      // Only the host knows the tokens of rows that failed; the device went on with token 0.
+      if (advance) this.#assume(request, result.tokens[0]);
+      return result;
+    }
     const rounds: Int32Array<ArrayBuffer>[] = [];
     while (rounds.length < repeat) {
       const steps = Math.min(MOST_STEPS, repeat - rounds.length);
       const meanwhile = rounds.length === 0 ? request.meanwhile : undefined;
       rounds.push(...await this.#submit(list, sizes, steps, advance, meanwhile));
     }
-    if (advance) {
-      const next = new Int32Array(sizes.T);
-      rounds[rounds.length - 1].forEach((token, row) => next[logitsRows[row]] = Math.max(0, token));
-      this.inputs.assume("token_ids", next);
-      this.inputs.assume("positions", positions.map((position) => position + repeat));
+    if (advance) this.#assume(request, rounds[rounds.length - 1]);
+    return { tokens: rounds };
+  }
+
+  /** The device has put the samples into the next step's inputs; 0 where a row had none. */
+  #assume({ logitsRows, positions, repeat }: StepRequest, samples: Int32Array): void {
+    const next = new Int32Array(positions.length);
+    samples.forEach((token, row) => next[logitsRows[row]] = Math.max(0, token));
+    this.inputs.assume("token_ids", next);
+    this.inputs.assume("positions", positions.map((position) => position + repeat));
+  }
+
+  /** One step with draws that need more than sampling. */
+  async #submitDetailed(
+    list: StepList,
+    sizes: StepSizes,
+    want: readonly RowDraw[],
+    meanwhile: StepRequest["meanwhile"],
+  ) {
+    const { before, after } = await this.details.prepare(list, want);
+    const [tokenBytes, recordBytes] = [sizes.R * 4, this.details.recordBytes(sizes.R)];
+    const staging = await this.memory.staging(tokenBytes + recordBytes);
+    const encoder = this.device.gpu.createCommandEncoder();
+    encoder.clearBuffer(this.memory.state("counter"));
+    const pass = encoder.beginComputePass();
+    for (const commands of [list.commands, before, list.sampling, after]) {
+      encodeInto(pass, commands, sizes);
     }
-    return rounds;
+    pass.end();
+    const { memory } = this;
+    encoder.copyBufferToBuffer(memory.state("history"), 0, staging, 0, tokenBytes);
+    encoder.copyBufferToBuffer(memory.state("logprobs"), 0, staging, tokenBytes, recordBytes);
+    this.device.gpu.queue.submit([encoder.finish()]);
+    await meanwhile?.();
+    const copy = await this.readback.read(staging, tokenBytes + recordBytes);
+    this.device.check();
+    const records = new Uint32Array(copy, tokenBytes, recordBytes / 4);
+    return {
+      tokens: [new Int32Array(copy, 0, sizes.R)],
+      logprobs: this.details.read(records, want),
+    };
   }
 
   async #submit(

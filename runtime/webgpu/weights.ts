@@ -5,18 +5,12 @@
  * @module
  */
 
-import {
-  RequestError,
-  tensorBytes,
-  type TensorSource,
-  type Value,
-  type Weight,
-} from "../../graph/mod.ts";
+import { tensorBytes, type TensorSource, type Value, type Weight } from "../../graph/mod.ts";
 import { streamWeight } from "../../models/mod.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
 import type { CompileOptions } from "../executor.ts";
 import type { WebGpuDevice } from "./device/device.ts";
-import { weightKey } from "./weight_key.ts";
+import { type DistinctWeight, distinctWeights, LoadProgress } from "../weight_loading.ts";
 
 /** Bytes read and handed to the queue at a time; the queue holds a copy until it has sent them. */
 const CHUNK_BYTES = 32 * 2 ** 20;
@@ -25,9 +19,7 @@ const CHUNK_BYTES = 32 * 2 ** 20;
 const BYTES_BETWEEN_WAITS = 64 * 2 ** 20;
 
 /** A weight and its buffer. */
-interface Entry {
-  readonly weight: Weight;
-  readonly name: string;
+interface Entry extends DistinctWeight {
   readonly buffer: GPUBuffer;
 }
 
@@ -41,16 +33,12 @@ export class DeviceWeights {
   /** Allocates every buffer before anything is read, so that lack of memory shows at once. */
   static async allocate(values: readonly Value[], device: WebGpuDevice): Promise<DeviceWeights> {
     const weights = new DeviceWeights(device);
-    const known = new Map<string, GPUBuffer>();
     try {
-      for (const { id, name, weight } of values) {
-        if (!weight) continue;
-        const key = weightKey(weight);
-        const buffer = known.get(key) ??
-          await device.allocate(`weight "${name}"`, tensorBytes(weight));
-        if (!known.has(key)) weights.#entries.push({ weight, name, buffer });
-        known.set(key, buffer);
-        weights.#bufferOf.set(id, buffer);
+      for (const distinct of distinctWeights(values)) {
+        const { weight, name, ids } = distinct;
+        const buffer = await device.allocate(`weight "${name}"`, tensorBytes(weight));
+        weights.#entries.push({ ...distinct, buffer });
+        for (const id of ids) weights.#bufferOf.set(id, buffer);
       }
     } catch (error) {
       weights.release();
@@ -75,7 +63,7 @@ export class DeviceWeights {
 
   /** Streams the weights from their source into their buffers. */
   async load(options: Pick<CompileOptions, "source" | "signal" | "onProgress">): Promise<void> {
-    const upload = new Upload(this.device, options, this.bytes);
+    const upload = new Upload(this.device, new LoadProgress(this.#entries, options));
     for (const { weight, name, buffer } of this.#entries) {
       await upload.write(weight, name, buffer, options.source);
     }
@@ -89,25 +77,17 @@ export class DeviceWeights {
 }
 
 class Upload {
-  #done = 0;
   #unwaited = 0;
 
-  constructor(
-    readonly device: WebGpuDevice,
-    readonly options: Pick<CompileOptions, "signal" | "onProgress">,
-    readonly totalBytes: number,
-  ) {}
+  constructor(readonly device: WebGpuDevice, readonly progress: LoadProgress) {}
 
   async write(weight: Weight, name: string, buffer: GPUBuffer, source: TensorSource) {
-    const { signal, onProgress } = this.options;
     for await (
       const { byteOffset, bytes } of streamWeight(weight, source, { chunkBytes: CHUNK_BYTES })
     ) {
-      if (signal?.aborted) throw aborted(name, this.#done, this.totalBytes);
+      this.progress.add(name, bytes.byteLength);
       this.#writeAligned(buffer, byteOffset, bytes);
-      this.#done += bytes.byteLength;
       this.#unwaited += bytes.byteLength;
-      onProgress?.({ bytes: this.#done, totalBytes: this.totalBytes, weight: name });
       if (this.#unwaited >= BYTES_BETWEEN_WAITS) await this.wait();
     }
     this.device.check();
@@ -135,12 +115,4 @@ class Upload {
     tail.set(bytes.subarray(whole));
     queue.writeBuffer(buffer, offset + whole, tail);
   }
-}
-
-function aborted(weight: string, done: number, total: number): RequestError {
-  return new RequestError(
-    "request/aborted",
-    `Cannot load weight "${weight}": the load was aborted after ${done} of ${total} bytes`,
-    { status: 499 },
-  );
 }

@@ -132,8 +132,11 @@ Deno.test("deploy compares every transform with the one before when --verify is 
   for (const row of rows) assert.match(row, /within \d\.\de(-[6-9]|\+0) of .*, the same tokens$/);
 });
 
-webgpuTest("deploy runs on WebGPU when there is an adapter", async () => {
-  const args = ["deploy", "--temperature", "0", "--max-new-tokens", "4", "--json"];
+webgpuTest("deploy runs on WebGPU when it is asked to", async () => {
+  const args = [
+    ...["deploy", "--executor", "webgpu", "--temperature", "0"],
+    ...["--max-new-tokens", "4", "--json"],
+  ];
   const { code, stdout, stderr } = await runCli(args);
   assert.equal(code, 0, stderr);
   const { results, report } = JSON.parse(stdout);

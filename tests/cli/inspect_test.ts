@@ -9,6 +9,23 @@ Deno.test("inspect shows what the model's files say", async () => {
   assert.match(stdout, /^num_experts +16$/m);
 });
 
+Deno.test("inspect model counts weights by kind, and says what is quantized and how", async () => {
+  const bundled = await runCli(["inspect", "model"]);
+  assert.equal(bundled.code, 0, bundled.stderr);
+  assert.match(bundled.stdout, /^parameters +7\.4 M, 3\.0 M active$/m);
+  assert.match(bundled.stdout, /^ {2}experts +5\.9 M, 11\.8 MB, bf16$/m);
+  assert.match(bundled.stdout, /^quantization +none$/m);
+  const folder = "tests/golden/quantized/qwen3_moe_fp8_block32";
+  const { code, stdout, stderr } = await runCli(["inspect", "model", "--model", folder, "--json"]);
+  assert.equal(code, 0, stderr);
+  const { weights, quantization, bytes } = JSON.parse(stdout);
+  const kinds: { kind: string; bytes: number; formats: object }[] = weights.kinds;
+  const experts = kinds.find(({ kind }) => kind === "experts");
+  assert.deepEqual(Object.keys(experts?.formats ?? {}), ["fp8_block"]);
+  assert.equal(kinds.reduce((sum, kind) => sum + kind.bytes, 0), bytes, "every byte has a kind");
+  assert.deepEqual([quantization.dialect, quantization.formats], ["fp8", ["fp8_block 32 × 32"]]);
+});
+
 Deno.test("inspect tensors lists the checkpoint", async () => {
   const { code, stdout, stderr } = await runCli(["inspect", "tensors"]);
   assert.equal(code, 0, stderr);

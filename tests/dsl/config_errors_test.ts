@@ -43,14 +43,15 @@ const CASES: readonly Case[] = [
       "transforms:\n  fuse_moe:\n    overrides:\n      - match: a\n        backend: auto\n        bakend: auto\n",
     code: "config/unknown-field",
     message:
-      'Cannot read "transforms.fuse_moe.overrides[0].bakend" at yaml:6:9: unknown field "bakend"',
+      'Cannot read "transforms.fuse_moe.overrides[0].bakend" at yaml:6:9: expected a known field, got "bakend"',
     hint: 'Did you mean "backend"?',
   },
   {
     mistake: "an unknown transform",
     yaml: "transforms:\n  fuse_mo: {}\n",
     code: "config/unknown-transform",
-    message: 'Cannot read "transforms.fuse_mo" at yaml:2:3: unknown transform "fuse_mo"',
+    message:
+      'Cannot read "transforms.fuse_mo" at yaml:2:3: expected a known transform, got "fuse_mo"',
     hint: 'Did you mean "fuse_moe"?',
     excerpt: "2 |   fuse_mo: {}\n  |   ^^^^^^^",
   },
@@ -58,47 +59,48 @@ const CASES: readonly Case[] = [
     mistake: "a transform in the spelling of TypeScript",
     yaml: "transforms: {insertCachedAttention: {}}",
     code: "config/unknown-transform",
-    message: /at yaml:1:14: unknown transform "insertCachedAttention"$/,
+    message: /at yaml:1:14: expected a known transform, got "insertCachedAttention"$/,
     hint: 'Did you mean "insert_cached_attention"?',
   },
   {
     mistake: "a transform like no other",
     yaml: "transforms: {zzzzzzzzzzzz: {}}",
     code: "config/unknown-transform",
-    message: /unknown transform "zzzzzzzzzzzz"$/,
+    message: /expected a known transform, got "zzzzzzzzzzzz"$/,
     hint: /docs\/reference\/transforms\.md/,
   },
   {
     mistake: "an unknown field",
     yaml: "transforms:\n  fuse_moe:\n    bakend: triton\n",
     code: "config/unknown-field",
-    message: 'Cannot read "transforms.fuse_moe.bakend" at yaml:3:5: unknown field "bakend"',
+    message:
+      'Cannot read "transforms.fuse_moe.bakend" at yaml:3:5: expected a known field, got "bakend"',
     hint: 'Did you mean "backend"?',
   },
   {
     mistake: "a field like no other",
     yaml: "transforms: {fuse_moe: {zzzzzzzzzz: 1}}",
     code: "config/unknown-field",
-    message: /unknown field "zzzzzzzzzz"$/,
+    message: /expected a known field, got "zzzzzzzzzz"$/,
     hint: /^Transform "fuse_moe" has backend, operands, overrides.* and those of every transform/,
   },
   {
     mistake: "a field named as what every JavaScript object has",
     yaml: "transforms: {fuse_moe: {constructor: 1}}",
     code: "config/unknown-field",
-    message: /unknown field "constructor"$/,
+    message: /expected a known field, got "constructor"$/,
   },
   {
     mistake: "a transform named as what every JavaScript object has",
     yaml: "transforms: {toString: {}}",
     code: "config/unknown-transform",
-    message: /unknown transform "toString"$/,
+    message: /expected a known transform, got "toString"$/,
   },
   {
     mistake: "a setting named as what every JavaScript object has",
     yaml: "__proto__: {}",
     code: "config/unknown-setting",
-    message: /unknown setting "__proto__"$/,
+    message: /expected a known setting, got "__proto__"$/,
   },
   {
     mistake: "a number where true or false belongs",
@@ -136,14 +138,15 @@ const CASES: readonly Case[] = [
     mistake: "an unknown setting",
     yaml: "model: x\nmax_sequence_len: 4\n",
     code: "config/unknown-setting",
-    message: 'Cannot read "max_sequence_len" at yaml:2:1: unknown setting "max_sequence_len"',
+    message:
+      'Cannot read "max_sequence_len" at yaml:2:1: expected a known setting, got "max_sequence_len"',
     hint: 'Did you mean "max_seq_len"?',
   },
   {
     mistake: "a transform at the top",
     yaml: "fuse_moe: {backend: triton}",
     code: "config/unknown-setting",
-    message: /unknown setting "fuse_moe"$/,
+    message: /expected a known setting, got "fuse_moe"$/,
     hint: "Write it under transforms: transforms.fuse_moe",
   },
   {
@@ -281,7 +284,10 @@ Deno.test("pipeline.fromYaml() reports everything that is wrong with several fil
     await Deno.writeTextFile(b, "max_batch_size: none\n");
     const error = errorOf(() => pipeline.fromYaml(a, b));
     assert.match(error.message, /a\.yaml:2:23: .* \(and 2 more\)$/);
-    assert.match(String(error.details.excerpt), /a\.yaml:3:1: unknown setting "modle"/);
+    assert.match(
+      String(error.details.excerpt),
+      /a\.yaml:3:1: expected a known setting, got "modle"/,
+    );
     assert.match(String(error.details.excerpt), /b\.yaml:1:17: expected a number, got "none"/);
     const issues = error.details.issues as { file: string; line: number; hint?: string }[];
     assert.deepEqual(issues.map(({ file, line }) => [file, line]), [[a, 2], [a, 3], [b, 1]]);
@@ -305,7 +311,7 @@ Deno.test("pipeline.fromFlags() explains mistakes in all flags", () => {
   assert.deepEqual(issues.map(({ message }) => message.replace(/expected auto.*, got/, "got")), [
     'Cannot read configuration in --set: expected path=value, got "max_seq_len"',
     'Cannot read "transforms.fuse_moe.backend" in --set transforms.fuse-moe.backend=tritn: got "tritn"',
-    'Cannot read "a.b" in --set a.b=1: unknown setting "a"',
+    'Cannot read "a.b" in --set a.b=1: expected a known setting, got "a"',
     'Cannot read "transforms.x.y.z" in --set transforms.x.y.z=1: expected a setting or ' +
     "transforms.<key>.<field>, got a longer path",
   ]);
@@ -335,11 +341,11 @@ Deno.test("pipeline.fromEnvironment() explains variables that are nearly right",
   assert.deepEqual(issues.map(({ message, hint }) => [message, hint]), [
     [
       'Cannot read "transforms.fuse_moe.bakend" in MIXLINE_TRANSFORMS__FUSE_MOE__BAKEND: ' +
-      'unknown field "bakend"',
+      'expected a known field, got "bakend"',
       'Did you mean "backend"?',
     ],
     [
-      'Cannot read "max_seq_length" in MIXLINE_MAX_SEQ_LENGTH: unknown setting "max_seq_length"',
+      'Cannot read "max_seq_length" in MIXLINE_MAX_SEQ_LENGTH: expected a known setting, got "max_seq_length"',
       'Did you mean "max_seq_len"?',
     ],
   ]);

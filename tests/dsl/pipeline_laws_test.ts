@@ -92,7 +92,7 @@ Deno.test("methods leave the pipeline they are called on as it was", () => {
       const before = [p.toYaml(), JSON.stringify(outcome(p))];
       const list = ["a"];
       const changed = p.overlay(other).disable(...transformKeys()).enable("fuse_moe")
-        .settings({ maxSeqLen: 1 }).set("world_size", list)
+        .settings({ maxSeqLen: 2 }).set("world_size", list)
         .fuseMoe({ backend: "triton" });
       list.push("b");
       assert.deepEqual([p.toYaml(), JSON.stringify(outcome(p))], before);

@@ -5,11 +5,10 @@
  */
 
 import assert from "node:assert/strict";
-import { ConfigError, pipeline } from "../../mod.ts";
 import { tunedFileName } from "../../kernels/mod.ts";
 import { openDevice, TUNED_DIR_VARIABLE, writeTunedRow } from "../../runtime/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
-import { STORYTELLER } from "../support/model_folder.ts";
+import { deployBundled } from "../support/deploy_bundled.ts";
 
 /** Name of the table of the bundled model's layers on this machine's device, or on another. */
 async function tableName(deviceKey?: string): Promise<string> {
@@ -23,25 +22,13 @@ async function tableName(deviceKey?: string): Promise<string> {
 }
 
 /** Deploys the bundled model with a folder of tables: what it told, and what its layers took. */
-async function deployWith(prepare: (folder: string) => Promise<unknown>) {
+async function deployWith(prepare: (folder: string) => unknown) {
   const folder = await Deno.makeTempDir();
-  const before = Deno.env.get(TUNED_DIR_VARIABLE);
-  Deno.env.set(TUNED_DIR_VARIABLE, folder);
   try {
     await prepare(folder);
-    const told: string[] = [];
-    await using engine = await pipeline().deploy({
-      model: STORYTELLER,
-      executor: "webgpu",
-      onProgress: (event) => event.kind === "note" && told.push(event.message),
-    });
-    const choices: unknown = engine.report.program.choices;
-    assert.ok(Array.isArray(choices));
-    const texts = choices.map((choice) => String(Reflect.get(choice, "text")));
-    return { folder, texts, told: told.filter((text) => text.startsWith("auto:")) };
+    const { told = [], texts = [], error } = await deployBundled({ [TUNED_DIR_VARIABLE]: folder });
+    return { folder, texts, error, told: told.filter((text) => text.startsWith("auto:")) };
   } finally {
-    if (before === undefined) Deno.env.delete(TUNED_DIR_VARIABLE);
-    else Deno.env.set(TUNED_DIR_VARIABLE, before);
     await Deno.remove(folder, { recursive: true });
   }
 }
@@ -49,12 +36,12 @@ async function deployWith(prepare: (folder: string) => Promise<unknown>) {
 webgpuTest("deploy() takes the user's table and reports file and row", async () => {
   const name = await tableName();
   const { folder, texts, told } = await deployWith((folder) =>
-    Promise.resolve(writeTunedRow(folder, name, 1, [{
+    writeTunedRow(folder, name, 1, [{
       algorithm: "slots",
       lanes: 8,
       up: { values: 4, unroll: 1, groups: 1 },
       down: { values: 4, unroll: 1, groups: 1 },
-    }]))
+    }])
   );
   const expected = new RegExp(`takes trtllm, measured; .*\\(row 1 of ${folder}/`);
   assert.ok(texts.some((text) => expected.test(text)), texts.join("\n"));
@@ -84,13 +71,9 @@ webgpuTest("deploy() takes nothing of a row that the device cannot run, and says
 
 webgpuTest("deploy() refuses a malformed table with its path", async () => {
   const name = await tableName();
-  await assert.rejects(
-    deployWith((folder) => Deno.writeTextFile(`${folder}/${name}`, '{"1": {"BLOCK_SIZE_M": 0}}')),
-    (error) => {
-      assert.ok(error instanceof ConfigError);
-      assert.equal(error.code, "config/tuned-file");
-      assert.ok(error.message.includes(name), error.message);
-      return true;
-    },
+  const { error } = await deployWith((folder) =>
+    Deno.writeTextFile(`${folder}/${name}`, '{"1": {"BLOCK_SIZE_M": 0}}')
   );
+  assert.equal(error?.code, "config/tuned-file");
+  assert.ok(error?.message.includes(name), error?.message);
 });

@@ -59,6 +59,6 @@ Deno.test("verifyGraph() reports a value that is read before it is made, made tw
   empty.setOutput("y", first);
   assert.throws(() => verifyGraph(empty), {
     code: "graph/missing-output",
-    message: 'Cannot verify graph "empty": nothing makes its output "y"',
+    message: 'Cannot verify graph "empty": expected a node that makes output "y", got none',
   });
 });

@@ -37,7 +37,7 @@ function recordsOf(name: string, lower: () => readonly Dispatch[]) {
 for (const [name, lower] of RECORDED) {
   Deno.test(`the WGSL of ${name} is the one on record`, async () => {
     for (const { file, wgsl } of recordsOf(name, lower)) {
-      await assertSnapshot(new URL(file, FOLDER), wgsl);
+      await assertSnapshot(`wgsl/${file}`, wgsl);
     }
   });
 }

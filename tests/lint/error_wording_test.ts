@@ -6,6 +6,7 @@ const MESSAGES: readonly (readonly [text: string, fault: string | undefined])[] 
   ['Cannot read tensor "w": expected bf16, got u8', undefined],
   ["Cannot read …: expected a file, got …", undefined],
   ["Cannot read tensor: …", undefined],
+  ["Cannot read tensor: it is …", 'does not say "expected <x>"'],
   ["Cannot read …", undefined],
   ["…", undefined],
   ["expected a list, got one value", undefined],

@@ -242,7 +242,7 @@ Deno.test("downloadModel() takes the cache when the hub does not answer", async 
   await assert.rejects(downloadModel(ID, options), fails("checkpoint/offline", ID));
   await assert.rejects(
     loadModel("org/other", options),
-    fails("checkpoint/offline", "no such folder"),
+    fails("checkpoint/offline", "expected a folder"),
   );
 });
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { ChatTemplate, Tokenizer } from "../../models/mod.ts";
-import { TextStream } from "../../runtime/text_stream.ts";
+import { TextStream } from "../../runtime/generation/text_stream.ts";
 import { CheckpointError, RequestError } from "../../graph/mod.ts";
 
 const FOLDER = new URL("../golden/tokenizers/", import.meta.url).pathname;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
 import { DeviceError, MixlineError, RequestError } from "../../graph/mod.ts";
 import { createEngine, type Engine } from "../../runtime/engine.ts";
-import type { StepLimits } from "../../runtime/step_limits.ts";
+import type { StepLimits } from "../../runtime/scheduling/step_limits.ts";
 import { FakeProgram, type NextToken } from "../support/fake_program.ts";
 
 const EOS = 3;

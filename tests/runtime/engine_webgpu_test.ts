@@ -169,4 +169,57 @@ for (const kind of ["webgpu", "cpu"] as const) {
     }
     assert.equal(await engine.generate("innocent", options).text(), expected);
   });
+
+  test(`generate() on ${kind} follows biases, penalties, allowed tokens and log-probabilities`, async () => {
+    const code = (letter: string) => letter.charCodeAt(0) - 32;
+    const options = { maxNewTokens: 12, temperature: 0 };
+    await using engine = await openEngine(await openKind());
+    const plain = await engine.generate("a prompt", options).text();
+    const text = (more: GenerateOptions) =>
+      engine.generate("a prompt", { ...options, ...more }).text();
+    assert.equal(await text({ logitBias: { [code("Q")]: 100 } }), "Q".repeat(12));
+    const banned = await text({ logitBias: new Map([[code(plain[0]), -100]]) });
+    assert.notEqual(banned[0], plain[0]);
+    // What was made once is out of reach afterwards, and with the frequency what was made often.
+    assert.equal(new Set(await text({ presencePenalty: 100 })).size, 12);
+    const turns = await text({ frequencyPenalty: 100, logitBias: { 3: 100, 4: 100, 5: 100 } });
+    assert.equal(new Set(turns.slice(0, 3)).size, 3);
+    assert.deepEqual(new Set(turns.slice(0, 3)), new Set(["#", "$", "%"]));
+    // A grammar of a kind: letters and digits take turns.
+    const mask = (first: number, last: number) => {
+      const words = new Uint32Array(3);
+      for (let id = first; id <= last; id++) words[id >>> 5] |= 1 << (id & 31);
+      return words;
+    };
+    const seen: number[][] = [];
+    const pieces = [];
+    const constrained = engine.generate("a prompt", {
+      ...options,
+      temperature: 1,
+      seed: 3,
+      logprobs: 3,
+      allowedTokens: (made) => {
+        seen.push([...made]);
+        return made.length % 2 === 0 ? mask(code("A"), code("Z")) : mask(code("0"), code("9"));
+      },
+    });
+    for await (const piece of constrained) pieces.push(piece);
+    assert.match(pieces.map((piece) => piece.text).join(""), /^([A-Z][0-9]){6}$/);
+    assert.deepEqual(seen.at(-1), pieces.slice(0, -1).map(({ token }) => token));
+    for (const { token, logprobs } of pieces) {
+      assert(logprobs && logprobs.top.length === 3 && logprobs.logprob <= 0);
+      const own = logprobs.top.find((each) => each.token === token);
+      if (own) assert.equal(own.logprob, logprobs.logprob);
+      const sum = logprobs.top.reduce((total, { logprob }) => total + Math.exp(logprob), 0);
+      assert(sum > 0 && sum < 1 + 1e-5, `${sum}`);
+    }
+    // Beside all of that, and after it, a plain request is what it was.
+    const [beside] = await Promise.all([
+      text({}),
+      text({ presencePenalty: 1, logprobs: 0 }),
+      text({ allowedTokens: () => mask(0, 40) }),
+    ]);
+    assert.equal(beside, plain);
+    assert.equal(await text({}), plain);
+  });
 }

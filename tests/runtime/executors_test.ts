@@ -53,9 +53,31 @@ Deno.test("openExecutor() refuses WebGPU without an adapter, and tells what to i
   });
 });
 
-webgpuTest("openExecutor() takes WebGPU where it works", async () => {
-  const { executor, profile } = await openExecutor("auto");
-  assert.equal(executor.kind, "webgpu");
+webgpuTest(
+  "openExecutor() takes a GPU where it works, and the CPU before a software adapter",
+  async () => {
+    const asked = await openExecutor("webgpu");
+    const { software, description } = asked.profile as DeviceProfile;
+    asked.executor.dispose();
+    const { executor, reason, profile } = await openExecutor("auto");
+    executor.dispose();
+    if (software) {
+      assert.deepEqual([executor.kind, profile], ["cpu", undefined]);
+      assert.equal(
+        reason,
+        `the only WebGPU adapter, ${description}, is a software one, which is slower`,
+      );
+      assert.ok(executor.description.includes(reason));
+    } else {
+      assert.equal(executor.kind, "webgpu");
+      assert.equal(reason, "a GPU is there and passed the self-test");
+    }
+  },
+);
+
+webgpuTest("openExecutor() takes WebGPU when it is asked for", async () => {
+  const { executor, reason, profile } = await openExecutor("webgpu");
+  assert.deepEqual([executor.kind, reason], ["webgpu", "asked for"]);
   const { subgroupSize, subgroups, maxBindingBytes, key } = profile as DeviceProfile;
   assert(subgroups ? [4, 8, 16, 32, 64, 128].includes(subgroupSize) : subgroupSize === 1);
   assert(maxBindingBytes >= 2 ** 27);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { BlockTables, cacheBytes, pagesFor } from "../../runtime/kv_cache.ts";
+import { BlockTables, cacheBytes, pagesFor } from "../../runtime/scheduling/kv_cache.ts";
 
 Deno.test("BlockTables keeps rows in place and pads with page 0", () => {
   const tables = new BlockTables(3);

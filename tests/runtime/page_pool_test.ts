@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
-import { NO_PREFIX, PagePool } from "../../runtime/page_pool.ts";
+import { NO_PREFIX, PagePool } from "../../runtime/scheduling/page_pool.ts";
 
 Deno.test("PagePool gives every page once, and gives it again when all users are gone", () => {
   const actions = fc.array(

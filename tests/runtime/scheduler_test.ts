@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
 import { GREEDY, MixlineError } from "../../graph/mod.ts";
 import { createEngine, type Engine } from "../../runtime/engine.ts";
-import type { GenerateOptions } from "../../runtime/generate_options.ts";
-import type { StepLimits } from "../../runtime/step_limits.ts";
+import type { GenerateOptions } from "../../runtime/generation/generate_options.ts";
+import type { StepLimits } from "../../runtime/scheduling/step_limits.ts";
 import { FakeProgram, type NextToken } from "../support/fake_program.ts";
 
 const VOCAB = 128;

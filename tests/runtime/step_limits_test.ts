@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ConfigError, DeviceError, Graph, GraphBuilder, tensor } from "../../graph/mod.ts";
-import { compileSizes, stepLimits } from "../../runtime/step_limits.ts";
+import { compileSizes, stepLimits } from "../../runtime/scheduling/step_limits.ts";
 
 const SETTINGS = { maxSeqLen: 1000, maxBatchSize: 4, maxNumTokens: 512 };
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
-import { TextStream } from "../../runtime/text_stream.ts";
+import { TextStream } from "../../runtime/generation/text_stream.ts";
 
 const bytes = (ids: readonly number[]) => new TextDecoder().decode(Uint8Array.from(ids));
 

@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { type AttrsOf, Graph, type OpName } from "../../graph/mod.ts";
 import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
 import { KERNELS } from "../../kernels/registry.ts";
+import { lowerDrawDetails } from "../../kernels/sampling/draw_details.ts";
 import { lowerSampling } from "../../kernels/sampling/sample.ts";
 import { GPU_PROFILE } from "./gpu_profile.ts";
 import { CONFIGS } from "./moe_configs.ts";
@@ -134,6 +135,12 @@ function sampling(device?: Device): readonly Dispatch[] {
   }, { profile: GPU_PROFILE, maxRows: 8, ...device });
 }
 
+function drawDetails(): readonly Dispatch[] {
+  const logits = new Graph("details").addInput("logits", { dtype: "f32", shape: ["R", 151936] });
+  const { before, after } = lowerDrawDetails({ vocabulary: 151936, logits, maxRows: 8 });
+  return [before, after];
+}
+
 const LAYERS: Readonly<Record<string, Lower>> = {
   projection_1: (device) => projection(1, device),
   projection_8: (device) => projection(8, device),
@@ -145,6 +152,7 @@ const LAYERS: Readonly<Record<string, Lower>> = {
   attention_8: (device) => attention(8, device),
   attention_512: (device) => attention(512, device),
   sampling: (device) => sampling(device),
+  draw_details: () => drawDetails(),
   embedding: (device) =>
     lower("embedding", {}, { ids: integers(["T"]), w: weight("bf16", [151936, 2048]) }, 8, device),
   shared_expert_1: (device) =>

@@ -6,6 +6,7 @@ import { type AnyTransform, configSchema, TRANSFORMS } from "../../transforms/mo
 import { EagerBlocks, type LoopForm, moeLayer } from "../support/eager_blocks.ts";
 import { GPU_PROFILE } from "../support/gpu_profile.ts";
 import { apply, applyAndCompare, contextWithoutModel, steps } from "../support/run_transforms.ts";
+import { assertSnapshot } from "../support/snapshot.ts";
 
 declare module "../../mod.ts" {
   interface MoeBackendTypes {
@@ -43,10 +44,10 @@ for (const [name, form] of Object.entries(FORMS)) {
   });
 }
 
-Deno.test("fuse_moe makes this graph, up rows before gate rows", async (t) => {
+Deno.test("fuse_moe makes this graph, up rows before gate rows", async () => {
   const { graph } = moeLayer({ ...SMALL, biases: true });
   await apply(graph, steps("match_moe_pattern", "match_router_pattern", "fuse_moe"));
-  await t.assertSnapshot(printGraph(graph));
+  await assertSnapshot("graph/fuse_moe.txt", printGraph(graph));
 });
 
 /** Three layers, one after the other. */
@@ -171,7 +172,7 @@ Deno.test("fuse_moe names the backends it knows when the name is another", async
   await assert.rejects(apply(graph, steps(["fuse_moe", { backend: "tritn" }])), {
     name: "ConfigError",
     code: "config/invalid",
-    message: /^Cannot read transform "fuse_moe": field "backend": .*"triton"/,
+    message: /^Cannot read field "backend" of transform "fuse_moe": .*"triton"/,
   });
 });
 

@@ -248,12 +248,12 @@ Deno.test("orderSteps() suggests a name for an unknown key, field or constraint"
   const failures: [StepEntry, Partial<ConfigError>][] = [
     ["fuse_mo", {
       code: "config/unknown-transform",
-      message: 'Cannot order transforms: unknown transform "fuse_mo"',
+      message: 'Cannot order transforms: expected a known transform, got "fuse_mo"',
       hint: 'Did you mean "fuse_moe"?',
     }],
     [["cleanup_noop_add", { enabeld: true }], {
       code: "config/unknown-field",
-      message: 'Cannot read transform "cleanup_noop_add": unknown field "enabeld"',
+      message: 'Cannot read transform "cleanup_noop_add": expected a known field, got "enabeld"',
       hint: 'Did you mean "enabled"?',
     }],
     [["cleanup_noop_add", { enabled: "yes" }], { code: "config/invalid" }],

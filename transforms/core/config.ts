@@ -79,7 +79,7 @@ function configError(key: string, schema: z.ZodObject, issue: z.core.$ZodIssue):
     const near = nearest(field, Object.keys(schema.shape));
     return new ConfigError(
       "config/unknown-field",
-      `Cannot read transform "${key}": unknown field "${field}"`,
+      `Cannot read transform "${key}": expected a known field, got "${field}"`,
       {
         hint: near
           ? `Did you mean "${near}"?`
@@ -91,7 +91,7 @@ function configError(key: string, schema: z.ZodObject, issue: z.core.$ZodIssue):
   const path = issue.path.join(".");
   return new ConfigError(
     "config/invalid",
-    `Cannot read transform "${key}": field "${path}": ${issue.message}`,
+    `Cannot read field "${path}" of transform "${key}": ${issue.message}`,
     { details: { transform: key, field: path } },
   );
 }

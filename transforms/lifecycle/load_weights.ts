@@ -30,7 +30,7 @@ export const loadWeights = defineTransform({
       "Accepted for AutoDeploy's files; weights go from the file to the executor's memory",
     ),
   }),
-  plan(graph, _config, { model: { checkpoint } }) {
+  plan(graph, _config, { model: { checkpoint }, log }) {
     const read = new Set<string>();
     for (const { weight } of graph.weights) {
       if (weight) { for (const name of tensorNames(weight)) read.add(name); }
@@ -40,6 +40,8 @@ export const loadWeights = defineTransform({
       name,
       reason: reasons.has(name) ? reasons.get(name) : "no node reads it any more",
     }));
+    const unexplained = unread.filter(({ reason }) => reason === undefined);
+    if (unexplained.length > 0) log(warnOf(unexplained.map(({ name }) => name)));
     return {
       matches: [{ unread }],
       notes: [
@@ -64,4 +66,18 @@ function describeUnread(unread: readonly Unread[]): string[] {
     const more = tensors.length > SHOWN ? ` and ${tensors.length - SHOWN} more` : "";
     return `Not read (${reason ?? "unknown to the architecture"}): ${names}${more}`;
   });
+}
+
+/** A sentence about tensors that nobody expected. Those of a layer are told together. */
+function warnOf(names: readonly string[]): string {
+  const groups = Map.groupBy(names, (name) => /^(.*\.layers\.\d+)\./.exec(name)?.[1] ?? name);
+  const places = [...groups].map(([group, { length }]) =>
+    length > 1 ? `${group} (${length})` : group
+  );
+  const shown = places.slice(0, SHOWN).join(", ");
+  const more = places.length > SHOWN ? ` and ${places.length - SHOWN} more` : "";
+  const tensors = names.length === 1
+    ? "1 tensor of the checkpoint is"
+    : `${names.length} tensors of the checkpoint are`;
+  return `${tensors} not read, and no reason is known: ${shown}${more}; check that config.json belongs to these weights`;
 }

@@ -32,6 +32,12 @@ export function mostBlocks(pairs: number, experts: number, blockM: number): numb
   return started + Math.floor((pairs - started) / blockM);
 }
 
+/**
+ * Tokens for which the buffer has places. Steps of fewer tokens use the places of the next of these
+ * sizes, so that ranges of step sizes share their shaders and each is compiled once.
+ */
+const ROOMS = [32, 512] as const;
+
 /** The buffer of a layer for its largest step. */
 export function planBuffer(spec: MoeSpec, config: GemmConfig): PlanBuffer {
   const pairs = spec.tokens.max * spec.topK;
@@ -39,8 +45,10 @@ export function planBuffer(spec: MoeSpec, config: GemmConfig): PlanBuffer {
   const maxBlocks = mostBlocks(pairs, spec.experts, blockM);
   const permuted = config.algorithm === "permuted";
   const slices = permuted ? Math.max(1, Math.min(8, Math.ceil(128 / spec.experts))) : 1;
-  const planSize = HEAD + maxBlocks + maxBlocks * blockM;
-  const words = slices * planSize + (permuted ? pairs : 0);
+  const room = (ROOMS.find((tokens) => spec.tokens.max <= tokens) ?? spec.tokens.max) * spec.topK;
+  const blocks = mostBlocks(room, spec.experts, blockM);
+  const planSize = HEAD + blocks + blocks * blockM;
+  const words = slices * planSize + (permuted ? room : 0);
   return {
     scratch: { kind: "scratch", name: "moe_plan", bytes: words * 4 },
     maxBlocks,
@@ -51,7 +59,7 @@ export function planBuffer(spec: MoeSpec, config: GemmConfig): PlanBuffer {
       TOP_K: spec.topK,
       EXPERTS: spec.experts,
       PLAN_EXPERTS: HEAD,
-      PLAN_PAIRS: HEAD + maxBlocks,
+      PLAN_PAIRS: HEAD + blocks,
       PLAN_SIZE: planSize,
       PLAN_POSITIONS: slices * planSize,
       PADDING: 0xffffffff,

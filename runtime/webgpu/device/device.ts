@@ -211,6 +211,25 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
   );
 }
 
+/**
+ * Name of the adapter that would be opened if it is a software one, which computes on the CPU; undefined
+ * for a GPU. Raises a {@linkcode DeviceError} when there is none.
+ */
+export async function findSoftwareAdapter(
+  options: OpenDeviceOptions = {},
+): Promise<string | undefined> {
+  const { info } = await requestAdapter(options);
+  return isSoftware(info) ? describeAdapter(info) : undefined;
+}
+
+function isSoftware(info: GPUAdapterInfo): boolean {
+  return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(describeAdapter(info));
+}
+
+function describeAdapter({ description, vendor, device }: GPUAdapterInfo): string {
+  return description || `${vendor} ${device}`.trim();
+}
+
 async function requestAdapter(options: OpenDeviceOptions): Promise<GPUAdapter> {
   const powerPreference = options.powerPreference ?? "high-performance";
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference });
@@ -252,14 +271,14 @@ async function profileOf(
   const { features } = gpu;
   // A device never has less than WebGPU's defaults, so lower wishes are kept here.
   const limit = (name: LimitName) => Math.min(gpu.limits[name], own[name] ?? Infinity);
-  const description = info.description || `${info.vendor} ${info.device}`.trim();
+  const description = describeAdapter(info);
   const subgroups = features.has("subgroups");
   return {
     vendor: info.vendor,
     architecture: info.architecture,
     description,
     key: description.replaceAll(/[^A-Za-z0-9.-]+/g, "_").replaceAll(/^_+|_+$/g, ""),
-    software: info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description),
+    software: isSoftware(info),
     subgroups,
     subgroupSize: subgroups ? await measureSubgroupSize(gpu) : 1,
     shaderF16: features.has("shader-f16"),

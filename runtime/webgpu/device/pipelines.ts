@@ -7,6 +7,7 @@
 
 import { KernelError } from "../../../graph/mod.ts";
 import type { Dispatch } from "../../../kernels/mod.ts";
+import { yieldToEventLoop } from "../../event_loop.ts";
 import type { WebGpuDevice } from "./device.ts";
 
 /** A pipeline and the layout of its bind group 0. */
@@ -91,6 +92,8 @@ export class PipelineCache {
     const message = this.#shaderErrors.get(module) ?? error?.message;
     if (message !== undefined) throw compileError(dispatch, message);
     created.pipelines++;
+    // Compilers block this thread; whatever else goes on, such as loading weights, has a turn.
+    await yieldToEventLoop();
     return { pipeline, layout };
   }
 }

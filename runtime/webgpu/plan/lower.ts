@@ -23,6 +23,7 @@ import {
   type DeviceProfile,
   type Dispatch,
   type KernelDefinition,
+  lowerDrawDetails,
   type LoweringContext,
   lowerSampling,
   type SamplingProblem,
@@ -88,6 +89,8 @@ export interface LoweredGraph {
   readonly dispatches: readonly LoweredDispatch[];
   /** Draws a token for every row of logits; empty for graphs that are not language models. */
   readonly sampling: readonly LoweredDispatch[];
+  /** Run before and after it in steps with draws that need them. */
+  readonly details?: { readonly before: LoweredDispatch; readonly after: LoweredDispatch };
   readonly outputs: ReadonlyMap<string, Resource>;
   readonly notes: readonly LoweringNote[];
 }
@@ -135,6 +138,9 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
   const draws = sampling
     ? lowerSampling(sampling, { profile, maxRows: sampling.maxRows, handOff })
     : [];
+  const around = sampling && lowerDrawDetails(sampling);
+  const ofSampling = (dispatch: Dispatch) =>
+    lowerDispatch(dispatch, SAMPLING, roots, sizes, profile);
   const outputs = [...graph.outputs].map(([name, value]) =>
     [name, valueResource(value, roots, sizes)] as const
   );
@@ -142,7 +148,10 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
     tokens,
     sizes,
     dispatches,
-    sampling: draws.map((dispatch) => lowerDispatch(dispatch, SAMPLING, roots, sizes, profile)),
+    sampling: draws.map(ofSampling),
+    ...(around && {
+      details: { before: ofSampling(around.before), after: ofSampling(around.after) },
+    }),
     outputs: new Map(outputs),
     notes,
   };

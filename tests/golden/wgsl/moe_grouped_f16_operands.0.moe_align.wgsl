@@ -2,9 +2,9 @@ const BLOCK_M = 16u;
 const TOP_K = 2u;
 const EXPERTS = 6u;
 const PLAN_EXPERTS = 4u;
-const PLAN_PAIRS = 11u;
-const PLAN_SIZE = 123u;
-const PLAN_POSITIONS = 123u;
+const PLAN_PAIRS = 13u;
+const PLAN_SIZE = 157u;
+const PLAN_POSITIONS = 157u;
 const PADDING = 4294967295u;
 const THREADS = 256u;
 

@@ -2,9 +2,9 @@ const BLOCK_M = 8u;
 const TOP_K = 2u;
 const EXPERTS = 6u;
 const PLAN_EXPERTS = 4u;
-const PLAN_PAIRS = 13u;
-const PLAN_SIZE = 85u;
-const PLAN_POSITIONS = 85u;
+const PLAN_PAIRS = 17u;
+const PLAN_SIZE = 121u;
+const PLAN_POSITIONS = 121u;
 const PADDING = 4294967295u;
 const THREADS = 256u;
 

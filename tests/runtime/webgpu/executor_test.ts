@@ -4,13 +4,21 @@ import {
   DeviceError,
   Graph,
   GraphBuilder,
+  GREEDY,
   KernelError,
   RequestError,
   tensor,
 } from "../../../graph/mod.ts";
 import { webgpuTest, withExecutor } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
-import { elementwise, SMALL, smallGraph, TEST_KERNELS } from "../../support/test_kernels.ts";
+import {
+  elementwise,
+  NO_TENSORS,
+  SMALL,
+  smallGraph,
+  TEST_KERNELS,
+} from "../../support/test_kernels.ts";
+import { tinyLanguageModel } from "../../support/tiny_language_model.ts";
 
 webgpuTest("compile() runs a small graph for every token range", async () => {
   await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
@@ -174,7 +182,7 @@ webgpuTest("compile() stops at an abort and frees what it had allocated", async 
     b.graph.setOutput("y", b.op("mul", { a: x, b: b.weight("w", tensor("row", "f32", [6])) }));
     await assert.rejects(
       executor.compile(b.graph, { ...SMALL, source, signal: controller.signal }),
-      /Cannot load weight "w": the load was aborted after 0 of 24 bytes/,
+      /Cannot load weight "w": expected 24 bytes, got a request to stop after 0/,
     );
     assert.equal(executor.device.allocatedBytes, 0);
   });
@@ -257,3 +265,50 @@ function rangedMul(parts: boolean) {
     },
   };
 }
+
+/** Sizes for the tiny language model. */
+const TINY_SIZES = {
+  ...{ source: NO_TENSORS, maxTokens: 64, maxSequences: 4, pages: 8, maxPagesPerSequence: 4 },
+};
+
+webgpuTest("compile() makes steps of every size ready when asked to", async () => {
+  await withExecutor({}, async (executor) => {
+    for (const compileAll of [true, false]) {
+      const program = await executor.compile(tinyLanguageModel(), { compileAll, ...TINY_SIZES });
+      const calls = await countGpuCalls(async () => {
+        for (const tokens of [1, 5, 30, 60]) {
+          await program.step({
+            tokenIds: new Int32Array(tokens),
+            positions: Int32Array.from({ length: tokens }, (_, i) => i),
+            sequenceIds: new Int32Array(tokens),
+            blockTable: { data: Int32Array.of(1, 2, 3, 4), sequences: 1, pages: 4 },
+            logitsRows: Int32Array.of(tokens - 1),
+            want: [GREEDY],
+            repeat: 1,
+          });
+        }
+      });
+      // The first program's pipelines are there for the second, but not its bind groups.
+      assert.equal(calls.createBindGroup === undefined, compileAll, JSON.stringify(calls));
+      if (compileAll) assert.equal(calls.createComputePipeline, undefined);
+    }
+  });
+});
+
+webgpuTest(
+  "compile() that is aborted stops loading and compiling, and frees all memory",
+  async () => {
+    await withExecutor({}, async (executor) => {
+      const before = executor.device.allocatedBytes;
+      const stop = new AbortController();
+      const compiling = executor.compile(tinyLanguageModel(), {
+        ...TINY_SIZES,
+        compileAll: true,
+        signal: stop.signal,
+        onProgress: () => stop.abort(),
+      });
+      await assert.rejects(compiling, { code: "request/aborted" });
+      assert.equal(executor.device.allocatedBytes, before);
+    });
+  },
+);

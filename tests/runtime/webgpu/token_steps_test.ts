@@ -12,6 +12,7 @@ import {
   openCpuExecutor,
   openWebGpuExecutor,
   type Program,
+  type RowDraw,
   type StepRequest,
   type WebGpuExecutor,
 } from "../../../runtime/mod.ts";
@@ -147,6 +148,48 @@ webgpuTest("step() awaited gives what step() synchronous gives", async () => {
   }
   assert.deepEqual(results[0], results[1]);
 });
+
+webgpuTest(
+  "step() draws with details as the CPU does, and leaves the rows beside them alone",
+  async () => {
+    const only = (...ids: number[]) => {
+      const words = new Uint32Array(3);
+      for (const id of ids) words[id >>> 5] |= 1 << (id & 31);
+      return words;
+    };
+    await withPrograms(async (webgpu, cpu) => {
+      const plain = (await decode(webgpu, GREEDY, 1))[0];
+      const prompts = [...PROMPTS, [9, 8]].map((prompt, slot) => [slot, 0, prompt] as const);
+      const banned = { ids: Int32Array.of(plain[1]), values: Float32Array.of(-100) };
+      const want: RowDraw[] = [
+        { ...GREEDY, logprobs: 4 },
+        { ...GREEDY, adjust: banned },
+        { ...GREEDY, temperature: 1, topP: 0.9, seed: 4, allowed: only(3, 64, 95), logprobs: 20 },
+      ];
+      const results = [];
+      for (const program of [webgpu, cpu]) results.push(await program.step(request(prompts, want)));
+      const [got, expected] = results;
+      assert.deepEqual(got.tokens, expected.tokens);
+      const [first, second, third] = got.tokens?.[0] ?? [];
+      assert.equal(first, plain[0]);
+      assert.notEqual(second, plain[1]);
+      assert.equal(got.logprobs?.[1], undefined);
+      const [a, b] = [got.logprobs?.[0], expected.logprobs?.[0]];
+      assert.equal(a?.top[0].token, first);
+      assert.equal(a?.logprob, a?.top[0].logprob);
+      assert.deepEqual(a?.top.map(({ token }) => token), b?.top.map(({ token }) => token));
+      assert(Math.abs((a?.logprob ?? NaN) - (b?.logprob ?? NaN)) < 1e-3);
+      assert([3, 64, 95].includes(third), `token ${third}`);
+      assert.equal(got.logprobs?.[2]?.top.length, 3);
+      // The steps after it, which are recorded ahead, are what they were.
+      assert.deepEqual(await decode(webgpu, GREEDY, 6), await decode(cpu, GREEDY, 6));
+      await assert.rejects(
+        webgpu.step({ ...request([[0, 8, [1]]], [{ ...GREEDY, logprobs: 1 }]), repeat: 2 }),
+        /one step for draws with details, got 2/,
+      );
+    });
+  },
+);
 
 webgpuTest("step() gathers logits itself where the graph does not", async () => {
   await withPrograms(async (program, cpu) => {

@@ -1,0 +1,89 @@
+/**
+ * `inspect model`: what the files of a model say, without reading its weights and without a device.
+ *
+ * @module
+ */
+
+import { type Model, summarizeWeights, type WeightSummary } from "../models/mod.ts";
+import { describeChat, formatChat, formatEndTokens } from "./chat_view.ts";
+import { count, formatBytes, formatCount, formatTable } from "./format.ts";
+import type { View } from "./inspect_views.ts";
+
+/** Names in one line; `--json` has all. */
+const SHOWN = 8;
+
+/** What the model's files say. */
+export function describeModel(model: Model): View {
+  const { config, checkpoint, architecture, quantization, generation } = model;
+  const { graph, unusedTensors } = model.build();
+  const weights = summarizeWeights(
+    graph,
+    config.num_experts_per_tok,
+    ({ name }) => checkpoint.info(name).byteLength,
+  );
+  const document = {
+    path: model.path,
+    architecture: architecture.name,
+    features: architecture.features,
+    bytes: model.bytes,
+    tensors: checkpoint.tensors.size,
+    files: [...checkpoint.files.keys()],
+    weights,
+    quantization: describeQuantization(model) ?? null,
+    hasChatTemplate: model.chatTemplate !== undefined,
+    chat: describeChat(model) ?? null,
+    generation,
+    notes: model.notes,
+    unusedTensors: unusedTensors.map(({ name, reason }) => ({ name, reason: reason ?? null })),
+    config,
+  };
+  const files = count(checkpoint.files.size, "file");
+  const rows = [
+    ["folder", model.path],
+    ["architecture", `${config.architectures[0]} (${architecture.features.join(", ")})`],
+    ["weights", `${formatBytes(model.bytes)}, ${checkpoint.tensors.size} tensors in ${files}`],
+    ["parameters", `${formatCount(weights.parameters)}, ${formatCount(weights.active)} active`],
+    ...weights.kinds.map((kind) => [`  ${kind.kind}`, formatKind(kind)]),
+    [
+      "quantization",
+      quantization
+        ? `${quantization.dialect}: ${quantization.formats.join("; ")} (${quantization.source})`
+        : "none",
+    ],
+    ...(quantization && quantization.exclude.length > 0
+      ? [["  left plain", shorten(quantization.exclude)]]
+      : []),
+    ["chat template", formatChat(model)],
+    ["end tokens", formatEndTokens(model)],
+    ["generation", JSON.stringify(generation)],
+    ...model.notes.map((note) => ["note", note]),
+    ...formatUnused(unusedTensors),
+    ...Object.entries(config).filter(([name]) => name !== "quantization_config")
+      .map(([name, value]) => [name, JSON.stringify(value) ?? "-"]),
+  ];
+  return { document, text: `${formatTable(rows)}\n` };
+}
+
+function describeQuantization({ quantization }: Model) {
+  if (!quantization) return undefined;
+  const { dialect, source, formats, exclude, cacheScales = false } = quantization;
+  return { dialect, source, formats, exclude, cacheScales };
+}
+
+function formatKind({ parameters, bytes, formats }: WeightSummary["kinds"][number]): string {
+  return `${formatCount(parameters)}, ${formatBytes(bytes)}, ${Object.keys(formats).join(" and ")}`;
+}
+
+/** One line for each reason. */
+function formatUnused(tensors: ReturnType<Model["build"]>["unusedTensors"]): string[][] {
+  if (tensors.length === 0) return [["unused tensors", "none"]];
+  return [...Map.groupBy(tensors, ({ reason }) => reason)].map(([reason, list], i) => [
+    i === 0 ? "unused tensors" : "",
+    `${list.length} (${reason ?? "no reason is known"}): ${shorten(list.map(({ name }) => name))}`,
+  ]);
+}
+
+function shorten(names: readonly string[]): string {
+  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : "";
+  return names.slice(0, SHOWN).join(", ") + more;
+}

@@ -1,0 +1,55 @@
+/**
+ * Runs a server until it is told to end. Loaded when a server is asked for: other commands need none
+ * of its libraries.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { isLoopbackUrl, openLog, serve } from "../server/mod.ts";
+import type { CommandContext } from "./command.ts";
+import { configure } from "./configure.ts";
+import { logOptions, type ServeFlags, serveOptions } from "./serve_flags.ts";
+
+/** Serves until the first SIGINT or SIGTERM, which lets requests in flight end. */
+export async function serveModel(
+  flags: ServeFlags,
+  { terminal, signal }: CommandContext,
+): Promise<void> {
+  const pipeline = configure(flags);
+  const options = await serveOptions(flags);
+  const ended = endSignal(signal);
+  await using opened = await openLog(logOptions(flags));
+  const server = await serve(pipeline, options, {
+    log: opened.log,
+    signal: ended.signal,
+    cache: hubCache(),
+  });
+  const { url } = server;
+  if (terminal.json) terminal.result(`${JSON.stringify({ url, pid: Deno.pid })}\n`);
+  else terminal.result(`${isLoopbackUrl(url) ? "" : "reachable from other machines: "}${url}\n`);
+  await ended.promise;
+  await server.close();
+}
+
+/** Resolves at SIGTERM, or when Ctrl-C was pressed once. */
+function endSignal(interrupt: AbortSignal) {
+  const controller = new AbortController();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const end = () => {
+    controller.abort(interrupt.aborted ? interrupt.reason : undefined);
+    resolve();
+  };
+  Deno.addSignalListener("SIGTERM", end);
+  if (interrupt.aborted) end();
+  else interrupt.addEventListener("abort", end, { once: true });
+  return { promise, signal: controller.signal };
+}
+
+/** Folder of the hub's files; undefined where the home folder is not known. */
+function hubCache(): string | undefined {
+  const home = Deno.env.get("HF_HOME");
+  if (home) return home;
+  const user = Deno.env.get("HOME");
+  return user && join(user, ".cache", "huggingface");
+}

@@ -1,0 +1,59 @@
+/**
+ * Steps that make no text: logits of a whole sequence, and times of dispatches.
+ *
+ * @module
+ */
+
+import { GREEDY, invariant } from "../../graph/mod.ts";
+import { yieldToEventLoop } from "../event_loop.ts";
+import type { DispatchTiming } from "../executor.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { flatten } from "./step_plan.ts";
+
+/** Logits of every row of a sequence `[tokens, vocab]`, computed chunk by chunk. */
+export function sequenceLogits(
+  scheduler: Scheduler,
+  tokens: Int32Array<ArrayBuffer>,
+): Promise<Float32Array<ArrayBuffer>> {
+  const { program, places, limits: { maxTokens, maxRows, recompute } } = scheduler;
+  const chunk = recompute ? tokens.length : Math.min(maxTokens, maxRows);
+  return scheduler.inPlace(tokens.length, async ({ slot }) => {
+    let all: Float32Array<ArrayBuffer> | undefined;
+    for (let start = 0; start < tokens.length; start += chunk) {
+      const part = tokens.subarray(start, start + chunk);
+      const { logits } = await program.step({
+        ...flatten([{ tokens: part, start, slot }]),
+        blockTable: places.table(start + part.length),
+        logitsRows: Int32Array.from(part.keys()),
+        want: "logits",
+        repeat: 1,
+        isWanted: () => !scheduler.closed,
+      });
+      invariant(logits, "the program gave no logits");
+      all ??= new Float32Array(logits.length / part.length * tokens.length);
+      all.set(logits, start * (logits.length / part.length));
+      await yieldToEventLoop();
+    }
+    return all ?? new Float32Array();
+  });
+}
+
+/**
+ * Times of the dispatches of a step of `tokens` tokens after `context` others, which count as
+ * computed. A step of one token is sampled as well.
+ */
+export function profileStep(
+  scheduler: Scheduler,
+  tokens: number,
+  context: number,
+): Promise<readonly DispatchTiming[] | undefined> {
+  const { program, places } = scheduler;
+  return scheduler.inPlace(context + tokens, async ({ slot }) =>
+    await program.profile?.({
+      ...flatten([{ tokens: new Int32Array(tokens), start: context, slot }]),
+      blockTable: places.table(context + tokens),
+      logitsRows: Int32Array.of(tokens - 1),
+      want: tokens === 1 ? [GREEDY] : "logits",
+      repeat: 1,
+    }));
+}

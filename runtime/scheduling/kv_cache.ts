@@ -1,0 +1,85 @@
+/**
+ * The paged key/value cache as the host sees it: its size, and which pages hold the tokens of each
+ * sequence. `page_pool.ts` knows which pages are free. Memory is allocated by the executor.
+ *
+ * @module
+ */
+
+import { type CacheSpec, DTYPE_BYTES } from "../../graph/mod.ts";
+
+/** Pages that hold so many tokens. */
+export function pagesFor(tokens: number, pageSize: number): number {
+  return Math.ceil(tokens / pageSize);
+}
+
+/** Bytes of the keys (and again of the values) of one cache: `[pages, kvHeads, pageSize, headDim]`. */
+export function cacheBytes(cache: CacheSpec, pages: number): number {
+  return pages * cache.kvHeads * cache.pageSize * cache.headDim * DTYPE_BYTES[cache.dtype];
+}
+
+/**
+ * Block tables of the sequences of a program, one row a slot. A row keeps its place as long as its
+ * sequence lives, so that a step without changes sends the device nothing.
+ */
+export class BlockTables {
+  readonly #rows: (readonly number[] | undefined)[];
+  #table: BlockTable | undefined;
+
+  constructor(readonly slots: number) {
+    this.#rows = new Array<undefined>(slots).fill(undefined);
+  }
+
+  /** A free row with these pages, or undefined when every row is taken. */
+  add(pages: readonly number[]): number | undefined {
+    const slot = this.#rows.indexOf(undefined);
+    if (slot < 0) return undefined;
+    this.#rows[slot] = pages;
+    this.#table = undefined;
+    return slot;
+  }
+
+  remove(slot: number): void {
+    this.#rows[slot] = undefined;
+    this.#table = undefined;
+  }
+
+  /** Says that a row has become longer. */
+  changed(): void {
+    this.#table = undefined;
+  }
+
+  /** Whether every row is taken. */
+  get full(): boolean {
+    return !this.#rows.includes(undefined);
+  }
+
+  /** The rows up to the last one in use, padded with page 0. */
+  get table(): BlockTable {
+    return this.upTo(Math.max(1, ...this.#rows.map((row) => row?.length ?? 0)));
+  }
+
+  /**
+   * The same with at most so many pages a row: attention does work for every column, so a step
+   * brings no more than its positions need.
+   */
+  upTo(pages: number): BlockTable {
+    if (this.#table?.pages !== pages) this.#table = this.#build(pages);
+    return this.#table;
+  }
+
+  #build(pages: number): BlockTable {
+    const sequences = this.#rows.findLastIndex((row) => row !== undefined) + 1;
+    const data = new Int32Array(sequences * pages);
+    for (const [slot, row] of this.#rows.slice(0, sequences).entries()) {
+      data.set(row?.slice(0, pages) ?? [], slot * pages);
+    }
+    return { data, sequences, pages };
+  }
+}
+
+/** Page numbers `[sequences, pages]` as a step takes them. */
+export interface BlockTable {
+  readonly data: Int32Array<ArrayBuffer>;
+  readonly sequences: number;
+  readonly pages: number;
+}

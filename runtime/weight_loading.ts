@@ -1,0 +1,62 @@
+/**
+ * What both executors do while they load weights: each different weight is read once, progress is
+ * reported, and an abort signal is obeyed.
+ *
+ * @module
+ */
+
+import { RequestError, tensorBytes, type Value, type Weight } from "../graph/mod.ts";
+import type { CompileOptions } from "./executor.ts";
+import { weightKey } from "./weight_key.ts";
+
+/** A weight to read, and the values that it is for. */
+export interface DistinctWeight {
+  readonly weight: Weight;
+  readonly name: string;
+  /** Ids of the values; several for tied weights. */
+  readonly ids: readonly number[];
+}
+
+/** The different weights among some values, in order of first use. */
+export function distinctWeights(values: readonly Value[]): DistinctWeight[] {
+  const found = new Map<string, DistinctWeight & { readonly ids: number[] }>();
+  for (const { id, name, weight } of values) {
+    if (!weight) continue;
+    const key = weightKey(weight);
+    const known = found.get(key);
+    if (known) known.ids.push(id);
+    else found.set(key, { weight, name, ids: [id] });
+  }
+  return [...found.values()];
+}
+
+/** Counts the bytes of a load. */
+export class LoadProgress {
+  readonly totalBytes: number;
+  #done = 0;
+
+  constructor(
+    weights: readonly DistinctWeight[],
+    readonly options: Pick<CompileOptions, "signal" | "onProgress">,
+  ) {
+    this.totalBytes = weights.reduce((sum, { weight }) => sum + tensorBytes(weight), 0);
+  }
+
+  /**
+   * To be called before some bytes of a weight are used.
+   *
+   * @throws {RequestError} `request/aborted` once the signal is aborted.
+   */
+  add(name: string, bytes: number): void {
+    const { signal, onProgress } = this.options;
+    if (signal?.aborted) {
+      throw new RequestError(
+        "request/aborted",
+        `Cannot load weight "${name}": expected ${this.totalBytes} bytes, got a request to stop after ${this.#done}`,
+        { status: 499, cause: signal.reason },
+      );
+    }
+    this.#done += bytes;
+    onProgress?.({ bytes: this.#done, totalBytes: this.totalBytes, weight: name });
+  }
+}

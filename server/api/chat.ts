@@ -1,0 +1,238 @@
+/**
+ * `POST /v1/chat/completions`.
+ *
+ * @module
+ */
+
+import type { z } from "../../deps/zod.ts";
+import type { ChatMessage, ToolCall } from "../../models/mod.ts";
+import type { Admitted } from "../admission.ts";
+import type { WireEnd, WireLogprobs, WireOptions, WirePiece } from "../engine/protocol.ts";
+import { invalidField } from "../errors.ts";
+import type { ChatRequest, chatResponseSchema } from "../schemas/chat.ts";
+import { type ChoiceEvent, generateChoices } from "./choices.ts";
+import { samplingOptions, withoutAbsent } from "./sampling.ts";
+import { checkModel, engineInfo, now, type Service } from "./service.ts";
+import type { ServerEvent } from "./sse.ts";
+
+type ChatResponse = z.infer<typeof chatResponseSchema>;
+type Choice = ChatResponse["choices"][number];
+
+/** A request that was understood, for either way to answer it. */
+export interface PreparedChat {
+  readonly messages: readonly ChatMessage[];
+  readonly options: WireOptions;
+  readonly n: number;
+}
+
+/** Checks what schemas cannot and makes the engine's request. */
+export function prepareChat(service: Service, request: ChatRequest): PreparedChat {
+  checkModel(service, request.model);
+  if (!engineInfo(service).chats) {
+    throw invalidField(
+      "messages",
+      "Cannot answer messages: expected a model with a chat template, got one without; use /v1/completions",
+    );
+  }
+  if (request.top_logprobs && !request.logprobs) {
+    throw invalidField(
+      "top_logprobs",
+      "Cannot give top_logprobs: expected logprobs true, got none",
+    );
+  }
+  const { max_completion_tokens, max_tokens } = request;
+  return {
+    messages: request.messages,
+    n: request.n ?? 1,
+    options: {
+      ...samplingOptions(request, max_completion_tokens ?? max_tokens),
+      ...(request.logprobs && { logprobs: request.top_logprobs ?? 0 }),
+      ...chatOptions(request),
+    },
+  };
+}
+
+/** Tools and template variables. */
+function chatOptions(request: ChatRequest): WireOptions {
+  const { tools, tool_choice: choice, reasoning_effort, chat_template_kwargs, response_format } =
+    request;
+  if (choice && choice !== "none" && !tools) {
+    throw invalidField("tool_choice", "Cannot choose a tool: expected tools, got none");
+  }
+  if (
+    typeof choice === "object" && choice &&
+    !tools?.some((tool) => tool.function.name === choice.function.name)
+  ) {
+    throw invalidField(
+      "tool_choice",
+      `Cannot choose tool "${choice.function.name}": expected one of the request's tools`,
+    );
+  }
+  const offered = choice === "none" ? undefined : tools;
+  return withoutAbsent({
+    tools: offered,
+    toolChoice: choice === "none" || choice === "auto" ? undefined : choice,
+    templateVariables: templateVariables(reasoning_effort, chat_template_kwargs),
+    responseFormat: response_format?.type === "text" ? undefined : response_format,
+  });
+}
+
+function templateVariables(
+  effort: ChatRequest["reasoning_effort"],
+  variables: ChatRequest["chat_template_kwargs"],
+): Record<string, unknown> | undefined {
+  if (!effort && !variables) return undefined;
+  // Of the templates that know no effort, those that think know enable_thinking.
+  const thinking = effort === "none" ? { enable_thinking: false } : {};
+  return { ...(effort && { reasoning_effort: effort }), ...thinking, ...variables };
+}
+
+/** Answers as one document. */
+export async function answerChat(
+  service: Service,
+  id: string,
+  request: ChatRequest,
+  prepared: PreparedChat,
+  admitted: Admitted,
+): Promise<ChatResponse> {
+  const choices = Array.from({ length: prepared.n }, () => new GrowingChoice(id));
+  for await (const event of run(service, prepared, admitted)) choices[event.index].take(event);
+  const ends = choices.map(({ end }) => end);
+  return {
+    ...header(id, "chat.completion", request.model),
+    choices: choices.map((choice, index) => choice.finish(index, request.logprobs === true)),
+    usage: usageOf(ends),
+  };
+}
+
+/** Answers as a stream of chunks. */
+export async function* streamChat(
+  service: Service,
+  id: string,
+  request: ChatRequest,
+  prepared: PreparedChat,
+  admitted: Admitted,
+): AsyncGenerator<ServerEvent, void> {
+  const chunk = (index: number, delta: object, rest: object = {}) => ({
+    data: {
+      ...header(id, "chat.completion.chunk", request.model),
+      choices: [{ index, delta, logprobs: null, finish_reason: null, ...rest }],
+    },
+  });
+  const calls = Array.from({ length: prepared.n }, () => 0);
+  const begun = new Set<number>();
+  const ends: WireEnd[] = [];
+  for await (const event of run(service, prepared, admitted)) {
+    const { index } = event;
+    if (!begun.has(index)) yield chunk(index, { role: "assistant", content: "" });
+    begun.add(index);
+    if (event.kind === "end") {
+      ends.push(event.end);
+      yield chunk(index, {}, { finish_reason: finishReason(event.end, calls[index]) });
+      continue;
+    }
+    const { text, reasoning, toolCalls, logprobs } = event.piece;
+    const delta = withoutAbsent({
+      content: text === "" ? undefined : text,
+      reasoning_content: reasoning,
+      tool_calls: toolCalls?.map((call) => {
+        const number = calls[index]++;
+        return { index: number, ...wireCall(id, index, number, call) };
+      }),
+    });
+    if (Object.keys(delta).length === 0 && !logprobs) continue;
+    yield chunk(index, delta, logprobs && { logprobs: { content: [logprobOf(logprobs)] } });
+  }
+  if (request.stream_options?.include_usage) {
+    yield {
+      data: {
+        ...header(id, "chat.completion.chunk", request.model),
+        choices: [],
+        usage: usageOf(ends),
+      },
+    };
+  }
+}
+
+function run(
+  service: Service,
+  { messages, options, n }: PreparedChat,
+  { signal }: Admitted,
+): AsyncGenerator<ChoiceEvent, void> {
+  const { engine } = service.supervisor;
+  return generateChoices(engine, { prompts: [messages], options, n, signal }, service.metrics);
+}
+
+/** One choice, gathered. */
+class GrowingChoice {
+  #content = "";
+  #reasoning = "";
+  readonly #calls: ToolCall[] = [];
+  readonly #logprobs: WireLogprobs[] = [];
+  end: WireEnd = { finishReason: "stop", promptTokens: 0, completionTokens: 0 };
+
+  constructor(readonly id: string) {}
+
+  take(event: ChoiceEvent): void {
+    if (event.kind === "end") this.end = event.end;
+    else this.#add(event.piece);
+  }
+
+  finish(index: number, withLogprobs: boolean): Choice {
+    const calls = this.#calls.map((call, number) => wireCall(this.id, index, number, call));
+    return {
+      index,
+      message: {
+        role: "assistant",
+        content: calls.length > 0 && this.#content === "" ? null : this.#content,
+        ...(this.#reasoning && { reasoning_content: this.#reasoning }),
+        ...(calls.length > 0 && { tool_calls: calls }),
+        refusal: null,
+      },
+      logprobs: withLogprobs ? { content: this.#logprobs.map(logprobOf) } : null,
+      finish_reason: finishReason(this.end, calls.length),
+    };
+  }
+
+  #add({ text, reasoning, toolCalls, logprobs }: WirePiece): void {
+    this.#content += text;
+    this.#reasoning += reasoning ?? "";
+    if (toolCalls) this.#calls.push(...toolCalls);
+    if (logprobs) this.#logprobs.push(logprobs);
+  }
+}
+
+function header<Kind extends string>(id: string, object: Kind, model: string) {
+  return { id, object, created: now(), model, system_fingerprint: "mixline" };
+}
+
+function finishReason({ finishReason }: WireEnd, calls: number): Choice["finish_reason"] {
+  return calls > 0 && finishReason === "stop" ? "tool_calls" : finishReason;
+}
+
+/** Tokens of all choices; their prompt counts once. */
+export function usageOf(ends: readonly WireEnd[]): ChatResponse["usage"] {
+  const prompt_tokens = ends[0]?.promptTokens ?? 0;
+  const completion_tokens = ends.reduce((sum, end) => sum + end.completionTokens, 0);
+  return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
+}
+
+function wireCall(id: string, choice: number, number: number, call: ToolCall) {
+  return {
+    id: `call_${id.slice(-12)}_${choice}_${number}`,
+    type: "function" as const,
+    function: { name: call.name, arguments: JSON.stringify(call.arguments) },
+  };
+}
+
+function logprobOf({ token, logprob, top }: WireLogprobs) {
+  const entry = (text: string, value: number) => ({
+    token: text,
+    logprob: value,
+    bytes: [...new TextEncoder().encode(text)],
+  });
+  return {
+    ...entry(token, logprob),
+    top_logprobs: top.map((each) => entry(each.token, each.logprob)),
+  };
+}

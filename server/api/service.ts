@@ -1,0 +1,98 @@
+/**
+ * What every route works with.
+ *
+ * @module
+ */
+
+import type { Context } from "../../deps/hono.ts";
+import type { Logger } from "../../deps/logtape.ts";
+import { RequestError } from "../../graph/mod.ts";
+import type { Admission, Admitted } from "../admission.ts";
+import type { EngineInfo } from "../engine/protocol.ts";
+import type { Supervisor } from "../engine/supervisor.ts";
+import { bugText, isBug } from "../errors.ts";
+import type { ServerMetrics } from "../metrics.ts";
+import type { ServerSettings } from "../settings.ts";
+import { type ServerEvent, streamEvents, type StreamOptions } from "./sse.ts";
+
+/** The parts of a running server. */
+export interface Service {
+  readonly supervisor: Supervisor;
+  readonly settings: ServerSettings;
+  readonly admission: Admission;
+  readonly metrics: ServerMetrics;
+  readonly log: Logger;
+  /** Seconds since 1970 at which the server started. */
+  readonly startedAt: number;
+}
+
+/** Types of a request's variables. */
+export type ServiceContext = Context<{ Variables: { requestId: string } }>;
+
+/** The name of the model that is served. */
+export function servedModel({ settings, supervisor }: Service): string {
+  return settings.servedModelName ?? supervisor.info?.model ?? "model";
+}
+
+/** Facts of the engine. @throws {DeviceError} before the first one was ready. */
+export function engineInfo({ supervisor }: Service): EngineInfo {
+  // Raises what a client should know while there is none.
+  if (!supervisor.info) void supervisor.engine;
+  const { info } = supervisor;
+  if (info) return info;
+  throw new Error(
+    "an engine that is ready has no facts (this is a bug in Mixline, please report it)",
+  );
+}
+
+/** Refuses a model that is not served. */
+export function checkModel(service: Service, model: string): void {
+  const served = servedModel(service);
+  if (model === served) return;
+  throw new RequestError(
+    "model_not_found",
+    `Cannot find model "${model.slice(0, 200)}": expected "${served}"`,
+    { status: 404, hint: "Ask GET /v1/models for the name", details: { param: "model" } },
+  );
+}
+
+/** Time of an answer, in seconds since 1970. */
+export function now(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+/** Takes a request, runs it, and lets it go. */
+export async function answerOnce<Result>(
+  service: Service,
+  context: ServiceContext,
+  run: (admitted: Admitted) => Promise<Result>,
+): Promise<Result> {
+  using admitted = service.admission.enter(context.req.raw.signal);
+  return await run(admitted);
+}
+
+/** Takes a request and streams its events; it is let go when the stream has ended. */
+export function answerStream(
+  service: Service,
+  context: ServiceContext,
+  run: (admitted: Admitted) => AsyncGenerator<ServerEvent, void>,
+  options: Pick<StreamOptions, "last" | "errorEvent">,
+): Promise<Response> {
+  const admitted = service.admission.enter(context.req.raw.signal);
+  return streamEvents(context, run(admitted), {
+    ...options,
+    onError: (error) => logFailure(service, context, error),
+    onEnd() {
+      admitted.cancel();
+      admitted[Symbol.dispose]();
+    },
+  });
+}
+
+/** What the log says of a request that failed: bugs with their stack, the rest in one line. */
+export function logFailure({ log }: Service, context: ServiceContext, error: unknown): void {
+  const requestId = context.get("requestId");
+  if (isBug(error)) {
+    log.error("request {requestId} failed: {error}", { requestId, error: bugText(error) });
+  } else log.info("request {requestId} was refused: {error}", { requestId, error: String(error) });
+}

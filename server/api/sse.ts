@@ -1,0 +1,102 @@
+/**
+ * Server-sent events: one JSON document an event, as OpenAI's streams have them.
+ *
+ * @module
+ */
+
+import type { Context } from "../../deps/hono.ts";
+import { errorAnswer } from "../errors.ts";
+
+/** Proxies close silent connections; a comment keeps them. */
+const KEEP_ALIVE_MS = 15_000;
+
+/** One event of a stream; `event` names its kind where the API has names. */
+export interface ServerEvent {
+  readonly event?: string;
+  readonly data: unknown;
+}
+
+/** How a stream is sent. */
+export interface StreamOptions {
+  /** Line that says that the stream is whole. */
+  readonly last?: string;
+  /** An error that came after the headers left. */
+  readonly onError: (error: unknown) => void;
+  /** The stream is over, whole or not, or its reader has gone. */
+  readonly onEnd: () => void;
+  /** An error as the API's event; default `{ "error": ... }`. */
+  readonly errorEvent?: (error: unknown) => ServerEvent;
+}
+
+/**
+ * Answers with a stream. The first event is awaited before anything is sent, so that a request that
+ * fails at once is answered with its status.
+ */
+export async function streamEvents(
+  context: Context,
+  events: AsyncGenerator<ServerEvent, void>,
+  options: StreamOptions,
+): Promise<Response> {
+  let first: IteratorResult<ServerEvent, void>;
+  try {
+    first = await events.next();
+  } catch (error) {
+    options.onEnd();
+    throw error;
+  }
+  const body = ReadableStream.from(lines(first, events, options)).pipeThrough(
+    new TextEncoderStream(),
+  );
+  context.header("content-type", "text/event-stream; charset=utf-8");
+  context.header("cache-control", "no-cache, no-transform");
+  // nginx would hold events back otherwise.
+  context.header("x-accel-buffering", "no");
+  return context.body(body);
+}
+
+async function* lines(
+  first: IteratorResult<ServerEvent, void>,
+  events: AsyncGenerator<ServerEvent, void>,
+  { last, onError, onEnd, errorEvent = plainError }: StreamOptions,
+): AsyncGenerator<string, void> {
+  try {
+    let next: Promise<IteratorResult<ServerEvent, void>> = Promise.resolve(first);
+    for (;;) {
+      const result = await withinKeepAlive(next);
+      if (result === undefined) {
+        yield ": keep-alive\n\n";
+        continue;
+      }
+      if (result.done) break;
+      yield format(result.value);
+      next = events.next();
+      // Its error is met by the await above.
+      next.catch(() => {});
+    }
+  } catch (error) {
+    onError(error);
+    yield format(errorEvent(error));
+  } finally {
+    onEnd();
+  }
+  if (last !== undefined) yield `data: ${last}\n\n`;
+}
+
+function plainError(error: unknown): ServerEvent {
+  return { data: errorAnswer(error).body };
+}
+
+function format({ event, data }: ServerEvent): string {
+  return `${event === undefined ? "" : `event: ${event}\n`}data: ${JSON.stringify(data)}\n\n`;
+}
+
+/** What a promise gives, or undefined when it takes longer than a connection should be silent. */
+async function withinKeepAlive<Value>(promise: Promise<Value>): Promise<Value | undefined> {
+  const { promise: silence, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => resolve(undefined), KEEP_ALIVE_MS);
+  try {
+    return await Promise.race([promise, silence]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * The web application: guards, routes, errors.
+ *
+ * @module
+ */
+
+import { bodyLimit, cors, type MiddlewareHandler, OpenAPIHono } from "../deps/hono.ts";
+import { RequestError } from "../graph/mod.ts";
+import { answerChat, prepareChat, streamChat } from "./api/chat.ts";
+import { answerCompletion, prepareCompletion, streamCompletion } from "./api/completions.ts";
+import { healthOf, listModels, readMetrics, textOf, tokensOf } from "./api/model_routes.ts";
+import {
+  chatRoute,
+  completionRoute,
+  detokenizeRoute,
+  healthRoute,
+  liveRoute,
+  modelsRoute,
+  readyRoute,
+  tokenizeRoute,
+} from "./api/routes.ts";
+import { answerOnce, answerStream, logFailure, type Service } from "./api/service.ts";
+import { answerError } from "./errors.ts";
+import { hostGuard, keyGuard, securityHeaders } from "./guard.ts";
+import { addPage } from "./page.ts";
+
+/** Variables of a request. */
+type Environment = { Variables: { requestId: string } };
+
+/** Title and version of the API's description. */
+const OPENAPI = {
+  openapi: "3.1.0",
+  info: {
+    title: "Mixline",
+    version: "1",
+    description: "A mixture-of-experts language model behind OpenAI's API",
+  },
+};
+
+/** Makes the application of a service. */
+export function createApp(service: Service): OpenAPIHono<Environment> {
+  const app = new OpenAPIHono<Environment>({
+    // Bodies that break their schema are raised, and answered below like any other error.
+    defaultHook(result) {
+      if (!result.success) throw result.error;
+    },
+  });
+  app.use(identify(service), securityHeaders);
+  const { allowedOrigins } = service.settings;
+  if (allowedOrigins.length > 0) app.use(cors({ origin: [...allowedOrigins] }));
+  app.use(hostGuard(service.settings), keyGuard(service.settings), jsonOnly, limitBody(service));
+  addGeneration(app, service);
+  addFacts(app, service);
+  addPage(app);
+  app.doc31("/openapi.json", OPENAPI);
+  app.notFound((context) =>
+    answerError(
+      context,
+      new RequestError(
+        "request/not-found",
+        `Cannot find a route: expected one of GET /openapi.json, got ${context.req.method} "${
+          context.req.path.slice(0, 200)
+        }"`,
+        { status: 404 },
+      ),
+    )
+  );
+  app.onError((error, context) => {
+    logFailure(service, context, error);
+    return answerError(context, error);
+  });
+  return app;
+}
+
+function addGeneration(app: OpenAPIHono<Environment>, service: Service): void {
+  app.openapi(chatRoute, async (context) => {
+    const request = context.req.valid("json");
+    const prepared = prepareChat(service, request);
+    const id = `chatcmpl-${context.get("requestId")}`;
+    if (request.stream) {
+      return await answerStream(
+        service,
+        context,
+        (admitted) => streamChat(service, id, request, prepared, admitted),
+        { last: "[DONE]" },
+      );
+    }
+    return await answerOnce(
+      service,
+      context,
+      async (admitted) =>
+        context.json(await answerChat(service, id, request, prepared, admitted), 200),
+    );
+  });
+  app.openapi(completionRoute, async (context) => {
+    const request = context.req.valid("json");
+    const prepared = prepareCompletion(service, request);
+    const id = `cmpl-${context.get("requestId")}`;
+    if (request.stream) {
+      return await answerStream(
+        service,
+        context,
+        (admitted) => streamCompletion(service, id, request, prepared, admitted),
+        { last: "[DONE]" },
+      );
+    }
+    return await answerOnce(
+      service,
+      context,
+      async (admitted) =>
+        context.json(await answerCompletion(service, id, request, prepared, admitted), 200),
+    );
+  });
+}
+
+function addFacts(app: OpenAPIHono<Environment>, service: Service): void {
+  app.openapi(modelsRoute, (context) => context.json(listModels(service), 200));
+  app.openapi(
+    tokenizeRoute,
+    async (context) => context.json(await tokensOf(service, context.req.valid("json")), 200),
+  );
+  app.openapi(
+    detokenizeRoute,
+    async (context) => context.json(await textOf(service, context.req.valid("json")), 200),
+  );
+  for (const route of [healthRoute, readyRoute]) {
+    app.openapi(route, (context) => {
+      const health = healthOf(service);
+      return context.json(health, health.status === "ok" ? 200 : 503);
+    });
+  }
+  app.openapi(liveRoute, (context) => context.json({ ...healthOf(service), status: "ok" }, 200));
+  app.get("/metrics", async (context) => {
+    context.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    return context.body(await readMetrics(service));
+  });
+}
+
+/** Gives every request an id, counts it and logs one line when it is answered. */
+function identify(service: Service): MiddlewareHandler<Environment> {
+  return async (context, next) => {
+    const given = context.req.header("x-request-id") ?? "";
+    const requestId = /^[\w-]{1,64}$/.test(given) ? given : crypto.randomUUID().replaceAll("-", "");
+    context.set("requestId", requestId);
+    context.header("x-request-id", requestId);
+    const begin = performance.now();
+    await next();
+    const { method, path } = context.req;
+    const { status } = context.res;
+    // Paths that no route has are one label, or a stranger could fill the memory with them.
+    const route = status === 404 ? "other" : path;
+    service.metrics.requests.inc({ route, status });
+    service.metrics.duration.observe({ route }, (performance.now() - begin) / 1000);
+    const milliseconds = Math.round(performance.now() - begin);
+    service.log.debug("{method} {path} {status} in {milliseconds} ms, request {requestId}", {
+      method,
+      path,
+      status,
+      milliseconds,
+      requestId,
+    });
+  };
+}
+
+/** A form of a foreign page can send a text without asking first; JSON it can not. */
+const jsonOnly: MiddlewareHandler = async (context, next) => {
+  if (context.req.method !== "POST") return await next();
+  const type = context.req.header("content-type") ?? "";
+  if (/^application\/json\s*(;|$)/i.test(type)) return await next();
+  return answerError(
+    context,
+    new RequestError(
+      "request/content-type",
+      `Cannot read the request: expected content-type application/json, got "${
+        type.slice(0, 100)
+      }"`,
+      { status: 415 },
+    ),
+  );
+};
+
+function limitBody({ settings: { maxBodyBytes } }: Service): MiddlewareHandler {
+  return bodyLimit({
+    maxSize: maxBodyBytes,
+    onError: (context) =>
+      answerError(
+        context,
+        new RequestError(
+          "request/too-large",
+          `Cannot read the request: expected a body of at most ${maxBodyBytes} bytes, got a larger one`,
+          { status: 413, hint: "Shorten it, or serve with a larger --max-body-bytes" },
+        ),
+      ),
+  });
+}

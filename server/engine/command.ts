@@ -1,0 +1,39 @@
+/**
+ * How the engine's process is started: this executable again, with what an engine may do and no more.
+ *
+ * @module
+ */
+
+import type { EngineCommand } from "./engine_process.ts";
+
+/** Argument by which a compiled executable knows that it is to be an engine. */
+export const ENGINE_PROCESS = "engine-process";
+
+/** What an engine may do: read models, ask for the GPU's settings, fetch from the hub. */
+const PERMISSIONS = [
+  "--no-prompt",
+  "--allow-read",
+  "--allow-env",
+  "--allow-sys=homedir",
+  "--allow-net=huggingface.co,*.huggingface.co,*.hf.co",
+];
+
+/** The command for the executable that runs now. `cache` is the hub's folder, which it may write. */
+export function engineCommand(cache: string | undefined): EngineCommand {
+  const command = executable();
+  if (Deno.build.standalone) return { command, args: [ENGINE_PROCESS] };
+  const write = cache === undefined ? [] : [`--allow-write=${cache.replaceAll(",", ",,")}`];
+  const entry = import.meta.resolve("./main.ts");
+  return { command, args: ["run", "--quiet", ...PERMISSIONS, ...write, entry] };
+}
+
+/**
+ * The executable that runs now, or the `deno` of the PATH, which is the one that
+ * `--allow-run=deno` grants.
+ */
+function executable(): string {
+  const path = Deno.execPath();
+  return Deno.permissions.querySync({ name: "run", command: path }).state === "granted"
+    ? path
+    : "deno";
+}

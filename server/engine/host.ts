@@ -1,0 +1,147 @@
+/**
+ * The engine's side of the line: a process that holds one engine and answers the server's calls.
+ *
+ * @module
+ */
+
+import { type DeployEvent, pipeline } from "../../dsl/mod.ts";
+import { messageOf, MixlineError } from "../../graph/mod.ts";
+import type { Engine, Piece } from "../../runtime/mod.ts";
+import {
+  type EngineCall,
+  type EngineEvent,
+  readLines,
+  type WireError,
+  type WirePiece,
+} from "./protocol.ts";
+
+/** Answers calls until the stream of calls ends, as it does when the server is gone. */
+export async function hostEngine(
+  calls: ReadableStream<Uint8Array<ArrayBuffer>>,
+  send: (event: EngineEvent) => void,
+): Promise<number> {
+  const lines = readLines(calls);
+  const first = await lines.next();
+  const opening: EngineCall | undefined = first.done ? undefined : JSON.parse(first.value);
+  if (opening?.kind !== "open") return 0;
+  let engine: Engine;
+  try {
+    engine = await pipeline.fromYaml(opening.yaml).deploy({
+      onProgress: (event) =>
+        describe(event).forEach((message) => send({ kind: "progress", message })),
+    });
+    await engine.warmUp();
+  } catch (error) {
+    const wire = toWire(error);
+    send({ kind: "error", error: wire });
+    return wire.exitCode;
+  }
+  send({ kind: "ready", info: infoOf(engine) });
+  const host = new EngineHost(engine, send);
+  for await (const line of lines) host.take(JSON.parse(line));
+  await engine.close();
+  return 0;
+}
+
+/** Calls in flight of one engine. */
+class EngineHost {
+  readonly #running = new Map<number, AbortController>();
+
+  constructor(readonly engine: Engine, readonly send: (event: EngineEvent) => void) {}
+
+  take(call: EngineCall): void {
+    if (call.kind === "open") return;
+    if (call.kind === "cancel") return this.#running.get(call.id)?.abort();
+    this.#answer(call).catch((error) =>
+      this.send({ kind: "error", id: call.id, error: toWire(error) })
+    );
+  }
+
+  async #answer(call: Exclude<EngineCall, { kind: "open" | "cancel" }>): Promise<void> {
+    const { engine } = this;
+    const { id } = call;
+    switch (call.kind) {
+      case "generate":
+        return await this.#generate(call);
+      case "encode":
+        return this.send({ kind: "tokens", id, tokens: [...engine.promptTokens(call.prompt)] });
+      case "decode":
+        return this.send({ kind: "text", id, text: engine.decode(call.tokens) });
+      case "stats":
+        return this.send({ kind: "stats", id, stats: engine.stats() });
+    }
+  }
+
+  async #generate(
+    { id, prompt, options }: Extract<EngineCall, { kind: "generate" }>,
+  ): Promise<void> {
+    const abort = new AbortController();
+    this.#running.set(id, abort);
+    try {
+      const generation = this.engine.generate(prompt, { ...options, signal: abort.signal });
+      let completionTokens = 0;
+      for await (const piece of generation) {
+        completionTokens++;
+        this.send({ kind: "piece", id, piece: this.#wirePiece(piece) });
+      }
+      const { finishReason = "stop", promptTokens = 0 } = generation;
+      this.send({ kind: "end", id, end: { finishReason, promptTokens, completionTokens } });
+    } finally {
+      this.#running.delete(id);
+    }
+  }
+
+  #wirePiece({ logprobs, ...piece }: Piece): WirePiece {
+    if (!logprobs) return piece;
+    const text = (token: number) => this.engine.decode([token]);
+    return {
+      ...piece,
+      logprobs: {
+        token: text(piece.token),
+        logprob: logprobs.logprob,
+        top: logprobs.top.map(({ token, logprob }) => ({ token: text(token), logprob })),
+      },
+    };
+  }
+}
+
+function infoOf(engine: Engine) {
+  const { report } = engine;
+  return {
+    model: nameOf(report.model),
+    executor: report.executor.kind,
+    device: report.device,
+    vocabSize: engine.vocabSize,
+    maxSequenceTokens: engine.maxSequenceTokens,
+    chats: engine.canChat,
+    report,
+  };
+}
+
+/** The name in the report's description of the model. */
+function nameOf(model: unknown): string {
+  const isNamed = typeof model === "object" && model !== null && "name" in model;
+  return isNamed ? String(model.name) : "model";
+}
+
+/** Events worth a line in the server's log. */
+function describe(event: DeployEvent): string[] {
+  switch (event.kind) {
+    case "model":
+      return [`model ${event.name} (${event.architecture}) from ${event.path}`];
+    case "executor":
+      return [`executor ${event.executor}: ${event.description} (${event.reason})`];
+    case "note":
+      return [event.message];
+    default:
+      return [];
+  }
+}
+
+function toWire(error: unknown): WireError {
+  if (error instanceof MixlineError) {
+    const { code, message, hint, httpStatus: status, exitCode } = error;
+    return { code, message, ...(hint !== undefined && { hint }), status, exitCode };
+  }
+  return { code: "engine/bug", message: messageOf(error), status: 500, exitCode: 1 };
+}

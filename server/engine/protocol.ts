@@ -1,0 +1,136 @@
+/**
+ * What the server and the process of its engine say to each other: one JSON document a line, calls
+ * on the process's stdin, events on its stdout.
+ *
+ * @module
+ */
+
+import type { ChatMessage, ToolCall } from "../../models/mod.ts";
+import type { GenerateOptions, SchedulerStats } from "../../runtime/mod.ts";
+
+/** Options of a generation that cross the line; functions and signals stay at home. */
+export type WireOptions =
+  & Omit<GenerateOptions, "allowedTokens" | "logitBias" | "signal">
+  & {
+    readonly logitBias?: Readonly<Record<string, number>>;
+    /** The answer is JSON, of a schema or of any form. */
+    readonly responseFormat?: ResponseFormat;
+    /** The model has to call a tool: any of the request's, or the named one. */
+    readonly toolChoice?: ToolChoice;
+  };
+
+/** A form that an answer must have. */
+export type ResponseFormat =
+  | { readonly type: "json_object" }
+  | {
+    readonly type: "json_schema";
+    readonly json_schema: {
+      readonly name: string;
+      readonly schema: Readonly<Record<string, unknown>>;
+    };
+  };
+
+/** Which tool must be called. */
+export type ToolChoice = "required" | { readonly function: { readonly name: string } };
+
+/** A text, a chat, or token ids. */
+export type WirePrompt = string | readonly ChatMessage[] | readonly number[];
+
+/** What the server asks for. `id` comes back with every event that answers it. */
+export type EngineCall =
+  /** First line: the pipeline, as YAML with every value in it. */
+  | { readonly kind: "open"; readonly yaml: string }
+  | {
+    readonly kind: "generate";
+    readonly id: number;
+    readonly prompt: WirePrompt;
+    readonly options: WireOptions;
+  }
+  | { readonly kind: "cancel"; readonly id: number }
+  | {
+    readonly kind: "encode";
+    readonly id: number;
+    readonly prompt: string | readonly ChatMessage[];
+  }
+  | { readonly kind: "decode"; readonly id: number; readonly tokens: readonly number[] }
+  | { readonly kind: "stats"; readonly id: number };
+
+/** What a process knows once its engine answers; JSON-safe. */
+export interface EngineInfo {
+  /** Name of the model. */
+  readonly model: string;
+  readonly executor: "cpu" | "webgpu";
+  readonly device: string;
+  readonly vocabSize: number;
+  /** Tokens of the longest sequence, prompt and answer together. */
+  readonly maxSequenceTokens: number;
+  /** The model has a chat template. */
+  readonly chats: boolean;
+  /** The engine's report. */
+  readonly report: Readonly<Record<string, unknown>>;
+}
+
+/** An error on its way; the fields of `MixlineError.toJSON` and its status. */
+export interface WireError {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+  readonly status: number;
+  readonly exitCode: number;
+}
+
+/** One piece of a generation. */
+export interface WirePiece {
+  readonly token: number;
+  readonly text: string;
+  /** What the model thought before its answer. */
+  readonly reasoning?: string;
+  /** Whole calls; `arguments` is an object. */
+  readonly toolCalls?: readonly ToolCall[];
+  readonly logprobs?: WireLogprobs;
+}
+
+/** Log-probabilities of one token, with the texts of the tokens. */
+export interface WireLogprobs {
+  readonly token: string;
+  readonly logprob: number;
+  readonly top: readonly { readonly token: string; readonly logprob: number }[];
+}
+
+/** How a generation ended. */
+export interface WireEnd {
+  readonly finishReason: "stop" | "length";
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+}
+
+/** What the process says. */
+export type EngineEvent =
+  /** Something happened while the engine was made ready. */
+  | { readonly kind: "progress"; readonly message: string }
+  | { readonly kind: "ready"; readonly info: EngineInfo }
+  | { readonly kind: "piece"; readonly id: number; readonly piece: WirePiece }
+  | { readonly kind: "end"; readonly id: number; readonly end: WireEnd }
+  | { readonly kind: "tokens"; readonly id: number; readonly tokens: readonly number[] }
+  | { readonly kind: "text"; readonly id: number; readonly text: string }
+  | { readonly kind: "stats"; readonly id: number; readonly stats: SchedulerStats }
+  /** A call failed; without `id` the engine could not be opened, and the process ends. */
+  | { readonly kind: "error"; readonly id?: number; readonly error: WireError };
+
+/** A line of either direction. */
+export function encodeLine(message: EngineCall | EngineEvent): string {
+  return `${JSON.stringify(message)}\n`;
+}
+
+/** The lines of a stream of bytes. */
+export async function* readLines(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+}

@@ -1,0 +1,163 @@
+/**
+ * Keeps an engine's process alive: starts it, starts another one after each that ended, waiting
+ * longer from time to time, and says whether requests can be taken.
+ *
+ * @module
+ */
+
+import { DeviceError } from "../../graph/mod.ts";
+import { type EngineCommand, EngineProcess } from "./engine_process.ts";
+import type { EngineInfo } from "./protocol.ts";
+
+/** Where the engine stands. */
+export type EngineState = "starting" | "ready" | "restarting" | "closing" | "closed";
+
+/** What a supervisor needs. */
+export interface SupervisorOptions {
+  readonly command: EngineCommand;
+  /** The pipeline, with every value in it. */
+  readonly yaml: string;
+  readonly onMessage: (message: string) => void;
+  readonly onState: (state: EngineState, why?: string) => void;
+  /** Milliseconds before the first new start, doubled for each one that follows. Default 500. */
+  readonly backOffMs?: number;
+  /** Milliseconds between two questions whether the engine still answers. Default 5,000. */
+  readonly heartbeatMs?: number;
+  /** Milliseconds without an answer after which the process is ended. Default 120,000. */
+  readonly hangMs?: number;
+}
+
+/** Longest wait before a new start. */
+const MOST_BACK_OFF_MS = 30_000;
+
+/** An engine that lived so long starts the waits anew. */
+const STEADY_MS = 60_000;
+
+/** Restarts an engine's process. Made by {@linkcode Supervisor.start}. */
+export class Supervisor {
+  readonly #options: Required<SupervisorOptions>;
+  #process: EngineProcess;
+  #info: EngineInfo | undefined;
+  #state: EngineState = "starting";
+  #restarts = 0;
+  #failures = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: SupervisorOptions) {
+    this.#options = { backOffMs: 500, heartbeatMs: 5_000, hangMs: 120_000, ...options };
+    this.#process = this.#launch();
+  }
+
+  /**
+   * Starts the engine and waits until it answers. The first start is not repeated: what keeps it
+   * from opening is the user's to mend, and is raised.
+   */
+  static async start(options: SupervisorOptions, signal?: AbortSignal): Promise<Supervisor> {
+    const supervisor = new Supervisor(options);
+    const stop = () => supervisor.#process.kill();
+    signal?.addEventListener("abort", stop, { once: true });
+    try {
+      await supervisor.#process.ready;
+      return supervisor;
+    } catch (error) {
+      supervisor.#state = "closed";
+      await supervisor.#process.exited;
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+
+  get state(): EngineState {
+    return this.#state;
+  }
+
+  /** Engines started after the first one. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /** Facts of the engine that runs, or ran last. */
+  get info(): EngineInfo | undefined {
+    return this.#info;
+  }
+
+  /** Process id of the engine. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /**
+   * The engine that answers now.
+   *
+   * @throws {DeviceError} while there is none.
+   */
+  get engine(): EngineProcess {
+    if (this.#state === "ready") return this.#process;
+    throw new DeviceError(
+      "engine/not-ready",
+      `Cannot take the request: expected an engine that is ready, got one that is ${this.#state}`,
+      { hint: "Send the request again in a moment" },
+    );
+  }
+
+  /** Ends the engine. */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    this.#change("closing");
+    clearTimeout(this.#timer);
+    await this.#process.close();
+    this.#change("closed");
+  }
+
+  #launch(): EngineProcess {
+    const { command, yaml, onMessage } = this.#options;
+    const process = EngineProcess.start(command, yaml, { onMessage });
+    const begin = performance.now();
+    process.ready.then((info) => {
+      if (this.#closing) return;
+      this.#info = info;
+      this.#change("ready");
+      this.#watch(process);
+    }, () => {});
+    process.exited.then((code) => this.#ended(code, performance.now() - begin));
+    return process;
+  }
+
+  #ended(code: number, livedMs: number): void {
+    clearTimeout(this.#timer);
+    const neverOpened = this.#info === undefined;
+    if (this.#closing || this.#state === "closed" || neverOpened) return;
+    this.#failures = livedMs > STEADY_MS ? 1 : this.#failures + 1;
+    const wait = Math.min(MOST_BACK_OFF_MS, this.#options.backOffMs * 2 ** (this.#failures - 1));
+    this.#change(
+      "restarting",
+      `the engine ended with code ${code}; a new one starts in ${wait} ms`,
+    );
+    this.#timer = setTimeout(() => {
+      this.#restarts++;
+      this.#process = this.#launch();
+    }, wait);
+  }
+
+  /** Ends a process that has stopped answering. */
+  #watch(process: EngineProcess): void {
+    const { heartbeatMs, hangMs } = this.#options;
+    this.#timer = setTimeout(async () => {
+      const hang = setTimeout(() => process.kill(), hangMs);
+      const answered = await process.stats().then(() => true, () => false);
+      clearTimeout(hang);
+      if (answered && process === this.#process && !this.#closing) this.#watch(process);
+    }, heartbeatMs);
+  }
+
+  #change(state: EngineState, why?: string): void {
+    this.#state = state;
+    this.#options.onState(state, why);
+  }
+}

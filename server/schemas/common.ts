@@ -1,0 +1,70 @@
+/**
+ * Fields that several requests share, with OpenAI's names and meaning. Objects are strict: a field
+ * that is not listed is refused by name, and so is a listed one with a value that has no effect here.
+ *
+ * @module
+ */
+
+import { z } from "../../deps/zod.ts";
+
+/** A field that clients send and that changes nothing when it has this one value. */
+export function only<Value extends string | number | boolean>(value: Value, why: string) {
+  return z.literal(value, { error: `only ${JSON.stringify(value)} is supported: ${why}` })
+    .nullish();
+}
+
+/** A field that OpenAI's API has and this server does not. */
+export function refused(why: string) {
+  return z.undefined({ error: `not supported: ${why}` }).optional();
+}
+
+const penalty = z.number().min(-2).max(2);
+
+/** How tokens are drawn. */
+export const samplingFields = {
+  temperature: z.number().min(0).max(2).nullish().describe("0 is greedy; default the model's own"),
+  top_p: z.number().gt(0).max(1).nullish(),
+  top_k: z.int().min(-1).nullish().describe("-1 and 0 take every token"),
+  min_p: z.number().min(0).max(1).nullish(),
+  repetition_penalty: z.number().min(0.01).max(100).nullish(),
+  presence_penalty: penalty.nullish(),
+  frequency_penalty: penalty.nullish(),
+  seed: z.int().nullish().describe(
+    "the same seed draws the same tokens; n choices take seed, seed + 1, ...",
+  ),
+  stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(16)]).nullish(),
+  logit_bias: z.record(
+    z.string().regex(/^\d+$/, "expected a token id"),
+    z.number().min(-100).max(100),
+  ).nullish(),
+  n: z.int().min(1).max(16).nullish(),
+  ignore_eos: z.boolean().nullish().describe("go on after an end token"),
+};
+
+/** Fields about the request rather than the text. */
+export const requestFields = {
+  model: z.string().min(1).describe("one of GET /v1/models"),
+  stream: z.boolean().nullish(),
+  stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).nullish(),
+  user: z.string().nullish().describe("accepted; requests are not told apart by it"),
+  metadata: z.record(z.string(), z.string()).nullish().describe("accepted, not kept"),
+  service_tier: z.enum(["auto", "default"]).nullish(),
+  store: only(false, "answers are not kept"),
+};
+
+/** What a finished request has used. */
+export const usageSchema = z.object({
+  prompt_tokens: z.int(),
+  completion_tokens: z.int(),
+  total_tokens: z.int(),
+}).meta({ id: "Usage" });
+
+/** An error as OpenAI's clients read it. */
+export const errorSchema = z.object({
+  error: z.object({
+    message: z.string(),
+    type: z.string(),
+    param: z.string().nullable(),
+    code: z.string().nullable(),
+  }),
+}).meta({ id: "Error" });

@@ -1,0 +1,130 @@
+/**
+ * Serves a pipeline: the engine in a process of its own, HTTP in this one.
+ *
+ * @module
+ */
+
+import { listen, type ServerType } from "../deps/hono.ts";
+import type { Logger } from "../deps/logtape.ts";
+import type { Pipeline } from "../dsl/mod.ts";
+import { ConfigError, messageOf } from "../graph/mod.ts";
+import { Admission } from "./admission.ts";
+import { createApp } from "./app.ts";
+import type { Service } from "./api/service.ts";
+import { engineCommand } from "./engine/command.ts";
+import type { EngineCommand } from "./engine/engine_process.ts";
+import { Supervisor, type SupervisorOptions } from "./engine/supervisor.ts";
+import { ServerMetrics } from "./metrics.ts";
+import { type ServeOptions, serverSettings } from "./settings.ts";
+
+/** What {@linkcode serve} works with besides the settings. */
+export interface ServeContext {
+  readonly log: Logger;
+  /** Ends the start. */
+  readonly signal?: AbortSignal;
+  /** Folder that the hub's files go to. */
+  readonly cache?: string;
+  /** How the engine's process is started; default this executable. */
+  readonly command?: EngineCommand;
+  /** Times of the supervisor, for tests. */
+  readonly supervisor?: Pick<SupervisorOptions, "backOffMs" | "heartbeatMs" | "hangMs">;
+}
+
+/** A server that answers. */
+export interface RunningServer {
+  /** Where it answers, such as `http://127.0.0.1:8000`. */
+  readonly url: string;
+  readonly service: Service;
+  /** Takes no more requests, lets those in flight end within `drainSeconds`, and ends. */
+  close(): Promise<void>;
+}
+
+/** Starts the engine and, when it answers, the server. */
+export async function serve(
+  pipeline: Pipeline,
+  options: ServeOptions,
+  { log, signal, cache, command = engineCommand(cache), supervisor: times }: ServeContext,
+): Promise<RunningServer> {
+  const settings = serverSettings(options);
+  const supervisor = await Supervisor.start({
+    ...times,
+    command,
+    yaml: pipeline.toYaml({ resolved: true }),
+    onMessage: (message) => log.info("engine: {message}", { message }),
+    onState: (state, why) =>
+      why === undefined
+        ? log.info("engine is {state}", { state })
+        : log.warn("engine is {state}: {why}", { state, why }),
+  }, signal);
+  const metrics = new ServerMetrics();
+  const admission = new Admission(settings, metrics);
+  const startedAt = Math.floor(Date.now() / 1000);
+  const service: Service = { supervisor, settings, admission, metrics, log, startedAt };
+  try {
+    const { server, url } = await open(service);
+    return { url, service, close: closer(service, server) };
+  } catch (error) {
+    await supervisor.close();
+    throw error;
+  }
+}
+
+/** Listens; resolves when connections are taken. */
+function open(service: Service): Promise<{ server: ServerType; url: string }> {
+  const { settings } = service;
+  const { promise, resolve, reject } = Promise.withResolvers<{ server: ServerType; url: string }>();
+  const milliseconds = settings.receiveTimeoutSeconds * 1000;
+  const server = listen({
+    fetch: createApp(service).fetch,
+    hostname: settings.host,
+    port: settings.port,
+    serverOptions: {
+      headersTimeout: milliseconds,
+      requestTimeout: milliseconds,
+      connectionsCheckingInterval: Math.min(milliseconds, 1000),
+      maxHeaderSize: settings.maxHeaderBytes,
+    },
+  }, ({ port }) => {
+    const host = settings.host.includes(":") ? `[${settings.host}]` : settings.host;
+    resolve({ server, url: `http://${host}:${port}` });
+  });
+  if ("maxConnections" in server) server.maxConnections = settings.maxConnections;
+  server.once("error", (error) => reject(cannotListen(settings, error)));
+  return promise;
+}
+
+function closer({ admission, supervisor, settings, log }: Service, server: ServerType) {
+  let closing: Promise<void> | undefined;
+  const close = async () => {
+    log.info("ending: {inFlight} requests in flight get {seconds} s", {
+      inFlight: admission.inFlight,
+      seconds: settings.drainSeconds,
+    });
+    const drained = await within(admission.drain(), settings.drainSeconds * 1000);
+    if (!drained) {
+      log.warn("ended {inFlight} requests that were in flight", { inFlight: admission.inFlight });
+    }
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    if ("closeAllConnections" in server) server.closeAllConnections();
+    await supervisor.close();
+    await within(closed, 1000);
+  };
+  return () => closing ??= close();
+}
+
+/** Whether a promise settles in time. */
+async function within(promise: Promise<void>, milliseconds: number): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => late.resolve(false), milliseconds);
+  return await Promise.race([promise.then(() => true), late.promise]).finally(() =>
+    clearTimeout(timer)
+  );
+}
+
+function cannotListen({ host, port }: { host: string; port: number }, error: unknown): ConfigError {
+  return new ConfigError(
+    "serve/cannot-listen",
+    `Cannot serve on ${host}:${port}: expected an address that is free, got ${messageOf(error)}`,
+    { hint: "Give another --port, or end the program that has it", cause: error },
+  );
+}

@@ -1,0 +1,42 @@
+const THREADS = 256u;
+const V = 151936u;
+const LOWEST = -3.4028234663852886e+38f;
+const HEADER_WORDS = 4u;
+const SEEN_WORDS = 4748u;
+const ENTRIES = 32u;
+
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> draw_details: array<u32>;
+@group(0) @binding(2) var<storage, read> masks: array<u32>;
+
+// What the host has to say about the draws of a step, written into the logits before sampling.
+//
+// logits [R, V] f32; draw_details: a header of HEADER_WORDS for each row (first pair, pairs, whether
+// the row has a mask, see draw_details.ts), then from ENTRIES on pairs of a token and what is added
+// to its logit, f32; masks [R, SEEN_WORDS]: bit id % 32 of word id / 32 is set for every token that
+// may be drawn.
+// Grid: row.
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let row = group.x;
+  let first = draw_details[row * HEADER_WORDS];
+  let count = draw_details[row * HEADER_WORDS + 1u];
+  for (var i = thread; i < count; i += THREADS) {
+    let at = ENTRIES + 2u * (first + i);
+    let place = row * V + min(draw_details[at], V - 1u);
+    logits[place] = logits[place] + bitcast<f32>(draw_details[at + 1u]);
+  }
+  if (draw_details[row * HEADER_WORDS + 2u] == 0u) {
+    return;
+  }
+  storageBarrier();
+  for (var id = thread; id < V; id += THREADS) {
+    if (((masks[row * SEEN_WORDS + id / 32u] >> (id % 32u)) & 1u) == 0u) {
+      logits[row * V + id] = LOWEST;
+    }
+  }
+}

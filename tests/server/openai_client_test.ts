@@ -1,0 +1,188 @@
+/**
+ * The server as OpenAI's own client sees it, in front of an engine that follows scripts.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import OpenAI from "../../deps/openai.ts";
+import { serveScripted, type TestServer } from "../support/server.ts";
+
+const model = "scripted";
+
+function user(content: string) {
+  return [{ role: "user" as const, content }];
+}
+
+Deno.test("the openai client", async (t) => {
+  await using opened: TestServer = await serveScripted();
+  const { client } = opened;
+
+  await t.step("lists the model", async () => {
+    const models = await client.models.list();
+    assert.deepEqual(models.data.map(({ id }) => id), [model]);
+  });
+
+  await t.step("gets a chat's answer, with usage", async () => {
+    const answer = await client.chat.completions.create({
+      model,
+      messages: user("say Hello\nsay  you"),
+    });
+    assert.equal(answer.choices[0].message.content, "Hello you");
+    assert.equal(answer.choices[0].finish_reason, "stop");
+    assert.deepEqual(answer.usage, { prompt_tokens: 18, completion_tokens: 2, total_tokens: 20 });
+  });
+
+  await t.step("streams a chat's answer, with usage at its end", async () => {
+    const stream = await client.chat.completions.create({
+      model,
+      messages: user("say a\nsay b\nsay c"),
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    const texts: string[] = [];
+    const ends: (string | null)[] = [];
+    let tokens: number | undefined;
+    for await (const { choices, usage } of stream) {
+      for (const { delta, finish_reason } of choices) {
+        texts.push(delta.content ?? "");
+        if (finish_reason) ends.push(finish_reason);
+      }
+      if (usage) tokens = usage.completion_tokens;
+    }
+    assert.deepEqual(texts.filter((text) => text !== ""), ["a", "b", "c"]);
+    assert.deepEqual(ends, ["stop"]);
+    assert.equal(tokens, 3);
+  });
+
+  await t.step("gets several choices, and stops at max_tokens", async () => {
+    const { choices } = await client.chat.completions.create({
+      model,
+      messages: user("count 10"),
+      n: 3,
+      max_completion_tokens: 4,
+    });
+    assert.deepEqual(choices.map(({ index, message }) => [index, message.content]), [
+      [0, "0 1 2 3 "],
+      [1, "0 1 2 3 "],
+      [2, "0 1 2 3 "],
+    ]);
+    assert.equal(choices[0].finish_reason, "length");
+  });
+
+  await t.step("gets calls of tools, streamed and not", async () => {
+    const request = {
+      model,
+      messages: user('say Let me see\ncall weather {"city":"Bern"}\ncall time {}'),
+      tools: [
+        {
+          type: "function" as const,
+          function: { name: "weather", parameters: { type: "object" } },
+        },
+        { type: "function" as const, function: { name: "time" } },
+      ],
+    };
+    const { choices: [choice] } = await client.chat.completions.create(request);
+    assert.equal(choice.finish_reason, "tool_calls");
+    assert.equal(choice.message.content, "Let me see");
+    const calls = choice.message.tool_calls ?? [];
+    assert.deepEqual(
+      calls.map((call) =>
+        call.type === "function" && [call.function.name, call.function.arguments]
+      ),
+      [["weather", '{"city":"Bern"}'], ["time", "{}"]],
+    );
+    assert.equal(new Set(calls.map(({ id }) => id)).size, 2);
+    const streamed = await client.chat.completions.stream(request).finalChatCompletion();
+    assert.deepEqual(
+      streamed.choices[0].message.tool_calls?.map((call) =>
+        call.type === "function" && call.function.name
+      ),
+      ["weather", "time"],
+    );
+  });
+
+  await t.step("gets reasoning apart from the answer", async () => {
+    const { choices: [{ message }] } = await client.chat.completions.create({
+      model,
+      messages: user("think Hm\nsay Yes"),
+    });
+    assert.equal(message.content, "Yes");
+    assert.equal(Reflect.get(message, "reasoning_content"), "Hm");
+  });
+
+  await t.step("gets log-probabilities of chats and of texts", async () => {
+    const chat = await client.chat.completions.create({
+      model,
+      messages: user("say é"),
+      logprobs: true,
+      top_logprobs: 1,
+    });
+    const [token] = chat.choices[0].logprobs?.content ?? [];
+    assert.deepEqual([token.token, token.logprob, token.bytes], ["é", -0.5, [195, 169]]);
+    assert.equal(token.top_logprobs[0].token, "é");
+    const text = await client.completions.create({ model, prompt: "say a\nsay b", logprobs: 1 });
+    assert.deepEqual(text.choices[0].logprobs?.tokens, ["a", "b"]);
+    assert.deepEqual(text.choices[0].logprobs?.text_offset, [0, 1]);
+  });
+
+  await t.step("continues several texts at once, and echoes them", async () => {
+    const { choices, usage } = await client.completions.create({
+      model,
+      prompt: ["say one", "say two"],
+      echo: true,
+      n: 2,
+    });
+    assert.deepEqual(choices.map(({ text }) => text), [
+      "say oneone",
+      "say oneone",
+      "say twotwo",
+      "say twotwo",
+    ]);
+    assert.equal(usage?.prompt_tokens, 14);
+  });
+
+  await t.step("ends a stream early, and the engine hears of it", async () => {
+    const stream = await client.chat.completions.create({
+      model,
+      messages: user("say first\nhang"),
+      stream: true,
+    });
+    for await (const chunk of stream) if (chunk.choices[0]?.delta.content) break;
+    stream.controller.abort();
+    await until(async () => (await opened.server.service.supervisor.engine.stats()).running === 0);
+    assert.equal(opened.server.service.admission.inFlight, 0);
+  });
+
+  await t.step("gets errors as its own classes", async () => {
+    await assert.rejects(
+      client.chat.completions.create({ model: "other", messages: user("say x") }),
+      (error) => error instanceof OpenAI.NotFoundError && error.code === "model_not_found",
+    );
+    await assert.rejects(
+      client.chat.completions.create({ model, messages: [] }),
+      (error) => error instanceof OpenAI.BadRequestError && error.param === "messages",
+    );
+    await assert.rejects(
+      client.chat.completions.create({ model, messages: user("fail 503") }),
+      (error) => error instanceof OpenAI.InternalServerError && error.status === 503,
+    );
+    const stream = await client.chat.completions.create({
+      model,
+      messages: user("say a\nfail 500"),
+      stream: true,
+    });
+    await assert.rejects(async () => {
+      for await (const _ of stream);
+    }, /Cannot go on/);
+  });
+});
+
+/** Waits for something that is about to happen. */
+async function until(happened: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    if (await happened()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.fail("it did not happen within two seconds");
+}

@@ -1,0 +1,76 @@
+/**
+ * Servers for tests: on a free port of the loopback address, with the bundled model or with an engine
+ * that follows scripts.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import OpenAI from "../../deps/openai.ts";
+import { pipeline } from "../../mod.ts";
+import {
+  openLog,
+  type RunningServer,
+  serve,
+  type ServeContext,
+  type ServeOptions,
+} from "../../server/mod.ts";
+
+/** A server under test. */
+export interface TestServer extends AsyncDisposable {
+  readonly url: string;
+  readonly server: RunningServer;
+  readonly client: OpenAI;
+}
+
+const SCRIPTED = fileURLToPath(new URL("./scripted_engine.ts", import.meta.url));
+
+/** Serves the engine of `scripted_engine.ts`. */
+export function serveScripted(
+  options: ServeOptions = {},
+  context: Partial<ServeContext> = {},
+): Promise<TestServer> {
+  const command = { command: Deno.execPath(), args: ["run", "--quiet", "--no-check", SCRIPTED] };
+  return open({ model: "demo/storyteller" }, options, { command, ...context });
+}
+
+/** Serves the bundled model on the CPU executor. */
+export function serveStoryteller(
+  options: ServeOptions = {},
+  context: Partial<ServeContext> = {},
+): Promise<TestServer> {
+  const model = fileURLToPath(new URL("../../demo/storyteller", import.meta.url));
+  return open({ model, executor: "cpu" }, options, context);
+}
+
+async function open(
+  settings: { model: string; executor?: "cpu" },
+  options: ServeOptions,
+  context: Partial<ServeContext>,
+): Promise<TestServer> {
+  const opened = await openLog({ format: "json", level: "error", colors: false });
+  const server = await serve(pipeline().settings(settings), {
+    port: 0,
+    drainSeconds: 1,
+    ...options,
+  }, {
+    log: opened.log,
+    supervisor: { backOffMs: 50 },
+    ...context,
+  });
+  const { url } = server;
+  const client = new OpenAI({
+    baseURL: `${url}/v1`,
+    apiKey: options.apiKeys?.[0] ?? "none",
+    maxRetries: 0,
+  });
+  return {
+    url,
+    server,
+    client,
+    async [Symbol.asyncDispose]() {
+      await server.close();
+      await opened[Symbol.asyncDispose]();
+    },
+  };
+}
