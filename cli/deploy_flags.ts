@@ -77,6 +77,10 @@ export function deployFlags() {
       "seed of sampling; the same seed gives the same text",
       countFlag("--seed", 0),
     )
+    .option(
+      "--serve",
+      "serve the model instead of generating: deno task serve --help has its flags",
+    )
     .option("--benchmark", "measure tokens per second")
     .option("--dry-run", "show the resolved configuration and what set each value")
     .option("--verify", "compare every transform's output with the one before it");

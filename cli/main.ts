@@ -86,12 +86,14 @@ export function createProgram(context: CommandContext) {
   return program;
 }
 
-/** `mixline --model x` is `mixline deploy --model x`. */
+/** `mixline --model x` is `mixline deploy --model x`; `deploy --serve` is `serve`. */
 function withCommand(argv: readonly string[]): string[] {
   const [first] = argv;
   const isHelp = first === "--help" || first === "-h";
   const hasCommand = isHelp || (first !== undefined && !first.startsWith("-"));
-  return hasCommand ? [...argv] : ["deploy", ...argv];
+  const [command, ...flags] = hasCommand ? argv : ["deploy", ...argv];
+  const serves = command === "deploy" && flags.includes("--serve");
+  return serves ? ["serve", ...flags.filter((flag) => flag !== "--serve")] : [command, ...flags];
 }
 
 /** Shows an error; on stderr too where stdout is what failed. */

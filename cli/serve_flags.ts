@@ -4,17 +4,15 @@
  * @module
  */
 
-import { type Command, Option } from "../deps/commander.ts";
+import { Option } from "../deps/commander.ts";
 import { ConfigError, messageOf } from "../graph/mod.ts";
 import type { LogOptions, ServeOptions } from "../server/mod.ts";
-import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
+import { modelCommand } from "./deploy_flags.ts";
 import { collect, countFlag } from "./flags.ts";
 
-/** Adds the flags of a server to a command. */
-export function addServeFlags<Args extends unknown[], Options extends ModelFlags>(
-  command: Command<Args, Options>,
-) {
-  return command
+/** The command `serve` without its action. */
+export function serveFlags() {
+  return modelCommand("serve", "Serve a model: OpenAI's API and a web page")
     .option("--port <n>", "port; 0 takes a free one (default: 8000)", countFlag("--port", 0))
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
     .option("--served-model-name <name>", "name of the model in requests (default: its own)")
@@ -57,11 +55,6 @@ export function addServeFlags<Args extends unknown[], Options extends ModelFlags
         .choices(["debug", "info", "warning", "error"] as const),
     )
     .option("--log-contents", "log prompts and answers");
-}
-
-/** The command `serve` without its action. */
-export function serveFlags() {
-  return addServeFlags(modelCommand("serve", "Serve a model: OpenAI's API and a web page"));
 }
 
 /** Parsed flags of `serve`. */
