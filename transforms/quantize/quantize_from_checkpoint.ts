@@ -96,7 +96,8 @@ export function planPackedMoes(
       continue;
     }
     const [w1, w2, w3] = packed as PackedWeight[][];
-    const activationQuant = activationsOf(format, all as PackedWeight[], config.activation_quant);
+    const named = lists.flat().map(({ name }, i) => ({ name, packed: all[i] as PackedWeight }));
+    const activationQuant = activationsOf(format, named, config.activation_quant);
     if (typeof activationQuant === "object") {
       refusals.push({ node: labelNode(moe), reason: activationQuant.refused });
     } else matches.push({ moe, experts: { w1, w2, w3 }, activationQuant });
@@ -133,7 +134,8 @@ export function planPackedLinears(
       nearMisses.push({ node: labelNode(linear), reason: "its module is excluded" });
       continue;
     }
-    const activationQuant = activationsOf(packed.format, [packed], config.activation_quant);
+    const named = [{ name: input(linear, "w").name, packed }];
+    const activationQuant = activationsOf(packed.format, named, config.activation_quant);
     if (typeof activationQuant === "object") {
       refusals.push({ node: labelNode(linear), reason: activationQuant.refused });
     } else matches.push({ linear, packed, activationQuant });
@@ -164,7 +166,7 @@ export function isExcluded(scope: string, patterns: readonly string[]): boolean 
 
 function activationsOf(
   format: PackedFormat,
-  weights: readonly PackedWeight[],
+  weights: readonly { readonly name: string; readonly packed: PackedWeight }[],
   wanted: QuantizeConfig["activation_quant"],
 ): ActivationQuant | { readonly refused: string } {
   if (format !== "fp8_e4m3" && format !== "fp8_block") {
@@ -172,15 +174,20 @@ function activationsOf(
       refused: `activation_quant rounds activations to FP8, which ${format} layers do not support`,
     };
   }
-  const scaled = weights.filter(({ inputScale }) => inputScale).length;
-  if (scaled > 0 && scaled < weights.length) {
-    return { refused: `${scaled} of its ${weights.length} weights have an input_scale, not all` };
+  if (wanted === "none" || wanted === "dynamic") return wanted;
+  const without = weights.filter(({ packed }) => !packed.inputScale);
+  if (without.length === 0) return "static";
+  const scaled = weights.length - without.length;
+  if (scaled === 0) {
+    return wanted === "auto" ? "none" : {
+      refused: "activation_quant is static, but the checkpoint has no input_scale for it",
+    };
   }
-  if (wanted === "auto") return scaled > 0 ? "static" : "none";
-  if (wanted === "static" && scaled === 0) {
-    return { refused: "activation_quant is static, but the checkpoint has no input_scale for it" };
-  }
-  return wanted;
+  return {
+    refused:
+      `"${without[0].name}" has no input_scale, ${scaled} of the layer's ${weights.length} ` +
+      "weights have one; set activation_quant: none to leave activations unrounded",
+  };
 }
 
 function notesOf<Match extends { readonly activationQuant: ActivationQuant }>(
