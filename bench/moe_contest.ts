@@ -209,7 +209,7 @@ async function prepareAll(
   for (const backend of backends) {
     if (!isWanted(backend.name) || backend.supports(trial.spec) !== undefined) continue;
     const notes: string[] = [];
-    const dispatches = backend.compile(trial.spec, trial.slots, (text) => notes.push(text));
+    const dispatches = backend.compile(trial.spec, trial.values, (text) => notes.push(text));
     const text = textOf(dispatches);
     const sameAs = texts.get(text);
     if (sameAs === undefined) texts.set(text, backend.name);

@@ -48,9 +48,6 @@ export interface Shader {
   readonly bindings: readonly Binding[];
 }
 
-/** WGSL type of the step buffer: x, y, z, w are T, R, S, P. */
-export const STEP_TYPE = "vec4<u32>";
-
 /**
  * Composes a shader.
  *
@@ -132,6 +129,12 @@ export function f32Literal(value: number): string {
   const text = String(Math.fround(value));
   return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
 }
+
+/** The lowest f32: below every score, and finite, so that differences of two are no NaN. */
+export const LOWEST_F32 = -3.4028234663852886e38;
+
+/** {@linkcode LOWEST_F32} as a shader's constant. */
+export const LOWEST: string = f32Literal(LOWEST_F32);
 
 function declareConstant(name: string, value: number | boolean | string): string {
   if (typeof value === "string") return `const ${name} = ${value};`;

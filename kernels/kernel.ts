@@ -51,6 +51,9 @@ export interface Scratch {
   readonly tickets?: boolean;
 }
 
+/** Memory that holds f32 rows. */
+export type Rows = Value | Scratch;
+
 /** Keys or values of one cache: `[pages, kvHeads, pageSize, headDim]`. */
 export interface CacheBuffer {
   readonly kind: "cache";

@@ -33,12 +33,12 @@ interface Part {
 export async function unfusedLayer(
   trial: MoeTrial,
 ): Promise<(rotation: number) => readonly Dispatch[]> {
-  const { spec, slots } = trial;
+  const { spec, values } = trial;
   invariant(
-    spec.format === "bf16" && spec.mlp === "gated" && slots.residual,
+    spec.format === "bf16" && spec.mlp === "gated" && values.residual,
     "the baseline's layer",
   );
-  const start = copyDispatch(slots.residual, slots.output, trial.tokens * spec.hidden);
+  const start = copyDispatch(values.residual, values.output, trial.tokens * spec.hidden);
   const rotations = await Promise.all(
     trial.choices.map(async (ids, rotation) => {
       const groups = groupByExpert(ids, spec.experts);
@@ -65,7 +65,7 @@ function groupByExpert(ids: Int32Array, experts: number): number[][] {
 }
 
 function expertDispatches(trial: MoeTrial, part: Part, list: Scratch): Dispatch[] {
-  const { spec, slots } = trial;
+  const { spec, values } = trial;
   const { hidden, intermediate, topK, activation } = spec;
   const scratch = (name: string, columns: number): Scratch => ({
     kind: "scratch",
@@ -85,12 +85,12 @@ function expertDispatches(trial: MoeTrial, part: Part, list: Scratch): Dispatch[
     n: intermediate,
     k: hidden,
     x: rows,
-    w: slots.wUp,
-    bias: slots.bUp,
+    w: values.wUp,
+    bias: values.bUp,
     expertRows: 2,
   };
   return [
-    dispatch("gather", gatherShader, sizes, [slots.x, list], rows, [part.uniform], elementwise),
+    dispatch("gather", gatherShader, sizes, [values.x, list], rows, [part.uniform], elementwise),
     product(trial, part, { ...first, y: gate, firstRow: intermediate }),
     product(trial, part, { ...first, y: up, firstRow: 0 }),
     dispatch(
@@ -103,15 +103,15 @@ function expertDispatches(trial: MoeTrial, part: Part, list: Scratch): Dispatch[
       lineGrid(part.rows * intermediate),
     ),
     product(trial, part, {
-      ...{ n: hidden, k: intermediate, x: act, w: slots.wDown, bias: slots.bDown, y: down },
+      ...{ n: hidden, k: intermediate, x: act, w: values.wDown, bias: values.bDown, y: down },
       ...{ expertRows: 1, firstRow: 0 },
     }),
     dispatch(
       "combine",
       combineShader,
       sizes,
-      [down, list, slots.routingWeights],
-      slots.output,
+      [down, list, values.routingWeights],
+      values.output,
       [part.uniform],
       elementwise,
     ),

@@ -1,5 +1,6 @@
 /**
- * What a weight format tells the kernels that read it.
+ * What a shader is put together from: pieces of buffers, fragments and constants that belong
+ * together, such as a weight and the functions that read it.
  *
  * @module
  */
@@ -24,11 +25,49 @@ export interface WeightSpec {
   readonly part?: { readonly firstRow: number; readonly rows: number };
 }
 
-/** What a shader must include to read a weight or rows of activations. */
+/** What a shader must include to reach one of its operands, or to compute one of its parts. */
 export interface Access {
   readonly buffers: readonly ShaderBuffer[];
   readonly fragments: readonly string[];
   readonly constants: ShaderConstants;
+}
+
+/** A buffer that the shader reads as an array of `element`, such as `vec4<f32>`. */
+export function reads(name: string, element: string, buffer: ShaderBuffer["buffer"]): Access {
+  return binds({ name, type: `array<${element}>`, access: "read", buffer });
+}
+
+/** A buffer that the shader writes, or reads and writes, as an array of `element`. */
+export function writes(name: string, element: string, buffer: ShaderBuffer["buffer"]): Access {
+  return binds({ name, type: `array<${element}>`, access: "read_write", buffer });
+}
+
+/** Buffers, with nothing that reads them but the shader's own text. */
+export function binds(...buffers: readonly ShaderBuffer[]): Access {
+  return { buffers, fragments: [], constants: {} };
+}
+
+/** Fragments that bring no buffer. */
+export function fragments(...texts: readonly string[]): Access {
+  return { buffers: [], fragments: texts, constants: {} };
+}
+
+/** Constants alone. */
+export function constants(values: ShaderConstants): Access {
+  return { buffers: [], fragments: [], constants: values };
+}
+
+/** Everything several accesses bring, in order; a buffer that several bring is bound once. */
+export function joinAccess(...accesses: readonly Access[]): Access {
+  const buffers = new Map<string, ShaderBuffer>();
+  for (const buffer of accesses.flatMap((access) => access.buffers)) {
+    buffers.set(buffer.name, buffer);
+  }
+  return {
+    buffers: [...buffers.values()],
+    fragments: accesses.flatMap((access) => access.fragments),
+    constants: Object.assign({}, ...accesses.map((access) => access.constants)),
+  };
 }
 
 /** The parts of a format that kernels depend on. */

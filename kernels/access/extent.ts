@@ -6,8 +6,9 @@
  */
 
 import { invariant, type Node, nodeInputs, type Shape } from "../../graph/mod.ts";
-import { type ShaderBuffer, STEP_TYPE } from "../compose.ts";
+import type { ShaderBuffer } from "../compose.ts";
 import type { LoweringContext, StepSizes } from "../kernel.ts";
+import { type Access, binds, fragments, joinAccess } from "./access.ts";
 
 /** Place of each symbol in the step's uniform. */
 const SYMBOLS = { T: "step.x", R: "step.y", S: "step.z", P: "step.w" } as const;
@@ -25,13 +26,16 @@ export interface Extent {
   of(sizes: StepSizes): number;
 }
 
-/** The buffer that extents with symbols read. */
+/** The sizes of the step as `step`: x, y, z, w are T, R, S, P. */
 export const STEP_BUFFER: ShaderBuffer = {
   name: "step",
-  type: STEP_TYPE,
+  type: "vec4<u32>",
   access: "uniform",
   buffer: { kind: "step" },
 };
+
+/** Access to the sizes of the step. */
+export const STEP: Access = binds(STEP_BUFFER);
 
 /**
  * The product of dimensions.
@@ -60,6 +64,12 @@ export function extentOf(dims: Shape): Extent {
     ofTokens: symbols.includes("T"),
     of: (sizes) => symbols.reduce((product, symbol) => product * sizes[symbol], factor),
   };
+}
+
+/** A function without parameters for a size: the number itself, or one that reads the step. */
+export function extentFunction(name: string, extent: Extent): Access {
+  const text = fragments(`fn ${name}() -> u32 {\n  return ${extent.wgsl};\n}`);
+  return extent.fixed ? text : joinAccess(STEP, text);
 }
 
 /** Elements of the largest step that a lowering serves, for dims of numbers, T and R. */

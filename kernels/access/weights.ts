@@ -20,16 +20,9 @@
  * @module
  */
 
-import {
-  DTYPE_BYTES,
-  elementCount,
-  invariant,
-  type Value,
-  type WeightFormat,
-} from "../../graph/mod.ts";
-import { f32Literal, instantiate, type ShaderBuffer } from "../compose.ts";
+import { DTYPE_BYTES, elementCount, invariant, type WeightFormat } from "../../graph/mod.ts";
+import { instantiate, type ShaderBuffer } from "../compose.ts";
 import type { Access, FormatAccess, WeightSpec } from "./access.ts";
-import { PACKED_ACCESS } from "./packed.ts";
 import atBf16 from "./at_bf16.wgsl" with { type: "text" };
 import atF16 from "./at_f16.wgsl" with { type: "text" };
 import atF32 from "./at_f32.wgsl" with { type: "text" };
@@ -38,10 +31,7 @@ import loadBf16 from "./load_bf16.wgsl" with { type: "text" };
 import loadF16 from "./load_f16.wgsl" with { type: "text" };
 import loadF32 from "./load_f32.wgsl" with { type: "text" };
 import loadRagged from "./load_ragged.wgsl" with { type: "text" };
-import rowsRagged from "./rows_ragged.wgsl" with { type: "text" };
-import rowsVec4 from "./rows_vec4.wgsl" with { type: "text" };
-import vector from "./vector.wgsl" with { type: "text" };
-import vectorConstant from "./vector_constant.wgsl" with { type: "text" };
+import { PACKED_ACCESS } from "./packed.ts";
 
 const FORMATS: Readonly<Record<WeightFormat, FormatAccess>> = {
   ...PACKED_ACCESS,
@@ -91,55 +81,6 @@ export function weightAccess(name: string, spec: WeightSpec): Access {
       [`${name}_FIRST_ROW`]: spec.part?.firstRow ?? 0,
       ...scales?.constants,
     },
-  };
-}
-
-/**
- * Rows of f32 activations as `name_chunk(row, chunk) -> Chunk`, zero behind the end of a row.
- * `name_at` is not given: index the buffer, which is an `array<vec4<f32>>` when the columns are a
- * multiple of 8 and an `array<f32>` otherwise.
- */
-export function rowsAccess(
-  name: string,
-  columns: number,
-  binding: Pick<ShaderBuffer, "buffer" | "range">,
-): Access {
-  const aligned = columns % 8 === 0;
-  const type = aligned ? "array<vec4<f32>>" : "array<f32>";
-  return {
-    buffers: [{ ...binding, name, type, access: "read" }],
-    fragments: [chunk, instantiate(aligned ? rowsVec4 : rowsRagged, { NAME: name })],
-    constants: { [`${name}_COLUMNS`]: columns },
-  };
-}
-
-/**
- * A vector of f32 as `name_at(i)`, or a number in its place when there is none, such as 0 for a
- * bias. Takes no binding when absent.
- */
-export function vectorAccess(name: string, value: Value | undefined, absent = 0): Access {
-  if (value) {
-    const buffer = { buffer: value, access: "read", name, type: "array<f32>" } as const;
-    return {
-      buffers: [buffer],
-      fragments: [instantiate(vector, { NAME: name, SOURCE: name })],
-      constants: {},
-    };
-  }
-  const text = instantiate(vectorConstant, { NAME: name, VALUE: f32Literal(absent) });
-  return { buffers: [], fragments: [text], constants: {} };
-}
-
-/** Everything several accesses bring, in order; a buffer that several bring is bound once. */
-export function joinAccess(...accesses: readonly Access[]): Access {
-  const buffers = new Map<string, ShaderBuffer>();
-  for (const buffer of accesses.flatMap((access) => access.buffers)) {
-    buffers.set(buffer.name, buffer);
-  }
-  return {
-    buffers: [...buffers.values()],
-    fragments: accesses.flatMap(({ fragments }) => fragments),
-    constants: Object.assign({}, ...accesses.map(({ constants }) => constants)),
   };
 }
 

@@ -10,7 +10,7 @@ import { composeShader } from "../compose.ts";
 import { defineKernel, type Dispatch, foldGrid, type LoweringContext } from "../kernel.ts";
 import appendBody from "./append.wgsl" with { type: "text" };
 import prefillBody from "./prefill.wgsl" with { type: "text" };
-import { joinAccess } from "../access/weights.ts";
+import { joinAccess } from "../access/access.ts";
 import { decodeDispatches, headTooLarge } from "./decode.ts";
 import {
   type AttentionProblem,

@@ -18,7 +18,7 @@ import spanText from "./span.wgsl" with { type: "text" };
 import partialsDispatch from "../reduce/partials_dispatch.wgsl" with { type: "text" };
 import partialsNone from "../reduce/partials_none.wgsl" with { type: "text" };
 import partialsTicket from "../reduce/partials_ticket.wgsl" with { type: "text" };
-import { joinAccess } from "../access/weights.ts";
+import { joinAccess } from "../access/access.ts";
 import {
   type AttentionProblem,
   cacheAccess,

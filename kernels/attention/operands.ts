@@ -6,7 +6,13 @@
  */
 
 import { type AttrsOf, input, type Node, optionalInput } from "../../graph/mod.ts";
-import { f32Literal, instantiate, type ShaderBuffer, type ShaderConstants } from "../compose.ts";
+import {
+  f32Literal,
+  instantiate,
+  LOWEST,
+  type ShaderBuffer,
+  type ShaderConstants,
+} from "../compose.ts";
 import type { Access } from "../access/access.ts";
 import type { LoweringContext } from "../kernel.ts";
 import chunk from "../access/chunk.wgsl" with { type: "text" };
@@ -29,9 +35,6 @@ import loadF32 from "../access/load_f32.wgsl" with { type: "text" };
 import roundE4m3 from "../access/round_e4m3.wgsl" with { type: "text" };
 import turn from "./turn.wgsl" with { type: "text" };
 import { STEP_BUFFER } from "../access/extent.ts";
-
-/** Below every score, and finite, so that differences of two are no NaN. */
-export const LOWEST = f32Literal(-3.4028234663852886e38);
 
 /** Neighbouring tokens of one sequence from which tiles of queries pay. */
 const LONG_RUN = 8;

@@ -6,19 +6,19 @@
  */
 
 import { input, optionalInput } from "../../graph/mod.ts";
-import { composeShader, f32Literal, type ShaderBuffer } from "../compose.ts";
-import { defineKernel, type KernelDefinition } from "../kernel.ts";
-import plainBody from "./attention.wgsl" with { type: "text" };
+import { constants, fragments, reads, writes } from "../access/access.ts";
+import { dataDependent, extentFunction, extentOf, STEP } from "../access/extent.ts";
+import { operandAccess } from "../access/operand.ts";
 import ropeHalf from "../attention/rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "../attention/rope_interleaved.wgsl" with { type: "text" };
 import turn from "../attention/turn.wgsl" with { type: "text" };
-import matmulBody from "./matmul.wgsl" with { type: "text" };
-import { joinAccess } from "../access/weights.ts";
-import { LOWEST } from "../attention/operands.ts";
-import { dataDependent, extentOf, STEP_BUFFER } from "../access/extent.ts";
+import { f32Literal, LOWEST, LOWEST_F32 } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
+import { defineKernel, type KernelDefinition } from "../kernel.ts";
 import { laneFragments } from "../reduce/lanes.ts";
-import { extentFunction } from "../linear/problem.ts";
+import plainBody from "./attention.wgsl" with { type: "text" };
 import { mapDispatch } from "./map.ts";
+import matmulBody from "./matmul.wgsl" with { type: "text" };
 
 const matmul = defineKernel({
   name: "matmul",
@@ -36,30 +36,23 @@ const matmul = defineKernel({
     const [rows, depth] = [extentOf(a.shape.slice(-2, -1)), extentOf(a.shape.slice(-1))];
     const columns = extentOf(b.shape.slice(-1));
     const batch = extentOf(a.shape.slice(0, -2));
-    const { buffers, fragments } = joinAccess(
-      extentFunction("size_m", rows),
-      extentFunction("size_n", columns),
-      extentFunction("size_k", depth),
-    );
-    const shader = composeShader({
-      buffers: [
-        { name: "a", type: "array<f32>", access: "read", buffer: a },
-        { name: "c", type: "array<f32>", access: "read", buffer: b },
-        { name: "y", type: "array<f32>", access: "read_write", buffer: y },
-        ...buffers,
-      ],
-      fragments,
-      body: matmulBody,
-    });
-    return [{
+    return [composeDispatch({
       kernel: "matmul",
-      ...shader,
+      accesses: [
+        reads("a", "f32", a),
+        reads("c", "f32", b),
+        writes("y", "f32", y),
+        extentFunction("size_m", rows),
+        extentFunction("size_n", columns),
+        extentFunction("size_k", depth),
+      ],
+      body: matmulBody,
       workgroups: (sizes) => [
         Math.ceil(columns.of(sizes) / 16),
         Math.ceil(rows.of(sizes) / 16),
         batch.of(sizes),
       ],
-    }];
+    })];
   },
 });
 
@@ -131,43 +124,34 @@ const attention = defineKernel({
   },
   lower(node, { profile }) {
     const [q, k, v] = ["q", "k", "v"].map((name) => input(node, name));
-    const sinks = optionalInput(node, "sinks");
     const [heads, kvHeads, width] = [q.shape[0], k.shape[0], q.shape[2]].map(Number);
-    const read = (name: string, buffer: typeof q, type: string): ShaderBuffer => ({
-      name,
-      type: `array<${type}>`,
-      access: "read",
-      buffer,
-    });
-    const shader = composeShader({
-      constants: {
-        THREADS,
-        GROUP: heads / kvHeads,
-        D: width,
-        ROUNDS: Math.ceil(width / THREADS),
-        SCALE: f32Literal(node.attrs.scale),
-        WINDOW: node.attrs.window ?? 0,
-        LOWEST,
-      },
-      buffers: [
-        read("q", q, "f32"),
-        read("k", k, "f32"),
-        read("v", v, "f32"),
-        read("positions", input(node, "positions"), "i32"),
-        { name: "y", type: "array<f32>", access: "read_write", buffer: node.outputs[0] },
-        ...(sinks ? [read("sinks", sinks, "f32")] : []),
-        STEP_BUFFER,
-      ],
-      fragments: [
-        `fn sink_at(head: u32) -> f32 {\n  return ${sinks ? "sinks[head]" : "LOWEST"};\n}`,
-        ...laneFragments(profile, [
+    return [composeDispatch({
+      kernel: "attention",
+      accesses: [
+        constants({
+          THREADS,
+          GROUP: heads / kvHeads,
+          D: width,
+          ROUNDS: Math.ceil(width / THREADS),
+          SCALE: f32Literal(node.attrs.scale),
+          WINDOW: node.attrs.window ?? 0,
+          LOWEST,
+        }),
+        reads("q", "f32", q),
+        reads("k", "f32", k),
+        reads("v", "f32", v),
+        reads("positions", "i32", input(node, "positions")),
+        writes("y", "f32", node.outputs[0]),
+        operandAccess("sink", optionalInput(node, "sinks"), "numbers", LOWEST_F32),
+        STEP,
+        fragments(...laneFragments(profile, [
           { name: "peak", slots: 1, operation: "max" },
           { name: "total", slots: 1, operation: "add" },
-        ]),
+        ])),
       ],
       body: plainBody,
-    });
-    return [{ kernel: "attention", ...shader, workgroups: ({ T }) => [T, heads, 1] }];
+      workgroups: ({ T }) => [T, heads, 1],
+    })];
   },
 });
 

@@ -6,6 +6,8 @@
  */
 
 import { input, type Node, type OpName } from "../../graph/mod.ts";
+import { dataDependent } from "../access/extent.ts";
+import turn from "../attention/turn.wgsl" with { type: "text" };
 import { f32Literal } from "../compose.ts";
 import {
   defineKernel,
@@ -13,11 +15,7 @@ import {
   type KernelDefinition,
   type LoweringContext,
 } from "../kernel.ts";
-import gelu from "../linear/activation_gelu.wgsl" with { type: "text" };
-import geluTanh from "../linear/activation_gelu_tanh.wgsl" with { type: "text" };
-import silu from "../linear/activation_silu.wgsl" with { type: "text" };
-import turn from "../attention/turn.wgsl" with { type: "text" };
-import { dataDependent } from "../access/extent.ts";
+import { ACTIVATIONS } from "../linear/activation.ts";
 import { broadcastIndex, sameIndex } from "./indexing.ts";
 import { convert, copyDispatch, mapDispatch, numberType, unreadableTypes } from "./map.ts";
 
@@ -34,9 +32,9 @@ const UNARY = {
   sin: { expression: "turn(x).y", functions: [turn] },
   relu: { expression: "max(x, 0.0)" },
   sigmoid: { expression: "1.0 / (1.0 + exp(-x))" },
-  silu: { expression: "activation(x)", functions: [silu] },
-  gelu: { expression: "activation(x)", functions: [gelu] },
-  gelu_tanh: { expression: "activation(x)", functions: [geluTanh] },
+  silu: { expression: "activation(x)", functions: [ACTIVATIONS.silu] },
+  gelu: { expression: "activation(x)", functions: [ACTIVATIONS.gelu] },
+  gelu_tanh: { expression: "activation(x)", functions: [ACTIVATIONS.gelu_tanh] },
 } as const satisfies Partial<Record<OpName, Unary>>;
 
 const BINARY = { add: "+", sub: "-", mul: "*", div: "/" } as const satisfies Partial<

@@ -5,8 +5,8 @@
  */
 
 import { input, inputList, type Node, normalizeDim, optionalInput } from "../../graph/mod.ts";
-import { defineKernel, type KernelDefinition } from "../kernel.ts";
 import { dataDependent, extentOf } from "../access/extent.ts";
+import { defineKernel, type KernelDefinition } from "../kernel.ts";
 import { type Axis, broadcastIndex, indexFunction, sameIndex, strides } from "./indexing.ts";
 import { convert, copyDispatch, mapDispatch, unreadableTypes } from "./map.ts";
 

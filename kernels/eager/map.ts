@@ -5,19 +5,20 @@
  */
 
 import { type DType, input, type Node, type Shape, type Value } from "../../graph/mod.ts";
-import { composeShader, type ShaderBuffer } from "../compose.ts";
+import { constants, fragments, reads, writes } from "../access/access.ts";
+import { extentOf, STEP } from "../access/extent.ts";
+import { composeDispatch } from "../dispatch.ts";
 import { type Dispatch, foldGrid, type LoweringContext } from "../kernel.ts";
-import body from "./map.wgsl" with { type: "text" };
-import { extentOf, STEP_BUFFER } from "../access/extent.ts";
 import { sameIndex } from "./indexing.ts";
+import body from "./map.wgsl" with { type: "text" };
 
 /** Element types that can be read, with their WGSL types. */
 const READ: Partial<Record<DType, { readonly buffer: string; readonly number: string }>> = {
-  f32: { buffer: "array<f32>", number: "f32" },
-  i32: { buffer: "array<i32>", number: "i32" },
-  u32: { buffer: "array<u32>", number: "u32" },
-  f16: { buffer: "array<u32>", number: "f32" },
-  bf16: { buffer: "array<u32>", number: "f32" },
+  f32: { buffer: "f32", number: "f32" },
+  i32: { buffer: "i32", number: "i32" },
+  u32: { buffer: "u32", number: "u32" },
+  f16: { buffer: "u32", number: "f32" },
+  bf16: { buffer: "u32", number: "f32" },
 };
 
 const WRITE: Partial<Record<DType, string>> = { f32: "f32", i32: "i32", u32: "u32" };
@@ -80,21 +81,21 @@ export function mapDispatch(problem: MapProblem, { profile }: LoweringContext): 
     `fn element(i: u32) -> ${type} {\n  ${element}\n}`,
     `fn put_y(at: u32, value: ${type}) {\n  y[at] = value;\n}`,
   ];
-  const buffers: ShaderBuffer[] = Object.entries(inputs).map(([name, value]) => ({
-    name,
-    type: READ[value.dtype]?.buffer ?? "array<f32>",
-    access: "read",
-    buffer: value,
-  }));
-  buffers.push({ name: "y", type: `array<${type}>`, access: "read_write", buffer: y });
-  if (texts.some((text) => text.includes("step."))) buffers.push(STEP_BUFFER);
-  const shader = composeShader({ constants: { THREADS }, buffers, fragments: texts, body });
-  return {
+  return composeDispatch({
     kernel,
-    ...shader,
+    accesses: [
+      constants({ THREADS }),
+      ...Object.entries(inputs).map(([name, value]) =>
+        reads(name, READ[value.dtype]?.buffer ?? "f32", value)
+      ),
+      writes("y", type, y),
+      ...(texts.some((text) => text.includes("step.")) ? [STEP] : []),
+      fragments(...texts),
+    ],
+    body,
     workgroups: (sizes) =>
       foldGrid(Math.ceil(size.of(sizes) / THREADS), profile.maxWorkgroupsPerDimension),
-  };
+  });
 }
 
 /** A copy of `x` with other indices: `xAt` is `fn x_at(i: u32) -> u32`. */

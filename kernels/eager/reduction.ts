@@ -5,7 +5,10 @@
  */
 
 import { input, type Node, normalizeDim } from "../../graph/mod.ts";
-import { composeShader, type ShaderBuffer } from "../compose.ts";
+import { type Access, constants, fragments, reads, writes } from "../access/access.ts";
+import { dataDependent, extentFunction, extentOf } from "../access/extent.ts";
+import { LOWEST, type ShaderConstants } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
 import {
   defineKernel,
   type Dispatch,
@@ -13,14 +16,10 @@ import {
   type KernelDefinition,
   type LoweringContext,
 } from "../kernel.ts";
+import { laneFragments, type Reduction } from "../reduce/lanes.ts";
+import { getFunction, unreadableTypes } from "./map.ts";
 import lineBody from "./reduce_line.wgsl" with { type: "text" };
 import topkBody from "./topk.wgsl" with { type: "text" };
-import { joinAccess } from "../access/weights.ts";
-import { LOWEST } from "../attention/operands.ts";
-import { dataDependent, extentOf } from "../access/extent.ts";
-import { laneFragments, type Reduction } from "../reduce/lanes.ts";
-import { extentFunction } from "../linear/problem.ts";
-import { getFunction, unreadableTypes } from "./map.ts";
 
 const THREADS = 64;
 
@@ -31,8 +30,8 @@ function lineDispatch(
   context: LoweringContext,
   shader: {
     readonly body: string;
-    readonly outputs: readonly ShaderBuffer[];
-    readonly constants: Readonly<Record<string, number | boolean | string>>;
+    readonly outputs: readonly Access[];
+    readonly constants: ShaderConstants;
     readonly reductions: readonly Reduction[];
   },
 ): Dispatch {
@@ -40,31 +39,20 @@ function lineDispatch(
   const x = input(node, "x");
   const at = normalizeDim(dim, x.shape.length);
   const lines = extentOf(x.shape.toSpliced(at, 1));
-  const sizes = joinAccess(
-    extentFunction("lines", lines),
-    extentFunction("inner", extentOf(x.shape.slice(at + 1))),
-    extentFunction("line_size", extentOf([x.shape[at]])),
-  );
-  const packed = x.dtype === "f32" ? "array<f32>" : "array<u32>";
-  const text = composeShader({
-    constants: { THREADS, LOWEST, ...shader.constants },
-    buffers: [
-      { name: "x", type: packed, access: "read", buffer: x },
+  return composeDispatch({
+    kernel: node.op,
+    accesses: [
+      constants({ THREADS, LOWEST, ...shader.constants }),
+      reads("x", x.dtype === "f32" ? "f32" : "u32", x),
       ...shader.outputs,
-      ...sizes.buffers,
-    ],
-    fragments: [
-      ...sizes.fragments,
-      getFunction("x", x.dtype),
-      ...laneFragments(profile, shader.reductions),
+      extentFunction("lines", lines),
+      extentFunction("inner", extentOf(x.shape.slice(at + 1))),
+      extentFunction("line_size", extentOf([x.shape[at]])),
+      fragments(getFunction("x", x.dtype), ...laneFragments(profile, shader.reductions)),
     ],
     body: shader.body,
-  });
-  return {
-    kernel: node.op,
-    ...text,
     workgroups: (step) => foldGrid(lines.of(step), profile.maxWorkgroupsPerDimension),
-  };
+  });
 }
 
 function refuse(node: Node): string | undefined {
@@ -79,7 +67,7 @@ const PEAK: Reduction = { name: "peak", slots: 1, operation: "max" };
 function line(node: Node, dim: number, context: LoweringContext): Dispatch[] {
   return [lineDispatch(node, dim, context, {
     body: lineBody,
-    outputs: [{ name: "y", type: "array<f32>", access: "read_write", buffer: node.outputs[0] }],
+    outputs: [writes("y", "f32", node.outputs[0])],
     constants: { SOFTMAX: node.op === "softmax", MEAN: node.op === "mean" },
     reductions: [SUM, PEAK],
   })];
@@ -118,10 +106,7 @@ const topk = defineKernel({
     const [values, indices] = node.outputs;
     return [lineDispatch(node, -1, context, {
       body: topkBody,
-      outputs: [
-        { name: "y", type: "array<f32>", access: "read_write", buffer: values },
-        { name: "indices", type: "array<i32>", access: "read_write", buffer: indices },
-      ],
+      outputs: [writes("y", "f32", values), writes("indices", "i32", indices)],
       constants: { K: node.attrs.k },
       reductions: [PEAK, { name: "place", slots: 1, operation: "max" }],
     })];

@@ -5,8 +5,25 @@
  */
 
 import { input, type Node, optionalInput, type Value, type WeightFormat } from "../../graph/mod.ts";
-import { composeShader } from "../compose.ts";
-import type { Access, WeightSpec } from "../access/access.ts";
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  type WeightSpec,
+  writes,
+} from "../access/access.ts";
+import {
+  dataDependent,
+  type Extent,
+  extentFunction,
+  extentOf,
+  largestExtent,
+} from "../access/extent.ts";
+import { chunkOperand, operandAccess } from "../access/operand.ts";
+import { rowsAccess } from "../access/rows.ts";
+import { weightRowBytes } from "../access/weights.ts";
+import { composeDispatch } from "../dispatch.ts";
 import {
   defineKernel,
   type Dispatch,
@@ -14,25 +31,14 @@ import {
   type LoweringContext,
   type Scratch,
 } from "../kernel.ts";
-import { joinAccess, rowsAccess, weightRowBytes } from "../access/weights.ts";
-import gatedBody from "./gated_mlp.wgsl" with { type: "text" };
-import gelu from "./activation_gelu.wgsl" with { type: "text" };
-import geluTanh from "./activation_gelu_tanh.wgsl" with { type: "text" };
-import silu from "./activation_silu.wgsl" with { type: "text" };
-import { dataDependent, type Extent, extentOf, largestExtent } from "../access/extent.ts";
-import { gemmDispatches } from "./gemm.ts";
-import {
-  gemvDispatches,
-  gemvShape,
-  multiplyAccess,
-  multiplyConstants,
-  normAccess,
-} from "./gemv.ts";
 import { laneFragments } from "../reduce/lanes.ts";
-import { extentFunction, type LinearProblem } from "./problem.ts";
+import { activationAccess } from "./activation.ts";
+import finishGated from "./finish_gated.wgsl" with { type: "text" };
+import gatedBody from "./gated_mlp.wgsl" with { type: "text" };
+import { gemmDispatches } from "./gemm.ts";
+import { gemvDispatches, gemvShape, multiplyAccess, multiplyConstants } from "./gemv.ts";
 import { GEMV_MAX_ROWS, scratchRows, unreadableWeight } from "./linear.ts";
-
-const ACTIVATIONS = { silu, gelu, gelu_tanh: geluTanh } as const;
+import type { LinearProblem } from "./problem.ts";
 
 interface MlpProblem {
   readonly node: Node<"gated_mlp">;
@@ -72,41 +78,28 @@ function gatedGemv(problem: MlpProblem, y: Scratch, { profile }: LoweringContext
   const up = product(problem, "w_up", x, y);
   const gate = product(problem, "w_gate", x, y);
   const shape = gemvShape(up, profile);
-  const access = joinAccess(
-    multiplyAccess("w", up.weight, shape),
-    multiplyAccess("g", gate.weight, shape),
-    rowsAccess("x", up.weight.columns, { buffer: x }),
-    normAccess(up.weight.columns, undefined),
-    extentFunction("columns_of_step", rows),
-  );
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...multiplyConstants(shape, 2, false),
-      N: intermediate,
-    },
-    buffers: [
-      ...access.buffers,
-      { name: "y", type: "array<f32>", access: "read_write", buffer: y },
-    ],
-    fragments: [
-      ...access.fragments,
-      ACTIVATIONS[node.attrs.activation],
-      ...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
-    ],
-    body: gatedBody,
-  });
   const [gridX, gridY] = foldGrid(
     Math.ceil(intermediate / shape.rows),
     profile.maxWorkgroupsPerDimension,
   );
   const bytes = 2 * intermediate * weightRowBytes(up.weight.format, up.weight.columns);
-  return {
+  return composeDispatch({
     kernel: "gated_mlp_up_gemv",
-    ...shader,
+    accesses: [
+      multiplyAccess("w", up.weight, shape),
+      multiplyAccess("g", gate.weight, shape),
+      rowsAccess("x", up.weight.columns, { buffer: x }),
+      chunkOperand("norm", up.weight.columns, undefined, 1),
+      extentFunction("columns_of_step", rows),
+      constants({ ...multiplyConstants(shape, 2, false), N: intermediate }),
+      writes("y", "f32", y),
+      activationAccess(node.attrs.activation),
+      fragments(...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }])),
+    ],
+    body: gatedBody,
     workgroups: (sizes) => [gridX, gridY, Math.ceil(rows.of(sizes) / shape.columns)],
     weightBytes: () => bytes,
-  };
+  });
 }
 
 /** Multiplies the sum of the up projection with the activated gate, which is there already. */
@@ -115,26 +108,11 @@ function gating(
   gate: Scratch,
   intermediate: number,
 ): Access {
-  const quads = intermediate % 4 === 0;
-  const value = quads
-    ? "gate[at / 4u]"
-    : "vec4(gate[at], gate[at + 1u], gate[at + 2u], gate[at + 3u])";
-  return {
-    buffers: [{
-      name: "gate",
-      type: quads ? "array<vec4<f32>>" : "array<f32>",
-      access: "read",
-      buffer: gate,
-    }],
-    fragments: [
-      ACTIVATIONS[node.attrs.activation],
-      `fn finish_quad(sum: vec4<f32>, at: u32) -> vec4<f32> {
-  let gate = ${value};
-  return sum * vec4(activation(gate.x), activation(gate.y), activation(gate.z), activation(gate.w));
-}`,
-    ],
-    constants: {},
-  };
+  return joinAccess(
+    operandAccess("gate", gate, intermediate % 4 === 0 ? "quads" : "numbers and quads"),
+    activationAccess(node.attrs.activation),
+    fragments(finishGated),
+  );
 }
 
 /** Whether both weights of the first half can be bound whole. */

@@ -4,16 +4,17 @@
  * @module
  */
 
-import { composeShader } from "../compose.ts";
+import { type Access, constants, fragments, writes } from "../access/access.ts";
+import { extentFunction } from "../access/extent.ts";
+import { operandAccess } from "../access/operand.ts";
+import { rowsAccess } from "../access/rows.ts";
+import { weightAccess, wordParts } from "../access/weights.ts";
+import { composeDispatch } from "../dispatch.ts";
 import type { DeviceProfile, Dispatch } from "../kernel.ts";
-import type { Access } from "../access/access.ts";
-import { joinAccess, rowsAccess, weightAccess, wordParts } from "../access/weights.ts";
 import gemmBody from "./gemm.wgsl" with { type: "text" };
 import storeRagged from "./gemm_store_ragged.wgsl" with { type: "text" };
 import storeVec4 from "./gemm_store_vec4.wgsl" with { type: "text" };
 import {
-  addend,
-  extentFunction,
   type LinearProblem,
   type RowRange,
   weightBytes,
@@ -78,11 +79,9 @@ function threadsOf({ tileM, tileN, quadsM, quadsN }: GemmShape): number {
 }
 
 /** What happens to a sum before it is stored; `finish_quad(sum, at) -> vec4<f32>`. */
-export const KEEP_SUM: Access = {
-  buffers: [],
-  fragments: ["fn finish_quad(sum: vec4<f32>, at: u32) -> vec4<f32> {\n  return sum;\n}"],
-  constants: {},
-};
+export const KEEP_SUM: Access = fragments(
+  "fn finish_quad(sum: vec4<f32>, at: u32) -> vec4<f32> {\n  return sum;\n}",
+);
 
 /**
  * The dispatches of a problem without norm (the norm comes in front, into scratch): one, or one for
@@ -107,42 +106,31 @@ function gemmDispatch(
 ): Dispatch {
   const { weight, x, y, bias, residual, rows, outputs } = problem;
   const quads = outputs % 4 === 0;
-  const access = joinAccess(
-    weightAccess("w", weightPart(problem, part)),
-    rowsAccess("x", weight.columns, { buffer: x }),
-    addend("bias", bias, quads),
-    addend("residual", residual, quads),
-    finish,
-    extentFunction("rows_of_step", rows),
-  );
-  const parts = Number(access.constants.w_PARTS);
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...shapeConstants(shape, weight.columns, parts),
-      N: outputs,
-      N_FIRST: part.first,
-      N_END: part.end,
-    },
-    buffers: [
-      ...access.buffers,
-      {
-        name: "y",
-        type: quads ? "array<vec4<f32>>" : "array<f32>",
-        access: "read_write",
-        buffer: y,
-      },
-    ],
-    fragments: [...access.fragments, quads ? storeVec4 : storeRagged],
-    body: gemmBody,
-  });
+  const form = quads ? "quads" : "numbers and quads";
+  const w = weightAccess("w", weightPart(problem, part));
   const groupsN = Math.ceil((part.end - part.first) / shape.tileN);
-  return {
+  return composeDispatch({
     kernel: `${problem.name}_gemm`,
-    ...shader,
+    accesses: [
+      w,
+      rowsAccess("x", weight.columns, { buffer: x }),
+      operandAccess("bias", bias, form),
+      operandAccess("residual", residual, form),
+      finish,
+      extentFunction("rows_of_step", rows),
+      constants({
+        ...shapeConstants(shape, weight.columns, Number(w.constants.w_PARTS)),
+        N: outputs,
+        N_FIRST: part.first,
+        N_END: part.end,
+      }),
+      writes("y", quads ? "vec4<f32>" : "f32", y),
+      fragments(quads ? storeVec4 : storeRagged),
+    ],
+    body: gemmBody,
     workgroups: (sizes) => [groupsN, Math.ceil(rows.of(sizes) / shape.tileM), 1],
     weightBytes: weightBytes(problem, part),
-  };
+  });
 }
 
 /** Constants of a tile for rows of K elements. */

@@ -4,19 +4,26 @@
  * @module
  */
 
-import type { Value } from "../../graph/mod.ts";
-import { composeShader, instantiate } from "../compose.ts";
-import type { Access, WeightSpec } from "../access/access.ts";
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  type WeightSpec,
+  writes,
+} from "../access/access.ts";
+import { extentFunction } from "../access/extent.ts";
+import { chunkOperand, operandAccess } from "../access/operand.ts";
+import { rowsAccess } from "../access/rows.ts";
+import { weightAccess } from "../access/weights.ts";
+import { instantiate } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
 import { type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
-import { joinAccess, rowsAccess, weightAccess } from "../access/weights.ts";
-import absentNorm from "../access/absent_norm.wgsl" with { type: "text" };
+import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
 import gemvBody from "./gemv.wgsl" with { type: "text" };
 import multiplyText from "./gemv_multiply.wgsl" with { type: "text" };
-import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
 import {
-  addend,
   epsilon,
-  extentFunction,
   type LinearProblem,
   type RowRange,
   weightBytes,
@@ -71,11 +78,11 @@ export function multiplyAccess(name: string, weight: WeightSpec, shape: GemvShap
   const access = weightAccess(name, weight);
   const words = Number(access.constants[`${name}_WORDS`]);
   const round = shape.threads * shape.unroll;
-  return {
-    buffers: access.buffers,
-    fragments: [...access.fragments, instantiate(multiplyText, { NAME: name })],
-    constants: { ...access.constants, [`${name}_BODY`]: words - words % round },
-  };
+  return joinAccess(
+    access,
+    fragments(instantiate(multiplyText, { NAME: name })),
+    constants({ [`${name}_BODY`]: words - words % round }),
+  );
 }
 
 /** Constants that `name_multiply` wants, for so many weights in one shader. */
@@ -91,13 +98,6 @@ export function multiplyConstants(shape: GemvShape, weights: number, norm: boole
     SUMS: products + (norm ? columns : 0),
     NORM: norm,
   };
-}
-
-/** The weight of the norm in front, or ones. */
-export function normAccess(columns: number, weight: Value | undefined): Access {
-  return weight
-    ? rowsAccess("norm", columns, { buffer: weight })
-    : { buffers: [], fragments: [absentNorm], constants: {} };
 }
 
 /** The dispatches of a problem: one, or one for each part of a weight that no binding can hold. */
@@ -118,41 +118,31 @@ function gemvDispatch(
   part: RowRange,
 ): Dispatch {
   const { weight, x, y, norm, bias, residual, rows, outputs } = problem;
-  const access = joinAccess(
-    multiplyAccess("w", weightPart(problem, part), shape),
-    rowsAccess("x", weight.columns, { buffer: x }),
-    normAccess(weight.columns, norm?.weight),
-    addend("bias", bias, false),
-    addend("residual", residual, false),
-    extentFunction("columns_of_step", rows),
-  );
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...multiplyConstants(shape, 1, norm !== undefined),
-      N: outputs,
-      N_FIRST: part.first,
-      N_END: part.end,
-      EPS: epsilon(norm),
-    },
-    buffers: [
-      ...access.buffers,
-      { name: "y", type: "array<f32>", access: "read_write", buffer: y },
-    ],
-    fragments: [
-      ...access.fragments,
-      ...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
-    ],
-    body: gemvBody,
-  });
   const [gridX, gridY] = foldGrid(
     Math.ceil((part.end - part.first) / shape.rows),
     profile.maxWorkgroupsPerDimension,
   );
-  return {
+  return composeDispatch({
     kernel: `${problem.name}_gemv`,
-    ...shader,
+    accesses: [
+      multiplyAccess("w", weightPart(problem, part), shape),
+      rowsAccess("x", weight.columns, { buffer: x }),
+      chunkOperand("norm", weight.columns, norm?.weight, 1),
+      operandAccess("bias", bias, "numbers"),
+      operandAccess("residual", residual, "numbers"),
+      extentFunction("columns_of_step", rows),
+      constants({
+        ...multiplyConstants(shape, 1, norm !== undefined),
+        N: outputs,
+        N_FIRST: part.first,
+        N_END: part.end,
+        EPS: epsilon(norm),
+      }),
+      writes("y", "f32", y),
+      fragments(...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }])),
+    ],
+    body: gemvBody,
     workgroups: (sizes) => [gridX, gridY, Math.ceil(rows.of(sizes) / shape.columns)],
     weightBytes: weightBytes(problem, part),
-  };
+  });
 }

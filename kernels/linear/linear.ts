@@ -6,6 +6,9 @@
  */
 
 import { input, type Node, optionalInput, type Value, type WeightFormat } from "../../graph/mod.ts";
+import type { WeightSpec } from "../access/access.ts";
+import { dataDependent, type Extent, extentOf, largestExtent } from "../access/extent.ts";
+import { readableFormats } from "../access/weights.ts";
 import {
   defineKernel,
   type DeviceProfile,
@@ -14,13 +17,10 @@ import {
   type Scratch,
   type StepSizes,
 } from "../kernel.ts";
-import type { WeightSpec } from "../access/access.ts";
-import { readableFormats } from "../access/weights.ts";
-import { dataDependent, type Extent, extentOf, largestExtent } from "../access/extent.ts";
 import { gemmDispatches, gemmShape } from "./gemm.ts";
 import { gemvDispatches, gemvShape } from "./gemv.ts";
-import type { LinearProblem, Rounding } from "./problem.ts";
 import { normDispatch } from "./norm.ts";
+import { type LinearProblem, type Rounding } from "./problem.ts";
 import { requiredScale, roundDispatch } from "./round_rows.ts";
 
 /**

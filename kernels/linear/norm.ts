@@ -5,13 +5,15 @@
  */
 
 import { input, type Value } from "../../graph/mod.ts";
-import { composeShader, f32Literal } from "../compose.ts";
-import { defineKernel, type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
-import normBody from "./rms_norm.wgsl" with { type: "text" };
-import { joinAccess } from "../access/weights.ts";
-import { dataDependent, type Extent, extentOf } from "../access/extent.ts";
+import { type Access, constants, fragments, joinAccess, reads, writes } from "../access/access.ts";
+import { dataDependent, type Extent, extentFunction, extentOf } from "../access/extent.ts";
+import { f32Literal } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
+import { defineKernel, type DeviceProfile, type Dispatch, foldGrid, type Rows } from "../kernel.ts";
 import { laneFragments } from "../reduce/lanes.ts";
-import { extentFunction, type Rows } from "./problem.ts";
+import withResidual from "./norm_residual.wgsl" with { type: "text" };
+import withoutResidual from "./norm_residual_absent.wgsl" with { type: "text" };
+import normBody from "./rms_norm.wgsl" with { type: "text" };
 
 /** What is normed, and where it goes. */
 export interface NormProblem {
@@ -27,60 +29,32 @@ export interface NormProblem {
 
 const THREADS = 128;
 
-const PLAIN = `fn load_input(i: u32) -> f32 {
-  return x[i];
+/** What is added to x, and where the sum goes. */
+function residualAccess({ value, total }: NonNullable<NormProblem["residual"]>): Access {
+  return joinAccess(
+    reads("residual", "f32", value),
+    writes("total", "f32", total),
+    fragments(withResidual),
+  );
 }
-fn store_total(i: u32, value: f32) {
-}`;
-
-const WITH_RESIDUAL = `fn load_input(i: u32) -> f32 {
-  return x[i] + residual[i];
-}
-fn store_total(i: u32, value: f32) {
-  total[i] = value;
-}`;
 
 /** The dispatch of a norm: a workgroup for each row. */
 export function normDispatch(problem: NormProblem, profile: DeviceProfile): Dispatch {
   const { x, residual, weight, y, rows, columns, eps } = problem;
-  const size = extentFunction("rows_of_step", rows);
-  const { buffers, fragments } = joinAccess(size);
-  const shader = composeShader({
-    constants: { THREADS, K: columns, EPS: f32Literal(eps), SUMS: 1 },
-    buffers: [
-      { name: "x", type: "array<f32>", access: "read", buffer: x },
-      { name: "w", type: "array<f32>", access: "read", buffer: weight },
-      { name: "y", type: "array<f32>", access: "read_write", buffer: y },
-      ...(residual
-        ? [
-          {
-            name: "residual",
-            type: "array<f32>",
-            access: "read" as const,
-            buffer: residual.value,
-          },
-          {
-            name: "total",
-            type: "array<f32>",
-            access: "read_write" as const,
-            buffer: residual.total,
-          },
-        ]
-        : []),
-      ...buffers,
-    ],
-    fragments: [
-      ...fragments,
-      residual ? WITH_RESIDUAL : PLAIN,
-      ...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
+  return composeDispatch({
+    kernel: residual ? "add_rms_norm" : "rms_norm",
+    accesses: [
+      constants({ THREADS, K: columns, EPS: f32Literal(eps), SUMS: 1 }),
+      reads("x", "f32", x),
+      reads("w", "f32", weight),
+      writes("y", "f32", y),
+      residual ? residualAccess(residual) : fragments(withoutResidual),
+      extentFunction("rows_of_step", rows),
+      fragments(...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }])),
     ],
     body: normBody,
-  });
-  return {
-    kernel: residual ? "add_rms_norm" : "rms_norm",
-    ...shader,
     workgroups: (sizes) => foldGrid(rows.of(sizes), profile.maxWorkgroupsPerDimension),
-  };
+  });
 }
 
 /** `rms_norm`: one workgroup a row. */

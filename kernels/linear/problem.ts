@@ -4,18 +4,12 @@
  * @module
  */
 
-import { f32Literal, instantiate } from "../compose.ts";
 import type { Value } from "../../graph/mod.ts";
-import type { Access, WeightSpec } from "../access/access.ts";
+import type { WeightSpec } from "../access/access.ts";
+import type { Extent } from "../access/extent.ts";
 import { scaleBytes, weightRowBytes } from "../access/weights.ts";
-import type { DeviceProfile, Scratch } from "../kernel.ts";
-import { type Extent, STEP_BUFFER } from "../access/extent.ts";
-import absentAdd from "../access/absent_add.wgsl" with { type: "text" };
-import presentAdd from "../access/present_add.wgsl" with { type: "text" };
-import presentAddVec4 from "../access/present_add_vec4.wgsl" with { type: "text" };
-
-/** Memory that holds f32 rows. */
-export type Rows = Value | Scratch;
+import { f32Literal } from "../compose.ts";
+import type { DeviceProfile, Rows } from "../kernel.ts";
 
 /** How rows are rounded: with the checkpoint's scale [1], or with one for so many columns of a row. */
 export type Rounding =
@@ -45,28 +39,6 @@ export interface LinearProblem {
 export interface RowRange {
   readonly first: number;
   readonly end: number;
-}
-
-/** An operand that is added, or nothing: `name_at(i)` and `name_quad(i)`. */
-export function addend(name: string, buffer: Rows | undefined, quads: boolean): Access {
-  if (!buffer) {
-    return { buffers: [], fragments: [instantiate(absentAdd, { NAME: name })], constants: {} };
-  }
-  const type = quads ? "array<vec4<f32>>" : "array<f32>";
-  return {
-    buffers: [{ name, type, access: "read", buffer }],
-    fragments: [instantiate(quads ? presentAddVec4 : presentAdd, { NAME: name })],
-    constants: {},
-  };
-}
-
-/** A function without parameters for a size: the number itself, or one that reads the step. */
-export function extentFunction(name: string, extent: Extent): Access {
-  return {
-    buffers: extent.fixed ? [] : [STEP_BUFFER],
-    fragments: [`fn ${name}() -> u32 {\n  return ${extent.wgsl};\n}`],
-    constants: {},
-  };
 }
 
 /**

@@ -6,17 +6,19 @@
  */
 
 import { KernelError, type Value } from "../../graph/mod.ts";
-import { composeShader, instantiate, type ShaderBuffer } from "../compose.ts";
-import type { Access } from "../access/access.ts";
-import { type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
+import { type Access, constants, fragments, joinAccess, reads, writes } from "../access/access.ts";
+import { type Extent, extentFunction } from "../access/extent.ts";
+import roundE4m3 from "../access/round_e4m3.wgsl" with { type: "text" };
+import { instantiate } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
+import { type DeviceProfile, type Dispatch, foldGrid, type Rows } from "../kernel.ts";
+import { laneFragments } from "../reduce/lanes.ts";
 import chunkRoundNone from "./chunk_round_none.wgsl" with { type: "text" };
 import chunkRoundStatic from "./chunk_round_static.wgsl" with { type: "text" };
-import roundE4m3 from "../access/round_e4m3.wgsl" with { type: "text" };
+import type { Rounding } from "./problem.ts";
 import roundRows from "./round_rows.wgsl" with { type: "text" };
-import { joinAccess } from "../access/weights.ts";
-import type { Extent } from "../access/extent.ts";
-import { laneFragments } from "../reduce/lanes.ts";
-import { extentFunction, type Rounding, type Rows } from "./problem.ts";
+import dynamicScale from "./round_scale_dynamic.wgsl" with { type: "text" };
+import staticScale from "./round_scale_static.wgsl" with { type: "text" };
 
 /** What is rounded, and where it goes. */
 export interface RoundProblem {
@@ -29,45 +31,29 @@ export interface RoundProblem {
 
 const THREADS = 64;
 
-const STATIC_SCALE = `fn scale_of(peak: f32) -> f32 {
-  return x_scale[0];
-}`;
-
-/** A group of zeros has scale 1. */
-const DYNAMIC_SCALE = `fn scale_of(peak: f32) -> f32 {
-  return select(quotient(peak, 448.0), 1.0, peak == 0.0);
-}`;
-
 /** The dispatch that rounds: a workgroup for each scale. */
 export function roundDispatch(problem: RoundProblem, profile: DeviceProfile): Dispatch {
   const { x, y, rows, columns, rounding } = problem;
   const group = rounding.kind === "dynamic" ? Math.min(rounding.columns, columns) : columns;
   const groups = Math.ceil(columns / group);
-  const { buffers, fragments } = joinAccess(extentFunction("rows_of_step", rows));
-  const scale: ShaderBuffer[] = rounding.kind === "static"
-    ? [{ name: "x_scale", type: "array<f32>", access: "read", buffer: rounding.scale }]
-    : [];
-  const shader = composeShader({
-    constants: { THREADS, K: columns, GROUP: group, GROUPS: groups },
-    buffers: [
-      { name: "x", type: "array<f32>", access: "read", buffer: x },
-      { name: "y", type: "array<f32>", access: "read_write", buffer: y },
-      ...scale,
-      ...buffers,
-    ],
-    fragments: [
-      ...fragments,
-      roundE4m3,
-      rounding.kind === "static" ? STATIC_SCALE : DYNAMIC_SCALE,
-      ...laneFragments(profile, [{ name: "peak", slots: 1, operation: "max" }]),
+  return composeDispatch({
+    kernel: "round_rows",
+    accesses: [
+      constants({ THREADS, K: columns, GROUP: group, GROUPS: groups }),
+      reads("x", "f32", x),
+      writes("y", "f32", y),
+      rounding.kind === "static"
+        ? joinAccess(reads("x_scale", "f32", rounding.scale), fragments(staticScale))
+        : fragments(dynamicScale),
+      extentFunction("rows_of_step", rows),
+      fragments(
+        roundE4m3,
+        ...laneFragments(profile, [{ name: "peak", slots: 1, operation: "max" }]),
+      ),
     ],
     body: roundRows,
-  });
-  return {
-    kernel: "round_rows",
-    ...shader,
     workgroups: (sizes) => foldGrid(rows.of(sizes) * groups, profile.maxWorkgroupsPerDimension),
-  };
+  });
 }
 
 /**
@@ -75,14 +61,12 @@ export function roundDispatch(problem: RoundProblem, profile: DeviceProfile): Di
  * of all; without a scale it is the chunk itself.
  */
 export function chunkRounding(name: string, scale: Value | undefined): Access {
-  if (!scale) {
-    return { buffers: [], fragments: [instantiate(chunkRoundNone, { NAME: name })], constants: {} };
-  }
-  return {
-    buffers: [{ name: `${name}_scale`, type: "array<f32>", access: "read", buffer: scale }],
-    fragments: [roundE4m3, instantiate(chunkRoundStatic, { NAME: name })],
-    constants: { [`${name}_SCALE_STRIDE`]: scale.shape[0] === 1 ? 0 : 1 },
-  };
+  if (!scale) return fragments(instantiate(chunkRoundNone, { NAME: name }));
+  return joinAccess(
+    reads(`${name}_scale`, "f32", scale),
+    fragments(roundE4m3, instantiate(chunkRoundStatic, { NAME: name })),
+    constants({ [`${name}_SCALE_STRIDE`]: scale.shape[0] === 1 ? 0 : 1 }),
+  );
 }
 
 /** A scale that static rounding cannot do without. */

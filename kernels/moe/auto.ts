@@ -5,26 +5,26 @@
  * @module
  */
 
-import type { MoeBackend, MoeNote } from "./backend.ts";
 import type { MoeConfig } from "./algorithms/config.ts";
-import { gemmHeuristic } from "./tuning/heuristic.ts";
+import type { MoeBackend, MoeNote } from "./backend.ts";
 import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
 import type { DeviceMoeSpec } from "./spec.ts";
-import { findTuned, type TunedChoice } from "./tuning/tuned.ts";
 import { trtllmHeuristic } from "./trtllm.ts";
+import { gemmHeuristic } from "./tuning/heuristic.ts";
+import { findTuned, type TunedChoice } from "./tuning/tuned.ts";
 
 /** The best of the other backends, per range of tokens. */
 export const autoBackend: MoeBackend = {
   name: "auto",
   summary: "the best of the others for each range of tokens",
   supports: refuseLayer,
-  compile(spec, slots, note) {
+  compile(spec, values, note) {
     const { config, tuned } = autoConfig(spec, note);
     const backend = config.algorithm === "grouped" ? "triton" : "trtllm";
     const { topK, experts, tokens } = spec;
     const reason = tuned ? "measured" : `${tokens.max * topK} pairs for ${experts} experts`;
     note(`takes ${backend}, ${reason}; ${describeConfig(config, spec, tuned)}`);
-    return lowerConfig(spec, slots, config);
+    return lowerConfig(spec, values, config);
   },
 };
 

@@ -7,7 +7,7 @@
 
 import { ConfigError, nearest } from "../../graph/mod.ts";
 import type { Dispatch } from "../kernel.ts";
-import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "./spec.ts";
+import type { DeviceMoeSpec, MoeSpec, MoeValues } from "./spec.ts";
 
 /** Where a backend says what it chose, for the plan's report. */
 export type MoeNote = (text: string, kind?: "notice") => void;
@@ -20,7 +20,7 @@ export interface MoeBackend {
   /** Why the backend cannot serve this layer, or undefined when it can. */
   supports(spec: MoeSpec): string | undefined;
   /** The dispatches of one layer, in order; called only for specs it supports. */
-  compile(spec: DeviceMoeSpec, slots: MoeSlots, note: MoeNote): readonly Dispatch[];
+  compile(spec: DeviceMoeSpec, values: MoeValues, note: MoeNote): readonly Dispatch[];
 }
 
 /**
@@ -65,7 +65,7 @@ export function registerMoeBackend(backend: MoeBackend): void {
     throw new ConfigError(
       "config/backend-method",
       `Cannot register MoE backend "${backend.name}": expected a method ${method}(), got none`,
-      { hint: "Write supports(spec) and compile(spec, slots, note)" },
+      { hint: "Write supports(spec) and compile(spec, values, note)" },
     );
   }
   if (BACKENDS.has(backend.name)) {

@@ -9,7 +9,7 @@ import { defineKernel } from "../kernel.ts";
 import { moeBackend, type MoeNote } from "./backend.ts";
 import "./builtin.ts";
 import { callBackend, checkBackend } from "./check_backend.ts";
-import { moeSlotsOf, moeSpecOf } from "./spec.ts";
+import { moeSpecOf, moeValuesOf } from "./spec.ts";
 
 /** Lowers `fused_moe` through its backend. */
 export const fusedMoeKernel = defineKernel({
@@ -36,7 +36,7 @@ export const fusedMoeKernel = defineKernel({
       callBackend(
         output,
         "compile()",
-        () => backend.compile({ ...spec, profile }, moeSlotsOf(node), note),
+        () => backend.compile({ ...spec, profile }, moeValuesOf(node), note),
       ),
       output,
     );

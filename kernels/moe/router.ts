@@ -5,36 +5,43 @@
  */
 
 import { input, type Node, optionalInput, type WeightFormat } from "../../graph/mod.ts";
-import { composeShader, f32Literal, type ShaderBuffer } from "../compose.ts";
-import type { Access, WeightSpec } from "../access/access.ts";
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  type WeightSpec,
+  writes,
+} from "../access/access.ts";
+import { dataDependent, STEP } from "../access/extent.ts";
+import { chunkOperand, operandAccess } from "../access/operand.ts";
+import { rowsAccess } from "../access/rows.ts";
+import { weightRowBytes } from "../access/weights.ts";
+import { f32Literal, LOWEST } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
 import {
   defineKernel,
   type DeviceProfile,
   type Dispatch,
   type LoweringContext,
 } from "../kernel.ts";
-import { joinAccess, rowsAccess } from "../access/weights.ts";
-import partialsDispatch from "../reduce/partials_dispatch.wgsl" with { type: "text" };
-import partialsNone from "../reduce/partials_none.wgsl" with { type: "text" };
-import partialsTicket from "../reduce/partials_ticket.wgsl" with { type: "text" };
-import chooseText from "./router_choose.wgsl" with { type: "text" };
-import loadText from "./router_load.wgsl" with { type: "text" };
-import routerBody from "./router.wgsl" with { type: "text" };
-import chooseBody from "./router_choose_dispatch.wgsl" with { type: "text" };
-import { LOWEST } from "../attention/operands.ts";
-import { dataDependent, STEP_BUFFER } from "../access/extent.ts";
 import {
   GEMV_MAX_COLUMNS,
   type GemvShape,
   multiplyAccess,
   multiplyConstants,
-  normAccess,
   unrollFor,
   wordsOf,
 } from "../linear/gemv.ts";
-import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
-import { addend } from "../linear/problem.ts";
 import { unreadableWeight } from "../linear/linear.ts";
+import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
+import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
+import routerBody from "./router.wgsl" with { type: "text" };
+import chooseText from "./router_choose.wgsl" with { type: "text" };
+import chooseBody from "./router_choose_dispatch.wgsl" with { type: "text" };
+import loadText from "./router_load.wgsl" with { type: "text" };
+import normed from "./router_normed.wgsl" with { type: "text" };
+import normedAbsent from "./router_normed_absent.wgsl" with { type: "text" };
 
 /** Sizes that a tuner may choose. */
 export interface RouterShape extends GemvShape {
@@ -101,77 +108,59 @@ export function routerDispatches(
   const { node, experts, context } = problem;
   const shares = Math.ceil(experts / shape.share);
   const ticket = (context.handOff ?? "ticket") === "ticket";
-  const partials = partialsAccess(problem, shape, shares, ticket);
-  const choice = choiceAccess(problem);
-  const reduction = laneFragments(context.profile, [
+  const choice = [choiceAccess(problem), partialsAccess(problem, shape, shares, ticket)];
+  const reduction = fragments(...laneFragments(context.profile, [
     { name: "sum", slots: "SUMS", operation: "add" },
-  ]);
+  ]));
+  const { columns } = problem.weight;
   const { normEps } = node.attrs;
-  const access = joinAccess(
-    multiplyAccess("w", problem.weight, shape),
-    rowsAccess("x", problem.weight.columns, { buffer: input(node, "x") }),
-    normAccess(problem.weight.columns, optionalInput(node, "norm_weight")),
-    addend("bias", optionalInput(node, "bias"), false),
-    normedAccess(node, problem.weight.columns),
-    choice,
-    partials,
-  );
-  const router = composeShader({
-    constants: {
-      ...access.constants,
-      ...multiplyConstants(shape, 1, normEps !== undefined),
-      SHARE: shape.share,
-      SHARES: shares,
-      TICKET: ticket,
-      EPS: f32Literal(normEps ?? 0),
-    },
-    buffers: access.buffers,
-    fragments: [...access.fragments, ...reduction],
-    body: routerBody,
-  });
   const tiles = (tokens: number) => Math.ceil(tokens / shape.columns);
-  const first: Dispatch = {
+  const first = composeDispatch({
     kernel: "router",
-    ...router,
+    accesses: [
+      multiplyAccess("w", problem.weight, shape),
+      rowsAccess("x", columns, { buffer: input(node, "x") }),
+      chunkOperand("norm", columns, optionalInput(node, "norm_weight"), 1),
+      operandAccess("bias", optionalInput(node, "bias"), "numbers"),
+      normedAccess(node, columns),
+      ...choice,
+      constants({
+        ...multiplyConstants(shape, 1, normEps !== undefined),
+        SHARE: shape.share,
+        SHARES: shares,
+        TICKET: ticket,
+        EPS: f32Literal(normEps ?? 0),
+      }),
+      reduction,
+    ],
+    body: routerBody,
     workgroups: ({ T }) => [shares, tiles(T), 1],
-    weightBytes: () => experts * problem.weight.columns * weightBytesOf(problem.weight),
-  };
-  if (ticket || shares === 1) return [first];
-  const chooser = joinAccess(choice, partials);
-  const second = composeShader({
-    constants: {
-      ...chooser.constants,
-      THREADS: shape.threads,
-      COLUMNS: shape.columns,
-      SUMS: shape.columns,
-    },
-    buffers: chooser.buffers,
-    fragments: [...chooser.fragments, ...reduction],
-    body: chooseBody,
+    weightBytes: () => experts * weightRowBytes(problem.weight.format, columns),
   });
-  return [first, {
+  if (ticket || shares === 1) return [first];
+  const second = composeDispatch({
     kernel: "router_choose",
-    ...second,
+    accesses: [
+      ...choice,
+      constants({ THREADS: shape.threads, COLUMNS: shape.columns, SUMS: shape.columns }),
+      reduction,
+    ],
+    body: chooseBody,
     workgroups: ({ T }) => [tiles(T), 1, 1],
-  }];
-}
-
-function weightBytesOf({ format }: WeightSpec): number {
-  return format === "f32" ? 4 : 2;
+  });
+  return [first, second];
 }
 
 /** What the choice needs: outputs, the step, the attributes. */
 function choiceAccess({ node, experts }: RouterProblem): Access {
   const { topK, scoring, softmaxOver, renormalize, scale } = node.attrs;
   const [selected, weights] = node.outputs;
-  return {
-    buffers: [
-      { name: "selected", type: "array<i32>", access: "read_write", buffer: selected },
-      { name: "routing_weights", type: "array<f32>", access: "read_write", buffer: weights },
-      STEP_BUFFER,
-    ],
-    fragments: [chooseText],
-    constants: {
+  return joinAccess(
+    writes("selected", "i32", selected),
+    writes("routing_weights", "f32", weights),
+    STEP,
+    fragments(chooseText),
+    constants({
       E: experts,
       TOP_K: topK,
       SIGMOID: scoring === "sigmoid",
@@ -179,28 +168,20 @@ function choiceAccess({ node, experts }: RouterProblem): Access {
       RENORMALIZE: renormalize,
       SCALE: f32Literal(scale),
       LOWEST,
-    },
-  };
+    }),
+  );
 }
 
 /** Where the normed tokens go, if anywhere: in vectors where rows are whole ones. */
 function normedAccess(node: Node<"moe_router">, columns: number): Access {
   const xn = node.outputs[2];
+  if (!xn) return joinAccess(fragments(normedAbsent), constants({ NORMED_COLUMNS: 0 }));
   const quads = columns % 8 === 0;
-  const body = xn ? "  xn[at] = x[at] * scale * norm[i];\n" : "";
-  const buffer: ShaderBuffer[] = xn
-    ? [{
-      name: "xn",
-      type: quads ? "array<vec4<f32>>" : "array<f32>",
-      access: "read_write",
-      buffer: xn,
-    }]
-    : [];
-  return {
-    buffers: buffer,
-    fragments: [`fn write_normed(at: u32, i: u32, scale: f32) {\n${body}}`],
-    constants: { NORMED_COLUMNS: xn ? columns / (quads ? 4 : 1) : 0 },
-  };
+  return joinAccess(
+    writes("xn", quads ? "vec4<f32>" : "f32", xn),
+    fragments(normed),
+    constants({ NORMED_COLUMNS: columns / (quads ? 4 : 1) }),
+  );
 }
 
 /** Logits on their way from the workgroups that make them to the one that chooses. */
@@ -210,25 +191,15 @@ function partialsAccess(
   shares: number,
   ticket: boolean,
 ): Access {
-  if (shares === 1) return { buffers: [], fragments: [partialsNone, loadText], constants: {} };
+  if (shares === 1) return joinAccess(noPartials(), fragments(loadText));
   const tiles = Math.ceil(context.tokens.max / columns);
-  const logits: ShaderBuffer = {
-    name: "partials",
-    type: ticket ? "array<atomic<u32>>" : "array<f32>",
-    access: "read_write",
-    buffer: { kind: "scratch", name: "logits", bytes: tiles * columns * experts * 4 },
-  };
-  const tickets: ShaderBuffer = {
-    name: "tickets",
-    type: "array<atomic<u32>>",
-    access: "read_write",
-    buffer: { kind: "scratch", name: "tickets", bytes: tiles * 4, tickets: true },
-  };
-  return {
-    buffers: ticket ? [logits, tickets] : [logits],
-    fragments: [ticket ? partialsTicket : partialsDispatch, loadText],
-    constants: {},
-  };
+  const numbers = tiles * columns * experts;
+  return joinAccess(
+    ticket
+      ? ticketPartials({ name: "logits", numbers, tickets: tiles })
+      : dispatchPartials({ name: "logits", numbers }),
+    fragments(loadText),
+  );
 }
 
 /** `moe_router`. */

@@ -7,34 +7,31 @@
 import type { Dispatch } from "../kernel.ts";
 import type { MoeConfig } from "./algorithms/config.ts";
 import { refuseActivation } from "./algorithms/expert_math.ts";
-import { lowerExperts, lowerSlots } from "./algorithms/gemv.ts";
+import { lowerByExpert, lowerBySlot } from "./algorithms/gemv.ts";
 import { lowerGrouped } from "./algorithms/grouped.ts";
-import { refuseRounding, roundInput } from "./algorithms/rounding.ts";
-import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "./spec.ts";
+import { type Layer, layerOf } from "./algorithms/layer.ts";
+import { refuseRounding } from "./algorithms/rounding.ts";
+import type { DeviceMoeSpec, MoeSpec, MoeValues } from "./spec.ts";
 import type { TunedChoice } from "./tuning/tuned.ts";
 
 /** The dispatches of a layer with a configuration that the device can run. */
 export function lowerConfig(
   spec: DeviceMoeSpec,
-  slots: MoeSlots,
+  values: MoeValues,
   config: MoeConfig,
 ): readonly Dispatch[] {
-  const rounded = roundInput(spec, slots);
-  return [...rounded.dispatches, ...lowerAlgorithm(spec, rounded.slots, config)];
+  const { layer, dispatches } = layerOf(spec, values);
+  return [...dispatches, ...lowerAlgorithm(layer, config)];
 }
 
-function lowerAlgorithm(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  config: MoeConfig,
-): readonly Dispatch[] {
+function lowerAlgorithm(layer: Layer, config: MoeConfig): readonly Dispatch[] {
   switch (config.algorithm) {
     case "slots":
-      return lowerSlots(spec, slots, config);
+      return lowerBySlot(layer, config);
     case "experts":
-      return lowerExperts(spec, slots, config);
+      return lowerByExpert(layer, config);
     default:
-      return lowerGrouped(spec, slots, config);
+      return lowerGrouped(layer, config);
   }
 }
 

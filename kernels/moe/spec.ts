@@ -14,7 +14,7 @@ import {
   type Value,
   type WeightFormat,
 } from "../../graph/mod.ts";
-import type { DeviceProfile, LoweringContext, Scratch, TunedFiles } from "../kernel.ts";
+import type { DeviceProfile, LoweringContext, TunedFiles } from "../kernel.ts";
 
 /** Everything a backend may base a decision on. */
 export interface MoeSpec {
@@ -49,10 +49,8 @@ export interface MoeSpec {
 export type DeviceMoeSpec = MoeSpec & { readonly profile: DeviceProfile };
 
 /** The values of a `fused_moe` node; shapes as in the op table. */
-export interface MoeSlots {
+export interface MoeValues {
   readonly x: Value;
-  /** What the first product reads in place of x, where x is rounded by a dispatch of its own. */
-  readonly roundedX?: Scratch;
   readonly selectedExperts: Value;
   readonly routingWeights: Value;
   readonly wUp: Value;
@@ -99,7 +97,7 @@ export function moeSpecOf(
 }
 
 /** The values of a node by their meaning. */
-export function moeSlotsOf(node: Node<"fused_moe">): MoeSlots {
+export function moeValuesOf(node: Node<"fused_moe">): MoeValues {
   const scales = (name: string) =>
     [optionalInput(node, `${name}_scale`), optionalInput(node, `${name}_scale_2`)]
       .filter((value) => value !== undefined);

@@ -6,10 +6,10 @@
  * @module
  */
 
-import type { MoeBackend } from "./backend.ts";
 import type { MoeConfig } from "./algorithms/config.ts";
-import { gemmHeuristic } from "./tuning/heuristic.ts";
+import type { MoeBackend } from "./backend.ts";
 import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
+import { gemmHeuristic } from "./tuning/heuristic.ts";
 import { findTuned } from "./tuning/tuned.ts";
 
 /** Sorted pairs, two grouped GEMMs, a sum over slots. */
@@ -17,10 +17,10 @@ export const tritonBackend: MoeBackend = {
   name: "triton",
   summary: "sort by expert, two grouped GEMMs, sum over slots",
   supports: refuseLayer,
-  compile(spec, slots, note) {
+  compile(spec, values, note) {
     const tuned = findTuned(spec, ["grouped"], note);
     const config: MoeConfig = tuned?.config ?? gemmHeuristic(spec, "grouped");
     note(describeConfig(config, spec, tuned));
-    return lowerConfig(spec, slots, config);
+    return lowerConfig(spec, values, config);
   },
 };

@@ -6,11 +6,11 @@
  * @module
  */
 
-import type { MoeBackend, MoeNote } from "./backend.ts";
 import { type MoeConfig, refuseConfig } from "./algorithms/config.ts";
-import { expertHeuristic, gemmHeuristic, slotHeuristic } from "./tuning/heuristic.ts";
+import type { MoeBackend, MoeNote } from "./backend.ts";
 import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
 import type { DeviceMoeSpec } from "./spec.ts";
+import { expertHeuristic, gemmHeuristic, slotHeuristic } from "./tuning/heuristic.ts";
 import { findTuned, type TunedChoice } from "./tuning/tuned.ts";
 
 /** Most tokens for which two dispatches instead of four make up for holding sums for each. */
@@ -21,10 +21,10 @@ export const trtllmBackend: MoeBackend = {
   name: "trtllm",
   summary: "few tokens: output-centric, two dispatches; many: permute, two grouped GEMMs, finalize",
   supports: refuseLayer,
-  compile(spec, slots, note) {
+  compile(spec, values, note) {
     const { config, tuned } = trtllmConfig(spec, note);
     note(describeConfig(config, spec, tuned));
-    return lowerConfig(spec, slots, config);
+    return lowerConfig(spec, values, config);
   },
 };
 

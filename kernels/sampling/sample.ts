@@ -15,18 +15,19 @@
  */
 
 import type { Sampling } from "../../graph/mod.ts";
-import { composeShader, type ShaderBuffer } from "../compose.ts";
+import { type Access, constants, fragments, reads, writes } from "../access/access.ts";
+import { STEP } from "../access/extent.ts";
+import { LOWEST } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
 import type { Binding, Dispatch, LoweringContext } from "../kernel.ts";
+import { ticketPartials } from "../reduce/partials.ts";
 import candidates from "./candidates.wgsl" with { type: "text" };
 import decide from "./decide.wgsl" with { type: "text" };
-import partialsTicket from "../reduce/partials_ticket.wgsl" with { type: "text" };
+import decideBody from "./decide_dispatch.wgsl" with { type: "text" };
 import reduce from "./reduce.wgsl" with { type: "text" };
 import rowText from "./row.wgsl" with { type: "text" };
-import scan from "./scan.wgsl" with { type: "text" };
 import sampleBody from "./sample.wgsl" with { type: "text" };
-import decideBody from "./decide_dispatch.wgsl" with { type: "text" };
-import { LOWEST } from "../attention/operands.ts";
-import { STEP_BUFFER } from "../access/extent.ts";
+import scan from "./scan.wgsl" with { type: "text" };
 
 /** Words of one row's record in `draws`. */
 export const DRAW_WORDS = 8;
@@ -109,67 +110,57 @@ export function lowerSampling(
   const { vocabulary } = problem;
   const shape = shapeOf(vocabulary, context);
   const ticket = (context.handOff ?? "ticket") === "ticket";
-  const shader = (body: string) =>
-    composeShader({
-      constants: {
-        THREADS,
-        PER,
-        CHUNK: shape.chunk,
-        CHUNKS: shape.chunks,
-        CAPACITY: shape.capacity,
-        CHUNK_CANDIDATES: shape.chunkCandidates,
-        V: vocabulary,
-        SEEN_WORDS: seenWords(vocabulary),
-        ROWS: context.maxRows,
-        TICKET: ticket,
-        LOWEST,
-      },
-      buffers: samplingBuffers(problem, shape, context.maxRows),
-      fragments: [rowText, reduce, candidates, scan, decide, partialsTicket],
-      body,
-    });
-  const first: Dispatch = {
+  const accesses = [
+    constants({
+      THREADS,
+      PER,
+      CHUNK: shape.chunk,
+      CHUNKS: shape.chunks,
+      CAPACITY: shape.capacity,
+      CHUNK_CANDIDATES: shape.chunkCandidates,
+      V: vocabulary,
+      SEEN_WORDS: seenWords(vocabulary),
+      ROWS: context.maxRows,
+      TICKET: ticket,
+      LOWEST,
+    }),
+    ...samplingBuffers(problem, shape, context.maxRows),
+    fragments(rowText, reduce, candidates, scan, decide),
+  ];
+  const first = composeDispatch({
     kernel: "sample",
-    ...shader(sampleBody),
+    accesses,
+    body: sampleBody,
     workgroups: ({ R }) => [shape.chunks, R, 1],
-  };
+  });
   if (ticket) return [first];
-  return [first, {
+  const second = composeDispatch({
     kernel: "sample_decide",
-    ...shader(decideBody),
+    accesses,
+    body: decideBody,
     workgroups: ({ R }) => [R, 1, 1],
-  }];
+  });
+  return [first, second];
 }
 
 function samplingBuffers(
   problem: SamplingProblem,
   { chunks, chunkCandidates }: ReturnType<typeof shapeOf>,
   maxRows: number,
-): ShaderBuffer[] {
+): Access[] {
   const words = maxRows * chunks * (RECORD_WORDS + 2 * chunkCandidates);
   const state = (name: string): Binding["buffer"] => ({ kind: "state", name });
-  const atomics = "array<atomic<u32>>";
   return [
-    { name: "logits", type: "array<f32>", access: "read", buffer: problem.logits },
-    { name: "draws", type: "array<Draw>", access: "read", buffer: state("draws") },
-    { name: "logits_rows", type: "array<i32>", access: "read", buffer: problem.logitsRows },
-    { name: "token_ids", type: "array<i32>", access: "read_write", buffer: problem.tokenIds },
-    { name: "positions", type: "array<i32>", access: "read_write", buffer: problem.positions },
-    { name: "seen", type: atomics, access: "read_write", buffer: state("seen") },
-    { name: "history", type: "array<i32>", access: "read_write", buffer: state("history") },
-    { name: "counter", type: atomics, access: "read_write", buffer: state("counter") },
-    {
-      name: "partials",
-      type: atomics,
-      access: "read_write",
-      buffer: { kind: "scratch", name: "partials", bytes: words * 4 },
-    },
-    {
-      name: "tickets",
-      type: atomics,
-      access: "read_write",
-      buffer: { kind: "scratch", name: "tickets", bytes: (maxRows + 1) * 4, tickets: true },
-    },
-    STEP_BUFFER,
+    reads("logits", "f32", problem.logits),
+    reads("draws", "Draw", state("draws")),
+    reads("logits_rows", "i32", problem.logitsRows),
+    writes("token_ids", "i32", problem.tokenIds),
+    writes("positions", "i32", problem.positions),
+    writes("seen", "atomic<u32>", state("seen")),
+    writes("history", "i32", state("history")),
+    writes("counter", "atomic<u32>", state("counter")),
+    // One ticket for each row, and one for the step.
+    ticketPartials({ name: "partials", numbers: words, tickets: maxRows + 1 }),
+    STEP,
   ];
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { PackedFormat } from "../../graph/mod.ts";
 import { lowerConfig } from "../../kernels/moe/select.ts";
 import type { DeviceProfile, StepSizes } from "../../kernels/kernel.ts";
-import { moeSlotsOf, moeSpecOf } from "../../kernels/moe/spec.ts";
+import { moeSpecOf, moeValuesOf } from "../../kernels/moe/spec.ts";
 import { runCli } from "../support/cli.ts";
 import { CONFIGS } from "../support/moe_configs.ts";
 import { moeLayer } from "../support/moe_layer.ts";
@@ -47,7 +47,7 @@ function bytesOfToken(layer: OpCase<"fused_moe">): number {
   const { node } = buildNode(layer);
   const sizes: StepSizes = { T: 1, R: 1, S: 1, P: 1 };
   const spec = { ...moeSpecOf(node), profile: PROFILE };
-  return lowerConfig(spec, moeSlotsOf(node), CONFIGS.slots)
+  return lowerConfig(spec, moeValuesOf(node), CONFIGS.slots)
     .reduce((sum, { weightBytes }) => sum + (weightBytes?.(sizes) ?? 0), 0);
 }
 

@@ -8,7 +8,7 @@ import type { FusedMoeAttrs, MoeActivation, MoeOperands, Node } from "../../grap
 import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
 import type { GemmTile, MoeConfig } from "../../kernels/moe/algorithms/config.ts";
 import { lowerConfig } from "../../kernels/moe/select.ts";
-import { moeSlotsOf, moeSpecOf } from "../../kernels/moe/spec.ts";
+import { moeSpecOf, moeValuesOf } from "../../kernels/moe/spec.ts";
 import {
   activation,
   integerInput,
@@ -97,7 +97,7 @@ export function lowerWith(config: MoeConfig) {
   return (node: Node<"fused_moe">, context: LoweringContext): readonly Dispatch[] =>
     lowerConfig(
       { ...moeSpecOf(node, context), profile: context.profile },
-      moeSlotsOf(node),
+      moeValuesOf(node),
       asWideAsSubgroups(config, context.profile.subgroupSize),
     );
 }

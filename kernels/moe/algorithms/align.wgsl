@@ -1,5 +1,5 @@
 //@fragment moe/algorithms/align
-//@needs EXPERTS THREADS BLOCK_M TOP_K PLAN_SIZE PLAN_PAIRS PADDING PLAN_EXPERTS sizes selected plan
+//@needs EXPERTS THREADS BLOCK_M TOP_K PLAN_SIZE PLAN_PAIRS PADDING PLAN_EXPERTS step selected plan
 //@needs after_sort
 // Sorts (token, slot) pairs by expert, each expert's list padded to whole blocks of BLOCK_M, stably
 // and in one dispatch: every workgroup counts all ids, then compacts the pairs of its own expert.
@@ -22,7 +22,7 @@ fn main(
   @builtin(local_invocation_index) index: u32,
 ) {
   let expert = place.x;
-  let pairs = sizes.x * TOP_K;
+  let pairs = step.x * TOP_K;
   // Each invocation looks at a run of neighbours, so that order is kept.
   let share = (pairs + THREADS - 1u) / THREADS;
   let begin = min(index * share, pairs);

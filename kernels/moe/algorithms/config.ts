@@ -6,8 +6,8 @@
  */
 
 import type { WeightFormat } from "../../../graph/mod.ts";
-import type { DeviceProfile } from "../../kernel.ts";
 import { weightRowBytes } from "../../access/weights.ts";
+import type { DeviceProfile } from "../../kernel.ts";
 import { matricesOf, type MoeSpec } from "../spec.ts";
 
 /** Tile of one grouped GEMM; its height is common to both. */

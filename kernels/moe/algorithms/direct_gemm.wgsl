@@ -1,8 +1,7 @@
 //@fragment moe/algorithms/direct_gemm
-//@needs THREADS N_TILES PLAN_EXPERTS FIRST_EXPERT END_EXPERT BLOCK_M TILE_OUTPUTS MATRICES OUTPUTS
-//@needs TOP_K COLUMNS_APART LANES_USED ROWS_APART PLAN_PAIRS SOURCE TARGET A_ROUNDS THREAD_OUTPUTS
-//@needs LAST_MATRIX plan tile_of sizes row_of w_WORDS w_fetch w_unpack rows_round rows_chunk
-//@needs w_PARTS Chunk chunk_dot y finish
+//@needs THREADS BLOCK_M TILE_OUTPUTS MATRICES OUTPUTS TOP_K COLUMNS_APART LANES_USED ROWS_APART
+//@needs PLAN_PAIRS SOURCE TARGET A_ROUNDS THREAD_OUTPUTS LAST_MATRIX tile_of step plan row_of
+//@needs w_WORDS w_fetch w_unpack rows_round rows_chunk w_PARTS Chunk chunk_dot y finish
 // Grouped GEMM without workgroup memory, for devices where a barrier costs more than a load: CPUs
 // that play GPU. An invocation owns THREAD_M × THREAD_N sums; the lanes of a subgroup have the same
 // rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;
@@ -14,20 +13,15 @@ fn main(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let id = place.x + place.y * grid.x;
-  let blocks = plan[0];
-  if (id >= blocks * N_TILES) {
+  let tile = tile_of(place, grid);
+  if (!tile.used) {
     return;
   }
-  let tile = tile_of(id, blocks);
-  let expert = plan[PLAN_EXPERTS + tile.x];
-  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
-    return;
-  }
-  let first_position = tile.x * BLOCK_M;
-  let first_output = tile.y * TILE_OUTPUTS;
+  let expert = tile.expert;
+  let first_position = tile.block * BLOCK_M;
+  let first_output = tile.column * TILE_OUTPUTS;
   let matrix = expert * (MATRICES * OUTPUTS);
-  let pairs = sizes.x * TOP_K;
+  let pairs = step.x * TOP_K;
   let first_row = index / COLUMNS_APART;
   let tn = index % COLUMNS_APART;
 

@@ -1,6 +1,6 @@
 //@fragment moe/algorithms/down_experts
 //@needs MAX_TOKENS QUADS MAX_PAIRS THREADS TOP_K FIRST_EXPERT END_EXPERT LANES ROWS HIDDEN COLUMNS
-//@needs GROUPS sizes selected w_down_WORDS w_down_fetch act_round act_chunk w_down_PARTS
+//@needs GROUPS step selected w_down_WORDS w_down_fetch act_round act_chunk w_down_PARTS
 //@needs w_down_unpack chunk_dot output_factor_at b_down_at lane_sum y residual_at
 // Down projection that owns ROWS output rows of all tokens: the pairs are sorted by expert, so that
 // each expert's weights are read once and applied to its pairs, COLUMNS at a time. The batches go
@@ -19,7 +19,7 @@ var<workgroup> valid_count: atomic<u32>;
 var<workgroup> sums: array<vec4<f32>, OUTPUT_QUADS * THREADS>;
 
 fn key_of(pair: u32) -> u32 {
-  if (pair >= sizes.x * TOP_K) {
+  if (pair >= step.x * TOP_K) {
     return NO_KEY;
   }
   let expert = u32(selected[pair]);
@@ -137,7 +137,7 @@ fn main(
     total = lane_sum(total, index);
     let token = quad / QUADS;
     let column = row + (quad % QUADS) * 4u + lane;
-    if (lane < 4u && column < HIDDEN && token < sizes.x) {
+    if (lane < 4u && column < HIDDEN && token < step.x) {
       let at = token * HIDDEN + column;
       y[at] = residual_at(at) + total[lane];
     }

@@ -4,30 +4,22 @@
  * @module
  */
 
+import { type Access, constants, fragments, joinAccess } from "../../access/access.ts";
 import { f32Literal } from "../../compose.ts";
-import type { Access } from "../../access/access.ts";
-import gelu from "../../linear/activation_gelu.wgsl" with { type: "text" };
-import geluTanh from "../../linear/activation_gelu_tanh.wgsl" with { type: "text" };
-import relu2 from "../../linear/activation_relu2.wgsl" with { type: "text" };
-import silu from "../../linear/activation_silu.wgsl" with { type: "text" };
+import { activationAccess } from "../../linear/activation.ts";
+import type { MoeSpec } from "../spec.ts";
 import gated from "./expert_gated.wgsl" with { type: "text" };
 import plain from "./expert_plain.wgsl" with { type: "text" };
 import swigluOai from "./expert_swiglu_oai.wgsl" with { type: "text" };
-import type { MoeSpec } from "../spec.ts";
-
-const ACTIVATIONS = { silu, gelu, gelu_tanh: geluTanh, relu2 };
 
 /** `expert_activation(first, second)`: up and gate of a gated expert, w1 alone of a plain one. */
 export function expertActivation(spec: MoeSpec): Access {
   if (spec.activation === "swiglu_oai") {
-    return {
-      buffers: [],
-      fragments: [swigluOai],
-      constants: { ALPHA: f32Literal(spec.alpha), LIMIT: f32Literal(spec.limit) },
-    };
+    const limits = { ALPHA: f32Literal(spec.alpha), LIMIT: f32Literal(spec.limit) };
+    return joinAccess(fragments(swigluOai), constants(limits));
   }
   const mlp = spec.mlp === "gated" ? gated : plain;
-  return { buffers: [], fragments: [ACTIVATIONS[spec.activation], mlp], constants: {} };
+  return joinAccess(activationAccess(spec.activation), fragments(mlp));
 }
 
 /** Why the activation does not fit the kind of expert, or undefined when it does. */

@@ -1,6 +1,6 @@
 //@fragment moe/algorithms/gate_up_experts
 //@needs MAX_PAIRS LANES FIRST_EXPERT TOP_K ROWS MATRICES INTERMEDIATE COLUMNS OUTPUTS_PER_QUAD
-//@needs QUADS sizes selected w_up_WORDS w_up_fetch x_round x_chunk w_up_PARTS w_up_unpack chunk_dot
+//@needs QUADS step selected w_up_WORDS w_up_fetch x_round x_chunk w_up_PARTS w_up_unpack chunk_dot
 //@needs lane_sum input_factor_at act expert_activation b_up_at
 // Up and gate projections with the activation, expert by expert: a workgroup makes ROWS outputs of
 // one expert for every pair that chose it, up to COLUMNS at a time, so that a weight is read once
@@ -17,7 +17,7 @@ fn main(
 ) {
   let expert = FIRST_EXPERT + place.y;
   // The order of members does not matter: each one's result is computed by itself.
-  for (var pair = index; pair < sizes.x * TOP_K; pair += LANES) {
+  for (var pair = index; pair < step.x * TOP_K; pair += LANES) {
     if (u32(selected[pair]) == expert) {
       members[atomicAdd(&member_count, 1u)] = pair;
     }

@@ -6,27 +6,30 @@
  * @module
  */
 
-import { composeShader, instantiate, type ShaderConstants, STEP_TYPE } from "../../compose.ts";
-import type { Access } from "../../access/access.ts";
+import { type Access, constants, writes } from "../../access/access.ts";
+import { extentOf, STEP } from "../../access/extent.ts";
+import { boundOperand, operandAccess } from "../../access/operand.ts";
+import { rowsAccess } from "../../access/rows.ts";
+import type { ShaderConstants } from "../../compose.ts";
+import { composeDispatch } from "../../dispatch.ts";
 import type { Dispatch, Scratch, StepSizes } from "../../kernel.ts";
-import { joinAccess, rowsAccess, vectorAccess } from "../../access/weights.ts";
-import vector from "../../access/vector.wgsl" with { type: "text" };
+import { laneSum } from "../../reduce/lane_sum.ts";
+import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
+import type { ExpertConfig, SlotConfig } from "./config.ts";
 import downBody from "./down.wgsl" with { type: "text" };
 import downExpertsBody from "./down_experts.wgsl" with { type: "text" };
+import { expertActivation } from "./expert_math.ts";
 import gateUpBody from "./gate_up.wgsl" with { type: "text" };
 import gateUpExpertsBody from "./gate_up_experts.wgsl" with { type: "text" };
-import type { ExpertConfig, SlotConfig } from "./config.ts";
-import { extentOf } from "../../access/extent.ts";
-import { expertActivation } from "./expert_math.ts";
-import { laneSum } from "../../reduce/lane_sum.ts";
+import { inputFactor, type Layer, layerScratch, outputFactor, selectedExperts } from "./layer.ts";
 import { expertRounding, roundScratch } from "./rounding.ts";
-import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "../spec.ts";
 import {
   activeWeightBytes,
   expertAccess,
   type ExpertRange,
   expertRanges,
-  moeWeight,
+  type ExpertWeight,
+  wordsOfRow,
 } from "./weights.ts";
 
 /** What one of the four kernels differs in. */
@@ -40,17 +43,12 @@ interface Stage {
 }
 
 /** The dispatches of a layer, slot by slot. */
-export function lowerSlots(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  config: SlotConfig,
-): readonly Dispatch[] {
+export function lowerBySlot(layer: Layer, config: SlotConfig): readonly Dispatch[] {
+  const { spec } = layer;
   const { lanes, up, down } = config;
   const upOutputs = up.values / matricesOf(spec);
-  const upWords = wordsOf(spec, slots, "up");
-  const downWords = wordsOf(spec, slots, "down");
   return [
-    ...upDispatches(spec, slots, {
+    ...upDispatches(layer, {
       kernel: "moe_gate_up",
       body: gateUpBody,
       readsStep: false,
@@ -58,17 +56,17 @@ export function lowerSlots(
         ...upConstants(spec, lanes, up.values),
         THREADS: lanes * up.groups,
         GROUPS: up.groups,
-        ...wordConstants(upWords, lanes, up.unroll),
+        ...wordConstants(wordsOfRow(layer.up), lanes, up.unroll),
       },
       grid: ({ T }) => [Math.ceil(spec.intermediate / (upOutputs * up.groups)), spec.topK, T],
     }),
-    ...downDispatches(spec, slots, {
+    ...downDispatches(layer, {
       kernel: "moe_down",
       body: downBody,
       readsStep: false,
       constants: {
         ...downConstants(lanes, down.values, down.groups),
-        ...wordConstants(downWords, lanes, down.unroll),
+        ...wordConstants(wordsOfRow(layer.down), lanes, down.unroll),
       },
       grid: ({ T }) => [Math.ceil(spec.hidden / down.values), T, 1],
     }),
@@ -76,16 +74,13 @@ export function lowerSlots(
 }
 
 /** The dispatches of a layer, expert by expert. */
-export function lowerExperts(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  config: ExpertConfig,
-): readonly Dispatch[] {
+export function lowerByExpert(layer: Layer, config: ExpertConfig): readonly Dispatch[] {
+  const { spec } = layer;
   const { lanes, columns, up, down } = config;
   const maxPairs = spec.tokens.max * spec.topK;
   const upOutputs = up.values / matricesOf(spec);
   return [
-    ...upDispatches(spec, slots, {
+    ...upDispatches(layer, {
       kernel: "moe_gate_up_experts",
       body: gateUpExpertsBody,
       readsStep: true,
@@ -97,7 +92,7 @@ export function lowerExperts(
       },
       grid: (_, { first, end }) => [Math.ceil(spec.intermediate / upOutputs), end - first, 1],
     }),
-    ...downDispatches(spec, slots, {
+    ...downDispatches(layer, {
       kernel: "moe_down_experts",
       body: downExpertsBody,
       readsStep: true,
@@ -113,32 +108,29 @@ export function lowerExperts(
 }
 
 /** Activated products, `[tokens · slots, intermediate]`. */
-function actScratch(spec: DeviceMoeSpec): Scratch {
-  const bytes = spec.tokens.max * spec.topK * spec.intermediate * 4;
-  return { kind: "scratch", name: "moe_act", bytes };
+function actScratch({ tokens, topK, intermediate }: DeviceMoeSpec): Scratch {
+  return layerScratch("moe_act", tokens.max * topK * intermediate);
 }
 
-function upDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispatch[] {
-  const routing = spec.applyRoutingOnInput ? slots.routingWeights : undefined;
-  return expertRanges(spec, slots, "up").map((range) => {
-    const weight = moeWeight(spec, slots, "up");
-    const access = joinAccess(
-      rowsAccess("x", spec.hidden, { buffer: slots.roundedX ?? slots.x }),
-      expertRounding("x", spec, slots, "up"),
-      selectedAccess(slots),
-      vectorAccess("input_factor", routing, 1),
-      expertAccess("w_up", weight, range, spec.experts),
-      vectorAccess("b_up", slots.bUp),
+function upDispatches(layer: Layer, stage: Stage): Dispatch[] {
+  const { spec, up } = layer;
+  return expertRanges(spec, up).map((range) =>
+    dispatchOf(layer, stage, up, range, [
+      rowsAccess("x", spec.hidden, { buffer: layer.x }),
+      expertRounding("x", spec, up),
+      selectedExperts(layer),
+      inputFactor(layer),
+      expertAccess("w_up", up, range),
+      operandAccess("b_up", up.bias, "numbers"),
       expertActivation(spec),
-      laneSum(spec, Number(stage.constants.LANES)),
-      outputAccess("act", actScratch(spec)),
-    );
-    return dispatchOf(spec, stage, access, range, activeWeightBytes(spec, slots, "up", range));
-  });
+      laneSum(spec.profile, Number(stage.constants.LANES)),
+      writes("act", "f32", actScratch(spec)),
+    ])
+  );
 }
 
-function downDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dispatch[] {
-  const routing = spec.applyRoutingOnInput ? undefined : slots.routingWeights;
+function downDispatches(layer: Layer, stage: Stage): Dispatch[] {
+  const { spec, values, down } = layer;
   const { rounded, dispatches } = roundScratch(spec, {
     name: "moe_act_rounded",
     rows: actScratch(spec),
@@ -146,53 +138,49 @@ function downDispatches(spec: DeviceMoeSpec, slots: MoeSlots, stage: Stage): Dis
     largest: spec.tokens.max * spec.topK,
     columns: spec.intermediate,
   });
-  const products = expertRanges(spec, slots, "down").map((range, i) => {
-    const weight = moeWeight(spec, slots, "down");
-    const access = joinAccess(
+  const products = expertRanges(spec, down).map((range, i) =>
+    dispatchOf(layer, stage, down, range, [
       rowsAccess("act", spec.intermediate, { buffer: rounded ?? actScratch(spec) }),
-      expertRounding("act", spec, slots, "down"),
-      selectedAccess(slots),
-      vectorAccess("output_factor", routing, 1),
-      expertAccess("w_down", weight, range, spec.experts),
-      vectorAccess("b_down", slots.bDown),
-      i === 0 ? vectorAccess("residual", slots.residual) : earlierSums(),
-      laneSum(spec, Number(stage.constants.LANES)),
-      outputAccess("y", slots.output),
-    );
-    return dispatchOf(spec, stage, access, range, activeWeightBytes(spec, slots, "down", range));
-  });
+      expertRounding("act", spec, down),
+      selectedExperts(layer),
+      outputFactor(layer),
+      expertAccess("w_down", down, range),
+      operandAccess("b_down", down.bias, "numbers"),
+      // Later ranges add to the sums of the experts before.
+      i === 0
+        ? operandAccess("residual", values.residual, "numbers")
+        : boundOperand("residual", "y"),
+      laneSum(spec.profile, Number(stage.constants.LANES)),
+      writes("y", "f32", values.output),
+    ])
+  );
   return [...dispatches, ...products];
 }
 
 function dispatchOf(
-  spec: DeviceMoeSpec,
+  { spec }: Layer,
   stage: Stage,
-  access: Access,
+  weight: ExpertWeight,
   range: ExpertRange,
-  weightBytes: (sizes: StepSizes) => number,
+  accesses: readonly Access[],
 ): Dispatch {
-  const step = stage.readsStep
-    ? [{ name: "sizes", type: STEP_TYPE, access: "uniform", buffer: { kind: "step" } } as const]
-    : [];
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...stage.constants,
-      HIDDEN: spec.hidden,
-      INTERMEDIATE: spec.intermediate,
-      TOP_K: spec.topK,
-      MATRICES: matricesOf(spec),
-    },
-    buffers: [...access.buffers, ...step],
-    fragments: access.fragments,
-    body: stage.body,
-  });
-  return {
+  return composeDispatch({
     kernel: stage.kernel,
-    ...shader,
+    accesses: [
+      ...accesses,
+      constants({
+        ...stage.constants,
+        HIDDEN: spec.hidden,
+        INTERMEDIATE: spec.intermediate,
+        TOP_K: spec.topK,
+        MATRICES: matricesOf(spec),
+      }),
+      ...(stage.readsStep ? [STEP] : []),
+    ],
+    body: stage.body,
     workgroups: (sizes) => stage.grid(sizes, range),
-    weightBytes,
-  };
+    weightBytes: activeWeightBytes(spec, weight, range),
+  });
 }
 
 function upConstants(spec: DeviceMoeSpec, lanes: number, values: number): ShaderConstants {
@@ -213,33 +201,6 @@ function downConstants(lanes: number, values: number, groups: number): ShaderCon
     GROUPS: groups,
     THREADS: lanes * groups,
   };
-}
-
-function selectedAccess(slots: MoeSlots): Access {
-  const buffer = {
-    name: "selected",
-    type: "array<i32>",
-    access: "read",
-    buffer: slots.selectedExperts,
-  } as const;
-  return { buffers: [buffer], fragments: [], constants: {} };
-}
-
-function outputAccess(name: string, buffer: Scratch | MoeSlots["output"]): Access {
-  const output = { name, type: "array<f32>", access: "read_write", buffer } as const;
-  return { buffers: [output], fragments: [], constants: {} };
-}
-
-/** Sums of the experts before, when their weights did not fit one binding. */
-function earlierSums(): Access {
-  const text = instantiate(vector, { NAME: "residual", SOURCE: "y" });
-  return { buffers: [], fragments: [text], constants: {} };
-}
-
-function wordsOf(spec: DeviceMoeSpec, slots: MoeSlots, which: "up" | "down"): number {
-  const weight = moeWeight(spec, slots, which);
-  const access = expertAccess("w", weight, { first: 0, end: spec.experts }, spec.experts);
-  return Number(access.constants.w_WORDS);
 }
 
 /**

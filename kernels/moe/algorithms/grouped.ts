@@ -7,44 +7,56 @@
  * @module
  */
 
-import { composeShader, type ShaderBuffer, STEP_TYPE } from "../../compose.ts";
-import type { Value } from "../../../graph/mod.ts";
-import type { Access } from "../../access/access.ts";
-import { type Dispatch, foldGrid, type Scratch } from "../../kernel.ts";
-import { joinAccess, rowsAccess, vectorAccess } from "../../access/weights.ts";
-import elementF32 from "./element_f32.wgsl" with { type: "text" };
-import elementVec4 from "./element_vec4.wgsl" with { type: "text" };
-import operandsF16 from "./operands_f16.wgsl" with { type: "text" };
-import operandsF32 from "./operands_f32.wgsl" with { type: "text" };
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  reads,
+  writes,
+} from "../../access/access.ts";
+import { extentOf, STEP } from "../../access/extent.ts";
+import { operandAccess } from "../../access/operand.ts";
+import { rowsAccess } from "../../access/rows.ts";
+import { composeDispatch } from "../../dispatch.ts";
+import { type Dispatch, foldGrid, type Rows, type Scratch } from "../../kernel.ts";
+import { laneSum } from "../../reduce/lane_sum.ts";
+import { matricesOf } from "../spec.ts";
 import alignBody from "./align.wgsl" with { type: "text" };
 import alignOnly from "./align_only.wgsl" with { type: "text" };
+import type { GemmConfig, GemmTile, Staging } from "./config.ts";
+import directBody from "./direct_gemm.wgsl" with { type: "text" };
+import elementF32 from "./element_f32.wgsl" with { type: "text" };
+import elementVec4 from "./element_vec4.wgsl" with { type: "text" };
+import { expertActivation } from "./expert_math.ts";
 import finishDown from "./finish_down.wgsl" with { type: "text" };
 import finishUp from "./finish_up.wgsl" with { type: "text" };
-import directBody from "./direct_gemm.wgsl" with { type: "text" };
 import gemmTiles from "./gemm_tiles.wgsl" with { type: "text" };
 import gemmBody from "./grouped_gemm.wgsl" with { type: "text" };
-import residualPresent from "./residual.wgsl" with { type: "text" };
-import residualAbsent from "./residual_absent.wgsl" with { type: "text" };
+import {
+  inputFactor,
+  type Layer,
+  layerScratch,
+  noFactor,
+  outputFactor,
+  selectedExperts,
+} from "./layer.ts";
+import operandsF16 from "./operands_f16.wgsl" with { type: "text" };
+import operandsF32 from "./operands_f32.wgsl" with { type: "text" };
+import permute from "./permute.wgsl" with { type: "text" };
+import { mostBlocks, type PlanBuffer, planBuffer } from "./plan_buffer.ts";
+import reduceBody from "./reduce.wgsl" with { type: "text" };
+import { expertRounding, type Rounded, roundScratch } from "./rounding.ts";
 import rowsByPair from "./rows_by_pair.wgsl" with { type: "text" };
 import rowsByPosition from "./rows_by_position.wgsl" with { type: "text" };
-import permute from "./permute.wgsl" with { type: "text" };
 import skinnyBody from "./skinny_gemm.wgsl" with { type: "text" };
-import reduceBody from "./reduce.wgsl" with { type: "text" };
-import type { GemmConfig, GemmTile, Staging } from "./config.ts";
-import { extentOf } from "../../access/extent.ts";
-import { expertActivation } from "./expert_math.ts";
-import { expertRounding, roundScratch } from "./rounding.ts";
-import { mostBlocks, type PlanBuffer, planBuffer } from "./plan_buffer.ts";
-import { laneSum } from "../../reduce/lane_sum.ts";
-import { type DeviceMoeSpec, matricesOf, type MoeSlots } from "../spec.ts";
 import { stagingConstants, tileConstants } from "./tile_constants.ts";
 import {
   activeWeightBytes,
   expertAccess,
   type ExpertRange,
   expertRanges,
-  moeWeight,
-  type MoeWeightName,
+  type ExpertWeight,
 } from "./weights.ts";
 
 /** The shader of each way of staging. */
@@ -60,10 +72,8 @@ const OPERANDS = { f32: operandsF32, f16: operandsF16 };
 /** Values of `SOURCE` and `TARGET`: which row of a buffer belongs to a sorted position. */
 const ROW_KINDS = { BY_TOKEN: 0, BY_PAIR: 1, BY_POSITION: 2 };
 
-/** A layer being lowered. */
-interface Layer {
-  readonly spec: DeviceMoeSpec;
-  readonly slots: MoeSlots;
+/** A layer with the plan of its sort. */
+interface GroupedLayer extends Layer {
   readonly config: GemmConfig;
   readonly plan: PlanBuffer;
   readonly permuted: boolean;
@@ -71,9 +81,9 @@ interface Layer {
 
 /** One of the two products. */
 interface Product {
-  readonly which: MoeWeightName;
   readonly kernel: string;
-  readonly rows: Value | Scratch;
+  readonly weight: ExpertWeight;
+  readonly rows: Rows;
   readonly result: Scratch;
   readonly outputs: number;
   readonly tile: GemmTile;
@@ -83,13 +93,9 @@ interface Product {
 }
 
 /** The dispatches of a layer. */
-export function lowerGrouped(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  config: GemmConfig,
-): readonly Dispatch[] {
+export function lowerGrouped(given: Layer, config: GemmConfig): readonly Dispatch[] {
   const permuted = config.algorithm === "permuted";
-  const layer: Layer = { spec, slots, config, plan: planBuffer(spec, config), permuted };
+  const layer = { ...given, config, plan: planBuffer(given.spec, config), permuted };
   const { rounded, dispatches } = roundActivated(layer);
   return [
     sort(layer),
@@ -100,76 +106,63 @@ export function lowerGrouped(
   ];
 }
 
-function sort(layer: Layer): Dispatch {
-  const { spec, slots, plan, permuted } = layer;
-  const threads = Math.min(256, spec.profile.maxInvocations);
-  const copy = permuted
-    ? copyAccess(layer)
-    : { buffers: [], fragments: [alignOnly], constants: {} };
-  const shader = composeShader({
-    constants: { ...plan.constants, ...copy.constants, THREADS: threads },
-    buffers: [
-      { name: "selected", type: "array<i32>", access: "read", buffer: slots.selectedExperts },
-      ...copy.buffers,
-      { name: "plan", type: "array<u32>", access: "read_write", buffer: plan.scratch },
-      stepBuffer(),
-    ],
-    fragments: copy.fragments,
-    body: alignBody,
-  });
-  return {
+function sort(layer: GroupedLayer): Dispatch {
+  const { spec, plan, permuted } = layer;
+  return composeDispatch({
     kernel: permuted ? "moe_permute" : "moe_align",
-    ...shader,
+    accesses: [
+      constants(plan.constants),
+      selectedExperts(layer),
+      permuted ? copyAccess(layer) : fragments(alignOnly),
+      constants({ THREADS: Math.min(256, spec.profile.maxInvocations) }),
+      writes("plan", "u32", plan.scratch),
+      STEP,
+    ],
+    body: alignBody,
     workgroups: ({ T }) => T === 0 ? [0, 1, 1] : [spec.experts, plan.slices, 1],
-  };
+  });
 }
 
 /** What copying rows adds to the sort. */
-function copyAccess(layer: Layer): Access {
-  const { spec, slots, plan } = layer;
-  const { alias, elements, type } = elementsOf(spec.hidden);
-  const routing = spec.applyRoutingOnInput ? slots.routingWeights : undefined;
-  const factor = vectorAccess("input_factor", routing, 1);
-  return {
-    buffers: [
-      { name: "x", type, access: "read", buffer: slots.roundedX ?? slots.x },
-      ...factor.buffers,
-      { name: "permuted", type, access: "read_write", buffer: permutedRows(layer) },
-    ],
-    fragments: [alias, permute, ...factor.fragments],
-    constants: { ROW_ELEMENTS: elements, SLICE_COLUMNS: Math.ceil(elements / plan.slices) },
-  };
+function copyAccess(layer: GroupedLayer): Access {
+  const { spec, plan, x } = layer;
+  const { alias, elements } = elementsOf(spec.hidden);
+  return joinAccess(
+    reads("x", "Element", x),
+    fragments(alias, permute),
+    inputFactor(layer),
+    writes("permuted", "Element", permutedRows(layer)),
+    constants({ ROW_ELEMENTS: elements, SLICE_COLUMNS: Math.ceil(elements / plan.slices) }),
+  );
 }
 
-function upProduct(layer: Layer): Product {
-  const { spec, slots, config, permuted } = layer;
-  // Permuted rows were multiplied while they were copied.
-  const routing = spec.applyRoutingOnInput && !permuted ? slots.routingWeights : undefined;
+function upProduct(layer: GroupedLayer): Product {
+  const { spec, config, permuted, up } = layer;
   return {
-    which: "up",
     kernel: "moe_gemm_up",
-    rows: permuted ? permutedRows(layer) : slots.roundedX ?? slots.x,
+    weight: up,
+    rows: permuted ? permutedRows(layer) : layer.x,
     result: activated(layer),
     outputs: spec.intermediate,
     tile: config.up,
     source: permuted ? ROW_KINDS.BY_POSITION : ROW_KINDS.BY_TOKEN,
     target: permuted ? ROW_KINDS.BY_POSITION : ROW_KINDS.BY_PAIR,
     epilogue: joinAccess(
-      vectorAccess("input_factor", routing, 1),
-      vectorAccess("bias", slots.bUp),
+      // Permuted rows were multiplied while they were copied.
+      permuted ? noFactor("input_factor") : inputFactor(layer),
+      operandAccess("bias", up.bias, "numbers"),
       expertActivation(spec),
-      { buffers: [], fragments: [finishUp], constants: {} },
+      fragments(finishUp),
     ),
   };
 }
 
-function downProduct(layer: Layer, rows: Product["rows"]): Product {
-  const { spec, slots, config, permuted } = layer;
-  const routing = spec.applyRoutingOnInput || permuted ? undefined : slots.routingWeights;
+function downProduct(layer: GroupedLayer, rows: Rows): Product {
+  const { spec, config, permuted, down } = layer;
   const kind = permuted ? ROW_KINDS.BY_POSITION : ROW_KINDS.BY_PAIR;
   return {
-    which: "down",
     kernel: "moe_gemm_down",
+    weight: down,
     rows,
     result: expertRows(layer),
     outputs: spec.hidden,
@@ -177,120 +170,95 @@ function downProduct(layer: Layer, rows: Product["rows"]): Product {
     source: kind,
     target: kind,
     epilogue: joinAccess(
-      vectorAccess("output_factor", routing, 1),
-      vectorAccess("bias", slots.bDown),
-      { buffers: [], fragments: [finishDown], constants: {} },
+      permuted ? noFactor("output_factor") : outputFactor(layer),
+      operandAccess("bias", down.bias, "numbers"),
+      fragments(finishDown),
     ),
   };
 }
 
-function gemm(layer: Layer, product: Product): Dispatch[] {
-  const { spec, slots } = layer;
-  return expertRanges(spec, slots, product.which).map((range) => gemmPart(layer, product, range));
+function gemm(layer: GroupedLayer, product: Product): Dispatch[] {
+  const ranges = expertRanges(layer.spec, product.weight);
+  return ranges.map((range) => gemmPart(layer, product, range));
 }
 
-function gemmPart(layer: Layer, product: Product, range: ExpertRange): Dispatch {
-  const { spec, slots, config, plan } = layer;
-  const { which, tile, outputs } = product;
-  const matrices = which === "up" ? matricesOf(spec) : 1;
-  const weight = moeWeight(spec, slots, which);
-  const access = joinAccess(
-    rowsAccess("rows", weight.columns, { buffer: product.rows }),
-    expertRounding("rows", spec, slots, which),
-    expertAccess("w", weight, range, spec.experts),
-    product.epilogue,
-    ...(tile.staging === "rows" ? [laneSum(spec, tile.lanes)] : []),
-  );
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...plan.constants,
-      ...ROW_KINDS,
-      ...tileConstants(config.blockM, tile, matrices),
-      ...stagingConstants(config.blockM, tile, Number(access.constants.w_PARTS), spec),
-      OUTPUTS: outputs,
-      SOURCE: product.source,
-      TARGET: product.target,
-    },
-    buffers: [
-      ...access.buffers,
-      { name: "plan", type: "array<u32>", access: "read", buffer: plan.scratch },
-      { name: "y", type: "array<f32>", access: "read_write", buffer: product.result },
-      stepBuffer(),
-    ],
-    fragments: [
-      ...access.fragments,
-      gemmTiles,
-      ...(tile.staging === "both" ? [OPERANDS[spec.operands]] : []),
+function gemmPart(layer: GroupedLayer, product: Product, range: ExpertRange): Dispatch {
+  const { spec, config, plan } = layer;
+  const { weight, tile, outputs } = product;
+  const matrices = weight.which === "up" ? matricesOf(spec) : 1;
+  const w = expertAccess("w", weight, range);
+  const parts = Number(w.constants.w_PARTS);
+  const tiles = Math.ceil(outputs / (tile.blockN / matrices));
+  return composeDispatch({
+    kernel: product.kernel,
+    accesses: [
+      rowsAccess("rows", weight.columns, { buffer: product.rows }),
+      expertRounding("rows", spec, weight),
+      w,
+      product.epilogue,
+      ...(tile.staging === "rows" ? [laneSum(spec.profile, tile.lanes)] : []),
+      constants({
+        ...plan.constants,
+        ...ROW_KINDS,
+        ...tileConstants(config.blockM, tile, matrices),
+        ...stagingConstants(config.blockM, tile, parts, spec),
+        OUTPUTS: outputs,
+        SOURCE: product.source,
+        TARGET: product.target,
+      }),
+      reads("plan", "u32", plan.scratch),
+      writes("y", "f32", product.result),
+      STEP,
+      fragments(gemmTiles, ...(tile.staging === "both" ? [OPERANDS[spec.operands]] : [])),
     ],
     body: BODIES[tile.staging],
-  });
-  const tiles = Math.ceil(outputs / (tile.blockN / matrices));
-  return {
-    kernel: product.kernel,
-    ...shader,
     workgroups: ({ T }) =>
       foldGrid(
         mostBlocks(T * spec.topK, spec.experts, config.blockM) * tiles,
         spec.profile.maxWorkgroupsPerDimension,
       ),
-    weightBytes: activeWeightBytes(spec, slots, which, range),
-  };
+    weightBytes: activeWeightBytes(spec, weight, range),
+  });
 }
 
-function reduce(layer: Layer): Dispatch {
-  const { spec, slots, plan, permuted } = layer;
-  const { alias, elements, type } = elementsOf(spec.hidden);
-  const routing = permuted && !spec.applyRoutingOnInput ? slots.routingWeights : undefined;
-  const factor = vectorAccess("output_factor", routing, 1);
+function reduce(layer: GroupedLayer): Dispatch {
+  const { spec, values, plan, permuted } = layer;
+  const { alias, elements } = elementsOf(spec.hidden);
   const threads = Math.min(256, spec.profile.maxInvocations);
-  const buffers: ShaderBuffer[] = [
-    { name: "rows", type, access: "read", buffer: expertRows(layer) },
-    { name: "selected", type: "array<i32>", access: "read", buffer: slots.selectedExperts },
-    ...factor.buffers,
-  ];
-  if (permuted) {
-    buffers.push({ name: "plan", type: "array<u32>", access: "read", buffer: plan.scratch });
-  }
-  if (slots.residual) {
-    buffers.push({ name: "residual", type, access: "read", buffer: slots.residual });
-  }
-  const shader = composeShader({
-    constants: { ...plan.constants, ROW_ELEMENTS: elements, THREADS: threads },
-    buffers: [
-      ...buffers,
-      { name: "y", type, access: "read_write", buffer: slots.output },
-      stepBuffer(),
-    ],
-    fragments: [
-      alias,
-      ...factor.fragments,
-      permuted ? rowsByPosition : rowsByPair,
-      slots.residual ? residualPresent : residualAbsent,
+  return composeDispatch({
+    kernel: permuted ? "moe_finalize" : "moe_reduce",
+    accesses: [
+      constants({ ...plan.constants, ROW_ELEMENTS: elements, THREADS: threads }),
+      reads("rows", "Element", expertRows(layer)),
+      selectedExperts(layer),
+      fragments(alias),
+      permuted ? outputFactor(layer) : noFactor("output_factor"),
+      permuted
+        ? joinAccess(reads("plan", "u32", plan.scratch), fragments(rowsByPosition))
+        : fragments(rowsByPair),
+      operandAccess("residual", values.residual, "elements"),
+      writes("y", "Element", values.output),
+      STEP,
     ],
     body: reduceBody,
-  });
-  return {
-    kernel: permuted ? "moe_finalize" : "moe_reduce",
-    ...shader,
     workgroups: ({ T }) =>
       foldGrid(Math.ceil(T * elements / threads), spec.profile.maxWorkgroupsPerDimension),
-  };
+  });
 }
 
 /** Rows of x at their sorted places. */
-function permutedRows({ spec, plan }: Layer): Scratch {
-  return scratch("moe_permuted", plan.maxPositions * spec.hidden);
+function permutedRows({ spec, plan }: GroupedLayer): Scratch {
+  return layerScratch("moe_permuted", plan.maxPositions * spec.hidden);
 }
 
 /** Activated products, by pair or by sorted position. */
-function activated({ spec, plan, permuted }: Layer): Scratch {
+function activated({ spec, plan, permuted }: GroupedLayer): Scratch {
   const rows = permuted ? plan.maxPositions : spec.tokens.max * spec.topK;
-  return scratch("moe_act", rows * spec.intermediate);
+  return layerScratch("moe_act", rows * spec.intermediate);
 }
 
 /** Activated products rounded, where the layer does so by a dispatch. */
-function roundActivated(layer: Layer) {
+function roundActivated(layer: GroupedLayer): Rounded {
   const { spec, plan, permuted } = layer;
   return roundScratch(spec, {
     name: "moe_act_rounded",
@@ -303,22 +271,14 @@ function roundActivated(layer: Layer) {
 }
 
 /** Results of the experts, by pair or by sorted position. */
-function expertRows({ spec, plan, permuted }: Layer): Scratch {
+function expertRows({ spec, plan, permuted }: GroupedLayer): Scratch {
   const rows = permuted ? plan.maxPositions : spec.tokens.max * spec.topK;
-  return scratch("moe_rows", rows * spec.hidden);
+  return layerScratch("moe_rows", rows * spec.hidden);
 }
 
-function scratch(name: string, elements: number): Scratch {
-  return { kind: "scratch", name, bytes: elements * 4 };
-}
-
-/** Rows as vectors where their length allows. */
-function elementsOf(columns: number): { alias: string; elements: number; type: string } {
+/** Rows as vectors where their length allows: the type `Element`, and how many a row has. */
+function elementsOf(columns: number): { alias: string; elements: number } {
   return columns % 4 === 0
-    ? { alias: elementVec4, elements: columns / 4, type: "array<vec4<f32>>" }
-    : { alias: elementF32, elements: columns, type: "array<f32>" };
-}
-
-function stepBuffer(): ShaderBuffer {
-  return { name: "sizes", type: STEP_TYPE, access: "uniform", buffer: { kind: "step" } };
+    ? { alias: elementVec4, elements: columns / 4 }
+    : { alias: elementF32, elements: columns };
 }

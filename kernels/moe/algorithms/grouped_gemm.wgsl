@@ -1,9 +1,8 @@
 //@fragment moe/algorithms/grouped_gemm
-//@needs BLOCK_K BLOCK_M TILES BLOCK_N THREADS N_TILES PLAN_EXPERTS FIRST_EXPERT END_EXPERT
-//@needs TILE_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS SOURCE COLUMNS_APART THREAD_M ROWS_APART
-//@needs TARGET A_ROUNDS B_ROUNDS THREAD_OUTPUTS HEIGHTS K_VECTORS LAST_MATRIX w_PARTS w_WORDS
-//@needs Operand plan tile_of sizes row_of Chunk rows_chunk w_Word w_fetch HEIGHT_$i rows_round
-//@needs w_unpack y finish
+//@needs BLOCK_K BLOCK_M TILES BLOCK_N THREADS TILE_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS SOURCE
+//@needs COLUMNS_APART THREAD_M ROWS_APART TARGET A_ROUNDS B_ROUNDS THREAD_OUTPUTS HEIGHTS K_VECTORS
+//@needs LAST_MATRIX w_PARTS w_WORDS Operand tile_of step plan row_of Chunk rows_chunk w_Word
+//@needs w_fetch HEIGHT_$i rows_round w_unpack y finish
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
 // vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what
@@ -30,20 +29,15 @@ fn main(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let id = place.x + place.y * grid.x;
-  let blocks = plan[0];
-  if (id >= blocks * N_TILES) {
+  let tile = tile_of(place, grid);
+  if (!tile.used) {
     return;
   }
-  let tile = tile_of(id, blocks);
-  let expert = plan[PLAN_EXPERTS + tile.x];
-  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
-    return;
-  }
-  let first_position = tile.x * BLOCK_M;
-  let first_output = tile.y * TILE_OUTPUTS;
+  let expert = tile.expert;
+  let first_position = tile.block * BLOCK_M;
+  let first_output = tile.column * TILE_OUTPUTS;
   let matrix = expert * (MATRICES * OUTPUTS);
-  let pairs = sizes.x * TOP_K;
+  let pairs = step.x * TOP_K;
 
   // What this invocation stages: chunks of A, words of B.
   //@repeat i A_ROUNDS

@@ -8,8 +8,8 @@
 
 import type { ShaderConstants } from "../../compose.ts";
 import type { Scratch } from "../../kernel.ts";
-import type { GemmConfig } from "./config.ts";
 import type { MoeSpec } from "../spec.ts";
+import type { GemmConfig } from "./config.ts";
 
 /** Sizes and places within the buffer, in u32. */
 export interface PlanBuffer {

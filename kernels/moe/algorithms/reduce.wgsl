@@ -1,5 +1,5 @@
 //@fragment moe/algorithms/reduce
-//@needs THREADS ROW_ELEMENTS TOP_K EXPERTS sizes residual_element selected output_factor_at rows
+//@needs THREADS ROW_ELEMENTS TOP_K EXPERTS step residual_element selected output_factor_at rows
 //@needs row_of_pair y
 // Adds a token's rows over its slots, in slot order, to the residual. Rows of pairs whose id is out
 // of range were never written and are not read. One invocation per element of y.
@@ -10,7 +10,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
   let i = (place.x + place.y * grid.x) * THREADS + index;
-  if (i >= sizes.x * ROW_ELEMENTS) {
+  if (i >= step.x * ROW_ELEMENTS) {
     return;
   }
   let token = i / ROW_ELEMENTS;

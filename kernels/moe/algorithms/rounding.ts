@@ -6,11 +6,11 @@
  */
 
 import type { Access } from "../../access/access.ts";
-import type { Dispatch, Scratch } from "../../kernel.ts";
 import { type Extent, extentOf } from "../../access/extent.ts";
-import type { Rows } from "../../linear/problem.ts";
+import type { Dispatch, Rows, Scratch } from "../../kernel.ts";
 import { chunkRounding, requiredScale, roundDispatch } from "../../linear/round_rows.ts";
-import type { DeviceMoeSpec, MoeSlots, MoeSpec } from "../spec.ts";
+import type { DeviceMoeSpec, MoeSpec } from "../spec.ts";
+import type { ExpertWeight } from "./weights.ts";
 
 /** Why a layer's activations cannot be rounded as it says, or undefined when they can. */
 export function refuseRounding(spec: MoeSpec): string | undefined {
@@ -24,20 +24,21 @@ export function refuseRounding(spec: MoeSpec): string | undefined {
     : undefined;
 }
 
-/** The layer with rounded input, where that takes a dispatch of its own. */
-export function roundInput(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-): { readonly slots: MoeSlots; readonly dispatches: readonly Dispatch[] } {
-  const { hidden, tokens } = spec;
-  const { rounded, dispatches } = roundScratch(spec, {
+/** The input of a layer rounded, where that takes a dispatch of its own. */
+export function roundInput(spec: DeviceMoeSpec, x: Rows): Rounded {
+  return roundScratch(spec, {
     name: "moe_x_rounded",
-    rows: slots.x,
+    rows: x,
     extent: extentOf(["T"]),
-    largest: tokens.max,
-    columns: hidden,
+    largest: spec.tokens.max,
+    columns: spec.hidden,
   });
-  return { slots: rounded ? { ...slots, roundedX: rounded } : slots, dispatches };
+}
+
+/** Rounded rows, and the dispatches that round; neither where nothing is rounded so. */
+export interface Rounded {
+  readonly rounded?: Scratch;
+  readonly dispatches: readonly Dispatch[];
 }
 
 /** Rows in front of a product. */
@@ -55,7 +56,7 @@ interface RoundedRows {
 export function roundScratch(
   { activationQuant, block, profile }: DeviceMoeSpec,
   { name, rows: x, extent, largest, columns }: RoundedRows,
-): { readonly rounded?: Scratch; readonly dispatches: readonly Dispatch[] } {
+): Rounded {
   if (activationQuant !== "dynamic") return { dispatches: [] };
   const y: Scratch = { kind: "scratch", name, bytes: largest * columns * 4 };
   const rounding = { kind: "dynamic", columns: block?.[1] || columns } as const;
@@ -68,14 +69,12 @@ export function roundScratch(
 /** `name_round(chunk, expert)` for one of the two products. */
 export function expertRounding(
   name: string,
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  which: "up" | "down",
+  { activationQuant, scope }: DeviceMoeSpec,
+  { which, inputScale }: ExpertWeight,
 ): Access {
   const input = which === "up" ? "x_scale" : "act_scale";
-  const scale = which === "up" ? slots.xScale : slots.actScale;
   return chunkRounding(
     name,
-    spec.activationQuant === "static" ? requiredScale(scale, input, spec.scope) : undefined,
+    activationQuant === "static" ? requiredScale(inputScale, input, scope) : undefined,
   );
 }

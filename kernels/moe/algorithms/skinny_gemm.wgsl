@@ -1,8 +1,7 @@
 //@fragment moe/algorithms/skinny_gemm
-//@needs LANES STEPS BLOCK_M THREADS N_TILES PLAN_EXPERTS FIRST_EXPERT END_EXPERT TILE_OUTPUTS
-//@needs THREAD_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS SOURCE TARGET A_ROUNDS ROW_QUADS
-//@needs LAST_MATRIX w_PARTS w_WORDS Chunk plan tile_of sizes row_of rows_chunk w_Word w_fetch
-//@needs rows_round w_unpack lane_sum y finish QUADS_$i
+//@needs LANES STEPS BLOCK_M THREADS TILE_OUTPUTS THREAD_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS
+//@needs SOURCE TARGET A_ROUNDS ROW_QUADS LAST_MATRIX w_PARTS w_WORDS Chunk tile_of step plan row_of
+//@needs rows_chunk w_Word w_fetch rows_round w_unpack lane_sum y finish QUADS_$i
 // Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
 // straight from memory to the one invocation that needs it. LANES invocations share the depth of
 // THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
@@ -35,21 +34,16 @@ fn main(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let id = place.x + place.y * grid.x;
-  let blocks = plan[0];
-  if (id >= blocks * N_TILES) {
+  let tile = tile_of(place, grid);
+  if (!tile.used) {
     return;
   }
-  let tile = tile_of(id, blocks);
-  let expert = plan[PLAN_EXPERTS + tile.x];
-  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
-    return;
-  }
-  let first_position = tile.x * BLOCK_M;
+  let expert = tile.expert;
+  let first_position = tile.block * BLOCK_M;
   let lane = index % LANES;
-  let first_output = tile.y * TILE_OUTPUTS + index / LANES * THREAD_OUTPUTS;
+  let first_output = tile.column * TILE_OUTPUTS + index / LANES * THREAD_OUTPUTS;
   let matrix = expert * (MATRICES * OUTPUTS);
-  let pairs = sizes.x * TOP_K;
+  let pairs = step.x * TOP_K;
 
   //@repeat i A_ROUNDS
   let a_row_$i = (index + $i * THREADS) / TILE_CHUNKS;

@@ -5,8 +5,8 @@
  */
 
 import type { ShaderConstants } from "../../compose.ts";
-import { gemmStorage, gemmThreads, type GemmTile } from "./config.ts";
 import type { DeviceMoeSpec } from "../spec.ts";
+import { gemmStorage, gemmThreads, type GemmTile } from "./config.ts";
 
 /** What the shaders of every way of staging want to know of a tile. */
 export function tileConstants(

@@ -5,12 +5,11 @@
  * @module
  */
 
-import { KernelError } from "../../../graph/mod.ts";
-import type { ShaderConstants } from "../../compose.ts";
-import type { Access, WeightSpec } from "../../access/access.ts";
-import type { StepSizes } from "../../kernel.ts";
+import { KernelError, type Value } from "../../../graph/mod.ts";
+import { type Access, constants, joinAccess, type WeightSpec } from "../../access/access.ts";
 import { scaleBytes, weightAccess, weightRowBytes } from "../../access/weights.ts";
-import { type DeviceMoeSpec, type MoeSlots, upRows } from "../spec.ts";
+import type { StepSizes } from "../../kernel.ts";
+import { type DeviceMoeSpec, type MoeValues, upRows } from "../spec.ts";
 
 /** Experts `first..end-1`. */
 export interface ExpertRange {
@@ -24,37 +23,48 @@ export type MoeWeightName = "up" | "down";
 /** Offsets of bindings are multiples of this on every WebGPU device. */
 const OFFSET_ALIGNMENT = 256;
 
-/** A stacked weight. */
+/** A stacked weight, with what belongs to its product. */
 export interface ExpertWeight extends WeightSpec {
+  readonly which: MoeWeightName;
+  readonly experts: number;
   /** Rows of one expert: up and gate together, each a matrix with scales of its own. */
   readonly expertRows: number;
+  readonly bias?: Value;
+  /** Scale of the rows in front of it, where they are rounded with one of the checkpoint. */
+  readonly inputScale?: Value;
 }
 
-/** One of the stacked weights. */
-export function moeWeight(
+/** Both weights of a layer. */
+export function expertWeights(
   spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  which: MoeWeightName,
-): ExpertWeight {
-  const { format, block } = spec;
-  const common = { format, ...(block && { block }) };
-  return which === "up"
-    ? {
+  values: MoeValues,
+): Readonly<Record<MoeWeightName, ExpertWeight>> {
+  const { format, block, experts, hidden, intermediate } = spec;
+  const common = { format, experts, ...(block && { block }) };
+  return {
+    up: {
       ...common,
-      payload: slots.wUp,
-      scales: slots.wUpScales,
-      columns: spec.hidden,
-      matrixRows: spec.intermediate,
+      which: "up",
+      payload: values.wUp,
+      scales: values.wUpScales,
+      columns: hidden,
+      matrixRows: intermediate,
       expertRows: upRows(spec),
-    }
-    : {
+      bias: values.bUp,
+      inputScale: values.xScale,
+    },
+    down: {
       ...common,
-      payload: slots.wDown,
-      scales: slots.wDownScales,
-      columns: spec.intermediate,
-      matrixRows: spec.hidden,
-      expertRows: spec.hidden,
-    };
+      which: "down",
+      payload: values.wDown,
+      scales: values.wDownScales,
+      columns: intermediate,
+      matrixRows: hidden,
+      expertRows: hidden,
+      bias: values.bDown,
+      inputScale: values.actScale,
+    },
+  };
 }
 
 /**
@@ -62,21 +72,19 @@ export function moeWeight(
  * {@linkcode KernelError} when not even one does.
  */
 export function expertRanges(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  which: MoeWeightName,
+  { scope, profile: { maxBindingBytes } }: DeviceMoeSpec,
+  weight: ExpertWeight,
 ): ExpertRange[] {
-  const bytes = expertBytes(spec, slots, which);
-  const { experts, profile: { maxBindingBytes } } = spec;
+  const bytes = expertBytes(weight);
+  const { experts, payload } = weight;
   if (bytes * experts <= maxBindingBytes) return [{ first: 0, end: experts }];
   let unit = 1;
   while ((unit * bytes) % OFFSET_ALIGNMENT !== 0) unit *= 2;
   const size = Math.floor(maxBindingBytes / bytes / unit) * unit;
   if (size === 0) {
-    const { payload } = moeWeight(spec, slots, which);
     throw new KernelError(
       "kernel/expert-too-large",
-      `Cannot bind weight "${payload.name}" of "${spec.scope}": expected ${unit} experts of ${bytes} bytes within the device's ${maxBindingBytes} bytes a binding, got ${
+      `Cannot bind weight "${payload.name}" of "${scope}": expected ${unit} experts of ${bytes} bytes within the device's ${maxBindingBytes} bytes a binding, got ${
         unit * bytes
       }`,
       {
@@ -92,28 +100,23 @@ export function expertRanges(
 }
 
 /** Access to a range of experts of a weight under a shader's name for it. */
-export function expertAccess(
-  name: string,
-  weight: ExpertWeight,
-  range: ExpertRange,
-  experts: number,
-): Access {
-  const whole = range.first === 0 && range.end === experts;
-  const part = {
-    firstRow: range.first * weight.expertRows,
-    rows: (range.end - range.first) * weight.expertRows,
-  };
-  const access = weightAccess(name, whole ? weight : { ...weight, part });
-  return { ...access, constants: { ...access.constants, ...rangeConstants(range) } };
+export function expertAccess(name: string, weight: ExpertWeight, range: ExpertRange): Access {
+  const { first, end } = range;
+  const whole = first === 0 && end === weight.experts;
+  const part = { firstRow: first * weight.expertRows, rows: (end - first) * weight.expertRows };
+  return joinAccess(
+    weightAccess(name, whole ? weight : { ...weight, part }),
+    constants({ FIRST_EXPERT: first, END_EXPERT: end }),
+  );
+}
+
+/** Words of a row under any shader's name. */
+export function wordsOfRow(weight: ExpertWeight): number {
+  return Number(weightAccess("w", weight).constants.w_WORDS);
 }
 
 /** Bytes of one expert's payload in a weight. */
-export function expertBytes(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  which: MoeWeightName,
-): number {
-  const { format, columns, expertRows } = moeWeight(spec, slots, which);
+export function expertBytes({ format, columns, expertRows }: ExpertWeight): number {
   return weightRowBytes(format, columns) * expertRows;
 }
 
@@ -122,17 +125,12 @@ export function expertBytes(
  * reports: the most it can be. A range of experts counts its share.
  */
 export function activeWeightBytes(
-  spec: DeviceMoeSpec,
-  slots: MoeSlots,
-  which: MoeWeightName,
-  range: ExpertRange,
+  { topK }: DeviceMoeSpec,
+  weight: ExpertWeight,
+  { first, end }: ExpertRange,
 ): (sizes: StepSizes) => number {
-  const scales = scaleBytes(moeWeight(spec, slots, which)) / spec.experts;
-  const bytes = expertBytes(spec, slots, which) + scales;
-  const share = (range.end - range.first) / spec.experts;
-  return ({ T }) => Math.round(Math.min(T * spec.topK, spec.experts) * share * bytes);
-}
-
-function rangeConstants({ first, end }: ExpertRange): ShaderConstants {
-  return { FIRST_EXPERT: first, END_EXPERT: end };
+  const { experts } = weight;
+  const bytes = expertBytes(weight) + scaleBytes(weight) / experts;
+  const share = (end - first) / experts;
+  return ({ T }) => Math.round(Math.min(T * topK, experts) * share * bytes);
 }

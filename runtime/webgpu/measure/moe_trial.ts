@@ -18,14 +18,14 @@ import {
   type CpuCall,
   type DeviceMoeSpec,
   type Dispatch,
-  type MoeSlots,
+  type MoeValues,
   runCpuKernel,
   type Scratch,
   type StepSizes,
 } from "../../../kernels/mod.ts";
 import type { WebGpuDevice } from "../device/device.ts";
 import {
-  layerSlots,
+  layerValues,
   randomRouting,
   randomSource,
   staticBytes,
@@ -78,7 +78,7 @@ export class MoeTrial {
   private constructor(
     readonly device: WebGpuDevice,
     readonly spec: DeviceMoeSpec,
-    readonly slots: MoeSlots,
+    readonly values: MoeValues,
     readonly tokens: number,
     pipelines: PipelineCache,
   ) {
@@ -98,7 +98,7 @@ export class MoeTrial {
     options: MoeTrialOptions = {},
   ): Promise<MoeTrial> {
     const pipelines = options.pipelines ?? new PipelineCache(device);
-    const trial = new MoeTrial(device, spec, layerSlots(spec, tokens), tokens, pipelines);
+    const trial = new MoeTrial(device, spec, layerValues(spec, tokens), tokens, pipelines);
     const cache = device.profile.software ? CACHE_BYTES.software : CACHE_BYTES.gpu;
     try {
       await trial.#fill(options.cacheBytes ?? cache);
@@ -153,7 +153,7 @@ export class MoeTrial {
     rotation = 0,
   ): Promise<Float32Array<ArrayBuffer>> {
     const { gpu } = this.device;
-    const source = this.#fixed.get(`value ${this.slots.output.id}`);
+    const source = this.#fixed.get(`value ${this.values.output.id}`);
     invariant(source, "the layer has an output");
     if (!this.#staging) {
       this.#staging = await readback.staging(source.size);
@@ -175,7 +175,7 @@ export class MoeTrial {
   async output(layer: PreparedLayer): Promise<Float32Array<ArrayBuffer>> {
     await this.#stopwatch.measure(layer.rotations[0]);
     const { gpu } = this.device;
-    const source = this.#fixed.get(`value ${this.slots.output.id}`);
+    const source = this.#fixed.get(`value ${this.values.output.id}`);
     invariant(source, "the layer has an output");
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
     const staging = gpu.createBuffer({ size: source.size, usage });
@@ -198,7 +198,7 @@ export class MoeTrial {
 
   /** The first rotation's layer for its first tokens on the CPU, inputs and weights in place. */
   cpuLayer(tokens: number): () => Float32Array<ArrayBuffer> {
-    const { spec, slots } = this;
+    const { spec, values } = this;
     const ids = this.choices[0].subarray(0, tokens * spec.topK);
     const experts = [...new Set(ids)];
     const tensor = (value: Value, shape: readonly number[], offsets: readonly number[]) =>
@@ -212,22 +212,22 @@ export class MoeTrial {
     };
     const rows = (value: Value) => tensor(value, [tokens, Number(value.shape[1])], [0]);
     const inputs: Record<string, HostTensor | undefined> = {
-      x: rows(slots.x),
+      x: rows(values.x),
       selected_experts: {
         dtype: "i32",
         shape: [tokens, spec.topK],
         data: ids.map((id) => experts.indexOf(id)),
       },
-      routing_weights: rows(slots.routingWeights),
-      w_up: chosen(slots.wUp),
-      w_down: chosen(slots.wDown),
-      w_up_scale: slots.wUpScales[0] && chosen(slots.wUpScales[0]),
-      w_up_scale_2: slots.wUpScales[1] && chosen(slots.wUpScales[1]),
-      w_down_scale: slots.wDownScales[0] && chosen(slots.wDownScales[0]),
-      w_down_scale_2: slots.wDownScales[1] && chosen(slots.wDownScales[1]),
-      b_up: slots.bUp && chosen(slots.bUp),
-      b_down: slots.bDown && chosen(slots.bDown),
-      residual: slots.residual && rows(slots.residual),
+      routing_weights: rows(values.routingWeights),
+      w_up: chosen(values.wUp),
+      w_down: chosen(values.wDown),
+      w_up_scale: values.wUpScales[0] && chosen(values.wUpScales[0]),
+      w_up_scale_2: values.wUpScales[1] && chosen(values.wUpScales[1]),
+      w_down_scale: values.wDownScales[0] && chosen(values.wDownScales[0]),
+      w_down_scale_2: values.wDownScales[1] && chosen(values.wDownScales[1]),
+      b_up: values.bUp && chosen(values.bUp),
+      b_down: values.bDown && chosen(values.bDown),
+      residual: values.residual && rows(values.residual),
     };
     const call: CpuCall<"fused_moe"> = {
       attrs: { ...spec, backend: "reference", experts: experts.length },
@@ -253,7 +253,7 @@ export class MoeTrial {
 
   /** Bytes of all weights and scales of one expert. */
   get expertBytes(): number {
-    const { wUp, wDown, wUpScales, wDownScales } = this.slots;
+    const { wUp, wDown, wUpScales, wDownScales } = this.values;
     const all = [wUp, wDown, ...wUpScales, ...wDownScales];
     return all.reduce((sum, value) => sum + staticBytes(value), 0) / this.spec.experts;
   }
@@ -289,9 +289,9 @@ export class MoeTrial {
   }
 
   async #fill(cacheBytes: number): Promise<void> {
-    const { slots, spec, device } = this;
+    const { values, spec, device } = this;
     const random = randomSource(7);
-    const weightValues = [slots.wUp, slots.wDown, ...slots.wUpScales, ...slots.wDownScales];
+    const weightValues = [values.wUp, values.wDown, ...values.wUpScales, ...values.wDownScales];
     const layerBytes = this.expertBytes * spec.experts;
     const copies = Math.max(1, Math.min(ROUTING_SETS, Math.ceil(cacheBytes / layerBytes)));
     const weights: Map<number, GPUBuffer>[] = [];
@@ -302,13 +302,13 @@ export class MoeTrial {
       }
       weights.push(buffers);
     }
-    const small = [slots.x, slots.bUp, slots.bDown, slots.residual].filter((value) => value);
+    const small = [values.x, values.bUp, values.bDown, values.residual].filter((value) => value);
     for (const value of small as Value[]) {
       const data = Float32Array.from({ length: staticBytes(value) / 4 }, () => random() - 0.5);
       this.#fixed.set(`value ${value.id}`, await this.#upload(value, new Uint8Array(data.buffer)));
     }
-    const out = await this.#own("output", staticBytes(slots.output));
-    this.#fixed.set(`value ${slots.output.id}`, out);
+    const out = await this.#own("output", staticBytes(values.output));
+    this.#fixed.set(`value ${values.output.id}`, out);
     const step = await device.allocate(
       "step sizes",
       16,
@@ -322,12 +322,12 @@ export class MoeTrial {
       const { ids, factors, experts } = randomRouting(spec, this.tokens, random);
       this.choices.push(ids);
       routing.set(
-        slots.selectedExperts.id,
-        await this.#upload(slots.selectedExperts, new Uint8Array(ids.buffer)),
+        values.selectedExperts.id,
+        await this.#upload(values.selectedExperts, new Uint8Array(ids.buffer)),
       );
       routing.set(
-        slots.routingWeights.id,
-        await this.#upload(slots.routingWeights, new Uint8Array(factors.buffer)),
+        values.routingWeights.id,
+        await this.#upload(values.routingWeights, new Uint8Array(factors.buffer)),
       );
       this.#activeExperts += experts / ROUTING_SETS;
       this.#rotations.push({ weights: weights[set % copies], routing });

@@ -17,10 +17,10 @@ import {
   type Value,
   type WeightFormat,
 } from "../../../graph/mod.ts";
-import type { DeviceMoeSpec, MoeSlots } from "../../../kernels/mod.ts";
+import type { DeviceMoeSpec, MoeValues } from "../../../kernels/mod.ts";
 
 /** Values of a layer, as a graph would have them. */
-export function layerSlots(spec: DeviceMoeSpec, tokens: number): MoeSlots {
+export function layerValues(spec: DeviceMoeSpec, tokens: number): MoeValues {
   let id = 0;
   const value = (name: string, dtype: DType, shape: readonly number[], kind: Value["kind"]) =>
     ({ id: id++, name, kind, dtype, shape }) as Value;

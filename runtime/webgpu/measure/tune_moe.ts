@@ -180,7 +180,7 @@ class Search {
   /** A candidate whose results are right; a failure is recorded, not raised. */
   async #prepare(config: MoeConfig): Promise<PreparedLayer | undefined> {
     try {
-      const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config));
+      const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.values, config));
       const difference = this.#difference(await this.trial.output(layer));
       if (difference <= TOLERANCE[this.spec.operands]) return layer;
       this.#failures.push(
@@ -198,7 +198,7 @@ class Search {
     const different = [...new Map(configs.map((each) => [JSON.stringify(each), each])).values()];
     const layers = [];
     for (const config of different) {
-      layers.push(await this.trial.prepare(lowerConfig(this.spec, this.trial.slots, config)));
+      layers.push(await this.trial.prepare(lowerConfig(this.spec, this.trial.values, config)));
     }
     const rounds: number[][] = different.map(() => []);
     for (let round = 0; round < RUNS.final; round++) {

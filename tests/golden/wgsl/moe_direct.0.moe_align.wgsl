@@ -10,7 +10,7 @@ const THREADS = 256u;
 
 @group(0) @binding(0) var<storage, read> selected: array<i32>;
 @group(0) @binding(1) var<storage, read_write> plan: array<u32>;
-@group(0) @binding(2) var<uniform> sizes: vec4<u32>;
+@group(0) @binding(2) var<uniform> step: vec4<u32>;
 
 fn after_sort(expert: u32, slice: u32, index: u32, first: u32, count: u32) {
 }
@@ -36,7 +36,7 @@ fn main(
   @builtin(local_invocation_index) index: u32,
 ) {
   let expert = place.x;
-  let pairs = sizes.x * TOP_K;
+  let pairs = step.x * TOP_K;
   // Each invocation looks at a run of neighbours, so that order is kept.
   let share = (pairs + THREADS - 1u) / THREADS;
   let begin = min(index * share, pairs);

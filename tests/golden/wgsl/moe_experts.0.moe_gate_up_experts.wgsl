@@ -24,7 +24,7 @@ const MATRICES = 2u;
 @group(0) @binding(2) var<storage, read> w_up: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> b_up: array<f32>;
 @group(0) @binding(4) var<storage, read_write> act: array<f32>;
-@group(0) @binding(5) var<uniform> sizes: vec4<u32>;
+@group(0) @binding(5) var<uniform> step: vec4<u32>;
 
 // Eight consecutive elements: the unit in which weights and activations are read.
 struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
@@ -105,7 +105,7 @@ fn main(
 ) {
   let expert = FIRST_EXPERT + place.y;
   // The order of members does not matter: each one's result is computed by itself.
-  for (var pair = index; pair < sizes.x * TOP_K; pair += LANES) {
+  for (var pair = index; pair < step.x * TOP_K; pair += LANES) {
     if (u32(selected[pair]) == expert) {
       members[atomicAdd(&member_count, 1u)] = pair;
     }

@@ -25,7 +25,7 @@ const MATRICES = 2u;
 @group(0) @binding(4) var<storage, read> b_down: array<f32>;
 @group(0) @binding(5) var<storage, read> residual: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
-@group(0) @binding(7) var<uniform> sizes: vec4<u32>;
+@group(0) @binding(7) var<uniform> step: vec4<u32>;
 
 // Eight consecutive elements: the unit in which weights and activations are read.
 struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
@@ -105,7 +105,7 @@ var<workgroup> valid_count: atomic<u32>;
 var<workgroup> sums: array<vec4<f32>, OUTPUT_QUADS * THREADS>;
 
 fn key_of(pair: u32) -> u32 {
-  if (pair >= sizes.x * TOP_K) {
+  if (pair >= step.x * TOP_K) {
     return NO_KEY;
   }
   let expert = u32(selected[pair]);
@@ -223,7 +223,7 @@ fn main(
     total = lane_sum(total, index);
     let token = quad / QUADS;
     let column = row + (quad % QUADS) * 4u + lane;
-    if (lane < 4u && column < HIDDEN && token < sizes.x) {
+    if (lane < 4u && column < HIDDEN && token < step.x) {
       let at = token * HIDDEN + column;
       y[at] = residual_at(at) + total[lane];
     }

@@ -41,7 +41,7 @@ const TARGET = 1u;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> plan: array<u32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
-@group(0) @binding(5) var<uniform> sizes: vec4<u32>;
+@group(0) @binding(5) var<uniform> step: vec4<u32>;
 
 // Eight consecutive elements: the unit in which weights and activations are read.
 struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
@@ -116,14 +116,25 @@ const COLUMNS_APART = BLOCK_N / THREAD_N;
 const TILE_OUTPUTS = BLOCK_N / MATRICES;
 const N_TILES = (OUTPUTS + TILE_OUTPUTS - 1u) / TILE_OUTPUTS;
 
+// What a workgroup makes: a block of rows, all of one expert, and a column of tiles. Not used are
+// those behind the last block, and blocks of experts that another dispatch has.
+struct Tile { used: bool, block: u32, column: u32, expert: u32 }
+
 // Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
 // and rows in use stay in the cache.
-fn tile_of(id: u32, blocks: u32) -> vec2<u32> {
+fn tile_of(place: vec3<u32>, grid: vec3<u32>) -> Tile {
+  let id = place.x + place.y * grid.x;
+  let blocks = plan[0];
+  if (id >= blocks * N_TILES) {
+    return Tile(false, 0u, 0u, 0u);
+  }
   let in_group = GROUP_M * N_TILES;
   let first = (id / in_group) * GROUP_M;
   let height = min(blocks - first, GROUP_M);
   let rest = id % in_group;
-  return vec2(first + rest % height, rest / height);
+  let block = first + rest % height;
+  let expert = plan[PLAN_EXPERTS + block];
+  return Tile(expert >= FIRST_EXPERT && expert < END_EXPERT, block, rest / height, expert);
 }
 
 fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
@@ -162,20 +173,15 @@ fn main(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let id = place.x + place.y * grid.x;
-  let blocks = plan[0];
-  if (id >= blocks * N_TILES) {
+  let tile = tile_of(place, grid);
+  if (!tile.used) {
     return;
   }
-  let tile = tile_of(id, blocks);
-  let expert = plan[PLAN_EXPERTS + tile.x];
-  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
-    return;
-  }
-  let first_position = tile.x * BLOCK_M;
-  let first_output = tile.y * TILE_OUTPUTS;
+  let expert = tile.expert;
+  let first_position = tile.block * BLOCK_M;
+  let first_output = tile.column * TILE_OUTPUTS;
   let matrix = expert * (MATRICES * OUTPUTS);
-  let pairs = sizes.x * TOP_K;
+  let pairs = step.x * TOP_K;
 
   // What this invocation stages: chunks of A, words of B.
   let a_row_0 = (index + 0 * THREADS) / CHUNKS;

@@ -9,11 +9,11 @@ const PADDING = 4294967295u;
 const ROW_ELEMENTS = 10u;
 const THREADS = 256u;
 
-@group(0) @binding(0) var<storage, read> rows: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> rows: array<Element>;
 @group(0) @binding(1) var<storage, read> selected: array<i32>;
-@group(0) @binding(2) var<storage, read> residual: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(4) var<uniform> sizes: vec4<u32>;
+@group(0) @binding(2) var<storage, read> residual: array<Element>;
+@group(0) @binding(3) var<storage, read_write> y: array<Element>;
+@group(0) @binding(4) var<uniform> step: vec4<u32>;
 
 alias Element = vec4<f32>;
 
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
   let i = (place.x + place.y * grid.x) * THREADS + index;
-  if (i >= sizes.x * ROW_ELEMENTS) {
+  if (i >= step.x * ROW_ELEMENTS) {
     return;
   }
   let token = i / ROW_ELEMENTS;

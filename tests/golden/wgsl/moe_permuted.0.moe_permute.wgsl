@@ -11,11 +11,11 @@ const SLICE_COLUMNS = 2u;
 const THREADS = 256u;
 
 @group(0) @binding(0) var<storage, read> selected: array<i32>;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Element>;
 @group(0) @binding(2) var<storage, read> input_factor: array<f32>;
-@group(0) @binding(3) var<storage, read_write> permuted: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> permuted: array<Element>;
 @group(0) @binding(4) var<storage, read_write> plan: array<u32>;
-@group(0) @binding(5) var<uniform> sizes: vec4<u32>;
+@group(0) @binding(5) var<uniform> step: vec4<u32>;
 
 alias Element = vec4<f32>;
 
@@ -63,7 +63,7 @@ fn main(
   @builtin(local_invocation_index) index: u32,
 ) {
   let expert = place.x;
-  let pairs = sizes.x * TOP_K;
+  let pairs = step.x * TOP_K;
   // Each invocation looks at a run of neighbours, so that order is kept.
   let share = (pairs + THREADS - 1u) / THREADS;
   let begin = min(index * share, pairs);

@@ -153,22 +153,12 @@ fn norm_chunk(row: u32, chunk: u32) -> Chunk {
   return Chunk(norm[at], norm[at + 1u]);
 }
 
-// An operand that is added, bound as array<f32>.
 fn bias_at(i: u32) -> f32 {
   return bias[i];
 }
 
-fn bias_quad(i: u32) -> vec4<f32> {
-  return vec4(bias[i], bias[i + 1u], bias[i + 2u], bias[i + 3u]);
-}
-
-// An operand that is added, bound as array<f32>.
 fn residual_at(i: u32) -> f32 {
   return residual[i];
-}
-
-fn residual_quad(i: u32) -> vec4<f32> {
-  return vec4(residual[i], residual[i + 1u], residual[i + 2u], residual[i + 3u]);
 }
 
 fn columns_of_step() -> u32 {

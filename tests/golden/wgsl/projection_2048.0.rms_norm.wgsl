@@ -8,14 +8,15 @@ const SUMS = 1u;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> step: vec4<u32>;
 
-fn rows_of_step() -> u32 {
-  return step.x;
-}
-
 fn load_input(i: u32) -> f32 {
   return x[i];
 }
+
 fn store_total(i: u32, value: f32) {
+}
+
+fn rows_of_step() -> u32 {
+  return step.x;
 }
 
 // The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of

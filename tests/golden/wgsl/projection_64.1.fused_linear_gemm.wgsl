@@ -61,12 +61,12 @@ fn x_chunk(row: u32, chunk: u32) -> Chunk {
   return Chunk(x[at], x[at + 1u]);
 }
 
-// An operand that is added, bound as array<vec4<f32>>.
+// Four neighbours of an array<vec4<f32>>; `i` counts numbers.
 fn bias_quad(i: u32) -> vec4<f32> {
   return bias[i / 4u];
 }
 
-// An operand that is added, bound as array<vec4<f32>>.
+// Four neighbours of an array<vec4<f32>>; `i` counts numbers.
 fn residual_quad(i: u32) -> vec4<f32> {
   return residual[i / 4u];
 }

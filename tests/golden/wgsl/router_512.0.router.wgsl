@@ -163,13 +163,8 @@ fn norm_chunk(row: u32, chunk: u32) -> Chunk {
   return Chunk(norm[at], norm[at + 1u]);
 }
 
-// An operand that the node does not have: adds nothing.
 fn bias_at(i: u32) -> f32 {
-  return 0.0;
-}
-
-fn bias_quad(i: u32) -> vec4<f32> {
-  return vec4<f32>();
+  return 0.0f;
 }
 
 fn write_normed(at: u32, i: u32, scale: f32) {

@@ -22,6 +22,24 @@ const LOWEST = -3.4028234663852886e+38f;
 @group(0) @binding(9) var<storage, read_write> tickets: array<atomic<u32>>;
 @group(0) @binding(10) var<uniform> step: vec4<u32>;
 
+// Partial results that the last workgroup to arrive combines. Workgroups see each other's writes
+// only through atomics. The one that draws the last ticket puts the count back to zero.
+fn store_partial(at: u32, value: f32) {
+  atomicStore(&partials[at], bitcast<u32>(value));
+}
+
+fn load_partial(at: u32) -> f32 {
+  return bitcast<f32>(atomicLoad(&partials[at]));
+}
+
+fn take_ticket(i: u32, count: u32) -> u32 {
+  let before = atomicAdd(&tickets[i], 1u);
+  if (before + 1u == count) {
+    atomicStore(&tickets[i], 0u);
+  }
+  return before;
+}
+
 // The logits of a row as sampling sees them, and randomness. `kernels/cpu/sample.ts` gives the
 // algorithm; this is its twin.
 
@@ -496,24 +514,6 @@ fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
   if (thread == 0u && (step.y == 1u || take_ticket(ROWS, step.y) + 1u == step.y)) {
     atomicAdd(&counter[0], 1u);
   }
-}
-
-// Partial results that the last workgroup to arrive combines. Workgroups see each other's writes
-// only through atomics. The one that draws the last ticket puts the count back to zero.
-fn store_partial(at: u32, value: f32) {
-  atomicStore(&partials[at], bitcast<u32>(value));
-}
-
-fn load_partial(at: u32) -> f32 {
-  return bitcast<f32>(atomicLoad(&partials[at]));
-}
-
-fn take_ticket(i: u32, count: u32) -> u32 {
-  let before = atomicAdd(&tickets[i], 1u);
-  if (before + 1u == count) {
-    atomicStore(&tickets[i], 0u);
-  }
-  return before;
 }
 
 // Draws the next token of every row, on the device.

@@ -251,9 +251,8 @@ fn x_chunk(row: u32, chunk: u32) -> Chunk {
   return Chunk(x[at], x[at + 1u]);
 }
 
-// No norm in front.
 fn norm_chunk(row: u32, chunk: u32) -> Chunk {
-  return Chunk(vec4(1.0), vec4(1.0));
+  return Chunk(vec4(1.0f), vec4(1.0f));
 }
 
 fn columns_of_step() -> u32 {

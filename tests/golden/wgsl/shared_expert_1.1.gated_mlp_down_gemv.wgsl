@@ -144,27 +144,16 @@ fn x_chunk(row: u32, chunk: u32) -> Chunk {
   return Chunk(x[at], x[at + 1u]);
 }
 
-// No norm in front.
 fn norm_chunk(row: u32, chunk: u32) -> Chunk {
-  return Chunk(vec4(1.0), vec4(1.0));
+  return Chunk(vec4(1.0f), vec4(1.0f));
 }
 
-// An operand that the node does not have: adds nothing.
 fn bias_at(i: u32) -> f32 {
-  return 0.0;
+  return 0.0f;
 }
 
-fn bias_quad(i: u32) -> vec4<f32> {
-  return vec4<f32>();
-}
-
-// An operand that is added, bound as array<f32>.
 fn residual_at(i: u32) -> f32 {
   return residual[i];
-}
-
-fn residual_quad(i: u32) -> vec4<f32> {
-  return vec4(residual[i], residual[i + 1u], residual[i + 2u], residual[i + 3u]);
 }
 
 fn columns_of_step() -> u32 {

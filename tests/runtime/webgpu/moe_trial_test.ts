@@ -44,7 +44,7 @@ webgpuTest("MoeTrial computes the layer that its CPU reference describes", async
           const expected = trial.reference();
           for (const backend of ["triton", "trtllm"]) {
             const layer = await trial.prepare(
-              moeBackend(backend).compile(spec, trial.slots, () => {}),
+              moeBackend(backend).compile(spec, trial.values, () => {}),
             );
             const got = await trial.output(layer);
             const scale = Math.max(...expected.map(Math.abs));

@@ -1,4 +1,4 @@
-//@fragment access/vector
+//@fragment access/operand_at
 //@needs $SOURCE
 //@gives $NAME_at
 fn $NAME_at(i: u32) -> f32 {
