@@ -15,8 +15,9 @@
  */
 
 import { type DrawDetails, MOST_LOGPROBS, type TokenLogprobs } from "../../graph/mod.ts";
-import { LOWEST } from "../attention/operands.ts";
-import { composeShader } from "../compose.ts";
+import { constants, fragments, reads, writes } from "../access/access.ts";
+import { LOWEST } from "../compose.ts";
+import { composeDispatch } from "../dispatch.ts";
 import type { Binding, Dispatch } from "../kernel.ts";
 import adjustBody from "./adjust.wgsl" with { type: "text" };
 import logprobsBody from "./logprobs.wgsl" with { type: "text" };
@@ -72,39 +73,34 @@ export function lowerDrawDetails(
   },
 ): { readonly before: Dispatch; readonly after: Dispatch } {
   const state = (name: string): Binding["buffer"] => ({ kind: "state", name });
-  const words = "array<u32>";
-  const details = {
-    ...{ name: "draw_details", type: words, access: "read" as const },
-    buffer: state("draw_details"),
-  };
-  const constants = { THREADS, V: vocabulary, LOWEST, HEADER_WORDS };
-  const before = composeShader({
-    constants: {
-      ...constants,
-      SEEN_WORDS: seenWords(vocabulary),
-      ENTRIES: maxRows * HEADER_WORDS,
-    },
-    buffers: [
-      { name: "logits", type: "array<f32>", access: "read_write", buffer: logits },
-      details,
-      { name: "masks", type: words, access: "read", buffer: state("masks") },
+  const common = [
+    constants({ THREADS, V: vocabulary, LOWEST, HEADER_WORDS }),
+    reads("draw_details", "u32", state("draw_details")),
+  ];
+  const workgroups: Dispatch["workgroups"] = ({ R }) => [R, 1, 1];
+  const before = composeDispatch({
+    kernel: "sample_adjust",
+    accesses: [
+      ...common,
+      constants({ SEEN_WORDS: seenWords(vocabulary), ENTRIES: maxRows * HEADER_WORDS }),
+      writes("logits", "f32", logits),
+      reads("masks", "u32", state("masks")),
     ],
     body: adjustBody,
+    workgroups,
   });
-  const after = composeShader({
-    constants: { ...constants, RECORD_WORDS: LOGPROB_WORDS },
-    buffers: [
-      { name: "logits", type: "array<f32>", access: "read", buffer: logits },
-      { name: "history", type: "array<i32>", access: "read", buffer: state("history") },
-      details,
-      { name: "logprobs", type: words, access: "read_write", buffer: state("logprobs") },
+  const after = composeDispatch({
+    kernel: "sample_logprobs",
+    accesses: [
+      ...common,
+      constants({ RECORD_WORDS: LOGPROB_WORDS }),
+      reads("logits", "f32", logits),
+      reads("history", "i32", state("history")),
+      writes("logprobs", "u32", state("logprobs")),
+      fragments(reduce),
     ],
-    fragments: [reduce],
     body: logprobsBody,
+    workgroups,
   });
-  const workgroups: Dispatch["workgroups"] = ({ R }) => [R, 1, 1];
-  return {
-    before: { kernel: "sample_adjust", ...before, workgroups },
-    after: { kernel: "sample_logprobs", ...after, workgroups },
-  };
+  return { before, after };
 }

@@ -5,8 +5,8 @@ const HEADER_WORDS = 4u;
 const SEEN_WORDS = 4748u;
 const ENTRIES = 32u;
 
-@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> draw_details: array<u32>;
+@group(0) @binding(0) var<storage, read> draw_details: array<u32>;
+@group(0) @binding(1) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> masks: array<u32>;
 
 // What the host has to say about the draws of a step, written into the logits before sampling.

@@ -4,9 +4,9 @@ const LOWEST = -3.4028234663852886e+38f;
 const HEADER_WORDS = 4u;
 const RECORD_WORDS = 42u;
 
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> history: array<i32>;
-@group(0) @binding(2) var<storage, read> draw_details: array<u32>;
+@group(0) @binding(0) var<storage, read> draw_details: array<u32>;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> history: array<i32>;
 @group(0) @binding(3) var<storage, read_write> logprobs: array<u32>;
 
 // Maxima and sums over the threads of a workgroup, by trees: the same order in every run.
