@@ -75,7 +75,7 @@ export interface FormatAccess {
   /** Bytes of one row's payload. */
   rowBytes(columns: number): number;
   /** Chunks of 8 elements in one word. */
-  readonly parts: number;
+  readonly wordChunks: number;
   /** Fragments for rows of whole words. */
   readonly load: readonly string[];
   /** Fragments with `$NAME_at(row, column)`, for rows of any length. */

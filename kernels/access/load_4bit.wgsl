@@ -16,18 +16,18 @@ fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
   return $NAME_Word(codes, first, second);
 }
 
-fn $NAME_factor(word: $NAME_Word, part: u32) -> f32 {
-  if ($NAME_WORD_SCALES == 2u && part >= 2u) {
+fn $NAME_factor(word: $NAME_Word, chunk: u32) -> f32 {
+  if ($NAME_WORD_SCALES == 2u && chunk >= 2u) {
     return $NAME_scale_value(word.second);
   }
   return $NAME_scale_value(word.first);
 }
 
-fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
+fn $NAME_unpack(word: $NAME_Word, chunk: u32) -> Chunk {
   // Two factors: an E8M0 scale times 16384 may be infinite where the product is not.
-  return chunk_scale(chunk_scale($NAME_codes(word.codes[part]), 16384.0), $NAME_factor(word, part));
+  return chunk_scale(chunk_scale($NAME_codes(word.codes[chunk]), 16384.0), $NAME_factor(word, chunk));
 }
 
-fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_codes(word.codes[part]), x) * 16384.0 * $NAME_factor(word, part);
+fn $NAME_dot(word: $NAME_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot($NAME_codes(word.codes[chunk]), x) * 16384.0 * $NAME_factor(word, chunk);
 }

@@ -30,15 +30,15 @@ fn $NAME_codes(word: u32) -> vec4<f32> {
   return vec4(a.x, b.x, a.y, b.y);
 }
 
-fn $NAME_raw(word: $NAME_Word, part: u32) -> Chunk {
-  let pair = select(word.codes.zw, word.codes.xy, part == 0u);
+fn $NAME_raw(word: $NAME_Word, chunk: u32) -> Chunk {
+  let pair = select(word.codes.zw, word.codes.xy, chunk == 0u);
   return Chunk($NAME_codes(pair.x), $NAME_codes(pair.y));
 }
 
-fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
-  return chunk_scale($NAME_raw(word, part), $NAME_factor(word));
+fn $NAME_unpack(word: $NAME_Word, chunk: u32) -> Chunk {
+  return chunk_scale($NAME_raw(word, chunk), $NAME_factor(word));
 }
 
-fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_raw(word, part), x) * $NAME_factor(word);
+fn $NAME_dot(word: $NAME_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot($NAME_raw(word, chunk), x) * $NAME_factor(word);
 }

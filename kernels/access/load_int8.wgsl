@@ -11,15 +11,15 @@ fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
   return $NAME_Word(codes, $NAME_scale_fetch(row, word * 16u));
 }
 
-fn $NAME_raw(word: $NAME_Word, part: u32) -> Chunk {
-  let pair = select(word.codes.zw, word.codes.xy, part == 0u);
+fn $NAME_raw(word: $NAME_Word, chunk: u32) -> Chunk {
+  let pair = select(word.codes.zw, word.codes.xy, chunk == 0u);
   return Chunk(vec4<f32>(unpack4xI8(pair.x)), vec4<f32>(unpack4xI8(pair.y)));
 }
 
-fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
-  return chunk_scale($NAME_raw(word, part), $NAME_scale_value(word.scale));
+fn $NAME_unpack(word: $NAME_Word, chunk: u32) -> Chunk {
+  return chunk_scale($NAME_raw(word, chunk), $NAME_scale_value(word.scale));
 }
 
-fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_raw(word, part), x) * $NAME_scale_value(word.scale);
+fn $NAME_dot(word: $NAME_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot($NAME_raw(word, chunk), x) * $NAME_scale_value(word.scale);
 }

@@ -25,10 +25,10 @@ fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
   );
 }
 
-fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
+fn $NAME_unpack(word: $NAME_Word, chunk: u32) -> Chunk {
   return word;
 }
 
-fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
+fn $NAME_dot(word: $NAME_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(word, x);
 }

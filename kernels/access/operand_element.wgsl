@@ -1,5 +1,5 @@
 //@fragment access/operand_element
-//@needs Element $SOURCE
+//@needs $SOURCE Element
 //@gives $NAME_element
 fn $NAME_element(i: u32) -> Element {
   return $SOURCE[i];

@@ -42,7 +42,7 @@ export const PACKED_ACCESS: Readonly<Record<PackedFormat, FormatAccess>> = {
 function byteFormat(format: PackedFormat, scale: string, load: string, at: string): FormatAccess {
   return {
     rowBytes: (columns) => columns,
-    parts: 2,
+    wordChunks: 2,
     load: [scale, load],
     at: [scale, at],
     wholeWords: (spec) => blockOf(format, spec)[1] % 16 === 0,
@@ -59,7 +59,7 @@ function nibbleFormat(
   const wordScales = format === "nvfp4" ? 2 : 1;
   return {
     rowBytes: (columns) => columns / 2,
-    parts: 4,
+    wordChunks: 4,
     load: [...shared, load],
     at: [...shared, at],
     wholeWords: (spec) => blockOf(format, spec)[1] % (32 / wordScales) === 0,

@@ -6,12 +6,12 @@
  * | name | meaning |
  * |---|---|
  * | `w_COLUMNS` | elements of a row |
- * | `w_PARTS` | chunks of 8 elements in a word |
+ * | `w_CHUNKS` | chunks of 8 elements in a word |
  * | `w_WORDS` | words of a row, the last one possibly not full |
- * | `w_Word` | what one lane loads at a time (16 bytes where the format allows), scale included |
+ * | `w_Word` | what an invocation loads at a time (16 bytes where the format allows), scale included |
  * | `w_fetch(row, word) -> w_Word` | loads |
- * | `w_unpack(word, part) -> Chunk` | the elements of one chunk, in f32 |
- * | `w_dot(word, part, x: Chunk) -> f32` | their dot product with `x`; scales multiply once, at its end |
+ * | `w_unpack(word, chunk) -> Chunk` | the elements of one chunk, in f32 |
+ * | `w_dot(word, chunk, x: Chunk) -> f32` | their dot product with `x`; scales multiply once, at its end |
  *
  * Elements behind the end of a row read as 0, so `x` need only be finite there (the `rows_*`
  * fragments give 0 as well). `row` counts from the start of the weight even when only a part of it
@@ -35,9 +35,9 @@ import { PACKED_ACCESS } from "./packed.ts";
 
 const FORMATS: Readonly<Record<WeightFormat, FormatAccess>> = {
   ...PACKED_ACCESS,
-  f32: { rowBytes: (columns) => columns * 4, parts: 1, load: [loadF32], at: [atF32] },
-  f16: { rowBytes: (columns) => columns * 2, parts: 1, load: [loadF16], at: [atF16] },
-  bf16: { rowBytes: (columns) => columns * 2, parts: 1, load: [loadBf16], at: [atBf16] },
+  f32: { rowBytes: (columns) => columns * 4, wordChunks: 1, load: [loadF32], at: [atF32] },
+  f16: { rowBytes: (columns) => columns * 2, wordChunks: 1, load: [loadF16], at: [atF16] },
+  bf16: { rowBytes: (columns) => columns * 2, wordChunks: 1, load: [loadBf16], at: [atBf16] },
 };
 
 /** Formats that {@linkcode weightAccess} reads. */
@@ -59,8 +59,8 @@ export function scaleBytes({ scales = [] }: WeightSpec): number {
 }
 
 /** Chunks of 8 elements in one word of a format, at most. */
-export function wordParts(format: WeightFormat): number {
-  return FORMATS[format].parts;
+export function wordChunks(format: WeightFormat): number {
+  return FORMATS[format].wordChunks;
 }
 
 /** The fragments, constants and buffers for a weight that the shader calls `name`. */
@@ -68,16 +68,16 @@ export function weightAccess(name: string, spec: WeightSpec): Access {
   const format = FORMATS[spec.format];
   const scales = format.scales?.(name, spec);
   const whole = format.wholeWords?.(spec) ?? true;
-  const aligned = whole && spec.columns % (8 * format.parts) === 0;
-  const parts = aligned ? format.parts : 1;
+  const aligned = whole && spec.columns % (8 * format.wordChunks) === 0;
+  const wordChunks = aligned ? format.wordChunks : 1;
   const texts = aligned ? format.load : [...format.at, loadRagged];
   return {
     buffers: [payloadBuffer(name, spec, format), ...(scales?.buffers ?? [])],
     fragments: [chunk, ...texts.map((text) => instantiate(text, { NAME: name }))],
     constants: {
       [`${name}_COLUMNS`]: spec.columns,
-      [`${name}_PARTS`]: parts,
-      [`${name}_WORDS`]: Math.ceil(spec.columns / (8 * parts)),
+      [`${name}_CHUNKS`]: wordChunks,
+      [`${name}_WORDS`]: Math.ceil(spec.columns / (8 * wordChunks)),
       [`${name}_FIRST_ROW`]: spec.part?.firstRow ?? 0,
       ...scales?.constants,
     },

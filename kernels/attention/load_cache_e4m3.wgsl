@@ -17,6 +17,6 @@ fn $NAME_values(word: u32) -> vec4<f32> {
   return vec4(a.x, b.x, a.y, b.y) * 256.0;
 }
 
-fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
+fn $NAME_unpack(word: $NAME_Word, chunk: u32) -> Chunk {
   return Chunk($NAME_values(word.x), $NAME_values(word.y));
 }

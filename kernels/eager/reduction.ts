@@ -108,7 +108,7 @@ const topk = defineKernel({
       body: topkBody,
       outputs: [writes("y", "f32", values), writes("indices", "i32", indices)],
       constants: { K: node.attrs.k },
-      reductions: [PEAK, { name: "place", slots: 1, operation: "max" }],
+      reductions: [PEAK, { name: "distance", slots: 1, operation: "max" }],
     })];
   },
 });

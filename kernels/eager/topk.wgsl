@@ -1,6 +1,6 @@
 //@fragment eager/topk
-//@needs THREADS K LOWEST Lanes lines line_size x_get peak_put peak_meet peak_get place_put
-//@needs place_meet place_get y indices
+//@needs THREADS K LOWEST Lanes lines line_size x_get peak_put peak_meet peak_get distance_put
+//@needs distance_meet distance_get y indices
 // The K largest of each row, descending, with their indices; ties to the smaller index.
 //
 // Each round takes the best of those that come after the one before, so nothing is marked or
@@ -34,10 +34,10 @@ fn main(
     peak_put(0u, best, lanes);
     peak_meet(lanes);
     let value = peak_get(0u, lanes);
-    place_put(0u, select(0.0, f32(size - index), index < size && best == value), lanes);
-    place_meet(lanes);
+    distance_put(0u, select(0.0, f32(size - index), index < size && best == value), lanes);
+    distance_meet(lanes);
     last_value = value;
-    last_index = size - u32(place_get(0u, lanes));
+    last_index = size - u32(distance_get(0u, lanes));
     if (lanes.index == 0u) {
       y[line * K + round] = x_get(line * size + last_index);
       indices[line * K + round] = i32(last_index);

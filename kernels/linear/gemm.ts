@@ -8,7 +8,7 @@ import { type Access, constants, fragments, writes } from "../access/access.ts";
 import { extentFunction } from "../access/extent.ts";
 import { operandAccess } from "../access/operand.ts";
 import { rowsAccess } from "../access/rows.ts";
-import { weightAccess, wordParts } from "../access/weights.ts";
+import { weightAccess, wordChunks } from "../access/weights.ts";
 import { composeDispatch } from "../dispatch.ts";
 import type { DeviceProfile, Dispatch } from "../kernel.ts";
 import gemmBody from "./gemm.wgsl" with { type: "text" };
@@ -49,8 +49,8 @@ const ENOUGH_WORKGROUPS = 264;
 /** The largest tile that the rows fill and that still gives every processor work. */
 export function gemmShape(problem: LinearProblem, profile: DeviceProfile): GemmShape {
   const { largestRows, outputs } = problem;
-  const parts = wordParts(problem.weight.format);
-  const fitting = GEMM_SHAPES.filter((shape) => fits(shape, parts, profile));
+  const chunks = wordChunks(problem.weight.format);
+  const fitting = GEMM_SHAPES.filter((shape) => fits(shape, chunks, profile));
   const groups = ({ tileM, tileN }: GemmShape) =>
     Math.ceil(largestRows / tileM) * Math.ceil(outputs / tileN);
   const filled = fitting.filter(({ tileM }) => tileM === 16 || tileM < 2 * largestRows);
@@ -58,20 +58,20 @@ export function gemmShape(problem: LinearProblem, profile: DeviceProfile): GemmS
     filled.findLast(({ tileM }) => tileM <= 64 && tileM <= Math.max(16, largestRows)) ?? filled[0];
 }
 
-function fits(shape: GemmShape, parts: number, profile: DeviceProfile): boolean {
+function fits(shape: GemmShape, chunks: number, profile: DeviceProfile): boolean {
   // On a CPU the largest tiles gain nothing and take seconds to compile.
   if (profile.software && shape.quadsM * shape.quadsN > 1) return false;
-  return sharedBytes(shape, parts) <= profile.maxWorkgroupStorageBytes &&
+  return sharedBytes(shape, chunks) <= profile.maxWorkgroupStorageBytes &&
     threadsOf(shape) <= profile.maxInvocations;
 }
 
-function sharedBytes(shape: GemmShape, parts: number): number {
-  return (shape.tileM + shape.tileN) * depthOf(shape, parts) * 4;
+function sharedBytes(shape: GemmShape, chunks: number): number {
+  return (shape.tileM + shape.tileN) * depthOf(shape, chunks) * 4;
 }
 
-/** Depth of a step in a format whose words hold `parts` chunks. */
-function depthOf(shape: GemmShape, parts: number): number {
-  return Math.max(shape.tileK, 8 * parts);
+/** Depth of a step in a format whose words hold so many chunks. */
+function depthOf(shape: GemmShape, chunks: number): number {
+  return Math.max(shape.tileK, 8 * chunks);
 }
 
 function threadsOf({ tileM, tileN, quadsM, quadsN }: GemmShape): number {
@@ -119,7 +119,7 @@ function gemmDispatch(
       finish,
       extentFunction("rows_of_step", rows),
       constants({
-        ...shapeConstants(shape, weight.columns, Number(w.constants.w_PARTS)),
+        ...shapeConstants(shape, weight.columns, Number(w.constants.w_CHUNKS)),
         N: outputs,
         N_FIRST: part.first,
         N_END: part.end,
@@ -134,11 +134,11 @@ function gemmDispatch(
 }
 
 /** Constants of a tile for rows of K elements. */
-function shapeConstants(shape: GemmShape, columns: number, parts: number) {
+function shapeConstants(shape: GemmShape, columns: number, chunks: number) {
   const { tileM, tileN, quadsM, quadsN } = shape;
-  const tileK = depthOf(shape, parts);
+  const tileK = depthOf(shape, chunks);
   const threads = threadsOf(shape);
-  const words = (tileN * tileK) / (8 * parts);
+  const words = (tileN * tileK) / (8 * chunks);
   return {
     THREADS: threads,
     THREADS_M: tileM / (4 * quadsM),

@@ -1,6 +1,6 @@
 //@fragment linear/gemm
 //@needs TILE_K TILE_M TILE_N K_TAIL THREADS N_FIRST THREADS_N N_END STEPS WORDS_REST THREADS_M
-//@needs LOADS_X LOADS_W QUADS_M QUADS_N w_PARTS Chunk w_COLUMNS x_chunk w_Word w_fetch w_WORDS
+//@needs LOADS_X LOADS_W QUADS_M QUADS_N w_CHUNKS Chunk w_COLUMNS x_chunk w_Word w_fetch w_WORDS
 //@needs rows_of_step w_unpack store_quad
 // y[m, n] = finish(x[m] · w[n] + bias[n]) + residual[m, n] for many rows m.
 //
@@ -18,7 +18,7 @@
 // has the rows N_FIRST to N_END - 1 of w.
 
 const CHUNKS_K = TILE_K / 8u;
-const WORDS_K = CHUNKS_K / w_PARTS;
+const WORDS_K = CHUNKS_K / w_CHUNKS;
 const STRIDE_X = TILE_M / 4u;
 const STRIDE_W = TILE_N / 4u;
 
@@ -104,9 +104,9 @@ fn main(
     //@end
     //@repeat i LOADS_W
     if (!WORDS_REST || thread + $i * THREADS < TILE_N * WORDS_K) {
-      //@repeat p w_PARTS
+      //@repeat p w_CHUNKS
       put_w(
-        (w_k_$i * w_PARTS + $p) * 8u,
+        (w_k_$i * w_CHUNKS + $p) * 8u,
         (thread + $i * THREADS) / WORDS_K,
         w_unpack(w_next_$i, $p),
       );

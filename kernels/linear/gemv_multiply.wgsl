@@ -1,5 +1,5 @@
 //@fragment linear/gemv_multiply
-//@needs $NAME_BODY THREADS UNROLL $NAME_PARTS NORM $NAME_WORDS ROWS SQUARES COLUMNS Lanes
+//@needs $NAME_BODY THREADS UNROLL $NAME_CHUNKS NORM $NAME_WORDS ROWS SQUARES COLUMNS Lanes
 //@needs $NAME_fetch norm_chunk x_chunk chunk_dot Chunk $NAME_dot sum_put
 //@gives $NAME_multiply
 // Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
@@ -36,9 +36,9 @@ fn $NAME_multiply(
     //@end
     //@end
     //@repeat u UNROLL
-    //@repeat p $NAME_PARTS
+    //@repeat p $NAME_CHUNKS
     {
-      let chunk = word_$u * $NAME_PARTS + $p;
+      let chunk = word_$u * $NAME_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {
@@ -60,9 +60,9 @@ fn $NAME_multiply(
     //@repeat r ROWS
     let w_$r = $NAME_fetch(row_$r, word);
     //@end
-    //@repeat p $NAME_PARTS
+    //@repeat p $NAME_CHUNKS
     {
-      let chunk = word * $NAME_PARTS + $p;
+      let chunk = word * $NAME_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {

@@ -10,10 +10,10 @@
 @compute @workgroup_size(THREADS)
 fn main(
   lanes: Lanes,
-  @builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-  let index = place.x + place.y * grid.x;
+  let index = group.x + group.y * groups.x;
   if (index >= rows_of_step() * GROUPS) {
     return;
   }

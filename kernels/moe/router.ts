@@ -66,8 +66,8 @@ interface RouterProblem {
 /**
  * Tiles of up to eight tokens, and as many shares of the experts as fill the device: all experts one
  * by one for few tokens, some eight experts a workgroup for 512 tokens, no sharing for thousands. A
- * turn of a workgroup waits for memory far longer than it computes, so that turns side by side cost
- * nothing and turns one after the other do. Eight tokens to a tile keep the weight, which every tile
+ * round of a workgroup waits for memory far longer than it computes, so that rounds side by side cost
+ * nothing and rounds one after the other do. Eight tokens to a tile keep the weight, which every tile
  * reads again, at 32 KiB of cache traffic a token where tokens themselves are 8 (H = 2048, E = 64);
  * each share reads its tokens again too, which is why there are no more than fill the device.
  */

@@ -1,5 +1,5 @@
 //@fragment sampling/adjust
-//@needs THREADS V SEEN_WORDS LOWEST HEADER_WORDS ENTRIES logits draw_details masks
+//@needs THREADS HEADER_WORDS ENTRIES V SEEN_WORDS LOWEST draw_details logits masks
 // What the host has to say about the draws of a step, written into the logits before sampling.
 //
 // logits [R, V] f32; draw_details: a header of HEADER_WORDS for each row (first pair, pairs, whether
@@ -18,8 +18,8 @@ fn main(
   let count = draw_details[row * HEADER_WORDS + 1u];
   for (var i = thread; i < count; i += THREADS) {
     let at = ENTRIES + 2u * (first + i);
-    let place = row * V + min(draw_details[at], V - 1u);
-    logits[place] = logits[place] + bitcast<f32>(draw_details[at + 1u]);
+    let at_logit = row * V + min(draw_details[at], V - 1u);
+    logits[at_logit] = logits[at_logit] + bitcast<f32>(draw_details[at + 1u]);
   }
   if (draw_details[row * HEADER_WORDS + 2u] == 0u) {
     return;

@@ -2,7 +2,7 @@
 //@needs CHUNKS ROWS CHUNK_CANDIDATES LOWEST THREADS SEEN_WORDS partials Draw Best is_better best_of
 //@needs sum_of tempered is_greedy is_filtered Summary draw_candidate draw_by_scan history step seen
 //@needs token_ids positions counter take_ticket
-//@gives Place store_record load_record candidate_at load_candidate decide
+//@gives StepToken store_record load_record candidate_at load_candidate decide
 // The end of a draw: the chunks' findings become a token.
 //
 // A record of a chunk, eight words: largest penalized logit, its id, the winner's score under
@@ -11,8 +11,8 @@
 const RECORD = 8u;
 const ADVANCE = 1u;
 
-// Where a row's token stands in the step, and at which position of its sequence.
-struct Place { token: u32, position: u32 }
+// The token of the step that a row belongs to: its index, and its position in its sequence.
+struct StepToken { index: u32, position: u32 }
 
 fn store_record(row: u32, chunk: u32, field: u32, value: u32) {
   atomicStore(&partials[(row * CHUNKS + chunk) * RECORD + field], value);
@@ -75,24 +75,24 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
 }
 
 // Writes the token where the host and the next step look for it.
-fn finish(row: u32, draw: Draw, place: Place, steps: u32, token: i32) {
+fn finish(row: u32, draw: Draw, last: StepToken, steps: u32, token: i32) {
   history[steps * step.y + row] = token;
   let next = u32(max(token, 0));
   if (token >= 0) {
     atomicOr(&seen[draw.slot * SEEN_WORDS + next / 32u], 1u << (next % 32u));
   }
   if ((draw.flags & ADVANCE) != 0u) {
-    token_ids[place.token] = i32(next);
-    positions[place.token] = i32(place.position) + 1;
+    token_ids[last.index] = i32(next);
+    positions[last.index] = i32(last.position) + 1;
   }
 }
 
-fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
+fn decide(row: u32, draw: Draw, last: StepToken, thread: u32) {
   // The count changes when all rows are done, so that it can be loaded ahead.
   let steps = atomicLoad(&counter[0]);
-  let token = token_of(row, draw, place.position, thread);
+  let token = token_of(row, draw, last.position, thread);
   if (thread == 0u) {
-    finish(row, draw, place, steps, token);
+    finish(row, draw, last, steps, token);
   }
   if (step.y > 1u) {
     storageBarrier();

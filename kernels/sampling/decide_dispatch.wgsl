@@ -1,5 +1,5 @@
 //@fragment sampling/decide_dispatch
-//@needs THREADS logits_rows decide draws Place positions
+//@needs THREADS logits_rows decide draws StepToken positions
 // The second dispatch of sampling where workgroups cannot hand over by ticket: one a row.
 
 @compute @workgroup_size(THREADS)
@@ -9,5 +9,5 @@ fn main(
 ) {
   let row = group.x;
   let token = u32(logits_rows[row]);
-  decide(row, draws[row], Place(token, u32(positions[token])), thread);
+  decide(row, draws[row], StepToken(token, u32(positions[token])), thread);
 }

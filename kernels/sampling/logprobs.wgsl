@@ -1,6 +1,6 @@
 //@fragment sampling/logprobs
-//@needs THREADS V LOWEST HEADER_WORDS RECORD_WORDS logits history draw_details logprobs
-//@needs Best best_of is_better sum_of
+//@needs THREADS HEADER_WORDS LOWEST V RECORD_WORDS draw_details Best logits is_better best_of
+//@needs sum_of history logprobs
 // Log-probabilities of the tokens that were drawn, and of the likeliest ones.
 //
 // logits [R, V] f32, as sampling saw them; history [R] i32: the tokens of the step; draw_details: a

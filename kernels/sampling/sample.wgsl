@@ -1,7 +1,7 @@
 //@fragment sampling/sample
 //@needs THREADS CHUNK V LOWEST CHUNK_CANDIDATES TICKET CHUNKS PER logits draws logits_rows
 //@needs positions Best penalized is_broken is_better best_of store_record is_greedy tempered
-//@needs is_filtered sum_of candidate_at partials gumbel take_ticket decide Place
+//@needs is_filtered sum_of candidate_at partials gumbel take_ticket decide StepToken
 // Draws the next token of every row, on the device.
 //
 // logits [R, V] f32; draws [R] Draw; logits_rows [R]: the token of the step that a row belongs to;
@@ -117,7 +117,7 @@ fn main(
     return;
   }
   storageBarrier();
-  decide(row, draw, Place(token, position), thread);
+  decide(row, draw, StepToken(token, position), thread);
 }
 
 // How many bins, from the largest logits down, hold no more than CHUNK_CANDIDATES of them.

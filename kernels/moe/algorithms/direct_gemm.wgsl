@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/direct_gemm
 //@needs THREADS BLOCK_M TILE_OUTPUTS MATRICES OUTPUTS TOP_K COLUMNS_APART LANES_USED ROWS_APART
 //@needs PLAN_PAIRS SOURCE TARGET A_ROUNDS THREAD_OUTPUTS LAST_MATRIX tile_of step plan row_of
-//@needs w_WORDS w_fetch w_unpack rows_round rows_chunk w_PARTS Chunk chunk_dot y finish
+//@needs w_WORDS w_fetch w_unpack rows_round rows_chunk w_CHUNKS Chunk chunk_dot y finish
 // Grouped GEMM without workgroup memory, for devices where a barrier costs more than a load: CPUs
 // that play GPU. An invocation owns THREAD_M × THREAD_N sums; the lanes of a subgroup have the same
 // rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;
@@ -9,11 +9,11 @@
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let tile = tile_of(place, grid);
+  let tile = tile_of(group, groups);
   if (!tile.used) {
     return;
   }
@@ -48,7 +48,7 @@ fn main(
     let w_$o_$t = w_fetch(matrix + $t * OUTPUTS + output_$o, word);
     //@end
     //@end
-    //@repeat p w_PARTS
+    //@repeat p w_CHUNKS
     {
       //@repeat o THREAD_OUTPUTS
       //@repeat t MATRICES
@@ -56,7 +56,7 @@ fn main(
       //@end
       //@end
       //@repeat g A_ROUNDS
-      let mine_$g = rows_round(rows_chunk(source_$g, word * w_PARTS + $p), expert);
+      let mine_$g = rows_round(rows_chunk(source_$g, word * w_CHUNKS + $p), expert);
       //@repeat l LANES_USED
       {
         let a = Chunk(subgroupBroadcast(mine_$g.lo, u32($l)), subgroupBroadcast(mine_$g.hi, u32($l)));

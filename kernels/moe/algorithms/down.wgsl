@@ -1,6 +1,6 @@
 //@fragment moe/algorithms/down
 //@needs GROUPS QUADS THREADS LANES ROWS HIDDEN TOP_K FIRST_EXPERT END_EXPERT PASSES selected
-//@needs FIRST_WORD_$i END_WORD_$i UNROLL_$i w_down_fetch act_round act_chunk w_down_PARTS
+//@needs FIRST_WORD_$i END_WORD_$i UNROLL_$i w_down_fetch act_round act_chunk w_down_CHUNKS
 //@needs w_down_dot output_factor_at b_down_at lane_sum residual_at y
 // Down projection that owns output rows: a workgroup makes ROWS outputs of one token from all its
 // slots, multiplies the routing weights and adds bias and residual. Group g of LANES invocations
@@ -10,20 +10,20 @@ var<workgroup> group_sums: array<vec4<f32>, GROUPS * QUADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.y;
+  let token = group.y;
   let lane = index % LANES;
-  let group = index / LANES;
-  let row = place.x * ROWS;
+  let lane_group = index / LANES;
+  let row = group.x * ROWS;
   //@repeat q QUADS
   var sum_$q = vec4<f32>();
   //@repeat c 4
   let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
   //@end
   //@end
-  for (var slot = group; slot < TOP_K; slot += GROUPS) {
+  for (var slot = lane_group; slot < TOP_K; slot += GROUPS) {
     let pair = token * TOP_K + slot;
     let expert = u32(selected[pair]);
     if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
@@ -31,7 +31,7 @@ fn main(
     }
     let matrix = expert * HIDDEN;
     //@repeat q QUADS
-    var part_$q = vec4<f32>();
+    var product_$q = vec4<f32>();
     //@end
     //@repeat z PASSES
     for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
@@ -44,10 +44,10 @@ fn main(
       //@end
       //@end
       //@repeat u UNROLL_$z
-      //@repeat p w_down_PARTS
-      let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_PARTS + $p), expert);
+      //@repeat p w_down_CHUNKS
+      let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_CHUNKS + $p), expert);
       //@repeat q QUADS
-      part_$q += vec4(
+      product_$q += vec4(
         w_down_dot(w_$u_$q_0, $p, x_$u_$p), w_down_dot(w_$u_$q_1, $p, x_$u_$p),
         w_down_dot(w_$u_$q_2, $p, x_$u_$p), w_down_dot(w_$u_$q_3, $p, x_$u_$p),
       );
@@ -59,18 +59,18 @@ fn main(
     let factor = output_factor_at(pair);
     //@repeat q QUADS
     if (lane == 0u) {
-      part_$q += vec4(
+      product_$q += vec4(
         b_down_at(matrix + row_$q_0), b_down_at(matrix + row_$q_1),
         b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
       );
     }
-    sum_$q += factor * part_$q;
+    sum_$q += factor * product_$q;
     //@end
   }
   //@repeat q QUADS
   let total_$q = lane_sum(sum_$q, index);
   if (lane == 0u) {
-    group_sums[group * QUADS + $q] = total_$q;
+    group_sums[lane_group * QUADS + $q] = total_$q;
   }
   //@end
   workgroupBarrier();

@@ -1,6 +1,6 @@
 //@fragment moe/algorithms/down_experts
 //@needs MAX_TOKENS QUADS MAX_PAIRS THREADS TOP_K FIRST_EXPERT END_EXPERT LANES ROWS HIDDEN COLUMNS
-//@needs GROUPS step selected w_down_WORDS w_down_fetch act_round act_chunk w_down_PARTS
+//@needs GROUPS step selected w_down_WORDS w_down_fetch act_round act_chunk w_down_CHUNKS
 //@needs w_down_unpack chunk_dot output_factor_at b_down_at lane_sum y residual_at
 // Down projection that owns ROWS output rows of all tokens: the pairs are sorted by expert, so that
 // each expert's weights are read once and applied to its pairs, COLUMNS at a time. The batches go
@@ -52,14 +52,14 @@ fn sort_pairs(index: u32) {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
   sort_pairs(index);
   let valid = atomicLoad(&valid_count);
   let lane = index % LANES;
-  let group = index / LANES;
-  let row = place.x * ROWS;
+  let lane_group = index / LANES;
+  let row = group.x * ROWS;
   //@repeat q QUADS
   //@repeat c 4
   let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
@@ -73,7 +73,7 @@ fn main(
     while (end < min(first + COLUMNS, valid) && sorted[end] >> PAIR_BITS == expert) {
       end++;
     }
-    if (batch % GROUPS == group) {
+    if (batch % GROUPS == lane_group) {
       let matrix = expert * HIDDEN;
       //@repeat n COLUMNS
       let pair_$n = sorted[min(first + $n, end - 1u)] & ((1u << PAIR_BITS) - 1u);
@@ -87,9 +87,9 @@ fn main(
         let w_$q_$c = w_down_fetch(matrix + row_$q_$c, word);
         //@end
         //@end
-        //@repeat p w_down_PARTS
+        //@repeat p w_down_CHUNKS
         //@repeat n COLUMNS
-        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_PARTS + $p), expert);
+        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_CHUNKS + $p), expert);
         //@end
         //@repeat q QUADS
         {
@@ -127,7 +127,7 @@ fn main(
   }
   workgroupBarrier();
   for (var base = 0u; base < OUTPUT_QUADS; base += GROUPS) {
-    let quad = base + group;
+    let quad = base + lane_group;
     var total = vec4<f32>();
     if (quad < OUTPUT_QUADS) {
       for (var g = 0u; g < GROUPS; g++) {

@@ -1,25 +1,25 @@
 //@fragment moe/algorithms/gate_up
 //@needs THREADS TOP_K FIRST_EXPERT END_EXPERT LANES GROUPS ROWS MATRICES INTERMEDIATE
 //@needs OUTPUTS_PER_QUAD QUADS PASSES selected FIRST_WORD_$i END_WORD_$i UNROLL_$i w_up_fetch
-//@needs x_round x_chunk w_up_PARTS w_up_dot lane_sum input_factor_at act expert_activation b_up_at
+//@needs x_round x_chunk w_up_CHUNKS w_up_dot lane_sum input_factor_at act expert_activation b_up_at
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
 // a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.z;
-  let pair = token * TOP_K + place.y;
+  let token = group.z;
+  let pair = token * TOP_K + group.y;
   // A negative id is huge as u32, so one range check drops everything outside.
   let expert = u32(selected[pair]);
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
   let lane = index % LANES;
-  let row = (place.x * GROUPS + index / LANES) * ROWS;
+  let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS
   var sum_$q = vec4<f32>();
@@ -41,8 +41,8 @@ fn main(
     //@end
     //@end
     //@repeat u UNROLL_$z
-    //@repeat p w_up_PARTS
-    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_PARTS + $p), expert);
+    //@repeat p w_up_CHUNKS
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
     //@repeat q QUADS
     sum_$q += vec4(
       w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),

@@ -1,6 +1,6 @@
 //@fragment moe/algorithms/gate_up_experts
 //@needs MAX_PAIRS LANES FIRST_EXPERT TOP_K ROWS MATRICES INTERMEDIATE COLUMNS OUTPUTS_PER_QUAD
-//@needs QUADS step selected w_up_WORDS w_up_fetch x_round x_chunk w_up_PARTS w_up_unpack chunk_dot
+//@needs QUADS step selected w_up_WORDS w_up_fetch x_round x_chunk w_up_CHUNKS w_up_unpack chunk_dot
 //@needs lane_sum input_factor_at act expert_activation b_up_at
 // Up and gate projections with the activation, expert by expert: a workgroup makes ROWS outputs of
 // one expert for every pair that chose it, up to COLUMNS at a time, so that a weight is read once
@@ -12,10 +12,10 @@ var<workgroup> member_count: atomic<u32>;
 
 @compute @workgroup_size(LANES)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let expert = FIRST_EXPERT + place.y;
+  let expert = FIRST_EXPERT + group.y;
   // The order of members does not matter: each one's result is computed by itself.
   for (var pair = index; pair < step.x * TOP_K; pair += LANES) {
     if (u32(selected[pair]) == expert) {
@@ -23,7 +23,7 @@ fn main(
     }
   }
   let count = workgroupUniformLoad(&member_count);
-  let row = place.x * ROWS;
+  let row = group.x * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS
   //@repeat c 4
@@ -46,9 +46,9 @@ fn main(
       let w_$q_$c = w_up_fetch(row_$q_$c, word);
       //@end
       //@end
-      //@repeat p w_up_PARTS
+      //@repeat p w_up_CHUNKS
       //@repeat n COLUMNS
-      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_PARTS + $p), expert);
+      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_CHUNKS + $p), expert);
       //@end
       //@repeat q QUADS
       {

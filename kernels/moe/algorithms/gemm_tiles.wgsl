@@ -15,8 +15,8 @@ struct Tile { used: bool, block: u32, column: u32, expert: u32 }
 
 // Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
 // and rows in use stay in the cache.
-fn tile_of(place: vec3<u32>, grid: vec3<u32>) -> Tile {
-  let id = place.x + place.y * grid.x;
+fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> Tile {
+  let id = group.x + group.y * groups.x;
   let blocks = plan[0];
   if (id >= blocks * N_TILES) {
     return Tile(false, 0u, 0u, 0u);

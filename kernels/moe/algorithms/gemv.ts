@@ -204,19 +204,19 @@ function downConstants(lanes: number, values: number, groups: number): ShaderCon
 }
 
 /**
- * The words of a row in two passes: as many as whole turns of `unroll` words take, with fewer where
+ * The words of a row in two passes: as many as whole rounds of `unroll` words take, with fewer where
  * that leaves no rest, and the rest one by one.
  */
 function wordConstants(words: number, lanes: number, unroll: number): ShaderConstants {
   const even = Array.from({ length: unroll }, (_, i) => unroll - i)
     .find((each) => words % (lanes * each) === 0 && 2 * each > unroll);
-  const turn = even ?? unroll;
-  const body = words - words % (lanes * turn);
-  const passes = [[0, body, turn], [body, words, 1]].filter(([first, end]) => first < end);
-  const constants = passes.map(([first, end, inFlight], i) => ({
+  const inFlight = even ?? unroll;
+  const body = words - words % (lanes * inFlight);
+  const passes = [[0, body, inFlight], [body, words, 1]].filter(([first, end]) => first < end);
+  const constants = passes.map(([first, end, words], i) => ({
     [`FIRST_WORD_${i}`]: first,
     [`END_WORD_${i}`]: end,
-    [`UNROLL_${i}`]: inFlight,
+    [`UNROLL_${i}`]: words,
   }));
   return Object.assign({ PASSES: passes.length }, ...constants);
 }

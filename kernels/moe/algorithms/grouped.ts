@@ -187,7 +187,7 @@ function gemmPart(layer: GroupedLayer, product: Product, range: ExpertRange): Di
   const { weight, tile, outputs } = product;
   const matrices = weight.which === "up" ? matricesOf(spec) : 1;
   const w = expertAccess("w", weight, range);
-  const parts = Number(w.constants.w_PARTS);
+  const wordChunks = Number(w.constants.w_CHUNKS);
   const tiles = Math.ceil(outputs / (tile.blockN / matrices));
   return composeDispatch({
     kernel: product.kernel,
@@ -201,7 +201,7 @@ function gemmPart(layer: GroupedLayer, product: Product, range: ExpertRange): Di
         ...plan.constants,
         ...ROW_KINDS,
         ...tileConstants(config.blockM, tile, matrices),
-        ...stagingConstants(config.blockM, tile, parts, spec),
+        ...stagingConstants(config.blockM, tile, wordChunks, spec),
         OUTPUTS: outputs,
         SOURCE: product.source,
         TARGET: product.target,

@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/grouped_gemm
 //@needs BLOCK_K BLOCK_M TILES BLOCK_N THREADS TILE_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS SOURCE
 //@needs COLUMNS_APART THREAD_M ROWS_APART TARGET A_ROUNDS B_ROUNDS THREAD_OUTPUTS HEIGHTS K_VECTORS
-//@needs LAST_MATRIX w_PARTS w_WORDS Operand tile_of step plan row_of Chunk rows_chunk w_Word
+//@needs LAST_MATRIX w_CHUNKS w_WORDS Operand tile_of step plan row_of Chunk rows_chunk w_Word
 //@needs w_fetch HEIGHT_$i rows_round w_unpack y finish
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
@@ -14,8 +14,8 @@
 
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;
-const B_WORDS = CHUNKS / w_PARTS;
-const K_CHUNKS = w_WORDS * w_PARTS;
+const B_WORDS = CHUNKS / w_CHUNKS;
+const K_CHUNKS = w_WORDS * w_CHUNKS;
 const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 // Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
@@ -25,11 +25,11 @@ var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let tile = tile_of(place, grid);
+  let tile = tile_of(group, groups);
   if (!tile.used) {
     return;
   }
@@ -93,8 +93,8 @@ fn main(
     //@end
     //@repeat i B_ROUNDS
     if (b_row_$i < BLOCK_N) {
-      let at = b_word_$i * (w_PARTS * 2u);
-      //@repeat p w_PARTS
+      let at = b_word_$i * (w_CHUNKS * 2u);
+      //@repeat p w_CHUNKS
       let chunk_$p = w_unpack(b_$i, $p);
       b_tile[side][b_row_$i][at + $p * 2u] = Operand(chunk_$p.lo);
       b_tile[side][b_row_$i][at + $p * 2u + 1u] = Operand(chunk_$p.hi);

@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/skinny_gemm
 //@needs LANES STEPS BLOCK_M THREADS TILE_OUTPUTS THREAD_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS
-//@needs SOURCE TARGET A_ROUNDS ROW_QUADS LAST_MATRIX w_PARTS w_WORDS Chunk tile_of step plan row_of
-//@needs rows_chunk w_Word w_fetch rows_round w_unpack lane_sum y finish QUADS_$i
+//@needs SOURCE TARGET A_ROUNDS ROW_QUADS LAST_MATRIX w_CHUNKS w_WORDS Chunk tile_of step plan
+//@needs row_of rows_chunk w_Word w_fetch rows_round w_unpack lane_sum y finish QUADS_$i
 // Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
 // straight from memory to the one invocation that needs it. LANES invocations share the depth of
 // THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
@@ -10,12 +10,12 @@
 // while the current one is multiplied: STEPS of each weight row, and the rows.
 
 const TILE_WORDS = LANES * STEPS;
-const TILE_CHUNKS = TILE_WORDS * w_PARTS;
-const K_CHUNKS = w_WORDS * w_PARTS;
+const TILE_CHUNKS = TILE_WORDS * w_CHUNKS;
+const K_CHUNKS = w_WORDS * w_CHUNKS;
 const K_TILES = (w_WORDS + TILE_WORDS - 1u) / TILE_WORDS;
 // A word behind the end of a weight row counts as zeros: its rows are zeros too, but 0 · ∞ is not.
 const HAS_TAIL = w_WORDS % TILE_WORDS != 0u;
-const HALVES = w_PARTS * 2u;
+const HALVES = w_CHUNKS * 2u;
 
 // Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of chunks
 // lie apart, so that the vectors that lanes read together are neighbours.
@@ -30,11 +30,11 @@ fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let tile = tile_of(place, grid);
+  let tile = tile_of(group, groups);
   if (!tile.used) {
     return;
   }
@@ -82,10 +82,10 @@ fn main(
     let side = k % 2u;
     //@repeat i A_ROUNDS
     if (a_valid_$i) {
-      let part = a_chunk_$i % w_PARTS * 2u;
+      let half = a_chunk_$i % w_CHUNKS * 2u;
       let chunk = rows_round(a_$i, expert);
-      a_tile[side][a_row_$i][part][a_chunk_$i / w_PARTS] = chunk.lo;
-      a_tile[side][a_row_$i][part + 1u][a_chunk_$i / w_PARTS] = chunk.hi;
+      a_tile[side][a_row_$i][half][a_chunk_$i / w_CHUNKS] = chunk.lo;
+      a_tile[side][a_row_$i][half + 1u][a_chunk_$i / w_CHUNKS] = chunk.hi;
     }
     //@end
     workgroupBarrier();
@@ -120,7 +120,7 @@ fn main(
       }
       //@repeat g ROW_QUADS
       if (quads == $g + 1u) {
-        //@repeat p w_PARTS
+        //@repeat p w_CHUNKS
         //@repeat h 2
         {
           //@repeat q QUADS_$g

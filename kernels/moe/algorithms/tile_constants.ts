@@ -27,11 +27,11 @@ export function tileConstants(
   };
 }
 
-/** What one way of staging has besides; words of a weight hold `parts` chunks of eight. */
+/** What one way of staging has besides; words of a weight hold `wordChunks` chunks of eight. */
 export function stagingConstants(
   blockM: number,
   tile: GemmTile,
-  parts: number,
+  wordChunks: number,
   spec: DeviceMoeSpec,
 ): ShaderConstants {
   const chunks = tile.blockK / 8;
@@ -45,12 +45,12 @@ export function stagingConstants(
         ...heightConstants(tile),
         TILES: 2 * gemmStorage(blockM, tile, spec) <= spec.profile.maxWorkgroupStorageBytes ? 2 : 1,
         A_ROUNDS: rowRounds,
-        B_ROUNDS: Math.ceil(tile.blockN * (chunks / parts) / threads),
+        B_ROUNDS: Math.ceil(tile.blockN * (chunks / wordChunks) / threads),
       };
     case "rows":
       return {
         LANES: tile.lanes,
-        STEPS: chunks / parts / tile.lanes,
+        STEPS: chunks / wordChunks / tile.lanes,
         ...quadConstants(blockM / 4),
         A_ROUNDS: rowRounds,
       };

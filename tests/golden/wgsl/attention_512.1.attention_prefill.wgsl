@@ -82,15 +82,15 @@ fn keys_fetch(row: u32, word: u32) -> keys_Word {
   return keys[(row - keys_FIRST_ROW) * (keys_COLUMNS / 8u) + word];
 }
 
-fn keys_unpack(word: keys_Word, part: u32) -> Chunk {
+fn keys_unpack(word: keys_Word, chunk: u32) -> Chunk {
   return Chunk(
     vec4(unpack2x16float(word.x), unpack2x16float(word.y)),
     vec4(unpack2x16float(word.z), unpack2x16float(word.w)),
   );
 }
 
-fn keys_dot(word: keys_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(keys_unpack(word, part), x);
+fn keys_dot(word: keys_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(keys_unpack(word, chunk), x);
 }
 
 // Weight rows of f16, a multiple of 8 long, bound as array<vec4<u32>>. Needs no shader-f16.
@@ -100,15 +100,15 @@ fn values_fetch(row: u32, word: u32) -> values_Word {
   return values[(row - values_FIRST_ROW) * (values_COLUMNS / 8u) + word];
 }
 
-fn values_unpack(word: values_Word, part: u32) -> Chunk {
+fn values_unpack(word: values_Word, chunk: u32) -> Chunk {
   return Chunk(
     vec4(unpack2x16float(word.x), unpack2x16float(word.y)),
     vec4(unpack2x16float(word.z), unpack2x16float(word.w)),
   );
 }
 
-fn values_dot(word: values_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(values_unpack(word, part), x);
+fn values_dot(word: values_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(values_unpack(word, chunk), x);
 }
 
 // What a number is after a way through the cache: steps are 2^-10 of the power of two below it, and

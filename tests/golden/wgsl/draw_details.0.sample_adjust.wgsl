@@ -27,8 +27,8 @@ fn main(
   let count = draw_details[row * HEADER_WORDS + 1u];
   for (var i = thread; i < count; i += THREADS) {
     let at = ENTRIES + 2u * (first + i);
-    let place = row * V + min(draw_details[at], V - 1u);
-    logits[place] = logits[place] + bitcast<f32>(draw_details[at + 1u]);
+    let at_logit = row * V + min(draw_details[at], V - 1u);
+    logits[at_logit] = logits[at_logit] + bitcast<f32>(draw_details[at + 1u]);
   }
   if (draw_details[row * HEADER_WORDS + 2u] == 0u) {
     return;

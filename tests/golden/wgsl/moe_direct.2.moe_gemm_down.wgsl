@@ -1,6 +1,6 @@
 const rows_COLUMNS = 24u;
 const w_COLUMNS = 24u;
-const w_PARTS = 1u;
+const w_CHUNKS = 1u;
 const w_WORDS = 3u;
 const w_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -66,14 +66,14 @@ fn w_fetch(row: u32, word: u32) -> w_Word {
   return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
 }
 
-fn w_unpack(word: w_Word, part: u32) -> Chunk {
+fn w_unpack(word: w_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_unpack(word, part), x);
+fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, chunk), x);
 }
 
 fn output_factor_at(i: u32) -> f32 {
@@ -102,8 +102,8 @@ struct Tile { used: bool, block: u32, column: u32, expert: u32 }
 
 // Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
 // and rows in use stay in the cache.
-fn tile_of(place: vec3<u32>, grid: vec3<u32>) -> Tile {
-  let id = place.x + place.y * grid.x;
+fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> Tile {
+  let id = group.x + group.y * groups.x;
   let blocks = plan[0];
   if (id >= blocks * N_TILES) {
     return Tile(false, 0u, 0u, 0u);
@@ -131,11 +131,11 @@ fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let tile = tile_of(place, grid);
+  let tile = tile_of(group, groups);
   if (!tile.used) {
     return;
   }
@@ -170,7 +170,7 @@ fn main(
     let w_$o_$t = w_fetch(matrix + $t * OUTPUTS + output_$o, word);
     //@end
     //@end
-    //@repeat p w_PARTS
+    //@repeat p w_CHUNKS
     {
       //@repeat o THREAD_OUTPUTS
       //@repeat t MATRICES
@@ -178,7 +178,7 @@ fn main(
       //@end
       //@end
       //@repeat g A_ROUNDS
-      let mine_$g = rows_round(rows_chunk(source_$g, word * w_PARTS + $p), expert);
+      let mine_$g = rows_round(rows_chunk(source_$g, word * w_CHUNKS + $p), expert);
       //@repeat l LANES_USED
       {
         let a = Chunk(subgroupBroadcast(mine_$g.lo, u32($l)), subgroupBroadcast(mine_$g.hi, u32($l)));

@@ -32,11 +32,11 @@ fn residual_element(i: u32) -> Element {
 // of range were never written and are not read. One invocation per element of y.
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+fn main(@builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let i = (place.x + place.y * grid.x) * THREADS + index;
+  let i = (group.x + group.y * groups.x) * THREADS + index;
   if (i >= step.x * ROW_ELEMENTS) {
     return;
   }

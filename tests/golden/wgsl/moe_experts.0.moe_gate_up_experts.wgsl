@@ -1,6 +1,6 @@
 const x_COLUMNS = 40u;
 const w_up_COLUMNS = 40u;
-const w_up_PARTS = 1u;
+const w_up_CHUNKS = 1u;
 const w_up_WORDS = 5u;
 const w_up_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -59,14 +59,14 @@ fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
   return w_up[(row - w_up_FIRST_ROW) * (w_up_COLUMNS / 8u) + word];
 }
 
-fn w_up_unpack(word: w_up_Word, part: u32) -> Chunk {
+fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_up_dot(word: w_up_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_up_unpack(word, part), x);
+fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_up_unpack(word, chunk), x);
 }
 
 fn b_up_at(i: u32) -> f32 {
@@ -100,10 +100,10 @@ var<workgroup> member_count: atomic<u32>;
 
 @compute @workgroup_size(LANES)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let expert = FIRST_EXPERT + place.y;
+  let expert = FIRST_EXPERT + group.y;
   // The order of members does not matter: each one's result is computed by itself.
   for (var pair = index; pair < step.x * TOP_K; pair += LANES) {
     if (u32(selected[pair]) == expert) {
@@ -111,7 +111,7 @@ fn main(
     }
   }
   let count = workgroupUniformLoad(&member_count);
-  let row = place.x * ROWS;
+  let row = group.x * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS
   //@repeat c 4
@@ -134,9 +134,9 @@ fn main(
       let w_$q_$c = w_up_fetch(row_$q_$c, word);
       //@end
       //@end
-      //@repeat p w_up_PARTS
+      //@repeat p w_up_CHUNKS
       //@repeat n COLUMNS
-      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_PARTS + $p), expert);
+      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_CHUNKS + $p), expert);
       //@end
       //@repeat q QUADS
       {

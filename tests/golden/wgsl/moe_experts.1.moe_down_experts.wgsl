@@ -1,6 +1,6 @@
 const act_COLUMNS = 24u;
 const w_down_COLUMNS = 24u;
-const w_down_PARTS = 1u;
+const w_down_CHUNKS = 1u;
 const w_down_WORDS = 3u;
 const w_down_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -60,14 +60,14 @@ fn w_down_fetch(row: u32, word: u32) -> w_down_Word {
   return w_down[(row - w_down_FIRST_ROW) * (w_down_COLUMNS / 8u) + word];
 }
 
-fn w_down_unpack(word: w_down_Word, part: u32) -> Chunk {
+fn w_down_unpack(word: w_down_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_down_dot(word: w_down_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_down_unpack(word, part), x);
+fn w_down_dot(word: w_down_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_down_unpack(word, chunk), x);
 }
 
 fn b_down_at(i: u32) -> f32 {
@@ -138,14 +138,14 @@ fn sort_pairs(index: u32) {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
   sort_pairs(index);
   let valid = atomicLoad(&valid_count);
   let lane = index % LANES;
-  let group = index / LANES;
-  let row = place.x * ROWS;
+  let lane_group = index / LANES;
+  let row = group.x * ROWS;
   //@repeat q QUADS
   //@repeat c 4
   let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
@@ -159,7 +159,7 @@ fn main(
     while (end < min(first + COLUMNS, valid) && sorted[end] >> PAIR_BITS == expert) {
       end++;
     }
-    if (batch % GROUPS == group) {
+    if (batch % GROUPS == lane_group) {
       let matrix = expert * HIDDEN;
       //@repeat n COLUMNS
       let pair_$n = sorted[min(first + $n, end - 1u)] & ((1u << PAIR_BITS) - 1u);
@@ -173,9 +173,9 @@ fn main(
         let w_$q_$c = w_down_fetch(matrix + row_$q_$c, word);
         //@end
         //@end
-        //@repeat p w_down_PARTS
+        //@repeat p w_down_CHUNKS
         //@repeat n COLUMNS
-        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_PARTS + $p), expert);
+        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_CHUNKS + $p), expert);
         //@end
         //@repeat q QUADS
         {
@@ -213,7 +213,7 @@ fn main(
   }
   workgroupBarrier();
   for (var base = 0u; base < OUTPUT_QUADS; base += GROUPS) {
-    let quad = base + group;
+    let quad = base + lane_group;
     var total = vec4<f32>();
     if (quad < OUTPUT_QUADS) {
       for (var g = 0u; g < GROUPS; g++) {

@@ -1,6 +1,6 @@
 const rows_COLUMNS = 24u;
 const w_COLUMNS = 24u;
-const w_PARTS = 1u;
+const w_CHUNKS = 1u;
 const w_WORDS = 3u;
 const w_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -73,14 +73,14 @@ fn w_fetch(row: u32, word: u32) -> w_Word {
   return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
 }
 
-fn w_unpack(word: w_Word, part: u32) -> Chunk {
+fn w_unpack(word: w_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_unpack(word, part), x);
+fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, chunk), x);
 }
 
 fn output_factor_at(i: u32) -> f32 {
@@ -109,8 +109,8 @@ struct Tile { used: bool, block: u32, column: u32, expert: u32 }
 
 // Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
 // and rows in use stay in the cache.
-fn tile_of(place: vec3<u32>, grid: vec3<u32>) -> Tile {
-  let id = place.x + place.y * grid.x;
+fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> Tile {
+  let id = group.x + group.y * groups.x;
   let blocks = plan[0];
   if (id >= blocks * N_TILES) {
     return Tile(false, 0u, 0u, 0u);
@@ -145,8 +145,8 @@ alias Operand = vec4<f32>;
 
 const STRIDE = BLOCK_K / 4u + 1u;
 const CHUNKS = BLOCK_K / 8u;
-const B_WORDS = CHUNKS / w_PARTS;
-const K_CHUNKS = w_WORDS * w_PARTS;
+const B_WORDS = CHUNKS / w_CHUNKS;
+const K_CHUNKS = w_WORDS * w_CHUNKS;
 const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 
 // Rows are arrays of their own: naga clamps every index that is not a constant, and the clamp of a
@@ -156,11 +156,11 @@ var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let tile = tile_of(place, grid);
+  let tile = tile_of(group, groups);
   if (!tile.used) {
     return;
   }
@@ -236,13 +236,13 @@ fn main(
       a_tile[side][a_row_0][a_chunk_0 * 2u + 1u] = Operand(chunk.hi);
     }
     if (b_row_0 < BLOCK_N) {
-      let at = b_word_0 * (w_PARTS * 2u);
+      let at = b_word_0 * (w_CHUNKS * 2u);
       let chunk_0 = w_unpack(b_0, 0);
       b_tile[side][b_row_0][at + 0 * 2u] = Operand(chunk_0.lo);
       b_tile[side][b_row_0][at + 0 * 2u + 1u] = Operand(chunk_0.hi);
     }
     if (b_row_1 < BLOCK_N) {
-      let at = b_word_1 * (w_PARTS * 2u);
+      let at = b_word_1 * (w_CHUNKS * 2u);
       let chunk_0 = w_unpack(b_1, 0);
       b_tile[side][b_row_1][at + 0 * 2u] = Operand(chunk_0.lo);
       b_tile[side][b_row_1][at + 0 * 2u + 1u] = Operand(chunk_0.hi);

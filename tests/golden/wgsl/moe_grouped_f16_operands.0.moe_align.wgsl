@@ -32,10 +32,10 @@ fn blocks_of(expert: u32) -> u32 {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let expert = place.x;
+  let expert = group.x;
   let pairs = step.x * TOP_K;
   // Each invocation looks at a run of neighbours, so that order is kept.
   let share = (pairs + THREADS - 1u) / THREADS;
@@ -68,7 +68,7 @@ fn main(
   let total = sums[THREADS - 1u];
   let first_block = total.y;
   let blocks = blocks_of(expert);
-  let slice = place.y * PLAN_SIZE;
+  let slice = group.y * PLAN_SIZE;
   let list = slice + PLAN_PAIRS + first_block * BLOCK_M;
   var position = list + sums[index].x - mine;
   for (var pair = begin; pair < end; pair++) {
@@ -86,5 +86,5 @@ fn main(
   if (index == 0u && expert == EXPERTS - 1u) {
     plan[slice] = first_block + blocks;
   }
-  after_sort(expert, place.y, index, first_block * BLOCK_M, total.x);
+  after_sort(expert, group.y, index, first_block * BLOCK_M, total.x);
 }

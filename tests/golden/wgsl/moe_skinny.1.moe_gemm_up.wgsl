@@ -1,6 +1,6 @@
 const rows_COLUMNS = 40u;
 const w_COLUMNS = 40u;
-const w_PARTS = 1u;
+const w_CHUNKS = 1u;
 const w_WORDS = 5u;
 const w_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -72,14 +72,14 @@ fn w_fetch(row: u32, word: u32) -> w_Word {
   return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
 }
 
-fn w_unpack(word: w_Word, part: u32) -> Chunk {
+fn w_unpack(word: w_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_unpack(word, part), x);
+fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, chunk), x);
 }
 
 fn input_factor_at(i: u32) -> f32 {
@@ -129,8 +129,8 @@ struct Tile { used: bool, block: u32, column: u32, expert: u32 }
 
 // Tiles in an order that keeps GROUP_M row blocks together while the columns go by, so that weights
 // and rows in use stay in the cache.
-fn tile_of(place: vec3<u32>, grid: vec3<u32>) -> Tile {
-  let id = place.x + place.y * grid.x;
+fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> Tile {
+  let id = group.x + group.y * groups.x;
   let blocks = plan[0];
   if (id >= blocks * N_TILES) {
     return Tile(false, 0u, 0u, 0u);
@@ -159,12 +159,12 @@ fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
 // while the current one is multiplied: STEPS of each weight row, and the rows.
 
 const TILE_WORDS = LANES * STEPS;
-const TILE_CHUNKS = TILE_WORDS * w_PARTS;
-const K_CHUNKS = w_WORDS * w_PARTS;
+const TILE_CHUNKS = TILE_WORDS * w_CHUNKS;
+const K_CHUNKS = w_WORDS * w_CHUNKS;
 const K_TILES = (w_WORDS + TILE_WORDS - 1u) / TILE_WORDS;
 // A word behind the end of a weight row counts as zeros: its rows are zeros too, but 0 · ∞ is not.
 const HAS_TAIL = w_WORDS % TILE_WORDS != 0u;
-const HALVES = w_PARTS * 2u;
+const HALVES = w_CHUNKS * 2u;
 
 // Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of chunks
 // lie apart, so that the vectors that lanes read together are neighbours.
@@ -179,11 +179,11 @@ fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let tile = tile_of(place, grid);
+  let tile = tile_of(group, groups);
   if (!tile.used) {
     return;
   }
@@ -231,10 +231,10 @@ fn main(
     let side = k % 2u;
     //@repeat i A_ROUNDS
     if (a_valid_$i) {
-      let part = a_chunk_$i % w_PARTS * 2u;
+      let half = a_chunk_$i % w_CHUNKS * 2u;
       let chunk = rows_round(a_$i, expert);
-      a_tile[side][a_row_$i][part][a_chunk_$i / w_PARTS] = chunk.lo;
-      a_tile[side][a_row_$i][part + 1u][a_chunk_$i / w_PARTS] = chunk.hi;
+      a_tile[side][a_row_$i][half][a_chunk_$i / w_CHUNKS] = chunk.lo;
+      a_tile[side][a_row_$i][half + 1u][a_chunk_$i / w_CHUNKS] = chunk.hi;
     }
     //@end
     workgroupBarrier();
@@ -269,7 +269,7 @@ fn main(
       }
       //@repeat g ROW_QUADS
       if (quads == $g + 1u) {
-        //@repeat p w_PARTS
+        //@repeat p w_CHUNKS
         //@repeat h 2
         {
           //@repeat q QUADS_$g

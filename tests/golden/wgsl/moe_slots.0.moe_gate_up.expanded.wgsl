@@ -1,6 +1,6 @@
 const x_COLUMNS = 40u;
 const w_up_COLUMNS = 40u;
-const w_up_PARTS = 1u;
+const w_up_CHUNKS = 1u;
 const w_up_WORDS = 5u;
 const w_up_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -59,14 +59,14 @@ fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
   return w_up[(row - w_up_FIRST_ROW) * (w_up_COLUMNS / 8u) + word];
 }
 
-fn w_up_unpack(word: w_up_Word, part: u32) -> Chunk {
+fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_up_dot(word: w_up_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_up_unpack(word, part), x);
+fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_up_unpack(word, chunk), x);
 }
 
 fn b_up_at(i: u32) -> f32 {
@@ -99,18 +99,18 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.z;
-  let pair = token * TOP_K + place.y;
+  let token = group.z;
+  let pair = token * TOP_K + group.y;
   // A negative id is huge as u32, so one range check drops everything outside.
   let expert = u32(selected[pair]);
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
   let lane = index % LANES;
-  let row = (place.x * GROUPS + index / LANES) * ROWS;
+  let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   var sum_0 = vec4<f32>();
   const VALUE_0_0 = 0 * 4u + 0;
@@ -149,7 +149,7 @@ fn main(
     let w_0_1_1 = w_up_fetch(row_1_1, word_0);
     let w_0_1_2 = w_up_fetch(row_1_2, word_0);
     let w_0_1_3 = w_up_fetch(row_1_3, word_0);
-    let x_0_0 = x_round(x_chunk(token, word_0 * w_up_PARTS + 0), expert);
+    let x_0_0 = x_round(x_chunk(token, word_0 * w_up_CHUNKS + 0), expert);
     sum_0 += vec4(
       w_up_dot(w_0_0_0, 0, x_0_0), w_up_dot(w_0_0_1, 0, x_0_0),
       w_up_dot(w_0_0_2, 0, x_0_0), w_up_dot(w_0_0_3, 0, x_0_0),

@@ -1,6 +1,6 @@
 const x_COLUMNS = 40u;
 const w_up_COLUMNS = 40u;
-const w_up_PARTS = 1u;
+const w_up_CHUNKS = 1u;
 const w_up_WORDS = 5u;
 const w_up_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -59,14 +59,14 @@ fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
   return w_up[(row - w_up_FIRST_ROW) * (w_up_COLUMNS / 8u) + word];
 }
 
-fn w_up_unpack(word: w_up_Word, part: u32) -> Chunk {
+fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_up_dot(word: w_up_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_up_unpack(word, part), x);
+fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_up_unpack(word, chunk), x);
 }
 
 fn b_up_at(i: u32) -> f32 {
@@ -99,18 +99,18 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.z;
-  let pair = token * TOP_K + place.y;
+  let token = group.z;
+  let pair = token * TOP_K + group.y;
   // A negative id is huge as u32, so one range check drops everything outside.
   let expert = u32(selected[pair]);
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
   let lane = index % LANES;
-  let row = (place.x * GROUPS + index / LANES) * ROWS;
+  let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS
   var sum_$q = vec4<f32>();
@@ -132,8 +132,8 @@ fn main(
     //@end
     //@end
     //@repeat u UNROLL_$z
-    //@repeat p w_up_PARTS
-    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_PARTS + $p), expert);
+    //@repeat p w_up_CHUNKS
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
     //@repeat q QUADS
     sum_$q += vec4(
       w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),

@@ -1,6 +1,6 @@
 const act_COLUMNS = 24u;
 const w_down_COLUMNS = 24u;
-const w_down_PARTS = 1u;
+const w_down_CHUNKS = 1u;
 const w_down_WORDS = 3u;
 const w_down_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -60,14 +60,14 @@ fn w_down_fetch(row: u32, word: u32) -> w_down_Word {
   return w_down[(row - w_down_FIRST_ROW) * (w_down_COLUMNS / 8u) + word];
 }
 
-fn w_down_unpack(word: w_down_Word, part: u32) -> Chunk {
+fn w_down_unpack(word: w_down_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_down_dot(word: w_down_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_down_unpack(word, part), x);
+fn w_down_dot(word: w_down_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_down_unpack(word, chunk), x);
 }
 
 fn b_down_at(i: u32) -> f32 {
@@ -96,50 +96,50 @@ var<workgroup> group_sums: array<vec4<f32>, GROUPS * QUADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.y;
+  let token = group.y;
   let lane = index % LANES;
-  let group = index / LANES;
-  let row = place.x * ROWS;
+  let lane_group = index / LANES;
+  let row = group.x * ROWS;
   var sum_0 = vec4<f32>();
   let row_0_0 = min(row + 0 * 4u + 0, HIDDEN - 1u);
   let row_0_1 = min(row + 0 * 4u + 1, HIDDEN - 1u);
   let row_0_2 = min(row + 0 * 4u + 2, HIDDEN - 1u);
   let row_0_3 = min(row + 0 * 4u + 3, HIDDEN - 1u);
-  for (var slot = group; slot < TOP_K; slot += GROUPS) {
+  for (var slot = lane_group; slot < TOP_K; slot += GROUPS) {
     let pair = token * TOP_K + slot;
     let expert = u32(selected[pair]);
     if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
       continue;
     }
     let matrix = expert * HIDDEN;
-    var part_0 = vec4<f32>();
+    var product_0 = vec4<f32>();
     for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
       let word_0 = base + 0 * LANES;
       let w_0_0_0 = w_down_fetch(matrix + row_0_0, word_0);
       let w_0_0_1 = w_down_fetch(matrix + row_0_1, word_0);
       let w_0_0_2 = w_down_fetch(matrix + row_0_2, word_0);
       let w_0_0_3 = w_down_fetch(matrix + row_0_3, word_0);
-      let x_0_0 = act_round(act_chunk(pair, word_0 * w_down_PARTS + 0), expert);
-      part_0 += vec4(
+      let x_0_0 = act_round(act_chunk(pair, word_0 * w_down_CHUNKS + 0), expert);
+      product_0 += vec4(
         w_down_dot(w_0_0_0, 0, x_0_0), w_down_dot(w_0_0_1, 0, x_0_0),
         w_down_dot(w_0_0_2, 0, x_0_0), w_down_dot(w_0_0_3, 0, x_0_0),
       );
     }
     let factor = output_factor_at(pair);
     if (lane == 0u) {
-      part_0 += vec4(
+      product_0 += vec4(
         b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
         b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
       );
     }
-    sum_0 += factor * part_0;
+    sum_0 += factor * product_0;
   }
   let total_0 = lane_sum(sum_0, index);
   if (lane == 0u) {
-    group_sums[group * QUADS + 0] = total_0;
+    group_sums[lane_group * QUADS + 0] = total_0;
   }
   workgroupBarrier();
   if (index < ROWS && row + index < HIDDEN) {

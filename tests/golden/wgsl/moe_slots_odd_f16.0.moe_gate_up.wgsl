@@ -1,6 +1,6 @@
 const x_COLUMNS = 37u;
 const w_up_COLUMNS = 37u;
-const w_up_PARTS = 1u;
+const w_up_CHUNKS = 1u;
 const w_up_WORDS = 5u;
 const w_up_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -97,11 +97,11 @@ fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
   );
 }
 
-fn w_up_unpack(word: w_up_Word, part: u32) -> Chunk {
+fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
   return word;
 }
 
-fn w_up_dot(word: w_up_Word, part: u32, x: Chunk) -> f32 {
+fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(word, x);
 }
 
@@ -146,18 +146,18 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.z;
-  let pair = token * TOP_K + place.y;
+  let token = group.z;
+  let pair = token * TOP_K + group.y;
   // A negative id is huge as u32, so one range check drops everything outside.
   let expert = u32(selected[pair]);
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
   let lane = index % LANES;
-  let row = (place.x * GROUPS + index / LANES) * ROWS;
+  let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS
   var sum_$q = vec4<f32>();
@@ -179,8 +179,8 @@ fn main(
     //@end
     //@end
     //@repeat u UNROLL_$z
-    //@repeat p w_up_PARTS
-    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_PARTS + $p), expert);
+    //@repeat p w_up_CHUNKS
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
     //@repeat q QUADS
     sum_$q += vec4(
       w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),

@@ -1,6 +1,6 @@
 const x_COLUMNS = 40u;
 const w_up_COLUMNS = 40u;
-const w_up_PARTS = 1u;
+const w_up_CHUNKS = 1u;
 const w_up_WORDS = 5u;
 const w_up_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -53,7 +53,7 @@ fn input_factor_at(i: u32) -> f32 {
 }
 
 // Weight rows of f32, a multiple of 8 long, bound as array<vec4<u32>>.
-// A word is what one lane loads at a time; it holds w_up_PARTS chunks.
+// A word is what one lane loads at a time; it holds w_up_CHUNKS chunks.
 struct w_up_Word { lo: vec4<u32>, hi: vec4<u32> }
 
 fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
@@ -61,12 +61,12 @@ fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
   return w_up_Word(w_up[at], w_up[at + 1u]);
 }
 
-fn w_up_unpack(word: w_up_Word, part: u32) -> Chunk {
+fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
   return Chunk(bitcast<vec4<f32>>(word.lo), bitcast<vec4<f32>>(word.hi));
 }
 
-fn w_up_dot(word: w_up_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_up_unpack(word, part), x);
+fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_up_unpack(word, chunk), x);
 }
 
 fn b_up_at(i: u32) -> f32 {
@@ -99,18 +99,18 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.z;
-  let pair = token * TOP_K + place.y;
+  let token = group.z;
+  let pair = token * TOP_K + group.y;
   // A negative id is huge as u32, so one range check drops everything outside.
   let expert = u32(selected[pair]);
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
   let lane = index % LANES;
-  let row = (place.x * GROUPS + index / LANES) * ROWS;
+  let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS
   var sum_$q = vec4<f32>();
@@ -132,8 +132,8 @@ fn main(
     //@end
     //@end
     //@repeat u UNROLL_$z
-    //@repeat p w_up_PARTS
-    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_PARTS + $p), expert);
+    //@repeat p w_up_CHUNKS
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
     //@repeat q QUADS
     sum_$q += vec4(
       w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),

@@ -1,6 +1,6 @@
 const act_COLUMNS = 24u;
 const w_down_COLUMNS = 24u;
-const w_down_PARTS = 1u;
+const w_down_CHUNKS = 1u;
 const w_down_WORDS = 3u;
 const w_down_FIRST_ROW = 0u;
 const FIRST_EXPERT = 0u;
@@ -51,7 +51,7 @@ fn output_factor_at(i: u32) -> f32 {
 }
 
 // Weight rows of f32, a multiple of 8 long, bound as array<vec4<u32>>.
-// A word is what one lane loads at a time; it holds w_down_PARTS chunks.
+// A word is what one lane loads at a time; it holds w_down_CHUNKS chunks.
 struct w_down_Word { lo: vec4<u32>, hi: vec4<u32> }
 
 fn w_down_fetch(row: u32, word: u32) -> w_down_Word {
@@ -59,12 +59,12 @@ fn w_down_fetch(row: u32, word: u32) -> w_down_Word {
   return w_down_Word(w_down[at], w_down[at + 1u]);
 }
 
-fn w_down_unpack(word: w_down_Word, part: u32) -> Chunk {
+fn w_down_unpack(word: w_down_Word, chunk: u32) -> Chunk {
   return Chunk(bitcast<vec4<f32>>(word.lo), bitcast<vec4<f32>>(word.hi));
 }
 
-fn w_down_dot(word: w_down_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_down_unpack(word, part), x);
+fn w_down_dot(word: w_down_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_down_unpack(word, chunk), x);
 }
 
 fn b_down_at(i: u32) -> f32 {
@@ -93,20 +93,20 @@ var<workgroup> group_sums: array<vec4<f32>, GROUPS * QUADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(
-  @builtin(workgroup_id) place: vec3<u32>,
+  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let token = place.y;
+  let token = group.y;
   let lane = index % LANES;
-  let group = index / LANES;
-  let row = place.x * ROWS;
+  let lane_group = index / LANES;
+  let row = group.x * ROWS;
   //@repeat q QUADS
   var sum_$q = vec4<f32>();
   //@repeat c 4
   let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
   //@end
   //@end
-  for (var slot = group; slot < TOP_K; slot += GROUPS) {
+  for (var slot = lane_group; slot < TOP_K; slot += GROUPS) {
     let pair = token * TOP_K + slot;
     let expert = u32(selected[pair]);
     if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
@@ -114,7 +114,7 @@ fn main(
     }
     let matrix = expert * HIDDEN;
     //@repeat q QUADS
-    var part_$q = vec4<f32>();
+    var product_$q = vec4<f32>();
     //@end
     //@repeat z PASSES
     for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
@@ -127,10 +127,10 @@ fn main(
       //@end
       //@end
       //@repeat u UNROLL_$z
-      //@repeat p w_down_PARTS
-      let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_PARTS + $p), expert);
+      //@repeat p w_down_CHUNKS
+      let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_CHUNKS + $p), expert);
       //@repeat q QUADS
-      part_$q += vec4(
+      product_$q += vec4(
         w_down_dot(w_$u_$q_0, $p, x_$u_$p), w_down_dot(w_$u_$q_1, $p, x_$u_$p),
         w_down_dot(w_$u_$q_2, $p, x_$u_$p), w_down_dot(w_$u_$q_3, $p, x_$u_$p),
       );
@@ -142,18 +142,18 @@ fn main(
     let factor = output_factor_at(pair);
     //@repeat q QUADS
     if (lane == 0u) {
-      part_$q += vec4(
+      product_$q += vec4(
         b_down_at(matrix + row_$q_0), b_down_at(matrix + row_$q_1),
         b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
       );
     }
-    sum_$q += factor * part_$q;
+    sum_$q += factor * product_$q;
     //@end
   }
   //@repeat q QUADS
   let total_$q = lane_sum(sum_$q, index);
   if (lane == 0u) {
-    group_sums[group * QUADS + $q] = total_$q;
+    group_sums[lane_group * QUADS + $q] = total_$q;
   }
   //@end
   workgroupBarrier();

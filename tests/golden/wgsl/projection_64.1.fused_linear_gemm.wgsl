@@ -1,5 +1,5 @@
 const w_COLUMNS = 2048u;
-const w_PARTS = 1u;
+const w_CHUNKS = 1u;
 const w_WORDS = 256u;
 const w_FIRST_ROW = 0u;
 const x_COLUMNS = 2048u;
@@ -45,14 +45,14 @@ fn w_fetch(row: u32, word: u32) -> w_Word {
   return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
 }
 
-fn w_unpack(word: w_Word, part: u32) -> Chunk {
+fn w_unpack(word: w_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_unpack(word, part), x);
+fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, chunk), x);
 }
 
 // Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
@@ -101,7 +101,7 @@ fn store_quad(row: u32, column: u32, sum: vec4<f32>) {
 // has the rows N_FIRST to N_END - 1 of w.
 
 const CHUNKS_K = TILE_K / 8u;
-const WORDS_K = CHUNKS_K / w_PARTS;
+const WORDS_K = CHUNKS_K / w_CHUNKS;
 const STRIDE_X = TILE_M / 4u;
 const STRIDE_W = TILE_N / 4u;
 
@@ -187,9 +187,9 @@ fn main(
     //@end
     //@repeat i LOADS_W
     if (!WORDS_REST || thread + $i * THREADS < TILE_N * WORDS_K) {
-      //@repeat p w_PARTS
+      //@repeat p w_CHUNKS
       put_w(
-        (w_k_$i * w_PARTS + $p) * 8u,
+        (w_k_$i * w_CHUNKS + $p) * 8u,
         (thread + $i * THREADS) / WORDS_K,
         w_unpack(w_next_$i, $p),
       );

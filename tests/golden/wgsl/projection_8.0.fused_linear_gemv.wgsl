@@ -1,5 +1,5 @@
 const w_COLUMNS = 2048u;
-const w_PARTS = 1u;
+const w_CHUNKS = 1u;
 const w_WORDS = 256u;
 const w_FIRST_ROW = 0u;
 const w_BODY = 256u;
@@ -43,14 +43,14 @@ fn w_fetch(row: u32, word: u32) -> w_Word {
   return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
 }
 
-fn w_unpack(word: w_Word, part: u32) -> Chunk {
+fn w_unpack(word: w_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_unpack(word, part), x);
+fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, chunk), x);
 }
 
 // Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
@@ -87,9 +87,9 @@ fn w_multiply(
     //@end
     //@end
     //@repeat u UNROLL
-    //@repeat p w_PARTS
+    //@repeat p w_CHUNKS
     {
-      let chunk = word_$u * w_PARTS + $p;
+      let chunk = word_$u * w_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {
@@ -111,9 +111,9 @@ fn w_multiply(
     //@repeat r ROWS
     let w_$r = w_fetch(row_$r, word);
     //@end
-    //@repeat p w_PARTS
+    //@repeat p w_CHUNKS
     {
-      let chunk = word * w_PARTS + $p;
+      let chunk = word * w_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {

@@ -1,5 +1,5 @@
 const w_COLUMNS = 2048u;
-const w_PARTS = 1u;
+const w_CHUNKS = 1u;
 const w_WORDS = 256u;
 const w_FIRST_ROW = 0u;
 const w_BODY = 256u;
@@ -53,14 +53,14 @@ fn w_fetch(row: u32, word: u32) -> w_Word {
   return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
 }
 
-fn w_unpack(word: w_Word, part: u32) -> Chunk {
+fn w_unpack(word: w_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_unpack(word, part), x);
+fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, chunk), x);
 }
 
 // Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
@@ -89,7 +89,7 @@ fn w_multiply(
     let word_1 = base + 1 * THREADS + lane;
     let w_1_0 = w_fetch(row_0, word_1);
     {
-      let chunk = word_0 * w_PARTS + 0;
+      let chunk = word_0 * w_CHUNKS + 0;
       let n = norm_chunk(0u, chunk);
       {
         var x = x_chunk(column_0, chunk);
@@ -101,7 +101,7 @@ fn w_multiply(
       }
     }
     {
-      let chunk = word_1 * w_PARTS + 0;
+      let chunk = word_1 * w_CHUNKS + 0;
       let n = norm_chunk(0u, chunk);
       {
         var x = x_chunk(column_0, chunk);
@@ -116,7 +116,7 @@ fn w_multiply(
   for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
     let w_0 = w_fetch(row_0, word);
     {
-      let chunk = word * w_PARTS + 0;
+      let chunk = word * w_CHUNKS + 0;
       let n = norm_chunk(0u, chunk);
       {
         var x = x_chunk(column_0, chunk);

@@ -424,8 +424,8 @@ fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> 
 const RECORD = 8u;
 const ADVANCE = 1u;
 
-// Where a row's token stands in the step, and at which position of its sequence.
-struct Place { token: u32, position: u32 }
+// The token of the step that a row belongs to: its index, and its position in its sequence.
+struct StepToken { index: u32, position: u32 }
 
 fn store_record(row: u32, chunk: u32, field: u32, value: u32) {
   atomicStore(&partials[(row * CHUNKS + chunk) * RECORD + field], value);
@@ -488,24 +488,24 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
 }
 
 // Writes the token where the host and the next step look for it.
-fn finish(row: u32, draw: Draw, place: Place, steps: u32, token: i32) {
+fn finish(row: u32, draw: Draw, last: StepToken, steps: u32, token: i32) {
   history[steps * step.y + row] = token;
   let next = u32(max(token, 0));
   if (token >= 0) {
     atomicOr(&seen[draw.slot * SEEN_WORDS + next / 32u], 1u << (next % 32u));
   }
   if ((draw.flags & ADVANCE) != 0u) {
-    token_ids[place.token] = i32(next);
-    positions[place.token] = i32(place.position) + 1;
+    token_ids[last.index] = i32(next);
+    positions[last.index] = i32(last.position) + 1;
   }
 }
 
-fn decide(row: u32, draw: Draw, place: Place, thread: u32) {
+fn decide(row: u32, draw: Draw, last: StepToken, thread: u32) {
   // The count changes when all rows are done, so that it can be loaded ahead.
   let steps = atomicLoad(&counter[0]);
-  let token = token_of(row, draw, place.position, thread);
+  let token = token_of(row, draw, last.position, thread);
   if (thread == 0u) {
-    finish(row, draw, place, steps, token);
+    finish(row, draw, last, steps, token);
   }
   if (step.y > 1u) {
     storageBarrier();
@@ -631,7 +631,7 @@ fn main(
     return;
   }
   storageBarrier();
-  decide(row, draw, Place(token, position), thread);
+  decide(row, draw, StepToken(token, position), thread);
 }
 
 // How many bins, from the largest logits down, hold no more than CHUNK_CANDIDATES of them.

@@ -1,10 +1,10 @@
 const w_COLUMNS = 2048u;
-const w_PARTS = 1u;
+const w_CHUNKS = 1u;
 const w_WORDS = 256u;
 const w_FIRST_ROW = 0u;
 const w_BODY = 256u;
 const g_COLUMNS = 2048u;
-const g_PARTS = 1u;
+const g_CHUNKS = 1u;
 const g_WORDS = 256u;
 const g_FIRST_ROW = 0u;
 const g_BODY = 256u;
@@ -42,14 +42,14 @@ fn w_fetch(row: u32, word: u32) -> w_Word {
   return w[(row - w_FIRST_ROW) * (w_COLUMNS / 8u) + word];
 }
 
-fn w_unpack(word: w_Word, part: u32) -> Chunk {
+fn w_unpack(word: w_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn w_dot(word: w_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(w_unpack(word, part), x);
+fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_unpack(word, chunk), x);
 }
 
 // Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
@@ -86,9 +86,9 @@ fn w_multiply(
     //@end
     //@end
     //@repeat u UNROLL
-    //@repeat p w_PARTS
+    //@repeat p w_CHUNKS
     {
-      let chunk = word_$u * w_PARTS + $p;
+      let chunk = word_$u * w_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {
@@ -110,9 +110,9 @@ fn w_multiply(
     //@repeat r ROWS
     let w_$r = w_fetch(row_$r, word);
     //@end
-    //@repeat p w_PARTS
+    //@repeat p w_CHUNKS
     {
-      let chunk = word * w_PARTS + $p;
+      let chunk = word * w_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {
@@ -147,14 +147,14 @@ fn g_fetch(row: u32, word: u32) -> g_Word {
   return g[(row - g_FIRST_ROW) * (g_COLUMNS / 8u) + word];
 }
 
-fn g_unpack(word: g_Word, part: u32) -> Chunk {
+fn g_unpack(word: g_Word, chunk: u32) -> Chunk {
   let even = bitcast<vec4<f32>>(word << vec4(16u));
   let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
   return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
 }
 
-fn g_dot(word: g_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot(g_unpack(word, part), x);
+fn g_dot(word: g_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(g_unpack(word, chunk), x);
 }
 
 // Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
@@ -191,9 +191,9 @@ fn g_multiply(
     //@end
     //@end
     //@repeat u UNROLL
-    //@repeat p g_PARTS
+    //@repeat p g_CHUNKS
     {
-      let chunk = word_$u * g_PARTS + $p;
+      let chunk = word_$u * g_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {
@@ -215,9 +215,9 @@ fn g_multiply(
     //@repeat r ROWS
     let w_$r = g_fetch(row_$r, word);
     //@end
-    //@repeat p g_PARTS
+    //@repeat p g_CHUNKS
     {
-      let chunk = word * g_PARTS + $p;
+      let chunk = word * g_CHUNKS + $p;
       let n = norm_chunk(0u, chunk);
       //@repeat c COLUMNS
       {
