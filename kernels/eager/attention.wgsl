@@ -14,7 +14,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   let tokens = step.x;
   let token = group.x;
   let head = group.y;
-  let thread = lanes.index;
+  let index = lanes.index;
   let position = positions[token];
   let query = (head * tokens + token) * D;
   let first = (head / GROUP) * tokens;
@@ -24,9 +24,9 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   var sum_$r = 0.0;
   //@end
   for (var base = 0u; base < tokens; base += THREADS) {
-    let other = min(base + thread, tokens - 1u);
+    let other = min(base + index, tokens - 1u);
     let back = position - positions[other];
-    let seen = base + thread < tokens && back >= 0 && (WINDOW == 0u || u32(back) < WINDOW);
+    let seen = base + index < tokens && back >= 0 && (WINDOW == 0u || u32(back) < WINDOW);
     var score = 0.0;
     for (var d = 0u; d < D; d++) {
       score += q[query + d] * k[(first + other) * D + d];
@@ -38,7 +38,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     let factor = exp(peak - top);
     peak = top;
     let weight = select(0.0, exp(score - top), seen);
-    weights[thread] = weight;
+    weights[index] = weight;
     total_put(0u, weight, lanes);
     total_meet(lanes);
     total = total * factor + total_get(0u, lanes);
@@ -47,7 +47,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     //@end
     for (var j = 0u; j < min(THREADS, tokens - base); j++) {
       //@repeat r ROUNDS
-      sum_$r += weights[j] * v[(first + base + j) * D + min(thread + $r * THREADS, D - 1u)];
+      sum_$r += weights[j] * v[(first + base + j) * D + min(index + $r * THREADS, D - 1u)];
       //@end
     }
     workgroupBarrier();
@@ -56,8 +56,8 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   let top = max(peak, sink);
   let scale = exp(peak - top) / (total * exp(peak - top) + exp(sink - top));
   //@repeat r ROUNDS
-  if (thread + $r * THREADS < D) {
-    y[query + thread + $r * THREADS] = sum_$r * scale;
+  if (index + $r * THREADS < D) {
+    y[query + index + $r * THREADS] = sum_$r * scale;
   }
   //@end
 }

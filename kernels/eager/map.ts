@@ -1,5 +1,5 @@
 /**
- * Kernels that make one element a thread: arithmetic, copies, gathers.
+ * Kernels that make one element an invocation: arithmetic, copies, gathers.
  *
  * @module
  */
@@ -53,7 +53,7 @@ export function getFunction(name: string, dtype: DType): string {
 /** What one element is made of. */
 export interface MapProblem {
   readonly kernel: string;
-  /** Shape whose elements are the threads. */
+  /** Shape whose elements are the invocations. */
   readonly domain: Shape;
   /** Buffers by name; each gets `name_get`. */
   readonly inputs: Readonly<Record<string, Value>>;

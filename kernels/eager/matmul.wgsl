@@ -2,7 +2,7 @@
 //@needs size_m size_n size_k a c y
 // y[b] = a[b] · c[b] for a batch of matrices: a [.., M, K], c [.., K, N], all f32.
 //
-// A workgroup owns 16 x 16 results and walks K in steps of 16 through shared memory.
+// A workgroup owns 16 x 16 results and walks K in steps of 16 through workgroup memory.
 // Grid: column tile, row tile, batch.
 
 var<workgroup> tile_a: array<f32, 256>;

@@ -3,7 +3,8 @@
 //@needs sum_put sum_meet sum_get y
 // One line of a tensor along a dimension: mean, sum or softmax.
 //
-// A line has `line_size()` elements that are `inner()` apart. Workgroup: THREADS threads and one line.
+// A line has `line_size()` elements that are `inner()` apart. Workgroup: THREADS invocations and
+// one line.
 
 @compute @workgroup_size(THREADS)
 fn main(

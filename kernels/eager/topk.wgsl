@@ -4,7 +4,7 @@
 // The K largest of each row, descending, with their indices; ties to the smaller index.
 //
 // Each round takes the best of those that come after the one before, so nothing is marked or
-// moved. Workgroup: THREADS threads and one row. An index travels as the float of its distance
+// moved. Workgroup: THREADS invocations and one row. An index travels as the float of its distance
 // from the end, exact up to 2^24, so that the larger one is the smaller index.
 
 @compute @workgroup_size(THREADS)

@@ -29,7 +29,7 @@ export interface GemmShape {
   readonly tileN: number;
   /** Depth of a step; at least a word of the weight's format is taken. */
   readonly tileK: number;
-  /** Blocks of 4 x 4 results that a thread owns along each side. */
+  /** Blocks of 4 x 4 results that an invocation owns along each side. */
   readonly quadsM: number;
   readonly quadsN: number;
 }

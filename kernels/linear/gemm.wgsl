@@ -6,16 +6,16 @@
 //
 // x [rows, K] f32, w [N, K] in any weight format, y [rows, N] f32
 //
-// A workgroup of THREADS_M x THREADS_N threads owns a tile of TILE_M x TILE_N results and walks K
-// in steps of TILE_K. Both operands lie in shared memory with K outermost, so a thread reads its
-// four rows, and its four columns, as one vec4. Its QUADS_M x QUADS_N blocks of 4 x 4 results are
-// THREADS_M or THREADS_N quads apart, which keeps neighbouring threads in neighbouring banks. The
-// next tile is loaded into registers while this one is multiplied. On an H100 128 x 128 x 16 with
-// the inner loop written out reaches 64 % of the f32 peak.
+// A workgroup of THREADS_M x THREADS_N invocations owns a tile of TILE_M x TILE_N results and walks
+// K in steps of TILE_K. Both operands lie in workgroup memory with K outermost, so an invocation
+// reads its four rows, and its four columns, as one vec4. Its QUADS_M x QUADS_N blocks of 4 x 4
+// results are THREADS_M or THREADS_N quads apart, which keeps neighbouring invocations in
+// neighbouring banks. The next tile is loaded into registers while this one is multiplied. On an
+// H100 128 x 128 x 16 with the inner loop written out reaches 64 % of the f32 peak.
 //
-// LOADS_X and LOADS_W are the chunks and words that a thread stages; with WORDS_REST the last words go
-// to some threads only. STEPS are those of K; K_TAIL says that K is no multiple of TILE_K. This dispatch
-// has the rows N_FIRST to N_END - 1 of w.
+// LOADS_X and LOADS_W are the chunks and words that an invocation stages; with WORDS_REST the last
+// words go to some invocations only. STEPS are those of K; K_TAIL says that K is no multiple of
+// TILE_K. This dispatch has the rows N_FIRST to N_END - 1 of w.
 
 const CHUNKS_K = TILE_K / 8u;
 const WORDS_K = CHUNKS_K / w_CHUNKS;
@@ -69,7 +69,7 @@ fn load_w(row: u32, word: u32) -> w_Word {
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let rows = rows_of_step();
   let first_m = group.y * TILE_M;
@@ -77,16 +77,16 @@ fn main(
   if (first_m >= rows) {
     return;
   }
-  let thread_n = thread % THREADS_N;
-  let thread_m = thread / THREADS_N;
+  let index_n = index % THREADS_N;
+  let index_m = index / THREADS_N;
   //@repeat i LOADS_X
-  let x_row_$i = min(first_m + (thread + $i * THREADS) / CHUNKS_K, rows - 1u);
-  let x_k_$i = (thread + $i * THREADS) % CHUNKS_K;
+  let x_row_$i = min(first_m + (index + $i * THREADS) / CHUNKS_K, rows - 1u);
+  let x_k_$i = (index + $i * THREADS) % CHUNKS_K;
   var x_next_$i = load_x(x_row_$i, x_k_$i);
   //@end
   //@repeat i LOADS_W
-  let w_row_$i = min(first_n + (thread + $i * THREADS) / WORDS_K, N_END - 1u);
-  let w_k_$i = (thread + $i * THREADS) % WORDS_K;
+  let w_row_$i = min(first_n + (index + $i * THREADS) / WORDS_K, N_END - 1u);
+  let w_k_$i = (index + $i * THREADS) % WORDS_K;
   var w_next_$i = load_w(w_row_$i, w_k_$i);
   //@end
   //@repeat a QUADS_M
@@ -100,14 +100,14 @@ fn main(
 
   for (var step_k = 0u; step_k < STEPS; step_k++) {
     //@repeat i LOADS_X
-    put_x(x_k_$i * 8u, (thread + $i * THREADS) / CHUNKS_K, x_next_$i);
+    put_x(x_k_$i * 8u, (index + $i * THREADS) / CHUNKS_K, x_next_$i);
     //@end
     //@repeat i LOADS_W
-    if (!WORDS_REST || thread + $i * THREADS < TILE_N * WORDS_K) {
+    if (!WORDS_REST || index + $i * THREADS < TILE_N * WORDS_K) {
       //@repeat p w_CHUNKS
       put_w(
         (w_k_$i * w_CHUNKS + $p) * 8u,
-        (thread + $i * THREADS) / WORDS_K,
+        (index + $i * THREADS) / WORDS_K,
         w_unpack(w_next_$i, $p),
       );
       //@end
@@ -125,10 +125,10 @@ fn main(
     //@repeat k TILE_K
     {
       //@repeat a QUADS_M
-      let x_$a = tile_x[$k * STRIDE_X + thread_m + $a * THREADS_M];
+      let x_$a = tile_x[$k * STRIDE_X + index_m + $a * THREADS_M];
       //@end
       //@repeat b QUADS_N
-      let w_$b = tile_w[$k * STRIDE_W + thread_n + $b * THREADS_N];
+      let w_$b = tile_w[$k * STRIDE_W + index_n + $b * THREADS_N];
       //@end
       //@repeat a QUADS_M
       //@repeat b QUADS_N
@@ -146,11 +146,11 @@ fn main(
   //@repeat a QUADS_M
   //@repeat s 4
   {
-    let row = first_m + (thread_m + $a * THREADS_M) * 4u + $s;
+    let row = first_m + (index_m + $a * THREADS_M) * 4u + $s;
     if (row < rows) {
       //@repeat b QUADS_N
       {
-        let column = first_n + (thread_n + $b * THREADS_N) * 4u;
+        let column = first_n + (index_n + $b * THREADS_N) * 4u;
         if (column < N_END) {
           store_quad(row, column, sum_$a_$s_$b);
         }

@@ -33,13 +33,13 @@ import {
 
 /** Sizes that a tuner may choose. */
 export interface GemvShape {
-  /** Threads of a workgroup; a power of two. */
+  /** Invocations of a workgroup; a power of two. */
   readonly threads: number;
   /** Rows of the weight a workgroup owns. */
   readonly rows: number;
   /** Rows of x that share one reading of the weight. */
   readonly columns: number;
-  /** Words of each row that a thread has in flight. */
+  /** Words of each row that an invocation has in flight. */
   readonly unroll: number;
 }
 

@@ -1,9 +1,10 @@
 //@fragment linear/rms_norm
 //@needs THREADS K EPS Lanes rows_of_step load_input store_total sum_put sum_meet sum_get y w
-// y[m] = x[m] / sqrt(mean(x[m]²) + EPS) · w; before add_rms_norm x is x + residual, which is written as well.
+// y[m] = x[m] / sqrt(mean(x[m]²) + EPS) · w; before add_rms_norm x is x + residual, which is
+// written as well.
 //
 // x, residual, y, total [rows, K] f32, w [K] f32
-// Workgroup: THREADS threads and one row.
+// Workgroup: THREADS invocations and one row.
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -1,11 +1,11 @@
 //@fragment linear/round_rows
 //@needs THREADS GROUPS K GROUP Lanes rows_of_step x peak_put peak_meet scale_of peak_get y
 //@needs round_e4m3
-// y = x rounded through E4M3, with a scale from the checkpoint or amax / 448 of every GROUP columns of
-// a row.
+// y = x rounded through E4M3, with a scale from the checkpoint or amax / 448 of every GROUP columns
+// of a row.
 //
 // x, y [rows, K] f32
-// Workgroup: THREADS threads and one group of one row.
+// Workgroup: THREADS invocations and one group of one row.
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -49,9 +49,9 @@ export interface RouterShape extends GemvShape {
   readonly share: number;
 }
 
-/** Workgroups of some 128 threads that keep a large GPU busy: four for each of an H100's processors. */
+/** Workgroups of some 128 invocations that keep a large GPU busy: four for each of an H100's processors. */
 const WANTED_WORKGROUPS = 512;
-/** Experts whose sums a thread holds at a time, for each of its tokens: more would spill. */
+/** Experts whose sums an invocation holds at a time, for each of its tokens: more would spill. */
 const MAX_ROWS = 4;
 /** Bytes of the router weight up to which one workgroup reads it as fast as many. */
 const ONE_WORKGROUP_BYTES = 32 << 10;
@@ -64,12 +64,13 @@ interface RouterProblem {
 }
 
 /**
- * Tiles of up to eight tokens, and as many shares of the experts as fill the device: all experts one
- * by one for few tokens, some eight experts a workgroup for 512 tokens, no sharing for thousands. A
- * round of a workgroup waits for memory far longer than it computes, so that rounds side by side cost
- * nothing and rounds one after the other do. Eight tokens to a tile keep the weight, which every tile
- * reads again, at 32 KiB of cache traffic a token where tokens themselves are 8 (H = 2048, E = 64);
- * each share reads its tokens again too, which is why there are no more than fill the device.
+ * Tiles of up to eight tokens, and as many shares of the experts as fill the device: all experts
+ * one by one for few tokens, some eight experts a workgroup for 512 tokens, no sharing for
+ * thousands. A round of a workgroup waits for memory far longer than it computes, so that rounds
+ * side by side cost nothing and rounds one after the other do. Eight tokens to a tile keep the
+ * weight, which every tile reads again, at 32 KiB of cache traffic a token where tokens themselves
+ * are 8 (H = 2048, E = 64); each share reads its tokens again too, which is why there are no more
+ * than fill the device.
  */
 export function routerShape(
   { weight, experts }: Pick<RouterProblem, "weight" | "experts">,
@@ -78,7 +79,8 @@ export function routerShape(
   const columns = Math.min(tokens.max, GEMV_MAX_COLUMNS);
   const words = wordsOf(weight);
   const narrow = narrowWorkgroup(profile);
-  // Without subgroups every thread's sums lie in shared memory: those of eight tokens are many.
+  // Without subgroups every invocation's sums lie in workgroup memory: those of eight tokens are
+  // many.
   const wide = words >= 4 * narrow && (profile.subgroups || columns === 1);
   const threads = Math.min(profile.maxInvocations, wide ? 4 * narrow : narrow);
   const shares = wantedShares(

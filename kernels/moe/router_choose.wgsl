@@ -2,7 +2,7 @@
 //@needs E COLUMNS TOP_K LOWEST SIGMOID OVER_ALL RENORMALIZE THREADS SCALE Lanes sum_put sum_meet
 //@needs sum_get selected routing_weights
 //@gives set_logit choose
-// Chooses the experts of up to COLUMNS tokens from their logits in shared memory.
+// Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory.
 //
 // An expert's rank is the number of experts before it: those with a larger score, and those with
 // the same score and a smaller id. All ranks are counted at once, without a barrier between

@@ -1,6 +1,6 @@
 /**
- * How the threads of a workgroup add up: with subgroup operations where the device has them, and
- * through shared memory otherwise.
+ * How the invocations of a workgroup add up: with subgroup operations where the device has them,
+ * and through workgroup memory otherwise.
  *
  * @module
  */
@@ -47,7 +47,7 @@ export function laneFragments(
   ];
 }
 
-/** Numbers of shared memory that a reduction takes for each of its slots. */
+/** Numbers of workgroup memory that a reduction takes for each of its slots. */
 export function sharesOfSlot(
   profile: Pick<DeviceProfile, "subgroups" | "subgroupSize">,
   threads: number,
@@ -60,7 +60,7 @@ function smallestSubgroup({ subgroupSize }: Pick<DeviceProfile, "subgroupSize">)
   return Math.min(8, Math.max(4, subgroupSize));
 }
 
-/** Threads of a workgroup that is one subgroup where that is wide enough, and 32 otherwise. */
+/** Invocations of a workgroup that is one subgroup where that is wide enough, and 32 otherwise. */
 export function narrowWorkgroup(profile: DeviceProfile): number {
   const { subgroupSize } = profile;
   return subgroupSize >= 32 && subgroupSize <= 128 ? subgroupSize : 32;

@@ -1,8 +1,8 @@
 //@fragment reduce/lanes_subgroup
 //@needs THREADS
 //@gives MAX_SUBGROUPS Lanes
-// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
-// subgroups but that they have $SMALLEST threads or more.
+// The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have $SMALLEST invocations or more.
 const MAX_SUBGROUPS = max(1u, THREADS / $SMALLESTu);
 
 struct Lanes {

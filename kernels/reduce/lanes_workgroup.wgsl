@@ -1,6 +1,6 @@
 //@fragment reduce/lanes_workgroup
 //@gives Lanes
-// The threads of a workgroup, where subgroups may not be used.
+// The invocations of a workgroup, where subgroups may not be used.
 struct Lanes {
   @builtin(local_invocation_index) index: u32,
 }

@@ -1,8 +1,8 @@
 //@fragment reduce/reduce_subgroup
 //@needs $SLOTS MAX_SUBGROUPS $SUBGROUP $COMBINE Lanes
 //@gives $NAME_put $NAME_meet $NAME_get
-// Combines $SLOTS numbers over all threads: every thread puts its share of each, then
-// $NAME_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// Combines $SLOTS numbers over all invocations: every invocation puts its share of each, then
+// $NAME_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
 // $SUBGROUP is subgroupAdd or subgroupMax, $COMBINE the same for two numbers.
 var<workgroup> $NAME_shares: array<f32, $SLOTS * MAX_SUBGROUPS>;
 

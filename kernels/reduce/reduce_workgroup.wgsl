@@ -1,8 +1,8 @@
 //@fragment reduce/reduce_workgroup
 //@needs $SLOTS THREADS $COMBINE Lanes
 //@gives $NAME_put $NAME_meet $NAME_get
-// Combines $SLOTS numbers over all threads: every thread puts its share of each, then
-// $NAME_meet (barriers), then any thread gets. Order is fixed, so results do not vary.
+// Combines $SLOTS numbers over all invocations: every invocation puts its share of each, then
+// $NAME_meet (barriers), then any invocation gets. Order is fixed, so results do not vary.
 // $COMBINE combines two numbers; THREADS is a power of two.
 var<workgroup> $NAME_shares: array<f32, $SLOTS * THREADS>;
 

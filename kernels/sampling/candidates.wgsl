@@ -20,18 +20,18 @@ struct Summary { peak: f32, floor: f32, mass: f32 }
 
 // Collects candidates above the floor and sorts them: larger first, of equal ones the lower id.
 // Returns how many there are.
-fn collect(row: u32, floor: f32, thread: u32) -> u32 {
-  if (thread == 0u) {
+fn collect(row: u32, floor: f32, index: u32) -> u32 {
+  if (index == 0u) {
     atomicStore(&count, 0u);
     kept = 0u;
     threshold = LOWEST;
   }
-  for (var i = thread; i < CAPACITY; i += THREADS) {
+  for (var i = index; i < CAPACITY; i += THREADS) {
     keys[i] = LOWEST;
     ids[i] = 0xffffffffu;
   }
   workgroupBarrier();
-  for (var i = thread; i < CHUNKS * CHUNK_CANDIDATES; i += THREADS) {
+  for (var i = index; i < CHUNKS * CHUNK_CANDIDATES; i += THREADS) {
     if (i % CHUNK_CANDIDATES < load_record(row, i / CHUNK_CANDIDATES, 6u)) {
       let value = bitcast<f32>(load_candidate(row, i, 0u));
       if (value > floor) {
@@ -48,7 +48,7 @@ fn collect(row: u32, floor: f32, thread: u32) -> u32 {
   }
   for (var block = 2u; block <= size; block <<= 1u) {
     for (var stride = block / 2u; stride > 0u; stride >>= 1u) {
-      for (var pair = thread; pair < size / 2u; pair += THREADS) {
+      for (var pair = index; pair < size / 2u; pair += THREADS) {
         let i = (pair / stride) * stride * 2u + pair % stride;
         let j = i + stride;
         let descending = (i & block) == 0u;
@@ -69,38 +69,38 @@ fn collect(row: u32, floor: f32, thread: u32) -> u32 {
 }
 
 // masses[i] becomes the mass of candidates 0..i.
-fn accumulate(peak: f32, thread: u32) {
+fn accumulate(peak: f32, index: u32) {
   var sum = 0.0;
-  for (var i = thread * EACH; i < (thread + 1u) * EACH; i++) {
+  for (var i = index * EACH; i < (index + 1u) * EACH; i++) {
     sum += exp(keys[i] - peak);
     masses[i] = sum;
   }
-  tree_values[thread] = sum;
+  tree_values[index] = sum;
   workgroupBarrier();
   for (var reach = 1u; reach < THREADS; reach <<= 1u) {
-    let own = tree_values[thread];
-    let before = select(0.0, tree_values[max(thread, reach) - reach], thread >= reach);
+    let own = tree_values[index];
+    let before = select(0.0, tree_values[max(index, reach) - reach], index >= reach);
     workgroupBarrier();
-    tree_values[thread] = before + own;
+    tree_values[index] = before + own;
     workgroupBarrier();
   }
-  let before = select(0.0, tree_values[max(thread, 1u) - 1u], thread > 0u);
-  for (var i = thread * EACH; i < (thread + 1u) * EACH; i++) {
+  let before = select(0.0, tree_values[max(index, 1u) - 1u], index > 0u);
+  for (var i = index * EACH; i < (index + 1u) * EACH; i++) {
     masses[i] += before;
   }
   workgroupBarrier();
 }
 
 // The token, or -1 when the candidates do not suffice to know the threshold.
-fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread: u32) -> i32 {
-  let found = collect(row, summary.floor, thread);
+fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: u32) -> i32 {
+  let found = collect(row, summary.floor, index);
   if (found == 0u || (has_top_k(draw) && draw.top_k > found)) {
     return -1;
   }
-  accumulate(summary.peak, thread);
+  accumulate(summary.peak, index);
   // Where top-k ends, its ties included.
   let kth = select(LOWEST, keys[max(draw.top_k, 1u) - 1u], has_top_k(draw));
-  for (var i = thread; i < found; i += THREADS) {
+  for (var i = index; i < found; i += THREADS) {
     if (keys[i] >= kth && (i + 1u == found || keys[i + 1u] < kth)) {
       kept = i + 1u;
     }
@@ -112,7 +112,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
     if (mass < goal) {
       return -1;
     }
-    for (var i = thread; i < among; i += THREADS) {
+    for (var i = index; i < among; i += THREADS) {
       if (masses[i] >= goal && (i == 0u || masses[i - 1u] < goal)) {
         threshold = keys[i];
       }
@@ -122,7 +122,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
   }
   let least = workgroupUniformLoad(&threshold);
   var best = Best(LOWEST, 0xffffffffu);
-  for (var i = thread; i < among; i += THREADS) {
+  for (var i = index; i < among; i += THREADS) {
     // The largest stays whatever min-p says.
     let likely = keys[i] == summary.peak || exp(keys[i] - summary.peak) >= draw.min_p;
     if (keys[i] >= least && likely) {
@@ -132,5 +132,5 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
       }
     }
   }
-  return i32(best_of(best.value, best.id, thread).id);
+  return i32(best_of(best.value, best.id, index).id);
 }

@@ -31,12 +31,12 @@ fn load_candidate(row: u32, i: u32, field: u32) -> u32 {
 }
 
 // The token of a row from what its chunks found; -1 when its logits are broken.
-fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
+fn token_of(row: u32, draw: Draw, position: u32, index: u32) -> i32 {
   var best = Best(LOWEST, 0xffffffffu);
   var winner = best;
   var floor = LOWEST;
   var bad = 0.0;
-  for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
     let own = Best(bitcast<f32>(load_record(row, chunk, 0u)), load_record(row, chunk, 1u));
     let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
     let left_out = bitcast<f32>(load_record(row, chunk, 5u));
@@ -49,8 +49,8 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
     }
     floor = max(floor, left_out);
   }
-  best = best_of(best.value, best.id, thread);
-  if (sum_of(bad, thread) > 0.0 || best.value <= LOWEST) {
+  best = best_of(best.value, best.id, index);
+  if (sum_of(bad, index) > 0.0 || best.value <= LOWEST) {
     return -1;
   }
   let peak = tempered(best.value, draw);
@@ -59,19 +59,19 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
     return i32(best.id);
   }
   if (!is_filtered(draw)) {
-    return i32(best_of(winner.value, winner.id, thread).id);
+    return i32(best_of(winner.value, winner.id, index).id);
   }
   var mass = 0.0;
-  for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
     let own = tempered(bitcast<f32>(load_record(row, chunk, 0u)), draw);
     mass += bitcast<f32>(load_record(row, chunk, 4u)) * exp(own - peak);
   }
-  let summary = Summary(peak, best_of(floor, 0u, thread).value, sum_of(mass, thread));
-  let token = draw_candidate(row, draw, position, summary, thread);
+  let summary = Summary(peak, best_of(floor, 0u, index).value, sum_of(mass, index));
+  let token = draw_candidate(row, draw, position, summary, index);
   if (token >= 0) {
     return token;
   }
-  return i32(draw_by_scan(row, draw, position, peak, thread));
+  return i32(draw_by_scan(row, draw, position, peak, index));
 }
 
 // Writes the token where the host and the next step look for it.
@@ -87,18 +87,18 @@ fn finish(row: u32, draw: Draw, last: StepToken, steps: u32, token: i32) {
   }
 }
 
-fn decide(row: u32, draw: Draw, last: StepToken, thread: u32) {
+fn decide(row: u32, draw: Draw, last: StepToken, index: u32) {
   // The count changes when all rows are done, so that it can be loaded ahead.
   let steps = atomicLoad(&counter[0]);
-  let token = token_of(row, draw, last.position, thread);
-  if (thread == 0u) {
+  let token = token_of(row, draw, last.position, index);
+  if (index == 0u) {
     finish(row, draw, last, steps, token);
   }
   if (step.y > 1u) {
     storageBarrier();
   }
   // The last row of the step counts it.
-  if (thread == 0u && (step.y == 1u || take_ticket(ROWS, step.y) + 1u == step.y)) {
+  if (index == 0u && (step.y == 1u || take_ticket(ROWS, step.y) + 1u == step.y)) {
     atomicAdd(&counter[0], 1u);
   }
 }

@@ -5,9 +5,9 @@
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let row = group.x;
   let token = u32(logits_rows[row]);
-  decide(row, draws[row], StepToken(token, u32(positions[token])), thread);
+  decide(row, draws[row], StepToken(token, u32(positions[token])), index);
 }

@@ -15,7 +15,7 @@
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let row = group.x;
   let wanted = draw_details[row * HEADER_WORDS + 3u];
@@ -23,21 +23,21 @@ fn main(
     return;
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = thread; id < V; id += THREADS) {
+  for (var id = index; id < V; id += THREADS) {
     let own = Best(max(logits[row * V + id], LOWEST), id);
     if (is_better(own, best)) {
       best = own;
     }
   }
-  best = best_of(best.value, best.id, thread);
+  best = best_of(best.value, best.id, index);
   let peak = best.value;
   var mass = 0.0;
-  for (var id = thread; id < V; id += THREADS) {
+  for (var id = index; id < V; id += THREADS) {
     mass += exp(max(logits[row * V + id], LOWEST) - peak);
   }
-  let total = peak + log(sum_of(mass, thread));
+  let total = peak + log(sum_of(mass, index));
   let at = row * RECORD_WORDS;
-  if (thread == 0u) {
+  if (index == 0u) {
     let token = u32(max(history[row], 0));
     logprobs[at] = bitcast<u32>(logits[row * V + min(token, V - 1u)] - total);
   }
@@ -48,20 +48,20 @@ fn main(
       break;
     }
     found++;
-    if (thread == 0u) {
+    if (index == 0u) {
       logprobs[at + 2u + 2u * k] = best.id;
       logprobs[at + 3u + 2u * k] = bitcast<u32>(best.value - total);
     }
     var next = Best(LOWEST, 0xffffffffu);
-    for (var id = thread; id < V; id += THREADS) {
+    for (var id = index; id < V; id += THREADS) {
       let own = Best(max(logits[row * V + id], LOWEST), id);
       if (is_better(best, own) && is_better(own, next)) {
         next = own;
       }
     }
-    best = best_of(next.value, next.id, thread);
+    best = best_of(next.value, next.id, index);
   }
-  if (thread == 0u) {
+  if (index == 0u) {
     logprobs[at + 1u] = found;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Sampling on the device: one dispatch after the logits. Not an op of the graph; the runtime adds it
- * to a step that wants tokens. `kernels/cpu/sample.ts` describes the algorithm.
+ * Sampling on the device: one dispatch after the logits. Not an op of the graph; the runtime adds
+ * it to a step that wants tokens. `kernels/cpu/sample.ts` describes the algorithm.
  *
  * Memory beside the graph's own values, as `state` bindings:
  *
@@ -33,7 +33,7 @@ import scan from "./scan.wgsl" with { type: "text" };
 export const DRAW_WORDS = 8;
 
 const THREADS = 256;
-/** Logits that a thread holds in registers. */
+/** Logits that an invocation holds in registers. */
 const PER = 16;
 const RECORD_WORDS = 8;
 

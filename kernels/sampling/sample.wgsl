@@ -8,7 +8,7 @@
 // positions, token_ids [T]; seen [slots, SEEN_WORDS] bits; history [steps, R]; counter [1]
 // Grid: chunk of the vocabulary, row.
 //
-// A workgroup holds CHUNK logits in registers: THREADS threads with PER each. It hands over the
+// A workgroup holds CHUNK logits in registers: THREADS invocations with PER each. It hands over the
 // chunk's largest logit; without filters also its winner under Gumbel noise; with filters the
 // chunk's mass, its largest CHUNK_CANDIDATES logits and its floor, the largest one left out. The
 // last workgroup of a row decides. The last of all counts the step.
@@ -24,13 +24,13 @@ var<workgroup> arrived: u32;
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let row = group.y;
   let chunk = group.x;
   // All logits are asked for before any of them, or the rest, is awaited.
   //@repeat i PER
-  let id_$i = chunk * CHUNK + $i * THREADS + thread;
+  let id_$i = chunk * CHUNK + $i * THREADS + index;
   let raw_$i = logits[row * V + min(id_$i, V - 1u)];
   //@end
   let draw = draws[row];
@@ -49,8 +49,8 @@ fn main(
     }
   }
   //@end
-  best = best_of(best.value, best.id, thread);
-  if (thread == 0u) {
+  best = best_of(best.value, best.id, index);
+  if (index == 0u) {
     store_record(row, chunk, 0u, bitcast<u32>(best.value));
     store_record(row, chunk, 1u, best.id);
     store_record(row, chunk, 7u, atomicLoad(&broken));
@@ -69,8 +69,8 @@ fn main(
         atomicAdd(&bins[bin_$i], 1u);
       }
       //@end
-      mass = sum_of(mass, thread);
-      let kept_bins = bins_that_fit(thread);
+      mass = sum_of(mass, index);
+      let kept_bins = bins_that_fit(index);
       var floor = LOWEST;
       //@repeat i PER
       if (id_$i < V) {
@@ -83,8 +83,8 @@ fn main(
         }
       }
       //@end
-      floor = best_of(floor, 0u, thread).value;
-      if (thread == 0u) {
+      floor = best_of(floor, 0u, index).value;
+      if (index == 0u) {
         store_record(row, chunk, 4u, bitcast<u32>(mass));
         store_record(row, chunk, 5u, bitcast<u32>(floor));
         store_record(row, chunk, 6u, atomicLoad(&taken));
@@ -99,8 +99,8 @@ fn main(
         }
       }
       //@end
-      winner = best_of(winner.value, winner.id, thread);
-      if (thread == 0u) {
+      winner = best_of(winner.value, winner.id, index);
+      if (index == 0u) {
         store_record(row, chunk, 2u, bitcast<u32>(winner.value));
         store_record(row, chunk, 3u, winner.id);
       }
@@ -110,21 +110,21 @@ fn main(
     return;
   }
   storageBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     arrived = take_ticket(row, CHUNKS);
   }
   if (workgroupUniformLoad(&arrived) + 1u < CHUNKS) {
     return;
   }
   storageBarrier();
-  decide(row, draw, StepToken(token, position), thread);
+  decide(row, draw, StepToken(token, position), index);
 }
 
 // How many bins, from the largest logits down, hold no more than CHUNK_CANDIDATES of them.
-fn bins_that_fit(thread: u32) -> u32 {
+fn bins_that_fit(index: u32) -> u32 {
   var sum = 0u;
   workgroupBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     var fitting = 0u;
     for (var bin = 0u; bin < 256u; bin++) {
       sum += atomicLoad(&bins[bin]);

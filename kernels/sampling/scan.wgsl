@@ -34,22 +34,22 @@ fn select_threshold(
   least: f32,
   goal: f32,
   by_mass: bool,
-  thread: u32,
+  index: u32,
 ) -> f32 {
   var prefix = 0u;
   var mask = 0u;
-  if (thread == 0u) {
+  if (index == 0u) {
     remaining = goal;
   }
   for (var digit = 0u; digit < 4u; digit++) {
     let shift = 24u - 8u * digit;
-    for (var bin = thread; bin < 256u; bin += THREADS) {
+    for (var bin = index; bin < 256u; bin += THREADS) {
       atomicStore(&bin_counts[bin], 0u);
       atomicStore(&bin_low[bin], 0u);
       atomicStore(&bin_high[bin], 0u);
     }
     workgroupBarrier();
-    for (var id = thread; id < V; id += THREADS) {
+    for (var id = index; id < V; id += THREADS) {
       let value = logit_of(row, id, draw);
       let order = order_of(value);
       if (value >= least && (order & mask) == prefix) {
@@ -65,7 +65,7 @@ fn select_threshold(
       }
     }
     workgroupBarrier();
-    if (thread == 0u) {
+    if (index == 0u) {
       choose_bin(digit == 0u && by_mass, by_mass);
     }
     prefix |= workgroupUniformLoad(&chosen_bin) << shift;
@@ -107,17 +107,17 @@ fn choose_bin(is_fraction: bool, by_mass: bool) {
   remaining = left;
 }
 
-fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> u32 {
+fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, index: u32) -> u32 {
   var least = LOWEST;
   for (var phase = 0u; phase < 2u; phase++) {
     let by_mass = phase == 1u;
     if (select(has_top_k(draw), draw.top_p < 1.0, by_mass)) {
       let goal = select(f32(draw.top_k), draw.top_p, by_mass);
-      least = max(least, select_threshold(row, draw, peak, least, goal, by_mass, thread));
+      least = max(least, select_threshold(row, draw, peak, least, goal, by_mass, index));
     }
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = thread; id < V; id += THREADS) {
+  for (var id = index; id < V; id += THREADS) {
     let value = logit_of(row, id, draw);
     // The largest stays whatever min-p says.
     if (value >= least && (value == peak || exp(value - peak) >= draw.min_p)) {
@@ -127,5 +127,5 @@ fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> 
       }
     }
   }
-  return best_of(best.value, best.id, thread).id;
+  return best_of(best.value, best.id, index).id;
 }

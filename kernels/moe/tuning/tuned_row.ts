@@ -175,7 +175,7 @@ interface TileFields {
   readonly STAGING?: Staging | undefined;
 }
 
-/** A tile; sums of an invocation that are not given are as square as the threads allow. */
+/** A tile; sums of an invocation that are not given are as square as the invocations allow. */
 function gemmTile(blockM: number, fields: TileFields, threads: number): GemmTile {
   const { BLOCK_SIZE_N: blockN, BLOCK_SIZE_K: blockK, GROUP_SIZE_M: groupM } = fields;
   const sums = Math.max(1, blockM * blockN / threads);

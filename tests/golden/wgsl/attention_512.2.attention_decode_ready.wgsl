@@ -277,8 +277,8 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 
   return 0u;
 }
 
-// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
-// subgroups but that they have 8 threads or more.
+// The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have 8 invocations or more.
 const MAX_SUBGROUPS = max(1u, THREADS / 8u);
 
 struct Lanes {

@@ -602,8 +602,8 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 
   return count;
 }
 
-// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
-// subgroups but that they have 8 threads or more.
+// The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have 8 invocations or more.
 const MAX_SUBGROUPS = max(1u, THREADS / 8u);
 
 struct Lanes {
@@ -617,8 +617,8 @@ fn lanes_add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
-// Combines SLOTS numbers over all threads: every thread puts its share of each, then
-// square_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// Combines SLOTS numbers over all invocations: every invocation puts its share of each, then
+// square_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
 // subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
 var<workgroup> square_shares: array<f32, SLOTS * MAX_SUBGROUPS>;
 

@@ -9,7 +9,7 @@ const RECORD_WORDS = 42u;
 @group(0) @binding(2) var<storage, read> history: array<i32>;
 @group(0) @binding(3) var<storage, read_write> logprobs: array<u32>;
 
-// Maxima and sums over the threads of a workgroup, by trees: the same order in every run.
+// Maxima and sums over the invocations of a workgroup, by trees: the same order in every run.
 
 struct Best { value: f32, id: u32 }
 
@@ -18,14 +18,14 @@ var<workgroup> tree_bests: array<Best, THREADS>;
 
 // The largest value; of equal ones the lowest id. Results of these functions are uniform, so that
 // shaders may branch on them around barriers.
-fn best_of(value: f32, id: u32, thread: u32) -> Best {
-  tree_bests[thread] = Best(value, id);
+fn best_of(value: f32, id: u32, index: u32) -> Best {
+  tree_bests[index] = Best(value, id);
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
-    if (thread < half) {
-      let other = tree_bests[thread + half];
-      if (is_better(other, tree_bests[thread])) {
-        tree_bests[thread] = other;
+    if (index < half) {
+      let other = tree_bests[index + half];
+      if (is_better(other, tree_bests[index])) {
+        tree_bests[index] = other;
       }
     }
   }
@@ -36,12 +36,12 @@ fn is_better(a: Best, b: Best) -> bool {
   return a.value > b.value || (a.value == b.value && a.id < b.id);
 }
 
-fn sum_of(value: f32, thread: u32) -> f32 {
-  tree_values[thread] = value;
+fn sum_of(value: f32, index: u32) -> f32 {
+  tree_values[index] = value;
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
-    if (thread < half) {
-      tree_values[thread] += tree_values[thread + half];
+    if (index < half) {
+      tree_values[index] += tree_values[index + half];
     }
   }
   return workgroupUniformLoad(&tree_values[0]);
@@ -61,7 +61,7 @@ fn sum_of(value: f32, thread: u32) -> f32 {
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let row = group.x;
   let wanted = draw_details[row * HEADER_WORDS + 3u];
@@ -69,21 +69,21 @@ fn main(
     return;
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = thread; id < V; id += THREADS) {
+  for (var id = index; id < V; id += THREADS) {
     let own = Best(max(logits[row * V + id], LOWEST), id);
     if (is_better(own, best)) {
       best = own;
     }
   }
-  best = best_of(best.value, best.id, thread);
+  best = best_of(best.value, best.id, index);
   let peak = best.value;
   var mass = 0.0;
-  for (var id = thread; id < V; id += THREADS) {
+  for (var id = index; id < V; id += THREADS) {
     mass += exp(max(logits[row * V + id], LOWEST) - peak);
   }
-  let total = peak + log(sum_of(mass, thread));
+  let total = peak + log(sum_of(mass, index));
   let at = row * RECORD_WORDS;
-  if (thread == 0u) {
+  if (index == 0u) {
     let token = u32(max(history[row], 0));
     logprobs[at] = bitcast<u32>(logits[row * V + min(token, V - 1u)] - total);
   }
@@ -94,20 +94,20 @@ fn main(
       break;
     }
     found++;
-    if (thread == 0u) {
+    if (index == 0u) {
       logprobs[at + 2u + 2u * k] = best.id;
       logprobs[at + 3u + 2u * k] = bitcast<u32>(best.value - total);
     }
     var next = Best(LOWEST, 0xffffffffu);
-    for (var id = thread; id < V; id += THREADS) {
+    for (var id = index; id < V; id += THREADS) {
       let own = Best(max(logits[row * V + id], LOWEST), id);
       if (is_better(best, own) && is_better(own, next)) {
         next = own;
       }
     }
-    best = best_of(next.value, next.id, thread);
+    best = best_of(next.value, next.id, index);
   }
-  if (thread == 0u) {
+  if (index == 0u) {
     logprobs[at + 1u] = found;
   }
 }

@@ -30,7 +30,7 @@ fn put_y(at: u32, value: f32) {
   y[at] = value;
 }
 
-// One element a thread: y[y_at(i)] = element(i) for i below the domain's size.
+// One element an invocation: y[y_at(i)] = element(i) for i below the domain's size.
 //
 // Layout ops and arithmetic are the same kernel: `element` reads the inputs where the op wants them
 // and `y_at` says where the result goes.
@@ -39,9 +39,9 @@ fn put_y(at: u32, value: f32) {
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
-  let i = (group.x + group.y * groups.x) * THREADS + thread;
+  let i = (group.x + group.y * groups.x) * THREADS + index;
   if (i < domain()) {
     put_y(y_at(i), element(i));
   }

@@ -19,8 +19,8 @@ fn rows_of_step() -> u32 {
   return step.x;
 }
 
-// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
-// subgroups but that they have 8 threads or more.
+// The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have 8 invocations or more.
 const MAX_SUBGROUPS = max(1u, THREADS / 8u);
 
 struct Lanes {
@@ -34,8 +34,8 @@ fn lanes_add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
-// Combines SUMS numbers over all threads: every thread puts its share of each, then
-// sum_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// Combines SUMS numbers over all invocations: every invocation puts its share of each, then
+// sum_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
 // subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
 var<workgroup> sum_shares: array<f32, SUMS * MAX_SUBGROUPS>;
 
@@ -58,10 +58,11 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
   return result;
 }
 
-// y[m] = x[m] / sqrt(mean(x[m]²) + EPS) · w; before add_rms_norm x is x + residual, which is written as well.
+// y[m] = x[m] / sqrt(mean(x[m]²) + EPS) · w; before add_rms_norm x is x + residual, which is
+// written as well.
 //
 // x, residual, y, total [rows, K] f32, w [K] f32
-// Workgroup: THREADS threads and one row.
+// Workgroup: THREADS invocations and one row.
 
 @compute @workgroup_size(THREADS)
 fn main(

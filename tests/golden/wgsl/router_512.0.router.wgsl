@@ -171,7 +171,7 @@ fn write_normed(at: u32, i: u32, scale: f32) {
   xn[at] = x[at] * scale * norm[i];
 }
 
-// Chooses the experts of up to COLUMNS tokens from their logits in shared memory.
+// Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory.
 //
 // An expert's rank is the number of experts before it: those with a larger score, and those with
 // the same score and a smaller id. All ranks are counted at once, without a barrier between
@@ -278,7 +278,7 @@ fn take_ticket(i: u32, count: u32) -> u32 {
   return before;
 }
 
-// Brings the logits that other workgroups made into shared memory.
+// Brings the logits that other workgroups made into workgroup memory.
 fn load_logits(first_column: u32, lanes: Lanes) {
   for (var i = lanes.index; i < COLUMNS * E; i += THREADS) {
     set_logit(i / E, i % E, load_partial(first_column * E + i));
@@ -286,8 +286,8 @@ fn load_logits(first_column: u32, lanes: Lanes) {
   workgroupBarrier();
 }
 
-// The threads of a workgroup, where subgroups may be used. Nothing is assumed about the size of
-// subgroups but that they have 8 threads or more.
+// The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
+// subgroups but that they have 8 invocations or more.
 const MAX_SUBGROUPS = max(1u, THREADS / 8u);
 
 struct Lanes {
@@ -301,8 +301,8 @@ fn lanes_add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
-// Combines SUMS numbers over all threads: every thread puts its share of each, then
-// sum_meet (a barrier), then any thread gets. Order is fixed, so results do not vary.
+// Combines SUMS numbers over all invocations: every invocation puts its share of each, then
+// sum_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
 // subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
 var<workgroup> sum_shares: array<f32, SUMS * MAX_SUBGROUPS>;
 

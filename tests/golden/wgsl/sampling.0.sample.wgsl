@@ -116,7 +116,7 @@ fn gumbel(draw: Draw, position: u32, id: u32) -> f32 {
   return -log(exponential);
 }
 
-// Maxima and sums over the threads of a workgroup, by trees: the same order in every run.
+// Maxima and sums over the invocations of a workgroup, by trees: the same order in every run.
 
 struct Best { value: f32, id: u32 }
 
@@ -125,14 +125,14 @@ var<workgroup> tree_bests: array<Best, THREADS>;
 
 // The largest value; of equal ones the lowest id. Results of these functions are uniform, so that
 // shaders may branch on them around barriers.
-fn best_of(value: f32, id: u32, thread: u32) -> Best {
-  tree_bests[thread] = Best(value, id);
+fn best_of(value: f32, id: u32, index: u32) -> Best {
+  tree_bests[index] = Best(value, id);
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
-    if (thread < half) {
-      let other = tree_bests[thread + half];
-      if (is_better(other, tree_bests[thread])) {
-        tree_bests[thread] = other;
+    if (index < half) {
+      let other = tree_bests[index + half];
+      if (is_better(other, tree_bests[index])) {
+        tree_bests[index] = other;
       }
     }
   }
@@ -143,12 +143,12 @@ fn is_better(a: Best, b: Best) -> bool {
   return a.value > b.value || (a.value == b.value && a.id < b.id);
 }
 
-fn sum_of(value: f32, thread: u32) -> f32 {
-  tree_values[thread] = value;
+fn sum_of(value: f32, index: u32) -> f32 {
+  tree_values[index] = value;
   for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
-    if (thread < half) {
-      tree_values[thread] += tree_values[thread + half];
+    if (index < half) {
+      tree_values[index] += tree_values[index + half];
     }
   }
   return workgroupUniformLoad(&tree_values[0]);
@@ -172,18 +172,18 @@ struct Summary { peak: f32, floor: f32, mass: f32 }
 
 // Collects candidates above the floor and sorts them: larger first, of equal ones the lower id.
 // Returns how many there are.
-fn collect(row: u32, floor: f32, thread: u32) -> u32 {
-  if (thread == 0u) {
+fn collect(row: u32, floor: f32, index: u32) -> u32 {
+  if (index == 0u) {
     atomicStore(&count, 0u);
     kept = 0u;
     threshold = LOWEST;
   }
-  for (var i = thread; i < CAPACITY; i += THREADS) {
+  for (var i = index; i < CAPACITY; i += THREADS) {
     keys[i] = LOWEST;
     ids[i] = 0xffffffffu;
   }
   workgroupBarrier();
-  for (var i = thread; i < CHUNKS * CHUNK_CANDIDATES; i += THREADS) {
+  for (var i = index; i < CHUNKS * CHUNK_CANDIDATES; i += THREADS) {
     if (i % CHUNK_CANDIDATES < load_record(row, i / CHUNK_CANDIDATES, 6u)) {
       let value = bitcast<f32>(load_candidate(row, i, 0u));
       if (value > floor) {
@@ -200,7 +200,7 @@ fn collect(row: u32, floor: f32, thread: u32) -> u32 {
   }
   for (var block = 2u; block <= size; block <<= 1u) {
     for (var stride = block / 2u; stride > 0u; stride >>= 1u) {
-      for (var pair = thread; pair < size / 2u; pair += THREADS) {
+      for (var pair = index; pair < size / 2u; pair += THREADS) {
         let i = (pair / stride) * stride * 2u + pair % stride;
         let j = i + stride;
         let descending = (i & block) == 0u;
@@ -221,38 +221,38 @@ fn collect(row: u32, floor: f32, thread: u32) -> u32 {
 }
 
 // masses[i] becomes the mass of candidates 0..i.
-fn accumulate(peak: f32, thread: u32) {
+fn accumulate(peak: f32, index: u32) {
   var sum = 0.0;
-  for (var i = thread * EACH; i < (thread + 1u) * EACH; i++) {
+  for (var i = index * EACH; i < (index + 1u) * EACH; i++) {
     sum += exp(keys[i] - peak);
     masses[i] = sum;
   }
-  tree_values[thread] = sum;
+  tree_values[index] = sum;
   workgroupBarrier();
   for (var reach = 1u; reach < THREADS; reach <<= 1u) {
-    let own = tree_values[thread];
-    let before = select(0.0, tree_values[max(thread, reach) - reach], thread >= reach);
+    let own = tree_values[index];
+    let before = select(0.0, tree_values[max(index, reach) - reach], index >= reach);
     workgroupBarrier();
-    tree_values[thread] = before + own;
+    tree_values[index] = before + own;
     workgroupBarrier();
   }
-  let before = select(0.0, tree_values[max(thread, 1u) - 1u], thread > 0u);
-  for (var i = thread * EACH; i < (thread + 1u) * EACH; i++) {
+  let before = select(0.0, tree_values[max(index, 1u) - 1u], index > 0u);
+  for (var i = index * EACH; i < (index + 1u) * EACH; i++) {
     masses[i] += before;
   }
   workgroupBarrier();
 }
 
 // The token, or -1 when the candidates do not suffice to know the threshold.
-fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread: u32) -> i32 {
-  let found = collect(row, summary.floor, thread);
+fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: u32) -> i32 {
+  let found = collect(row, summary.floor, index);
   if (found == 0u || (has_top_k(draw) && draw.top_k > found)) {
     return -1;
   }
-  accumulate(summary.peak, thread);
+  accumulate(summary.peak, index);
   // Where top-k ends, its ties included.
   let kth = select(LOWEST, keys[max(draw.top_k, 1u) - 1u], has_top_k(draw));
-  for (var i = thread; i < found; i += THREADS) {
+  for (var i = index; i < found; i += THREADS) {
     if (keys[i] >= kth && (i + 1u == found || keys[i + 1u] < kth)) {
       kept = i + 1u;
     }
@@ -264,7 +264,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
     if (mass < goal) {
       return -1;
     }
-    for (var i = thread; i < among; i += THREADS) {
+    for (var i = index; i < among; i += THREADS) {
       if (masses[i] >= goal && (i == 0u || masses[i - 1u] < goal)) {
         threshold = keys[i];
       }
@@ -274,7 +274,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
   }
   let least = workgroupUniformLoad(&threshold);
   var best = Best(LOWEST, 0xffffffffu);
-  for (var i = thread; i < among; i += THREADS) {
+  for (var i = index; i < among; i += THREADS) {
     // The largest stays whatever min-p says.
     let likely = keys[i] == summary.peak || exp(keys[i] - summary.peak) >= draw.min_p;
     if (keys[i] >= least && likely) {
@@ -284,7 +284,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, thread:
       }
     }
   }
-  return i32(best_of(best.value, best.id, thread).id);
+  return i32(best_of(best.value, best.id, index).id);
 }
 
 // The sure way to draw under filters, for flat distributions whose threshold lies deep: radix
@@ -320,22 +320,22 @@ fn select_threshold(
   least: f32,
   goal: f32,
   by_mass: bool,
-  thread: u32,
+  index: u32,
 ) -> f32 {
   var prefix = 0u;
   var mask = 0u;
-  if (thread == 0u) {
+  if (index == 0u) {
     remaining = goal;
   }
   for (var digit = 0u; digit < 4u; digit++) {
     let shift = 24u - 8u * digit;
-    for (var bin = thread; bin < 256u; bin += THREADS) {
+    for (var bin = index; bin < 256u; bin += THREADS) {
       atomicStore(&bin_counts[bin], 0u);
       atomicStore(&bin_low[bin], 0u);
       atomicStore(&bin_high[bin], 0u);
     }
     workgroupBarrier();
-    for (var id = thread; id < V; id += THREADS) {
+    for (var id = index; id < V; id += THREADS) {
       let value = logit_of(row, id, draw);
       let order = order_of(value);
       if (value >= least && (order & mask) == prefix) {
@@ -351,7 +351,7 @@ fn select_threshold(
       }
     }
     workgroupBarrier();
-    if (thread == 0u) {
+    if (index == 0u) {
       choose_bin(digit == 0u && by_mass, by_mass);
     }
     prefix |= workgroupUniformLoad(&chosen_bin) << shift;
@@ -393,17 +393,17 @@ fn choose_bin(is_fraction: bool, by_mass: bool) {
   remaining = left;
 }
 
-fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> u32 {
+fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, index: u32) -> u32 {
   var least = LOWEST;
   for (var phase = 0u; phase < 2u; phase++) {
     let by_mass = phase == 1u;
     if (select(has_top_k(draw), draw.top_p < 1.0, by_mass)) {
       let goal = select(f32(draw.top_k), draw.top_p, by_mass);
-      least = max(least, select_threshold(row, draw, peak, least, goal, by_mass, thread));
+      least = max(least, select_threshold(row, draw, peak, least, goal, by_mass, index));
     }
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = thread; id < V; id += THREADS) {
+  for (var id = index; id < V; id += THREADS) {
     let value = logit_of(row, id, draw);
     // The largest stays whatever min-p says.
     if (value >= least && (value == peak || exp(value - peak) >= draw.min_p)) {
@@ -413,7 +413,7 @@ fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, thread: u32) -> 
       }
     }
   }
-  return best_of(best.value, best.id, thread).id;
+  return best_of(best.value, best.id, index).id;
 }
 
 // The end of a draw: the chunks' findings become a token.
@@ -444,12 +444,12 @@ fn load_candidate(row: u32, i: u32, field: u32) -> u32 {
 }
 
 // The token of a row from what its chunks found; -1 when its logits are broken.
-fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
+fn token_of(row: u32, draw: Draw, position: u32, index: u32) -> i32 {
   var best = Best(LOWEST, 0xffffffffu);
   var winner = best;
   var floor = LOWEST;
   var bad = 0.0;
-  for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
     let own = Best(bitcast<f32>(load_record(row, chunk, 0u)), load_record(row, chunk, 1u));
     let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
     let left_out = bitcast<f32>(load_record(row, chunk, 5u));
@@ -462,8 +462,8 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
     }
     floor = max(floor, left_out);
   }
-  best = best_of(best.value, best.id, thread);
-  if (sum_of(bad, thread) > 0.0 || best.value <= LOWEST) {
+  best = best_of(best.value, best.id, index);
+  if (sum_of(bad, index) > 0.0 || best.value <= LOWEST) {
     return -1;
   }
   let peak = tempered(best.value, draw);
@@ -472,19 +472,19 @@ fn token_of(row: u32, draw: Draw, position: u32, thread: u32) -> i32 {
     return i32(best.id);
   }
   if (!is_filtered(draw)) {
-    return i32(best_of(winner.value, winner.id, thread).id);
+    return i32(best_of(winner.value, winner.id, index).id);
   }
   var mass = 0.0;
-  for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
     let own = tempered(bitcast<f32>(load_record(row, chunk, 0u)), draw);
     mass += bitcast<f32>(load_record(row, chunk, 4u)) * exp(own - peak);
   }
-  let summary = Summary(peak, best_of(floor, 0u, thread).value, sum_of(mass, thread));
-  let token = draw_candidate(row, draw, position, summary, thread);
+  let summary = Summary(peak, best_of(floor, 0u, index).value, sum_of(mass, index));
+  let token = draw_candidate(row, draw, position, summary, index);
   if (token >= 0) {
     return token;
   }
-  return i32(draw_by_scan(row, draw, position, peak, thread));
+  return i32(draw_by_scan(row, draw, position, peak, index));
 }
 
 // Writes the token where the host and the next step look for it.
@@ -500,18 +500,18 @@ fn finish(row: u32, draw: Draw, last: StepToken, steps: u32, token: i32) {
   }
 }
 
-fn decide(row: u32, draw: Draw, last: StepToken, thread: u32) {
+fn decide(row: u32, draw: Draw, last: StepToken, index: u32) {
   // The count changes when all rows are done, so that it can be loaded ahead.
   let steps = atomicLoad(&counter[0]);
-  let token = token_of(row, draw, last.position, thread);
-  if (thread == 0u) {
+  let token = token_of(row, draw, last.position, index);
+  if (index == 0u) {
     finish(row, draw, last, steps, token);
   }
   if (step.y > 1u) {
     storageBarrier();
   }
   // The last row of the step counts it.
-  if (thread == 0u && (step.y == 1u || take_ticket(ROWS, step.y) + 1u == step.y)) {
+  if (index == 0u && (step.y == 1u || take_ticket(ROWS, step.y) + 1u == step.y)) {
     atomicAdd(&counter[0], 1u);
   }
 }
@@ -522,7 +522,7 @@ fn decide(row: u32, draw: Draw, last: StepToken, thread: u32) {
 // positions, token_ids [T]; seen [slots, SEEN_WORDS] bits; history [steps, R]; counter [1]
 // Grid: chunk of the vocabulary, row.
 //
-// A workgroup holds CHUNK logits in registers: THREADS threads with PER each. It hands over the
+// A workgroup holds CHUNK logits in registers: THREADS invocations with PER each. It hands over the
 // chunk's largest logit; without filters also its winner under Gumbel noise; with filters the
 // chunk's mass, its largest CHUNK_CANDIDATES logits and its floor, the largest one left out. The
 // last workgroup of a row decides. The last of all counts the step.
@@ -538,13 +538,13 @@ var<workgroup> arrived: u32;
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let row = group.y;
   let chunk = group.x;
   // All logits are asked for before any of them, or the rest, is awaited.
   //@repeat i PER
-  let id_$i = chunk * CHUNK + $i * THREADS + thread;
+  let id_$i = chunk * CHUNK + $i * THREADS + index;
   let raw_$i = logits[row * V + min(id_$i, V - 1u)];
   //@end
   let draw = draws[row];
@@ -563,8 +563,8 @@ fn main(
     }
   }
   //@end
-  best = best_of(best.value, best.id, thread);
-  if (thread == 0u) {
+  best = best_of(best.value, best.id, index);
+  if (index == 0u) {
     store_record(row, chunk, 0u, bitcast<u32>(best.value));
     store_record(row, chunk, 1u, best.id);
     store_record(row, chunk, 7u, atomicLoad(&broken));
@@ -583,8 +583,8 @@ fn main(
         atomicAdd(&bins[bin_$i], 1u);
       }
       //@end
-      mass = sum_of(mass, thread);
-      let kept_bins = bins_that_fit(thread);
+      mass = sum_of(mass, index);
+      let kept_bins = bins_that_fit(index);
       var floor = LOWEST;
       //@repeat i PER
       if (id_$i < V) {
@@ -597,8 +597,8 @@ fn main(
         }
       }
       //@end
-      floor = best_of(floor, 0u, thread).value;
-      if (thread == 0u) {
+      floor = best_of(floor, 0u, index).value;
+      if (index == 0u) {
         store_record(row, chunk, 4u, bitcast<u32>(mass));
         store_record(row, chunk, 5u, bitcast<u32>(floor));
         store_record(row, chunk, 6u, atomicLoad(&taken));
@@ -613,8 +613,8 @@ fn main(
         }
       }
       //@end
-      winner = best_of(winner.value, winner.id, thread);
-      if (thread == 0u) {
+      winner = best_of(winner.value, winner.id, index);
+      if (index == 0u) {
         store_record(row, chunk, 2u, bitcast<u32>(winner.value));
         store_record(row, chunk, 3u, winner.id);
       }
@@ -624,21 +624,21 @@ fn main(
     return;
   }
   storageBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     arrived = take_ticket(row, CHUNKS);
   }
   if (workgroupUniformLoad(&arrived) + 1u < CHUNKS) {
     return;
   }
   storageBarrier();
-  decide(row, draw, StepToken(token, position), thread);
+  decide(row, draw, StepToken(token, position), index);
 }
 
 // How many bins, from the largest logits down, hold no more than CHUNK_CANDIDATES of them.
-fn bins_that_fit(thread: u32) -> u32 {
+fn bins_that_fit(index: u32) -> u32 {
   var sum = 0u;
   workgroupBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     var fitting = 0u;
     for (var bin = 0u; bin < 256u; bin++) {
       sum += atomicLoad(&bins[bin]);
