@@ -18,13 +18,13 @@ import { DispatchRunner } from "../../support/run_dispatches.ts";
 const BODY = `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let chunks = w_WORDS * w_PARTS;
+  let chunks = w_WORDS * w_CHUNKS;
   let row = id.x / chunks;
   let chunk = id.x - row * chunks;
   if (row >= ROWS) {
     return;
   }
-  let values = w_unpack(w_fetch(row, chunk / w_PARTS), chunk % w_PARTS);
+  let values = w_unpack(w_fetch(row, chunk / w_CHUNKS), chunk % w_CHUNKS);
   let column = chunk * 8u;
   //@repeat i 4
   if (column + u32($i) < w_COLUMNS) {
