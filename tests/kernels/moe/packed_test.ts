@@ -41,6 +41,21 @@ const ROUNDED: readonly PackedOptions[] = [
   { format: "fp8_block", activationQuant: "static", block: [8, 24], topK: 3 },
 ];
 
+/**
+ * The same algorithms with as few sums an invocation as they take: a software adapter compiles the
+ * unpacking of every format for every sum. More rows are tried with one format, below, and without
+ * packing by `layer_test.ts`.
+ */
+const SMALL: Readonly<Record<string, MoeConfig>> = {
+  ...CONFIGS,
+  skinny: withTiles(CONFIGS.skinny, 4, (tile) => ({ ...tile, threadM: 4, threadN: 2 })),
+};
+
+function withTiles(config: MoeConfig, blockM: number, tile: (of: GemmTile) => GemmTile): MoeConfig {
+  if (config.algorithm === "slots" || config.algorithm === "experts") return config;
+  return { ...config, blockM, up: tile(config.up), down: tile(config.down) };
+}
+
 /** The configuration with tiles as deep as a word of the format. */
 function fitting(config: MoeConfig, format: PackedFormat): MoeConfig {
   if (config.algorithm === "slots" || config.algorithm === "experts") return config;
@@ -51,8 +66,8 @@ function fitting(config: MoeConfig, format: PackedFormat): MoeConfig {
   return { ...config, up: deep(config.up), down: deep(config.down) };
 }
 
-for (const [algorithm, config] of Object.entries(CONFIGS)) {
-  const check = (name: string, layers: readonly PackedOptions[]) =>
+for (const [algorithm, small] of Object.entries(SMALL)) {
+  const check = (name: string, layers: readonly PackedOptions[], config = small) =>
     webgpuTest(`${algorithm}: ${name} like the CPU`, async (t) => {
       const runner = await DispatchRunner.open();
       for (const options of layers) {
@@ -69,6 +84,10 @@ for (const [algorithm, config] of Object.entries(CONFIGS)) {
   check("experts of every packed format", WEIGHTS);
   check("blocks of many sizes", BLOCKS);
   check("activations rounded in front of both products", ROUNDED);
+  if (algorithm === "skinny") {
+    const layers: readonly PackedOptions[] = [{ format: "fp8_e4m3", hidden: 46, intermediate: 26 }];
+    check("packed experts with eight rows an invocation", layers, CONFIGS.skinny);
+  }
 }
 
 Deno.test("backends refuse roundings that nobody can mean, with the reason", () => {
