@@ -11,13 +11,51 @@ import { messageOf } from "../../graph/mod.ts";
 /** Why there is no GPU here, or undefined when there is one. */
 export const noAdapterReason: string | undefined = await findReason();
 
-/** `Deno.test` for a test that needs WebGPU. */
+/** Devices that were opened and not yet found closed. */
+const openDevices: GPUDevice[] = [];
+
+/** `Deno.test` for a test that needs WebGPU. It closes every device that it opens. */
 export function webgpuTest(name: string, fn: (t: Deno.TestContext) => void | Promise<void>): void {
-  if (noAdapterReason === undefined) {
-    Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
+  if (noAdapterReason !== undefined) {
+    Deno.test({ name: `${name} [left out: ${noAdapterReason}]`, ignore: true, fn });
     return;
   }
-  Deno.test({ name: `${name} [left out: ${noAdapterReason}]`, ignore: true, fn });
+  watchDevices();
+  Deno.test(name, async (t) => {
+    try {
+      await fn(t);
+    } finally {
+      await settleDevices();
+    }
+  });
+}
+
+/** Remembers the devices that are opened from now on. */
+function watchDevices(): void {
+  const { requestDevice } = GPUAdapter.prototype;
+  if (requestDevice.name === "requestWatchedDevice") return;
+  GPUAdapter.prototype.requestDevice = async function requestWatchedDevice(descriptor) {
+    const device = await requestDevice.call(this, descriptor);
+    openDevices.push(device);
+    return device;
+  };
+}
+
+/**
+ * Waits for the `lost` promises of the devices that a test has closed: pending, they look like leaks.
+ * A device that is still open is one.
+ */
+async function settleDevices(): Promise<void> {
+  const devices = openDevices.splice(0);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("the test left a device open")), 5000);
+  });
+  try {
+    await Promise.race([Promise.all(devices.map(({ lost }) => lost)), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Runs a test body with an executor of its own, and closes it. */
