@@ -30,8 +30,10 @@ const input = {
 const expected = await fusedMoe({ ...input, executor: "cpu" });
 const scale = Math.max(...expected.map(Math.abs));
 
-// WebGPU where there is an adapter. An open executor serves many calls.
-const { executor } = await openExecutor();
+// WebGPU where there is an adapter, a software one too, which "auto" would leave alone. An open
+// executor serves many calls.
+const adapter = await navigator.gpu?.requestAdapter();
+const { executor } = await openExecutor(adapter ? "webgpu" : "cpu");
 console.error(executor.description);
 for (const backend of ["triton", "trtllm"] as const) {
   const output = await fusedMoe({ ...input, executor, backend });

@@ -24,7 +24,7 @@ class LocalHub implements AsyncDisposable {
 
   private constructor(readonly cacheDir: string) {
     this.#server = Deno.serve(
-      { port: 0, hostname: "127.0.0.1", onListen() {} },
+      { port: 0, hostname: "127.0.0.1", onListen() {}, onError: () => new Response() },
       (request) => this.#answer(request),
     );
   }
