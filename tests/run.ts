@@ -96,7 +96,8 @@ async function runTests(
     await writeAll(chunk);
     output += decoder.decode(chunk, { stream: true });
   }
-  const { code } = await child.status;
+  const { code, signal } = await child.status;
+  if (signal !== null) console.error(`deno test was ended by ${signal}`);
   return { code, output: output.replaceAll(COLOR, "") };
 }
 
