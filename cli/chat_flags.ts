@@ -7,7 +7,7 @@
 import { ConfigError, messageOf } from "../graph/mod.ts";
 import type { ChatMessage, ChatVariables } from "../models/mod.ts";
 
-/** What the flags say, as commander gives them. */
+/** The values of the flags, as commander gives them. */
 export interface ChatFlags {
   readonly chat?: boolean;
   readonly system?: string;
@@ -24,7 +24,7 @@ export interface ChatRequest {
   readonly options: ChatVariables;
 }
 
-/** Gathers `--template-var name=json`; a value that is no JSON is the text it is. */
+/** Gathers `--template-var name=json`; a value that is not JSON is taken as a text. */
 export function collectVariable(
   text: string,
   before: Record<string, unknown> = {},

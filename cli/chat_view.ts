@@ -1,5 +1,5 @@
 /**
- * What `inspect` says of a model's chats and of the tokens that end its texts.
+ * What `inspect` shows about the chats of a model and about the tokens that end a text.
  *
  * @module
  */

@@ -28,10 +28,10 @@ export const settingsSchema = z.object({
     "Tokens of the largest step, longer prompts take several; null is max_seq_len, at most 2048",
   ),
   max_queue_size: z.int().min(1).default(1024).describe(
-    "Requests that wait at most; the next one is refused",
+    "Most requests that may wait; further ones are refused",
   ),
   prefix_reuse: z.boolean().default(true).describe(
-    "Prompts that begin alike share the pages of their beginning",
+    "Share the cache pages of prompts that begin with the same tokens",
   ),
 });
 

@@ -1,6 +1,6 @@
 /**
  * Parses YAML and says what of it no configuration can have: wrong syntax, depth without end, keys
- * that are no plain values, keys that stand twice, aliases of nothing or of what they are part of.
+ * that are not plain values, duplicate keys, aliases of nothing or of a value that contains them.
  * Files, flags and variables all go through here.
  *
  * @module
@@ -78,7 +78,7 @@ export function parseYaml(text: string): YamlDocument {
     const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
     return { document, value, problems };
   } catch (error) {
-    // Aliases of aliases without end, and `<<` of what is no mapping.
+    // Aliases of aliases without end, and `<<` of something that is not a mapping.
     const problem = `expected YAML: ${lowerFirst(messageOf(error))}`;
     return { document, value: undefined, problems: [{ problem, range: lastAlias(document) }] };
   }
@@ -117,7 +117,7 @@ function findTooDeep(tokens: readonly CST.Token[]): YamlProblem | undefined {
   return undefined;
 }
 
-/** Errors of the YAML reader in our words; `word` is the one that the error points at. */
+/** Errors of the YAML reader, reworded; `word` is the one that the error points at. */
 const YAML_ERRORS: Readonly<Record<string, (word: string) => string>> = {
   TAB_AS_INDENT: () => "expected spaces in front of a line, got a tab",
   TAG_RESOLVE_FAILED: () => "expected a plain value, got a tag that is not known",

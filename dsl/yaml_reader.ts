@@ -140,7 +140,7 @@ class YamlTree {
   }
 }
 
-/** Offsets of a part of a document; what is no node, or has no characters, has none. */
+/** Offsets of a part of a document; undefined for a part without a node or without characters. */
 function rangeOf(part: unknown): Range | undefined {
   return isNode(part) ? rangeOfNode(part) : undefined;
 }

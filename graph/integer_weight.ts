@@ -17,7 +17,7 @@ import type {
 
 /**
  * Integer codes [rows, columns] out of the 32-bit words of a checkpoint, `(code + add) & mask`, as i8
- * or u8; with `codesPerByte` 2, two a byte.
+ * or u8; with `codesPerByte` 2, two per byte.
  *
  * @example
  * ```ts

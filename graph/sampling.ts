@@ -44,11 +44,11 @@ export interface DrawDetails {
   };
   /** `[ceil(V / 32)]`: bit `id % 32` of word `id / 32` is set for every token that may be drawn. */
   readonly allowed?: Uint32Array<ArrayBuffer>;
-  /** The draw comes with its log-probability, and with those of so many likeliest tokens, 0 to 20. */
+  /** Number of most likely tokens (0 to 20) to report with the log-probability of the drawn one. */
   readonly logprobs?: number;
 }
 
-/** Likeliest tokens of a draw at most. */
+/** Most tokens that a draw may report. */
 export const MOST_LOGPROBS = 20;
 
 /** Whether a draw needs more than its logits and {@linkcode Sampling}. */
@@ -67,8 +67,8 @@ export interface TokenLogprob {
  * allowed tokens alone, before repetition penalty, temperature, top-k, top-p and min-p.
  */
 export interface TokenLogprobs {
-  /** That of the token that was drawn. */
+  /** Of the token that was drawn. */
   readonly logprob: number;
-  /** The likeliest tokens, the likeliest first, of equal ones the lower id. */
+  /** The most likely tokens in descending order; of equal ones the lower id first. */
   readonly top: readonly TokenLogprob[];
 }

@@ -107,7 +107,7 @@ export interface ScaledWeight extends Typed {
   readonly factor: number;
 }
 
-/** Where the codes of a matrix lie in the 32-bit words of a checkpoint. */
+/** How the codes of a matrix are stored in the 32-bit words of a checkpoint. */
 export interface IntegerPacking {
   readonly bits: 4 | 8;
   /** Dimension of the words along which one holds several codes. */
@@ -119,8 +119,8 @@ export interface IntegerPacking {
 }
 
 /**
- * Integer codes [rows, columns] out of 32-bit words: (code + add) & mask, a byte each, or two a byte
- * with the low nibble first.
+ * Integer codes [rows, columns] out of 32-bit words: (code + add) & mask, one byte each, or two per
+ * byte with the low nibble first.
  */
 export interface UnpackWeight extends Typed {
   readonly kind: "unpack";
@@ -141,7 +141,7 @@ export interface AffineScalesWeight extends Typed {
   readonly base: number;
 }
 
-/** A weight that may be read if integers beside it are what its reading takes for granted. */
+/** A weight whose reading assumes that some integers beside it have the expected values. */
 export interface CheckedWeight extends Typed {
   readonly kind: "checked";
   readonly of: Weight;

@@ -104,7 +104,7 @@ export interface Model {
   readonly quantization: Quantization | undefined;
   /** Bytes of all tensors. */
   readonly bytes: number;
-  /** What is worth telling about the files. */
+  /** Notes about the files for the user. */
   readonly notes: readonly string[];
   /** Builds the eager graph anew. */
   build(): EagerGraph;

@@ -58,14 +58,14 @@ export class Checkpoint implements TensorSource {
   /** Bytes of all tensors. */
   readonly bytes: number;
   readonly #values = new ValueCheck();
-  /** Tensors in types that are not read, such as F64; an error for those who ask for one. */
+  /** Tensors in types that are not read, such as F64; an error when one is asked for. */
   readonly unreadable: ReadonlyMap<string, UnreadableTensor>;
 
   constructor(
     readonly folder: string,
     readonly tensors: ReadonlyMap<string, TensorInfo>,
     readonly files: ReadonlyMap<string, TensorFile>,
-    /** What is worth telling about the files. */
+    /** Notes about the files for the user. */
     readonly notes: readonly string[] = [],
   ) {
     this.unreadable = new Map([...files.values()].flatMap((file) => [...file.unreadable]));
@@ -171,7 +171,7 @@ export class Checkpoint implements TensorSource {
     return bytes;
   }
 
-  /** What reading the weights has shown that a user should know. */
+  /** Notes for the user that come from reading the weights. */
   get findings(): string[] {
     return this.#values.findings;
   }
@@ -239,7 +239,7 @@ function mergeShards(
     }
     tensors.set(name, info);
   }
-  // Tensors that the index forgot are there all the same; transformers loads them too.
+  // Tensors that the index does not list are loaded too, as transformers does.
   for (const file of files.values()) {
     for (const [name, info] of file.tensors) if (!tensors.has(name)) tensors.set(name, info);
   }

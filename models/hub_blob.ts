@@ -64,7 +64,7 @@ async function downloadTo(blob: string, task: BlobTask): Promise<void> {
   await Deno.rename(incomplete, blob);
 }
 
-/** Downloads what a file lacks and checks the whole where the hub gives its hash. */
+/** Downloads the missing bytes of a file, and checks the whole file where the hub gives its hash. */
 async function complete(file: Deno.FsFile, task: BlobTask): Promise<"right" | "wrong"> {
   const { lfs, size } = task.entry;
   const hash = lfs && createHash("sha256");

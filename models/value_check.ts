@@ -1,5 +1,5 @@
 /**
- * Numbers of a checkpoint that cannot be right, found in the bytes as they are read: NaN, infinity, and
+ * Finds invalid numbers of a checkpoint while its bytes are read: NaN, infinity, and
  * scales that are not above 0.
  *
  * @module
@@ -10,7 +10,7 @@ import { CheckpointError, type DType, elementCount } from "../graph/mod.ts";
 import { toF32 } from "./formats/convert.ts";
 import type { TensorInfo } from "./safetensors.ts";
 
-/** How many elements of a tensor are no finite numbers. */
+/** How many elements of a tensor are not finite numbers. */
 export interface OddValues {
   readonly nan: number;
   readonly infinite: number;
@@ -43,7 +43,7 @@ export function hasOddValues(dtype: DType, bytes: Uint8Array<ArrayBuffer>): bool
   if (bytes.length < 8 || bytes.byteOffset % exponent.bytes !== 0) {
     return hasOddElement(bytes, exponent);
   }
-  // Words hold one to four elements; what does not fill one at either end is looked at alone.
+  // Words hold one to four elements; elements at either end that do not fill a word are checked singly.
   const head = (4 - bytes.byteOffset % 4) % 4;
   const count = (bytes.length - head) >> 2;
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset + head, count);
@@ -93,7 +93,7 @@ function elementBits(part: Uint8Array, at: number, bytes: number): number {
   return bits;
 }
 
-/** Counts them; FP8's codes are NaN alone. */
+/** Counts them; FP8 has codes for NaN only. */
 export function countOddValues(dtype: DType, part: Uint8Array<ArrayBuffer>): OddValues {
   const exponent = EXPONENTS[dtype];
   let [nan, infinite] = [0, 0];
@@ -109,7 +109,7 @@ export function countOddValues(dtype: DType, part: Uint8Array<ArrayBuffer>): Odd
   return { nan, infinite };
 }
 
-/** Looks at every number that is read of a checkpoint. */
+/** Checks every number that is read from a checkpoint. */
 export class ValueCheck {
   /** Infinite values of vectors; a router's bias switches experts off with them. */
   readonly #infinite = new Map<string, { readonly count: number; readonly of: number }>();

@@ -215,7 +215,7 @@ export class Engine implements AsyncDisposable {
     );
   }
 
-  /** What a server watches: queue, pages, reused prefixes, preemptions, tokens. A snapshot. */
+  /** A snapshot for monitoring: queue, pages, reused prefixes, preemptions, tokens. */
   stats(): SchedulerStats {
     return this.#scheduler.stats;
   }
@@ -330,7 +330,7 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-/** Choices of one prompt at most. */
+/** Most choices of one prompt. */
 const MOST_CHOICES = 128;
 
 const OF_TEXT = "Check that the tokenizer's files belong to these weights";

@@ -48,7 +48,7 @@ export interface StepRequest {
   readonly repeat: number;
   /** Work of the host for which the device need not wait; it is called once, while the step runs. */
   readonly meanwhile?: () => Promise<void>;
-  /** Asked now and then by executors that can stop within a step: false ends it with an error. */
+  /** Called from time to time by executors that can stop within a step: false ends it with an error. */
   readonly isWanted?: () => boolean;
 }
 
@@ -58,7 +58,7 @@ export interface StepResult {
   readonly logits?: Float32Array<ArrayBuffer>;
   /**
    * `repeat` lists of R tokens: the samples of the step and of the steps fed with them. -1 stands
-   * where the largest logit of a row was no finite number; the other rows are not affected.
+   * where the largest logit of a row was not a finite number; the other rows are not affected.
    */
   readonly tokens?: readonly Int32Array<ArrayBuffer>[];
   /** Of each row that asked for them. */

@@ -1,5 +1,5 @@
 /**
- * Filters of Jinja2 that the library lacks, has for fewer types, or lets grow without bound.
+ * Filters of Jinja2 that the library does not have, has for fewer types, or does not bound.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Methods of Python's strings and mappings that templates call and the library lacks, or has with
+ * Methods of Python's strings and mappings that templates call and the library does not have, or has with
  * fewer arguments.
  *
  * @module

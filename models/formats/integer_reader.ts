@@ -1,6 +1,6 @@
 /**
  * Weights of integer checkpoints (GPTQ, AWQ, `pack-quantized`): codes out of 32-bit words, scales with
- * offsets in place of zero points, and the checks that a compact reading takes for granted.
+ * offsets in place of zero points, and the checks of what a compact reading assumes.
  *
  * @module
  */
@@ -217,7 +217,7 @@ function unpackWords(
   }
 }
 
-/** Two codes a byte, the first in the low nibble. */
+/** Two codes per byte, the first in the low nibble. */
 function joinNibbles(codes: Bytes): Bytes {
   const bytes = new Uint8Array(codes.length / 2);
   for (let i = 0; i < bytes.length; i++) bytes[i] = codes[2 * i] | (codes[2 * i + 1] << 4);

@@ -73,6 +73,6 @@ export function modulePattern(text: string, from: QuantizationSource): RegExp {
   try {
     return new RegExp(`^(?:${text})`);
   } catch {
-    throw sourceError(from, "", "a list of modules with sound regular expressions", text);
+    throw sourceError(from, "", "a list of modules with valid regular expressions", text);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What a checkpoint says of its quantized weights, whatever the dialect it says it in.
+ * How the weights of a checkpoint are quantized, whatever the dialect of its config.
  *
  * @module
  */
@@ -22,11 +22,11 @@ export interface Scheme {
   read(module: StoredModule): Weight;
 }
 
-/** What a checkpoint says of its quantized weights. */
+/** How the weights of a checkpoint are quantized. */
 export interface Quantization {
   /** Name of the dialect, as in `models/quantization/registry.ts`. */
   readonly dialect: string;
-  /** Where the words came from, for messages: `quantization_config of config.json`. */
+  /** Where this was read, for messages: `quantization_config of config.json`. */
   readonly source: string;
   /** Formats of the weights, for people: `fp8_e4m3`, `int4 in groups of 128`. */
   readonly formats: readonly string[];
@@ -50,16 +50,16 @@ export interface QuantizationSource {
   readonly value: Readonly<Record<string, unknown>>;
 }
 
-/** A dialect: those who write it, the words that announce it, and how it reads. */
+/** A dialect: the programs that write it, the values that identify it, and how it is read. */
 export interface Dialect {
   /** Short name, unique. */
   readonly name: string;
   /** Values of `quant_method`. */
   readonly methods: readonly string[];
-  /** Who writes it, for the documentation. */
+  /** The programs that write it, for the documentation. */
   readonly writers: string;
   /** What of it is read, one line each, for the documentation. */
   readonly reads: readonly string[];
-  /** Reads it; throws a CheckpointError that names the key, what was expected, and what stands there. */
+  /** Reads it; throws a CheckpointError that names the key, what was expected, and what was found. */
   read(from: QuantizationSource): Quantization;
 }

@@ -11,7 +11,7 @@ import type { QuantizationSource } from "./quantization.ts";
 const HINT =
   "See docs/checkpoints.md for what is read; of other checkpoints take the unquantized one and add quantize_moe";
 
-/** The part through a schema; the error names the key, what was expected, and what stands there. */
+/** The part through a schema; the error names the key, what was expected, and what was found. */
 export function parseSource<Schema extends z.ZodType>(
   schema: Schema,
   from: QuantizationSource,

@@ -159,7 +159,7 @@ interface Field {
 }
 
 function pieceOf(value: Field["value"]): Piece {
-  if (!(value instanceof Uint8Array)) throw new RangeError("a piece that is no message");
+  if (!(value instanceof Uint8Array)) throw new RangeError("a piece that is not a message");
   const piece = { text: "", score: 0, kind: PIECE.normal };
   for (const { field, value: part } of fieldsOf(value)) {
     if (field === 1 && part instanceof Uint8Array) piece.text = new TextDecoder().decode(part);

@@ -34,7 +34,7 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leave special tokens out of the text; default true. */
   readonly skipSpecialTokens?: boolean;
-  /** Special tokens that stay in the text all the same, such as the marks of an output format. */
+  /** Special tokens that stay in the text nevertheless, such as the marks of an output format. */
   readonly keep?: ReadonlySet<string>;
 }
 
@@ -101,7 +101,7 @@ export class Tokenizer {
 
   /** Token ids of a text. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    // A character that the vocabulary lacks, and no unknown token stands for, has no id.
+    // A character that is not in the vocabulary has no id, unless there is an unknown token.
     const ids = this.#opened().encode(text, { add_special_tokens: addSpecialTokens }).ids
       .filter((id) => id !== undefined);
     const bos = addSpecialTokens ? this.#bos : undefined;
@@ -109,7 +109,7 @@ export class Tokenizer {
     return bos.wanted ? [bos.id, ...ids] : ids.slice(1);
   }
 
-  /** Text of token ids; ids that the vocabulary lacks (padding of the head) have none. */
+  /** Text of token ids; ids that are not in the vocabulary (padding of the head) have none. */
   decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
     const { skipSpecialTokens = true, keep } = options;
     let known = Array.from(ids).filter((id) => this.tokenOf(id) !== undefined);
@@ -153,7 +153,7 @@ export class Tokenizer {
     const unknown = library.encode("a").tokens
       .find((token) => !plain.includes(token) && this.idOf(token) === undefined);
     if (unknown === undefined) return;
-    throw new Error(`a post_processor that adds "${unknown}", which the vocabulary lacks`);
+    throw new Error(`a post_processor that adds "${unknown}", which is not in the vocabulary`);
   }
 
   #idOfSpecial(token: string | null | undefined): number | undefined {

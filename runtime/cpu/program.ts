@@ -210,7 +210,7 @@ function adjustRows(logits: Float32Array<ArrayBuffer>, want: readonly DrawDetail
   );
 }
 
-/** The draw of a row; -1 where its logits are broken, which is the matter of its sequence alone. */
+/** The draw of a row; -1 where its logits are not finite, which affects its sequence alone. */
 function drawOrMinusOne(...call: Parameters<typeof sampleToken>): number {
   try {
     return sampleToken(...call);

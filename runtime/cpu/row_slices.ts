@@ -1,6 +1,6 @@
 /**
- * Long work on rows in slices. Most heavy ops treat each row of a step (a token) by itself, so that a
- * few rows at a time give the same bits, and timers, signals and readers are served in between.
+ * Runs long work on rows in slices. Most slow ops treat each row of a step (a token) by itself, so
+ * a few rows at a time give the same bits, and timers, signals and readers are served in between.
  *
  * @module
  */

@@ -17,17 +17,17 @@ export interface GenerateOptions extends Partial<Sampling>, ChatVariables {
   /** A whole number below 2³²; the same seed draws the same tokens. Default random. */
   readonly seed?: number;
   /**
-   * Taken from the logit of every token that was made before, from -100 to 100; default 0. Biases
+   * Subtracted from the logit of every token that was made before, from -100 to 100; default 0. Biases
    * and these penalties come before the repetition penalty and the temperature.
    */
   readonly presencePenalty?: number;
-  /** Taken from it once more for each time that it was made, from -100 to 100; default 0. */
+  /** Subtracted again for each time that it was made, from -100 to 100; default 0. */
   readonly frequencyPenalty?: number;
   /** Added to the logits of tokens, by their ids: numbers from -100 to 100. */
   readonly logitBias?: Readonly<Record<string, number>> | ReadonlyMap<number, number>;
   /** Which tokens may come next: the hook of constrained decoding. */
   readonly allowedTokens?: AllowedTokens;
-  /** Pieces come with log-probabilities: of their token, and of so many likeliest ones, 0 to 20. */
+  /** Reports log-probabilities with each piece: of its token, and of this many most likely ones, 0 to 20. */
   readonly logprobs?: number;
   /** Texts that end the generation; they are not part of the result. */
   readonly stop?: string | readonly string[];

@@ -18,16 +18,16 @@ export type AllowedTokens = (
   made: readonly number[],
 ) => Uint32Array<ArrayBuffer> | undefined;
 
-/** Options of draws that the device alone cannot follow. */
+/** Options of draws for which the device needs data from the host. */
 export interface DrawOptions {
   /** Added to the logits of tokens. */
   readonly logitBias: ReadonlyMap<number, number>;
-  /** Taken from the logit of every token that was made before. */
+  /** Subtracted from the logit of every token that was made before. */
   readonly presencePenalty: number;
-  /** Taken from it for each time that it was made. */
+  /** Subtracted for each time that it was made. */
   readonly frequencyPenalty: number;
   readonly allowedTokens?: AllowedTokens;
-  /** Likeliest tokens to report; undefined reports nothing. */
+  /** Number of most likely tokens to report; undefined reports nothing. */
   readonly logprobs?: number;
 }
 
@@ -38,7 +38,7 @@ export class NextDraw {
 
   private constructor(readonly options: DrawOptions, readonly vocabSize: number) {}
 
-  /** Undefined where draws need nothing from the host, which is the fast way. */
+  /** Undefined where draws need nothing from the host, which is faster. */
   static create(options: DrawOptions, vocabSize: number): NextDraw | undefined {
     const { logitBias, presencePenalty, frequencyPenalty, allowedTokens, logprobs } = options;
     const idle = logitBias.size === 0 && presencePenalty === 0 && frequencyPenalty === 0 &&

@@ -81,7 +81,7 @@ export class PieceQueue implements Sequence {
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (timeoutMs === undefined || this.#ended) return;
     this.#timer = setTimeout(() => this.#interrupt(timedOut(timeoutMs)), timeoutMs);
-    // A generation that nobody reads any more keeps no process alive.
+    // A generation without a reader does not keep the process alive.
     Deno.unrefTimer(Number(this.#timer));
   }
 
@@ -165,7 +165,7 @@ export class PieceQueue implements Sequence {
     this.#close();
   }
 
-  /** Ends at once: what nobody has read yet is not read any more. */
+  /** Ends at once; pieces that were not read yet are dropped. */
   #interrupt(error: unknown): void {
     if (this.#ended) return;
     this.#unread.length = 0;

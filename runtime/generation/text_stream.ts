@@ -11,7 +11,7 @@ export type DecodeTokens = (ids: readonly number[]) => string;
 /** Stands for bytes that are not a character, or not a whole one yet. */
 const REPLACEMENT = "\uFFFD";
 
-/** Tokens that may wait for the rest of a character; more of them are no character at all. */
+/** Tokens that may wait for the rest of a character; more of them cannot be a character. */
 const MOST_HELD = 8;
 
 /**

@@ -2,9 +2,9 @@
  * Pages of the KV cache: which are free, which sequences use them, and which tokens they hold.
  *
  * A page that a sequence has filled is remembered by its tokens and by everything in front of them,
- * so that a later sequence with the same beginning uses it instead of computing it again. Only whole
- * pages are shared, and nobody writes to a whole page: none is ever copied. A remembered page that
- * nobody uses counts as free and is given away when no empty page is left, the longest unused first.
+ * so that a later sequence with the same beginning uses it instead of computing it again. Only full
+ * pages are shared, and full pages are never written again, so none is copied. A remembered page
+ * without a user counts as free and is reused when no empty page is left, the longest unused first.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export interface KnownPage {
  * ```
  */
 export class PagePool {
-  /** Pages that hold nothing anybody could use. */
+  /** Pages without remembered tokens. */
   readonly #empty: number[];
   /** Remembered pages without a user, the longest unused first. */
   readonly #idle = new Set<number>();
@@ -82,9 +82,9 @@ export class PagePool {
     return page;
   }
 
-  /** One user less for each of these pages; give them in the order of the sequence. */
+  /** Removes one user from each of these pages, given in the order of the sequence. */
   release(pages: readonly number[]): void {
-    // The end of a sequence is of use to fewer than its beginning, so it becomes the older one.
+    // Fewer sequences can use the end of a sequence than its beginning, so the end is reused first.
     for (const page of pages.toReversed()) {
       invariant(this.#users[page] > 0, `page ${page} was released without being taken`);
       if (--this.#users[page] > 0) continue;
@@ -108,7 +108,7 @@ export class PagePool {
   remember(page: number, after: Prefix, tokens: PageTokens): Prefix {
     const key = `${after}:${tokens}`;
     const known = this.#known.get(key);
-    // Two sequences computed the same page side by side: the first one is the one that is shared.
+    // Two sequences computed the same page at the same time: the first one is shared.
     if (known) return known.prefix;
     const prefix = ++this.#lastPrefix;
     this.#known.set(key, { page, prefix });

@@ -1,5 +1,5 @@
 /**
- * Rows of the block table and pages of the cache, and who gets which.
+ * Assigns rows of the block table and pages of the cache to sequences.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { StepLimits } from "./step_limits.ts";
 import type { Share } from "./step_plan.ts";
 import type { Entry } from "./waiting_line.ts";
 
-/** A row of the block table and the pages in it, for work that is no sequence. */
+/** A row of the block table and the pages in it, for work that is not a sequence. */
 export interface Place {
   readonly slot: number;
   readonly pages: readonly number[];
@@ -36,8 +36,8 @@ export class Places {
   }
 
   /**
-   * Gives a sequence a row, the pages that are known, and those that it needs besides. One that
-   * begins like a sequence whose prompt is being computed had better wait for those pages.
+   * Gives a sequence a row, the remembered pages of its beginning, and the further pages that it
+   * needs. A sequence that begins like one whose prompt is being computed waits for those pages.
    */
   enter(state: SequenceState): Entry {
     if (this.#isUnderWay(state)) return "later";
@@ -51,7 +51,7 @@ export class Places {
         return "later";
       }
     }
-    // One page for each of the others, so that nobody loses its place to the newcomer at once.
+    // One page stays free for each active sequence, so that none of them loses its place at once.
     const slot = this.#take(state.pages, pagesFor(state.length, pageSize), this.active.size);
     if (slot === undefined) {
       state.releasePages(this.pool);
@@ -62,7 +62,7 @@ export class Places {
     return "entered";
   }
 
-  /** A place for work that is no sequence; its pages are never shared. */
+  /** A place for work that is not a sequence; its pages are never shared. */
   take(tokens: number): Place | undefined {
     const pages: number[] = [];
     const slot = this.#take(pages, pagesFor(tokens, this.limits.pageSize), 0);
@@ -75,7 +75,7 @@ export class Places {
     this.pool.release(pages);
   }
 
-  /** Takes a sequence's place from it; what it has computed stays known as long as possible. */
+  /** Removes a sequence from its place; what it has computed stays remembered as long as possible. */
   leave(state: SequenceState): void {
     if (!this.active.delete(state)) return;
     if (state.slot !== undefined) this.#tables.remove(state.slot);
@@ -117,7 +117,7 @@ export class Places {
     return Math.max(0, pagesFor(end + repeat - 1, this.limits.pageSize) - state.pages.length);
   }
 
-  /** Fills up a list of pages and puts it into a free row, or changes nothing. */
+  /** Adds pages to a list and puts it into a free row, or changes nothing. */
   #take(pages: number[], needed: number, spare: number): number | undefined {
     if (needed - pages.length + spare > this.pool.free) return undefined;
     const slot = this.#tables.add(pages);
@@ -138,7 +138,7 @@ export class Places {
       waitsFor.state.computed < waitsFor.computed;
   }
 
-  /** A sequence that is computing more of what this one begins with than is known yet. */
+  /** A sequence that is computing more of this one's beginning than is remembered so far. */
   #likeSequence(state: SequenceState): SequenceState["waitsFor"] {
     const { pageSize } = this.limits;
     for (const other of this.active) {

@@ -1,5 +1,5 @@
 /**
- * Errors of requests that ended before their end, in the words of all who raise them.
+ * Errors of requests that ended early, shared by everything that raises them.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export function aborted(reason: unknown): RequestError {
   );
 }
 
-/** The request's time is over. */
+/** The request took longer than its time limit. */
 export function timedOut(milliseconds: number): RequestError {
   return new RequestError(
     "request/timeout",
@@ -56,7 +56,7 @@ export function engineClosed(): RequestError {
   );
 }
 
-/** Nobody wants the results of a step any more. */
+/** The results of a step are no longer needed. */
 export function stepUnwanted(): RequestError {
   return new RequestError(
     "request/aborted",

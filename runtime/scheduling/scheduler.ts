@@ -2,8 +2,8 @@
  * Which sequences run. They share steps: each one that is decoding adds a token, prompts are
  * computed in chunks beside them, and those that wait enter when there is a row of the block table
  * and pages for what they have so far. Further pages are taken as a sequence grows; when none is
- * left the youngest sequence loses its own, waits, and is computed again. `docs/scheduling.md` tells
- * the rules and why they end.
+ * left the youngest sequence loses its own, waits, and is computed again. `docs/scheduling.md` has
+ * the rules.
  *
  * @module
  */
@@ -32,8 +32,8 @@ export class Scheduler {
   readonly places: Places;
   readonly #line = new WaitingLine();
   /**
-   * Sequences whose readers are behind. Their owners hold them, not the scheduler: one that nobody
-   * reads any more is garbage, and neither a row nor a page is lost with it.
+   * Sequences whose readers are behind. The scheduler holds them weakly: one without a reader is
+   * collected as garbage, and it has neither a row nor a page.
    */
   readonly #resting = new WeakMap<Sequence, SequenceState>();
   /** Tokens were handed over whose text is still to be made. */
@@ -75,15 +75,15 @@ export class Scheduler {
 
   #checkRoom(): void {
     const most = this.limits.maxWaiting ?? Infinity;
-    if (this.#line.fresh < most) return;
+    if (this.#line.newcomers < most) return;
     this.#admit();
-    const waiting = this.#line.fresh;
+    const waiting = this.#line.newcomers;
     if (waiting < most) return;
     this.counters.refused++;
     throw queueFull(waiting, most);
   }
 
-  /** Goes on: a reader has caught up, or a sequence was cancelled. */
+  /** Continues after a reader has caught up, or a sequence was cancelled. */
   wake(sequence?: Sequence): void {
     const state = sequence && this.#resting.get(sequence);
     if (state) {
@@ -114,7 +114,7 @@ export class Scheduler {
     while (this.#running) await this.#pump;
   }
 
-  /** Does something with a row and pages of its own; {@linkcode Scheduler.close} waits for it. */
+  /** Runs work with a row and pages of its own; {@linkcode Scheduler.close} waits for it. */
   inPlace<Result>(tokens: number, work: (place: Place) => Promise<Result>): Promise<Result> {
     const job = (async () => {
       const place = await this.#claim(tokens);
@@ -199,7 +199,7 @@ export class Scheduler {
     this.#line.failAll(error);
   }
 
-  /** Lets go of sequences that nobody wants any more, or nobody reads for the time being. */
+  /** Removes sequences that were cancelled, and sets aside those whose readers are behind. */
   #sweep(): void {
     for (const state of this.places.active) {
       const { sequence } = state;
@@ -220,7 +220,7 @@ export class Scheduler {
     if (!this.limits.recompute) {
       return this.#withDraws(shareTokens([...active], this.limits.maxTokens));
     }
-    // The others take their turns.
+    // The others run in later steps.
     active.delete(first);
     active.add(first);
     return this.#withDraws([wholeSequence(first)]);
@@ -293,7 +293,7 @@ export class Scheduler {
       want.push(draw);
       if (draw.repetitionPenalty !== 1) this.#markSeen(state);
     }
-    // A step makes at least one row; in the middle of a prompt nobody looks at it.
+    // A step makes at least one row; in the middle of a prompt it is not used.
     if (rows.length === 0) {
       rows.push(tokens - 1);
       want.push(GREEDY);
@@ -389,7 +389,7 @@ function runOf({ state, start, end }: Share) {
   return { tokens: state.tokens.subarray(start, end), start, slot: state.slot };
 }
 
-/** Text that cannot be made ends its sequence and no other. */
+/** An error while text is made ends its sequence and no other. */
 function flushOne(sequence: Sequence): void {
   try {
     sequence.flush?.();

@@ -1,5 +1,5 @@
 /**
- * A sequence of tokens: what the scheduler asks of its owner, and how far it has come.
+ * A sequence of tokens: what the scheduler needs from its owner, and its state.
  *
  * @module
  */
@@ -19,7 +19,7 @@ export interface Sequence {
   readonly sampling: Sampling;
   /** False while the reader is behind; the sequence then gives its place to others. */
   readonly wantsTokens: boolean;
-  /** True once nobody wants the sequence any more. */
+  /** True once the sequence was cancelled. */
   readonly cancelled: boolean;
   /**
    * What the next draw depends on besides {@linkcode Sequence.sampling}; undefined where that is
@@ -33,7 +33,7 @@ export interface Sequence {
   fail(error: unknown): void;
 }
 
-/** How far a sequence has come, and where its keys and values are. */
+/** What a sequence has computed so far, and where its keys and values are. */
 export class SequenceState {
   /** The prompt and the tokens made so far; room for all that may come. */
   readonly tokens: Int32Array<ArrayBuffer>;
@@ -76,7 +76,7 @@ export class SequenceState {
 
   /**
    * Starts with the remembered pages of its own beginning, and shares them. At least one token is
-   * left to be computed: somebody wants its logits.
+   * left to be computed, for its logits.
    */
   startWithKnown(pool: PagePool, pageSize: number): void {
     while ((this.#remembered + 1) * pageSize < this.length) {

@@ -30,7 +30,7 @@ export interface StepLimits {
   readonly pageSize: number;
   /** True for a graph without caches: every step computes one sequence from its beginning. */
   readonly recompute?: boolean;
-  /** New sequences that wait at most before others are refused; default any number. */
+  /** Most new sequences that may wait; further ones are refused. Default any number. */
   readonly maxWaiting?: number;
   /** Sequences share the pages of equal beginnings; default true. */
   readonly reusePrefixes?: boolean;
@@ -62,7 +62,7 @@ const DEFAULT_PAGE_SIZE = 16;
 /**
  * Limits of steps for a graph. Pages suffice for `maxBatchSize` sequences of `maxSeqLen` tokens where
  * that takes up to 1 GiB; otherwise for 8 such sequences, or as many as the device can bind. More
- * sequences run at a time all the same, because pages are taken as they grow.
+ * sequences can still run at a time, because pages are taken as sequences grow.
  *
  * @throws {DeviceError} when the device cannot hold one sequence.
  * @throws {ConfigError} for more sequences than a step can have logits of.

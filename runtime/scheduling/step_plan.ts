@@ -18,9 +18,9 @@ export interface Share {
 }
 
 /**
- * Shares out the tokens of a step. Half of the room for prompts is the oldest one's; the rest goes
- * to the one with the fewest tokens left, so that a long prompt does not hold up short ones and is
- * not held up by them.
+ * Divides the tokens of a step among sequences. Half of the room for prompts is the oldest one's;
+ * the rest goes to the one with the fewest tokens left, so that a long prompt does not hold up
+ * short ones and is not held up by them.
  */
 export function shareTokens(ready: readonly SequenceState[], maxTokens: number): Share[] {
   const decoding = ready.filter((state) => state.decoding);

@@ -17,12 +17,12 @@ export interface Waiting {
 }
 
 /**
- * How an attempt ended: it has its place; there is none, and those behind wait as well; or it is
- * better off a little later, which holds up nobody.
+ * How an attempt ended: with a place; without one, so that those behind wait as well; or postponed,
+ * because the entry is better served a little later, which delays no other.
  */
 export type Entry = "entered" | "full" | "later";
 
-/** A line in the order of arrival, whenever someone joins it. */
+/** A queue in the order of arrival, whatever the order in which entries are added. */
 export class WaitingLine {
   readonly #line: Waiting[] = [];
 
@@ -30,18 +30,18 @@ export class WaitingLine {
     return this.#line.length;
   }
 
-  /** Those that never ran. */
-  get fresh(): number {
+  /** How many have never run. */
+  get newcomers(): number {
     return this.#line.reduce((sum, { ranBefore }) => ranBefore ? sum : sum + 1, 0);
   }
 
-  /** Joins the line; whoever lost a place stands in front of those that came later. */
+  /** Adds an entry; one that lost its place is in front of those that arrived later. */
   join(waiting: Waiting): void {
     const at = this.#line.findLastIndex(({ arrival }) => arrival < waiting.arrival) + 1;
     this.#line.splice(at, 0, waiting);
   }
 
-  /** Removes those that nobody wants any more, and returns how many they were. */
+  /** Removes cancelled entries, and returns how many there were. */
   dropCancelled(): number {
     const wanted = this.#line.filter(({ cancelled }) => !cancelled);
     const dropped = this.#line.length - wanted.length;

@@ -153,7 +153,7 @@ export function fuseExperts(graph: Graph, { moe, attrs, inputScales }: FusableMo
   replaceNode(graph, moe, fused);
 }
 
-/** Biases, laid out like their weights; where an expert lacks one of two, zeros stand for it. */
+/** Biases, laid out like their weights; where an expert has only one of two, zeros stand for the other. */
 function biases(b: GraphBuilder, moe: Node<"moe">, attrs: FusedMoeAttrs) {
   const [b1, b2, b3] = ["b1", "b2", "b3"].map((name) => inputList(moe, name).map(weightOf));
   const zeros = () =>

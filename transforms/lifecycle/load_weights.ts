@@ -68,7 +68,7 @@ function describeUnread(unread: readonly Unread[]): string[] {
   });
 }
 
-/** A sentence about tensors that nobody expected. Those of a layer are told together. */
+/** A sentence about unexpected tensors; those of a layer are named together. */
 function warnOf(names: readonly string[]): string {
   const groups = Map.groupBy(names, (name) => /^(.*\.layers\.\d+)\./.exec(name)?.[1] ?? name);
   const places = [...groups].map(([group, { length }]) =>

@@ -5,13 +5,13 @@
  * @module
  */
 
-/** A call of a tool, as the model asked for it. */
+/** A call of a tool that the model asks for. */
 export interface ToolCall {
   readonly name: string;
   readonly arguments: Readonly<Record<string, unknown>>;
 }
 
-/** What became certain with some text; what is absent did not grow. */
+/** What became certain with some text; absent fields have nothing new. */
 export interface OutputPart {
   /** Text of the answer. */
   readonly text?: string;
@@ -22,7 +22,7 @@ export interface OutputPart {
 
 /**
  * Splits one answer while it comes. However a text is cut into pieces, the parts add up to the same
- * result, and what is malformed comes out as text.
+ * result, and malformed parts are given as text.
  */
 export interface OutputParser {
   push(text: string): OutputPart;
@@ -50,7 +50,7 @@ export interface OutputFormat {
   open(start: OutputStart): OutputParser;
 }
 
-/** Makes a format; exists so that every file of a format reads alike. */
+/** Makes a format; a function so that all format files have the same form. */
 export function defineOutputFormat(format: OutputFormat): OutputFormat {
   return format;
 }

@@ -30,7 +30,7 @@ export class Parts {
   }
 }
 
-/** The first of some marks in a text; of two at one place the longer one. */
+/** The first of some marks in a text; of two at the same index the longer one. */
 export function firstMark(
   text: string,
   marks: readonly string[],

@@ -1,5 +1,5 @@
 /**
- * Calls of tools in the notations that models have: JSON, and values by their keys.
+ * Calls of tools in the notations of models: JSON, and values by key.
  *
  * @module
  */

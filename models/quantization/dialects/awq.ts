@@ -52,7 +52,7 @@ export const awq: Dialect = {
       scattered: false,
       source: from.source,
     });
-    const span = groupSize === 0 ? "a row" : `in groups of ${groupSize}`;
+    const span = groupSize === 0 ? "by row" : `in groups of ${groupSize}`;
     return {
       dialect: "awq",
       source: from.source,

@@ -50,7 +50,7 @@ const schema = z.looseObject({
   ...excludeFields,
 });
 
-/** A group of modules that are stored alike. */
+/** A group of modules that are stored in the same way. */
 interface Group {
   readonly takes: (module: string) => boolean;
   readonly scheme: Scheme;
@@ -151,7 +151,7 @@ function floats(weights: WeightArgs, from: QuantizationSource): Omit<Group, "tak
     throw sourceError(from, "weights.strategy", "tensor, channel or block", weights.strategy);
   }
   if (weights.strategy !== "block") {
-    const label = weights.strategy === "channel" ? "fp8_e4m3, a scale a row" : "fp8_e4m3";
+    const label = weights.strategy === "channel" ? "fp8_e4m3, one scale per row" : "fp8_e4m3";
     return { scheme: fp8Scheme(), label };
   }
   const block = blockOf(weights, from);
@@ -181,7 +181,7 @@ function packed(weights: WeightArgs, from: QuantizationSource): Omit<Group, "tak
   if (bits !== 4 && bits !== 8) throw sourceError(from, "weights.num_bits", "4 or 8", bits);
   if (weights.type !== "int") throw sourceError(from, "weights.type", '"int"', weights.type);
   const groupSize = groupSizeOf(weights, from);
-  // `weight` and `static` name the order in which columns were rounded; they stand where they stood.
+  // `weight` and `static` name the order in which columns were rounded; they keep their position.
   const scattered = actorder === "group" || actorder === true || actorder === "dynamic";
   const scheme = integerScheme({
     bits,
@@ -218,5 +218,5 @@ function groupSizeOf(weights: WeightArgs, from: QuantizationSource): number {
 }
 
 function spanOf(groupSize: number): string {
-  return groupSize === 0 ? "a row" : `in groups of ${groupSize}`;
+  return groupSize === 0 ? "by row" : `in groups of ${groupSize}`;
 }

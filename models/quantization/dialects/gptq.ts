@@ -124,7 +124,7 @@ function schemeOf(rules: Rules, zeroAdd: 0 | 1, from: QuantizationSource): Schem
 }
 
 function labelsOf(config: Config, rules: readonly DynamicRule[], scheme: Scheme): string[] {
-  const span = config.group_size === -1 ? "a row" : `in groups of ${config.group_size}`;
+  const span = config.group_size === -1 ? "by row" : `in groups of ${config.group_size}`;
   const order = config.desc_act && config.group_size !== -1 ? ", scattered: f32" : "";
   const others = rules.flatMap((rule) => rule.scheme ? [`${rule.scheme.format} (dynamic)`] : []);
   return [...new Set([`${scheme.format} ${span}${order}`, ...others])];

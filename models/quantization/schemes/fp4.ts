@@ -1,5 +1,5 @@
 /**
- * FP4 (E2M1) matrices, two codes a byte: NVFP4 with scales of two levels, MXFP4 with powers of two.
+ * FP4 (E2M1) matrices, two codes per byte: NVFP4 with scales of two levels, MXFP4 with powers of two.
  *
  * @module
  */

@@ -17,7 +17,7 @@ import {
 import type { Scheme } from "../quantization.ts";
 import type { StoredModule } from "../stored_module.ts";
 
-/** What the writer says of its scales. */
+/** How the writer stores its scales. */
 export interface Fp8Options {
   /** Rows and columns that share a scale; absent: the matrix or a row, as the scale's shape says. */
   readonly block?: ScaleBlock;

@@ -15,7 +15,7 @@ import {
 import type { Scheme } from "../quantization.ts";
 import type { StoredModule } from "../stored_module.ts";
 
-/** What the writer says of its scales. */
+/** How the writer stores its scales. */
 export interface Int8Options {
   /** `tensor`, or columns that share a scale; 0 for a whole row. */
   readonly groupSize: number | "tensor";

@@ -33,7 +33,7 @@ export interface ZeroPoints {
   readonly add: 0 | 1;
 }
 
-/** What a writer says of its integers. */
+/** How a writer stores its integers. */
 export interface IntegerOptions {
   readonly bits: 4 | 8;
   /** Columns that share a scale; 0 for a whole row. */
@@ -174,7 +174,7 @@ function groupsOf(module: StoredModule, { groupIndex = "g_idx", codes }: Integer
   return module.tensor(groupIndex, [module.columns], ["i32"]);
 }
 
-/** The words, to be read once the index of groups was seen to ascend. */
+/** The words, which are read after the check that the index of groups ascends. */
 function withOrderedGroups(module: StoredModule, options: IntegerOptions, words: Weight): Weight {
   const { groupIndex, groupSize, source } = options;
   if (groupIndex === undefined || !module.has(groupIndex)) return words;

@@ -20,7 +20,7 @@ export const GPU_ENVIRONMENT: Readonly<Record<string, string>> = Deno.build.os =
 const OPENGL_BINDINGS = 2 ** 32 - 1;
 
 /**
- * True for an adapter of OpenGL that nobody asked for. Where Vulkan fails, Deno takes OpenGL without
+ * True for an adapter of OpenGL that was not asked for. Where Vulkan fails, Deno takes OpenGL without
  * saying so, and it is a hundred times slower.
  */
 export function isUnwantedOpenGl(adapter: GPUAdapter): boolean {

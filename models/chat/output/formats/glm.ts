@@ -4,7 +4,7 @@ import { allCalls, argumentOf } from "../tool_calls.ts";
 
 const ARGUMENT = /<arg_key>([^]*?)<\/arg_key>\s*<arg_value>([^]*?)<\/arg_value>/g;
 
-/** GLM-4.5 and later: `<tool_call>name`, then `<arg_key>`, `<arg_value>` by turns. */
+/** GLM-4.5 and later: `<tool_call>name`, then `<arg_key>` and `<arg_value>` alternately. */
 export const glm = defineOutputFormat({
   name: "glm",
   summary: "calls in <tool_call>name<arg_key>..</arg_key><arg_value>.., and <think>..</think>",
