@@ -1,5 +1,5 @@
 /**
- * How many requests are taken, and how long each may last.
+ * Limits how many requests are served at a time, and how long each may take.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { RequestError } from "../graph/mod.ts";
 import type { ServerMetrics } from "./metrics.ts";
 import type { ServerSettings } from "./settings.ts";
 
-/** Room for requests. A request that finds none is refused at once, to be sent again. */
+/** The limit of requests in flight; one above it is refused at once, to be sent again. */
 export class Admission {
   #inFlight = 0;
   #closed = false;
@@ -32,7 +32,7 @@ export class Admission {
     if (this.#closed) {
       throw new RequestError(
         "request/closing",
-        "Cannot take the request: expected a server that goes on, got one that is ending",
+        "Cannot take the request: expected a running server, got one that is shutting down",
         {
           status: 503,
           hint: "Send it to another server, or again in a moment",

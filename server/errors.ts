@@ -51,9 +51,9 @@ export function errorAnswer(error: unknown): { status: number; body: ErrorBody }
   }
   if (error instanceof z.ZodError) return { status: 400, body: invalidBody(error) };
   if (isAbort(error)) {
-    return { status: 499, body: bodyOf(499, "the client has gone", "request/aborted") };
+    return { status: 499, body: bodyOf(499, "the client has disconnected", "request/aborted") };
   }
-  return { status: 500, body: bodyOf(500, "the server failed; its log says more", "server/bug") };
+  return { status: 500, body: bodyOf(500, "the server failed; see its log", "server/bug") };
 }
 
 /** An error as an answer. */
@@ -69,7 +69,7 @@ export function answerError(context: Context, error: unknown): Response {
 
 const JSON_TYPE = { "content-type": "application/json; charset=utf-8" };
 
-/** Whether the error is one that nobody foresaw. */
+/** Whether the error is unexpected. */
 export function isBug(error: unknown): boolean {
   if (error instanceof MixlineError) return error.code.endsWith("/bug");
   return !(error instanceof z.ZodError) && !isAbort(error);

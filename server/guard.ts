@@ -1,5 +1,5 @@
 /**
- * Who may call: keys, hosts, origins, and what every answer says to browsers.
+ * Access control: keys, hosts, origins, and the headers for browsers on every answer.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { RequestError } from "../graph/mod.ts";
 import { answerError } from "./errors.ts";
 import { isLoopback, type ServerSettings } from "./settings.ts";
 
-/** Paths that answer without a key: balancers and the page's own files know none. */
+/** Paths that answer without a key: for load balancers, and the files of the page. */
 const OPEN_PATHS = new Set([
   "/",
   "/page.js",

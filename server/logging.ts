@@ -1,5 +1,5 @@
 /**
- * Logs: one line an event on stderr, for people on a terminal and JSON for programs.
+ * Logs: one line per event on stderr, for people on a terminal and JSON for programs.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What operators watch, in Prometheus' text form.
+ * Metrics in Prometheus' text form.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { EngineState } from "./engine/supervisor.ts";
 
 /** Seconds to the first token. */
 const FIRST_TOKEN_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
-/** Seconds a token. */
+/** Seconds per token. */
 const TOKEN_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1];
 const REQUEST_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 

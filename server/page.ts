@@ -1,5 +1,5 @@
 /**
- * The web page at `/`: three files of ours, nothing from elsewhere.
+ * The web page at `/`: three files of this project, nothing from other servers.
  *
  * @module
  */

@@ -6,7 +6,7 @@
 
 import { ConfigError } from "../graph/mod.ts";
 
-/** What `serve` can be told. */
+/** Options of `serve`. */
 export interface ServeOptions {
   /** Port; 0 takes a free one. Default 8000. */
   readonly port?: number;
@@ -38,7 +38,7 @@ export interface ServeOptions {
   readonly logContents?: boolean;
 }
 
-/** Every question answered. */
+/** All options with their defaults. */
 export interface ServerSettings extends Required<Omit<ServeOptions, "servedModelName">> {
   readonly servedModelName?: string;
 }

@@ -18,7 +18,7 @@ import type { ServerEvent } from "./sse.ts";
 type ChatResponse = z.infer<typeof chatResponseSchema>;
 type Choice = ChatResponse["choices"][number];
 
-/** A request that was understood, for either way to answer it. */
+/** A checked request, to be answered as a document or as a stream. */
 export interface PreparedChat {
   readonly messages: readonly ChatMessage[];
   readonly options: WireOptions;

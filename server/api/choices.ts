@@ -8,7 +8,7 @@ import type { EngineProcess, GenerationEvent } from "../engine/engine_process.ts
 import type { WireOptions, WirePrompt } from "../engine/protocol.ts";
 import type { ServerMetrics } from "../metrics.ts";
 
-/** What one choice gave. */
+/** An event of one choice. */
 export type ChoiceEvent = GenerationEvent & {
   /** Number of the choice. */
   readonly index: number;
@@ -54,7 +54,7 @@ export async function* generateChoices(
       }
     }
   } catch (error) {
-    // What a deadline or the client's end interrupts is told by its reason.
+    // An interruption by a deadline or by the client is reported with its reason.
     throw signal.aborted ? signal.reason : error;
   } finally {
     stop.abort();

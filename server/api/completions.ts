@@ -20,7 +20,7 @@ type Logprobs = CompletionResponse["choices"][number]["logprobs"];
 /** OpenAI's default for this endpoint. */
 const DEFAULT_TOKENS = 16;
 
-/** A request that was understood. */
+/** A checked request. */
 export interface PreparedCompletion {
   readonly prompts: readonly (string | readonly number[])[];
   readonly options: WireOptions;

@@ -19,14 +19,14 @@ import {
 } from "../schemas/models.ts";
 
 const FAILURES = {
-  400: "The request is wrong; `param` names the field",
+  400: "The request is invalid; `param` names the field",
   401: "No valid API key",
   404: "No such model",
   413: "The body is too large",
   429: "Too many requests in flight; send it again after Retry-After",
   500: "The server failed",
   503: "No engine is ready; send it again after Retry-After",
-  504: "The request took longer than it may",
+  504: "The request took longer than the time limit",
 };
 
 const failures = Object.fromEntries(
@@ -107,4 +107,4 @@ export const detokenizeRoute = post(
 );
 export const healthRoute = get("/health", "Whether requests are taken", healthSchema);
 export const readyRoute = get("/health/ready", "Whether requests are taken", healthSchema);
-export const liveRoute = get("/health/live", "Whether the server answers at all", healthSchema);
+export const liveRoute = get("/health/live", "Whether the server is running", healthSchema);

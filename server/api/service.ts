@@ -36,7 +36,7 @@ export function servedModel({ settings, supervisor }: Service): string {
 
 /** Facts of the engine. @throws {DeviceError} before the first one was ready. */
 export function engineInfo({ supervisor }: Service): EngineInfo {
-  // Raises what a client should know while there is none.
+  // Raises the error for clients while there is none.
   if (!supervisor.info) void supervisor.engine;
   const { info } = supervisor;
   if (info) return info;

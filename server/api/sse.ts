@@ -1,5 +1,5 @@
 /**
- * Server-sent events: one JSON document an event, as OpenAI's streams have them.
+ * Server-sent events: one JSON document per event, as OpenAI's streams have them.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { Context } from "../../deps/hono.ts";
 import { errorAnswer } from "../errors.ts";
 
-/** Proxies close silent connections; a comment keeps them. */
+/** Proxies close silent connections; a comment keeps them open. */
 const KEEP_ALIVE_MS = 15_000;
 
 /** One event of a stream; `event` names its kind where the API has names. */
@@ -18,11 +18,11 @@ export interface ServerEvent {
 
 /** How a stream is sent. */
 export interface StreamOptions {
-  /** Line that says that the stream is whole. */
+  /** Line that marks the end of a complete stream. */
   readonly last?: string;
   /** An error that came after the headers left. */
   readonly onError: (error: unknown) => void;
-  /** The stream is over, whole or not, or its reader has gone. */
+  /** Called when the stream has ended, complete or not, or its reader has disconnected. */
   readonly onEnd: () => void;
   /** An error as the API's event; default `{ "error": ... }`. */
   readonly errorEvent?: (error: unknown) => ServerEvent;

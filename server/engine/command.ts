@@ -1,5 +1,6 @@
 /**
- * How the engine's process is started: this executable again, with what an engine may do and no more.
+ * How the engine's process is started: this executable again, with only the permissions that an
+ * engine needs.
  *
  * @module
  */
@@ -9,7 +10,7 @@ import type { EngineCommand } from "./engine_process.ts";
 /** Argument by which a compiled executable knows that it is to be an engine. */
 export const ENGINE_PROCESS = "engine-process";
 
-/** What an engine may do: read models, ask for the GPU's settings, fetch from the hub. */
+/** Permissions of an engine: reading models, the GPU's environment variables, downloads from the hub. */
 const PERMISSIONS = [
   "--no-prompt",
   "--allow-read",

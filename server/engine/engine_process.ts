@@ -82,7 +82,7 @@ export class EngineProcess {
     this.#send({ kind: "open", yaml });
   }
 
-  /** Process id, for those who watch or end it. */
+  /** Process id, to watch or end it. */
   get pid(): number {
     return this.#child.pid;
   }
@@ -186,7 +186,7 @@ export class EngineProcess {
 
   #send(call: EngineCall): void {
     if (this.#end) return;
-    // A write that fails says that the process is gone, which `exited` reports.
+    // A failed write means that the process has ended, which `exited` reports.
     this.#calls.write(this.#encoder.encode(encodeLine(call))).catch(() => {});
   }
 
@@ -220,7 +220,7 @@ export class EngineProcess {
   }
 }
 
-/** Events of one generation until somebody reads them. */
+/** Events of one generation until they are read. */
 class EventQueue implements Pending {
   readonly #events: EngineEvent[] = [];
   #error: Error | undefined;

@@ -1,5 +1,5 @@
 /**
- * What the server and the process of its engine say to each other: one JSON document a line, calls
+ * The protocol between the server and the process of its engine: one JSON document per line, calls
  * on the process's stdin, events on its stdout.
  *
  * @module
@@ -8,7 +8,7 @@
 import type { ChatMessage, ToolCall } from "../../models/mod.ts";
 import type { GenerateOptions, SchedulerStats } from "../../runtime/mod.ts";
 
-/** Options of a generation that cross the line; functions and signals stay at home. */
+/** Options of a generation that cross the line; functions and signals stay in the server. */
 export type WireOptions =
   & Omit<GenerateOptions, "allowedTokens" | "logitBias" | "signal">
   & {
@@ -36,7 +36,7 @@ export type ToolChoice = "required" | { readonly function: { readonly name: stri
 /** A text, a chat, or token ids. */
 export type WirePrompt = string | readonly ChatMessage[] | readonly number[];
 
-/** What the server asks for. `id` comes back with every event that answers it. */
+/** A call of the server. Every event that answers it has its `id`. */
 export type EngineCall =
   /** First line: the pipeline, as YAML with every value in it. */
   | { readonly kind: "open"; readonly yaml: string }
@@ -104,7 +104,7 @@ export interface WireEnd {
   readonly completionTokens: number;
 }
 
-/** What the process says. */
+/** Events of the process. */
 export type EngineEvent =
   /** Something happened while the engine was made ready. */
   | { readonly kind: "progress"; readonly message: string }

@@ -21,7 +21,7 @@ export interface SupervisorOptions {
   readonly onState: (state: EngineState, why?: string) => void;
   /** Milliseconds before the first new start, doubled for each one that follows. Default 500. */
   readonly backOffMs?: number;
-  /** Milliseconds between two questions whether the engine still answers. Default 5,000. */
+  /** Milliseconds between two checks that the engine still answers. Default 5,000. */
   readonly heartbeatMs?: number;
   /** Milliseconds without an answer after which the process is ended. Default 120,000. */
   readonly hangMs?: number;
@@ -30,7 +30,7 @@ export interface SupervisorOptions {
 /** Longest wait before a new start. */
 const MOST_BACK_OFF_MS = 30_000;
 
-/** An engine that lived so long starts the waits anew. */
+/** After an engine has run for this long, the waits start from the beginning. */
 const STEADY_MS = 60_000;
 
 /** Restarts an engine's process. Made by {@linkcode Supervisor.start}. */
@@ -50,8 +50,8 @@ export class Supervisor {
   }
 
   /**
-   * Starts the engine and waits until it answers. The first start is not repeated: what keeps it
-   * from opening is the user's to mend, and is raised.
+   * Starts the engine and waits until it answers. The first start is not repeated: the user has to
+   * fix what keeps it from opening, so that error is raised.
    */
   static async start(options: SupervisorOptions, signal?: AbortSignal): Promise<Supervisor> {
     const supervisor = new Supervisor(options);

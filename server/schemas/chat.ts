@@ -98,8 +98,8 @@ export const chatRequestSchema = z.strictObject({
   audio: refused("the model writes text alone"),
   functions: refused("use tools"),
   function_call: refused("use tool_choice"),
-  prediction: refused("nothing would become faster"),
-  web_search_options: refused("the server reaches no other machine"),
+  prediction: refused("it would not be faster"),
+  web_search_options: refused("the server does not access other machines"),
 }).meta({ id: "ChatCompletionRequest" });
 
 /** A parsed request. */

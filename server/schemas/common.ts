@@ -46,7 +46,7 @@ export const requestFields = {
   model: z.string().min(1).describe("one of GET /v1/models"),
   stream: z.boolean().nullish(),
   stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).nullish(),
-  user: z.string().nullish().describe("accepted; requests are not told apart by it"),
+  user: z.string().nullish().describe("accepted, without effect"),
   metadata: z.record(z.string(), z.string()).nullish().describe("accepted, not kept"),
   service_tier: z.enum(["auto", "default"]).nullish(),
   store: only(false, "answers are not kept"),
