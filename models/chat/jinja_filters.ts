@@ -71,6 +71,9 @@ const FILTERS: Readonly<Record<string, Filter>> = {
       itemsOf(value).map((item) => filter(item, { ...call, args: call.args.slice(1) }) ?? item),
     );
   },
+  // A character has no attributes.
+  selectattr: (value) => isText(value) ? listOf([]) : undefined,
+  rejectattr: (value) => isText(value) ? listOf(itemsOf(value)) : undefined,
   sum: (value) => toValue(itemsOf(value).reduce((sum, item) => sum + Number(item.value), 0)),
   min: (value) => extreme(value, (a, b) => a < b),
   max: (value) => extreme(value, (a, b) => a > b),

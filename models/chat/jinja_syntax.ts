@@ -10,6 +10,7 @@
  */
 
 import { parse, tokenize } from "../../deps/jinja.ts";
+import { normalizeLiterals } from "./string_literals.ts";
 
 /** A node of the tree. */
 export interface Node {
@@ -41,7 +42,7 @@ export function parseTemplate(source: string): Node {
   if (longestSpace(text) > MOST_SPACES) {
     throw new RangeError(`a run of more than ${MOST_SPACES} spaces`);
   }
-  const tokens = tokenize(text, { lstrip_blocks: true, trim_blocks: true });
+  const tokens = tokenize(normalizeLiterals(text), { lstrip_blocks: true, trim_blocks: true });
   const program = nodeOf(parse(tokens));
   adapt(program);
   return program;

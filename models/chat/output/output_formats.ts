@@ -7,6 +7,8 @@
 import { deepseek } from "./formats/deepseek.ts";
 import { glm } from "./formats/glm.ts";
 import { harmony } from "./formats/harmony.ts";
+import { kimi } from "./formats/kimi.ts";
+import { minimax } from "./formats/minimax.ts";
 import { mistral } from "./formats/mistral.ts";
 import { qwen } from "./formats/qwen.ts";
 import { thinking } from "./formats/thinking.ts";
@@ -17,6 +19,8 @@ export const OUTPUT_FORMATS: readonly OutputFormat[] = [
   harmony,
   deepseek,
   mistral,
+  kimi,
+  minimax,
   glm,
   qwen,
   thinking,

@@ -68,6 +68,12 @@ const CASES: readonly [string, Record<string, unknown>, string][] = [
     { x: {} },
     "FalseTrueTrueTrue",
   ],
+  [
+    "{{ 'one\\\n two' }}{{ '\\d\\/' }}{{ 'a\\'b' }}{{ {'k': {'v': '}}'}}['k'].v }}",
+    {},
+    "one two\\d\\/a'b}}",
+  ],
+  ["{# '#}{{ 'text' | selectattr('type') | list | length }}", {}, "0"],
   ["line\r\n{% if true %}\r\nyes\r\n{% endif %}\r\nend", {}, "line\nyes\nend"],
 ];
 

@@ -104,6 +104,17 @@ const CASES: readonly [string, string, Answer, Partial<OutputStart>?][] = [
   ["mistral", "[THINK]t[/THINK]A", answer("A", "t")],
   ["mistral", "[TOOL_CALLS]nonsense", answer("[TOOL_CALLS]nonsense")],
   [
+    "kimi",
+    'Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{"a": 1}<|tool_call_end|><|tool_calls_section_end|>',
+    answer("Ok.", "", call("f", { a: 1 })),
+  ],
+  [
+    "minimax",
+    't</think>\n<minimax:tool_call>\n<invoke name="f">\n<parameter name="a">5</parameter>\n<parameter name="b">x y</parameter>\n</invoke>\n</minimax:tool_call>',
+    answer("", "t", call("f", { a: 5, b: "x y" })),
+    { prompt: "]~b]ai\n<think>\n" },
+  ],
+  [
     "harmony",
     "<|channel|>analysis<|message|>Think.<|end|><|start|>assistant<|channel|>final<|message|>Answer.<|return|>",
     answer("Answer.", "Think."),
@@ -208,6 +219,8 @@ Deno.test("findOutputFormat() recognizes templates by their marks", () => {
   assert.equal(of("<tool_call>{{ name }}<arg_key>"), "glm");
   assert.equal(of("<think></think>" + D("calls▁begin")), "deepseek");
   assert.equal(of("[TOOL_CALLS]"), "mistral");
+  assert.equal(of("<think><|tool_calls_section_begin|>"), "kimi");
+  assert.equal(of("'<minimax:tool_call>'"), "minimax");
   assert.equal(of("{% if '</think>' in content %}"), "thinking");
   assert.equal(of("{{ messages }}", "qwen3_moe"), undefined);
 });
