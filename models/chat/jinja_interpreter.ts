@@ -154,6 +154,7 @@ class BoundedInterpreter extends Interpreter {
 
   #member(node: Node, environment: Environment): Value {
     const object = this.#part(node.object, environment);
+    if (isUndefined(object)) throw new TypeError(`${nameOf(node.object)} is undefined`);
     if (isText(object) || isList(object)) this.budget.spend(object.value.length >> 2);
     const name = !node.computed && isNode(node.property) ? node.property.value : undefined;
     const method = typeof name === "string" ? methodOf(object, name, this.budget) : undefined;
@@ -222,6 +223,14 @@ class BoundedInterpreter extends Interpreter {
     this.budget.spend(thing.value.length * times * STEP_WORK);
     return listOf(Array.from({ length: times }, () => thing.value).flat());
   }
+}
+
+/** What an expression reads, for messages. */
+function nameOf(node: unknown): string {
+  if (!isNode(node)) return "a value";
+  if (node.type === "Identifier") return `"${node.value}"`;
+  if (node.type !== "MemberExpression" || !isNode(node.property)) return "a value";
+  return `an attribute "${node.property.value}"`;
 }
 
 function mapOf(items: Value): Value {

@@ -64,7 +64,7 @@ const CASES: readonly [string, Record<string, unknown>, string][] = [
     "a\n\n  b1",
   ],
   [
-    "{{ x.a.b is defined }}{{ x is mapping }}{{ 'a' is string }}{{ none is none }}",
+    "{{ x.a is defined }}{{ x is mapping }}{{ 'a' is string }}{{ none is none }}",
     { x: {} },
     "FalseTrueTrueTrue",
   ],
@@ -91,6 +91,34 @@ Deno.test("strftime_now() is English and knows Python's codes", () => {
     text,
     new RegExp(`^\\d\\d (${months}) \\d{4}\\|[A-Z][a-z]{2}\\|\\d{1,2}\\|\\d\\d:\\d\\d$`),
   );
+});
+
+Deno.test("render() refuses what Python does, rather than print something else", () => {
+  const sources = [
+    "{{ u.a }}",
+    "{{ x.a.b }}",
+    "{{ 'a' + 1 }}",
+    "{{ x.a() }}",
+    "{{ 1 in 'a' }}",
+    "{{ none | length }}",
+  ];
+  for (const source of sources) {
+    assert.throws(() => render(source, { x: {} }), RequestError, source);
+  }
+});
+
+Deno.test("render() gives what Jinja2 does of chats with tools, in the manner of three families", async () => {
+  const golden = JSON.parse(
+    await Deno.readTextFile(new URL("../../golden/chats/chats.json", import.meta.url)),
+  );
+  assert.equal(golden.rows.length, 66);
+  for (const { template, chat, add_generation_prompt, rendered } of golden.rows) {
+    const { messages, variables } = golden.chats[chat];
+    const tokens = { bos_token: "<s>", eos_token: "</s>" };
+    const made = new ChatTemplate(golden.templates[template], tokens)
+      .render(messages, { addGenerationPrompt: add_generation_prompt, variables });
+    assert.equal(made, rendered, `${template}: ${chat}`);
+  }
 });
 
 const HOSTILE: readonly [string, string][] = [
