@@ -16,7 +16,10 @@ export const DEFAULT_PROMPT = "Once upon a time";
 export function modelCommand(name: string, description: string) {
   return new Command(name)
     .description(description)
-    .option("-m, --model <dir|hub-id>", "model folder or hub id (default: the bundled storyteller)")
+    .option(
+      "-m, --model <path|hub-id>",
+      "model folder, .gguf file or hub id (default: the bundled storyteller)",
+    )
     .option("-c, --config <file...>", "YAML overlays, later ones win")
     .option("-s, --set <key=value...>", "single values, such as transforms.fuse_moe.backend=triton")
     .addOption(
