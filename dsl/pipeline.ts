@@ -173,6 +173,17 @@ export class Pipeline {
       : overlayToYaml(this.#overlay, this.#base);
   }
 
+  /** What `console.log` shows: the values that were set, as YAML, and what lies under them. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const under = this.#base === "empty" ? "nothing" : "configs/default.yaml";
+    const own = overlayToYaml(this.#overlay, "default").trimEnd();
+    // The writer gives an empty overlay as the empty mapping.
+    const isEmpty = this.#overlay.settings.size === 0 && this.#overlay.transforms.size === 0;
+    return isEmpty
+      ? `Pipeline over ${under}`
+      : `Pipeline over ${under}, with\n${own.replaceAll(/^/gm, "  ")}`;
+  }
+
   /** The pipeline as a TypeScript program that deploys it. */
   toTypeScript(options: TypeScriptOptions = {}): string {
     return overlayToTypeScript(this.#overlay, this.#base, options);

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { invariant } from "../graph/mod.ts";
+import { invariant, KernelError } from "../graph/mod.ts";
 import { hoistEnables } from "./enables.ts";
 import { checkFragments, readFragment } from "./fragment.ts";
 import type { Binding } from "./kernel.ts";
@@ -123,11 +123,30 @@ export function instantiate(fragment: string, names: Readonly<Record<string, str
   return text;
 }
 
-/** An f32 constant, exact to the last bit. */
-export function f32Literal(value: number): string {
-  invariant(Number.isFinite(value), `${value} has no WGSL literal`);
-  const text = String(Math.fround(value));
+/** Largest number that f32 holds. */
+const LARGEST_F32 = 3.4028234663852886e38;
+
+/**
+ * An f32 constant, exact to the last bit.
+ *
+ * @throws {KernelError} `kernel/no-f32` for a number that f32 does not hold; `what` names it.
+ */
+export function f32Literal(value: number, what = "a number"): string {
+  const rounded = Math.fround(value);
+  if (!Number.isFinite(rounded)) {
+    throw new KernelError(
+      "kernel/no-f32",
+      `Cannot write a shader: expected ${what} that f32 holds, got ${value}`,
+      { hint: "Correct it in the model's config.json, or use --executor cpu", details: { value } },
+    );
+  }
+  const text = String(rounded);
   return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
+}
+
+/** A bound of values as an f32 constant: beyond what f32 holds it bounds nothing, as the largest does. */
+export function f32Bound(value: number): string {
+  return f32Literal(Math.min(Math.max(value, -LARGEST_F32), LARGEST_F32), "a bound");
 }
 
 /** The lowest f32: below every score, and finite, so that differences of two are no NaN. */

@@ -144,6 +144,8 @@ export class ValueCheck {
       nan += odd.nan;
       infinite += odd.infinite;
     }
+    // A range that begins within a number only looked odd.
+    if (nan + infinite === 0) return;
     if (nan > 0 || info.shape.length > 1) throw notFinite(info, { nan, infinite });
     this.#infinite.set(info.name, { count: infinite, of: elementCount(info.shape) });
   }

@@ -13,7 +13,7 @@ const LOCK = "runtime.lock";
 const TASKS = ["deploy", "inspect", "tune", "gen"];
 
 /** Packages of the npm registry that a deployment may bring with it. */
-const MOST_PACKAGES = 20;
+const MOST_PACKAGES = 30;
 
 interface Lock {
   readonly specifiers: Readonly<Record<string, string>>;

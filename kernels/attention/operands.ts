@@ -7,6 +7,7 @@
 
 import { type AttrsOf, input, type Node, optionalInput } from "../../graph/mod.ts";
 import {
+  f32Bound,
   f32Literal,
   instantiate,
   LOWEST,
@@ -73,8 +74,9 @@ export function sizeConstants({ attrs, context }: AttentionProblem): ShaderConst
     GROUP: heads / kvHeads,
     D: headDim,
     PAGE: context.pageSize,
-    WINDOW: window ?? 0,
-    SCALE: f32Literal(scale),
+    // Beyond the largest u32 a window is as wide as any sequence.
+    WINDOW: Math.min(window ?? 0, 2 ** 32 - 1),
+    SCALE: f32Literal(scale, "a scale of attention"),
     LOWEST,
     LONG_RUN,
   };
@@ -124,11 +126,11 @@ export function sourceAccess({ node, attrs }: AttentionProblem): Access {
     ],
     constants: {
       ROTARY: rope?.rotaryDim ?? 0,
-      ATTENTION_SCALING: f32Literal(rope?.attentionScaling ?? 1),
+      ATTENTION_SCALING: f32Literal(rope?.attentionScaling ?? 1, "a scale of RoPE"),
       NORM: qkNorm !== undefined,
       NORM_ALL: qkNorm?.over === "all",
-      EPS: f32Literal(qkNorm?.eps ?? 0),
-      ...(clip === undefined ? {} : { CLIP: f32Literal(clip) }),
+      EPS: f32Literal(qkNorm?.eps ?? 0, "an epsilon of norms"),
+      ...(clip === undefined ? {} : { CLIP: f32Bound(clip) }),
     },
   };
 }

@@ -65,7 +65,7 @@ const attentionMask = defineKernel({
     const positions = input(node, "positions");
     const tokens = extentOf([positions.shape[0]]).wgsl;
     const { window } = node.attrs;
-    const near = window === undefined ? "" : ` && back < ${window}i`;
+    const near = window === undefined ? "" : ` && back < ${Math.min(window, 2 ** 31 - 1)}i`;
     return [mapDispatch({
       kernel: "attention_mask",
       domain: node.outputs[0].shape,
@@ -133,8 +133,8 @@ const attention = defineKernel({
           GROUP: heads / kvHeads,
           D: width,
           ROUNDS: Math.ceil(width / THREADS),
-          SCALE: f32Literal(node.attrs.scale),
-          WINDOW: node.attrs.window ?? 0,
+          SCALE: f32Literal(node.attrs.scale, "a scale of attention"),
+          WINDOW: Math.min(node.attrs.window ?? 0, 2 ** 31 - 1),
           LOWEST,
         }),
         reads("q", "f32", q),

@@ -8,7 +8,7 @@
 import { input, type Node, type OpName } from "../../graph/mod.ts";
 import { dataDependent } from "../access/extent.ts";
 import turn from "../attention/turn.wgsl" with { type: "text" };
-import { f32Literal } from "../compose.ts";
+import { f32Bound, f32Literal } from "../compose.ts";
 import {
   defineKernel,
   type Dispatch,
@@ -127,8 +127,8 @@ const clampKernel = defineKernel({
   refuse: (node) => refuse(node),
   lower(node, context) {
     const { min, max } = node.attrs;
-    const lower = min === undefined ? "x" : `max(x, ${f32Literal(min)})`;
-    const expression = max === undefined ? lower : `min(${lower}, ${f32Literal(max)})`;
+    const lower = min === undefined ? "x" : `max(x, ${f32Bound(min)})`;
+    const expression = max === undefined ? lower : `min(${lower}, ${f32Bound(max)})`;
     return [unaryDispatch(node, { expression }, context)];
   },
 });

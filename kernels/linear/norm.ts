@@ -44,7 +44,7 @@ export function normDispatch(problem: NormProblem, profile: DeviceProfile): Disp
   return composeDispatch({
     kernel: residual ? "add_rms_norm" : "rms_norm",
     accesses: [
-      constants({ THREADS, K: columns, EPS: f32Literal(eps), SUMS: 1 }),
+      constants({ THREADS, K: columns, EPS: f32Literal(eps, "an epsilon of norms"), SUMS: 1 }),
       reads("x", "f32", x),
       reads("w", "f32", weight),
       writes("y", "f32", y),

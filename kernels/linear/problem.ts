@@ -81,5 +81,5 @@ export function weightBytes(
 
 /** Epsilon as a constant. */
 export function epsilon(norm: LinearProblem["norm"]): string {
-  return f32Literal(norm?.eps ?? 0);
+  return f32Literal(norm?.eps ?? 0, "an epsilon of norms");
 }

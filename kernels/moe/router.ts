@@ -131,7 +131,7 @@ export function routerDispatches(
         SHARE: shape.share,
         SHARES: shares,
         TICKET: ticket,
-        EPS: f32Literal(normEps ?? 0),
+        EPS: f32Literal(normEps ?? 0, "an epsilon of norms"),
       }),
       reduction,
     ],
@@ -168,7 +168,7 @@ function choiceAccess({ node, experts }: RouterProblem): Access {
       SIGMOID: scoring === "sigmoid",
       OVER_ALL: softmaxOver === "all",
       RENORMALIZE: renormalize,
-      SCALE: f32Literal(scale),
+      SCALE: f32Literal(scale, "a scale of routing weights"),
       LOWEST,
     }),
   );

@@ -295,3 +295,18 @@ Deno.test("pipeline.empty() has the transforms it is given and no others", () =>
   assert.ok(!p.equals(pipeline().fuseMoe().exportToGm()));
   assert.ok(pipeline().overlay(p).equals(pipeline().fuseMoe().exportToGm()));
 });
+
+Deno.test("console.log() of a pipeline shows what was set, and what lies under it", () => {
+  assert.equal(Deno.inspect(pipeline()), "Pipeline over configs/default.yaml");
+  assert.equal(Deno.inspect(pipeline.empty()), "Pipeline over nothing");
+  assert.equal(
+    Deno.inspect({ p: pipeline().fuseMoe({ backend: "triton" }).settings({ maxSeqLen: 64 }) }),
+    `{
+  p: Pipeline over configs/default.yaml, with
+  max_seq_len: 64
+  transforms:
+    fuse_moe:
+      backend: triton
+}`,
+  );
+});

@@ -5,7 +5,7 @@
  */
 
 import { type Access, constants, fragments, joinAccess } from "../../access/access.ts";
-import { f32Literal } from "../../compose.ts";
+import { f32Bound, f32Literal } from "../../compose.ts";
 import { activationAccess } from "../../linear/activation.ts";
 import type { MoeSpec } from "../spec.ts";
 import gated from "./expert_gated.wgsl" with { type: "text" };
@@ -15,7 +15,10 @@ import swigluOai from "./expert_swiglu_oai.wgsl" with { type: "text" };
 /** `expert_activation(first, second)`: up and gate of a gated expert, w1 alone of a plain one. */
 export function expertActivation(spec: MoeSpec): Access {
   if (spec.activation === "swiglu_oai") {
-    const limits = { ALPHA: f32Literal(spec.alpha), LIMIT: f32Literal(spec.limit) };
+    const limits = {
+      ALPHA: f32Literal(spec.alpha, "an alpha of experts"),
+      LIMIT: f32Bound(spec.limit),
+    };
     return joinAccess(fragments(swigluOai), constants(limits));
   }
   const mlp = spec.mlp === "gated" ? gated : plain;

@@ -221,6 +221,8 @@ const SHAPES: readonly Model[] = [
   { heads: 5, kvHeads: 1, headDim: 96, qkNorm: "head", rope: HALF, window: 100 },
   { heads: 2, kvHeads: 1, headDim: 256, rope: { ...HALF, rotaryDim: 64 }, dtype: "f16" },
   { heads: 3, kvHeads: 3, headDim: 8 },
+  // More than f32 and u32 hold, which bounds nothing.
+  { heads: 3, kvHeads: 3, headDim: 8, clip: 1e39, window: 5e9 },
 ];
 
 webgpuTest(

@@ -77,6 +77,7 @@ const CASES = [
   }),
   opCase("clamp", { min: -0.5, max: 1 }, { x: x(["T", 9]) }),
   opCase("clamp", { max: 0 }, { x: x(["T", 9]) }),
+  opCase("clamp", { min: -1e39, max: 1e39 }, { x: x(["T", 9]) }),
   opCase("cast", { dtype: "f32" }, { x: randomWeight("bf16", [7, 3], 3) }),
   opCase("cast", { dtype: "i32" }, { x: x(["T"], 9) }),
   opCase("mean", { dim: -1, keepdim: true }, { x: x(["T", 130]) }),
@@ -124,6 +125,9 @@ const CASES = [
   opCase("matmul", {}, { a: x([3, "T", 19]), b: x([3, 19, 33], 1, 2) }),
   opCase("matmul", {}, { a: x([2, 17, "T"]), b: x([2, "T", 5], 1, 2) }),
   opCase("attention_mask", {}, { positions: integerInput(["T"], [4, 5, 6, 7, 8, 9, 10]) }),
+  opCase("attention_mask", { window: 5e9 }, {
+    positions: integerInput(["T"], [4, 5, 6, 7, 8, 9, 10]),
+  }),
   opCase("attention_mask", { window: 3 }, {
     positions: integerInput(["T"], [0, 1, 2, 3, 4, 5, 6]),
   }),
@@ -135,6 +139,12 @@ const CASES = [
     })
   ),
   opCase("attention", { scale: 0.2 }, {
+    q: x([4, "T", 20]),
+    k: x([2, "T", 20], 1, 2),
+    v: x([2, "T", 20], 1, 3),
+    positions: integerInput(["T"], [0, 1, 2, 3, 4, 5, 6]),
+  }),
+  opCase("attention", { scale: 0.2, window: 5e9 }, {
     q: x([4, "T", 20]),
     k: x([2, "T", 20], 1, 2),
     v: x([2, "T", 20], 1, 3),
