@@ -58,6 +58,7 @@ export class Checkpoint implements TensorSource {
   /** Bytes of all tensors. */
   readonly bytes: number;
   readonly #values = new ValueCheck();
+  readonly #others: string[] = [];
   /** Tensors in types that are not read, such as F64; an error when one is asked for. */
   readonly unreadable: ReadonlyMap<string, UnreadableTensor>;
 
@@ -173,7 +174,17 @@ export class Checkpoint implements TensorSource {
 
   /** Notes for the user that come from reading the weights. */
   get findings(): string[] {
-    return this.#values.findings;
+    return [...new Set([...this.#values.findings, ...this.#others])];
+  }
+
+  /** Whether {@linkcode Checkpoint.open} of the folder gives the same tensors in another thread. */
+  get isReopenable(): boolean {
+    return [...this.files.values()].every((file) => file instanceof SafetensorsFile);
+  }
+
+  /** Adds what other readers of the same files have found. */
+  addFindings(findings: readonly string[]): void {
+    this.#others.push(...findings);
   }
 
   /** Closes the files. */

@@ -20,6 +20,8 @@ export { GGUF_TYPES } from "./gguf/gguf_types.ts";
 export * from "./hf_config.ts";
 export * from "./hub.ts";
 export * from "./load_model.ts";
+export * from "./loading/evaluate_weights.ts";
+export type { FilledRange } from "./loading/run_job.ts";
 export * from "./materialize.ts";
 export * from "./model_weights.ts";
 export * from "./moe_block.ts";

@@ -119,6 +119,8 @@ export interface CompileOptions {
    * one token are ready, and others when the first of them comes.
    */
   readonly compileAll?: boolean;
+  /** Threads that read and convert weights; default by their size and the number of cores. */
+  readonly loaders?: number;
   readonly signal?: AbortSignal;
   /** Called while weights are read. */
   readonly onProgress?: (done: { bytes: number; totalBytes: number; weight: string }) => void;

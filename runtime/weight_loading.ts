@@ -6,6 +6,7 @@
  */
 
 import { RequestError, tensorBytes, type Value, type Weight } from "../graph/mod.ts";
+import { evaluateWeights } from "../models/mod.ts";
 import type { CompileOptions } from "./executor.ts";
 import { weightKey } from "./weight_key.ts";
 
@@ -28,6 +29,28 @@ export function distinctWeights(values: readonly Value[]): DistinctWeight[] {
     else found.set(key, { weight, name, ids: [id] });
   }
   return [...found.values()];
+}
+
+/** Options of a load that an executor is given. */
+export type LoadOptions = Pick<CompileOptions, "source" | "signal" | "onProgress" | "loaders">;
+
+/** Reads every weight once; `write` is given its bytes, in any order, and copies them. */
+export async function readWeights<Entry extends DistinctWeight>(
+  entries: readonly Entry[],
+  options: LoadOptions,
+  write: (entry: Entry, byteOffset: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void> | void,
+): Promise<void> {
+  const progress = new LoadProgress(entries, options);
+  const weights = entries.map(({ weight }) => weight);
+  for await (
+    const ranges of evaluateWeights(weights, options.source, { workers: options.loaders })
+  ) {
+    for (const { weight, byteOffset, bytes } of ranges) {
+      const entry = entries[weight];
+      progress.add(entry.name, bytes.byteLength);
+      await write(entry, byteOffset, bytes);
+    }
+  }
 }
 
 /** Counts the bytes of a load. */

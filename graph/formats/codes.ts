@@ -42,29 +42,46 @@ export const E2M1_VALUES: Float32Array<ArrayBuffer> = Float32Array.of(
  * ```
  */
 export function encodeE4M3(value: number): number {
-  if (Number.isNaN(value)) return 0x7f;
-  const sign = value < 0 || Object.is(value, -0) ? 0x80 : 0;
+  if (value !== value) return 0x7f;
+  DOUBLE[0] = value;
+  const sign = (WORDS[1] >>> 24) & 0x80;
   const magnitude = Math.min(Math.abs(value), E4M3_MAX);
   // Below 2^-6 the codes are spaced by 2^-9; above, by an eighth of the power of two.
-  const exponent = Math.max(-6, Math.floor(Math.log2(magnitude === 0 ? 1e-30 : magnitude)));
-  const quantum = 2 ** (exponent - 3);
-  const steps = roundHalfEven(magnitude / quantum);
+  const exponent = Math.max(0, ((WORDS[1] >>> 20) & 0x7ff) - 1023 + 6);
+  const steps = roundSmall(magnitude * (exponent < 15 ? QUANTA[exponent] : QUANTA[14]));
   // Steps run from 0 to 16; 16 carries into the next exponent, which the sum below gets right.
-  return sign | Math.min(0x7e, ((exponent + 6) << 3) + steps);
+  return sign | Math.min(0x7e, (Math.min(exponent, 14) << 3) + steps);
 }
+
+/** A double and its bits, the low word first. */
+const DOUBLE = new Float64Array(1);
+const WORDS = new Uint32Array(DOUBLE.buffer);
+
+/** How often the distance of two codes goes into 1, for each exponent of E4M3 from 2^-6 on. */
+const QUANTA = Float64Array.from({ length: 15 }, (_, exponent) => 2 ** (9 - exponent));
 
 /** Nearest E2M1 code, ties to the even code, saturating at ±6; NaN gives 0. */
 export function encodeE2M1(value: number): number {
-  const sign = value < 0 || Object.is(value, -0) ? 8 : 0;
+  const sign = value < 0 || (value === 0 && 1 / value < 0) ? 8 : 0;
   const magnitude = Math.abs(value);
+  const quarters = Math.min(magnitude * 4, 21);
+  const whole = quarters | 0;
+  return sign | E2M1_CODES[2 * whole + (quarters > whole ? 1 : 0)];
+}
+
+/**
+ * Codes of n quarters, and of a little more. The boundaries, midpoints of neighbours, are whole
+ * quarters; each belongs to the even code of both.
+ */
+const E2M1_CODES = Uint8Array.from({ length: 44 }, (_, at) => {
+  const magnitude = ((at >> 1) + (at & 1) / 2) / 4;
   let code = 0;
-  // Boundaries are midpoints; an odd lower neighbour gives a tie away to the even code above.
   for (let next = 1; next < 8; next++) {
     const midpoint = (E2M1_VALUES[next - 1] + E2M1_VALUES[next]) / 2;
     if (magnitude > midpoint || (magnitude === midpoint && next % 2 === 0)) code = next;
   }
-  return sign | code;
-}
+  return code;
+});
 
 /** Value of an E8M0 scale byte: 2^(byte - 127); 255 is NaN. */
 export function decodeE8M0(byte: number): number {
@@ -76,10 +93,10 @@ export function encodeE8M0(exponent: number): number {
   return Math.min(254, Math.max(0, exponent + 127));
 }
 
-/** Nearest integer, ties to even. */
-export function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
+/**
+ * Nearest integer of a number below 2^51 in magnitude, ties to even: what such a number loses when it
+ * is added to 1.5 · 2^52 is all that is behind its point.
+ */
+export function roundSmall(value: number): number {
+  return (value + 6755399441055744) - 6755399441055744;
 }

@@ -75,37 +75,53 @@ export class PackedReader {
     const { rows, columns } = matrixOf(weight.of.shape);
     const format = packedFormat(weight.format);
     const size = DTYPE_BYTES[weight.dtype];
+    const band = bandRows(format, rows, columns, weight.block);
     const shape = packedShape(format, rows, columns, weight.block);
-    const perMatrix = weight.component === "scale_2"
-      ? 1
-      : elementCount(weight.component === "payload" ? shape.payload : shape.scale);
+    /** Elements of the component for each row of blocks, and rows of the matrix for each of those. */
+    const [width, height] = weight.component === "payload"
+      ? [shape.payload[1], 1]
+      : [shape.scale[1], shape.block[0]];
+    const whole = weight.component === "scale_2";
+    const perMatrix = whole ? 1 : Math.ceil(rows / height) * width;
     const end = first + out.length / size;
     for (let at = first; at < end;) {
-      const index = Math.floor(at / perMatrix);
-      const matrix = await this.#quantizeMatrix(weight, format, index);
-      const bytes = componentBytes(matrix, weight.component);
-      const stop = Math.min(end, (index + 1) * perMatrix);
-      const offset = (at - index * perMatrix) * size;
-      out.set(bytes.subarray(offset, offset + (stop - at) * size), (at - first) * size);
+      const matrix = Math.floor(at / perMatrix);
+      const inMatrix = at - matrix * perMatrix;
+      const row = whole ? 0 : Math.floor(Math.floor(inMatrix / width) * height / band) * band;
+      const made = await this.#quantizeRows(
+        weight,
+        format,
+        matrix,
+        row,
+        Math.min(rows, row + band),
+      );
+      const start = matrix * perMatrix + (whole ? 0 : row / height * width);
+      const bytes = componentBytes(made, weight.component);
+      const stop = Math.min(end, start + bytes.length / size);
+      out.set(bytes.subarray((at - start) * size, (stop - start) * size), (at - first) * size);
       at = stop;
     }
   }
 
-  async #quantizeMatrix(
+  /** Quantizes some rows of a matrix, which are held until others are asked for. */
+  async #quantizeRows(
     weight: QuantizeWeight,
     format: PackedFormat,
-    index: number,
+    matrix: number,
+    row: number,
+    end: number,
   ): Promise<PackedMatrix> {
-    const key = `${format} ${weight.block} ${index}`;
+    const key = `${format} ${weight.block} ${matrix} ${row}`;
     if (this.#quantized?.key === key && this.#quantized.of === weight.of) {
       return this.#quantized.matrix;
     }
-    const { rows, columns, elements } = matrixOf(weight.of.shape);
-    const bytes = await this.reader.read(weight.of, index * elements, elements);
+    const { columns, elements } = matrixOf(weight.of.shape);
+    const count = (end - row) * columns;
+    const bytes = await this.reader.read(weight.of, matrix * elements + row * columns, count);
     const values = toF32(weight.of.dtype, bytes);
-    const matrix = quantizeMatrix(format, values, rows, columns, weight.block);
-    this.#quantized = { key, of: weight.of, matrix };
-    return matrix;
+    const made = quantizeMatrix(format, values, end - row, columns, weight.block);
+    this.#quantized = { key, of: weight.of, matrix: made };
+    return made;
   }
 
   async #decodeRows(
@@ -165,6 +181,21 @@ export class PackedReader {
     const [factor] = toF32(second.dtype, await this.reader.read(second, one ? 0 : matrix, 1));
     return values.map((value) => value * factor);
   }
+}
+
+/**
+ * Rows of a matrix that are quantized at once: whole blocks, about as many elements as are held at
+ * once, or all rows where something depends on all of them.
+ */
+export function bandRows(
+  format: PackedFormat,
+  rows: number,
+  columns: number,
+  block: QuantizeWeight["block"],
+): number {
+  const [height] = packedShape(format, rows, columns, block).block;
+  if (PACKED_LAYOUTS[format].secondScale || height >= rows) return rows;
+  return Math.min(rows, height * Math.max(1, Math.floor(PART_ELEMENTS / (height * columns))));
 }
 
 /** Values of all codes of a format. */

@@ -11,19 +11,17 @@ import {
   type HostTensor,
   messageOf,
   tensorBytes,
-  type TensorSource,
   type Value,
   viewBytes,
-  type Weight,
 } from "../../graph/mod.ts";
 import type { CpuCache } from "../../kernels/mod.ts";
-import { streamWeight } from "../../models/mod.ts";
-import type { CompileOptions } from "../executor.ts";
 import { cacheBytes } from "../scheduling/kv_cache.ts";
-import { distinctWeights, LoadProgress } from "../weight_loading.ts";
-
-/** Bytes read between two checks of the abort signal. */
-const CHUNK_BYTES = 16 * 2 ** 20;
+import {
+  type DistinctWeight,
+  distinctWeights,
+  type LoadOptions,
+  readWeights,
+} from "../weight_loading.ts";
 
 /** The weights of a program. */
 export interface LoadedWeights {
@@ -37,38 +35,33 @@ export interface LoadedWeights {
 /** Reads each different weight of a graph once, in its checkpoint's type. */
 export async function loadWeights(
   graph: Graph,
-  options: Pick<CompileOptions, "source" | "signal" | "onProgress">,
+  options: LoadOptions,
 ): Promise<LoadedWeights> {
   const weights = distinctWeights(weightValues(graph));
-  const progress = new LoadProgress(weights, options);
+  const held = new Map<DistinctWeight, Uint8Array<ArrayBuffer>>();
+  const bytesOf = (entry: DistinctWeight) => {
+    const bytes = held.get(entry) ??
+      allocate(tensorBytes(entry.weight), `weight "${entry.name}"`);
+    held.set(entry, bytes);
+    return bytes;
+  };
+  await readWeights(weights, options, (entry, byteOffset, bytes) => {
+    bytesOf(entry).set(bytes, byteOffset);
+  });
   const tensors = new Map<number, HostTensor>();
-  for (const { weight, name, ids } of weights) {
-    const tensor = await loadOne(weight, name, options.source, progress);
+  for (const entry of weights) {
+    const { weight: { dtype, shape }, ids } = entry;
+    const tensor = { dtype, shape, data: viewBytes(dtype, bytesOf(entry)) };
     for (const id of ids) tensors.set(id, tensor);
   }
-  return { tensors, count: weights.length, bytes: progress.totalBytes };
+  const bytes = weights.reduce((sum, { weight }) => sum + tensorBytes(weight), 0);
+  return { tensors, count: weights.length, bytes };
 }
 
 /** Weights that nodes read, and those that are outputs themselves. */
 function weightValues(graph: Graph): Value[] {
   const outputs = [...graph.outputs.values()].filter((value) => value.kind === "weight");
   return [...graph.weights, ...outputs];
-}
-
-async function loadOne(
-  weight: Weight,
-  name: string,
-  source: TensorSource,
-  progress: LoadProgress,
-): Promise<HostTensor> {
-  const total = tensorBytes(weight);
-  progress.add(name, 0);
-  const bytes = allocate(total, `weight "${name}"`);
-  for await (const chunk of streamWeight(weight, source, { chunkBytes: CHUNK_BYTES })) {
-    progress.add(name, chunk.bytes.byteLength);
-    bytes.set(chunk.bytes, chunk.byteOffset);
-  }
-  return { dtype: weight.dtype, shape: weight.shape, data: viewBytes(weight.dtype, bytes) };
 }
 
 /** Keys and values of every cache of a graph, zero at first. */

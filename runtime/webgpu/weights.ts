@@ -1,19 +1,19 @@
 /**
- * Weights on their way from checkpoint files into GPU buffers, chunk by chunk: host memory holds
- * about one chunk, whatever the model's size, and GPU memory one copy of every weight.
+ * Weights on their way from checkpoint files into GPU buffers, job by job: host memory holds the
+ * jobs under way, whatever the model's size, and GPU memory one copy of every weight.
  *
  * @module
  */
 
-import { tensorBytes, type TensorSource, type Value, type Weight } from "../../graph/mod.ts";
-import { streamWeight } from "../../models/mod.ts";
+import { tensorBytes, type Value } from "../../graph/mod.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
-import type { CompileOptions } from "../executor.ts";
 import type { WebGpuDevice } from "./device/device.ts";
-import { type DistinctWeight, distinctWeights, LoadProgress } from "../weight_loading.ts";
-
-/** Bytes read and handed to the queue at a time; the queue holds a copy until it has sent them. */
-const CHUNK_BYTES = 32 * 2 ** 20;
+import {
+  type DistinctWeight,
+  distinctWeights,
+  type LoadOptions,
+  readWeights,
+} from "../weight_loading.ts";
 
 /** Bytes handed over before the queue is waited for, which frees its copies. */
 const BYTES_BETWEEN_WAITS = 64 * 2 ** 20;
@@ -61,12 +61,14 @@ export class DeviceWeights {
     return this.#bufferOf.get(id);
   }
 
-  /** Streams the weights from their source into their buffers. */
-  async load(options: Pick<CompileOptions, "source" | "signal" | "onProgress">): Promise<void> {
-    const upload = new Upload(this.device, new LoadProgress(this.#entries, options));
-    for (const { weight, name, buffer } of this.#entries) {
-      await upload.write(weight, name, buffer, options.source);
-    }
+  /** Brings the weights from their source into their buffers. */
+  async load(options: LoadOptions): Promise<void> {
+    const upload = new Upload(this.device);
+    await readWeights(
+      this.#entries,
+      options,
+      ({ buffer }, byteOffset, bytes) => upload.write(buffer, byteOffset, bytes),
+    );
     await upload.wait();
   }
 
@@ -79,18 +81,12 @@ export class DeviceWeights {
 class Upload {
   #unwaited = 0;
 
-  constructor(readonly device: WebGpuDevice, readonly progress: LoadProgress) {}
+  constructor(readonly device: WebGpuDevice) {}
 
-  async write(weight: Weight, name: string, buffer: GPUBuffer, source: TensorSource) {
-    for await (
-      const { byteOffset, bytes } of streamWeight(weight, source, { chunkBytes: CHUNK_BYTES })
-    ) {
-      this.progress.add(name, bytes.byteLength);
-      this.#writeAligned(buffer, byteOffset, bytes);
-      this.#unwaited += bytes.byteLength;
-      if (this.#unwaited >= BYTES_BETWEEN_WAITS) await this.wait();
-    }
-    this.device.check();
+  async write(buffer: GPUBuffer, byteOffset: number, bytes: Uint8Array<ArrayBuffer>) {
+    this.#writeAligned(buffer, byteOffset, bytes);
+    this.#unwaited += bytes.byteLength;
+    if (this.#unwaited >= BYTES_BETWEEN_WAITS) await this.wait();
   }
 
   /**
