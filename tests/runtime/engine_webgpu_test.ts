@@ -11,6 +11,7 @@ import {
   stepLimits,
 } from "../../runtime/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
+import { countGpuCalls } from "../support/count_gpu_calls.ts";
 import { NO_TENSORS } from "../support/test_kernels.ts";
 import { TINY, tinyLanguageModel, type TinyOptions } from "../support/tiny_language_model.ts";
 
@@ -102,6 +103,38 @@ webgpuTest("profile() times every dispatch of a step where the device has a cloc
   assert.deepEqual(engine.report.load, { pages: 0, running: 0, waiting: 0 });
 });
 
+webgpuTest("a step of several sequences costs the host what a step of one does", async () => {
+  const executor = await openWebGpuExecutor({ selfTest: false });
+  await using engine = await openEngine(executor, { maxWaiting: 8 });
+  const count = async (sequences: number) => {
+    const generations = Array.from(
+      { length: sequences },
+      (_, seed) => engine.generate("prompt", { maxNewTokens: 40, temperature: 1, seed }),
+    );
+    // Prompts, and the first steps, which bring all inputs to the device.
+    for (let i = 0; i < 4; i++) await Promise.all(generations.map((each) => each.next()));
+    const before = engine.stats();
+    const calls = await countGpuCalls(async () => {
+      await Promise.all(generations.map(async (each) => {
+        for (let i = 0; i < 30; i++) await each.next();
+      }));
+    });
+    const { steps, generatedTokens } = engine.stats();
+    await Promise.all(generations.map((each) => each.return()));
+    return { calls, steps: steps - before.steps, tokens: generatedTokens - before.generatedTokens };
+  };
+  const [one, three] = [await count(1), await count(3)];
+  assert(three.tokens >= 2.5 * three.steps, `${three.tokens} tokens in ${three.steps} steps`);
+  for (const { calls, steps } of [one, three]) {
+    // Nothing is created but commands; one is recorded ahead, and some anew when a submit has more steps.
+    const { submit = 0, createCommandEncoder = 0, writeBuffer = 0, ...others } = calls;
+    assert.deepEqual(others, {});
+    assert(submit <= steps && createCommandEncoder <= submit + 4, JSON.stringify(calls));
+    // Of all inputs only the block table changes, when sequences need pages: 30 tokens in 16 each.
+    assert(writeBuffer <= 8, JSON.stringify(calls));
+  }
+});
+
 webgpuTest("close() gives the device's memory back", async () => {
   const executor = await openWebGpuExecutor({ selfTest: false });
   const engine = await openEngine(executor);
@@ -125,29 +158,34 @@ for (const kind of ["webgpu", "cpu"] as const) {
       ? openWebGpuExecutor({ selfTest: false })
       : Promise.resolve(openCpuExecutor());
 
-  test(`generate() on ${kind} is the same with and without known prefixes and preemption`, async () => {
-    const texts = async (engine: Engine, together: boolean) => {
-      if (together) {
-        return await Promise.all(LONG.map((request) => engine.generate(...request).text()));
+  for (const window of [undefined, 20]) {
+    const name = `with and without known prefixes and preemption, window ${window ?? "none"}`;
+    test(`generate() on ${kind} is the same ${name}`, async () => {
+      const texts = async (engine: Engine, together: boolean) => {
+        if (together) {
+          return await Promise.all(LONG.map((request) => engine.generate(...request).text()));
+        }
+        const alone = [];
+        for (const request of LONG) alone.push(await engine.generate(...request).text());
+        return alone;
+      };
+      const open = async (change: Partial<StepLimits>) =>
+        await openEngine(await openKind(), change, { window });
+      await using plain = await open({ reusePrefixes: false });
+      const expected = await texts(plain, false);
+      assert.equal(plain.stats().reusedTokens, 0);
+      assert.deepEqual(await texts(plain, true), expected, "side by side");
+      for (const reusePrefixes of [true, false]) {
+        await using engine = await open({ ...SCARCE, reusePrefixes });
+        assert.deepEqual(await texts(engine, true), expected, `side by side, ${reusePrefixes}`);
+        assert.deepEqual(await texts(engine, false), expected, `alone, ${reusePrefixes}`);
+        const { preemptions, reusedTokens, pages } = engine.stats();
+        assert(preemptions > 0, "the pages suffice");
+        assert.equal(reusedTokens > 0, reusePrefixes);
+        assert.equal(pages.used, 0);
       }
-      const alone = [];
-      for (const request of LONG) alone.push(await engine.generate(...request).text());
-      return alone;
-    };
-    await using plain = await openEngine(await openKind(), { reusePrefixes: false });
-    const expected = await texts(plain, false);
-    assert.equal(plain.stats().reusedTokens, 0);
-    assert.deepEqual(await texts(plain, true), expected, "side by side");
-    for (const reusePrefixes of [true, false]) {
-      await using engine = await openEngine(await openKind(), { ...SCARCE, reusePrefixes });
-      assert.deepEqual(await texts(engine, true), expected, `side by side, ${reusePrefixes}`);
-      assert.deepEqual(await texts(engine, false), expected, `alone, ${reusePrefixes}`);
-      const { preemptions, reusedTokens, pages } = engine.stats();
-      assert(preemptions > 0, "the pages suffice");
-      assert.equal(reusedTokens > 0, reusePrefixes);
-      assert.equal(pages.used, 0);
-    }
-  });
+    });
+  }
 
   test(`generate() on ${kind}: a sequence of NaN fails alone and leaves nothing behind`, async () => {
     const poisonToken = "@".charCodeAt(0) - 32;

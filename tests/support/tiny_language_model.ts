@@ -18,11 +18,13 @@ export interface TinyOptions {
   readonly poison?: number;
   /** A token whose embedding is no number, and with it all that follows from it. */
   readonly poisonToken?: number;
+  /** Tokens that attention looks back at, itself included. */
+  readonly window?: number;
 }
 
 /** The model's fused graph with one cache of 16-token pages. */
 export function tinyLanguageModel(
-  { gather = true, poison, poisonToken }: TinyOptions = {},
+  { gather = true, poison, poisonToken, window }: TinyOptions = {},
 ): Graph {
   const { vocab, hidden, heads, kvHeads, headDim } = TINY;
   const b = new GraphBuilder(new Graph("tiny"));
@@ -58,6 +60,7 @@ export function tinyLanguageModel(
       headDim,
       cache: "c",
       scale: headDim ** -0.5,
+      ...(window !== undefined && { window }),
       rope: { layout: "half", rotaryDim: headDim, attentionScaling: 1 },
     });
     const w = b.weight("o", bf16([hidden, heads * headDim], 3));
