@@ -42,7 +42,7 @@ export const E2M1_VALUES: Float32Array<ArrayBuffer> = Float32Array.of(
  * ```
  */
 export function encodeE4M3(value: number): number {
-  if (value !== value) return 0x7f;
+  if (Number.isNaN(value)) return 0x7f;
   DOUBLE[0] = value;
   const sign = (WORDS[1] >>> 24) & 0x80;
   const magnitude = Math.min(Math.abs(value), E4M3_MAX);
