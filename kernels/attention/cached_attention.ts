@@ -11,7 +11,8 @@ import { defineKernel, type Dispatch, foldGrid, type LoweringContext } from "../
 import appendBody from "./append.wgsl" with { type: "text" };
 import prefillBody from "./prefill.wgsl" with { type: "text" };
 import { joinAccess } from "../access/access.ts";
-import { decodeDispatches, headTooLarge } from "./decode.ts";
+import { decodeDispatches } from "./decode.ts";
+import { headTooLarge } from "./decode_workgroup.ts";
 import {
   type AttentionProblem,
   cacheAccess,
@@ -115,7 +116,7 @@ export const cachedAttention = defineKernel({
     const { headDim } = node.attrs;
     if (headDim % 8 !== 0 || headDim > 256) return `takes heads of 8 to 256 by 8, not ${headDim}`;
     const problem = problemOf(node, { ...context, tokens: { min: 1, max: DECODE_MAX_TOKENS } });
-    return headTooLarge(problem, context.profile) ? "needs more shared memory" : undefined;
+    return headTooLarge(problem) ? "needs more shared memory" : undefined;
   },
   lower(node, context) {
     const problem = problemOf(node, context);

@@ -1,26 +1,9 @@
 //@fragment attention/combine
-//@needs HG D UNITS SPLITS HEAD_PARTS GROUP HEADS THREADS LOWEST COMBINED sink_at y load_partial
-//@gives partial_at store_result combine
-// Combines what the splits of one token and one unit (HG query heads of a key head) found.
-//
-// partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks, then HG totals:
-// all relative to the split's own peak. Order is fixed: results do not depend on who came last.
-// COMBINED splits are loaded at a time.
-const PARTIAL = HG * (D + 2u);
-
-fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
-  return ((token * UNITS + unit) * SPLITS + split) * PARTIAL;
-}
-
-// out = Σ weights · values / (Σ weights + sink), where the weights are relative to `peak`.
-fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) {
-  let head = (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG + e / D;
-  let sink = sink_at(head);
-  let top = max(peak, sink);
-  let factor = exp(peak - top);
-  y[(token * HEADS + head) * D + e % D] = sum * factor / (total * factor + exp(sink - top));
-}
-
+//@needs partial_at HG D THREADS LOWEST COMBINED PARTIAL load_partial store_result
+//@gives combine
+// Combines what the splits of one token and one unit (HG query heads of a key head) found. Order is
+// fixed: results do not depend on who came last. COMBINED splits are loaded at a
+// time.
 fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
   let base = partial_at(token, unit, 0u);
   for (var e = thread; e < HG * D; e += THREADS) {

@@ -1,12 +1,9 @@
 //@fragment attention/combine_dispatch
-//@needs THREADS_DECODE PARTS_K THREADS ONLY_SHORT_RUNS in_long_run span_of combine
-//@gives TILE
+//@needs THREADS ONLY_SHORT_RUNS in_long_run span_of combine
 // Combines the splits of `attention_decode` in a dispatch of its own, for devices on which the last
 // workgroup to arrive cannot.
 //
 // Grid: 1, unit, token.
-
-const TILE = THREADS_DECODE / PARTS_K;
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -1,6 +1,6 @@
 //@fragment attention/fused
 //@needs HEADS KV_HEADS D qkv
-//@gives q_raw k_raw v_raw q_quad k_quad
+//@gives q_raw k_raw v_raw q_quad k_quad qk_quad
 // q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
 // the start of a token's q, k or v, quads are four of them.
 const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
@@ -27,4 +27,9 @@ fn q_quad(token: u32, quad: u32) -> vec4<f32> {
 
 fn k_quad(token: u32, quad: u32) -> vec4<f32> {
   return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
+}
+
+// A quad of q, or of k with `is_key`.
+fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
 }

@@ -15,11 +15,12 @@ import {
   type ShaderConstants,
 } from "../compose.ts";
 import type { Access } from "../access/access.ts";
-import type { LoweringContext } from "../kernel.ts";
+import type { LoweringContext, Scratch } from "../kernel.ts";
 import chunk from "../access/chunk.wgsl" with { type: "text" };
 import fusedSource from "./fused.wgsl" with { type: "text" };
 import headElements from "./head.wgsl" with { type: "text" };
 import paging from "./paging.wgsl" with { type: "text" };
+import prepareReady from "./prepare_ready.wgsl" with { type: "text" };
 import ropeHalf from "./rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "./rope_interleaved.wgsl" with { type: "text" };
 import ropeNone from "./rope_none.wgsl" with { type: "text" };
@@ -139,13 +140,27 @@ function f32Buffer(name: string, node: Node): ShaderBuffer {
   return { name, type: "array<f32>", access: "read", buffer: input(node, name) };
 }
 
+/** Weights of a norm, by element of a head and by quads: of one head, or of all with `over: "all"`. */
 function normAt(name: string, node: Node, over: "head" | "all" | undefined): Access {
   const weight = optionalInput(node, `${name}_norm`);
   const at = over === "all" ? "head * D + d" : "d";
-  const result = weight ? `${name}_norm[${at}]` : "1.0";
+  const element = weight ? `${name}_norm[(${at}) / 4u][(${at}) % 4u]` : "1.0";
+  const quad = weight ? `${name}_norm[quad]` : "vec4(1.0)";
   return {
-    buffers: weight ? [f32Buffer(`${name}_norm`, node)] : [],
-    fragments: [`fn ${name}_norm_at(head: u32, d: u32) -> f32 {\n  return ${result};\n}`],
+    buffers: weight ? [{ ...f32Buffer(`${name}_norm`, node), type: "array<vec4<f32>>" }] : [],
+    fragments: [
+      `fn ${name}_norm_at(head: u32, d: u32) -> f32 {\n  return ${element};\n}`,
+      `fn ${name}_norm_quad(quad: u32) -> vec4<f32> {\n  return ${quad};\n}`,
+    ],
+    constants: {},
+  };
+}
+
+/** Queries that `attention_append` made. */
+export function readyAccess(ready: Scratch | undefined): Access {
+  return {
+    buffers: ready ? [{ name: "ready", type: "array<f32>", access: "read", buffer: ready }] : [],
+    fragments: [prepareReady],
     constants: {},
   };
 }

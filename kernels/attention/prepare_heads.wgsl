@@ -1,9 +1,9 @@
-//@fragment attention/prepare_fresh
-//@needs FRESH_MAX NORM D EPS HEADS NORM_ALL KV_HEADS HEAD_PARTS GROUP HG THREADS SCALE SQUARES_Q
-//@needs ROUNDS_Q ELEMENTS ELEMENTS_K ROUNDS_K Span positions sequence_ids first_seen Lanes
-//@needs square_get q_quad q_place k_Place k_place step v_raw k_quad square_put fresh_values cached
-//@needs clipped square_meet queries q_element_at fresh_keys k_element_at cache_row keys_put Chunk
-//@needs values_put
+//@fragment attention/prepare_heads
+//@needs Span FRESH_MAX positions sequence_ids first_seen Lanes NORM square_get D EPS HEADS NORM_ALL
+//@needs KV_HEADS HEAD_PARTS GROUP HG q_quad THREADS q_place k_Place k_place step v_raw k_quad
+//@needs square_put fresh_values cached clipped square_meet queries q_element_at SCALE fresh_keys
+//@needs k_element_at cache_row keys_put Chunk values_put SQUARES_Q ROUNDS_Q ELEMENTS ELEMENTS_K
+//@needs ROUNDS_K
 //@gives prepare
 // What a workgroup needs before it looks at the cache, made from the step's q, k and v.
 fn is_fresh(i: u32, span: Span) -> bool {

@@ -1,8 +1,9 @@
-//@fragment attention/decode
-//@needs D THREADS PARTS_K HG FRESH_MAX ONLY_SHORT_RUNS HEAD_PARTS FRESH LOWEST TICKET UNITS WORDS_K
-//@needs ROUNDS_V MORE_PARTS_K Lanes in_long_run span_of Fetched fetch_tile prepare keys_unpack
-//@needs chunk_dot Chunk values_unpack partial_at store_result store_partial take_ticket combine
-//@gives LANES_V GROUPS TILE queries fresh_keys fresh_values
+//@fragment attention/decode_workgroup
+//@needs D THREADS HG FRESH_MAX Lanes ONLY_SHORT_RUNS in_long_run span_of HEAD_PARTS TILE Fetched
+//@needs fetch_tile prepare FRESH PARTS_K LOWEST keys_unpack chunk_dot Chunk values_unpack
+//@needs partial_at store_result store_partial TICKET take_ticket UNITS combine WORDS_K ROUNDS_V
+//@needs MORE_PARTS_K
+//@gives LANES_V GROUPS queries fresh_keys fresh_values
 // Attention of single tokens over the paged cache, the context shared out to several workgroups.
 //
 // y [T, HEADS · D] f32
@@ -15,15 +16,14 @@
 // read once for all HG heads. Those of the first tile are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see span.wgsl), so one dispatch is enough. With TICKET the
+// there in this step (see share_tiles.wgsl), so one dispatch is enough. With TICKET the
 // last split to arrive combines all of them; otherwise `attention_combine` does.
 //
-// MORE_PARTS_K is PARTS_K - 1, WORDS_K the words of a key that one thread reads, ROUNDS_V the tokens of
+// TILE is THREADS / PARTS_K, MORE_PARTS_K PARTS_K - 1, WORDS_K the words of a key that one thread reads, ROUNDS_V the tokens of
 // a tile that one group takes.
 
 const LANES_V = D / 8u;
 const GROUPS = THREADS / LANES_V;
-const TILE = THREADS / PARTS_K;
 // The next tile is asked for while the scores of this one are awaited, unless results of many heads
 // leave no registers for both.
 const EARLY = HG <= 2u;

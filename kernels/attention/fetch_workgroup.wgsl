@@ -1,6 +1,6 @@
-//@fragment attention/fetch
-//@needs PARTS_K LANES_V GROUPS WORDS_K ROUNDS_V keys_Word values_Word cache_row keys_fetch
-//@needs values_fetch
+//@fragment attention/fetch_workgroup
+//@needs keys_Word values_Word cache_row PARTS_K LANES_V GROUPS keys_fetch values_fetch WORDS_K
+//@needs ROUNDS_V
 //@gives Fetched fetch_tile
 // How keys and values of a tile of the context come from the cache to the threads.
 

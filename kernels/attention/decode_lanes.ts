@@ -1,0 +1,179 @@
+/**
+ * Attention of single tokens where subgroups have a size that can be relied on: lanes of a subgroup
+ * share a key, and nothing passes through workgroup memory while the context is read.
+ *
+ * @module
+ */
+
+import { joinAccess } from "../access/weights.ts";
+import type { DeviceProfile } from "../kernel.ts";
+import { laneFragments } from "../reduce/lanes.ts";
+import combineText from "./combine_weights.wgsl" with { type: "text" };
+import decodeBody from "./decode_lanes.wgsl" with { type: "text" };
+import {
+  clampPower,
+  type DecodeMode,
+  type DecodeShape,
+  type DecodeVariant,
+  unitSizes,
+  variantConstants,
+} from "./decode_variant.ts";
+import fetchText from "./fetch_lanes.wgsl" with { type: "text" };
+import { type AttentionProblem, readyAccess, sourceAccess } from "./operands.ts";
+import prepareSlots from "./prepare_slots.wgsl" with { type: "text" };
+import shareText from "./share_turns.wgsl" with { type: "text" };
+
+/** Splits that the last workgroup loads at a time. */
+const COMBINED = 8;
+
+/** Sizes that a tuner may choose. */
+export interface LanesShape extends DecodeShape {
+  /** Threads that share a token's key; a power of two, all in one subgroup. */
+  readonly lanes: number;
+  /** Keys, and values, that each of them has in flight. */
+  readonly unroll: number;
+  /** Whether the next turn is asked for before this one is computed; takes registers. */
+  readonly ahead: boolean;
+  /** Positions that are not worth another workgroup; rounded up to whole turns. */
+  readonly leastShare: number;
+}
+
+/** Invocations that are surely in one subgroup: Intel compiles for 8, 16 or 32 as it sees fit. */
+export function sureSubgroup({ subgroups, subgroupSize, vendor }: DeviceProfile): number {
+  if (!subgroups) return 1;
+  return /intel/i.test(vendor) ? Math.min(8, subgroupSize) : clampPower(subgroupSize, 32);
+}
+
+/** Sizes for a problem, or undefined on devices without subgroups that serve. */
+export function lanesShape(problem: AttentionProblem, mode: DecodeMode): LanesShape | undefined {
+  const { attrs, context: { profile, tokens } } = problem;
+  if (profile.software || sureSubgroup(profile) < 8) return undefined;
+  const wanted = 132;
+  const many = attrs.heads * Math.sqrt(tokens.min * tokens.max) / wanted;
+  for (const unitHeads of unitSizes(problem, 8)) {
+    if (unitHeads > 1 && unitHeads > many * 2) continue;
+    for (const threads of [256, 128, 64]) {
+      const shape: LanesShape = {
+        threads,
+        unitHeads,
+        splits: clampPower(2 * wanted / (attrs.heads / unitHeads * tokens.min), 32),
+        lanes: lanesFor(problem, profile),
+        unroll: 2,
+        ahead: true,
+        leastShare: 256,
+      };
+      if (refuseLanes(problem, mode, shape) === undefined) return shape;
+    }
+  }
+  return undefined;
+}
+
+/** Lanes that take two chunks each, or one of short heads. */
+function lanesFor({ attrs }: AttentionProblem, profile: DeviceProfile): number {
+  let lanes = 1;
+  while (lanes < attrs.headDim / 16) lanes *= 2;
+  return Math.min(sureSubgroup(profile), Math.max(4, lanes));
+}
+
+/** Why a device cannot run a shape, or undefined when it can. */
+export function refuseLanes(
+  problem: AttentionProblem,
+  mode: DecodeMode,
+  shape: LanesShape,
+): string | undefined {
+  const { profile } = problem.context;
+  const { threads, lanes } = shape;
+  if (lanes > sureSubgroup(profile)) return `${lanes} lanes exceed a subgroup`;
+  if (threads > profile.maxInvocations) {
+    return `${threads} threads, ${profile.maxInvocations} at most`;
+  }
+  if (threads / lanes < (mode.fresh ?? 1)) return "more tokens of a step than groups of lanes";
+  const bytes = sharedBytes(problem, mode, shape);
+  if (bytes <= profile.maxWorkgroupStorageBytes) return undefined;
+  return `${bytes} bytes of workgroup memory, ${profile.maxWorkgroupStorageBytes} at most`;
+}
+
+function sharedBytes(problem: AttentionProblem, mode: DecodeMode, shape: LanesShape): number {
+  const { attrs: { headDim }, context: { profile } } = problem;
+  const { threads, unitHeads, splits } = shape;
+  const fresh = mode.fresh ?? 1;
+  const parties = partiesOf(shape, profile);
+  const slots = mode.fresh === undefined ? 0 : unitHeads + fresh;
+  const squares = mode.fresh === undefined ? 0 : (1 + fresh) * Math.max(1, threads / 8);
+  const numbers = headDim * (unitHeads + 2 * fresh + slots + parties * unitHeads) +
+    2 * parties * unitHeads + 2 * unitHeads * splits + squares;
+  return 4 * numbers + 16;
+}
+
+/** Groups of lanes that meet by shuffles. */
+function joinedGroups({ lanes, threads }: LanesShape, profile: DeviceProfile): number {
+  return Math.min(sureSubgroup(profile), threads) / lanes;
+}
+
+function partiesOf(shape: LanesShape, profile: DeviceProfile): number {
+  return shape.threads / shape.lanes / joinedGroups(shape, profile);
+}
+
+/** The way with these sizes. */
+export function lanesVariant(
+  problem: AttentionProblem,
+  mode: DecodeMode,
+  shape: LanesShape,
+): DecodeVariant {
+  const { attrs: { headDim }, context: { profile } } = problem;
+  const { threads, lanes, unroll, ahead, leastShare, unitHeads } = shape;
+  const groups = threads / lanes;
+  const joined = joinedGroups(shape, profile);
+  const turn = groups * unroll;
+  const preparation = mode.fresh === undefined
+    ? readyAccess(mode.ready)
+    : slotsAccess(problem, mode.fresh, shape);
+  const access = joinAccess(preparation, {
+    buffers: [],
+    fragments: [
+      fetchText,
+      ...laneFragments(
+        profile,
+        mode.fresh === undefined ? [] : [{ name: "square", slots: "SQUARES", operation: "add" }],
+      ),
+    ],
+    constants: {
+      ...variantConstants(problem, mode, shape),
+      LANES: lanes,
+      STEPS: Math.log2(lanes),
+      CHUNKS: Math.ceil(headDim / 8 / lanes),
+      GROUPS: groups,
+      JOINED: joined,
+      JOINS: Math.log2(joined),
+      PARTIES: groups / joined,
+      UNROLL: unroll,
+      TURN: turn,
+      AHEAD: ahead,
+      LEAST_SHARE: Math.ceil(leastShare / turn) * turn,
+    },
+  });
+  return {
+    shape,
+    body: decodeBody,
+    share: shareText,
+    combine: combineText,
+    combined: COMBINED,
+    access,
+    note: `${unitHeads} heads a unit, ${lanes} lanes a key, ${shape.splits} splits`,
+  };
+}
+
+/** Constants of `prepare_slots.wgsl`, and what it reads. */
+function slotsAccess(problem: AttentionProblem, fresh: number, shape: LanesShape) {
+  const { heads, kvHeads, headDim } = problem.attrs;
+  const { threads, lanes, unitHeads } = shape;
+  const constants = {
+    SLOTS: unitHeads + fresh,
+    SLOT_ROUNDS: Math.ceil((unitHeads + fresh) / (threads / lanes)),
+    VALUE_ROUNDS: Math.ceil(fresh * headDim / threads),
+    ROUNDS_Q: Math.ceil(heads * headDim / 4 / threads),
+    ROUNDS_K: Math.ceil(kvHeads * headDim / 4 / threads),
+    SQUARES: 1 + fresh,
+  };
+  return joinAccess(sourceAccess(problem), { buffers: [], fragments: [prepareSlots], constants });
+}

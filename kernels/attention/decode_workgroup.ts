@@ -1,0 +1,141 @@
+/**
+ * Attention of single tokens on devices without subgroups to rely on: scores pass through workgroup
+ * memory, one head of a unit after the other.
+ *
+ * @module
+ */
+
+import { joinAccess } from "../access/weights.ts";
+import { laneFragments, sharesOfSlot } from "../reduce/lanes.ts";
+import combineText from "./combine.wgsl" with { type: "text" };
+import decodeBody from "./decode_workgroup.wgsl" with { type: "text" };
+import {
+  clampPower,
+  type DecodeMode,
+  type DecodeShape,
+  type DecodeVariant,
+  unitSizes,
+  variantConstants,
+} from "./decode_variant.ts";
+import fetchText from "./fetch_workgroup.wgsl" with { type: "text" };
+import { type AttentionProblem, readyAccess, sourceAccess } from "./operands.ts";
+import prepareHeads from "./prepare_heads.wgsl" with { type: "text" };
+import shareText from "./share_tiles.wgsl" with { type: "text" };
+
+/** Sizes that a tuner may choose. */
+export interface WorkgroupShape extends DecodeShape {
+  /** Threads that share a token's key. */
+  readonly partsK: number;
+}
+
+/** Query heads whose results fit into registers. */
+const MAX_UNIT_HEADS = 8;
+/**
+ * Workgroups that keep a large GPU busy while each waits for memory: two for each of an H100's 132
+ * processors. More would take turns there, and leave the last one more to combine.
+ */
+const WANTED_WORKGROUPS = 264;
+const MAX_SPLITS = 32;
+/** Splits that the last workgroup loads at a time; a CPU takes seconds to compile as many. */
+const COMBINED = { gpu: 16, software: 4 } as const;
+
+/** The widest workgroup, and the most heads, that shared memory allows. */
+export function workgroupShape(problem: AttentionProblem, mode: DecodeMode): WorkgroupShape {
+  const { attrs, context: { profile, tokens } } = problem;
+  // A CPU gains nothing from wide workgroups, and takes seconds to compile long kernels.
+  for (const unitHeads of unitSizes(problem, profile.software ? 2 : MAX_UNIT_HEADS)) {
+    for (const threads of profile.software ? [64] : [256, 128, 64]) {
+      // Sizes of a list's steps are told by neither end alone.
+      const workgroups = attrs.heads / unitHeads * Math.sqrt(tokens.min * tokens.max);
+      const splits = clampPower(WANTED_WORKGROUPS / workgroups, MAX_SPLITS);
+      const partsK = profile.software ? 4 : threads / 64;
+      const shape = { threads, partsK, unitHeads, splits };
+      if (threads > profile.maxInvocations || threads < attrs.headDim / 8) continue;
+      if (sharedBytes(problem, mode, shape) <= profile.maxWorkgroupStorageBytes) return shape;
+    }
+  }
+  return SMALLEST;
+}
+
+/** What any device can run, as far as its memory goes. */
+const SMALLEST: WorkgroupShape = { threads: 64, partsK: 1, unitHeads: 1, splits: 1 };
+
+/** Whether a device's shared memory suffices for a head of this size. */
+export function headTooLarge(problem: AttentionProblem): boolean {
+  const { profile, tokens } = problem.context;
+  return sharedBytes(problem, { fresh: tokens.max }, SMALLEST) > profile.maxWorkgroupStorageBytes;
+}
+
+function sharedBytes(
+  { attrs, context: { profile } }: AttentionProblem,
+  mode: DecodeMode,
+  { threads, unitHeads }: WorkgroupShape,
+): number {
+  const fresh = mode.fresh ?? 1;
+  const groups = Math.floor(threads / (attrs.headDim / 8));
+  const slots = mode.fresh === undefined ? 0 : unitHeads + fresh;
+  const numbers = unitHeads * (attrs.headDim + threads + 2 * groups) + 8 * threads +
+    2 * fresh * attrs.headDim + slots * sharesOfSlot(profile, threads);
+  return 4 * numbers + 16;
+}
+
+/** The way with these sizes. */
+export function workgroupVariant(
+  problem: AttentionProblem,
+  mode: DecodeMode,
+  shape: WorkgroupShape,
+): DecodeVariant {
+  const { attrs, context: { profile } } = problem;
+  const { threads, partsK } = shape;
+  const lanes = attrs.headDim / 8;
+  const preparation = mode.fresh === undefined
+    ? readyAccess(mode.ready)
+    : joinAccess(sourceAccess(problem), {
+      buffers: [],
+      fragments: [prepareHeads],
+      constants: freshConstants(problem, mode.fresh, shape),
+    });
+  const squares = { name: "square", slots: "SLOTS", operation: "add" } as const;
+  return {
+    shape,
+    body: decodeBody,
+    share: shareText,
+    combine: combineText,
+    combined: profile.software ? COMBINED.software : COMBINED.gpu,
+    access: joinAccess(preparation, {
+      buffers: [],
+      fragments: [
+        fetchText,
+        ...laneFragments(profile, mode.fresh === undefined ? [] : [squares]),
+      ],
+      constants: {
+        ...variantConstants(problem, mode, shape),
+        TILE: threads / partsK,
+        PARTS_K: partsK,
+        MORE_PARTS_K: partsK - 1,
+        WORDS_K: Math.ceil(lanes / partsK),
+        ROUNDS_V: Math.ceil(threads / partsK / Math.floor(threads / lanes)),
+      },
+    }),
+    note: `${shape.unitHeads} heads a unit, ${shape.splits} splits, through workgroup memory`,
+  };
+}
+
+/** Constants of `prepare_heads.wgsl`. */
+function freshConstants(
+  { attrs }: AttentionProblem,
+  fresh: number,
+  { threads, unitHeads }: WorkgroupShape,
+) {
+  const { heads, kvHeads, headDim, qkNorm } = attrs;
+  const rounds = (count: number) => Math.ceil(count / threads);
+  const quads = (all: number) => (qkNorm?.over === "all" ? all : 1) * headDim / 4;
+  return {
+    ELEMENTS: rounds(unitHeads * headDim),
+    ELEMENTS_K: rounds(headDim),
+    SQUARES_Q: qkNorm === undefined ? 0 : qkNorm.over === "all" ? 1 : unitHeads,
+    ROUNDS_Q: rounds(quads(heads)),
+    ROUNDS_K: rounds(quads(kvHeads)),
+    SLOTS: unitHeads + fresh,
+  };
+}
