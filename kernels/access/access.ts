@@ -21,6 +21,12 @@ export interface WeightSpec {
   readonly matrixRows?: number;
   /** Elements `[rows, columns]` that share a scale, for block formats. */
   readonly block?: readonly [number, number];
+  /**
+   * Words of one chunk of 8 elements: a row's words are four times as many for 4-bit codes, and the
+   * elements of x that neighbouring invocations need lie side by side. For kernels that read x from
+   * memory again and again; where the format and the sizes allow no such words, those of 16 bytes.
+   */
+  readonly chunkWords?: boolean;
   /** Bind only these rows; every offset in bytes must be a multiple of 256. */
   readonly part?: { readonly firstRow: number; readonly rows: number };
 }
@@ -80,8 +86,12 @@ export interface FormatAccess {
   readonly load: readonly string[];
   /** Fragments with `$NAME_at(row, column)`, for rows of any length. */
   readonly at: readonly string[];
+  /** Words of one chunk each, where the format has them, and the type they are bound as. */
+  readonly chunkWords?: { readonly type: string; readonly load: readonly string[] };
   /** Whether whole words may be read for this spec; when absent, rows of whole words suffice. */
   wholeWords?(spec: WeightSpec): boolean;
+  /** The same for words of one chunk. */
+  wholeChunks?(spec: WeightSpec): boolean;
   /** Buffers and constants for scales. */
   scales?(name: string, spec: WeightSpec): Pick<Access, "buffers" | "constants">;
 }

@@ -24,9 +24,8 @@ fn $NAME_factor(word: $NAME_Word) -> f32 {
 }
 
 fn $NAME_codes(word: u32) -> vec4<f32> {
-  let odd = word >> 8u;
-  let a = unpack2x16float(((word & 0x007f007fu) << 7u) | ((word & 0x00800080u) << 8u));
-  let b = unpack2x16float(((odd & 0x007f007fu) << 7u) | ((odd & 0x00800080u) << 8u));
+  let a = unpack2x16float(((word << 7u) & 0x3f803f80u) | ((word << 8u) & 0x80008000u));
+  let b = unpack2x16float(((word >> 1u) & 0x3f803f80u) | (word & 0x80008000u));
   return vec4(a.x, b.x, a.y, b.y);
 }
 

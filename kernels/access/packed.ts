@@ -14,6 +14,9 @@ import at4bitAffine from "./at_4bit_affine.wgsl" with { type: "text" };
 import atFp8 from "./at_fp8.wgsl" with { type: "text" };
 import atInt8 from "./at_int8.wgsl" with { type: "text" };
 import atInt8Affine from "./at_int8_affine.wgsl" with { type: "text" };
+import chunk4bit from "./chunk_4bit.wgsl" with { type: "text" };
+import chunkFp8 from "./chunk_fp8.wgsl" with { type: "text" };
+import chunkInt8 from "./chunk_int8.wgsl" with { type: "text" };
 import codesFp4 from "./codes_fp4.wgsl" with { type: "text" };
 import codesInt4 from "./codes_int4.wgsl" with { type: "text" };
 import codesUint4 from "./codes_uint4.wgsl" with { type: "text" };
@@ -29,9 +32,9 @@ import scaleGrid from "./scale_grid.wgsl" with { type: "text" };
 
 /** Access to every packed format. */
 export const PACKED_ACCESS: Readonly<Record<PackedFormat, FormatAccess>> = {
-  fp8_e4m3: byteFormat("fp8_e4m3", scaleGrid, loadFp8, atFp8),
-  fp8_block: byteFormat("fp8_block", scaleGrid, loadFp8, atFp8),
-  int8: byteFormat("int8", scaleGrid, loadInt8, atInt8),
+  fp8_e4m3: byteFormat("fp8_e4m3", scaleGrid, loadFp8, atFp8, chunkFp8),
+  fp8_block: byteFormat("fp8_block", scaleGrid, loadFp8, atFp8, chunkFp8),
+  int8: byteFormat("int8", scaleGrid, loadInt8, atInt8, chunkInt8),
   int4: nibbleFormat("int4", [codesInt4, scaleGrid]),
   mxfp4: nibbleFormat("mxfp4", [codesFp4, scaleE8m0]),
   nvfp4: nibbleFormat("nvfp4", [codesFp4, scaleE4m3]),
@@ -39,12 +42,20 @@ export const PACKED_ACCESS: Readonly<Record<PackedFormat, FormatAccess>> = {
   int4_affine: nibbleFormat("int4_affine", [codesUint4, scaleAffine], load4bitAffine, at4bitAffine),
 };
 
-function byteFormat(format: PackedFormat, scale: string, load: string, at: string): FormatAccess {
+function byteFormat(
+  format: PackedFormat,
+  scale: string,
+  load: string,
+  at: string,
+  chunk?: string,
+): FormatAccess {
   return {
     rowBytes: (columns) => columns,
     wordChunks: 2,
     load: [scale, load],
     at: [scale, at],
+    ...(chunk && { chunkWords: { type: "array<vec2<u32>>", load: [scale, chunk] } }),
+    wholeChunks: (spec) => blockOf(format, spec)[1] % 8 === 0,
     wholeWords: (spec) => blockOf(format, spec)[1] % 16 === 0,
     scales: (name, spec) => scales(format, name, spec),
   };
@@ -62,6 +73,8 @@ function nibbleFormat(
     wordChunks: 4,
     load: [...shared, load],
     at: [...shared, at],
+    ...(load === load4bit && { chunkWords: { type: "array<u32>", load: [...shared, chunk4bit] } }),
+    wholeChunks: (spec) => blockOf(format, spec)[1] % 8 === 0,
     wholeWords: (spec) => blockOf(format, spec)[1] % (32 / wordScales) === 0,
     scales(name, spec) {
       const { buffers, constants } = scales(format, name, spec);

@@ -67,25 +67,42 @@ export function wordChunks(format: WeightFormat): number {
 export function weightAccess(name: string, spec: WeightSpec): Access {
   const format = FORMATS[spec.format];
   const scales = format.scales?.(name, spec);
-  const whole = format.wholeWords?.(spec) ?? true;
-  const aligned = whole && spec.columns % (8 * format.wordChunks) === 0;
-  const wordChunks = aligned ? format.wordChunks : 1;
-  const texts = aligned ? format.load : [...format.at, loadRagged];
+  const words = wordsOf(format, spec);
   return {
-    buffers: [payloadBuffer(name, spec, format), ...(scales?.buffers ?? [])],
-    fragments: [chunk, ...texts.map((text) => instantiate(text, { NAME: name }))],
+    buffers: [payloadBuffer(name, spec, format, words.type), ...(scales?.buffers ?? [])],
+    fragments: [chunk, ...words.load.map((text) => instantiate(text, { NAME: name }))],
     constants: {
       [`${name}_COLUMNS`]: spec.columns,
-      [`${name}_CHUNKS`]: wordChunks,
-      [`${name}_WORDS`]: Math.ceil(spec.columns / (8 * wordChunks)),
+      [`${name}_CHUNKS`]: words.wordChunks,
+      [`${name}_WORDS`]: Math.ceil(spec.columns / (8 * words.wordChunks)),
       [`${name}_FIRST_ROW`]: spec.part?.firstRow ?? 0,
       ...scales?.constants,
     },
   };
 }
 
-function payloadBuffer(name: string, spec: WeightSpec, format: FormatAccess): ShaderBuffer {
-  const buffer = { name, type: "array<vec4<u32>>", access: "read", buffer: spec.payload } as const;
+/** What an invocation loads at a time: the widest that the sizes allow, or a chunk. */
+function wordsOf(
+  { chunkWords, wordChunks, load, at, wholeWords, wholeChunks }: FormatAccess,
+  spec: WeightSpec,
+): { wordChunks: number; type: string; load: readonly string[] } {
+  const type = "array<vec4<u32>>";
+  if (spec.chunkWords && chunkWords && spec.columns % 8 === 0 && (wholeChunks?.(spec) ?? true)) {
+    return { wordChunks: 1, ...chunkWords };
+  }
+  if ((wholeWords?.(spec) ?? true) && spec.columns % (8 * wordChunks) === 0) {
+    return { wordChunks, type, load };
+  }
+  return { wordChunks: 1, type, load: [...at, loadRagged] };
+}
+
+function payloadBuffer(
+  name: string,
+  spec: WeightSpec,
+  format: FormatAccess,
+  type: string,
+): ShaderBuffer {
+  const buffer = { name, type, access: "read", buffer: spec.payload } as const;
   if (!spec.part) return buffer;
   const rowBytes = format.rowBytes(spec.columns);
   const range = { offset: spec.part.firstRow * rowBytes, bytes: spec.part.rows * rowBytes };

@@ -11,9 +11,8 @@ fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
 }
 
 fn $NAME_values(word: u32) -> vec4<f32> {
-  let odd = word >> 8u;
-  let a = unpack2x16float(((word & 0x007f007fu) << 7u) | ((word & 0x00800080u) << 8u));
-  let b = unpack2x16float(((odd & 0x007f007fu) << 7u) | ((odd & 0x00800080u) << 8u));
+  let a = unpack2x16float(((word << 7u) & 0x3f803f80u) | ((word << 8u) & 0x80008000u));
+  let b = unpack2x16float(((word >> 1u) & 0x3f803f80u) | (word & 0x80008000u));
   return vec4(a.x, b.x, a.y, b.y) * 256.0;
 }
 

@@ -42,8 +42,16 @@ interface Stage {
   grid(sizes: StepSizes, range: ExpertRange): readonly [number, number, number];
 }
 
+/** A layer whose weights are read by chunks, as every word of them meets x in memory. */
+function byChunks(layer: Layer): Layer {
+  // A CPU reads wide words faster.
+  const chunkWords = !layer.spec.profile.software;
+  return { ...layer, up: { ...layer.up, chunkWords }, down: { ...layer.down, chunkWords } };
+}
+
 /** The dispatches of a layer, slot by slot. */
-export function lowerBySlot(layer: Layer, config: SlotConfig): readonly Dispatch[] {
+export function lowerBySlot(given: Layer, config: SlotConfig): readonly Dispatch[] {
+  const layer = byChunks(given);
   const { spec } = layer;
   const { lanes, up, down } = config;
   const upOutputs = up.values / matricesOf(spec);
@@ -74,7 +82,8 @@ export function lowerBySlot(layer: Layer, config: SlotConfig): readonly Dispatch
 }
 
 /** The dispatches of a layer, expert by expert. */
-export function lowerByExpert(layer: Layer, config: ExpertConfig): readonly Dispatch[] {
+export function lowerByExpert(given: Layer, config: ExpertConfig): readonly Dispatch[] {
+  const layer = byChunks(given);
   const { spec } = layer;
   const { lanes, columns, up, down } = config;
   const maxPairs = spec.tokens.max * spec.topK;

@@ -1,11 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  PACKED_FORMATS,
-  PACKED_LAYOUTS,
-  type PackedFormat,
-  packedShape,
-  quantizeMatrix,
-} from "../../../graph/mod.ts";
+import { PACKED_FORMATS, PACKED_LAYOUTS } from "../../../graph/mod.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 import {
   activation,
@@ -14,32 +8,8 @@ import {
   runOp,
   worstDifference,
 } from "../../support/op_case.ts";
+import { packedInputs } from "../../support/packed_inputs.ts";
 import { DispatchRunner } from "../../support/run_dispatches.ts";
-
-/** A random weight [n, k] quantized, as the inputs of a linear layer. */
-function packedInputs(
-  format: PackedFormat,
-  n: number,
-  k: number,
-  block: readonly [number, number] | undefined,
-): Record<string, OpInput> {
-  const plain = randomWeight("f32", [n, k], 2);
-  const matrix = quantizeMatrix(format, plain.data as Float32Array, n, k, block);
-  const shape = packedShape(format, n, k, block);
-  const { payloadDtype, scaleDtype, secondScale } = PACKED_LAYOUTS[format];
-  return {
-    w: { weight: true, dtype: payloadDtype, shape: shape.payload, data: matrix.payload },
-    w_scale: { weight: true, dtype: scaleDtype, shape: shape.scale, data: matrix.scale },
-    ...(secondScale && {
-      w_scale_2: {
-        weight: true,
-        dtype: "f32",
-        shape: [1],
-        data: Float32Array.of(matrix.secondScale),
-      },
-    }),
-  };
-}
 
 const CASES: readonly { T: number; K: number; N: number; block?: readonly [number, number] }[] = [
   { T: 1, K: 64, N: 24 },
