@@ -23,6 +23,11 @@ import { type AttentionProblem, readyAccess, sourceAccess } from "./operands.ts"
 import prepareSlots from "./prepare_slots.wgsl" with { type: "text" };
 import shareText from "./share_turns.wgsl" with { type: "text" };
 
+/** Query heads whose queries and results fit into registers. */
+const MAX_UNIT_HEADS = 8;
+/** Units of all tokens that keep a large GPU busy: an H100 has 132 processors. */
+const WANTED_UNITS = 128;
+const MAX_SPLITS = 32;
 /** Splits that the last workgroup loads at a time. */
 const COMBINED = 8;
 
@@ -46,33 +51,33 @@ export function sureSubgroup({ subgroups, subgroupSize, vendor }: DeviceProfile)
 
 /** Sizes for a problem, or undefined on devices without subgroups that serve. */
 export function lanesShape(problem: AttentionProblem, mode: DecodeMode): LanesShape | undefined {
-  const { attrs, context: { profile, tokens } } = problem;
+  const { context: { profile } } = problem;
   if (profile.software || sureSubgroup(profile) < 8) return undefined;
-  const wanted = 132;
-  const many = attrs.heads * Math.sqrt(tokens.min * tokens.max) / wanted;
-  for (const unitHeads of unitSizes(problem, 8)) {
-    if (unitHeads > 1 && unitHeads > many * 2) continue;
-    for (const threads of [256, 128, 64]) {
-      const shape: LanesShape = {
-        threads,
-        unitHeads,
-        splits: clampPower(2 * wanted / (attrs.heads / unitHeads * tokens.min), 32),
-        lanes: lanesFor(problem, profile),
-        unroll: 2,
-        ahead: true,
-        leastShare: 256,
-      };
+  for (const unitHeads of unitSizes(problem, unitLimit(problem))) {
+    for (const threads of [128, 64]) {
+      const lanes = lanesFor(problem, profile);
+      const common = { threads, unitHeads, lanes, unroll: 2, ahead: false };
+      const shape = { ...common, splits: MAX_SPLITS, leastShare: 2 * threads / lanes };
       if (refuseLanes(problem, mode, shape) === undefined) return shape;
     }
   }
   return undefined;
 }
 
-/** Lanes that take two chunks each, or one of short heads. */
+/**
+ * Heads of a unit at most: one or two while workgroups are few, because a head is then worth a
+ * workgroup of its own, and as many as registers hold when there are more than enough tokens.
+ */
+function unitLimit({ attrs, context: { tokens } }: AttentionProblem): number {
+  const units = attrs.heads * Math.sqrt(tokens.min * tokens.max);
+  return Math.min(MAX_UNIT_HEADS, Math.max(2, clampPower(units / WANTED_UNITS, MAX_UNIT_HEADS)));
+}
+
+/** A lane for each chunk of a head, as far as a subgroup reaches. */
 function lanesFor({ attrs }: AttentionProblem, profile: DeviceProfile): number {
   let lanes = 1;
-  while (lanes < attrs.headDim / 16) lanes *= 2;
-  return Math.min(sureSubgroup(profile), Math.max(4, lanes));
+  while (lanes < attrs.headDim / 8) lanes *= 2;
+  return Math.min(sureSubgroup(profile), lanes);
 }
 
 /** Why a device cannot run a shape, or undefined when it can. */
