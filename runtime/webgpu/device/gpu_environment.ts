@@ -16,15 +16,20 @@ export const GPU_ENVIRONMENT: Readonly<Record<string, string>> = Deno.build.os =
   ? { DENO_WEBGPU_BACKEND: "vulkan", XDG_RUNTIME_DIR: "/tmp" }
   : {};
 
-/** What wgpu's OpenGL backend gives as `maxBindingsPerBindGroup`; Vulkan's gives about 1,000. */
-const OPENGL_BINDINGS = 2 ** 32 - 1;
+/**
+ * What wgpu's OpenGL backend gives whatever the driver. NVIDIA's Vulkan gives the same number of
+ * bindings, with buffers of 4 GiB; Mesa's gives the same buffers, with some 1,000 bindings.
+ */
+const OPENGL_LIMITS = { maxBindingsPerBindGroup: 2 ** 32 - 1, maxBufferSize: 2 ** 31 - 1 };
 
 /**
  * True for an adapter of OpenGL that was not asked for. Where Vulkan fails, Deno takes OpenGL without
  * saying so, and it is a hundred times slower.
  */
-export function isUnwantedOpenGl(adapter: GPUAdapter): boolean {
-  if (adapter.limits.maxBindingsPerBindGroup !== OPENGL_BINDINGS) return false;
+export function isUnwantedOpenGl({ limits }: Pick<GPUAdapter, "limits">): boolean {
+  const { maxBindingsPerBindGroup, maxBufferSize } = OPENGL_LIMITS;
+  if (limits.maxBindingsPerBindGroup !== maxBindingsPerBindGroup) return false;
+  if (limits.maxBufferSize !== maxBufferSize) return false;
   const name = "DENO_WEBGPU_BACKEND";
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });
   return state !== "granted" || !Deno.env.get(name)?.split(",").includes("gl");

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { isUnwantedOpenGl } from "../../../runtime/webgpu/device/gpu_environment.ts";
 
 const SCRIPT = `
   import { openDevice } from "./runtime/mod.ts";
@@ -41,4 +42,20 @@ Deno.test({
 
 Deno.test("openDevice() leaves the environment alone when it finds a device, too", async () => {
   assert.equal((await openIn({})).isKept, true);
+});
+
+Deno.test("isUnwantedOpenGl() tells OpenGL from Vulkan by the limits that wgpu gives", () => {
+  const adapter = (maxBindingsPerBindGroup: number, maxBufferSize: number) => ({
+    limits: { maxBindingsPerBindGroup, maxBufferSize } as GPUSupportedLimits,
+  });
+  const env = Deno.env.get("DENO_WEBGPU_BACKEND");
+  Deno.env.delete("DENO_WEBGPU_BACKEND");
+  try {
+    const openGl = adapter(4294967295, 2147483647);
+    const nvidia = adapter(4294967295, 4292870144);
+    const mesa = adapter(1024, 2147483647);
+    assert.deepEqual([openGl, nvidia, mesa].map(isUnwantedOpenGl), [true, false, false]);
+  } finally {
+    if (env !== undefined) Deno.env.set("DENO_WEBGPU_BACKEND", env);
+  }
 });
