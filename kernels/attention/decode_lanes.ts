@@ -5,7 +5,7 @@
  * @module
  */
 
-import { joinAccess } from "../access/weights.ts";
+import { joinAccess } from "../access/access.ts";
 import type { DeviceProfile } from "../kernel.ts";
 import { laneFragments } from "../reduce/lanes.ts";
 import combineText from "./combine_weights.wgsl" with { type: "text" };

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { joinAccess } from "../access/weights.ts";
+import { joinAccess } from "../access/access.ts";
 import { laneFragments, sharesOfSlot } from "../reduce/lanes.ts";
 import combineText from "./combine.wgsl" with { type: "text" };
 import decodeBody from "./decode_workgroup.wgsl" with { type: "text" };

@@ -24,8 +24,8 @@ const THREADS = 128u;
 @group(0) @binding(3) var<uniform> step: vec4<u32>;
 @group(0) @binding(4) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> inv_freq: array<f32>;
-@group(0) @binding(6) var<storage, read> q_norm: array<f32>;
-@group(0) @binding(7) var<storage, read> k_norm: array<f32>;
+@group(0) @binding(6) var<storage, read> q_norm: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> k_norm: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> keys: array<vec4<u32>>;
 @group(0) @binding(9) var<storage, read_write> values: array<vec4<u32>>;
 @group(0) @binding(10) var<storage, read_write> ready: array<f32>;
@@ -92,12 +92,25 @@ fn k_quad(token: u32, quad: u32) -> vec4<f32> {
   return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
 }
 
+// A quad of q, or of k with `is_key`.
+fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
+}
+
 fn q_norm_at(head: u32, d: u32) -> f32 {
-  return q_norm[d];
+  return q_norm[(d) / 4u][(d) % 4u];
+}
+
+fn q_norm_quad(quad: u32) -> vec4<f32> {
+  return q_norm[quad];
 }
 
 fn k_norm_at(head: u32, d: u32) -> f32 {
-  return k_norm[d];
+  return k_norm[(d) / 4u][(d) % 4u];
+}
+
+fn k_norm_quad(quad: u32) -> vec4<f32> {
+  return k_norm[quad];
 }
 
 fn clipped(x: f32) -> f32 {

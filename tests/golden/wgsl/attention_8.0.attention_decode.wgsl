@@ -11,30 +11,37 @@ const WINDOW = 0u;
 const SCALE = 0.0883883461356163f;
 const LOWEST = -3.4028234663852886e+38f;
 const LONG_RUN = 8u;
-const PARTS_K = 4u;
-const MORE_PARTS_K = 3u;
-const HG = 8u;
-const HEAD_PARTS = 1u;
-const UNITS = 4u;
-const SPLITS = 16u;
-const FRESH = true;
-const FRESH_MAX = 8u;
-const ONLY_SHORT_RUNS = false;
-const WORDS_K = 4u;
-const ROUNDS_V = 4u;
-const COMBINED = 16u;
+const COMBINED = 8u;
 const ROTARY = 128u;
 const ATTENTION_SCALING = 1.0f;
 const NORM = true;
 const NORM_ALL = false;
 const EPS = 9.999999974752427e-7f;
-const ELEMENTS = 4u;
-const ELEMENTS_K = 1u;
-const SQUARES_Q = 8u;
-const ROUNDS_Q = 1u;
+const SLOTS = 10u;
+const SLOT_ROUNDS = 2u;
+const VALUE_ROUNDS = 8u;
+const ROUNDS_Q = 8u;
 const ROUNDS_K = 1u;
-const SLOTS = 16u;
-const THREADS = 256u;
+const SQUARES = 9u;
+const HG = 2u;
+const HEAD_PARTS = 4u;
+const UNITS = 16u;
+const SPLITS = 32u;
+const FRESH = true;
+const FRESH_MAX = 8u;
+const ONLY_SHORT_RUNS = false;
+const LANES = 16u;
+const STEPS = 4u;
+const CHUNKS = 1u;
+const GROUPS = 8u;
+const JOINED = 2u;
+const JOINS = 1u;
+const PARTIES = 4u;
+const UNROLL = 2u;
+const TURN = 16u;
+const AHEAD = false;
+const LEAST_SHARE = 16u;
+const THREADS = 128u;
 const TICKET = true;
 
 @group(0) @binding(0) var<storage, read_write> keys: array<vec4<u32>>;
@@ -48,8 +55,8 @@ const TICKET = true;
 @group(0) @binding(8) var<storage, read_write> tickets: array<atomic<u32>>;
 @group(0) @binding(9) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(10) var<storage, read> inv_freq: array<f32>;
-@group(0) @binding(11) var<storage, read> q_norm: array<f32>;
-@group(0) @binding(12) var<storage, read> k_norm: array<f32>;
+@group(0) @binding(11) var<storage, read> q_norm: array<vec4<f32>>;
+@group(0) @binding(12) var<storage, read> k_norm: array<vec4<f32>>;
 
 // Eight consecutive elements: the unit in which weights and activations are read.
 struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
@@ -179,82 +186,63 @@ fn sink_at(head: u32) -> f32 {
   return LOWEST;
 }
 
-// How the context of one token is divided among workgroups, from the token's position alone.
-//
-// Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With
-// FRESH, tokens of this very step are not in the cache yet, or must not be read from it: `end` is
-// the smallest position that the step has of this sequence, and the last split takes the rest from
-// the step itself. The positions that a step has of a sequence are consecutive.
-struct Span { sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32 }
-
-// A context of up to two tiles is not shared out: handing over takes longer than the second tile.
-const UNSHARED = 2u * TILE;
-
-fn span_of(token: u32) -> Span {
-  let sequence = sequence_ids[token];
-  let position = u32(positions[token]);
-  var end = position + select(1u, 0u, FRESH);
-  for (var i = 0u; FRESH && FRESH_MAX > 1u && i < step.x; i++) {
-    if (sequence_ids[i] == sequence) {
-      end = min(end, u32(positions[i]));
-    }
-  }
-  let first = min(first_seen(position), end);
-  let context = end - first;
-  let even = (context + SPLITS - 1u) / SPLITS;
-  let tiles = (even + TILE - 1u) / TILE * TILE;
-  let share = max(select(TILE, UNSHARED, context <= UNSHARED), tiles);
-  let splits = max(1u, (context + share - 1u) / share);
-  return Span(u32(sequence), position, first, end, share, splits);
-}
-
-// Combines what the splits of one token and one unit (HG query heads of a key head) found.
-//
-// partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks, then HG totals:
-// all relative to the split's own peak. Order is fixed: results do not depend on who came last.
-// COMBINED splits are loaded at a time.
+// Where results go. partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks,
+// then HG totals: all relative to the split's own peak.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
   return ((token * UNITS + unit) * SPLITS + split) * PARTIAL;
 }
 
-// out = Σ weights · values / (Σ weights + sink), where the weights are relative to `peak`.
-fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) {
-  let head = (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG + e / D;
+// What sums of a head are multiplied with: out = Σ weights · values / (Σ weights + sink), where the
+// weights are relative to `peak`.
+fn gain_of(head: u32, peak: f32, total: f32) -> f32 {
   let sink = sink_at(head);
   let top = max(peak, sink);
   let factor = exp(peak - top);
-  y[(token * HEADS + head) * D + e % D] = sum * factor / (total * factor + exp(sink - top));
+  return factor / (total * factor + exp(sink - top));
 }
+
+// Head of a unit's head.
+fn head_of(unit: u32, h: u32) -> u32 {
+  return (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG + h;
+}
+
+fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) {
+  let head = head_of(unit, e / D);
+  y[(token * HEADS + head) * D + e % D] = sum * gain_of(head, peak, total);
+}
+
+// Combines what the splits of one token and one unit found, in order: first the weight of every split
+// in workgroup memory, then each invocation its numbers. Little text, because a kernel that has not
+// run for a while comes from memory too. COMBINED splits are loaded at a time.
+var<workgroup> split_peaks: array<f32, HG * SPLITS>;
+var<workgroup> split_totals: array<f32, HG * SPLITS>;
 
 fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
   let base = partial_at(token, unit, 0u);
+  for (var i = thread; i < HG * splits; i += THREADS) {
+    let at = base + (i % splits) * PARTIAL + HG * D + i / splits;
+    split_peaks[i] = load_partial(at);
+    split_totals[i] = load_partial(at + HG);
+  }
+  workgroupBarrier();
   for (var e = thread; e < HG * D; e += THREADS) {
-    let rest = HG * D + e / D;
+    let h = e / D;
     var peak = LOWEST;
+    for (var s = 0u; s < splits; s++) {
+      peak = max(peak, split_peaks[h * splits + s]);
+    }
     var total = 0.0;
     var sum = 0.0;
-    // So many splits at a time that one wait for memory is usually all.
     for (var s = 0u; s < splits; s += COMBINED) {
       //@repeat u COMBINED
-      let at_$u = base + min(s + $u, splits - 1u) * PARTIAL;
-      let value_$u = load_partial(at_$u + e);
-      let peak_$u = load_partial(at_$u + rest);
-      let total_$u = load_partial(at_$u + rest + HG);
+      let value_$u = load_partial(base + min(s + $u, splits - 1u) * PARTIAL + e);
       //@end
-      var top = peak;
-      //@repeat u COMBINED
-      top = max(top, peak_$u);
-      //@end
-      let before = exp(peak - top);
-      peak = top;
-      total *= before;
-      sum *= before;
       //@repeat u COMBINED
       if (s + $u < splits) {
-        let factor = exp(peak_$u - top);
-        total += factor * total_$u;
+        let factor = exp(split_peaks[h * splits + s + $u] - peak);
+        total += factor * split_totals[h * splits + s + $u];
         sum += factor * value_$u;
       }
       //@end
@@ -279,38 +267,6 @@ fn take_ticket(i: u32, count: u32) -> u32 {
     atomicStore(&tickets[i], 0u);
   }
   return before;
-}
-
-// How keys and values of a tile of the context come from the cache to the threads.
-
-// Words of a tile that one thread reads.
-struct Fetched {
-  //@repeat w WORDS_K
-  key_$w: keys_Word,
-  //@end
-  //@repeat u ROUNDS_V
-  value_$u: values_Word,
-  //@end
-}
-
-// Asks for the tile from `base` on, all pages first.
-fn fetch_tile(sequence: u32, base: u32, end: u32, kv_head: u32, thread: u32) -> Fetched {
-  let key_row = cache_row(sequence, min(base + thread / PARTS_K, end - 1u), kv_head);
-  //@repeat u ROUNDS_V
-  let value_row_$u = cache_row(
-    sequence,
-    min(base + thread / LANES_V + $u * GROUPS, end - 1u),
-    kv_head,
-  );
-  //@end
-  var fetched: Fetched;
-  //@repeat w WORDS_K
-  fetched.key_$w = keys_fetch(key_row, min(thread % PARTS_K + $w * PARTS_K, LANES_V - 1u));
-  //@end
-  //@repeat u ROUNDS_V
-  fetched.value_$u = values_fetch(value_row_$u, thread % LANES_V);
-  //@end
-  return fetched;
 }
 
 // q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
@@ -341,12 +297,25 @@ fn k_quad(token: u32, quad: u32) -> vec4<f32> {
   return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
 }
 
+// A quad of q, or of k with `is_key`.
+fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
+}
+
 fn q_norm_at(head: u32, d: u32) -> f32 {
-  return q_norm[d];
+  return q_norm[(d) / 4u][(d) % 4u];
+}
+
+fn q_norm_quad(quad: u32) -> vec4<f32> {
+  return q_norm[quad];
 }
 
 fn k_norm_at(head: u32, d: u32) -> f32 {
-  return k_norm[d];
+  return k_norm[(d) / 4u][(d) % 4u];
+}
+
+fn k_norm_quad(quad: u32) -> vec4<f32> {
+  return k_norm[quad];
 }
 
 fn clipped(x: f32) -> f32 {
@@ -475,131 +444,180 @@ fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
   return k_element_at(token, head, d, k_place(head, d), scale);
 }
 
-// What a workgroup needs before it looks at the cache, made from the step's q, k and v.
-fn is_fresh(i: u32, span: Span) -> bool {
-  if (FRESH_MAX == 1u) {
-    return true;
-  }
-  let position = u32(positions[i]);
-  return u32(sequence_ids[i]) == span.sequence && position <= span.position &&
-    position >= first_seen(span.position);
+// What a workgroup of decode_lanes.wgsl needs before it looks at the cache, made from the step's q,
+// k and v: queries of the unit, and with `own` the keys and values of the step's own tokens as far as
+// this one sees them, in workgroup memory; its own ones in the cache as well. Returns their number.
+//
+// A slot is a head of one of them: HG queries, then keys. LANES invocations bring a slot from memory,
+// normed; then every invocation turns single elements by the angle of their position.
+//
+// SLOT_ROUNDS are the slots of a group of lanes, VALUE_ROUNDS the elements of values of an invocation,
+// ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
+var<workgroup> slot_rows: array<vec4<f32>, SLOTS * D / 4u>;
+
+const QUADS_Q = HEADS * D / 4u;
+const QUADS_K = KV_HEADS * D / 4u;
+
+fn angle_at(position: u32, d: u32) -> vec2<f32> {
+  let frequency = rotary_frequency(rotary_pair(min(d, max(ROTARY, 1u) - 1u)).frequency);
+  return turn(f32(position) * frequency) * ATTENTION_SCALING;
 }
 
-fn scale_of(slot: u32, heads: u32, lanes: Lanes) -> f32 {
-  if (!NORM) {
-    return 1.0;
-  }
-  return inverseSqrt(square_get(slot, lanes) / f32(heads * D) + EPS);
-}
-
-// Quads that a norm sums up: of one head, or of all.
-const QUADS_Q = select(D, HEADS * D, NORM_ALL) / 4u;
-const QUADS_K = select(D, KV_HEADS * D, NORM_ALL) / 4u;
-
-// Queries of the unit, and with `fresh` keys and values of the step's own tokens as far as this
-// one sees them, into shared memory; its own ones into the cache as well. Returns their number.
-//
-// Whatever comes from far is asked for before the sums of squares are awaited; the numbers of q and
-// k are loaded twice, the second time from the nearest cache.
-//
-// ELEMENTS and ELEMENTS_K are those of the unit's queries and of a key for each thread, SQUARES_Q the
-// sums of squares of queries, ROUNDS_Q and ROUNDS_K the quads of a sum for each thread. `square` has
-// SLOTS = HG + FRESH_MAX sums.
-fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 {
+fn prepare(token: u32, unit: u32, span: Span, own: bool, lanes: Lanes) -> u32 {
   let kv_head = unit / HEAD_PARTS;
   let first_head = kv_head * GROUP + (unit % HEAD_PARTS) * HG;
-  //@repeat h SQUARES_Q
-  //@repeat n ROUNDS_Q
-  let square_$h_$n = q_quad(
-    token,
-    select((first_head + $h) * (D / 4u), 0u, NORM_ALL) +
-      min(lanes.index + $n * THREADS, QUADS_Q - 1u),
-  );
+  let count = select(0u, span.run, own);
+  // The first of the step's own tokens that this one sees.
+  let first_own = token + 1u - max(count, 1u);
+  let lane = lanes.index % LANES;
+  let angle = angle_at(span.position, lanes.index % D);
+  //@repeat n VALUE_ROUNDS
+  let value_$n = min(lanes.index + $n * THREADS, max(count, 1u) * D - 1u);
+  let raw_value_$n = v_raw(first_own + value_$n / D, kv_head * D + value_$n % D);
   //@end
-  //@end
-  //@repeat e ELEMENTS
-  let query_$e = min(lanes.index + $e * THREADS, HG * D - 1u);
-  let q_place_$e = q_place(first_head + query_$e / D, query_$e % D);
-  //@end
-  //@repeat e ELEMENTS_K
-  let d_$e = min(lanes.index + $e * THREADS, D - 1u);
-  var k_place_$e: k_Place;
-  if (fresh) {
-    k_place_$e = k_place(kv_head, d_$e);
+  if (NORM && NORM_ALL) {
+    sum_squares(token, first_own, count, lanes);
   }
-  //@end
-  var count = 0u;
-  for (var i = 0u; fresh && i < step.x; i++) {
-    if (is_fresh(i, span)) {
-      //@repeat e ELEMENTS_K
-      let value_$e = v_raw(i, kv_head * D + d_$e);
-      //@end
-      if (NORM) {
-        var sum = 0.0;
-        //@repeat n ROUNDS_K
-        {
-          let quad = lanes.index + $n * THREADS;
-          let x = k_quad(i, select(kv_head * (D / 4u), 0u, NORM_ALL) + min(quad, QUADS_K - 1u));
-          sum += select(0.0, dot(x, x), quad < QUADS_K);
-        }
-        //@end
-        square_put(HG + count, sum, lanes);
-      }
-      //@repeat e ELEMENTS_K
-      if (lanes.index + $e * THREADS < D) {
-        let at = count * D + d_$e;
-        fresh_values[at / 4u][at % 4u] = cached(clipped(value_$e));
-      }
-      //@end
-      count++;
-    }
-  }
-  //@repeat h SQUARES_Q
+  //@repeat r SLOT_ROUNDS
   {
-    var sum = 0.0;
-    //@repeat n ROUNDS_Q
-    sum += select(0.0, dot(square_$h_$n, square_$h_$n), lanes.index + $n * THREADS < QUADS_Q);
+    let slot = lanes.index / LANES + $r * GROUPS;
+    let is_key = slot >= HG;
+    let source = select(token, first_own + min(slot - HG, max(count, 1u) - 1u), is_key);
+    let head = select(first_head + min(slot, HG - 1u), kv_head, is_key);
+    var square = 0.0;
+    //@repeat c CHUNKS
+    let chunk_$c = min(lane + $c * LANES, D / 8u - 1u);
+    let x_$c = slot_chunk(source, head, chunk_$c, is_key);
+    square += select(0.0, chunk_dot(x_$c, x_$c), lane + $c * LANES < D / 8u);
     //@end
-    square_put($h, sum, lanes);
+    var scale = 1.0;
+    if (NORM && !NORM_ALL) {
+      scale = inverseSqrt(lane_total(square) / f32(D) + EPS);
+    }
+    if (NORM && NORM_ALL) {
+      let heads = select(HEADS, KV_HEADS, is_key);
+      let sum = square_get(select(0u, min(1u + slot - HG, FRESH_MAX), is_key), lanes);
+      scale = inverseSqrt(sum / f32(heads * D) + EPS);
+    }
+    //@repeat c CHUNKS
+    if (slot < HG + count && lane + $c * LANES < D / 8u) {
+      let n = slot_norm(head, chunk_$c, is_key);
+      let at = slot * (D / 4u) + 2u * chunk_$c;
+      slot_rows[at] = clipped_quad(x_$c.lo * scale * n.lo);
+      slot_rows[at + 1u] = clipped_quad(x_$c.hi * scale * n.hi);
+    }
+    //@end
   }
   //@end
-  if (NORM) {
-    square_meet(lanes);
-  }
-  //@repeat e ELEMENTS
-  if (lanes.index + $e * THREADS < HG * D) {
-    let h = query_$e / D;
-    let scale = scale_of(select(h, 0u, NORM_ALL), select(1u, HEADS, NORM_ALL), lanes);
-    queries[query_$e / 4u][query_$e % 4u] =
-      q_element_at(token, first_head + h, query_$e % D, q_place_$e, scale) * SCALE;
+  //@repeat n VALUE_ROUNDS
+  if (lanes.index + $n * THREADS < count * D) {
+    fresh_values[value_$n / 4u][value_$n % 4u] = cached(clipped(raw_value_$n));
   }
   //@end
-  var slot = 0u;
-  var own = 0u;
-  for (var i = 0u; i < step.x && slot < count; i++) {
-    if (is_fresh(i, span)) {
-      let scale = scale_of(HG + slot, select(1u, KV_HEADS, NORM_ALL), lanes);
-      //@repeat e ELEMENTS_K
-      if (lanes.index + $e * THREADS < D) {
-        let at = slot * D + d_$e;
-        fresh_keys[at / 4u][at % 4u] =
-          cached(k_element_at(i, kv_head, d_$e, k_place_$e, scale));
+  workgroupBarrier();
+  for (var e = lanes.index; e < (HG + count) * D; e += THREADS) {
+    let slot = e / D;
+    let d = e % D;
+    var x = slot_rows[e / 4u][e % 4u];
+    if (d < ROTARY) {
+      let position = span.position - select(0u, HG + count - 1u - slot, slot >= HG);
+      var by = angle;
+      if (THREADS % D != 0u || (FRESH_MAX > 1u && position != span.position)) {
+        by = angle_at(position, d);
       }
-      //@end
-      own = select(own, slot, i == token);
-      slot++;
+      let pair = rotary_pair(d);
+      let other = slot * D + pair.other;
+      x = x * by.x + slot_rows[other / 4u][other % 4u] * by.y * pair.sign;
+    }
+    if (slot < HG) {
+      queries[e / 4u][e % 4u] = x * SCALE;
+    } else {
+      let at = e - HG * D;
+      fresh_keys[at / 4u][at % 4u] = cached(x);
     }
   }
   workgroupBarrier();
-  if (fresh && unit % HEAD_PARTS == 0u) {
+  if (own && unit % HEAD_PARTS == 0u) {
     let row = cache_row(span.sequence, span.position, kv_head);
-    let at = own * (D / 4u);
+    let at = (count - 1u) * (D / 4u);
     for (var c = lanes.index; c < D / 8u; c += THREADS) {
       keys_put(row, c, Chunk(fresh_keys[at + 2u * c], fresh_keys[at + 2u * c + 1u]));
       values_put(row, c, Chunk(fresh_values[at + 2u * c], fresh_values[at + 2u * c + 1u]));
     }
   }
   return count;
+}
+
+// Σ x² over all heads: of the token's q in slot 0, then of the k of each of the step's own tokens.
+fn sum_squares(token: u32, first_own: u32, count: u32, lanes: Lanes) {
+  var sum = 0.0;
+  //@repeat n ROUNDS_Q
+  let q_$n = q_quad(token, min(lanes.index + $n * THREADS, QUADS_Q - 1u));
+  //@end
+  for (var i = 0u; i < count; i++) {
+    sum = 0.0;
+    //@repeat n ROUNDS_K
+    {
+      let quad = lanes.index + $n * THREADS;
+      let x = k_quad(first_own + i, min(quad, QUADS_K - 1u));
+      sum += select(0.0, dot(x, x), quad < QUADS_K);
+    }
+    //@end
+    square_put(1u + i, sum, lanes);
+  }
+  sum = 0.0;
+  //@repeat n ROUNDS_Q
+  sum += select(0.0, dot(q_$n, q_$n), lanes.index + $n * THREADS < QUADS_Q);
+  //@end
+  square_put(0u, sum, lanes);
+  square_meet(lanes);
+}
+
+fn slot_chunk(token: u32, head: u32, chunk: u32, is_key: bool) -> Chunk {
+  let quad = head * (D / 4u) + 2u * chunk;
+  return Chunk(qk_quad(token, quad, is_key), qk_quad(token, quad + 1u, is_key));
+}
+
+fn slot_norm(head: u32, chunk: u32, is_key: bool) -> Chunk {
+  let quad = select(0u, head * (D / 4u), NORM_ALL) + 2u * chunk;
+  if (is_key) {
+    return Chunk(k_norm_quad(quad), k_norm_quad(quad + 1u));
+  }
+  return Chunk(q_norm_quad(quad), q_norm_quad(quad + 1u));
+}
+
+fn clipped_quad(x: vec4<f32>) -> vec4<f32> {
+  return vec4(clipped(x.x), clipped(x.y), clipped(x.z), clipped(x.w));
+}
+
+// How keys and values of a turn come from the cache to the lanes of decode_lanes.wgsl.
+
+struct Fetched {
+  //@repeat u UNROLL
+  //@repeat c CHUNKS
+  key_$u_$c: keys_Word,
+  value_$u_$c: values_Word,
+  //@end
+  //@end
+}
+
+// Asks for the positions at, at + GROUPS, … that a group of lanes takes, all pages first.
+fn fetch_turn(sequence: u32, at: u32, end: u32, kv_head: u32, lane: u32) -> Fetched {
+  //@repeat u UNROLL
+  let row_$u = cache_row(sequence, min(at + $u * GROUPS, end - 1u), kv_head);
+  //@end
+  var fetched: Fetched;
+  //@repeat u UNROLL
+  //@repeat c CHUNKS
+  fetched.key_$u_$c = keys_fetch(row_$u, min(lane + $c * LANES, D / 8u - 1u));
+  //@end
+  //@end
+  //@repeat u UNROLL
+  //@repeat c CHUNKS
+  fetched.value_$u_$c = values_fetch(row_$u, min(lane + $c * LANES, D / 8u - 1u));
+  //@end
+  //@end
+  return fetched;
 }
 
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
@@ -617,15 +635,15 @@ fn lanes_add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
-// Combines SLOTS numbers over all invocations: every invocation puts its share of each, then
+// Combines SQUARES numbers over all invocations: every invocation puts its share of each, then
 // square_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
 // subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
-var<workgroup> square_shares: array<f32, SLOTS * MAX_SUBGROUPS>;
+var<workgroup> square_shares: array<f32, SQUARES * MAX_SUBGROUPS>;
 
 fn square_put(slot: u32, value: f32, lanes: Lanes) {
   let share = subgroupAdd(value);
   if (lanes.invocation == 0u) {
-    square_shares[lanes.subgroup * SLOTS + slot] = share;
+    square_shares[lanes.subgroup * SQUARES + slot] = share;
   }
 }
 
@@ -636,43 +654,66 @@ fn square_meet(lanes: Lanes) {
 fn square_get(slot: u32, lanes: Lanes) -> f32 {
   var result = square_shares[slot];
   for (var s = 1u; s < lanes.subgroups; s++) {
-    result = lanes_add(result, square_shares[s * SLOTS + slot]);
+    result = lanes_add(result, square_shares[s * SQUARES + slot]);
   }
   return result;
 }
 
-// Attention of single tokens over the paged cache, the context shared out to several workgroups.
+// How the context of one token is divided among workgroups, from the token's position alone.
+//
+// Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With
+// FRESH the step's own tokens are not in the cache yet, or must not be read from it: `end` is the
+// smallest position that the step has of this sequence, and the last split takes the rest, the `run`
+// tokens that end with this one, from the step itself. Tokens of a sequence stand side by side in a
+// step, with consecutive positions.
+// A workgroup takes TURN positions at a time, and LEAST_SHARE at least.
+struct Span {
+  sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32, run: u32,
+}
+
+fn span_of(token: u32) -> Span {
+  let sequence = sequence_ids[token];
+  let position = u32(positions[token]);
+  var run = select(0u, 1u, FRESH);
+  for (var back = 1u; FRESH && back < FRESH_MAX && back <= token; back++) {
+    if (sequence_ids[token - back] != sequence) {
+      break;
+    }
+    run++;
+  }
+  let end = position + 1u - run;
+  let seen = first_seen(position);
+  let first = min(seen, end);
+  let even = (end - first + SPLITS - 1u) / SPLITS;
+  let share = max(LEAST_SHARE, (even + TURN - 1u) / TURN * TURN);
+  let splits = max(1u, (end - first + share - 1u) / share);
+  return Span(u32(sequence), position, first, end, share, splits, min(run, position + 1u - seen));
+}
+
+// Attention of single tokens over the paged cache, LANES invocations of a subgroup to a key.
 //
 // y [T, HEADS · D] f32
 // Grid: split, unit (a key head, or a part of the query heads that share it), token.
 //
-// A workgroup holds the HG query heads of its unit in shared memory and walks its share of the
-// context in tiles. For the scores PARTS_K threads share a token's key; for the sums LANES_V
-// threads share its value, GROUPS tokens at a time, each group with a softmax of its own that is
-// joined at the end: nothing but the scores passes between threads on the way. Keys and values are
-// read once for all HG heads. Those of the first tile are on their way while the queries are made.
+// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and take
+// UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
+// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes has
+// a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in workgroup
+// memory. Keys and values of the first turn are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see span.wgsl), so one dispatch is enough. With TICKET the
-// last split to arrive combines all of them; otherwise `attention_combine` does.
+// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split to
+// arrive combines all of them; otherwise `attention_combine` does.
 //
-// MORE_PARTS_K is PARTS_K - 1, WORDS_K the words of a key that one thread reads, ROUNDS_V the tokens of
-// a tile that one group takes.
-
-const LANES_V = D / 8u;
-const GROUPS = THREADS / LANES_V;
-const TILE = THREADS / PARTS_K;
-// The next tile is asked for while the scores of this one are awaited, unless results of many heads
-// leave no registers for both.
-const EARLY = HG <= 2u;
+// STEPS is log2 LANES, GROUPS THREADS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
+// GROUPS · UNROLL. AHEAD asks for the next turn before this one is computed.
 
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
-var<workgroup> scores: array<f32, HG * THREADS>;
-var<workgroup> sums: array<vec4<f32>, 2u * THREADS>;
-var<workgroup> peaks: array<f32, HG * GROUPS>;
-var<workgroup> totals: array<f32, HG * GROUPS>;
 var<workgroup> fresh_keys: array<vec4<f32>, FRESH_MAX * D / 4u>;
 var<workgroup> fresh_values: array<vec4<f32>, FRESH_MAX * D / 4u>;
+var<workgroup> sums: array<vec4<f32>, PARTIES * HG * D / 4u>;
+var<workgroup> peaks: array<f32, HG * PARTIES>;
+var<workgroup> totals: array<f32, HG * PARTIES>;
 var<workgroup> arrived: u32;
 
 @compute @workgroup_size(THREADS)
@@ -688,157 +729,180 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     return;
   }
   let thread = lanes.index;
+  let lane = thread % LANES;
+  let row = thread / LANES;
   let kv_head = unit / HEAD_PARTS;
   let first = span.first + split * span.share;
-  let end = min(first + span.share, span.end);
-  let tiles = (max(end, first) - first + TILE - 1u) / TILE;
+  let end = max(first, min(first + span.share, span.end));
+  let turns = (end - first + TURN - 1u) / TURN;
   var next: Fetched;
-  if (tiles > 0u) {
-    next = fetch_tile(span.sequence, first, end, kv_head, thread);
+  if (turns > 0u) {
+    next = fetch_turn(span.sequence, first + row, end, kv_head, lane);
   }
   let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
 
-  let part = thread % PARTS_K;
-  let key = thread / PARTS_K;
-  let value_group = thread / LANES_V;
-  let value_lane = thread % LANES_V;
   //@repeat h HG
   var peak_$h = LOWEST;
   var total_$h = 0.0;
-  var lo_$h = vec4<f32>();
-  var hi_$h = vec4<f32>();
+  //@repeat c CHUNKS
+  let query_$h_$c = query_chunk($h, lane + $c * LANES);
+  var lo_$h_$c = vec4<f32>();
+  var hi_$h_$c = vec4<f32>();
+  //@end
   //@end
 
-  for (var tile = 0u; tile < tiles + select(0u, 1u, fresh_count > 0u); tile++) {
-    let of_step = tile == tiles;
-    let base = first + tile * TILE;
-    let count = select(min(TILE, end - base), fresh_count, of_step);
+  for (var turn = 0u; turn < turns; turn++) {
+    let at = first + turn * TURN + row;
     let now = next;
-    if (!of_step) {
+    if (AHEAD && turn + 1u < turns) {
+      next = fetch_turn(span.sequence, at + TURN, end, kv_head, lane);
+    }
+    //@repeat u UNROLL
+    //@repeat h HG
+    var score_$h_$u = 0.0;
+    //@end
+    //@repeat c CHUNKS
+    {
+      let key = keys_unpack(now.key_$u_$c, 0u);
       //@repeat h HG
-      var score_$h = 0.0;
-      //@end
-      //@repeat w WORDS_K
-      if (part + $w * PARTS_K < LANES_V) {
-        let k = keys_unpack(now.key_$w, 0u);
-        let chunk = part + $w * PARTS_K;
-        //@repeat h HG
-        score_$h += chunk_dot(k, query_chunk($h, chunk));
-        //@end
-      }
-      //@end
-      //@repeat h HG
-      scores[$h * THREADS + thread] = score_$h;
-      //@end
-      if (EARLY && tile + 1u < tiles) {
-        next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
-      }
-    } else if (key < count) {
-      //@repeat h HG
-      var score_$h = 0.0;
-      //@end
-      for (var chunk = part; chunk < LANES_V; chunk += PARTS_K) {
-        let at = (key * LANES_V + chunk) * 2u;
-        let k = Chunk(fresh_keys[at], fresh_keys[at + 1u]);
-        //@repeat h HG
-        score_$h += chunk_dot(k, query_chunk($h, chunk));
-        //@end
-      }
-      //@repeat h HG
-      scores[$h * THREADS + thread] = score_$h;
+      score_$h_$u += chunk_dot(key, query_$h_$c);
       //@end
     }
-    workgroupBarrier();
-    if (value_group < GROUPS) {
-      //@repeat h HG
-      var top_$h = peak_$h;
+    //@end
+    //@repeat h HG
+    score_$h_$u = select(LOWEST, lane_total(score_$h_$u), at + $u * GROUPS < end);
+    //@end
+    //@end
+    //@repeat h HG
+    {
+      var top = peak_$h;
+      //@repeat u UNROLL
+      top = max(top, score_$h_$u);
       //@end
-      for (var j = value_group; j < count; j += GROUPS) {
-        //@repeat h HG
-        top_$h = max(top_$h, score_at($h, j));
-        //@end
-      }
-      //@repeat h HG
-      {
-        let factor = exp(peak_$h - top_$h);
-        peak_$h = top_$h;
-        total_$h *= factor;
-        lo_$h *= factor;
-        hi_$h *= factor;
-      }
+      let factor = exp(peak_$h - top);
+      peak_$h = top;
+      total_$h *= factor;
+      //@repeat c CHUNKS
+      lo_$h_$c *= factor;
+      hi_$h_$c *= factor;
       //@end
-      //@repeat u ROUNDS_V
-      {
-        let j = value_group + $u * GROUPS;
-        if (j < count) {
-          var v = values_unpack(now.value_$u, 0u);
-          if (of_step) {
-            let at = (j * LANES_V + value_lane) * 2u;
-            v = Chunk(fresh_values[at], fresh_values[at + 1u]);
-          }
-          //@repeat h HG
-          {
-            let weight = exp(score_at($h, j) - peak_$h);
-            total_$h += weight;
-            lo_$h += weight * v.lo;
-            hi_$h += weight * v.hi;
-          }
-          //@end
-        }
-      }
+      //@repeat u UNROLL
+      score_$h_$u = select(0.0, exp(score_$h_$u - top), at + $u * GROUPS < end);
+      total_$h += score_$h_$u;
       //@end
     }
-    if (!EARLY && tile + 1u < tiles) {
-      next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
+    //@end
+    //@repeat u UNROLL
+    //@repeat c CHUNKS
+    {
+      let value = values_unpack(now.value_$u_$c, 0u);
+      //@repeat h HG
+      lo_$h_$c += score_$h_$u * value.lo;
+      hi_$h_$c += score_$h_$u * value.hi;
+      //@end
     }
-    workgroupBarrier();
+    //@end
+    //@end
+    if (!AHEAD && turn + 1u < turns) {
+      next = fetch_turn(span.sequence, at + TURN, end, kv_head, lane);
+    }
   }
 
-  // The groups' sums of each head are brought to a common peak and added in order.
-  if (value_lane == 0u && value_group < GROUPS) {
+  if (fresh_count > 0u) {
+    // One of the step's own tokens for each of the first groups of lanes.
+    let mine = row < fresh_count;
+    let key_row = min(row, fresh_count - 1u) * (D / 8u);
     //@repeat h HG
-    peaks[$h * GROUPS + value_group] = peak_$h;
-    totals[$h * GROUPS + value_group] = total_$h;
+    var score_$h = 0.0;
+    //@end
+    //@repeat c CHUNKS
+    {
+      let at = 2u * (key_row + min(lane + $c * LANES, D / 8u - 1u));
+      let key = Chunk(fresh_keys[at], fresh_keys[at + 1u]);
+      //@repeat h HG
+      score_$h += chunk_dot(key, query_$h_$c);
+      //@end
+    }
+    //@end
+    //@repeat h HG
+    {
+      score_$h = lane_total(score_$h);
+      let top = max(peak_$h, select(LOWEST, score_$h, mine));
+      let factor = exp(peak_$h - top);
+      peak_$h = top;
+      score_$h = select(0.0, exp(score_$h - top), mine);
+      total_$h = total_$h * factor + score_$h;
+      //@repeat c CHUNKS
+      {
+        let at = 2u * (key_row + min(lane + $c * LANES, D / 8u - 1u));
+        lo_$h_$c = lo_$h_$c * factor + score_$h * fresh_values[at];
+        hi_$h_$c = hi_$h_$c * factor + score_$h * fresh_values[at + 1u];
+      }
+      //@end
+    }
     //@end
   }
-  let base = partial_at(token, unit, split);
+
   //@repeat h HG
   {
-    if ($h > 0) {
-      workgroupBarrier();
-    }
-    if (value_group < GROUPS) {
-      sums[(2u * value_group) * LANES_V + value_lane] = lo_$h;
-      sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_$h;
-    }
-    workgroupBarrier();
-    if (thread < 2u * LANES_V) {
-      var peak = LOWEST;
-      for (var g = 0u; g < GROUPS; g++) {
-        peak = max(peak, peaks[$h * GROUPS + g]);
-      }
-      var total = 0.0;
-      var sum = vec4<f32>();
-      for (var g = 0u; g < GROUPS; g++) {
-        let factor = exp(peaks[$h * GROUPS + g] - peak);
-        total += factor * totals[$h * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
-      }
-      let e = $h * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
-      //@repeat i 4
-      if (span.splits == 1u) {
-        store_result(token, unit, e + $i, sum[$i], peak, total);
-      } else {
-        store_partial(base + e + $i, sum[$i]);
+    let peak = joined_max(peak_$h);
+    let factor = exp(peak_$h - peak);
+    let total = joined_sum(vec4(total_$h * factor)).x;
+    //@repeat c CHUNKS
+    let sum_lo_$c = joined_sum(lo_$h_$c * factor);
+    let sum_hi_$c = joined_sum(hi_$h_$c * factor);
+    //@end
+    if (row % JOINED == 0u) {
+      let party = row / JOINED;
+      //@repeat c CHUNKS
+      if (lane + $c * LANES < D / 8u) {
+        let at = (party * HG + $h) * (D / 4u) + 2u * (lane + $c * LANES);
+        sums[at] = sum_lo_$c;
+        sums[at + 1u] = sum_hi_$c;
       }
       //@end
-      if (span.splits > 1u && thread == 0u) {
-        store_partial(base + HG * D + $h, peak);
-        store_partial(base + HG * D + HG + $h, total);
+      if (lane == 0u) {
+        peaks[$h * PARTIES + party] = peak;
+        totals[$h * PARTIES + party] = total;
       }
     }
   }
   //@end
+  workgroupBarrier();
+  let base = partial_at(token, unit, split);
+  for (var i = thread; i < HG * D / 4u; i += THREADS) {
+    let h = i / (D / 4u);
+    var peak = LOWEST;
+    //@repeat p PARTIES
+    let peak_$p = peaks[h * PARTIES + $p];
+    peak = max(peak, peak_$p);
+    //@end
+    var total = 0.0;
+    var sum = vec4<f32>();
+    //@repeat p PARTIES
+    {
+      let factor = exp(peak_$p - peak);
+      total += factor * totals[h * PARTIES + $p];
+      sum += factor * sums[$p * (HG * D / 4u) + i];
+    }
+    //@end
+    if (span.splits == 1u) {
+      let head = head_of(unit, h);
+      sum *= gain_of(head, peak, total);
+      let at = (token * HEADS + head) * D + (i % (D / 4u)) * 4u;
+      //@repeat e 4
+      y[at + $e] = sum[$e];
+      //@end
+    } else {
+      //@repeat e 4
+      store_partial(base + i * 4u + $e, sum[$e]);
+      //@end
+    }
+    if (span.splits > 1u && i % (D / 4u) == 0u) {
+      store_partial(base + HG * D + h, peak);
+      store_partial(base + HG * D + HG + h, total);
+    }
+  }
   if (!TICKET || span.splits == 1u) {
     return;
   }
@@ -852,16 +916,37 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   }
 }
 
+// A chunk of a query, zero behind the end of a head.
 fn query_chunk(h: u32, chunk: u32) -> Chunk {
-  let at = (h * LANES_V + chunk) * 2u;
+  if (chunk >= D / 8u) {
+    return Chunk(vec4<f32>(), vec4<f32>());
+  }
+  let at = (h * (D / 8u) + chunk) * 2u;
   return Chunk(queries[at], queries[at + 1u]);
 }
 
-fn score_at(h: u32, j: u32) -> f32 {
-  let at = h * THREADS + j * PARTS_K;
-  var sum = scores[at];
-  //@repeat p MORE_PARTS_K
-  sum += scores[at + 1u + $p];
+// Sums over the LANES neighbours that share a key, the same in all of them.
+fn lane_total(value: f32) -> f32 {
+  var sum = value;
+  //@repeat s STEPS
+  sum += subgroupShuffleXor(sum, 1u << u32($s));
   //@end
   return sum;
+}
+
+// Sums, and the largest, of the same lane of JOINED neighbouring groups.
+fn joined_sum(value: vec4<f32>) -> vec4<f32> {
+  var sum = value;
+  //@repeat s JOINS
+  sum += subgroupShuffleXor(sum, LANES << u32($s));
+  //@end
+  return sum;
+}
+
+fn joined_max(value: f32) -> f32 {
+  var top = value;
+  //@repeat s JOINS
+  top = max(top, subgroupShuffleXor(top, LANES << u32($s)));
+  //@end
+  return top;
 }
