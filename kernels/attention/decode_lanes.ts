@@ -20,6 +20,7 @@ import {
 } from "./decode_variant.ts";
 import fetchText from "./fetch_lanes.wgsl" with { type: "text" };
 import { type AttentionProblem, readyAccess, sourceAccess } from "./operands.ts";
+import totalsText from "./lane_totals.wgsl" with { type: "text" };
 import prepareSlots from "./prepare_slots.wgsl" with { type: "text" };
 import shareText from "./share_turns.wgsl" with { type: "text" };
 
@@ -137,6 +138,7 @@ export function lanesVariant(
     buffers: [],
     fragments: [
       fetchText,
+      totalsText,
       ...laneFragments(
         profile,
         mode.fresh === undefined ? [] : [{ name: "square", slots: "SQUARES", operation: "add" }],

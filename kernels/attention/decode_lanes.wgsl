@@ -1,9 +1,9 @@
 //@fragment attention/decode_lanes
 //@needs HG D FRESH_MAX PARTIES THREADS Lanes ONLY_SHORT_RUNS in_long_run span_of LANES HEAD_PARTS
-//@needs TURN Fetched fetch_turn prepare FRESH LOWEST AHEAD keys_unpack chunk_dot GROUPS
-//@needs values_unpack Chunk JOINED partial_at head_of gain_of HEADS y store_partial TICKET
-//@needs take_ticket UNITS combine CHUNKS UNROLL STEPS JOINS
-//@gives queries fresh_keys fresh_values lane_total
+//@needs TURN Fetched fetch_turn prepare FRESH LOWEST AHEAD keys_unpack chunk_dot lane_total GROUPS
+//@needs values_unpack Chunk joined_max joined_sum JOINED partial_at head_of gain_of HEADS y
+//@needs store_partial TICKET take_ticket UNITS combine CHUNKS UNROLL
+//@gives queries fresh_keys fresh_values
 // Attention of single tokens over the paged cache, LANES invocations of a subgroup to a key.
 //
 // y [T, HEADS · D] f32
@@ -237,30 +237,4 @@ fn query_chunk(h: u32, chunk: u32) -> Chunk {
   }
   let at = (h * (D / 8u) + chunk) * 2u;
   return Chunk(queries[at], queries[at + 1u]);
-}
-
-// Sums over the LANES neighbours that share a key, the same in all of them.
-fn lane_total(value: f32) -> f32 {
-  var sum = value;
-  //@repeat s STEPS
-  sum += subgroupShuffleXor(sum, 1u << u32($s));
-  //@end
-  return sum;
-}
-
-// Sums, and the largest, of the same lane of JOINED neighbouring groups.
-fn joined_sum(value: vec4<f32>) -> vec4<f32> {
-  var sum = value;
-  //@repeat s JOINS
-  sum += subgroupShuffleXor(sum, LANES << u32($s));
-  //@end
-  return sum;
-}
-
-fn joined_max(value: f32) -> f32 {
-  var top = value;
-  //@repeat s JOINS
-  top = max(top, subgroupShuffleXor(top, LANES << u32($s)));
-  //@end
-  return top;
 }

@@ -620,6 +620,35 @@ fn fetch_turn(sequence: u32, at: u32, end: u32, kv_head: u32, lane: u32) -> Fetc
   return fetched;
 }
 
+// Sums and maxima over lanes, by butterflies of shuffles in a fixed order. STEPS is log2 LANES, JOINS
+// log2 of the groups of lanes that meet.
+
+// Sums over the LANES neighbours that share a key, the same in all of them.
+fn lane_total(value: f32) -> f32 {
+  var sum = value;
+  //@repeat s STEPS
+  sum += subgroupShuffleXor(sum, 1u << u32($s));
+  //@end
+  return sum;
+}
+
+// Sums, and the largest, of the same lane of JOINED neighbouring groups.
+fn joined_sum(value: vec4<f32>) -> vec4<f32> {
+  var sum = value;
+  //@repeat s JOINS
+  sum += subgroupShuffleXor(sum, LANES << u32($s));
+  //@end
+  return sum;
+}
+
+fn joined_max(value: f32) -> f32 {
+  var top = value;
+  //@repeat s JOINS
+  top = max(top, subgroupShuffleXor(top, LANES << u32($s)));
+  //@end
+  return top;
+}
+
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have 8 invocations or more.
 const MAX_SUBGROUPS = max(1u, THREADS / 8u);
@@ -923,30 +952,4 @@ fn query_chunk(h: u32, chunk: u32) -> Chunk {
   }
   let at = (h * (D / 8u) + chunk) * 2u;
   return Chunk(queries[at], queries[at + 1u]);
-}
-
-// Sums over the LANES neighbours that share a key, the same in all of them.
-fn lane_total(value: f32) -> f32 {
-  var sum = value;
-  //@repeat s STEPS
-  sum += subgroupShuffleXor(sum, 1u << u32($s));
-  //@end
-  return sum;
-}
-
-// Sums, and the largest, of the same lane of JOINED neighbouring groups.
-fn joined_sum(value: vec4<f32>) -> vec4<f32> {
-  var sum = value;
-  //@repeat s JOINS
-  sum += subgroupShuffleXor(sum, LANES << u32($s));
-  //@end
-  return sum;
-}
-
-fn joined_max(value: f32) -> f32 {
-  var top = value;
-  //@repeat s JOINS
-  top = max(top, subgroupShuffleXor(top, LANES << u32($s)));
-  //@end
-  return top;
 }
