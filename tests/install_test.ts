@@ -41,6 +41,16 @@ Deno.test("tasks of deployments have a lock of their own, which names what they 
   assert.ok(Object.keys(lock.npm).length <= MOST_PACKAGES);
 });
 
+Deno.test("the lock of benches and tests names every library", async () => {
+  const names = await Array.fromAsync(Deno.readDir(new URL("deps/", ROOT)), ({ name }) => name);
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["cache", "--lock=deno.lock", "--frozen", ...names.map((name) => `deps/${name}`)],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+});
+
 Deno.test("both locks name the same packages with the same contents", async () => {
   const [lock, all]: Lock[] = await Promise.all([readJson(LOCK), readJson("deno.lock")]);
   for (const [name, { integrity }] of Object.entries(lock.npm)) {

@@ -37,7 +37,7 @@ const REFUSED: readonly (readonly [name: string, config: unknown, message: strin
   [
     "patterns that are no regular expressions",
     { quant_method: "fp8", ignored_layers: ["re:(a"] },
-    'expected a list of modules with sound regular expressions, got "(a"',
+    'expected a list of modules with valid regular expressions, got "(a"',
   ],
   ["GPTQ of 3 bits", { quant_method: "gptq", bits: 3 }, "expected 4 or 8 for bits, got 3"],
   [
