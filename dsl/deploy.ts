@@ -9,10 +9,12 @@ import { ConfigError } from "../graph/mod.ts";
 import { Chat, loadModel, type Model } from "../models/mod.ts";
 import {
   compileSizes,
+  compileWithPages,
   createEngine,
   type Engine,
   openExecutor,
   type SizeSettings,
+  type StepLimits,
   stepLimits,
   type TextCodec,
 } from "../runtime/mod.ts";
@@ -111,18 +113,22 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     () => runTransforms(resolved, { model, settings, log, target }, options, verifier),
   );
 
-  const limits = {
+  const wanted = {
     ...stepLimits(graph, settings, profile),
     maxWaiting: resolved.settings.maxQueueSize,
     reusePrefixes: resolved.settings.prefixReuse,
   };
-  const program = await clock.time("weights", () =>
+  const compile = (limits: StepLimits) =>
     chosen.executor.compile(graph, {
       source: model.checkpoint,
       ...compileSizes(limits),
       ...(signal && { signal }),
       onProgress: (done) => onProgress({ kind: "weights", ...done }),
-    }));
+    });
+  const { program, limits } = await clock.time(
+    "weights",
+    () => compileWithPages(wanted, compile, log),
+  );
   [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
   const resources = opened.move();
   return createEngine({

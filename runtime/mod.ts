@@ -14,6 +14,7 @@ export * from "./generation/generate_options.ts";
 export type { AllowedTokens, DrawOptions } from "./generation/next_draw.ts";
 export { cacheBytes, pagesFor } from "./scheduling/kv_cache.ts";
 export type { SchedulerStats } from "./scheduling/scheduler_stats.ts";
+export * from "./scheduling/fit_pages.ts";
 export * from "./scheduling/step_limits.ts";
 export * from "./webgpu/measure/ceilings.ts";
 export { GPU_ENVIRONMENT } from "./webgpu/device/gpu_environment.ts";

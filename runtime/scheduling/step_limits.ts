@@ -28,6 +28,8 @@ export interface StepLimits {
   /** Pages of each cache, and tokens of a page. */
   readonly pages: number;
   readonly pageSize: number;
+  /** Why there are so many pages. */
+  readonly pagesReason?: string;
   /** True for a graph without caches: every step computes one sequence from its beginning. */
   readonly recompute?: boolean;
   /** Most new sequences that may wait; further ones are refused. Default any number. */
@@ -93,7 +95,7 @@ export function stepLimits(
     maxRows: Math.min(maxTokens, Math.max(maxBatchSize, rows)),
     maxSequences: maxBatchSize,
     maxSequenceTokens: recompute ? Math.min(maxSeqLen, maxTokens) : maxSeqLen,
-    pages: pagesOf(graph.caches, maxBatchSize, pagesFor(maxSeqLen, pageSize), profile),
+    ...pagesOf(graph.caches, maxBatchSize, pagesFor(maxSeqLen, pageSize), profile),
     pageSize,
     recompute,
   };
@@ -142,12 +144,18 @@ function pagesOf(
   sequences: number,
   pagesEach: number,
   profile?: Pick<DeviceProfile, "maxBindingBytes" | "maxBufferBytes">,
-): number {
+): Pick<StepLimits, "pages" | "pagesReason"> {
   const pageBytes = caches.reduce((sum, cache) => sum + 2 * cacheBytes(cache, 1), 0);
   const enough = pageBytes === 0 ? Infinity : Math.floor(ENOUGH_CACHE_BYTES / pageBytes);
   const full = Math.min(sequences, FULL_SEQUENCES) * pagesEach;
   const pages = Math.min(sequences * pagesEach, Math.max(full, enough));
-  if (!profile || caches.length === 0) return pages;
+  const pagesReason = pages === sequences * pagesEach
+    ? `${sequences} sequences of full length`
+    : pages === full
+    ? `${FULL_SEQUENCES} sequences of full length, which ${sequences} shorter ones may share`
+    : "1 GiB of caches, which sequences share";
+  if (caches.length === 0) return { pages };
+  if (!profile) return { pages, pagesReason };
   const limit = Math.min(profile.maxBindingBytes, profile.maxBufferBytes);
   const largest = caches.reduce((a, b) => (cacheBytes(a, 1) >= cacheBytes(b, 1) ? a : b));
   const most = Math.floor(limit / cacheBytes(largest, 1));
@@ -165,5 +173,7 @@ function pagesOf(
       },
     );
   }
-  return Math.min(pages, most);
+  return most < pages
+    ? { pages: most, pagesReason: "what the device can bind" }
+    : { pages, pagesReason };
 }

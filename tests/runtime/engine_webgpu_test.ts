@@ -12,6 +12,7 @@ import {
 } from "../../runtime/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { countGpuCalls } from "../support/count_gpu_calls.ts";
+import { randomNumbers } from "../support/op_case.ts";
 import { NO_TENSORS } from "../support/test_kernels.ts";
 import { TINY, tinyLanguageModel, type TinyOptions } from "../support/tiny_language_model.ts";
 
@@ -186,6 +187,34 @@ for (const kind of ["webgpu", "cpu"] as const) {
       }
     });
   }
+
+  test(`generate() on ${kind} is the same under arrivals, cancels and lack of pages`, async () => {
+    const next = randomNumbers(7);
+    const below = (n: number) => Math.floor(Math.abs(next()) * n) % n;
+    const requests = Array.from({ length: 14 }, (_, seed): [string, GenerateOptions] => [
+      ["", "A beginning of several", "A beginning of several pages, then"][below(3)] + " x" + seed,
+      { maxNewTokens: 18 + below(6), temperature: below(2), seed },
+    ]);
+    await using plain = await openEngine(await openKind(), { reusePrefixes: false });
+    const expected: string[] = [];
+    for (const request of requests) expected.push(await plain.generate(...request).text());
+    await using engine = await openEngine(await openKind(), { pages: 7 });
+    await Promise.all(requests.map(async (request, i) => {
+      await new Promise((resolve) => setTimeout(resolve, below(3) * 10));
+      const leaves = i % 4 === 3 ? 1 + below(5) : Infinity;
+      let text = "";
+      for await (const piece of engine.generate(...request)) {
+        text += piece.text;
+        if (text.length >= leaves) break;
+      }
+      assert.equal(text, expected[i].slice(0, text.length));
+      if (leaves === Infinity) assert.equal(text, expected[i]);
+    }));
+    while (engine.stats().running > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    const { preemptions, pages, waiting } = engine.stats();
+    assert.deepEqual([pages.used, waiting], [0, 0]);
+    assert(preemptions > 0, "the pages suffice");
+  });
 
   test(`generate() on ${kind}: a sequence of NaN fails alone and leaves nothing behind`, async () => {
     const poisonToken = "@".charCodeAt(0) - 32;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ConfigError, DeviceError, Graph, GraphBuilder, tensor } from "../../graph/mod.ts";
-import { compileSizes, stepLimits } from "../../runtime/scheduling/step_limits.ts";
+import { compileWithPages } from "../../runtime/scheduling/fit_pages.ts";
+import { compileSizes, type StepLimits, stepLimits } from "../../runtime/scheduling/step_limits.ts";
 
 const SETTINGS = { maxSeqLen: 1000, maxBatchSize: 4, maxNumTokens: 512 };
 
@@ -28,6 +29,7 @@ Deno.test("stepLimits() gives pages for every sequence", () => {
     maxSequenceTokens: 1000,
     pages: 4 * 63,
     pageSize: 16,
+    pagesReason: "4 sequences of full length",
     recompute: false,
   });
   assert.equal(compileSizes(limits).maxPagesPerSequence, 63);
@@ -41,6 +43,14 @@ Deno.test("stepLimits() gives 8 sequences their full length, and more within 1 G
   assert.equal(stepLimits(graphOf({}), long).pages, Math.max(8 * 4000, 2 ** 30 / page));
   const longer = { ...many, maxSeqLen: 16 * 40000 };
   assert.equal(stepLimits(graphOf({}), longer).pages, 8 * 40000);
+  assert.deepEqual(
+    [many, long, longer].map((each) => stepLimits(graphOf({}), each).pagesReason),
+    [
+      "64 sequences of full length",
+      "1 GiB of caches, which sequences share",
+      "8 sequences of full length, which 64 shorter ones may share",
+    ],
+  );
 });
 
 Deno.test("stepLimits() bounds rows by the bytes of their logits", () => {
@@ -88,4 +98,22 @@ Deno.test("stepLimits() names max_batch_size when the logits of so many sequence
     assert.equal(error.hint, "Lower max_batch_size to 8192 or less");
     return true;
   });
+});
+
+Deno.test("compileWithPages() takes fewer pages where there is no memory, one sequence at least", async () => {
+  const wanted = stepLimits(graphOf({}), { ...SETTINGS, maxBatchSize: 64 });
+  const fails = (most: number, what: string) => (limits: StepLimits) =>
+    limits.pages <= most ? Promise.resolve(limits.pages) : Promise.reject(
+      new DeviceError("device/out-of-memory", `Cannot allocate ${what}`, { details: { what } }),
+    );
+  const notes: string[] = [];
+  const note = (text: string) => notes.push(text);
+  const { program, limits } = await compileWithPages(wanted, fails(1100, "keys of cache"), note);
+  assert.deepEqual([program, limits.pages, notes.length], [1008, 1008, 2]);
+  assert.equal(limits.pagesReason, "what the device had memory for");
+  assert.match(notes[0], /2016 pages instead of 4032: Cannot allocate keys of cache/);
+  await assert.rejects(compileWithPages(wanted, fails(62, "keys of cache"), note), DeviceError);
+  notes.length = 0;
+  await assert.rejects(compileWithPages(wanted, fails(62, 'weight "w"'), note), DeviceError);
+  assert.equal(notes.length, 0, "weights do not become smaller with fewer pages");
 });
