@@ -7,6 +7,7 @@
 
 import { z } from "../deps/zod.ts";
 import { CheckpointError, nearest } from "../graph/mod.ts";
+import { expectationOf } from "./expectation.ts";
 import { ropeSchema } from "./rope.ts";
 
 const count = z.int().positive();
@@ -109,13 +110,13 @@ export function parseConfig<Schema extends z.ZodType>(
   const [issue] = parsed.error.issues;
   const key = issue.path.join(".");
   if (issue.input === undefined) {
-    throw configError(file, key, expectation(issue), "none", missingHint(key, config));
+    throw configError(file, key, expectationOf(issue), "none", missingHint(key, config));
   }
   const chosen = issue.code === "invalid_value" || issue.code === "invalid_union";
   throw configError(
     file,
     key,
-    expectation(issue),
+    expectationOf(issue),
     JSON.stringify(issue.input),
     chosen ? "Other values are not implemented" : "Is it the config of this model?",
   );
@@ -142,23 +143,6 @@ function configError(file: string, key: string, expected: string, got: string, h
     `Cannot read config "${file}": expected ${expected} for key "${key}", got ${got}`,
     { hint, details: { file, key } },
   );
-}
-
-function expectation(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case "invalid_value":
-      return issue.values.map((value) => JSON.stringify(value)).join(" or ");
-    case "invalid_type":
-      return `a value of type ${issue.expected}`;
-    case "not_multiple_of":
-      return `a multiple of ${issue.divisor}`;
-    case "too_small":
-      return `${issue.inclusive ? "at least" : "more than"} ${issue.minimum}`;
-    case "too_big":
-      return `${issue.inclusive ? "at most" : "less than"} ${issue.maximum}`;
-    default:
-      return issue.message;
-  }
 }
 
 function missingHint(key: string, config: Record<string, unknown>): string {

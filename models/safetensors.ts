@@ -18,7 +18,8 @@ import {
   formatShape,
   messageOf,
 } from "../graph/mod.ts";
-import { fileKind, LFS_POINTER, lfsPointer } from "./json_file.ts";
+import { CheckpointFile, openForReading, readFully, truncated } from "./checkpoint_file.ts";
+import { LFS_POINTER, lfsPointer } from "./json_file.ts";
 
 /** Where a tensor lies in a file. */
 export interface TensorInfo {
@@ -69,18 +70,18 @@ const entrySchema = z.object({
 const headerSchema = z.record(z.string(), z.unknown());
 
 /** A safetensors file, open for reading. */
-export class SafetensorsFile {
-  #tail: Promise<unknown> = Promise.resolve();
-
+export class SafetensorsFile extends CheckpointFile {
   private constructor(
-    readonly path: string,
+    path: string,
     readonly tensors: ReadonlyMap<string, TensorInfo>,
     /** Tensors in types that are not read. */
     readonly unreadable: ReadonlyMap<string, UnreadableTensor>,
     readonly metadata: Readonly<Record<string, unknown>>,
     readonly byteLength: number,
-    readonly file: Deno.FsFile,
-  ) {}
+    file: Deno.FsFile,
+  ) {
+    super(path, file);
+  }
 
   /** Opens a file and checks its header; throws a {@linkcode CheckpointError} when it is malformed. */
   static async open(path: string): Promise<SafetensorsFile> {
@@ -105,41 +106,6 @@ export class SafetensorsFile {
       throw error;
     }
   }
-
-  /** Fills `out` with the bytes of the file from `byteOffset` on. Reads wait for one another. */
-  readInto(byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
-    const read = this.#tail.then(async () => {
-      await this.file.seek(byteOffset, Deno.SeekMode.Start);
-      await readFully(this.file, out, this.path);
-    });
-    this.#tail = read.catch(() => {}); // a failed read is its caller's; the next one goes on
-    return read;
-  }
-
-  /** Closes the file once the reads under way are done. */
-  async close(): Promise<void> {
-    await this.#tail;
-    this.file.close();
-  }
-}
-
-/** Opens a regular file; a pipe would wait for a writer for ever, so its kind is looked at first. */
-async function openForReading(path: string): Promise<Deno.FsFile> {
-  const kind = await fileKind(path);
-  if (kind !== "file") throw unreadable(path, kind, kind === "none");
-  try {
-    return await Deno.open(path, { read: true });
-  } catch (cause) {
-    throw unreadable(path, messageOf(cause), false, cause);
-  }
-}
-
-function unreadable(path: string, got: string, missing: boolean, cause?: unknown) {
-  return new CheckpointError(
-    missing ? "checkpoint/missing-shard" : "checkpoint/unreadable",
-    `Cannot open checkpoint file "${path}": expected a readable file, got ${got}`,
-    { hint: "Download the model again, or check the path", cause, details: { path } },
-  );
 }
 
 async function readHeader(file: Deno.FsFile, path: string, fileBytes: number) {
@@ -243,25 +209,6 @@ function checkLayout(places: Place[], path: string, start: number, fileBytes: nu
   if (end < fileBytes) {
     throw malformed(path, `${end} bytes, as its header says`, `${fileBytes - end} more`);
   }
-}
-
-async function readFully(file: Deno.FsFile, out: Uint8Array, path: string): Promise<void> {
-  for (let done = 0; done < out.length;) {
-    const count = await file.read(out.subarray(done));
-    if (count === null) throw truncated(path, `${out.length - done} more bytes`, done);
-    done += count;
-  }
-}
-
-function truncated(path: string, expected: string, got: number): CheckpointError {
-  return new CheckpointError(
-    "checkpoint/truncated",
-    `Cannot read checkpoint file "${path}": expected ${expected}, got ${got} bytes`,
-    {
-      hint: "Download the file again: it was cut off",
-      details: { path, expected, found: got },
-    },
-  );
 }
 
 function malformed(path: string, expected: string, got: string, cause?: unknown): CheckpointError {

@@ -8,7 +8,8 @@
  * @module
  */
 
-import { CheckpointError, messageOf } from "../../graph/mod.ts";
+import { CheckpointError } from "../../graph/mod.ts";
+import { CheckpointFile, openForReading, readFully, truncated } from "../checkpoint_file.ts";
 import { GgufReader, type GgufValue, NeedsMoreBytes } from "./gguf_reader.ts";
 import { findGgufType, type GgufType } from "./gguf_types.ts";
 
@@ -34,16 +35,16 @@ const FIRST_BYTES = 2 ** 20;
 const MOST_BYTES = 2 ** 29;
 
 /** A GGUF file, open for reading. */
-export class GgufFile {
-  #tail: Promise<unknown> = Promise.resolve();
-
+export class GgufFile extends CheckpointFile {
   private constructor(
-    readonly path: string,
+    path: string,
     readonly metadata: ReadonlyMap<string, GgufValue>,
     readonly byteLength: number,
-    readonly file: Deno.FsFile,
+    file: Deno.FsFile,
     readonly tensors = new Map<string, GgufTensor>(),
-  ) {}
+  ) {
+    super(path, file);
+  }
 
   /** Opens a file and checks its header; throws a {@linkcode CheckpointError} when it is malformed. */
   static async open(path: string): Promise<GgufFile> {
@@ -58,22 +59,6 @@ export class GgufFile {
       file.close();
       throw error;
     }
-  }
-
-  /** Fills `out` with the bytes of the file from `byteOffset` on. Reads wait for one another. */
-  readInto(byteOffset: number, out: Uint8Array): Promise<void> {
-    const read = this.#tail.then(async () => {
-      await this.file.seek(byteOffset, Deno.SeekMode.Start);
-      await readFully(this.file, out, this.path);
-    });
-    this.#tail = read.catch(() => {}); // a failed read is its caller's; the next one goes on
-    return read;
-  }
-
-  /** Closes the file once the reads under way are done. */
-  async close(): Promise<void> {
-    await this.#tail;
-    this.file.close();
   }
 
   #add({ name, shape, typeId, offset }: Entry, start: number): void {
@@ -163,37 +148,6 @@ function parseHeader(bytes: Uint8Array<ArrayBuffer>, path: string): Header {
     throw malformed(path, "an alignment that is a multiple of 8", String(alignment));
   }
   return { metadata, entries, start: Math.ceil(reader.at / alignment) * alignment };
-}
-
-async function openForReading(path: string): Promise<Deno.FsFile> {
-  try {
-    return await Deno.open(path, { read: true });
-  } catch (cause) {
-    const missing = cause instanceof Deno.errors.NotFound;
-    throw new CheckpointError(
-      missing ? "checkpoint/missing-shard" : "checkpoint/unreadable",
-      `Cannot open checkpoint file "${path}": expected a readable file, got ${
-        missing ? "none" : messageOf(cause)
-      }`,
-      { hint: "Download the model again, or check the path", cause, details: { path } },
-    );
-  }
-}
-
-async function readFully(file: Deno.FsFile, out: Uint8Array, path: string): Promise<void> {
-  for (let done = 0; done < out.length;) {
-    const count = await file.read(out.subarray(done));
-    if (count === null) throw truncated(path, `${out.length - done} more bytes`, done);
-    done += count;
-  }
-}
-
-function truncated(path: string, expected: string, got: number): CheckpointError {
-  return new CheckpointError(
-    "checkpoint/truncated",
-    `Cannot read checkpoint file "${path}": expected ${expected}, got ${got} bytes`,
-    { hint: "Download the file again: it was cut off", details: { path, found: got } },
-  );
 }
 
 function malformed(path: string, expected: string, got: string, hint?: string): CheckpointError {

@@ -6,6 +6,7 @@
 
 import type { z } from "../../deps/zod.ts";
 import { CheckpointError } from "../../graph/mod.ts";
+import { expectationOf } from "../expectation.ts";
 import type { QuantizationSource } from "./quantization.ts";
 
 const HINT =
@@ -47,19 +48,4 @@ const LONGEST = 120;
 function describe(value: unknown): string {
   const text = JSON.stringify(value) ?? "none";
   return text.length > LONGEST ? `${text.slice(0, LONGEST)} …` : text;
-}
-
-function expectationOf(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case "invalid_value":
-      return issue.values.map((value) => JSON.stringify(value)).join(" or ");
-    case "invalid_type":
-      return `a value of type ${issue.expected}`;
-    case "too_small":
-      return `${issue.inclusive ? "at least" : "more than"} ${issue.minimum}`;
-    case "too_big":
-      return `${issue.inclusive ? "at most" : "less than"} ${issue.maximum}`;
-    default:
-      return issue.message;
-  }
 }
