@@ -10,21 +10,11 @@
  */
 
 import { CheckpointError } from "../../graph/mod.ts";
-import {
-  type BlockDecoder,
-  decodeIq4Nl,
-  decodeMxfp4,
-  decodeQ4,
-  decodeQ4K,
-  decodeQ5,
-  decodeQ5K,
-  decodeQ6K,
-  decodeQ8,
-} from "./block_codes.ts";
+import { BLOCK_LAYOUTS, type BlockLayout } from "./block_codes.ts";
 
 /** A type whose blocks are codes, scales and offsets: `value = code · scale + offset`. */
 export interface PackedGgufType {
-  readonly decode: BlockDecoder;
+  readonly layout: BlockLayout;
   /** Elements that share a scale. */
   readonly group: 16 | 32;
   /** Whether there are offsets. */
@@ -51,11 +41,12 @@ function plain(id: number, name: string, dtype: "f32" | "f16" | "bf16"): GgufTyp
 
 function packed(
   id: number,
-  name: string,
+  name: keyof typeof BLOCK_LAYOUTS,
   [blockElements, blockBytes]: readonly [number, number],
-  type: PackedGgufType,
+  type: Omit<PackedGgufType, "layout">,
 ): GgufType {
-  return { id, name, blockElements, blockBytes, packed: type };
+  const layout = BLOCK_LAYOUTS[name];
+  return { id, name, blockElements, blockBytes, packed: { ...type, layout } };
 }
 
 function refused(
@@ -75,21 +66,16 @@ export const GGUF_TYPES: readonly GgufType[] = [
   plain(0, "F32", "f32"),
   plain(1, "F16", "f16"),
   plain(30, "BF16", "bf16"),
-  packed(2, "Q4_0", [32, 18], { ...NIBBLES, hasOffsets: false, decode: decodeQ4(false) }),
-  packed(3, "Q4_1", [32, 20], { ...NIBBLES, hasOffsets: true, decode: decodeQ4(true) }),
-  packed(6, "Q5_0", [32, 22], { ...BYTES, hasOffsets: false, decode: decodeQ5(false) }),
-  packed(7, "Q5_1", [32, 24], { ...BYTES, hasOffsets: true, decode: decodeQ5(true) }),
-  packed(8, "Q8_0", [32, 34], { ...BYTES, hasOffsets: false, decode: decodeQ8 }),
-  packed(12, "Q4_K", [256, 144], { ...NIBBLES, hasOffsets: true, decode: decodeQ4K }),
-  packed(13, "Q5_K", [256, 176], { ...BYTES, hasOffsets: true, decode: decodeQ5K }),
-  packed(14, "Q6_K", [256, 210], { ...BYTES, group: 16, hasOffsets: false, decode: decodeQ6K }),
-  packed(20, "IQ4_NL", [32, 18], { ...BYTES, hasOffsets: false, decode: decodeIq4Nl }),
-  packed(39, "MXFP4", [32, 17], {
-    group: 32,
-    codes: "e2m1",
-    hasOffsets: false,
-    decode: decodeMxfp4,
-  }),
+  packed(2, "Q4_0", [32, 18], { ...NIBBLES, hasOffsets: false }),
+  packed(3, "Q4_1", [32, 20], { ...NIBBLES, hasOffsets: true }),
+  packed(6, "Q5_0", [32, 22], { ...BYTES, hasOffsets: false }),
+  packed(7, "Q5_1", [32, 24], { ...BYTES, hasOffsets: true }),
+  packed(8, "Q8_0", [32, 34], { ...BYTES, hasOffsets: false }),
+  packed(12, "Q4_K", [256, 144], { ...NIBBLES, hasOffsets: true }),
+  packed(13, "Q5_K", [256, 176], { ...BYTES, hasOffsets: true }),
+  packed(14, "Q6_K", [256, 210], { ...BYTES, group: 16, hasOffsets: false }),
+  packed(20, "IQ4_NL", [32, 18], { ...BYTES, hasOffsets: false }),
+  packed(39, "MXFP4", [32, 17], { group: 32, codes: "e2m1", hasOffsets: false }),
   refused(9, "Q8_1", 32, 36),
   refused(10, "Q2_K", 256, 84),
   refused(11, "Q3_K", 256, 110),

@@ -8,8 +8,7 @@
  */
 
 import { toF32 } from "../formats/convert.ts";
-import type { DecodedBlock } from "./block_codes.ts";
-import type { GgufType } from "./gguf_types.ts";
+import type { GgufType, PackedGgufType } from "./gguf_types.ts";
 
 /** Formats that GGUF's packed types become; f32 where a layer mixes them with plain numbers. */
 export type TargetFormat = "int4" | "int8" | "int4_affine" | "int8_affine" | "mxfp4" | "f32";
@@ -41,24 +40,18 @@ export function rowBytes(target: Target, component: Component, columns: number):
   return target.format.startsWith("int8") ? columns : columns / 2;
 }
 
-/** Nibbles of E2M1 by their doubled values, from -12 on. */
-const E2M1_CODES = Uint8Array.from({ length: 25 }, (_, i) => {
-  const code = [0, 1, 2, 3, 4, 6, 8, 12].indexOf(Math.abs(i - 12));
-  return code < 0 ? 0 : i < 12 ? code | 8 : code;
-});
-
 /** Converts rows of one matrix. */
 export class RowCodec {
-  readonly #decoded: DecodedBlock;
+  readonly #codes: Int8Array;
+  readonly #scales: Float32Array;
+  readonly #offsets: Float32Array;
   readonly #groups: number;
 
   constructor(readonly type: GgufType, readonly target: Target, readonly columns: number) {
     this.#groups = columns / (type.packed?.group ?? columns);
-    this.#decoded = {
-      codes: new Int8Array(columns),
-      scales: new Float32Array(this.#groups),
-      offsets: new Float32Array(this.#groups),
-    };
+    this.#codes = new Int8Array(columns);
+    this.#scales = new Float32Array(this.#groups);
+    this.#offsets = new Float32Array(this.#groups);
   }
 
   /** Bytes of a row in the file. */
@@ -68,57 +61,53 @@ export class RowCodec {
 
   /** Converts the row whose bytes begin at `at` of `raw` to the whole of `out`. */
   convert(raw: Bytes, at: number, component: Component, out: Bytes): void {
-    const { plain } = this.type;
+    const { plain, packed } = this.type;
     if (plain) {
       // A copy begins where numbers of any size may.
       const values = toF32(plain, raw.slice(at, at + this.sourceBytes));
       return out.set(new Uint8Array(values.buffer));
     }
-    this.#decode(raw, at);
-    if (component === "codes") this.#writeCodes(out);
-    else if (component === "scales") this.#writeScales(out);
-    else this.#writeValues(out);
-  }
-
-  #decode(raw: Uint8Array, at: number): void {
-    const { type: { packed, blockElements, blockBytes }, columns } = this;
     if (!packed) throw new TypeError(`${this.type.name} has no codes`);
-    const groups = blockElements / packed.group;
-    for (let block = 0; block * blockElements < columns; block++) {
-      packed.decode(
-        raw,
-        at + block * blockBytes,
-        this.#decoded,
-        block * blockElements,
-        block * groups,
-      );
+    if (component === "scales") return this.#writeScales(packed, raw, at, out);
+    if (component === "codes") return this.#writeCodes(packed, raw, at, out);
+    this.#readCodes(packed, raw, at);
+    this.#readScales(packed, raw, at);
+    this.#writeValues(out);
+  }
+
+  #readCodes({ layout }: PackedGgufType, raw: Uint8Array, at: number): void {
+    const { blockElements, blockBytes } = this.type;
+    for (let element = 0; element < this.columns; element += blockElements, at += blockBytes) {
+      layout.codes(raw, at, this.#codes, element);
     }
   }
 
-  /** What is added to a code before it is stored: int4 counts from -8, unsigned formats from 0. */
-  get #shift(): number {
-    if (this.target.format === "int4") return 8;
-    const isSigned = this.type.packed?.codes === "4bit" && !this.type.packed.hasOffsets;
-    return this.target.format === "int4_affine" && isSigned ? 8 : 0;
-  }
-
-  #writeCodes(out: Bytes): void {
-    const { codes } = this.#decoded;
-    const { format } = this.target;
-    if (format === "int8" || format === "int8_affine") {
-      out.set(new Uint8Array(codes.buffer));
-      return;
-    }
-    const shift = this.#shift;
-    for (let i = 0, c = 0; i < out.length; i++, c += 2) {
-      out[i] = format === "mxfp4"
-        ? E2M1_CODES[codes[c] + 12] | (E2M1_CODES[codes[c + 1] + 12] << 4)
-        : (codes[c] + shift) | ((codes[c + 1] + shift) << 4);
+  #readScales({ layout, group }: PackedGgufType, raw: Uint8Array, at: number): void {
+    const { blockElements, blockBytes } = this.type;
+    const step = blockElements / group;
+    for (let place = 0; place < this.#groups; place += step, at += blockBytes) {
+      layout.scales(raw, at, this.#scales, this.#offsets, place);
     }
   }
 
-  #writeScales(out: Bytes): void {
-    const { scales, offsets } = this.#decoded;
+  /** Codes of four bits are stored as they stand in the file, those of eight as signed bytes. */
+  #writeCodes(packed: PackedGgufType, raw: Bytes, at: number, out: Bytes): void {
+    const { nibbles } = packed.layout;
+    if (this.target.format.startsWith("int8")) {
+      this.#readCodes(packed, raw, at);
+      return out.set(new Uint8Array(this.#codes.buffer));
+    }
+    if (!nibbles) throw new TypeError(`${this.type.name} has no codes of four bits`);
+    const { blockElements, blockBytes } = this.type;
+    const step = blockElements / 2;
+    for (let place = 0; place < out.length; place += step, at += blockBytes) {
+      nibbles(raw, at, out, place);
+    }
+  }
+
+  #writeScales(packed: PackedGgufType, raw: Bytes, at: number, out: Bytes): void {
+    this.#readScales(packed, raw, at);
+    const [scales, offsets] = [this.#scales, this.#offsets];
     if (this.target.format === "mxfp4") {
       // The scale of doubled codes is half of E8M0's.
       for (let i = 0; i < out.length; i++) {
@@ -129,22 +118,23 @@ export class RowCodec {
     const repeats = this.columns / this.target.group / this.#groups;
     const pairs = hasOffsets(this.target);
     const numbers = new Float32Array(out.length / 4);
-    const shift = this.#shift;
-    for (let i = 0; i < numbers.length; i++) {
-      const group = Math.floor((pairs ? i >> 1 : i) / repeats);
-      const isOffset = pairs && i % 2 === 1;
-      numbers[i] = isOffset ? offsets[group] - shift * scales[group] : scales[group];
+    // Codes of four bits around zero are stored from zero on where there are offsets.
+    const shift = this.target.format === "int4_affine" && !packed.hasOffsets ? 8 : 0;
+    for (let group = 0, place = 0; group < this.#groups; group++) {
+      for (let i = 0; i < repeats; i++) {
+        numbers[place++] = scales[group];
+        if (pairs) numbers[place++] = offsets[group] - shift * scales[group];
+      }
     }
     out.set(new Uint8Array(numbers.buffer));
   }
 
   #writeValues(out: Bytes): void {
-    const { codes, scales, offsets } = this.#decoded;
     const width = this.columns / this.#groups;
     const values = new Float32Array(this.columns);
     for (let i = 0; i < values.length; i++) {
       const group = Math.floor(i / width);
-      values[i] = Math.fround(codes[i] * scales[group]) + offsets[group];
+      values[i] = Math.fround(this.#codes[i] * this.#scales[group]) + this.#offsets[group];
     }
     out.set(new Uint8Array(values.buffer));
   }
