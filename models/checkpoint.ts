@@ -34,6 +34,8 @@ export interface TensorFile {
   /** Fills `out` with the bytes from an offset on. */
   readInto(byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void>;
   close(): Promise<void>;
+  /** Path that stands for all of a checkpoint, as that of a GGUF file does. */
+  readonly reopenPath?: string;
 }
 
 /** Element types of weights that are numbers as they stand. */
@@ -177,9 +179,11 @@ export class Checkpoint implements TensorSource {
     return [...new Set([...this.#values.findings, ...this.#others])];
   }
 
-  /** Whether {@linkcode Checkpoint.open} of the folder gives the same tensors in another thread. */
-  get isReopenable(): boolean {
-    return [...this.files.values()].every((file) => file instanceof SafetensorsFile);
+  /** What `reopenCheckpoint` of gives the same tensors in another thread, if anything does. */
+  get reopenPath(): string | undefined {
+    const files = [...this.files.values()];
+    if (files.every((file) => file instanceof SafetensorsFile)) return this.folder;
+    return files.length === 1 ? files[0].reopenPath : undefined;
   }
 
   /** Adds what other readers of the same files have found. */

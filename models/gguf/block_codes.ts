@@ -102,9 +102,12 @@ const q8: BlockLayout = {
 
 /** d, dmin, and six bits of scale and of minimum for each of eight groups, in twelve bytes. */
 const scalesK: BlockLayout["scales"] = (bytes, at, scales, offsets, group) => {
-  const [d, minimum, packed] = [f16(bytes, at), f16(bytes, at + 2), at + 4];
+  const d = f16(bytes, at);
+  const minimum = f16(bytes, at + 2);
   for (let j = 0; j < 4; j++) {
-    const [a, b, c] = [bytes[packed + j], bytes[packed + j + 4], bytes[packed + j + 8]];
+    const a = bytes[at + 4 + j];
+    const b = bytes[at + 8 + j];
+    const c = bytes[at + 12 + j];
     scales[group + j] = d * (a & 63);
     offsets[group + j] = -Math.fround(minimum * (b & 63));
     scales[group + j + 4] = d * ((c & 15) | ((a >> 6) << 4));

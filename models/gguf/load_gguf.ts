@@ -5,6 +5,7 @@
  */
 
 import { basename } from "node:path";
+import type { Checkpoint } from "../checkpoint.ts";
 import type { Model } from "../architecture.ts";
 import { findArchitecture } from "../architectures.ts";
 import { normalizeConfig } from "../hf_config.ts";
@@ -24,17 +25,8 @@ export function isGgufPath(path: string): boolean {
 export async function loadGguf(path: string): Promise<Model> {
   const splits = await GgufSplits.open(path);
   try {
-    const metadata = new GgufMetadata(path, splits.files[0].metadata);
-    const family = findGgufFamily(metadata.architecture, path);
-    const facts = splits.facts();
-    const common = commonConfig(family, metadata, facts);
-    const raw = normalizeConfig({ ...common, ...family.config(metadata, facts) }, path);
-    const architecture = findArchitecture(raw, path);
-    const { config, build } = architecture.configure(raw, path);
-    const { checkpoint, quantization } = ggufCheckpoint(splits, family, {
-      q: config.num_attention_heads,
-      k: config.num_key_value_heads,
-    });
+    const opened = openParts(splits, path);
+    const { metadata, checkpoint, quantization, architecture, config, build } = opened;
     const tokenizer = ggufTokenizer(metadata);
     return {
       path,
@@ -54,4 +46,27 @@ export async function loadGguf(path: string): Promise<Model> {
     await splits.close();
     throw error;
   }
+}
+
+/** The tensors of a GGUF file alone. */
+export async function openGgufCheckpoint(path: string): Promise<Checkpoint> {
+  const splits = await GgufSplits.open(path);
+  try {
+    return openParts(splits, path).checkpoint;
+  } catch (error) {
+    await splits.close();
+    throw error;
+  }
+}
+
+function openParts(splits: GgufSplits, path: string) {
+  const metadata = new GgufMetadata(path, splits.files[0].metadata);
+  const family = findGgufFamily(metadata.architecture, path);
+  const facts = splits.facts();
+  const common = commonConfig(family, metadata, facts);
+  const raw = normalizeConfig({ ...common, ...family.config(metadata, facts) }, path);
+  const architecture = findArchitecture(raw, path);
+  const { config, build } = architecture.configure(raw, path);
+  const heads = { q: config.num_attention_heads, k: config.num_key_value_heads };
+  return { metadata, architecture, config, build, ...ggufCheckpoint(splits, family, heads) };
 }

@@ -45,6 +45,10 @@ export class VirtualTensors implements TensorFile {
 
   constructor(readonly path: string, readonly close: () => Promise<void>) {}
 
+  get reopenPath(): string {
+    return this.path;
+  }
+
   /** Bytes of all tensors. */
   get byteLength(): number {
     return this.#end;

@@ -12,7 +12,7 @@ import { WeightWorkers, WorkerStartError } from "./weight_workers.ts";
 
 /** Options of {@linkcode evaluateWeights}. */
 export interface EvaluateOptions {
-  /** Threads beside this one; default {@linkcode defaultWorkers}. They read safetensors files only. */
+  /** Threads beside this one; default {@linkcode defaultWorkers}. */
   readonly workers?: number;
   /** Bytes of a job; default 32 MiB on this thread, 4 MiB on workers, each of which has two. */
   readonly jobBytes?: number;
@@ -44,9 +44,10 @@ export async function* evaluateWeights(
 ): AsyncGenerator<readonly FilledRange[]> {
   const bytes = weights.reduce((sum, weight) => sum + tensorBytes(weight), 0);
   const { workers = defaultWorkers(bytes) } = options;
-  if (workers > 0 && source instanceof Checkpoint && source.isReopenable) {
+  const path = source instanceof Checkpoint ? source.reopenPath : undefined;
+  if (workers > 0 && source instanceof Checkpoint && path !== undefined) {
     const jobs = cutWeights(weights, options.jobBytes ?? WORKER_BYTES);
-    using pool = new WeightWorkers(source.folder, weights, Math.min(workers, jobs.length));
+    using pool = new WeightWorkers(path, weights, Math.min(workers, jobs.length));
     let some = false;
     try {
       for await (const ranges of pool.run(jobs)) {

@@ -6,6 +6,8 @@
  */
 
 import { Checkpoint } from "../checkpoint.ts";
+import { isGgufPath, openGgufCheckpoint } from "../gguf/load_gguf.ts";
+import { isFile } from "../json_file.ts";
 import { JobRunner } from "./run_job.ts";
 import { type FromWorker, sentError, type ToWorker } from "./worker_messages.ts";
 
@@ -30,8 +32,8 @@ export function serve(scope: WorkerScope): void {
 
 async function answer(scope: WorkerScope, message: ToWorker): Promise<void> {
   if (message.kind === "open") {
-    const { folder, weights } = message;
-    opened = Checkpoint.open(folder).then((checkpoint) => ({
+    const { path, weights } = message;
+    opened = reopenCheckpoint(path).then((checkpoint) => ({
       checkpoint,
       runner: new JobRunner(weights, checkpoint),
     }));
@@ -48,6 +50,12 @@ async function answer(scope: WorkerScope, message: ToWorker): Promise<void> {
   const { id, job, buffer } = message;
   await runner.run(job, buffer);
   scope.postMessage({ kind: "done", id, buffer }, [buffer]);
+}
+
+/** The checkpoint that another thread opened; see {@linkcode Checkpoint.reopenPath}. */
+async function reopenCheckpoint(path: string): Promise<Checkpoint> {
+  const isGguf = isGgufPath(path) && await isFile(path);
+  return await (isGguf ? openGgufCheckpoint(path) : Checkpoint.open(path));
 }
 
 const scope: unknown = globalThis;

@@ -26,7 +26,7 @@ export class WeightWorkers implements Disposable {
   #ended = 0;
   #finished = 0;
 
-  constructor(folder: string, readonly weights: readonly Weight[], count: number) {
+  constructor(path: string, readonly weights: readonly Weight[], count: number) {
     for (let i = 0; i < count; i++) {
       const worker = new Worker(new URL("./weight_worker.ts", import.meta.url), { type: "module" });
       worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
@@ -35,7 +35,7 @@ export class WeightWorkers implements Disposable {
         const started = this.#finished > 0;
         this.#arrive(started ? new Error(event.message) : new WorkerStartError(event.message));
       };
-      send(worker, { kind: "open", folder, weights });
+      send(worker, { kind: "open", path, weights });
       this.#workers.push(worker);
     }
   }

@@ -17,7 +17,7 @@ import type { WeightJob } from "./weight_jobs.ts";
 
 /** To a worker. A job comes with the buffer that it is to fill. */
 export type ToWorker =
-  | { readonly kind: "open"; readonly folder: string; readonly weights: readonly Weight[] }
+  | { readonly kind: "open"; readonly path: string; readonly weights: readonly Weight[] }
   | {
     readonly kind: "job";
     readonly id: number;

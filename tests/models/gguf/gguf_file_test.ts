@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import fc from "../../../deps/fast_check.ts";
-import { CheckpointError, DTYPE_BYTES, MixlineError } from "../../../graph/mod.ts";
+import { CheckpointError, DTYPE_BYTES, MixlineError, tensor } from "../../../graph/mod.ts";
 import { GGUF_TYPES } from "../../../models/gguf/gguf_types.ts";
+import { evaluateWeights } from "../../../models/loading/evaluate_weights.ts";
 import { loadModel, loadWeight } from "../../../models/mod.ts";
 import {
   encodeGguf,
@@ -230,6 +231,23 @@ Deno.test("read() of any range gives what reading all of it gives", async () => 
     );
   }));
   await model.checkpoint.close();
+});
+
+Deno.test("evaluateWeights() reads GGUF tensors on workers as on this thread", async () => {
+  const model = await loadModel(`${GOLDEN}mixtral_legacy.gguf`);
+  const { checkpoint } = model;
+  assert.equal(checkpoint.reopenPath, `${GOLDEN}mixtral_legacy.gguf`);
+  const tensors = [...checkpoint.tensors.values()];
+  const weights = tensors.map(({ name, dtype, shape }) => tensor(name, dtype, shape));
+  const read = async (workers: number) => {
+    const bytes = tensors.map(({ byteLength }) => new Uint8Array(byteLength));
+    for await (const ranges of evaluateWeights(weights, checkpoint, { workers, jobBytes: 4096 })) {
+      for (const { weight, byteOffset, bytes: part } of ranges) bytes[weight].set(part, byteOffset);
+    }
+    return bytes;
+  };
+  assert.deepEqual(await read(2), await read(0));
+  await checkpoint.close();
 });
 
 Deno.test("notes say what is kept in another form, and its bytes", async () => {
