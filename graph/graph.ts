@@ -38,7 +38,10 @@ export interface Node<Op extends OpName = OpName> {
 export interface CacheSpec {
   readonly name: string;
   readonly kvHeads: number;
+  /** Elements of a key. */
   readonly headDim: number;
+  /** Elements of a value; absent means headDim. 0: the keys are all there is (MLA). */
+  readonly valueDim?: number;
   readonly dtype: "f32" | "f16" | "f8_e4m3";
   /** Tokens of a page. */
   readonly pageSize: number;

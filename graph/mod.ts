@@ -6,6 +6,7 @@
  */
 
 export * from "./builder.ts";
+export * from "./caches.ts";
 export * from "./cost.ts";
 export * from "./dtype.ts";
 export * from "./errors.ts";

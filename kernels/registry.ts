@@ -5,11 +5,14 @@
  */
 
 import { cachedAttention } from "./attention/cached_attention.ts";
+import { generalAttention } from "./attention/general/general.ts";
+import { mlaAttention } from "./attention/mla/mla.ts";
 import { EAGER_ATTENTION_KERNELS } from "./eager/attention.ts";
 import { ELEMENTWISE_KERNELS } from "./eager/elementwise.ts";
 import { LAYOUT_KERNELS } from "./eager/layout.ts";
 import { REDUCTION_KERNELS } from "./eager/reduction.ts";
 import type { KernelDefinition } from "./kernel.ts";
+import { l2Norm, layerNorm } from "./linear/centred_norm.ts";
 import { gatedMlp } from "./linear/gated_mlp.ts";
 import { fusedLinear, linear } from "./linear/linear.ts";
 import { addRmsNorm, rmsNorm } from "./linear/norm.ts";
@@ -22,7 +25,11 @@ export const KERNELS: readonly KernelDefinition[] = [
   fusedLinear,
   rmsNorm,
   addRmsNorm,
+  layerNorm,
+  l2Norm,
   cachedAttention,
+  generalAttention,
+  mlaAttention,
   moeRouter,
   gatedMlp,
   ...EAGER_ATTENTION_KERNELS,

@@ -8,8 +8,15 @@ import type { z } from "../deps/zod.ts";
 import { Graph, GraphBuilder } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { GenerationConfig } from "./generation_config.ts";
-import { checkSizes, type ModelConfig, parseConfig } from "./hf_config.ts";
+import {
+  checkSizes,
+  type ConfigReading,
+  type ModelConfig,
+  parseConfig,
+  readConfig,
+} from "./hf_config.ts";
 import { leftoverTensors } from "./leftover_tensors.ts";
+import { unreadKeys } from "./unread_keys.ts";
 import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
 import type { ChatTemplate } from "./chat/chat_template.ts";
 import type { Quantization } from "./quantization/quantization.ts";
@@ -23,12 +30,27 @@ export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {
   readonly hfNames: readonly string[];
   /** What of the family is implemented, one phrase each, for `inspect` and the docs. */
   readonly features: readonly string[];
-  /** Keys of the normalised config.json; unknown keys pass, unsupported values do not. */
+  /** How transformers' class reads config.json: defaults, other names, the rotary embedding. */
+  readonly reading?: ConfigReading;
+  /** Keys of the config as read; unknown keys pass, unsupported values do not. */
   readonly config: Schema;
+  /** Values that keys must have which the class does not read; others are worth a note. */
+  readonly assumes?: Readonly<Record<string, unknown>>;
   /** Tensors that checkpoints may hold and the graph does not need. */
   readonly ignoredTensors?: readonly IgnoredTensors[];
   /** Adds inputs, nodes and the output "logits". */
-  build(b: GraphBuilder, config: z.output<Schema>, weights: ModelWeights): void;
+  build(
+    b: GraphBuilder,
+    config: z.output<Schema>,
+    weights: ModelWeights,
+    options: Required<BuildOptions>,
+  ): void;
+}
+
+/** What a graph may depend on besides the model. */
+export interface BuildOptions {
+  /** Tokens of the longest sequence that will be served; by default what the model was made for. */
+  readonly maxSeqLen?: number;
 }
 
 /** An architecture, ready for the registry. */
@@ -43,8 +65,10 @@ export interface Architecture {
 /** An architecture with the sizes of one model. */
 export interface ConfiguredArchitecture {
   readonly config: ModelConfig;
+  /** What a user should know about the config, one sentence each. */
+  readonly notes: readonly string[];
   /** The eager graph over the tensors of a checkpoint, which it checks for presence and shape. */
-  build(checkpoint: Checkpoint, quantization?: Quantization): EagerGraph;
+  build(checkpoint: Checkpoint, quantization?: Quantization, options?: BuildOptions): EagerGraph;
 }
 
 /** An eager graph, and what it leaves of the checkpoint. */
@@ -70,23 +94,30 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
     hfNames,
     features,
     configure(raw, file) {
-      const config = parseConfig(definition.config, raw, file);
+      const reading = definition.reading ?? { defaults: NO_DEFAULTS };
+      const read = readConfig(raw, reading);
+      const config = parseConfig(definition.config, read.config, file);
       checkSizes(config, file);
       return {
         config,
-        build(checkpoint, quantization) {
+        notes: [...read.notes, ...unreadKeys(definition.config, read.config, definition)],
+        build(checkpoint, quantization, options = {}) {
           const weights = new ModelWeights(checkpoint, quantization);
           const graph = new Graph(config.architectures[0]);
-          definition.build(new GraphBuilder(graph), config, weights);
+          const { maxSeqLen = config.max_position_embeddings } = options;
+          definition.build(new GraphBuilder(graph), config, weights, { maxSeqLen });
           return {
             graph,
-            unusedTensors: weights.unused([...ignoredTensors, ...leftoverTensors(raw)]),
+            unusedTensors: weights.unused([...ignoredTensors, ...leftoverTensors(read.config)]),
           };
         },
       };
     },
   };
 }
+
+/** A definition without a class says all of its keys itself. */
+const NO_DEFAULTS = { theta: 10000, aliases: {}, fields: {} };
 
 /** An opened model folder. */
 export interface Model {
@@ -104,8 +135,8 @@ export interface Model {
   readonly quantization: Quantization | undefined;
   /** Bytes of all tensors. */
   readonly bytes: number;
-  /** Notes about the files for the user. */
+  /** What is worth telling about the config and the files, one sentence each. */
   readonly notes: readonly string[];
   /** Builds the eager graph anew. */
-  build(): EagerGraph;
+  build(options?: BuildOptions): EagerGraph;
 }

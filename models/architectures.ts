@@ -6,17 +6,46 @@
 
 import { CheckpointError, nearest } from "../graph/mod.ts";
 import type { Architecture } from "./architecture.ts";
+import { afmoe } from "./architectures/afmoe.ts";
+import { dbrx } from "./architectures/dbrx.ts";
+import { deepseekV2, deepseekV3, glm4MoeLite } from "./architectures/deepseek.ts";
+import { ernie45Moe } from "./architectures/ernie4_5_moe.ts";
+import { gemma4 } from "./architectures/gemma4.ts";
 import { gptOss } from "./architectures/gpt_oss.ts";
+import { graniteMoe, graniteMoeShared } from "./architectures/granitemoe.ts";
+import { llama4 } from "./architectures/llama4.ts";
+import { mimoV2Flash } from "./architectures/mimo_v2_flash.ts";
 import { mixtral } from "./architectures/mixtral.ts";
 import { olmoe } from "./architectures/olmoe.ts";
+import { phimoe } from "./architectures/phimoe.ts";
+import { qwen2Moe } from "./architectures/qwen2_moe.ts";
 import { qwen3Moe } from "./architectures/qwen3_moe.ts";
+import { dots1, glm4Moe, hyV3, minimaxM2, solarOpen } from "./architectures/sigmoid_moe.ts";
 
 /** Every architecture. */
 export const ARCHITECTURES: readonly Architecture[] = [
+  afmoe,
+  dbrx,
+  deepseekV2,
+  deepseekV3,
+  dots1,
+  ernie45Moe,
+  gemma4,
+  glm4Moe,
+  glm4MoeLite,
   gptOss,
+  graniteMoe,
+  graniteMoeShared,
+  hyV3,
+  llama4,
+  mimoV2Flash,
+  minimaxM2,
   mixtral,
   olmoe,
+  phimoe,
+  qwen2Moe,
   qwen3Moe,
+  solarOpen,
 ];
 
 /** The architecture that a config.json names; an error that lists all when it is unknown. */

@@ -5,17 +5,62 @@
  */
 
 import type { GraphBuilder, Value, Weight } from "../graph/mod.ts";
-import { attention, type AttentionSpec, linear, rmsNorm, rotaryTables } from "./blocks.ts";
+import { attention, type AttentionBlock, type AttentionSpec, type QkNorm } from "./attention.ts";
+import { layerNorm, linear, rmsNorm, scaled } from "./blocks.ts";
 import type { ModelConfig } from "./hf_config.ts";
 import type { ModelWeights } from "./model_weights.ts";
 import type { MlpBuilder } from "./moe_block.ts";
-import { ropeFrequencies } from "./rope.ts";
+import type { RopeParameters } from "./rope.ts";
+import { rotaryKey, rotaryOf, type RotarySpec, type RotaryTables, rotaryTables } from "./rotary.ts";
+
+/** Where a layer has norms, by the names of their modules. */
+export interface LayerNorms {
+  readonly beforeAttention?: string;
+  readonly afterAttention?: string;
+  readonly beforeMlp?: string;
+  readonly afterMlp?: string;
+}
+
+const PRE_NORMS: LayerNorms = {
+  beforeAttention: "input_layernorm",
+  beforeMlp: "post_attention_layernorm",
+};
 
 /** One decoder layer. */
 export interface LayerSpec {
-  readonly attention: AttentionSpec;
-  /** The block after attention, in scope `mlp`. */
+  readonly attention: AttentionSpec | AttentionBlock;
+  /** Name of the attention's module; default `self_attn`. */
+  readonly attentionName?: string;
+  /** The block after attention. */
   readonly mlp: MlpBuilder;
+  /** Name of its module; default `mlp`; "" for one that consists of several modules. */
+  readonly mlpName?: string;
+  /** Default: a norm in front of each of the two. */
+  readonly norms?: LayerNorms;
+  /** [1] factor on the layer's result (Gemma 4). */
+  readonly outputScale?: Weight;
+}
+
+/** What tells one family's frame from another's. */
+export interface DecoderOptions {
+  /** Names of modules; default `model`, `layers`, `embed_tokens`, `norm`. */
+  readonly names?: {
+    readonly model: string;
+    readonly layers: string;
+    readonly embed: string;
+    readonly norm: string;
+  };
+  /** `layer`: LayerNorm, with biases where the checkpoint has them. */
+  readonly norm?: "rms" | "layer";
+  /** Factor on embeddings. */
+  readonly embeddingScale?: number;
+  /** Factor on what attention and MLP add. */
+  readonly residualScale?: number;
+  /** Factor on logits. */
+  readonly logitScale?: number;
+  /** Logits l become cap · tanh(l / cap). */
+  readonly logitCap?: number | undefined;
+  readonly headBias?: boolean;
 }
 
 /** Builds a decoder-only model: inputs token_ids and positions [T], output "logits" [T, V]. */
@@ -24,50 +69,149 @@ export function decoder(
   config: ModelConfig,
   weights: ModelWeights,
   layer: (index: number, module: string) => LayerSpec,
+  options: DecoderOptions = {},
 ): void {
+  const { names = { model: "model", layers: "layers", embed: "embed_tokens", norm: "norm" } } =
+    options;
   const tokenIds = b.input("token_ids", { dtype: "i32", shape: ["T"] });
   const positions = b.input("positions", { dtype: "i32", shape: ["T"] });
-  const { vocab_size: vocab, hidden_size: hidden, num_hidden_layers: layers } = config;
-  const specs = Array.from({ length: layers }, (_, i) => layer(i, `model.layers.${i}`));
-  const norm = normOf(b, config, weights);
-  const table = weights.matrix("model.embed_tokens", vocab, hidden);
-  const final = b.within("model", () => {
-    const embedded = b.within(
-      "embed_tokens",
-      () => b.op("embedding", { ids: tokenIds, w: b.weight("weight", table) }),
-    );
-    const rotary = rotaryTables(b, positions, frequenciesOf(config));
-    const masks = causalMasks(b, positions, specs);
+  const { vocab_size: vocab, hidden_size: hidden, num_hidden_layers: count } = config;
+  const specs = Array.from(
+    { length: count },
+    (_, i) => layer(i, `${names.model}.${names.layers}.${i}`),
+  );
+  const blocks = specs.map(({ attention }) => blockOf(attention));
+  const norm = normOf(b, config, weights, options);
+  const table = weights.matrix(`${names.model}.${names.embed}`, vocab, hidden);
+  const final = b.within(names.model, () => {
+    const embedded = b.within(names.embed, () => {
+      const rows = b.op("embedding", { ids: tokenIds, w: b.weight("weight", table) });
+      return scaled(b, rows, options.embeddingScale ?? 1);
+    });
+    const rotary = tablesOf(b, positions, blocks);
+    const masks = causalMasks(b, positions, blocks);
     const last = specs.reduce((x, spec, i) =>
-      b.within(`layers.${i}`, () => {
-        const mask = masks.get(spec.attention.window);
-        const normed = norm("input_layernorm", x);
-        const attended = attention(b, spec.attention, { x: normed, rotary, positions, mask });
-        const sum = b.op("add", { a: x, b: attended });
-        const input = norm("post_attention_layernorm", sum);
-        return b.op("add", { a: sum, b: b.within("mlp", () => spec.mlp(b, input)) });
+      b.within(`${names.layers}.${i}`, () => {
+        const block = blocks[i];
+        return decoderLayer(b, x, spec, { norm, residualScale: options.residualScale ?? 1 }, (x) =>
+          block.build(b, {
+            x,
+            rotary: block.rotary && rotary.get(rotaryKey(block.rotary)),
+            positions,
+            mask: masks.get(maskKey(block)),
+          }));
       }), embedded);
-    return norm("norm", last);
+    return norm(names.norm, last);
   });
   const head = config.tie_word_embeddings ? table : weights.matrix("lm_head", vocab, hidden);
-  b.graph.setOutput("logits", linear(b, "lm_head", final, head));
+  const bias = options.headBias ? weights.vector("lm_head.bias", vocab) : undefined;
+  b.graph.setOutput("logits", shapeLogits(b, linear(b, "lm_head", final, head, bias), options));
+}
+
+function shapeLogits(
+  b: GraphBuilder,
+  logits: Value,
+  { logitScale = 1, logitCap }: DecoderOptions,
+): Value {
+  return b.within("lm_head", () => {
+    const times = scaled(b, logits, logitScale);
+    if (logitCap === undefined) return times;
+    const bent = b.op("tanh", { x: b.op("div", { a: times, b: b.scalar(logitCap) }) });
+    return b.op("mul", { a: bent, b: b.scalar(logitCap) });
+  });
+}
+
+type Norm = (name: string, x: Value) => Value;
+
+/** `x + attention(norm(x))`, then the same with the MLP; each norm where the layer has one. */
+function decoderLayer(
+  b: GraphBuilder,
+  x: Value,
+  { mlp, norms = PRE_NORMS, attentionName = "self_attn", mlpName = "mlp", outputScale }: LayerSpec,
+  { norm, residualScale }: { norm: Norm; residualScale: number },
+  attend: (x: Value) => Value,
+): Value {
+  const maybe = (name: string | undefined, value: Value) => name ? norm(name, value) : value;
+  const input = maybe(norms.beforeAttention, x);
+  const attended = maybe(norms.afterAttention, b.within(attentionName, () => attend(input)));
+  const sum = b.op("add", { a: x, b: scaled(b, attended, residualScale) });
+  const between = maybe(norms.beforeMlp, sum);
+  const made = mlpName === "" ? mlp(b, between) : b.within(mlpName, () => mlp(b, between));
+  const added = maybe(norms.afterMlp, made);
+  const out = b.op("add", { a: sum, b: scaled(b, added, residualScale) });
+  return outputScale ? b.op("mul", { a: out, b: b.weight("layer_scalar", outputScale) }) : out;
+}
+
+function blockOf(spec: AttentionSpec | AttentionBlock): AttentionBlock {
+  if ("build" in spec) return spec;
+  const { rotary, window, chunk, sinks } = spec;
+  return { rotary, window, chunk, sinks, build: (b, context) => attention(b, spec, context) };
 }
 
 /** Norms over the hidden size, their weights named after the scope. */
-function normOf(b: GraphBuilder, config: ModelConfig, weights: ModelWeights) {
-  return (name: string, x: Value) => {
-    const weight = normWeight(weights, `${b.scope}.${name}`, config.hidden_size);
-    return rmsNorm(b, name, x, weight, config.rms_norm_eps);
+function normOf(
+  b: GraphBuilder,
+  config: ModelConfig,
+  weights: ModelWeights,
+  { norm = "rms" }: DecoderOptions,
+): Norm {
+  const { hidden_size: size, rms_norm_eps: eps } = config;
+  return (name, x) => {
+    const module = `${b.scope}.${name}`;
+    const weight = normWeight(weights, module, size);
+    if (norm === "rms") return rmsNorm(b, name, x, weight, eps);
+    const bias = weights.has(`${module}.bias`) ? weights.vector(`${module}.bias`, size) : undefined;
+    return layerNorm(b, name, x, { weight, bias }, eps);
   };
 }
 
-/** One mask for each window that layers without sinks have. */
-function causalMasks(b: GraphBuilder, positions: Value, specs: readonly LayerSpec[]) {
-  const masked = specs.filter(({ attention }) => !attention.sinks);
-  const windows = new Set(masked.map(({ attention }) => attention.window));
-  const mask = (window: number | undefined) =>
-    b.op("attention_mask", { positions }, window === undefined ? {} : { window });
-  return new Map([...windows].map((window) => [window, mask(window)]));
+/** Tables of every rotary embedding that layers have; the first one is `rotary_emb`. */
+function tablesOf(b: GraphBuilder, positions: Value, blocks: readonly AttentionBlock[]) {
+  const tables = new Map<string, RotaryTables>();
+  for (const { rotary } of blocks) {
+    if (!rotary || tables.has(rotaryKey(rotary))) continue;
+    const name = tables.size === 0 ? "rotary_emb" : `rotary_emb_${tables.size}`;
+    tables.set(rotaryKey(rotary), rotaryTables(b, positions, rotary, name));
+  }
+  return tables;
+}
+
+function maskKey({ window, chunk }: AttentionBlock): string {
+  return `${window} ${chunk}`;
+}
+
+/** One mask for each window or chunk that layers without sinks have. */
+function causalMasks(b: GraphBuilder, positions: Value, blocks: readonly AttentionBlock[]) {
+  const masks = new Map<string, Value>();
+  for (const block of blocks) {
+    const { window, chunk, sinks } = block;
+    if (sinks || masks.has(maskKey(block))) continue;
+    masks.set(
+      maskKey(block),
+      b.op("attention_mask", { positions }, {
+        ...(window !== undefined && { window }),
+        ...(chunk !== undefined && { chunk }),
+      }),
+    );
+  }
+  return masks;
+}
+
+/** What {@linkcode plainAttention} may differ in. */
+export interface PlainAttentionOptions {
+  /** q, k and v have biases; and the output projection unless `outputBias` says otherwise. */
+  readonly bias?: boolean;
+  readonly outputBias?: boolean;
+  /** Elements of a value head. */
+  readonly valueDim?: number;
+  readonly kvHeads?: number;
+  readonly headDim?: number;
+  /** The output projection's name. */
+  readonly outputName?: string;
+  /** `null`: no position embedding. */
+  readonly rotary?: RotarySpec | null;
+  /** Absent: there is a projection for values. */
+  readonly keysAreValues?: boolean;
 }
 
 /** Sizes of the attention layers and their projections, without norms and sinks. */
@@ -75,30 +219,44 @@ export function plainAttention(
   config: ModelConfig,
   weights: ModelWeights,
   module: string,
-  { bias = false }: { bias?: boolean } = {},
+  options: PlainAttentionOptions = {},
 ): AttentionSpec {
-  const heads = config.num_attention_heads;
-  const { num_key_value_heads: kvHeads, head_dim: headDim, hidden_size: hidden } = config;
-  const projection = (name: string, rows: number, columns: number) => ({
+  const { num_attention_heads: heads, hidden_size: hidden } = config;
+  const { kvHeads = config.num_key_value_heads, headDim = config.head_dim } = options;
+  const { bias = false, outputBias = bias, valueDim = headDim, outputName = "o_proj" } = options;
+  const projection = (name: string, rows: number, columns: number, bias: boolean) => ({
     weight: weights.matrix(`${module}.${name}`, rows, columns),
     bias: bias ? weights.vector(`${module}.${name}.bias`, rows) : undefined,
   });
+  const { rotary = rotaryOf(config as ModelConfig & { rope_parameters: RopeParameters }) } =
+    options;
   return {
     heads,
     kvHeads,
     headDim,
-    q: projection("q_proj", heads * headDim, hidden),
-    k: projection("k_proj", kvHeads * headDim, hidden),
-    v: projection("v_proj", kvHeads * headDim, hidden),
-    o: projection("o_proj", hidden, heads * headDim),
+    valueDim,
+    q: projection("q_proj", heads * headDim, hidden, bias),
+    k: projection("k_proj", kvHeads * headDim, hidden, bias),
+    ...(options.keysAreValues ? {} : { v: projection("v_proj", kvHeads * valueDim, hidden, bias) }),
+    o: projection(outputName, hidden, heads * valueDim, outputBias),
+    outputName,
+    rotary: rotary ?? undefined,
   };
+}
+
+/** RMSNorm of q and k over each head, as most families name it. */
+export function headNorms(
+  config: ModelConfig,
+  weights: ModelWeights,
+  module: string,
+  names: readonly [string, string] = ["q_norm", "k_norm"],
+  headDim = config.head_dim,
+): QkNorm {
+  const [q, k] = names.map((name) => normWeight(weights, `${module}.${name}`, headDim));
+  return { over: "head", q, k, eps: config.rms_norm_eps, names };
 }
 
 /** The weight of a norm. */
 export function normWeight(weights: ModelWeights, module: string, size: number): Weight {
   return weights.vector(`${module}.weight`, size);
-}
-
-function frequenciesOf(config: ModelConfig) {
-  return ropeFrequencies(config.rope_parameters, config.head_dim, config.max_position_embeddings);
 }

@@ -1,14 +1,17 @@
 /**
- * `config.json` of a model folder: both spellings that transformers has used are folded into one,
- * and the values checked by a schema of the architecture.
+ * `config.json` of a model folder, read as transformers reads it: both spellings that it has used
+ * are folded into one, missing keys take the defaults of the class, and the values are checked by a
+ * schema of the architecture.
  *
  * @module
  */
 
 import { z } from "../deps/zod.ts";
 import { CheckpointError, nearest } from "../graph/mod.ts";
+import type { ClassDefaults } from "./class_defaults.ts";
 import { expectationOf } from "./expectation.ts";
 import { ropeSchema } from "./rope.ts";
+import { readRope, type RopeReading } from "./rope_config.ts";
 
 const count = z.int().positive();
 
@@ -41,15 +44,24 @@ export const moeConfigFields = {
   num_experts_per_tok: count,
 };
 
-/** What every architecture's config has. */
-export interface ModelConfig extends z.output<z.ZodObject<typeof baseConfigFields>> {
-  readonly num_experts: number;
-  readonly num_experts_per_tok: number;
+/** What every architecture's config has; a dense model has one expert, which is never chosen. */
+export interface ModelConfig
+  extends Omit<z.output<z.ZodObject<typeof baseConfigFields>>, "rope_parameters"> {
+  /** One set of parameters, or one for each layer type. */
+  readonly rope_parameters: unknown;
+  readonly num_experts?: number | undefined;
+  readonly num_experts_per_tok?: number | undefined;
 }
 
 const rawSchema = z.record(z.string(), z.unknown());
 
-/** The content of a config.json, one spelling of every key. */
+/** Parts of a model that are not its text, by their keys in a wrapper's config. */
+const OTHER_PARTS = ["vision_config", "audio_config"];
+
+/**
+ * The content of a config.json: that of its `text_config` for a wrapper of several models. transformers
+ * writes infinity as `{"__float__": "Infinity"}`.
+ */
 export function normalizeConfig(raw: unknown, file: string): Record<string, unknown> {
   const parsed = rawSchema.safeParse(raw);
   if (!parsed.success) {
@@ -59,32 +71,90 @@ export function normalizeConfig(raw: unknown, file: string): Record<string, unkn
       { hint: "Download config.json again" },
     );
   }
-  const config = dropNulls(parsed.data);
-  const heads = config.num_attention_heads;
+  const config = rawSchema.parse(decodeFloats(parsed.data));
+  const text = rawSchema.safeParse(config.text_config);
+  if (!text.success) return config;
+  const { architectures, quantization_config, tie_word_embeddings } = config;
   return {
-    ...config,
-    num_experts: config.num_experts ?? config.num_local_experts,
-    num_key_value_heads: config.num_key_value_heads ?? heads,
-    head_dim: config.head_dim ?? Number(config.hidden_size) / Number(heads),
-    dtype: config.dtype ?? config.torch_dtype,
-    rope_parameters: ropeOf(config),
+    ...text.data,
+    eos_token_id: text.data.eos_token_id ?? config.eos_token_id,
+    bos_token_id: text.data.bos_token_id ?? config.bos_token_id,
+    architectures,
+    ...(quantization_config !== undefined && { quantization_config }),
+    ...(tie_word_embeddings !== undefined && { tie_word_embeddings }),
+    [LEFT_OUT]: OTHER_PARTS.filter((key) => config[key] !== null && config[key] !== undefined),
   };
 }
 
-/** transformers 4 has `rope_theta`, `rope_scaling` and `partial_rotary_factor` side by side. */
-function ropeOf(config: Record<string, unknown>): unknown {
-  const nested = rawSchema.safeParse(config.rope_parameters ?? config.rope_scaling ?? {});
-  if (!nested.success) return config.rope_parameters ?? config.rope_scaling;
-  const { type, rope_type = type ?? "default", ...rest } = nested.data;
+/** Key under which {@linkcode normalizeConfig} says which parts of a wrapper it leaves out. */
+const LEFT_OUT = "parts_left_out";
+
+function decodeFloats(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(decodeFloats);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value);
+  if (entries.length === 1 && entries[0][0] === "__float__") return Number(entries[0][1]);
+  return Object.fromEntries(entries.map(([key, each]) => [key, decodeFloats(each)]));
+}
+
+/** How an architecture's class reads its config. */
+export interface ConfigReading {
+  readonly defaults: ClassDefaults;
+  /** Our name of a key by the class's own: `{ n_routed_experts: "num_experts" }`. */
+  readonly names?: Readonly<Record<string, string>>;
+  readonly rope?: Omit<RopeReading, "theta"> & { readonly theta?: number };
+}
+
+/** A config with the class's defaults filled in, and what a user should know about it. */
+export interface ReadConfig {
+  readonly config: Record<string, unknown>;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Fills in what the class fills in. A key with null stays without a value, as in transformers, where
+ * the class has no rule of its own for it.
+ */
+export function readConfig(raw: Record<string, unknown>, reading: ConfigReading): ReadConfig {
+  const { defaults, names = {}, rope } = reading;
+  const merged = dropNulls({
+    ...underOneName(defaults.fields, defaults),
+    ...underOneName(raw, defaults),
+  });
+  for (const [theirs, ours] of Object.entries(names)) {
+    if (merged[theirs] !== undefined) merged[ours] = merged[theirs];
+  }
+  const heads = merged.num_attention_heads;
+  const read = readRope(merged, { theta: defaults.theta, ...rope });
+  const parts = merged[LEFT_OUT];
+  delete merged[LEFT_OUT];
   return {
-    rope_theta: config.rope_theta,
-    partial_rotary_factor: config.partial_rotary_factor,
-    ...rest,
-    rope_type,
+    config: {
+      ...merged,
+      num_key_value_heads: merged.num_key_value_heads ?? heads,
+      head_dim: merged.head_dim ?? Math.floor(Number(merged.hidden_size) / Number(heads)),
+      dtype: merged.dtype ?? merged.torch_dtype,
+      rope_parameters: read.parameters,
+    },
+    notes: [
+      ...(Array.isArray(parts) && parts.length > 0
+        ? [`text alone is loaded: ${parts.join(" and ")} left out`]
+        : []),
+      ...read.notes,
+    ],
   };
 }
 
-/** A key with null is as good as absent in every config of transformers. */
+/** Keys by the names that the class keeps them under; a key by its own name wins. */
+function underOneName(config: Readonly<Record<string, unknown>>, { aliases }: ClassDefaults) {
+  const result: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(config)) {
+    const kept = aliases[key] ?? key;
+    if (kept === key || config[kept] === undefined) result[kept] = value;
+  }
+  return result;
+}
+
 function dropNulls(config: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null));
 }
@@ -125,7 +195,7 @@ export function parseConfig<Schema extends z.ZodType>(
 /** Sizes that every model's parts must agree on. */
 export function checkSizes(config: ModelConfig, file: string): void {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
-  const { num_experts: experts, num_experts_per_tok: topK } = config;
+  const { num_experts: experts = 1, num_experts_per_tok: topK = 1 } = config;
   const hint = "Is it the config of this model?";
   if (heads % kvHeads !== 0) {
     const expected = `a divisor of num_attention_heads (${heads})`;

@@ -44,7 +44,10 @@ export function lfsPointer(path: string, bytes: number): CheckpointError {
 
 /** The content of a JSON file; a {@linkcode CheckpointError} when it is missing or broken. */
 export async function readJson(path: string): Promise<unknown> {
-  const text = await readText(path);
+  return parseJson(path, await readText(path));
+}
+
+function parseJson(path: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
@@ -55,6 +58,25 @@ export async function readJson(path: string): Promise<unknown> {
       { hint: "Download the file again", cause, details: { path } },
     );
   }
+}
+
+/** A string, or one of the words that Python writes for numbers that JSON has no form for. */
+const PYTHON_WORD = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g;
+
+/**
+ * The text of a JSON file that Python wrote, as JSON: the bare words `Infinity`, `-Infinity` and `NaN`
+ * become `{"__float__": ".."}`, the form that transformers 5 gives them.
+ */
+export function fromPythonJson(text: string): string {
+  return text.replaceAll(
+    PYTHON_WORD,
+    (word) => word.startsWith('"') ? word : `{"__float__": "${word}"}`,
+  );
+}
+
+/** The content of a config.json, which Python writes. */
+export async function readConfigJson(path: string): Promise<unknown> {
+  return parseJson(path, fromPythonJson(await readText(path)));
 }
 
 /** The same, or undefined when there is no such file. */

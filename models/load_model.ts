@@ -14,7 +14,7 @@ import { readGenerationConfig } from "./generation_config.ts";
 import { normalizeConfig } from "./hf_config.ts";
 import { isGgufPath, loadGguf } from "./gguf/load_gguf.ts";
 import { downloadModel, type DownloadOptions, isHubId } from "./hub.ts";
-import { isFile, readJson } from "./json_file.ts";
+import { isFile, readConfigJson, readJson } from "./json_file.ts";
 import { readQuantization } from "./quantization/read_quantization.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
 
@@ -37,9 +37,9 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   if (isGgufPath(path) && await isFile(path)) return await loadGguf(path);
   const folder = await folderOf(path, options);
   const file = await configFile(folder);
-  const raw = normalizeConfig(await readJson(file), file);
+  const raw = normalizeConfig(await readConfigJson(file), file);
   const architecture = findArchitecture(raw, file);
-  const { config, build } = architecture.configure(raw, file);
+  const { config, notes, build } = architecture.configure(raw, file);
   const tokenizer = await Tokenizer.open(folder);
   const chatTemplate = await ChatTemplate.open(folder, tokenizer.config);
   const generation = await readGenerationConfig(folder, config, tokenizer.eosTokenId);
@@ -61,8 +61,8 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     generation,
     bytes: checkpoint.bytes,
     quantization,
-    notes: checkpoint.notes,
-    build: () => build(checkpoint, quantization),
+    notes: [...notes, ...checkpoint.notes],
+    build: (options) => build(checkpoint, quantization, options),
   };
 }
 

@@ -9,6 +9,7 @@ import {
   cast,
   CheckpointError,
   type DType,
+  nearest,
   select,
   slice,
   tensorNames,
@@ -41,6 +42,25 @@ export interface ExpertNames {
   readonly down: string;
 }
 
+/** How a family stores its experts, below the module of the MLP. */
+export interface ExpertSource {
+  /** One matrix each, `experts.{e}.{name}.weight`. */
+  readonly names?: ExpertNames;
+  /** Stacks `[E, 2I, H]` (gate rows first) and `[E, H, I]` by their names; exporters differ. */
+  readonly stacks?: readonly { readonly gateUp: string; readonly down: string }[];
+}
+
+/** Stacks as transformers 5 keeps experts in memory. */
+export const STACKED_EXPERTS = { gateUp: "experts.gate_up_proj", down: "experts.down_proj" };
+
+/** Projections by the names that most families have. */
+export const PROJECTION_NAMES: ExpertSource = {
+  names: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+};
+
+/** Projections by Mixtral's names. */
+export const NUMBERED_NAMES: ExpertSource = { names: { gate: "w1", up: "w3", down: "w2" } };
+
 /** Sizes of the experts of a layer. */
 export interface ExpertSizes {
   readonly experts: number;
@@ -51,21 +71,30 @@ export interface ExpertSizes {
 /** Reads weights of a checkpoint and remembers which. */
 export class ModelWeights {
   readonly #consumed = new Set<string>();
+  readonly #stored: (name: string) => string;
 
-  constructor(readonly checkpoint: Checkpoint, readonly quantization?: Quantization) {}
+  constructor(readonly checkpoint: Checkpoint, readonly quantization?: Quantization) {
+    this.#stored = wrapperNames(checkpoint);
+  }
 
   has(name: string): boolean {
-    return this.checkpoint.has(name);
+    return this.checkpoint.has(this.#stored(name));
   }
 
   /** A tensor of that shape in the checkpoint's element type, which is one of some; default: plain ones. */
   tensor(name: string, shape: readonly number[], types?: readonly DType[]): Weight {
-    return this.#consume(this.checkpoint.tensor(name, shape, types));
+    return this.#consume(this.checkpoint.tensor(this.#stored(name), shape, types));
+  }
+
+  /** Shape of a tensor that the checkpoint has. */
+  shapeOf(name: string): readonly number[] {
+    return this.checkpoint.info(this.#stored(name)).shape;
   }
 
   /** The matrix `{module}.weight` [rows, columns], dequantized when it is stored packed. */
   matrix(module: string, rows: number, columns: number): Weight {
-    const packed = quantizedMatrix(this.checkpoint, this.quantization, module, rows, columns);
+    const stored = this.#stored(module);
+    const packed = quantizedMatrix(this.checkpoint, this.quantization, stored, rows, columns);
     return packed ? this.#consume(packed) : this.tensor(`${module}.weight`, [rows, columns]);
   }
 
@@ -81,19 +110,18 @@ export class ModelWeights {
     throw this.#missing(modules.map((module) => `${module}.${tensor}`));
   }
 
-  /**
-   * The experts of a layer, in whichever layout the checkpoint has: `experts.{e}.{name}.weight`, one
-   * matrix each, as on the hub; or `experts.gate_up_proj` [E, 2I, H], gate rows first, and
-   * `experts.down_proj` [E, H, I], as transformers 5 keeps them in memory.
-   */
-  experts(module: string, names: ExpertNames, sizes: ExpertSizes): ExpertWeights[] {
-    const stacked = `${module}.experts.gate_up_proj`;
-    const first = `${module}.experts.0.${names.gate}.weight`;
-    if (this.has(stacked)) return this.#stackedExperts(module, sizes);
-    if (this.#hasMatrix(`${module}.experts.0.${names.gate}`)) {
+  /** The experts of a layer, in whichever layout the checkpoint has. */
+  experts(module: string, source: ExpertSource, sizes: ExpertSizes): ExpertWeights[] {
+    const { names, stacks = [] } = source;
+    const all = [...stacks, STACKED_EXPERTS];
+    const stack = all.find(({ gateUp }) => this.has(`${module}.${gateUp}`));
+    if (stack) return this.#stackedExperts(module, stack, sizes);
+    const first = names && `${module}.experts.0.${names.gate}.weight`;
+    if (names && this.#hasMatrix(`${module}.experts.0.${names.gate}`)) {
       return this.#separateExperts(module, names, sizes);
     }
-    throw this.#missing([first, stacked]);
+    const wanted = all.map(({ gateUp }) => `${module}.${gateUp}`);
+    throw this.#missing(first ? [first, ...wanted] : wanted);
   }
 
   /** Tensors of the checkpoint that were never asked for, with the reason where it is known. */
@@ -124,30 +152,41 @@ export class ModelWeights {
     });
   }
 
-  #stackedExperts(module: string, { experts, hidden, intermediate }: ExpertSizes): ExpertWeights[] {
-    const gateUp = this.tensor(`${module}.experts.gate_up_proj`, [
-      experts,
-      2 * intermediate,
-      hidden,
-    ]);
-    const down = this.tensor(`${module}.experts.down_proj`, [experts, hidden, intermediate]);
+  #stackedExperts(
+    module: string,
+    names: typeof STACKED_EXPERTS,
+    { experts, hidden, intermediate }: ExpertSizes,
+  ): ExpertWeights[] {
+    const rows = 2 * intermediate;
+    const gateUp = this.tensor(`${module}.${names.gateUp}`, [experts, rows, hidden]);
+    const down = this.tensor(`${module}.${names.down}`, [experts, hidden, intermediate]);
     return Array.from({ length: experts }, (_, e) => {
       const both = select(gateUp, 0, e);
       return {
         w1: slice(both, 0, 0, intermediate),
         w2: select(down, 0, e),
-        w3: slice(both, 0, intermediate, 2 * intermediate),
+        w3: slice(both, 0, intermediate, rows),
       };
     });
   }
 
+  /** The first of several names that the checkpoint has. */
+  findName(names: readonly string[]): string {
+    const found = names.find((name) => this.has(name));
+    if (found !== undefined) return found;
+    throw this.#missing(names);
+  }
+
   #missing(names: readonly string[]): CheckpointError {
+    const near = nearest(this.#stored(names[0]), this.checkpoint.tensors.keys());
     const quoted = names.map((name) => `"${name}"`).join(" or ");
     return new CheckpointError(
       "checkpoint/missing-tensor",
       `Cannot find tensor ${quoted}: expected it in checkpoint "${this.checkpoint.folder}", got none`,
       {
-        hint: "Check that config.json belongs to these weights",
+        hint: near === undefined
+          ? "Check that config.json belongs to these weights"
+          : `The nearest name is "${near}"; check that config.json belongs to these weights`,
         details: { tensors: names, folder: this.checkpoint.folder },
       },
     );
@@ -158,4 +197,21 @@ export class ModelWeights {
     if (weight.kind === "dequantize" && weight.inputScale) this.#consume(weight.inputScale);
     return weight;
   }
+}
+
+/**
+ * Names as the checkpoint has them: a wrapper of several models puts its text model below
+ * `model.language_model` (transformers 5) or `language_model.model` (transformers 4).
+ */
+function wrapperNames(checkpoint: Checkpoint): (name: string) => string {
+  const prefixes: readonly (readonly [string, string])[] = [
+    ["model.language_model.", ""],
+    ["language_model.model.", "language_model."],
+  ];
+  const names = [...checkpoint.tensors.keys()];
+  const wrapper = prefixes.find(([inside]) => names.some((name) => name.startsWith(inside)));
+  if (!wrapper) return (name) => name;
+  const [inside, outside] = wrapper;
+  return (name) =>
+    name.startsWith("model.") ? `${inside}${name.slice("model.".length)}` : `${outside}${name}`;
 }

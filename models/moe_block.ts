@@ -4,42 +4,25 @@
  * @module
  */
 
-import type { GraphBuilder, Value, Weight } from "../graph/mod.ts";
+import type { Activation, GraphBuilder, Value, Weight } from "../graph/mod.ts";
+import { activate } from "./activation.ts";
 import { linear } from "./blocks.ts";
-import type { ExpertNames, ExpertSizes, ExpertWeights, ModelWeights } from "./model_weights.ts";
+import type { ExpertSizes, ExpertSource, ExpertWeights, ModelWeights } from "./model_weights.ts";
+import { route, type RouterSpec, type Routing } from "./moe_router.ts";
 
-/** `w2 · (silu(w1 · x) ⊙ (w3 · x))`. */
-export function gatedMlp(b: GraphBuilder, x: Value, { w1, w2, w3 }: ExpertWeights): Value {
-  const gate = b.op("silu", { x: linear(b, "gate_proj", x, w1) });
-  const up = linear(b, "up_proj", x, w3);
-  return linear(b, "down_proj", b.op("mul", { a: gate, b: up }), w2);
-}
+/** Biases of an MLP's projections, named as its weights. */
+export type MlpBiases = { readonly [Name in "b1" | "b2" | "b3"]?: Weight | undefined };
 
-/** The choice of experts. */
-export interface RouterSpec {
-  /** [E, H] */
-  readonly weight: Weight;
-  readonly topK: number;
-  /** The chosen weights are divided by their sum. */
-  readonly renormalize: boolean;
-}
-
-/** What the router decides, each [T, K]. */
-export interface Routing {
-  readonly selected: Value;
-  readonly weights: Value;
-}
-
-/** Softmax over all experts, the k best, and their weights renormalised where the model does so. */
-export function softmaxRouter(b: GraphBuilder, x: Value, spec: RouterSpec): Routing {
-  return b.within("gate", () => {
-    const logits = b.op("linear", { x, w: b.weight("weight", spec.weight) });
-    const scores = b.op("softmax", { x: logits }, { dim: -1 });
-    const [chosen, selected] = b.node("topk", { x: scores }, { k: spec.topK }).outputs;
-    if (!spec.renormalize) return { selected, weights: chosen };
-    const total = b.op("sum", { x: chosen }, { dim: -1, keepdim: true });
-    return { selected, weights: b.op("div", { a: chosen, b: total }) };
-  });
+/** `w2 · (act(w1 · x) ⊙ (w3 · x))`. */
+export function gatedMlp(
+  b: GraphBuilder,
+  x: Value,
+  { w1, w2, w3, b1, b2, b3 }: ExpertWeights & MlpBiases,
+  activation: Activation = "silu",
+): Value {
+  const gate = activate(b, linear(b, "gate_proj", x, w1, b1), activation);
+  const up = linear(b, "up_proj", x, w3, b3);
+  return linear(b, "down_proj", b.op("mul", { a: gate, b: up }), w2, b2);
 }
 
 /** The MLP of one expert: from its tokens [n, H] to their outputs [n, H]. */
@@ -76,44 +59,92 @@ export function expertLoop(
 /** Adds the nodes of an MLP block to its normed input [T, H]. */
 export type MlpBuilder = (b: GraphBuilder, x: Value) => Value;
 
-/** A sparse MLP with a softmax router, as Mixtral, Qwen3 and OLMoE have it. */
-export interface SparseMlpSpec extends ExpertSizes {
-  /** Modules that may hold `gate` and `experts`; exporters differ. */
-  readonly modules: readonly string[];
-  readonly names: ExpertNames;
-  readonly topK: number;
-  readonly renormalize: boolean;
+/** An MLP that every token goes through, besides the experts that it chooses. */
+export interface SharedExpertSpec {
+  /** Name of its module. */
+  readonly name: string;
+  readonly build: MlpBuilder;
+  /** [1, H]: its output is multiplied with sigmoid(gate · x) (Qwen2-MoE). */
+  readonly gate?: { readonly name: string; readonly weight: Weight };
 }
 
-/** Reads the weights of a sparse MLP; the result builds it. */
-export function sparseMlp(weights: ModelWeights, spec: SparseMlpSpec): MlpBuilder {
-  const module = weights.findModule(spec.modules, "gate.weight");
-  const router = {
-    weight: weights.matrix(`${module}.gate`, spec.experts, spec.hidden),
-    topK: spec.topK,
-    renormalize: spec.renormalize,
-  };
-  const experts = weights.experts(module, spec.names, spec);
-  return (b, x) =>
-    expertLoop(
+/** A sparse MLP whose experts are gated MLPs. */
+export interface SparseMlpSpec extends ExpertSizes {
+  readonly router: RouterSpec;
+  readonly weights: readonly ExpertWeights[];
+  readonly activation?: Activation;
+  readonly shared?: SharedExpertSpec | undefined;
+}
+
+/** Builds a sparse MLP: the router, the loop over experts, and what is shared. */
+export function sparseMlp(spec: SparseMlpSpec): MlpBuilder {
+  return (b, x) => {
+    const routed = expertLoop(
       b,
       x,
-      softmaxRouter(b, x, router),
+      route(b, x, spec.router),
       spec.experts,
-      (b, rows, expert) => gatedMlp(b, rows, experts[expert]),
+      (b, rows, expert) => gatedMlp(b, rows, spec.weights[expert], spec.activation),
     );
+    const { shared } = spec;
+    if (!shared) return routed;
+    return b.op("add", { a: routed, b: sharedOutput(b, x, shared) });
+  };
+}
+
+/** What the shared expert adds. */
+export function sharedOutput(b: GraphBuilder, x: Value, shared: SharedExpertSpec): Value {
+  const output = b.within(shared.name, () => shared.build(b, x));
+  if (!shared.gate) return output;
+  const gate = b.op("sigmoid", { x: linear(b, shared.gate.name, x, shared.gate.weight) });
+  return b.op("mul", { a: gate, b: output });
+}
+
+/** A softmax router over experts as Mixtral, Qwen3 and OLMoE have them. */
+export interface SoftmaxMlpSpec extends ExpertSizes {
+  /** Modules that may hold `gate` and `experts`; exporters differ. */
+  readonly modules: readonly string[];
+  readonly source: ExpertSource;
+  readonly topK: number;
+  readonly renormalize: boolean;
+  readonly activation?: Activation;
+}
+
+/** Reads the weights of a sparse MLP with a softmax router; the result builds it. */
+export function softmaxMlp(weights: ModelWeights, spec: SoftmaxMlpSpec): MlpBuilder {
+  const { modules, source, topK, renormalize, ...rest } = spec;
+  const module = weights.findModule(modules, "gate.weight");
+  const weight = weights.matrix(`${module}.gate`, spec.experts, spec.hidden);
+  return sparseMlp({
+    ...rest,
+    router: { weight, topK, scoring: "softmax", renormalize },
+    weights: weights.experts(module, source, spec),
+  });
+}
+
+/** What a dense MLP may differ in. */
+export interface DenseMlpSpec {
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly activation?: Activation;
+  readonly bias?: boolean;
 }
 
 /** Reads the weights of a dense MLP; the result builds it. */
 export function denseMlp(
   weights: ModelWeights,
   module: string,
-  { hidden, intermediate }: Omit<ExpertSizes, "experts">,
+  { hidden, intermediate, activation, bias = false }: DenseMlpSpec,
 ): MlpBuilder {
+  const biasOf = (name: string, size: number) =>
+    bias ? weights.vector(`${module}.${name}.bias`, size) : undefined;
   const mlp = {
     w1: weights.matrix(`${module}.gate_proj`, intermediate, hidden),
     w2: weights.matrix(`${module}.down_proj`, hidden, intermediate),
     w3: weights.matrix(`${module}.up_proj`, intermediate, hidden),
+    b1: biasOf("gate_proj", intermediate),
+    b2: biasOf("down_proj", hidden),
+    b3: biasOf("up_proj", intermediate),
   };
-  return (b, x) => gatedMlp(b, x, mlp);
+  return (b, x) => gatedMlp(b, x, mlp, activation);
 }

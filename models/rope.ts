@@ -34,17 +34,38 @@ export const ropeSchema = z.discriminatedUnion("rope_type", [
     mscale_all_dim: z.number().nullish(),
     truncate: z.boolean().default(true),
   }),
-], { error: "rope_type default, linear, dynamic, llama3 or yarn" });
+  z.looseObject({
+    rope_type: z.literal("longrope"),
+    ...common(),
+    short_factor: z.array(positive),
+    long_factor: z.array(positive),
+    factor: positive.nullish(),
+    attention_factor: positive.nullish(),
+    original_max_position_embeddings: positive,
+    short_mscale: positive.nullish(),
+    long_mscale: positive.nullish(),
+  }),
+  z.looseObject({
+    rope_type: z.literal("proportional"),
+    ...common(),
+    factor: positive.nullish(),
+  }),
+], { error: "rope_type default, linear, dynamic, llama3, yarn, longrope or proportional" });
 
 function common() {
   return { rope_theta: positive, partial_rotary_factor: positive.max(1).nullish() };
 }
+
+/** What is implemented, for the lists of features. */
+export const ROPE_TYPES =
+  "RoPE: default, linear, dynamic (within the pretrained length), llama3, yarn, longrope";
 
 /** Parameters of a rotary embedding, as `rope_parameters` of a config. */
 export type RopeParameters = z.output<typeof ropeSchema>;
 
 type Yarn = Extract<RopeParameters, { rope_type: "yarn" }>;
 type Llama3 = Extract<RopeParameters, { rope_type: "llama3" }>;
+type LongRope = Extract<RopeParameters, { rope_type: "longrope" }>;
 
 /** A rotary embedding as numbers. */
 export interface RopeFrequencies {
@@ -58,7 +79,8 @@ export interface RopeFrequencies {
 
 /**
  * Frequencies of a head of `headDim` elements. `dynamic` is exact up to `maxPositions`, where
- * transformers begins to change the base with the length.
+ * transformers begins to change the base with the length; `longrope` takes its long factors for
+ * sequences of up to `length` tokens when that is more than the pretrained length.
  *
  * @example
  * ```ts
@@ -71,6 +93,7 @@ export function ropeFrequencies(
   parameters: RopeParameters,
   headDim: number,
   maxPositions: number,
+  length = 0,
 ): RopeFrequencies {
   const { rope_theta: base, partial_rotary_factor: partial } = parameters;
   const rotaryDim = Math.floor(headDim * (partial ?? 1));
@@ -93,7 +116,46 @@ export function ropeFrequencies(
       return { inverse: llama3(inverse, parameters), rotaryDim, attentionScaling: 1 };
     case "yarn":
       return { rotaryDim, ...yarn(periods, rotaryDim, parameters, maxPositions) };
+    case "longrope":
+      return { rotaryDim, ...longRope(periods, parameters, maxPositions, length) };
+    case "proportional":
+      return {
+        inverse: proportional(parameters, headDim),
+        rotaryDim: headDim,
+        attentionScaling: 1,
+      };
   }
+}
+
+/** https://arxiv.org/abs/2402.13753 */
+function longRope(
+  periods: Float32Array<ArrayBuffer>,
+  parameters: LongRope,
+  maxPositions: number,
+  length: number,
+) {
+  const context = parameters.original_max_position_embeddings;
+  const factor = parameters.factor ?? maxPositions / context;
+  const factors = length > context ? parameters.long_factor : parameters.short_factor;
+  return {
+    inverse: periods.map((period, i) => 1 / Math.fround(Math.fround(factors[i]) * period)),
+    attentionScaling: parameters.attention_factor ??
+      (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(context))),
+  };
+}
+
+/** The first pairs of the whole head turn, the others stand still (Gemma 4). */
+function proportional(
+  { rope_theta: base, partial_rotary_factor: part, factor }: RopeParameters & {
+    factor?: number | null | undefined;
+  },
+  headDim: number,
+): Float32Array<ArrayBuffer> {
+  const turning = Math.floor((part ?? 1) * headDim / 2);
+  return Float32Array.from(
+    { length: headDim / 2 },
+    (_, i) => i < turning ? 1 / base ** Math.fround((2 * i) / headDim) / (factor ?? 1) : 0,
+  );
 }
 
 /** Long waves are stretched, short ones kept, those between interpolated. */

@@ -21,13 +21,19 @@ import { fuseMoe } from "./fuse/fuse_moe.ts";
 import { fusePackedMoes } from "./fuse/fuse_packed_moes.ts";
 import { fuseResidual } from "./fuse/fuse_residual.ts";
 import { fuseRmsnorm } from "./fuse/fuse_rmsnorm.ts";
+import { fuseSharedExperts } from "./fuse/fuse_shared_experts.ts";
 import { fuseSwiglu } from "./fuse/fuse_swiglu.ts";
 import { gatherLogitsBeforeLmHead } from "./fuse/gather_logits_before_lm_head.ts";
 import { initializeCache } from "./cache/initialize_cache.ts";
 import { insertCachedAttention } from "./cache/insert_cached_attention.ts";
+import { insertCachedMlaAttention } from "./cache/insert_cached_mla_attention.ts";
 import { loadWeights } from "./lifecycle/load_weights.ts";
+import { matchBmmMoePattern } from "./match/match_bmm_moe_pattern.ts";
+import { matchDenseMoePattern } from "./match/match_dense_moe_pattern.ts";
 import { matchEagerAttention } from "./match/match_eager_attention.ts";
 import { matchGroupedAttention } from "./match/match_grouped_attention.ts";
+import { matchL2normPattern } from "./match/match_l2norm_pattern.ts";
+import { matchLayernormPattern } from "./match/match_layernorm_pattern.ts";
 import { matchMoePattern } from "./match/match_moe_pattern.ts";
 import { matchRepeatKv } from "./match/match_repeat_kv.ts";
 import { matchRmsnormPattern } from "./match/match_rmsnorm_pattern.ts";
@@ -52,12 +58,17 @@ const LIST = [
   cleanupNoopAdd,
   cleanupInputConstraints,
   matchMoePattern,
+  matchDenseMoePattern,
+  matchBmmMoePattern,
   matchRouterPattern,
   matchRepeatKv,
   matchEagerAttention,
   matchGroupedAttention,
   matchRopePattern,
   matchRmsnormPattern,
+  matchLayernormPattern,
+  matchL2normPattern,
+  fuseSharedExperts,
   ...quantizeCheckpointFormats,
   quantizeMoe,
   quantizeLinear,
@@ -76,6 +87,7 @@ const LIST = [
   fuseAddRmsNorm,
   fuseSwiglu,
   visualizeNamespace,
+  insertCachedMlaAttention,
   insertCachedAttention,
   scaleKvCache,
   initializeCache,

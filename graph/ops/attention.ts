@@ -4,7 +4,7 @@
  * @module
  */
 
-import { defineOp, expect, type OpInputs } from "./definition.ts";
+import { defineOp, expect, type OpInputs, sizeOf } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
 /** How a rotary embedding rotates a head. */
@@ -22,13 +22,18 @@ export interface AttentionAttrs {
   readonly scale: number;
   /** A token sees this many tokens including itself; undefined means all before it. */
   readonly window?: number;
+  /** A token sees those before it in its own chunk of this many positions; undefined means all. */
+  readonly chunk?: number;
 }
 
 /** Attributes of `cached_attention`. */
 export interface CachedAttentionAttrs extends AttentionAttrs {
   readonly heads: number;
   readonly kvHeads: number;
+  /** Elements of a head of q and k. */
   readonly headDim: number;
+  /** Elements of a head of v; absent means headDim. */
+  readonly valueDim?: number;
   /** Name of the graph's cache that holds keys (after norm and RoPE) and values. */
   readonly cache: string;
   /** RoPE inside; absent when q and k are rotated already, or have no RoPE. */
@@ -39,13 +44,32 @@ export interface CachedAttentionAttrs extends AttentionAttrs {
   readonly clip?: number;
 }
 
+/** Attributes of `cached_mla_attention`. */
+export interface CachedMlaAttrs {
+  readonly heads: number;
+  /** Elements of a query and key head without position. */
+  readonly nopeDim: number;
+  /** Elements that are rotated; one key of them for all heads. */
+  readonly ropeDim: number;
+  /** Elements of a value head. */
+  readonly valueDim: number;
+  /** Elements of the latent that keys and values are made of. */
+  readonly latentDim: number;
+  readonly scale: number;
+  /** Name of the graph's cache: a token's normed latent and its rotated key, side by side. */
+  readonly cache: string;
+  readonly rope: RopeAttrs;
+  /** Epsilon of the RMSNorm of the latent. */
+  readonly eps: number;
+}
+
 function heads(type: TensorType, name: string): void {
   expect(type.shape.length === 3, `${name} [heads, T, headDim]`, type);
 }
 
 /** Attention ops by name. */
 export const ATTENTION_OPS = {
-  attention_mask: defineOp<{ window?: number }>({
+  attention_mask: defineOp<{ window?: number; chunk?: number }>({
     summary: "additive causal mask [T, T] by position: 0 where a token may attend, -inf elsewhere",
     inputs: ["positions"],
     infer(inputs) {
@@ -76,7 +100,7 @@ export const ATTENTION_OPS = {
         `key heads that divide ${q.shape[0]}`,
         k,
       );
-      return [q];
+      return [{ dtype: "f32", shape: q.shape.with(2, inputs.get("v").shape[2]) }];
     },
   }),
   cached_attention: defineOp<CachedAttentionAttrs>({
@@ -96,21 +120,46 @@ export const ATTENTION_OPS = {
       "sinks?",
     ],
     infer(inputs, attrs) {
-      const width = (attrs.heads + 2 * attrs.kvHeads) * attrs.headDim;
+      const { heads, kvHeads, headDim, valueDim = headDim } = attrs;
+      const width = (heads + kvHeads) * headDim + kvHeads * valueDim;
       const qkv = inputs.maybe("qkv");
       if (qkv) expect(qkv.shape[1] === width, `qkv [T, ${width}]`, qkv);
-      else {expect(
-          inputs.get("q").shape[1] === attrs.heads * attrs.headDim,
-          `q [T, ${attrs.heads * attrs.headDim}]`,
-          inputs.get("q"),
-        );}
+      else {
+        const q = inputs.get("q");
+        expect(q.shape[1] === heads * headDim, `q [T, ${heads * headDim}]`, q);
+      }
       expect(
         (attrs.rope === undefined) === (inputs.maybe("inv_freq") === undefined),
         "inv_freq exactly with rope",
         "one of them",
       );
       const tokens = (qkv ?? inputs.get("q")).shape[0];
-      return [{ dtype: "f32", shape: [tokens, attrs.heads * attrs.headDim] }];
+      return [{ dtype: "f32", shape: [tokens, heads * valueDim] }];
     },
+  }),
+  cached_mla_attention: defineOp<CachedMlaAttrs>({
+    summary:
+      "multi-head latent attention over a paged cache of latents: q [T, heads · (nopeDim + ropeDim)]; kv [T, latentDim + ropeDim], its latent normed by kv_norm, its rest the key that turns; w [heads · (nopeDim + valueDim), latentDim] makes keys and values of latents",
+    inputs: [
+      "q",
+      "kv",
+      "kv_norm",
+      "w",
+      "positions",
+      "sequence_ids",
+      "block_table",
+      "inv_freq",
+    ],
+    infer(inputs, { heads, nopeDim, ropeDim, valueDim, latentDim }) {
+      const [q, kv, w] = ["q", "kv", "w"].map((name) => inputs.get(name));
+      expect(q.shape[1] === heads * (nopeDim + ropeDim), `q [T, ${heads} heads]`, q);
+      expect(kv.shape[1] === latentDim + ropeDim, `kv [T, ${latentDim + ropeDim}]`, kv);
+      const rows = heads * (nopeDim + valueDim);
+      expect(String(w.shape) === String([rows, latentDim]), `w [${rows}, ${latentDim}]`, w);
+      return [{ dtype: "f32", shape: [q.shape[0], heads * valueDim] }];
+    },
+    flops: (inputs, { heads, nopeDim, valueDim, latentDim }, bindings) =>
+      2 * sizeOf(inputs.get("kv"), bindings) / Number(inputs.get("kv").shape[1]) *
+      heads * (nopeDim + valueDim) * latentDim,
   }),
 };

@@ -9,7 +9,7 @@ import type { TensorType } from "../tensor.ts";
 import type { Bindings } from "../shape.ts";
 import { isPacked, PACKED_LAYOUTS, type WeightFormat } from "../formats/packed.ts";
 import type { NoAttrs } from "./elementwise.ts";
-import type { ActivationQuant } from "./moe.ts";
+import type { Activation, ActivationQuant } from "./moe.ts";
 
 /** How a packed weight is read; all absent for plain ones. */
 export interface PackedLinearAttrs {
@@ -29,7 +29,7 @@ export interface FusedLinearAttrs extends PackedLinearAttrs {
 
 /** Attributes of `gated_mlp`. */
 export interface GatedMlpAttrs {
-  readonly activation: "silu" | "gelu" | "gelu_tanh";
+  readonly activation: Activation;
 }
 
 function linearType(inputs: OpInputs, { format }: PackedLinearAttrs): TensorType {
@@ -120,6 +120,23 @@ export const DENSE_OPS = {
       return [inputs.get("x")];
     },
     flops: (inputs, _attrs, bindings) => 4 * sizeOf(inputs.get("x"), bindings),
+  }),
+  l2_norm: defineOp<{ eps: number }>({
+    summary: "x / √(mean(x²) + eps) over the last dimension",
+    inputs: ["x"],
+    infer: (inputs) => [inputs.get("x")],
+    flops: (inputs, _attrs, bindings) => 3 * sizeOf(inputs.get("x"), bindings),
+  }),
+  layer_norm: defineOp<{ eps: number }>({
+    summary: "(x - mean(x)) / √(variance(x) + eps) · w + bias over the last dimension",
+    inputs: ["x", "w", "bias?"],
+    infer(inputs) {
+      checkNorm(inputs.get("x"), inputs.get("w"));
+      const bias = inputs.maybe("bias");
+      if (bias) checkNorm(inputs.get("x"), bias);
+      return [inputs.get("x")];
+    },
+    flops: (inputs, _attrs, bindings) => 7 * sizeOf(inputs.get("x"), bindings),
   }),
   add_rms_norm: defineOp<{ eps: number }>({
     summary: "sum = x + residual; outputs rms_norm(sum, w) and sum",

@@ -175,6 +175,31 @@ export const LAYOUT_OPS = {
       return [{ dtype: x.dtype, shape }, { dtype: "i32", shape }];
     },
   }),
+  take_along: defineOp<NoIndexAttrs>({
+    summary: "elements of the last dimension of x, row by row, at the given indices",
+    inputs: ["x", "indices"],
+    infer(inputs) {
+      const [x, indices] = [inputs.get("x"), inputs.get("indices")];
+      const rows = formatShape(indices.shape.slice(0, -1));
+      expect(indices.dtype === "i32", "i32 indices", indices);
+      expect(rows === formatShape(x.shape.slice(0, -1)), `indices ${rows} of each row`, x);
+      return [{ dtype: x.dtype, shape: indices.shape }];
+    },
+  }),
+  scatter: defineOp<{ classes: number }>({
+    summary: "zeros [.., classes] with the values of x [.., K] at the given indices [.., K]",
+    inputs: ["x", "indices"],
+    infer(inputs, { classes }) {
+      const [x, indices] = [inputs.get("x"), inputs.get("indices")];
+      expect(indices.dtype === "i32", "i32 indices", indices);
+      expect(
+        formatShape(indices.shape) === formatShape(x.shape),
+        `indices ${formatShape(x.shape)}`,
+        indices,
+      );
+      return [{ dtype: x.dtype, shape: x.shape.with(-1, classes) }];
+    },
+  }),
   repeat_kv: defineOp<{ repeats: number }>({
     summary: "each head [H, T, D] repeated for the query heads of its group",
     inputs: ["x"],

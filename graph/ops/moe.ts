@@ -8,11 +8,20 @@ import type { WeightFormat } from "../formats/packed.ts";
 import { defineOp, expect, type OpInputs, sizeOf } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
+/** Activations of one number: the op of that name, `relu2` max(x, 0)², `linear` x itself. */
+export const ACTIVATION_NAMES = [
+  ...["silu", "gelu", "gelu_tanh", "relu2", "relu", "relu6", "leaky_relu", "sigmoid"] as const,
+  ...["tanh", "gelu_10", "quick_gelu", "mish", "laplace", "linear"] as const,
+] as const;
+
+/** An activation of one number. */
+export type Activation = (typeof ACTIVATION_NAMES)[number];
+
 /** Activations an expert may have. */
-export const MOE_ACTIVATIONS = ["silu", "gelu", "gelu_tanh", "relu2", "swiglu_oai"] as const;
+export const MOE_ACTIVATIONS = [...ACTIVATION_NAMES, "swiglu_oai"] as const;
 
 /**
- * `silu`, `gelu` (error function), `gelu_tanh`, `relu2` (max(x, 0)²), or `swiglu_oai`: gpt-oss's
+ * An {@linkcode Activation}, or `swiglu_oai`: gpt-oss's
  * (min(max(up, -limit), limit) + 1) · g · sigmoid(alpha · g) with g = min(gate, limit).
  */
 export type MoeActivation = (typeof MOE_ACTIVATIONS)[number];
@@ -67,18 +76,42 @@ export interface FusedMoeAttrs extends MoeAttrs {
   readonly operands?: MoeOperands;
 }
 
+/** How a router keeps to some groups of experts. */
+export interface ExpertGroups {
+  /** Groups of neighbouring experts. */
+  readonly count: number;
+  /** Groups whose experts may be chosen. */
+  readonly kept: number;
+  /** What ranks a group: its best expert, or the sum of its two best. */
+  readonly by: "best" | "two_best";
+}
+
 /** Attributes of `moe_router`. */
 export interface MoeRouterAttrs {
   readonly topK: number;
-  readonly scoring: "softmax" | "sigmoid";
-  /** Softmax over all experts before the choice, or over the chosen ones after it. */
+  /** `sparse_mixer` is {@linkcode MOE_OPS.sparse_mixer}. */
+  readonly scoring: "softmax" | "sigmoid" | "sparse_mixer";
+  /** Scores over all experts before the choice, or over the chosen logits after it. */
   readonly softmaxOver: "all" | "selected";
   /** Chosen weights divided by their sum. */
   readonly renormalize: boolean;
+  /** The sum that they are divided by is at least this, or has this added; absent is 0. */
+  readonly sumFloor?: number;
+  readonly sumOffset?: number;
   /** Factor on the final weights. */
   readonly scale: number;
+  /** Factor on the logits; absent is 1. */
+  readonly logitScale?: number;
+  /** Only experts of the best groups are chosen; absent means no groups. */
+  readonly groups?: ExpertGroups;
+  /** `sparse_mixer` only. */
+  readonly jitter?: number;
   /** Epsilon of the RMSNorm in front; with `norm_weight`, the normed x is the third output. */
   readonly normEps?: number;
+  /** Slots behind the chosen ones that every token has: experts E, E + 1, .. with weight 1, or with
+   * the sigmoid of the logit of the last row of `w` when `sharedGate` is set. */
+  readonly shared?: number;
+  readonly sharedGate?: boolean;
 }
 
 function checkRouting(inputs: OpInputs): TensorType {
@@ -101,15 +134,35 @@ function checkRouting(inputs: OpInputs): TensorType {
 
 /** MoE ops by name. */
 export const MOE_OPS = {
+  sparse_mixer: defineOp<{ topK: number; jitter: number }>({
+    summary:
+      "Phi-MoE's choice: topK times the largest logit m, its weight the softmax over the logits l that are left with (m - l) / max(|l|, m) <= 2 jitter",
+    inputs: ["x"],
+    infer(inputs, { topK }) {
+      const { shape } = inputs.get("x");
+      expect(Number(shape.at(-1)) >= topK, `at least ${topK} experts`, inputs.get("x"));
+      const chosen = shape.with(-1, topK);
+      return [{ dtype: "i32", shape: chosen }, { dtype: "f32", shape: chosen }];
+    },
+  }),
   moe_router: defineOp<MoeRouterAttrs>({
     summary:
-      "scores = x · wᵀ + bias through softmax or sigmoid; outputs the topK experts [T, K], their weights [T, K], and rms_norm(x) when norm_weight is given",
-    inputs: ["x", "w", "bias?", "norm_weight?"],
-    infer(inputs, { topK, normEps }) {
+      "scores of x · wᵀ + bias; outputs the topK experts [T, K] by score + correction, their weights [T, K] times expert_scale, and rms_norm(x) when norm_weight is given; with shared slots, K is topK + shared",
+    inputs: ["x", "w", "bias?", "norm_weight?", "correction?", "expert_scale?"],
+    infer(inputs, { topK, normEps, groups, shared = 0, sharedGate = false }) {
       const [x, w] = [inputs.get("x"), inputs.get("w")];
       expect(w.shape[1] === x.shape[1], `a router weight [E, ${x.shape[1]}]`, w);
-      expect(Number(w.shape[0]) >= topK, `at least ${topK} experts`, w);
-      const shape = [x.shape[0], topK];
+      const experts = Number(w.shape[0]) - (sharedGate ? 1 : 0);
+      expect(experts >= topK, `at least ${topK} experts`, w);
+      if (groups) {
+        expect(experts % groups.count === 0, `experts in ${groups.count} groups`, w);
+        expect(groups.kept <= groups.count, `at most ${groups.count} groups`, String(groups.kept));
+      }
+      for (const name of ["correction", "expert_scale"]) {
+        const each = inputs.maybe(name);
+        if (each) expect(String(each.shape) === String([experts]), `${name} [${experts}]`, each);
+      }
+      const shape = [x.shape[0], topK + shared];
       const choice: TensorType[] = [{ dtype: "i32", shape }, { dtype: "f32", shape }];
       return normEps === undefined ? choice : [...choice, x];
     },

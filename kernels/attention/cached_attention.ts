@@ -5,9 +5,8 @@
  * @module
  */
 
-import type { Node } from "../../graph/mod.ts";
 import { composeShader } from "../compose.ts";
-import { defineKernel, type Dispatch, foldGrid, type LoweringContext } from "../kernel.ts";
+import { defineKernel, type Dispatch, foldGrid } from "../kernel.ts";
 import appendBody from "./append.wgsl" with { type: "text" };
 import prefillBody from "./prefill.wgsl" with { type: "text" };
 import { joinAccess } from "../access/access.ts";
@@ -17,6 +16,7 @@ import {
   type AttentionProblem,
   cacheAccess,
   pagingAccess,
+  problemOf,
   sinkAccess,
   sizeConstants,
   sourceAccess,
@@ -32,11 +32,6 @@ const PREFILL_THREADS = 128;
 /** Shared memory that tiles of 32 dimensions take. */
 const DEEP_TILE_BYTES = 23 << 10;
 const APPEND_THREADS = 128;
-
-function problemOf(node: Node<"cached_attention">, context: LoweringContext): AttentionProblem {
-  const cacheFormat = context.cacheDtype(node.attrs.cache);
-  return { node, attrs: node.attrs, cacheFormat, context };
-}
 
 /** Brings the step's tokens into the cache and its queries into scratch. */
 function appendDispatch(
@@ -113,7 +108,9 @@ export const cachedAttention = defineKernel({
   summary:
     "up to 8 tokens in one dispatch that splits their contexts; more in tiles of queries, after the step's tokens have joined the cache",
   refuse(node, context) {
-    const { headDim } = node.attrs;
+    const { headDim, valueDim = headDim, chunk } = node.attrs;
+    if (valueDim !== headDim) return `takes values as wide as keys, not ${valueDim} of ${headDim}`;
+    if (chunk !== undefined) return "takes no chunks";
     if (headDim % 8 !== 0 || headDim > 256) return `takes heads of 8 to 256 by 8, not ${headDim}`;
     const problem = problemOf(node, { ...context, tokens: { min: 1, max: DECODE_MAX_TOKENS } });
     return headTooLarge(problem) ? "needs more shared memory" : undefined;

@@ -15,7 +15,7 @@ import {
   type ShaderConstants,
 } from "../compose.ts";
 import type { Access } from "../access/access.ts";
-import type { LoweringContext, Scratch } from "../kernel.ts";
+import type { CacheBuffer, LoweringContext, Scratch } from "../kernel.ts";
 import chunk from "../access/chunk.wgsl" with { type: "text" };
 import fusedSource from "./fused.wgsl" with { type: "text" };
 import headElements from "./head.wgsl" with { type: "text" };
@@ -64,6 +64,15 @@ export interface AttentionProblem {
   readonly attrs: AttrsOf<"cached_attention">;
   readonly cacheFormat: CacheFormat;
   readonly context: LoweringContext;
+}
+
+/** The problem of a node. */
+export function problemOf(
+  node: Node<"cached_attention">,
+  context: LoweringContext,
+): AttentionProblem {
+  const cacheFormat = context.cacheDtype(node.attrs.cache);
+  return { node, attrs: node.attrs, cacheFormat, context };
 }
 
 /** Constants of the model and the cache. */
@@ -165,19 +174,38 @@ export function readyAccess(ready: Scratch | undefined): Access {
   };
 }
 
-/** Keys and values of the cache, read as weights are, and with `write` written too. */
+/** Keys and values of the cache, read as weights are, and with `read_write` written too. */
 export function cacheAccess(
   { attrs, cacheFormat }: AttentionProblem,
   access: "read" | "read_write",
 ): Access {
-  const { type, load, put, rounding } = CACHE_FORMATS[cacheFormat];
-  const parts = ["keys", "values"] as const;
+  return partsAccess(attrs.cache, ["keys", "values"], attrs.headDim, cacheFormat, access);
+}
+
+/** The same of a cache that has keys alone. */
+export function keysAccess(
+  cache: string,
+  columns: number,
+  format: CacheFormat,
+  access: "read" | "read_write",
+): Access {
+  return partsAccess(cache, ["keys"], columns, format, access);
+}
+
+function partsAccess(
+  cache: string,
+  parts: readonly CacheBuffer["part"][],
+  columns: number,
+  format: CacheFormat,
+  access: "read" | "read_write",
+): Access {
+  const { type, load, put, rounding } = CACHE_FORMATS[format];
   return {
     buffers: parts.map((part) => ({
       name: part,
       type,
       access,
-      buffer: { kind: "cache", cache: attrs.cache, part },
+      buffer: { kind: "cache", cache, part },
     })),
     fragments: [
       chunk,
@@ -187,7 +215,7 @@ export function cacheAccess(
       ...rounding,
     ],
     constants: Object.fromEntries(
-      parts.flatMap((part) => [[`${part}_COLUMNS`, attrs.headDim], [`${part}_FIRST_ROW`, 0]]),
+      parts.flatMap((part) => [[`${part}_COLUMNS`, columns], [`${part}_FIRST_ROW`, 0]]),
     ),
   };
 }

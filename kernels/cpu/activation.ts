@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { MoeActivation } from "../../graph/mod.ts";
+import type { Activation } from "../../graph/mod.ts";
 
 /** 1 / (1 + e⁻ˣ) */
 export function sigmoid(x: number): number {
@@ -67,7 +67,30 @@ export function swigluOai(gate: number, up: number, options: SwigluLimits): numb
   return (Math.min(Math.max(up, -limit), limit) + 1) * g * sigmoid(alpha * g);
 }
 
+/** x · tanh(log(1 + eˣ)) */
+export function mish(x: number): number {
+  return x === -Infinity ? -0 : x * Math.tanh(Math.log1p(Math.exp(-Math.abs(x))) + Math.max(x, 0));
+}
+
+/** (1 + erf((x - mu) / (sigma · √2))) / 2 with transformers' mu and sigma. */
+export function laplace(x: number): number {
+  return 0.5 * erfc((0.707107 - x) / (0.282095 * Math.SQRT2));
+}
+
 /** Activations of one number; `swiglu_oai` takes gate and up together. */
-export const ACTIVATIONS: Readonly<
-  Record<Exclude<MoeActivation, "swiglu_oai">, (x: number) => number>
-> = { silu, gelu, gelu_tanh: geluTanh, relu2 };
+export const ACTIVATIONS: Readonly<Record<Activation, (x: number) => number>> = {
+  silu,
+  gelu,
+  gelu_tanh: geluTanh,
+  gelu_10: (x) => Math.min(Math.max(gelu(x), -10), 10),
+  quick_gelu: (x) => x === -Infinity ? -0 : x * sigmoid(1.702 * x),
+  mish,
+  laplace,
+  relu: (x) => Math.max(x, 0),
+  relu2,
+  relu6: (x) => Math.min(Math.max(x, 0), 6),
+  leaky_relu: (x) => Math.max(x, 0.01 * x),
+  sigmoid,
+  tanh: Math.tanh,
+  linear: (x) => x,
+};

@@ -6,13 +6,14 @@
 
 import type { HostTensor } from "../../graph/mod.ts";
 import { cachedAttention } from "./cached_attention.ts";
-import { attend, turnHead } from "./head.ts";
+import { attend, firstSeen, type Sight, turnHead } from "./head.ts";
 import { type CpuCall, cpuKernels } from "./kernel.ts";
+import { cachedMlaAttention } from "./mla_attention.ts";
 import { f32Tensor, floats, integers } from "./numbers.ts";
 
 /** Whether a token at position `query` sees the one at position `key`. */
-function sees(query: number, key: number, window: number | undefined): boolean {
-  return key <= query && (window === undefined || query - key < window);
+function sees(query: number, key: number, sight: Sight): boolean {
+  return key <= query && key >= firstSeen(query, sight);
 }
 
 function attentionMask({ inputs, attrs }: CpuCall<"attention_mask">): HostTensor[] {
@@ -21,7 +22,7 @@ function attentionMask({ inputs, attrs }: CpuCall<"attention_mask">): HostTensor
   const mask = new Float32Array(tokens * tokens);
   for (let i = 0; i < tokens; i++) {
     for (let j = 0; j < tokens; j++) {
-      if (!sees(positions[i], positions[j], attrs.window)) mask[i * tokens + j] = -Infinity;
+      if (!sees(positions[i], positions[j], attrs)) mask[i * tokens + j] = -Infinity;
     }
   }
   return [f32Tensor([tokens, tokens], mask)];
@@ -55,7 +56,7 @@ function attention({ inputs, attrs }: CpuCall<"attention">): HostTensor[] {
   }));
   const rows = Array.from(positions.keys());
   for (let t = 0; t < tokens; t++) {
-    const seen = rows.filter((row) => sees(positions[t], positions[row], attrs.window));
+    const seen = rows.filter((row) => sees(positions[t], positions[row], attrs));
     for (let h = 0; h < heads; h++) {
       const row = h * tokens + t;
       const sink = sinks && floats(sinks)[h];
@@ -72,4 +73,5 @@ export const ATTENTION_KERNELS = cpuKernels({
   rope,
   attention,
   cached_attention: cachedAttention,
+  cached_mla_attention: cachedMlaAttention,
 });

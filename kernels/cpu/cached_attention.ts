@@ -13,7 +13,7 @@ import {
   KernelError,
 } from "../../graph/mod.ts";
 import { rmsNorm } from "./linear.ts";
-import { attend, type HeadCache, turnHead } from "./head.ts";
+import { attend, firstSeen, type HeadCache, turnHead } from "./head.ts";
 import type { CpuCache, CpuCall } from "./kernel.ts";
 import { f32Tensor, floats, integers } from "./numbers.ts";
 
@@ -22,7 +22,7 @@ type Integers = Int32Array<ArrayBuffer>;
 /** The array of a cache; bytes are E4M3 codes. */
 type Rows = Floats | Float16Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
 
-/** q, k and v of a step, each `[T, heads · headDim]`, ready for the cache. */
+/** q, k and v of a step, each `[T, heads · dim]`, ready for the cache. */
 interface Projections {
   readonly q: Floats;
   readonly k: Floats;
@@ -31,13 +31,14 @@ interface Projections {
 
 /** Splits qkv, then norms, clips and turns q and k, in this order; v is only clipped. */
 function prepare({ inputs, attrs }: CpuCall<"cached_attention">, positions: Integers): Projections {
-  const { heads, kvHeads, headDim, clip, qkNorm, rope } = attrs;
+  const { heads, kvHeads, headDim, valueDim = headDim, clip, qkNorm, rope } = attrs;
   const qkv = inputs.maybe("qkv");
   const invFreq = inputs.maybe("inv_freq");
   const [queryWidth, kvWidth] = [heads * headDim, kvHeads * headDim];
+  const valueWidth = kvHeads * valueDim;
   const part = (name: string, first: number, width: number) => {
     const values = qkv
-      ? columnsOf(floats(qkv), queryWidth + 2 * kvWidth, first, width)
+      ? columnsOf(floats(qkv), queryWidth + kvWidth + valueWidth, first, width)
       : floats(inputs.get(name)).slice();
     const norm = inputs.maybe(`${name}_norm`);
     invariant(!norm || qkNorm, `${name}_norm without the attribute qkNorm`);
@@ -60,7 +61,7 @@ function prepare({ inputs, attrs }: CpuCall<"cached_attention">, positions: Inte
   return {
     q: part("q", 0, queryWidth),
     k: part("k", queryWidth, kvWidth),
-    v: part("v", queryWidth + kvWidth, kvWidth),
+    v: part("v", queryWidth + kvWidth, valueWidth),
   };
 }
 
@@ -75,11 +76,12 @@ function columnsOf(values: Floats, width: number, first: number, count: number):
 }
 
 /** A sequence's way through the pages of a cache. */
-class PagedSequence {
+export class PagedSequence {
   readonly #pages: number;
   readonly #kvHeads: number;
   readonly #pageSize: number;
-  readonly #headDim: number;
+  readonly #keyDim: number;
+  readonly #valueDim: number;
 
   constructor(
     readonly cache: CpuCache,
@@ -87,11 +89,12 @@ class PagedSequence {
     readonly sequence: number,
     readonly blocks: Integers,
   ) {
-    [this.#pages, this.#kvHeads, this.#pageSize, this.#headDim] = cache.keys.shape;
+    [this.#pages, this.#kvHeads, this.#pageSize, this.#keyDim] = cache.keys.shape;
+    this.#valueDim = cache.values.shape[3];
   }
 
-  /** Where a head's row of a position starts in the cache's arrays. */
-  #offset(position: number, head: number): number {
+  /** Number of a head's row of a position in the cache's arrays. */
+  #row(position: number, head: number): number {
     const block = Math.floor(position / this.#pageSize);
     const page = this.blocks[block];
     if (!(page >= 0 && page < this.#pages)) {
@@ -104,35 +107,34 @@ class PagedSequence {
         { hint: "Give the sequence a page for every pageSize tokens in the block table" },
       );
     }
-    const row = (page * this.#kvHeads + head) * this.#pageSize + position % this.#pageSize;
-    return row * this.#headDim;
+    return (page * this.#kvHeads + head) * this.#pageSize + position % this.#pageSize;
   }
 
   /** Stores a token's keys and values, all heads, rounding them to the cache's type. */
   write(position: number, k: Floats, v: Floats): void {
     for (let head = 0; head < this.#kvHeads; head++) {
-      const to = this.#offset(position, head);
-      const [start, end] = [head * this.#headDim, (head + 1) * this.#headDim];
-      store(k.subarray(start, end), cacheArray(this.cache.keys), to);
-      store(v.subarray(start, end), cacheArray(this.cache.values), to);
+      const to = this.#row(position, head);
+      const [keyDim, valueDim] = [this.#keyDim, this.#valueDim];
+      const key = k.subarray(head * keyDim, (head + 1) * keyDim);
+      store(key, cacheArray(this.cache.keys), to * keyDim);
+      const value = v.subarray(head * valueDim, (head + 1) * valueDim);
+      store(value, cacheArray(this.cache.values), to * valueDim);
     }
   }
 
   /** A head's keys and values of positions `first..end - 1`. */
   read(head: number, first: number, end: number): HeadCache {
-    const dim = this.#headDim;
-    const [keys, values] = [
-      new Float32Array((end - first) * dim),
-      new Float32Array((end - first) * dim),
-    ];
+    const [keyDim, valueDim] = [this.#keyDim, this.#valueDim];
+    const keys = new Float32Array((end - first) * keyDim);
+    const values = new Float32Array((end - first) * valueDim);
     for (let position = first; position < end;) {
       const run = Math.min(end - position, this.#pageSize - position % this.#pageSize);
-      const [from, to] = [this.#offset(position, head), (position - first) * dim];
-      copy(cacheArray(this.cache.keys), from, keys, to, run * dim);
-      copy(cacheArray(this.cache.values), from, values, to, run * dim);
+      const [from, to] = [this.#row(position, head), position - first];
+      copy(cacheArray(this.cache.keys), from * keyDim, keys, to * keyDim, run * keyDim);
+      copy(cacheArray(this.cache.values), from * valueDim, values, to * valueDim, run * valueDim);
       position += run;
     }
-    return { keys, values, keyDim: dim, valueDim: dim };
+    return { keys, values, keyDim, valueDim };
   }
 }
 
@@ -186,7 +188,7 @@ function cacheArray({ data, dtype }: HostTensor): Rows {
 }
 
 /** Rows of the step that belong to each sequence. */
-function tokensBySequence(ids: Integers, sequences: number): Map<number, number[]> {
+export function tokensBySequence(ids: Integers, sequences: number): Map<number, number[]> {
   const result = new Map<number, number[]>();
   ids.forEach((id, token) => {
     if (id < 0 || id >= sequences) {
@@ -207,6 +209,7 @@ function tokensBySequence(ids: Integers, sequences: number): Map<number, number[
 /** `cached_attention`: the step's tokens join the cache, then each looks back through its pages. */
 export function cachedAttention(call: CpuCall<"cached_attention">): HostTensor[] {
   const { inputs, attrs } = call;
+  const width = attrs.heads * (attrs.valueDim ?? attrs.headDim);
   const positions = integers(inputs.get("positions"));
   const projections = prepare(call, positions);
   const [table, sinks] = [inputs.get("block_table"), inputs.maybe("sinks")];
@@ -216,7 +219,7 @@ export function cachedAttention(call: CpuCall<"cached_attention">): HostTensor[]
     attrs,
     positions,
     sinks: sinks && floats(sinks),
-    out: new Float32Array(positions.length * attrs.heads * attrs.headDim),
+    out: new Float32Array(positions.length * width),
   };
   for (const [id, tokens] of tokensBySequence(integers(inputs.get("sequence_ids")), sequences)) {
     const blocks = integers(table).subarray(id * pages, (id + 1) * pages);
@@ -224,7 +227,7 @@ export function cachedAttention(call: CpuCall<"cached_attention">): HostTensor[]
     append(step, tokens, sequence);
     lookBack(step, tokens, sequence);
   }
-  return [f32Tensor([positions.length, attrs.heads * attrs.headDim], step.out)];
+  return [f32Tensor([positions.length, width], step.out)];
 }
 
 /** What the tokens of a step share. */
@@ -237,20 +240,21 @@ interface Step extends Projections {
 
 /** Writes the tokens of one sequence to its pages. */
 function append({ k, v, positions, attrs }: Step, tokens: number[], sequence: PagedSequence): void {
-  const width = attrs.kvHeads * attrs.headDim;
+  const { kvHeads, headDim, valueDim = headDim } = attrs;
+  const row = (values: Floats, t: number, width: number) =>
+    values.subarray(t * width, (t + 1) * width);
   for (const t of tokens) {
-    const [start, end] = [t * width, (t + 1) * width];
-    sequence.write(positions[t], k.subarray(start, end), v.subarray(start, end));
+    sequence.write(positions[t], row(k, t, kvHeads * headDim), row(v, t, kvHeads * valueDim));
   }
 }
 
 /** Attention of the tokens of one sequence; a key head is read once for all of them. */
 function lookBack(step: Step, tokens: number[], sequence: PagedSequence): void {
-  const { heads, kvHeads, headDim, scale, window } = step.attrs;
+  const { heads, kvHeads, headDim, valueDim = headDim, scale } = step.attrs;
   const own = tokens.map((t) => step.positions[t]);
-  const first = firstSeen(Math.min(...own), window);
+  const first = firstSeen(Math.min(...own), step.attrs);
   const rows = own.map((position) => {
-    const from = firstSeen(position, window);
+    const from = firstSeen(position, step.attrs);
     return Int32Array.from({ length: position + 1 - from }, (_, i) => from - first + i);
   });
   const group = heads / kvHeads;
@@ -258,15 +262,10 @@ function lookBack(step: Step, tokens: number[], sequence: PagedSequence): void {
     const head = sequence.read(kv, first, Math.max(...own) + 1);
     tokens.forEach((t, i) => {
       for (let h = kv * group; h < (kv + 1) * group; h++) {
-        const start = (t * heads + h) * headDim;
-        const query = { values: step.q, start, scale, sink: step.sinks?.[h] };
-        attend(query, head, rows[i], step.out, start);
+        const row = t * heads + h;
+        const query = { values: step.q, start: row * headDim, scale, sink: step.sinks?.[h] };
+        attend(query, head, rows[i], step.out, row * valueDim);
       }
     });
   }
-}
-
-/** Position of the first token that the one at `position` sees. */
-function firstSeen(position: number, window: number | undefined): number {
-  return window === undefined ? 0 : Math.max(0, position - window + 1);
 }

@@ -11,7 +11,7 @@ import {
   invariant,
   type OpName,
 } from "../../graph/mod.ts";
-import { gelu, geluTanh, sigmoid, silu } from "./activation.ts";
+import { ACTIVATIONS } from "./activation.ts";
 import { type CpuCall, type CpuKernel, cpuKernels } from "./kernel.ts";
 import { asTensor, fromNumbers, numbers, resultArray, splitAt, stridesOf } from "./numbers.ts";
 
@@ -123,11 +123,20 @@ export const ELEMENTWISE_KERNELS = cpuKernels({
   rsqrt: unary((x) => 1 / Math.sqrt(x)),
   cos: unary(Math.cos),
   sin: unary(Math.sin),
-  relu: unary((x) => Math.max(x, 0)),
-  sigmoid: unary(sigmoid),
-  silu: unary(silu),
-  gelu: unary(gelu),
-  gelu_tanh: unary(geluTanh),
+  log: unary(Math.log),
+  floor: unary(Math.floor),
+  tanh: unary(ACTIVATIONS.tanh),
+  relu: unary(ACTIVATIONS.relu),
+  relu6: unary(ACTIVATIONS.relu6),
+  leaky_relu: unary(ACTIVATIONS.leaky_relu),
+  sigmoid: unary(ACTIVATIONS.sigmoid),
+  silu: unary(ACTIVATIONS.silu),
+  gelu: unary(ACTIVATIONS.gelu),
+  gelu_tanh: unary(ACTIVATIONS.gelu_tanh),
+  gelu_10: unary(ACTIVATIONS.gelu_10),
+  quick_gelu: unary(ACTIVATIONS.quick_gelu),
+  mish: unary(ACTIVATIONS.mish),
+  laplace: unary(ACTIVATIONS.laplace),
   pow: ({ inputs, attrs }) => [mapped(inputs.get("x"), (x) => x ** attrs.exponent)],
   clamp({ inputs, attrs: { min = -Infinity, max = Infinity } }) {
     return [mapped(inputs.get("x"), (x) => Math.min(Math.max(x, min), max))];

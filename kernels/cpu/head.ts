@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AttrsOf } from "../../graph/mod.ts";
+import type { AttentionAttrs, AttrsOf } from "../../graph/mod.ts";
 import { dot } from "./linear.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
@@ -33,6 +33,15 @@ export function turnHead(
     x[a] = u * cos - v * sin;
     x[b] = v * cos + u * sin;
   }
+}
+
+/** What a token sees of those before it. */
+export type Sight = Pick<AttentionAttrs, "window" | "chunk">;
+
+/** Position of the first token that the one at `position` sees. */
+export function firstSeen(position: number, { window, chunk }: Sight): number {
+  const near = window === undefined ? 0 : Math.max(0, position - window + 1);
+  return chunk === undefined ? near : Math.max(near, position - position % chunk);
 }
 
 /** Keys and values of one head, one after the other in memory: `[tokens, headDim]`. */

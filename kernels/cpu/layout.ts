@@ -202,6 +202,25 @@ function topk({ inputs, attrs: { k } }: CpuCall<"topk">): HostTensor[] {
   return [asTensor(x.dtype, shape, chosen), i32Tensor(shape, indices)];
 }
 
+function takeAlong({ inputs }: CpuCall<"take_along">): HostTensor[] {
+  const [x, indices] = [inputs.get("x"), inputs.get("indices")];
+  const width = x.shape[x.shape.length - 1];
+  const slots = indices.shape[indices.shape.length - 1];
+  const [values, at] = [numbers(x), integers(indices)];
+  const result = resultArray(x.dtype, at.length);
+  at.forEach((index, i) => result[i] = values[Math.floor(i / slots) * width + index]);
+  return [asTensor(x.dtype, indices.shape, result)];
+}
+
+function scatter({ inputs, attrs: { classes } }: CpuCall<"scatter">): HostTensor[] {
+  const [x, indices] = [inputs.get("x"), inputs.get("indices")];
+  const slots = indices.shape[indices.shape.length - 1];
+  const [values, at] = [numbers(x), integers(indices)];
+  const result = resultArray(x.dtype, (at.length / slots) * classes);
+  at.forEach((index, i) => result[Math.floor(i / slots) * classes + index] = values[i]);
+  return [asTensor(x.dtype, x.shape.with(-1, classes), result)];
+}
+
 function repeatKv({ inputs, attrs: { repeats } }: CpuCall<"repeat_kv">): HostTensor[] {
   const x = inputs.get("x");
   const width = elementCount(x.shape.slice(1));
@@ -244,5 +263,7 @@ export const LAYOUT_KERNELS = cpuKernels({
   },
   where,
   topk,
+  take_along: takeAlong,
+  scatter,
   repeat_kv: repeatKv,
 });

@@ -71,6 +71,23 @@ export function rmsNorm(x: Floats, w: Floats, eps: number): Floats {
   return result;
 }
 
+/** `(x - mean) / √(variance + eps) · w + bias` over rows of the width of w. */
+export function layerNorm(x: Floats, w: Floats, bias: Floats | undefined, eps: number): Floats {
+  const width = w.length;
+  const result = new Float32Array(x.length);
+  for (let start = 0; start < x.length; start += width) {
+    let mean = 0;
+    for (let i = 0; i < width; i++) mean += x[start + i] / width;
+    let variance = 0;
+    for (let i = 0; i < width; i++) variance += (x[start + i] - mean) ** 2 / width;
+    const scale = 1 / Math.sqrt(variance + eps);
+    for (let i = 0; i < width; i++) {
+      result[start + i] = (x[start + i] - mean) * scale * w[i] + (bias ? bias[i] : 0);
+    }
+  }
+  return result;
+}
+
 /** Adds `other` to `values` in place. */
 export function addTo(values: Floats, other: HostTensor | undefined): Floats {
   if (!other) return values;
@@ -202,6 +219,16 @@ export const LINEAR_KERNELS = cpuKernels({
   rms_norm({ inputs, attrs: { eps } }) {
     const x = inputs.get("x");
     return [f32Tensor(x.shape, rmsNorm(floats(x), floats(inputs.get("w")), eps))];
+  },
+  l2_norm({ inputs, attrs: { eps } }) {
+    const x = inputs.get("x");
+    const ones = new Float32Array(x.shape[x.shape.length - 1]).fill(1);
+    return [f32Tensor(x.shape, rmsNorm(floats(x), ones, eps))];
+  },
+  layer_norm({ inputs, attrs: { eps } }) {
+    const [x, bias] = [inputs.get("x"), inputs.maybe("bias")];
+    const shift = bias && floats(bias);
+    return [f32Tensor(x.shape, layerNorm(floats(x), floats(inputs.get("w")), shift, eps))];
   },
   add_rms_norm({ inputs, attrs: { eps } }) {
     const x = inputs.get("x");

@@ -18,7 +18,7 @@ import { expertRounding } from "./activation_quant.ts";
 import { addTo, project } from "./linear.ts";
 import { type CpuCall, type CpuInputs, cpuKernels } from "./kernel.ts";
 import { f32Tensor, floats, integers } from "./numbers.ts";
-import { moeRouter } from "./router.ts";
+import { moeRouter, sparseMixer } from "./router.ts";
 import { plainRows, type RowReader, stackedRows } from "./rows.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
@@ -222,4 +222,9 @@ function stackedExperts(inputs: CpuInputs, attrs: AttrsOf<"fused_moe">): Experts
 }
 
 /** MoE kernels by op. */
-export const MOE_KERNELS = cpuKernels({ moe_router: moeRouter, moe, fused_moe: fusedMoe });
+export const MOE_KERNELS = cpuKernels({
+  moe_router: moeRouter,
+  sparse_mixer: sparseMixer,
+  moe,
+  fused_moe: fusedMoe,
+});

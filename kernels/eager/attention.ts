@@ -64,8 +64,16 @@ const attentionMask = defineKernel({
   lower(node, context) {
     const positions = input(node, "positions");
     const tokens = extentOf([positions.shape[0]]).wgsl;
-    const { window } = node.attrs;
-    const near = window === undefined ? "" : ` && back < ${Math.min(window, 2 ** 31 - 1)}i`;
+    const { window, chunk } = node.attrs;
+    const most = 2 ** 31 - 1;
+    const near = [
+      window === undefined ? "" : ` && back < ${Math.min(window, most)}i`,
+      chunk === undefined
+        ? ""
+        : ` && positions_get(i / ${tokens}) / ${
+          Math.min(chunk, most)
+        }i == positions_get(i % ${tokens}) / ${Math.min(chunk, most)}i`,
+    ].join("");
     return [mapDispatch({
       kernel: "attention_mask",
       domain: node.outputs[0].shape,
@@ -120,6 +128,7 @@ const attention = defineKernel({
   refuse(node) {
     const [q, v] = [input(node, "q"), input(node, "v")];
     if (q.shape[2] !== v.shape[2]) return "takes values as wide as keys";
+    if (node.attrs.chunk !== undefined) return "takes no chunks";
     return dataDependent(node);
   },
   lower(node, { profile }) {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { input, type Node, type OpName } from "../../graph/mod.ts";
+import { type Activation, input, type Node, type OpName } from "../../graph/mod.ts";
 import { dataDependent } from "../access/extent.ts";
 import turn from "../attention/turn.wgsl" with { type: "text" };
 import { f32Bound, f32Literal } from "../compose.ts";
@@ -30,12 +30,25 @@ const UNARY = {
   rsqrt: { expression: "inverseSqrt(x)" },
   cos: { expression: "turn(x).x", functions: [turn] },
   sin: { expression: "turn(x).y", functions: [turn] },
+  log: { expression: "log(x)" },
+  floor: { expression: "floor(x)" },
   relu: { expression: "max(x, 0.0)" },
   sigmoid: { expression: "1.0 / (1.0 + exp(-x))" },
-  silu: { expression: "activation(x)", functions: [ACTIVATIONS.silu] },
-  gelu: { expression: "activation(x)", functions: [ACTIVATIONS.gelu] },
-  gelu_tanh: { expression: "activation(x)", functions: [ACTIVATIONS.gelu_tanh] },
+  tanh: activationOp("tanh"),
+  relu6: activationOp("relu6"),
+  leaky_relu: activationOp("leaky_relu"),
+  silu: activationOp("silu"),
+  gelu: activationOp("gelu"),
+  gelu_tanh: activationOp("gelu_tanh"),
+  gelu_10: activationOp("gelu_10"),
+  quick_gelu: activationOp("quick_gelu"),
+  mish: activationOp("mish"),
+  laplace: activationOp("laplace"),
 } as const satisfies Partial<Record<OpName, Unary>>;
+
+function activationOp(name: Activation): Unary {
+  return { expression: "activation(x)", functions: ACTIVATIONS[name] };
+}
 
 const BINARY = { add: "+", sub: "-", mul: "*", div: "/" } as const satisfies Partial<
   Record<OpName, string>

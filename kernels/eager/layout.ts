@@ -209,6 +209,50 @@ const oneHot = defineKernel({
   },
 });
 
+const takeAlong = defineKernel({
+  name: "take_along",
+  op: "take_along",
+  summary: "one element a thread",
+  refuse: (node) => refuse(node),
+  lower(node, context) {
+    const [x, indices, [y]] = [input(node, "x"), input(node, "indices"), node.outputs];
+    const [width, slots] = [x.shape.at(-1), indices.shape.at(-1)];
+    return [mapDispatch({
+      kernel: node.op,
+      domain: y.shape,
+      inputs: { x, indices },
+      y,
+      element: `let value = x_get(i / ${slots}u * ${width}u + u32(indices_get(i)));
+  return ${convert("value", x.dtype, y.dtype)};`,
+    }, context)];
+  },
+});
+
+const scatter = defineKernel({
+  name: "scatter",
+  op: "scatter",
+  summary: "one element a thread, which looks through the indices of its row",
+  refuse: (node) => refuse(node),
+  lower(node, context) {
+    const [x, indices, [y]] = [input(node, "x"), input(node, "indices"), node.outputs];
+    const { classes } = node.attrs;
+    const slots = x.shape.at(-1);
+    return [mapDispatch({
+      kernel: node.op,
+      domain: y.shape,
+      inputs: { x, indices },
+      y,
+      element: `let first = i / ${classes}u * ${slots}u;
+  for (var slot = first; slot < first + ${slots}u; slot++) {
+    if (u32(indices_get(slot)) == i % ${classes}u) {
+      return ${convert("x_get(slot)", x.dtype, y.dtype)};
+    }
+  }
+  return 0;`,
+    }, context)];
+  },
+});
+
 const zerosLike = defineKernel({
   name: "zeros_like",
   op: "zeros_like",
@@ -248,5 +292,7 @@ export const LAYOUT_KERNELS: readonly KernelDefinition[] = [
   index,
   indexAdd,
   oneHot,
+  takeAlong,
+  scatter,
   zerosLike,
 ];

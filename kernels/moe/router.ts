@@ -13,11 +13,11 @@ import {
   type WeightSpec,
   writes,
 } from "../access/access.ts";
-import { dataDependent, STEP } from "../access/extent.ts";
+import { dataDependent } from "../access/extent.ts";
 import { chunkOperand, operandAccess } from "../access/operand.ts";
 import { rowsAccess } from "../access/rows.ts";
 import { weightRowBytes } from "../access/weights.ts";
-import { f32Literal, LOWEST } from "../compose.ts";
+import { f32Literal } from "../compose.ts";
 import { composeDispatch } from "../dispatch.ts";
 import {
   defineKernel,
@@ -37,7 +37,7 @@ import { unreadableWeight } from "../linear/linear.ts";
 import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
 import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
 import routerBody from "./router.wgsl" with { type: "text" };
-import chooseText from "./router_choose.wgsl" with { type: "text" };
+import { choiceAccess, mostColumns } from "./router_choice.ts";
 import chooseBody from "./router_choose_dispatch.wgsl" with { type: "text" };
 import loadText from "./router_load.wgsl" with { type: "text" };
 import normed from "./router_normed.wgsl" with { type: "text" };
@@ -73,10 +73,10 @@ interface RouterProblem {
  * than fill the device.
  */
 export function routerShape(
-  { weight, experts }: Pick<RouterProblem, "weight" | "experts">,
+  { weight, experts, mostColumns = GEMV_MAX_COLUMNS }: ShapeProblem,
   { profile, tokens }: Pick<LoweringContext, "profile" | "tokens">,
 ): RouterShape {
-  const columns = Math.min(tokens.max, GEMV_MAX_COLUMNS);
+  const columns = Math.min(tokens.max, mostColumns);
   const words = wordsOf(weight);
   const narrow = narrowWorkgroup(profile);
   // Without subgroups every invocation's sums lie in workgroup memory: those of eight tokens are
@@ -101,6 +101,12 @@ function wantedShares(tiles: number, weightBytes: number, { software }: DevicePr
   if (weightBytes <= ONE_WORKGROUP_BYTES || (software && tiles > 1)) return 1;
   return Math.max(1, Math.floor(WANTED_WORKGROUPS / tiles));
 }
+
+/** What the shape of a router depends on. */
+type ShapeProblem = Pick<RouterProblem, "weight" | "experts"> & {
+  /** Tokens of a workgroup at most. */
+  readonly mostColumns?: number;
+};
 
 /** The dispatches of a router: one, or two where results are handed over between dispatches. */
 export function routerDispatches(
@@ -153,27 +159,6 @@ export function routerDispatches(
   return [first, second];
 }
 
-/** What the choice needs: outputs, the step, the attributes. */
-function choiceAccess({ node, experts }: RouterProblem): Access {
-  const { topK, scoring, softmaxOver, renormalize, scale } = node.attrs;
-  const [selected, weights] = node.outputs;
-  return joinAccess(
-    writes("selected", "i32", selected),
-    writes("routing_weights", "f32", weights),
-    STEP,
-    fragments(chooseText),
-    constants({
-      E: experts,
-      TOP_K: topK,
-      SIGMOID: scoring === "sigmoid",
-      OVER_ALL: softmaxOver === "all",
-      RENORMALIZE: renormalize,
-      SCALE: f32Literal(scale, "a scale of routing weights"),
-      LOWEST,
-    }),
-  );
-}
-
 /** Where the normed tokens go, if anywhere: in vectors where rows are whole ones. */
 function normedAccess(node: Node<"moe_router">, columns: number): Access {
   const xn = node.outputs[2];
@@ -214,8 +199,7 @@ export const moeRouter = defineKernel({
     const weight = input(node, "w");
     const unreadable = dataDependent(node) ?? unreadableWeight(weight);
     if (unreadable) return unreadable;
-    const scores = Number(weight.shape[0]) * 4 * GEMV_MAX_COLUMNS;
-    return scores + (8 << 10) > profile.maxWorkgroupStorageBytes
+    return mostColumns(node, profile) === 0
       ? `scores of ${weight.shape[0]} experts exceed shared memory`
       : undefined;
   },
@@ -223,7 +207,8 @@ export const moeRouter = defineKernel({
     const w = input(node, "w");
     const weight = { format: w.dtype as WeightFormat, payload: w, columns: Number(w.shape[1]) };
     const problem = { node, weight, experts: Number(w.shape[0]), context };
-    const shape = routerShape(problem, context);
+    const most = mostColumns(node, context.profile);
+    const shape = routerShape({ ...problem, mostColumns: most }, context);
     context.note(
       shape.share === problem.experts
         ? `router, ${shape.columns} tokens a workgroup`

@@ -19,11 +19,13 @@ import {
 } from "../../graph/mod.ts";
 import { defineArchitecture } from "../architecture.ts";
 import { linear } from "../blocks.ts";
+import { classDefaults } from "../class_defaults.ts";
 import { decoder, plainAttention } from "../decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
 import type { ModelWeights } from "../model_weights.ts";
-import { expertLoop, type MlpBuilder, type Routing } from "../moe_block.ts";
+import { expertLoop, type MlpBuilder } from "../moe_block.ts";
+import type { Routing } from "../moe_router.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,
@@ -52,6 +54,20 @@ export const gptOss = defineArchitecture({
     "experts with biases and clamped SwiGLU, bf16 or MXFP4",
     "RoPE: yarn (with or without truncate), default, linear, dynamic, llama3",
   ],
+  reading: {
+    defaults: classDefaults("gpt_oss"),
+    names: { num_local_experts: "num_experts" },
+    rope: {
+      whenMissing: {
+        rope_type: "yarn",
+        factor: 32,
+        beta_fast: 32,
+        beta_slow: 1,
+        truncate: false,
+        original_max_position_embeddings: 4096,
+      },
+    },
+  },
   config: configSchema,
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {

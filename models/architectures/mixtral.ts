@@ -7,16 +7,20 @@
  */
 
 import { z } from "../../deps/zod.ts";
+import { hiddenActSchema } from "../activation.ts";
 import { defineArchitecture } from "../architecture.ts";
+import { classDefaults } from "../class_defaults.ts";
 import { decoder, plainAttention } from "../decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { sparseMlp } from "../moe_block.ts";
+import { NUMBERED_NAMES } from "../model_weights.ts";
+import { softmaxMlp } from "../moe_block.ts";
+import { ROPE_TYPES } from "../rope.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,
   ...moeConfigFields,
-  hidden_act: z.literal("silu"),
+  hidden_act: hiddenActSchema,
   intermediate_size: z.int().positive(),
   sliding_window: z.int().positive().optional(),
 });
@@ -29,8 +33,12 @@ export const mixtral = defineArchitecture({
     "grouped-query attention",
     "softmax router, renormalised",
     "sliding window, tied embeddings",
-    "RoPE: default, linear, dynamic (within the pretrained length), llama3, yarn",
+    ROPE_TYPES,
   ],
+  reading: {
+    defaults: classDefaults("mixtral"),
+    names: { num_local_experts: "num_experts" },
+  },
   config: configSchema,
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {
@@ -39,14 +47,15 @@ export const mixtral = defineArchitecture({
         ...plainAttention(config, weights, `${module}.self_attn`),
         window: config.sliding_window,
       },
-      mlp: sparseMlp(weights, {
+      mlp: softmaxMlp(weights, {
         modules: [`${module}.block_sparse_moe`, `${module}.mlp`],
-        names: { gate: "w1", up: "w3", down: "w2" },
+        source: NUMBERED_NAMES,
         experts: config.num_experts,
         hidden: config.hidden_size,
         intermediate: config.intermediate_size,
         topK: config.num_experts_per_tok,
         renormalize: true,
+        activation: config.hidden_act,
       }),
     }));
   },

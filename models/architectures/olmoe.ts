@@ -6,16 +6,20 @@
  */
 
 import { z } from "../../deps/zod.ts";
+import { hiddenActSchema } from "../activation.ts";
 import { defineArchitecture } from "../architecture.ts";
+import { classDefaults } from "../class_defaults.ts";
 import { decoder, normWeight, plainAttention } from "../decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { sparseMlp } from "../moe_block.ts";
+import { PROJECTION_NAMES } from "../model_weights.ts";
+import { softmaxMlp } from "../moe_block.ts";
+import { ROPE_TYPES } from "../rope.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,
   ...moeConfigFields,
-  hidden_act: z.literal("silu"),
+  hidden_act: hiddenActSchema,
   intermediate_size: z.int().positive(),
   attention_bias: z.boolean().default(false),
   norm_topk_prob: z.boolean().default(false),
@@ -30,8 +34,9 @@ export const olmoe = defineArchitecture({
     "multi-head or grouped-query attention with q and k norms over all heads",
     "clip_qkv, attention biases, tied embeddings",
     "softmax router with optional renormalisation",
-    "RoPE: default, linear, dynamic (within the pretrained length), llama3, yarn",
+    ROPE_TYPES,
   ],
+  reading: { defaults: classDefaults("olmoe") },
   config: configSchema,
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {
@@ -47,14 +52,15 @@ export const olmoe = defineArchitecture({
         },
         clip: config.clip_qkv,
       },
-      mlp: sparseMlp(weights, {
+      mlp: softmaxMlp(weights, {
         modules: [`${module}.mlp`],
-        names: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+        source: PROJECTION_NAMES,
         experts: config.num_experts,
         hidden: config.hidden_size,
         intermediate: config.intermediate_size,
         topK: config.num_experts_per_tok,
         renormalize: config.norm_topk_prob,
+        activation: config.hidden_act,
       }),
     }));
   },

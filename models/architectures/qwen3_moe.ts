@@ -6,25 +6,28 @@
  */
 
 import { z } from "../../deps/zod.ts";
+import { hiddenActSchema } from "../activation.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { decoder, normWeight, plainAttention } from "../decoder.ts";
+import { classDefaults } from "../class_defaults.ts";
+import { decoder, headNorms, plainAttention } from "../decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import type { ModelWeights } from "../model_weights.ts";
-import { denseMlp, sparseMlp } from "../moe_block.ts";
+import { type ModelWeights, PROJECTION_NAMES } from "../model_weights.ts";
+import { denseMlp, softmaxMlp } from "../moe_block.ts";
+import { ROPE_TYPES } from "../rope.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,
   ...moeConfigFields,
-  hidden_act: z.literal("silu"),
+  hidden_act: hiddenActSchema,
   attention_bias: z.boolean().default(false),
   intermediate_size: z.int().positive(),
   moe_intermediate_size: z.int().positive(),
-  norm_topk_prob: z.boolean(),
+  norm_topk_prob: z.boolean().default(false),
   decoder_sparse_step: z.int().positive().default(1),
   mlp_only_layers: z.array(z.int().nonnegative()).default([]),
   use_sliding_window: z.boolean().default(false),
-  sliding_window: z.int().positive().optional(),
+  sliding_window: z.int().nonnegative().optional(),
 });
 
 type Config = z.output<typeof configSchema>;
@@ -38,20 +41,19 @@ export const qwen3Moe = defineArchitecture({
     "softmax router with optional renormalisation",
     "dense layers by mlp_only_layers and decoder_sparse_step",
     "attention biases, sliding window, tied embeddings",
-    "RoPE: default, linear, dynamic (within the pretrained length), llama3, yarn",
+    ROPE_TYPES,
   ],
+  reading: {
+    defaults: classDefaults("qwen3_moe"),
+    names: { num_local_experts: "num_experts" },
+  },
   config: configSchema,
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {
         ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
-        qkNorm: {
-          over: "head",
-          q: normWeight(weights, `${module}.self_attn.q_norm`, config.head_dim),
-          k: normWeight(weights, `${module}.self_attn.k_norm`, config.head_dim),
-          eps: config.rms_norm_eps,
-        },
+        qkNorm: headNorms(config, weights, `${module}.self_attn`),
         window: config.use_sliding_window ? config.sliding_window : undefined,
       },
       mlp: mlpOf(config, weights, index, `${module}.mlp`),
@@ -65,16 +67,22 @@ function isSparse(config: Config, index: number): boolean {
 
 function mlpOf(config: Config, weights: ModelWeights, index: number, module: string) {
   const { num_experts: experts, hidden_size: hidden } = config;
+  const activation = config.hidden_act;
   if (!isSparse(config, index)) {
-    return denseMlp(weights, module, { hidden, intermediate: config.intermediate_size });
+    return denseMlp(weights, module, {
+      hidden,
+      intermediate: config.intermediate_size,
+      activation,
+    });
   }
-  return sparseMlp(weights, {
+  return softmaxMlp(weights, {
     modules: [module],
-    names: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+    source: PROJECTION_NAMES,
     experts,
     hidden,
     intermediate: config.moe_intermediate_size,
     topK: config.num_experts_per_tok,
     renormalize: config.norm_topk_prob,
+    activation,
   });
 }

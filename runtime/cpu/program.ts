@@ -7,6 +7,7 @@
 import {
   type Bindings,
   bindShape,
+  cacheOf,
   DeviceError,
   type DrawDetails,
   elementCount,
@@ -19,6 +20,7 @@ import {
   type Sampling,
   type Value,
   verifyGraph,
+  type WantedCache,
 } from "../../graph/mod.ts";
 import { adjustLogits, type CpuCache, logprobsOf, sampleToken } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
@@ -222,15 +224,15 @@ function drawOrMinusOne(...call: Parameters<typeof sampleToken>): number {
 
 function checkCaches(graph: Graph): void {
   for (const node of graph.nodes) {
-    if (!isOp(node, "cached_attention")) continue;
-    const { cache, kvHeads, headDim } = node.attrs;
-    const spec = graph.caches.find(({ name }) => name === cache);
-    if (spec?.kvHeads === kvHeads && spec.headDim === headDim) continue;
+    const wanted = cacheOf(node);
+    if (!wanted) continue;
+    const spec = graph.caches.find(({ name }) => name === wanted.name);
+    if (spec && sizesOf(spec) === sizesOf(wanted)) continue;
     throw new GraphError(
       "graph/missing-cache",
-      `Cannot run graph "${graph.name}": expected cache "${cache}" with ${kvHeads} heads of ${headDim}, got ${
-        spec ? `${spec.kvHeads} of ${spec.headDim}` : "none"
-      }`,
+      `Cannot run graph "${graph.name}": expected cache "${wanted.name}" with ${
+        sizesOf(wanted)
+      }, got ${spec ? sizesOf(spec) : "none"}`,
       { hint: "Run initialize_cache after insert_cached_attention" },
     );
   }
@@ -275,4 +277,9 @@ function report(
     nodes: graph.nodes.length,
     ops,
   };
+}
+
+/** How an error names the sizes of a cache. */
+function sizesOf({ kvHeads, headDim, valueDim = headDim }: WantedCache): string {
+  return `${kvHeads} heads of ${headDim}${valueDim === headDim ? "" : ` and ${valueDim}`}`;
 }

@@ -15,7 +15,7 @@ import {
   viewBytes,
 } from "../../graph/mod.ts";
 import type { CpuCache } from "../../kernels/mod.ts";
-import { cacheBytes } from "../scheduling/kv_cache.ts";
+import { cacheBytes, type CachePart, cacheShape } from "../scheduling/kv_cache.ts";
 import {
   type DistinctWeight,
   distinctWeights,
@@ -70,11 +70,10 @@ export function allocateCaches(graph: Graph, pages: number): ReadonlyMap<string,
 }
 
 function allocateCache(spec: CacheSpec, pages: number): CpuCache {
-  const { name, dtype, kvHeads, pageSize, headDim } = spec;
-  const shape = [pages, kvHeads, pageSize, headDim];
-  const part = (what: string): HostTensor => {
-    const bytes = allocate(cacheBytes(spec, pages), `${what} of cache "${name}"`);
-    return { dtype, shape, data: viewBytes(dtype, bytes) };
+  const { name, dtype } = spec;
+  const part = (what: CachePart): HostTensor => {
+    const bytes = allocate(cacheBytes(spec, pages, what), `${what} of cache "${name}"`);
+    return { dtype, shape: cacheShape(spec, pages, what), data: viewBytes(dtype, bytes) };
   };
   return { keys: part("keys"), values: part("values") };
 }

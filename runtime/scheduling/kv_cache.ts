@@ -5,16 +5,30 @@
  * @module
  */
 
-import { type CacheSpec, DTYPE_BYTES } from "../../graph/mod.ts";
+import { type CacheSpec, DTYPE_BYTES, elementCount } from "../../graph/mod.ts";
 
 /** Pages that hold so many tokens. */
 export function pagesFor(tokens: number, pageSize: number): number {
   return Math.ceil(tokens / pageSize);
 }
 
-/** Bytes of the keys (and again of the values) of one cache: `[pages, kvHeads, pageSize, headDim]`. */
-export function cacheBytes(cache: CacheSpec, pages: number): number {
-  return pages * cache.kvHeads * cache.pageSize * cache.headDim * DTYPE_BYTES[cache.dtype];
+/** Keys or values of a cache. */
+export type CachePart = "keys" | "values";
+
+/** Shape of one part of a cache: `[pages, kvHeads, pageSize, headDim or valueDim]`. */
+export function cacheShape(cache: CacheSpec, pages: number, part: CachePart): number[] {
+  const { kvHeads, pageSize, headDim, valueDim = headDim } = cache;
+  return [pages, kvHeads, pageSize, part === "keys" ? headDim : valueDim];
+}
+
+/** Bytes of one part of a cache. */
+export function cacheBytes(cache: CacheSpec, pages: number, part: CachePart): number {
+  return elementCount(cacheShape(cache, pages, part)) * DTYPE_BYTES[cache.dtype];
+}
+
+/** Bytes that a token takes in a cache, keys and values together. */
+export function tokenBytes({ kvHeads, headDim, valueDim = headDim, dtype }: CacheSpec): number {
+  return kvHeads * (headDim + valueDim) * DTYPE_BYTES[dtype];
 }
 
 /**

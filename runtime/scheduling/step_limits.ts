@@ -145,7 +145,10 @@ function pagesOf(
   pagesEach: number,
   profile?: Pick<DeviceProfile, "maxBindingBytes" | "maxBufferBytes">,
 ): Pick<StepLimits, "pages" | "pagesReason"> {
-  const pageBytes = caches.reduce((sum, cache) => sum + 2 * cacheBytes(cache, 1), 0);
+  const pageBytes = caches.reduce(
+    (sum, cache) => sum + cacheBytes(cache, 1, "keys") + cacheBytes(cache, 1, "values"),
+    0,
+  );
   const enough = pageBytes === 0 ? Infinity : Math.floor(ENOUGH_CACHE_BYTES / pageBytes);
   const full = Math.min(sequences, FULL_SEQUENCES) * pagesEach;
   const pages = Math.min(sequences * pagesEach, Math.max(full, enough));
@@ -157,13 +160,15 @@ function pagesOf(
   if (caches.length === 0) return { pages };
   if (!profile) return { pages, pagesReason };
   const limit = Math.min(profile.maxBindingBytes, profile.maxBufferBytes);
-  const largest = caches.reduce((a, b) => (cacheBytes(a, 1) >= cacheBytes(b, 1) ? a : b));
-  const most = Math.floor(limit / cacheBytes(largest, 1));
+  const largestPart = (cache: CacheSpec) =>
+    Math.max(cacheBytes(cache, 1, "keys"), cacheBytes(cache, 1, "values"));
+  const largest = caches.reduce((a, b) => (largestPart(a) >= largestPart(b) ? a : b));
+  const most = Math.floor(limit / largestPart(largest));
   if (most < pagesEach) {
     throw new DeviceError(
       "device/cache-too-large",
       `Cannot hold a sequence in cache "${largest.name}": expected at most ${limit} bytes, got ${
-        cacheBytes(largest, pagesEach)
+        largestPart(largest) * pagesEach
       }`,
       {
         hint: `Lower max_seq_len to ${

@@ -168,8 +168,9 @@ export class ProgramMemory {
   async #allocateCaches(caches: readonly CacheSpec[], pages: number): Promise<void> {
     for (const cache of caches) {
       const { name } = cache;
-      const bytes = cacheBytes(cache, pages);
-      for (const part of ["keys", "values"]) {
+      for (const part of ["keys", "values"] as const) {
+        const bytes = cacheBytes(cache, pages, part);
+        if (bytes === 0) continue;
         const what = `${part} of cache "${name}"`;
         this.device.requireBindable(what, bytes, "Lower max_seq_len or max_batch_size");
         const buffer = this.#own(await this.device.allocate(what, bytes));

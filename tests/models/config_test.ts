@@ -9,6 +9,7 @@ import {
   readGenerationConfig,
 } from "../../models/mod.ts";
 import { z } from "../../deps/zod.ts";
+import { fromPythonJson } from "../../models/json_file.ts";
 
 const GOLDEN = new URL("../golden/", import.meta.url);
 const FILE = "folder/config.json";
@@ -36,21 +37,20 @@ for (const model of ["qwen3_moe", "mixtral", "olmoe"]) {
 
 /** A change of Qwen3-MoE's config, the key that the error names, and what else it says. */
 const REFUSED: readonly (readonly [Record<string, unknown>, string, string])[] = [
-  [{ num_local_experts: undefined }, "num_experts", "got none"],
+  [{ num_local_experts: null }, "num_experts", "got none"],
   [{ num_local_experts: 0 }, "num_experts", "got 0"],
-  [{ hidden_size: undefined }, "hidden_size", "got none"],
+  [{ hidden_size: null }, "hidden_size", "got none"],
   [{ hidden_size: "64" }, "hidden_size", 'got "64"'],
   [{ num_hidden_layers: -1 }, "num_hidden_layers", "expected more than 0"],
   [{ num_attention_heads: 4.5 }, "num_attention_heads", "got 4.5"],
   [{ head_dim: 31 }, "head_dim", "expected a multiple of 2"],
-  [{ hidden_act: "gelu" }, "hidden_act", 'expected "silu"'],
-  [{ norm_topk_prob: undefined }, "norm_topk_prob", "got none"],
-  [{ rope_parameters: undefined }, "rope_parameters.rope_theta", "got none"],
+  [{ hidden_act: "xielu" }, "hidden_act", 'got "xielu"'],
+  [{ norm_topk_prob: "yes" }, "norm_topk_prob", 'got "yes"'],
   [{ rope_parameters: 7 }, "rope_parameters", "got 7"],
   [
-    { rope_parameters: { rope_type: "longrope", rope_theta: 1e4 } },
+    { rope_parameters: { rope_type: "axial", rope_theta: 1e4 } },
     "rope_parameters.rope_type",
-    "expected rope_type default, linear, dynamic, llama3 or yarn",
+    "expected rope_type default, linear, dynamic, llama3, yarn, longrope or proportional",
   ],
   [
     { rope_parameters: { rope_type: "linear", rope_theta: 1e4 } },
@@ -106,9 +106,36 @@ Deno.test("configure() reads rope_scaling of transformers 4", async () => {
   const { rope_parameters: _, ...raw } = await rawConfig("qwen3_moe");
   const rope_scaling = { type: "yarn", factor: 4, original_max_position_embeddings: 128 };
   const { rope_parameters } = configure({ ...raw, rope_theta: 5e5, rope_scaling });
-  assert.equal(rope_parameters.rope_type, "yarn");
-  assert.equal(rope_parameters.rope_theta, 5e5);
-  assert.equal(Reflect.get(rope_parameters, "factor"), 4);
+  assert.deepEqual(rope_parameters, {
+    ...{ rope_type: "yarn", rope_theta: 5e5, factor: 4, truncate: true },
+    original_max_position_embeddings: 128,
+  });
+});
+
+Deno.test("configure() takes the defaults of transformers' class for what is missing", () => {
+  const config = configure({ architectures: ["Qwen3MoeForCausalLM"] });
+  assert.deepEqual(
+    [config.hidden_size, config.num_experts, config.num_experts_per_tok, config.head_dim],
+    [2048, 128, 8, 64],
+  );
+  const { rope_parameters } = configure({ architectures: ["MixtralForCausalLM"] });
+  assert.deepEqual(rope_parameters, { rope_type: "default", rope_theta: 1e6 });
+});
+
+Deno.test("normalizeConfig() understands infinity as Python and as transformers write it", () => {
+  const text = '{"a": [0.0, Infinity], "b": -Infinity, "c": "Infinity\\" NaN", "d": NaN}';
+  const { a, b, c, d } = normalizeConfig(JSON.parse(fromPythonJson(text)), FILE);
+  assert.deepEqual([a, b, c, d], [[0, Infinity], -Infinity, 'Infinity" NaN', NaN]);
+});
+
+Deno.test("configure() says which keys have no effect", async () => {
+  const change = { routed_scaling_factor: 2.5, partial_rotary_factor: 0.5 };
+  const raw = normalizeConfig({ ...await rawConfig("mixtral"), ...change }, FILE);
+  const { notes } = findArchitecture(raw, FILE).configure(raw, FILE);
+  assert.deepEqual(notes, [
+    "partial_rotary_factor 0.5 has no effect: this family turns whole heads",
+    "routed_scaling_factor 2.5 has no effect: mixtral does not read it",
+  ]);
 });
 
 Deno.test("normalizeConfig() refuses what is no object", () => {

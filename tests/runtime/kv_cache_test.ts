@@ -30,5 +30,5 @@ Deno.test("BlockTables gives the same table until something changes", () => {
 Deno.test("pagesFor() and cacheBytes() count whole pages", () => {
   assert.deepEqual([0, 1, 16, 17].map((tokens) => pagesFor(tokens, 16)), [0, 1, 1, 2]);
   const cache = { name: "kv", kvHeads: 2, headDim: 8, dtype: "f16", pageSize: 16 } as const;
-  assert.equal(cacheBytes(cache, 3), 3 * 2 * 16 * 8 * 2);
+  assert.equal(cacheBytes(cache, 3, "keys"), 3 * 2 * 16 * 8 * 2);
 });

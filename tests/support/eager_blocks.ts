@@ -157,6 +157,7 @@ export class EagerBlocks {
     if (activation === "relu2") {
       return this.b.op("pow", { x: this.b.op("relu", { x }) }, { exponent: 2 });
     }
+    if (activation === "linear") return x;
     return this.b.op(activation === "swiglu_oai" ? "silu" : activation, { x });
   }
 

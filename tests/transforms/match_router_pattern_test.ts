@@ -83,11 +83,6 @@ const REASONS: [string, RouterForm, string][] = [
     { scoring: "none" },
     "mlp (topk): its result has 0 readers and is an output, not one",
   ],
-  [
-    "an epsilon that counts",
-    { renormalize: true, epsilon: 1e-3 },
-    "mlp (add): it adds 0.001, which may change the result",
-  ],
   ["a softmax over tokens", { softmaxDim: 0 }, "mlp (softmax): it is not over the experts"],
   [
     "another reader of the chosen scores",
@@ -105,3 +100,11 @@ for (const [name, form, expected] of REASONS) {
     assert.equal(printGraph(graph), text);
   });
 }
+
+Deno.test("match_router_pattern keeps an epsilon that counts", async () => {
+  const { graph } = router({ renormalize: true, epsilon: 1e-3 });
+  await apply(graph, steps("match_router_pattern"));
+  const node = graph.nodes.find((each) => isOp(each, "moe_router"));
+  assert.ok(isOp(node, "moe_router"));
+  assert.equal(node.attrs.sumOffset, 0.001);
+});

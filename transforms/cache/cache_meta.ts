@@ -5,15 +5,20 @@
  * @module
  */
 
-import { type CacheSpec, type Graph, isOp, type Node } from "../../graph/mod.ts";
+import { cacheOf, type CacheSpec, type Graph, type Node } from "../../graph/mod.ts";
 
 /** Key of the notes about the cache. */
 export const CACHE_META = "cache";
+
+/** Element types by their names in configurations. */
+export const CACHE_DTYPES = { auto: "f16", f16: "f16", f32: "f32", fp8: "f8_e4m3" } as const;
 
 /** Notes about the cache; every field is written by the transform in its comment. */
 export interface CacheNotes {
   /** `insert_cached_attention`. */
   readonly dtype?: CacheSpec["dtype"];
+  /** `insert_cached_mla_attention`, where it is not that of the other caches. */
+  readonly latentDtype?: CacheSpec["dtype"];
   /** `initialize_cache`: tokens of a page. */
   readonly pageSize?: number;
   /** `resize_kv_cache`: fraction of the free memory that pages may take. */
@@ -31,8 +36,10 @@ export function setCacheNotes(graph: Graph, notes: CacheNotes): void {
 }
 
 /** Attention nodes whose cache is not declared; with any of them the graph cannot run yet. */
-export function missingCaches(graph: Graph): Node<"cached_attention">[] {
+export function missingCaches(graph: Graph): Node[] {
   const names = new Set(graph.caches.map((cache) => cache.name));
-  return graph.nodes.filter((node) => isOp(node, "cached_attention"))
-    .filter((node) => !names.has(node.attrs.cache));
+  return graph.nodes.filter((node) => {
+    const wanted = cacheOf(node);
+    return wanted !== undefined && !names.has(wanted.name);
+  });
 }

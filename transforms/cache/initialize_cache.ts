@@ -1,5 +1,5 @@
 /**
- * `initialize_cache`: gives every `cached_attention` its cache.
+ * `initialize_cache`: gives every op that keeps keys and values its cache.
  *
  * Before:
  * ```text
@@ -14,7 +14,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { isOp } from "../../graph/mod.ts";
+import { cacheOf } from "../../graph/mod.ts";
 import { cacheNotes, setCacheNotes } from "./cache_meta.ts";
 import { defineTransform } from "../core/transform.ts";
 
@@ -23,20 +23,24 @@ export const initializeCache = defineTransform({
   key: "initialize_cache",
   stage: "cache_init",
   summary: "Declare the paged cache of every attention layer",
-  base: { after: ["insert_cached_attention"], run_per_gm: false, expect_mem_change: true },
+  base: {
+    after: ["insert_cached_attention", "insert_cached_mla_attention"],
+    run_per_gm: false,
+    expect_mem_change: true,
+  },
   config: z.object({
     page_size: z.int().min(1).max(1024).default(16).describe("Tokens per page of the cache"),
   }),
-  plan: (graph) => ({ matches: graph.nodes.filter((node) => isOp(node, "cached_attention")) }),
+  plan: (graph) => ({ matches: graph.nodes.flatMap((node) => cacheOf(node) ?? []) }),
   apply(graph, plan, config) {
-    const { dtype = "f16" } = cacheNotes(graph);
+    const { dtype = "f16", latentDtype = dtype } = cacheNotes(graph);
     setCacheNotes(graph, { dtype, pageSize: config.page_size });
-    for (const { attrs: { cache, kvHeads, headDim, window } } of plan.matches) {
+    for (const { window, ...wanted } of plan.matches) {
+      // Latents are keys and values at once: there are no values beside them.
+      const own = wanted.valueDim === 0 ? latentDtype : dtype;
       graph.addCache({
-        name: cache,
-        kvHeads,
-        headDim,
-        dtype,
+        ...wanted,
+        dtype: own,
         pageSize: config.page_size,
         ...(window !== undefined && { window }),
       });

@@ -38,8 +38,9 @@ import {
   replaceNode,
   type Value,
 } from "../../graph/mod.ts";
-import { exchangesFirstTwo, flatten, type Operand, traceOperand } from "./attention_operand.ts";
-import { setCacheNotes } from "./cache_meta.ts";
+import { flatten, type Operand, traceOperand } from "./attention_operand.ts";
+import { CACHE_DTYPES, setCacheNotes } from "./cache_meta.ts";
+import { flatResult } from "./flat_result.ts";
 import { defineTransform } from "../core/transform.ts";
 
 interface Match {
@@ -50,9 +51,6 @@ interface Match {
   /** How many of RoPE, clamp and norm (in this order) go into the kernel. */
   readonly depth: number;
 }
-
-/** Element types by their names in configurations. */
-const CACHE_DTYPES = { auto: "f16", f16: "f16", f32: "f32", fp8: "f8_e4m3" } as const;
 
 /** See the module's documentation. */
 export const insertCachedAttention = defineTransform({
@@ -69,17 +67,12 @@ export const insertCachedAttention = defineTransform({
     ),
   }),
   plan(graph, config) {
-    const matches: Match[] = [];
+    // Layers whose attention is over latents take the type of the cache from here.
+    const matches: (Match | Node<"cached_mla_attention">)[] = graph.nodes.filter((node) =>
+      isOp(node, "cached_mla_attention")
+    );
     const nearMisses: NearMiss[] = [];
     for (const attention of graph.nodes.filter((node) => isOp(node, "attention"))) {
-      const headDim = attention.outputs[0].shape[2];
-      if (input(attention, "v").shape[2] !== headDim) {
-        const reason = `its values have ${
-          input(attention, "v").shape[2]
-        } elements, keys ${headDim}`;
-        nearMisses.push({ node: labelNode(attention), reason });
-        continue;
-      }
       const { match, reason } = matchOperands(graph, attention);
       matches.push(match);
       if (reason !== undefined) nearMisses.push({ node: labelNode(attention), reason });
@@ -93,6 +86,7 @@ export const insertCachedAttention = defineTransform({
     setCacheNotes(graph, { dtype: CACHE_DTYPES[config.cache_dtype] });
     const names = new Set<string>();
     for (const match of plan.matches) {
+      if ("op" in match) continue;
       const { scope } = match.attention;
       const cache = names.has(scope) ? `${scope}#${names.size}` : scope;
       names.add(cache);
@@ -125,11 +119,11 @@ function sameRope({ rope: q }: Operand, { rope: k }: Operand, positions: Value):
 }
 
 function insert(graph: Graph, { attention, q, k, v, depth }: Match, cache: string): void {
-  const [heads, tokens, headDim] = attention.outputs[0].shape.map((dim, i) =>
-    i === 1 ? dim : Number(dim)
-  ) as [number, string | number, number];
+  const [tokens, query] = [attention.outputs[0].shape[1], input(attention, "q").shape];
+  const [heads, headDim] = [Number(query[0]), Number(query[2])];
   const kvHeads = Number(input(attention, "k").shape[0]);
-  const { node: last, flat } = resultOf(graph, attention);
+  const valueDim = Number(input(attention, "v").shape[2]);
+  const { node: last, flat } = flatResult(graph, attention);
   const b = new GraphBuilder(graph, { scope: attention.scope, before: graph.current(last) });
   const [rope, clip, norm] = [depth > 0 && q.rope, depth > 1 && q.clip, depth > 2 && q.norm];
   const attrs: CachedAttentionAttrs = {
@@ -137,6 +131,7 @@ function insert(graph: Graph, { attention, q, k, v, depth }: Match, cache: strin
     heads,
     kvHeads,
     headDim,
+    ...(valueDim !== headDim && { valueDim }),
     cache,
     ...(rope && { rope: rope.attrs }),
     ...(norm && { qkNorm: { eps: norm.eps, over: norm.over } }),
@@ -157,22 +152,8 @@ function insert(graph: Graph, { attention, q, k, v, depth }: Match, cache: strin
     sinks: optionalInput(attention, "sinks"),
   }, attrs);
   if (flat) return replaceNode(graph, last, result);
-  const byToken = b.op("reshape", { x: result }, { shape: [tokens, heads, headDim] });
+  const byToken = b.op("reshape", { x: result }, { shape: [tokens, heads, valueDim] });
   replaceNode(graph, last, b.op("transpose", { x: byToken }, { dims: [0, 1] }));
-}
-
-/** The `[T, heads · D]` form of the result when all its readers use that form. */
-function resultOf(graph: Graph, attention: Node): { node: Node; flat: boolean } {
-  const [heads, tokens, headDim] = attention.outputs[0].shape;
-  const [transpose, ...others] = graph.users(attention.outputs[0]);
-  const outside = { node: attention, flat: false };
-  if (!isOp(transpose, "transpose") || others.length > 0 || !exchangesFirstTwo(transpose)) {
-    return outside;
-  }
-  const [reshape, ...more] = graph.users(transpose.outputs[0]);
-  const flat = isOp(reshape, "reshape") && more.length === 0 &&
-    String(reshape.attrs.shape) === String([tokens, Number(heads) * Number(headDim)]);
-  return flat ? { node: reshape, flat } : outside;
 }
 
 /** One `qkv` when the three are neighbouring slices of one value; `q`, `k`, `v` otherwise. */

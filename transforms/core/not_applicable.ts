@@ -23,14 +23,6 @@ const MXFP4_READ = "quantize_mxfp4_moe and fuse_mxfp4_moe serve every backend";
 const FOLDED = "the linear kernels read packed weights themselves, so there is nothing to swap";
 
 const KEYS: Readonly<Record<string, NotApplicable>> = {
-  match_dense_moe_pattern: {
-    stage: "pattern_matcher",
-    reason: "architectures here route by index, none computes every expert densely",
-  },
-  match_bmm_moe_pattern: {
-    stage: "pattern_matcher",
-    reason: "architectures here have one linear per expert, none multiplies experts in a batch",
-  },
   match_sdpa_to_torch_attention: {
     stage: "pattern_matcher",
     reason: "match_eager_attention makes the attention op directly",
@@ -41,7 +33,6 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     stage: "pattern_matcher",
     reason: "insert_cached_attention takes RoPE into the attention kernel",
   },
-  match_l2norm_pattern: { stage: "pattern_matcher", reason: STATE_SPACE },
   eliminate_redundant_transposes: {
     stage: "pattern_matcher",
     reason: "insert_cached_attention removes every transpose around attention",
@@ -84,10 +75,6 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     reason: "one device, so there is no all-reduce",
   },
   fuse_l2norm: { stage: "post_load_fusion", reason: STATE_SPACE },
-  insert_cached_mla_attention: {
-    stage: "cache_init",
-    reason: "no architecture here has latent attention",
-  },
   insert_cached_ssm_attention: { stage: "cache_init", reason: STATE_SPACE },
   insert_cached_causal_conv: { stage: "cache_init", reason: STATE_SPACE },
   insert_cached_delta_rule: { stage: "cache_init", reason: STATE_SPACE },

@@ -103,7 +103,7 @@ function matchTail(probe: Probe, logits: Value): Tail {
 function isRowwise(node: Node): boolean {
   const scaled = ["mul", "div", "add", "sub"].includes(node.op) &&
     nodeInputs(node).filter((value) => value.kind !== "weight").length === 1;
-  return scaled || ["cast", "clamp", "neg"].includes(node.op);
+  return scaled || ["cast", "clamp", "neg", "tanh"].includes(node.op);
 }
 
 function activationOf(probe: Probe, node: Node): Value {

@@ -67,7 +67,7 @@ function matchAttention(probe: Probe, result: Node<"matmul">): Attention {
   const dims = turned.attrs.dims.map((dim) => (dim + 3) % 3).sort();
   probe.check(String(dims) === "1,2", turned, "it does not exchange tokens and elements of k");
   const k = unscale(probe, input(turned, "x"));
-  const { window } = mask.attrs;
+  const { window, chunk } = mask.attrs;
   const scale = outer.scale * q.scale * k.scale;
   return {
     result,
@@ -75,7 +75,11 @@ function matchAttention(probe: Probe, result: Node<"matmul">): Attention {
     k: k.value,
     v: input(result, "b"),
     positions: input(mask, "positions"),
-    attrs: window === undefined ? { scale } : { scale, window },
+    attrs: {
+      scale,
+      ...(window !== undefined && { window }),
+      ...(chunk !== undefined && { chunk }),
+    },
   };
 }
 

@@ -15,6 +15,8 @@
  * %1 = rope(x: x, positions: positions, inv_freq: @inv_freq)
  *      {layout: half, rotaryDim: D, attentionScaling: 1}
  * ```
+ * Where neighbours turn with each other (`layout: interleaved`), the pattern is
+ * `reshape(concat([even · cos - odd · sin, even · sin + odd · cos]))` of the even and odd elements.
  * Where only the first elements of a head are rotated, the slices and the concat around the pattern are
  * part of it.
  *
@@ -22,6 +24,7 @@
  */
 
 import {
+  findMatches,
   input,
   inputList,
   isOp,
@@ -47,6 +50,7 @@ export const matchRopePattern = definePattern({
   summary: "Replace cos, sin and rotate-half by `rope`",
   root: "add",
   match: matchRope,
+  otherForms: (graph) => findMatches(graph, "reshape", matchPairs),
   rewrite: (graph, { result, x, positions, inverseFrequencies, attrs }) =>
     replaceByOp(graph, result, "rope", { x, positions, inv_freq: inverseFrequencies }, attrs),
 });
@@ -69,6 +73,38 @@ function matchRope(probe: Probe, sum: Node<"add">): Rope {
     return { ...matchPartial(probe, sum, x), positions, inverseFrequencies, attrs };
   }
   return probe.fail(sum, "no operand is rotate_half(x)");
+}
+
+/** Neighbours as complex numbers, times `cos + i sin`. */
+function matchPairs(probe: Probe, result: Node<"reshape">): Rope {
+  const joined = probe.from(result, "x", "concat");
+  const columns = inputList(joined, "xs").map((value) => probe.maybe(value, "unsqueeze"));
+  const [first, second] = columns.map((column) => column && input(column, "x"));
+  const real = columns.length === 2 ? probe.maybe(first, "sub") : undefined;
+  const imaginary = probe.maybe(second, "add");
+  if (!real || !imaginary) return probe.fail(joined, "it does not join a difference and a sum");
+  const [evenCos, oddSin] = [probe.from(real, "a", "mul"), probe.from(real, "b", "mul")];
+  const [evenSin, oddCos] = [probe.from(imaginary, "a", "mul"), probe.from(imaginary, "b", "mul")];
+  const even = probe.from(evenCos, "a", "slice");
+  const odd = probe.from(oddSin, "a", "slice");
+  probe.recognised();
+  const x = input(even, "x");
+  const alternates = input(odd, "x").id === x.id && even.attrs.start === 0 &&
+    odd.attrs.start === 1 && even.attrs.step === 2 && odd.attrs.step === 2;
+  probe.check(alternates, real, "it does not rotate even with odd elements");
+  const crossed = input(evenSin, "a").id === even.outputs[0].id &&
+    input(oddCos, "a").id === odd.outputs[0].id;
+  probe.check(crossed, imaginary, "it does not rotate the same elements as its real part");
+  const angle = matchAngle(probe, real, input(evenCos, "b"), "cos");
+  const across = matchAngle(probe, real, input(oddSin, "b"), "sin");
+  const same = angle.angles.id === across.angles.id && angle.scaling === across.scaling &&
+    input(evenSin, "b").id === input(oddSin, "b").id &&
+    input(oddCos, "b").id === input(evenCos, "b").id;
+  probe.check(same, real, "cos and sin have different angles");
+  const rotaryDim = Number(x.shape[x.shape.length - 1]);
+  const attrs = { layout: "interleaved", rotaryDim, attentionScaling: angle.scaling } as const;
+  const product = producerBehindViews(probe, angle.angles);
+  return { ...matchPartial(probe, result, x), ...matchProduct(probe, real, product), attrs };
 }
 
 /** `rotate_half(x) ⊙ sin`, with rotate_half(x) = [-x[D/2..], x[..D/2]]. */
@@ -120,7 +156,11 @@ function matchFrequencies(probe: Probe, at: Node, angles: Value) {
   const [first, second, ...rest] = inputList(joined, "xs");
   const twice = rest.length === 0 && second !== undefined && first.id === second.id;
   probe.check(twice, joined, "its halves differ");
-  const product = producerBehindViews(probe, first);
+  return matchProduct(probe, joined, producerBehindViews(probe, first));
+}
+
+/** `position · inv_freq`, either operand order. */
+function matchProduct(probe: Probe, joined: Node, product: Node | undefined) {
   if (!isOp(product, "mul") && !isOp(product, "matmul")) {
     return probe.fail(joined, "its angles are not a product of positions and frequencies");
   }

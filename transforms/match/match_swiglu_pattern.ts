@@ -43,7 +43,7 @@ function matchMlp(probe: Probe, down: Node<"linear">): Mlp {
   const { activation } = attrs;
   probe.check(attrs.mlp === "gated" && w3 !== undefined, down, "it is not gated");
   probe.recognised();
-  if (w3 === undefined || activation === "relu2" || activation === "swiglu_oai") {
+  if (w3 === undefined || activation === "swiglu_oai") {
     return probe.fail(down, `gated_mlp has no activation ${activation}`);
   }
   const product = probe.maybe(x, "mul");

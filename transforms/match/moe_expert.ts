@@ -5,8 +5,9 @@
  */
 
 import {
+  type Activation,
+  ACTIVATION_NAMES,
   input,
-  type MoeActivation,
   type MoeAttrs,
   type Node,
   optionalInput,
@@ -27,8 +28,8 @@ export interface Expert {
   readonly b3?: Value;
 }
 
-interface Activation {
-  readonly name: MoeActivation;
+interface MatchedActivation {
+  readonly name: Activation;
   readonly x: Value;
 }
 
@@ -69,11 +70,45 @@ function matchGated(probe: Probe, product: Node): Gated {
       attrs: { mlp: "gated", activation: activation.name },
     };
   }
+  const identity = matchLinearActivation(probe, a, b);
+  if (identity) return identity;
   return probe.fail(product, "neither operand is an activation of a linear layer");
+}
+
+/** `(w1 · x) ⊙ (w3 · x)`: the activation is `linear`. */
+function matchLinearActivation(probe: Probe, a: Value, b: Value): Gated | undefined {
+  const [gate, up] = [probe.maybe(a, "linear"), probe.maybe(b, "linear")];
+  if (!gate || !up || input(gate, "x").id !== input(up, "x").id) return undefined;
+  const [first, third] = [linearOf(probe, gate, a), linearOf(probe, up, b)];
+  return {
+    ...first,
+    w3: third.w1,
+    b3: third.b1,
+    attrs: { mlp: "gated", activation: "linear" },
+  };
 }
 
 /** gpt-oss: `(clamp(up, ±limit) + 1) ⊙ (g · sigmoid(alpha · g))` with `g = min(gate, limit)`. */
 function matchClampedSwiglu(probe: Probe, product: Node): Gated | undefined {
+  const clamped = matchClamped(probe, product);
+  if (!clamped) return undefined;
+  const { alpha, limit } = clamped;
+  const first = linearOf(probe, product, clamped.gate);
+  const third = linearOf(probe, product, clamped.up);
+  probe.check(
+    first.x.id === third.x.id,
+    product,
+    "gate and up projection read different values",
+  );
+  const attrs = { mlp: "gated", activation: "swiglu_oai", alpha, limit } as const;
+  return { ...first, w3: third.w1, b3: third.b1, attrs };
+}
+
+/** The clamped activation of gpt-oss over any gate and up projection. */
+export function matchClamped(
+  probe: Probe,
+  product: Node,
+): { gate: Value; up: Value; alpha: number; limit: number } | undefined {
   const [a, b] = [input(product, "a"), input(product, "b")];
   for (const [left, right] of [[a, b], [b, a]]) {
     const shifted = probe.maybe(left, "add");
@@ -88,15 +123,7 @@ function matchClampedSwiglu(probe: Probe, product: Node): Gated | undefined {
     const fits = gate.attrs.min === undefined && limit !== undefined &&
       up.attrs.max === limit && up.attrs.min === -limit;
     if (!fits) probe.fail(product, "gate and up projection are clamped to different limits");
-    const first = linearOf(probe, product, input(gate, "x"));
-    const third = linearOf(probe, product, input(up, "x"));
-    probe.check(
-      first.x.id === third.x.id,
-      product,
-      "gate and up projection read different values",
-    );
-    const attrs = { mlp: "gated", activation: "swiglu_oai", alpha: swish.alpha, limit } as const;
-    return { ...first, w3: third.w1, b3: third.b1, attrs };
+    return { gate: input(gate, "x"), up: input(up, "x"), alpha: swish.alpha, limit };
   }
 }
 
@@ -112,11 +139,11 @@ function swishOf(probe: Probe, product: Node): { x: Value; alpha: number } | und
 }
 
 /** An activation by one op, `relu(x)²`, or `x · sigmoid(x)`. */
-export function matchActivation(probe: Probe, value: Value): Activation | undefined {
+export function matchActivation(probe: Probe, value: Value): MatchedActivation | undefined {
   const node = probe.graph.producer(value);
-  if (node?.op === "silu" || node?.op === "gelu" || node?.op === "gelu_tanh") {
-    return { name: node.op, x: input(node, "x") };
-  }
+  // The op "linear" is a matrix product, not the activation of that name.
+  const name = ACTIVATION_NAMES.find((each) => each !== "linear" && each === node?.op);
+  if (node && name) return { name, x: input(node, "x") };
   if (node?.op === "pow") {
     const relu = probe.maybe(input(node, "x"), "relu");
     const squared = (node as Node<"pow">).attrs.exponent === 2;

@@ -9,6 +9,7 @@ import { z } from "../../deps/zod.ts";
 import {
   type AttrsOf,
   findMatches,
+  type Found,
   type Graph,
   GraphBuilder,
   type Node,
@@ -26,12 +27,14 @@ interface Pattern<Key extends string, Op extends OpName, Match>
   readonly root: Op;
   /** Walks from such a node towards its inputs; ends through the probe where the pattern fails. */
   match(probe: Probe, root: Node<Op>): Match;
+  /** Other forms of the pattern, which end at nodes of another op. */
+  readonly otherForms?: (graph: Graph) => Found<Match>;
   rewrite(graph: Graph, match: Match): void;
 }
 
 /** The transform that replaces a pattern wherever it stands. */
 export function definePattern<const Key extends string, Op extends OpName, Match>(
-  { key, summary, base, root, match, rewrite }: Pattern<Key, Op, Match>,
+  { key, summary, base, root, match, otherForms, rewrite }: Pattern<Key, Op, Match>,
 ) {
   return defineTransform({
     key,
@@ -39,7 +42,14 @@ export function definePattern<const Key extends string, Op extends OpName, Match
     summary,
     ...(base && { base }),
     config: z.object({}),
-    plan: (graph) => findMatches(graph, root, match),
+    plan(graph) {
+      const found = findMatches(graph, root, match);
+      const others = otherForms?.(graph);
+      return {
+        matches: [...found.matches, ...others?.matches ?? []],
+        nearMisses: [...found.nearMisses, ...others?.nearMisses ?? []],
+      };
+    },
     apply(graph, plan) {
       for (const found of plan.matches) rewrite(graph, found);
     },

@@ -153,6 +153,8 @@ async function expertByOps(layer: Layer, expert: number, x: HostTensor): Promise
     })
     : activation === "relu2"
     ? gate.map((value) => (value > 0 ? value * value : 0))
+    : activation === "linear"
+    ? gate
     : Float32Array.from((await evaluate(activation, { x: f32([gate.length], gate) }, {}))[0]);
   const hidden = up && activation !== "swiglu_oai"
     ? activated.map((value, i) => value * up[i])

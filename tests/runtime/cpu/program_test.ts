@@ -167,7 +167,7 @@ Deno.test("compile() refuses attention whose cache is missing or of other sizes"
   for (
     const [cache, code, message] of [
       [undefined, "graph/missing-cache", /expected cache "kv" with 1 heads of 2, got none/],
-      [{ headDim: 3, dtype: "f32" }, "graph/missing-cache", /got 1 of 3/],
+      [{ headDim: 3, dtype: "f32" }, "graph/missing-cache", /got 1 heads of 3/],
     ] as const
   ) {
     await assert.rejects(compile(cache), (error) => {

@@ -1,0 +1,79 @@
+//@fragment attention/general/append
+//@needs HEADS KV_HEADS Lanes NORM D NORM_ALL THREADS raw_at sum_put sum_meet sum_get EPS V
+//@needs clipped norm_at ROTARY rotary_pair turn positions rotary_frequency ATTENTION_SCALING
+//@needs ready cache_row sequence_ids PACK keys_store values_store
+// Brings the tokens of a step into the cache, and their queries into `ready`, for heads of any size.
+//
+// q, k, v       [T, heads · D or V] f32, side by side or not
+// keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
+// Grid: token, head; key heads come after query heads, value heads after those.
+
+// Which projection a head of the grid is of: 0 is q, 1 is k, 2 is v.
+fn part_of(head: u32) -> u32 {
+  return select(select(2u, 1u, head < HEADS + KV_HEADS), 0u, head < HEADS);
+}
+
+fn first_of(part: u32) -> u32 {
+  return select(select(HEADS + KV_HEADS, HEADS, part == 1u), 0u, part == 0u);
+}
+
+// 1/rms of a head, or of all heads of its projection.
+fn scale_of(token: u32, part: u32, head: u32, lanes: Lanes) -> f32 {
+  if (!NORM || part == 2u) {
+    return 1.0;
+  }
+  let all = select(KV_HEADS, HEADS, part == 0u) * D;
+  let first = select(head * D, 0u, NORM_ALL);
+  let count = select(D, all, NORM_ALL);
+  var square = 0.0;
+  for (var i = lanes.index; i < count; i += THREADS) {
+    let x = raw_at(part, token, first + i);
+    square += x * x;
+  }
+  sum_put(0u, square, lanes);
+  sum_meet(lanes);
+  return inverseSqrt(sum_get(0u, lanes) / f32(count) + EPS);
+}
+
+fn plain_at(token: u32, part: u32, head: u32, d: u32, scale: f32) -> f32 {
+  let width = select(D, V, part == 2u);
+  return clipped(raw_at(part, token, head * width + d) * scale * norm_at(part, head, d));
+}
+
+fn element_at(token: u32, part: u32, head: u32, d: u32, scale: f32) -> f32 {
+  let x = plain_at(token, part, head, d, scale);
+  if (part == 2u || d >= ROTARY) {
+    return x;
+  }
+  let pair = rotary_pair(d);
+  let other = plain_at(token, part, head, pair.other, scale);
+  let angle = turn(f32(positions[token]) * rotary_frequency(pair.frequency)) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * pair.sign;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+  let token = group.x;
+  let part = part_of(group.y);
+  let head = group.y - first_of(part);
+  let scale = scale_of(token, part, head, lanes);
+  if (part == 0u) {
+    for (var d = lanes.index; d < D; d += THREADS) {
+      ready[(token * HEADS + head) * D + d] = element_at(token, part, head, d, scale);
+    }
+    return;
+  }
+  let row = cache_row(u32(sequence_ids[token]), u32(positions[token]), head);
+  let width = select(D, V, part == 2u);
+  for (var word = lanes.index; word < width / PACK; word += THREADS) {
+    var values = vec4<f32>();
+    for (var i = 0u; i < PACK; i++) {
+      values[i] = element_at(token, part, head, word * PACK + i, scale);
+    }
+    if (part == 1u) {
+      keys_store(row * (D / PACK) + word, values);
+    } else {
+      values_store(row * (V / PACK) + word, values);
+    }
+  }
+}

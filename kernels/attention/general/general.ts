@@ -1,0 +1,192 @@
+/**
+ * `cached_attention` for heads of any size, values of another size than keys, and chunks: one token and
+ * head a workgroup. The kernel of `cached_attention.ts` serves what it can, faster.
+ *
+ * @module
+ */
+
+import { input, type Node, optionalInput } from "../../../graph/mod.ts";
+import { type Access, joinAccess } from "../../access/access.ts";
+import { composeShader, f32Bound, f32Literal, LOWEST, type ShaderBuffer } from "../../compose.ts";
+import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../../kernel.ts";
+import { scratchRows } from "../../linear/linear.ts";
+import { laneFragments } from "../../reduce/lanes.ts";
+import {
+  type AttentionProblem,
+  pagingAccess,
+  problemOf,
+  sinkAccess,
+  sizeConstants,
+} from "../operands.ts";
+import ropeHalf from "../rope_half.wgsl" with { type: "text" };
+import ropeInterleaved from "../rope_interleaved.wgsl" with { type: "text" };
+import ropeNone from "../rope_none.wgsl" with { type: "text" };
+import turn from "../turn.wgsl" with { type: "text" };
+import appendBody from "./append.wgsl" with { type: "text" };
+import attendBody from "./attend.wgsl" with { type: "text" };
+import { cellAccess, packOf } from "./cells.ts";
+
+/** Threads of a workgroup, for heads and for tiles of keys. */
+const THREADS = 128;
+
+/** Constants of both kernels. */
+function constantsOf(problem: AttentionProblem) {
+  const { headDim, valueDim = headDim, chunk } = problem.attrs;
+  return {
+    ...sizeConstants(problem),
+    V: valueDim,
+    CHUNK: Math.min(chunk ?? 0, 2 ** 32 - 1),
+    THREADS,
+  };
+}
+
+/** q, k and v as the projections left them: `raw_at(part, token, i)`. */
+function sourceAccess({ node, attrs }: AttentionProblem): Access {
+  const { heads, kvHeads, headDim, valueDim = headDim } = attrs;
+  const widths = [heads * headDim, kvHeads * headDim, kvHeads * valueDim];
+  const fused = node.inputs.qkv !== undefined;
+  const names = fused ? ["qkv"] : ["q", "k", "v"];
+  const all = widths.reduce((sum, width) => sum + width, 0);
+  const reads = widths.map((width, part) => {
+    const first = widths.slice(0, part).reduce((sum, each) => sum + each, 0);
+    return fused ? `qkv[token * ${all}u + ${first}u + i]` : `${names[part]}[token * ${width}u + i]`;
+  });
+  return {
+    buffers: names.map((name) => f32Buffer(name, node)),
+    fragments: [
+      `fn raw_at(part: u32, token: u32, i: u32) -> f32 {
+  if (part == 0u) {
+    return ${reads[0]};
+  }
+  if (part == 1u) {
+    return ${reads[1]};
+  }
+  return ${reads[2]};
+}`,
+    ],
+    constants: {},
+  };
+}
+
+/** Norm, clip and RoPE of queries and keys. */
+function shapingAccess({ node, attrs }: AttentionProblem): Access {
+  const { qkNorm, rope, clip } = attrs;
+  const frequencies = optionalInput(node, "inv_freq");
+  const at = qkNorm?.over === "all" ? "head * D + d" : "d";
+  const weight = (name: string) => optionalInput(node, name) ? `${name}[${at}]` : "1.0";
+  const norms = ["q_norm", "k_norm"].filter((name) => optionalInput(node, name));
+  return {
+    buffers: [...norms, ...(frequencies ? ["inv_freq"] : [])].map((name) => f32Buffer(name, node)),
+    fragments: [
+      `fn norm_at(part: u32, head: u32, d: u32) -> f32 {
+  if (part == 0u) {
+    return ${weight("q_norm")};
+  }
+  if (part == 1u) {
+    return ${weight("k_norm")};
+  }
+  return 1.0;
+}`,
+      clip === undefined
+        ? "fn clipped(x: f32) -> f32 {\n  return x;\n}"
+        : "fn clipped(x: f32) -> f32 {\n  return clamp(x, -CLIP, CLIP);\n}",
+      turn,
+      rope === undefined ? ropeNone : rope.layout === "half" ? ropeHalf : ropeInterleaved,
+    ],
+    constants: {
+      ROTARY: rope?.rotaryDim ?? 0,
+      ATTENTION_SCALING: f32Literal(rope?.attentionScaling ?? 1, "a scale of RoPE"),
+      NORM: qkNorm !== undefined,
+      NORM_ALL: qkNorm?.over === "all",
+      EPS: f32Literal(qkNorm?.eps ?? 0, "an epsilon of norms"),
+      ...(clip === undefined ? {} : { CLIP: f32Bound(clip) }),
+    },
+  };
+}
+
+function f32Buffer(name: string, node: Node): ShaderBuffer {
+  return { name, type: "array<f32>", access: "read", buffer: input(node, name) };
+}
+
+function appendDispatch(problem: AttentionProblem, ready: Scratch): Dispatch {
+  const { attrs, cacheFormat, context: { profile } } = problem;
+  const access = joinAccess(
+    pagingAccess(problem),
+    sourceAccess(problem),
+    shapingAccess(problem),
+    cellAccess(attrs.cache, ["keys", "values"], cacheFormat, "read_write"),
+  );
+  const shader = composeShader({
+    constants: { ...access.constants, ...constantsOf(problem), SUMS: 1 },
+    buffers: [
+      ...access.buffers,
+      { name: "ready", type: "array<f32>", access: "read_write", buffer: ready },
+    ],
+    fragments: [
+      ...access.fragments,
+      ...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
+    ],
+    body: appendBody,
+  });
+  const heads = attrs.heads + 2 * attrs.kvHeads;
+  return { kernel: "attention_append_general", ...shader, workgroups: ({ T }) => [T, heads, 1] };
+}
+
+function attendDispatch(problem: AttentionProblem, ready: Scratch): Dispatch {
+  const { node, attrs, cacheFormat, context: { profile } } = problem;
+  const access = joinAccess(
+    pagingAccess(problem),
+    cellAccess(attrs.cache, ["keys", "values"], cacheFormat, "read"),
+    sinkAccess(problem),
+  );
+  const { headDim, valueDim = headDim } = attrs;
+  const shader = composeShader({
+    constants: {
+      ...access.constants,
+      ...constantsOf(problem),
+      ROUNDS: Math.ceil(valueDim / THREADS),
+      LOWEST,
+    },
+    buffers: [
+      ...access.buffers,
+      { name: "ready", type: "array<f32>", access: "read", buffer: ready },
+      { name: "y", type: "array<f32>", access: "read_write", buffer: node.outputs[0] },
+    ],
+    fragments: [
+      ...access.fragments,
+      ...laneFragments(profile, [
+        { name: "peak", slots: 1, operation: "max" },
+        { name: "total", slots: 1, operation: "add" },
+      ]),
+    ],
+    body: attendBody,
+  });
+  return {
+    kernel: "attention_general",
+    ...shader,
+    workgroups: ({ T }) => [T, attrs.heads, 1],
+  };
+}
+
+/** `cached_attention` where `cached_attention.ts` refuses. */
+export const generalAttention = defineKernel({
+  name: "general_attention",
+  op: "cached_attention",
+  summary:
+    "heads of any size, values of another size than keys, chunks: a workgroup a token and head",
+  refuse(node, context) {
+    const { headDim, valueDim = headDim, cache } = node.attrs;
+    const pack = packOf(context.cacheDtype(cache));
+    const odd = [headDim, valueDim].find((size) => size % pack !== 0);
+    return odd === undefined
+      ? undefined
+      : `takes heads that are multiples of ${pack} with this cache, not ${odd}`;
+  },
+  lower(node: Node<"cached_attention">, context: LoweringContext) {
+    const problem = problemOf(node, context);
+    const { heads, headDim } = node.attrs;
+    context.note("general attention: append, then one token and head a workgroup");
+    const ready = scratchRows("ready", context.tokens.max, heads * headDim);
+    return [appendDispatch(problem, ready), attendDispatch(problem, ready)];
+  },
+});

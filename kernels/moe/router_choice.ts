@@ -1,0 +1,110 @@
+/**
+ * The choice of experts from their logits: the plain one, and the general one for routers with
+ * corrections, groups, shared experts and the like.
+ *
+ * @module
+ */
+
+import { input, type Node, optionalInput } from "../../graph/mod.ts";
+import { type Access, constants, fragments, joinAccess, writes } from "../access/access.ts";
+import { STEP } from "../access/extent.ts";
+import { operandAccess } from "../access/operand.ts";
+import { f32Literal, LOWEST } from "../compose.ts";
+import type { DeviceProfile } from "../kernel.ts";
+import { GEMV_MAX_COLUMNS } from "../linear/gemv.ts";
+import chooseText from "./router_choose.wgsl" with { type: "text" };
+import generalText from "./router_choose_general.wgsl" with { type: "text" };
+
+/** What of a router its choice depends on. */
+interface ChoiceProblem {
+  readonly node: Node<"moe_router">;
+  /** Rows of its weight. */
+  readonly experts: number;
+}
+
+/** Shared memory that a router needs besides scores. */
+const OTHER_BYTES = 8 << 10;
+
+/** True for routers that the plain choice does not serve. */
+function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
+  const { scoring, softmaxOver, groups, shared = 0, logitScale = 1 } = attrs;
+  const bounds = attrs.sumFloor !== undefined || attrs.sumOffset !== undefined;
+  return scoring === "sparse_mixer" || (scoring === "sigmoid" && softmaxOver === "selected") ||
+    groups !== undefined || shared > 0 || logitScale !== 1 || bounds ||
+    inputs.correction !== undefined || inputs.expert_scale !== undefined;
+}
+
+/** Tokens of a workgroup whose scores fit into shared memory; 0 when not even one does. */
+export function mostColumns(
+  node: Node<"moe_router">,
+  { maxWorkgroupStorageBytes }: Pick<DeviceProfile, "maxWorkgroupStorageBytes">,
+): number {
+  const rows = Number(input(node, "w").shape[0]);
+  const left = maxWorkgroupStorageBytes - OTHER_BYTES;
+  if (!isGeneral(node)) return rows * 4 * GEMV_MAX_COLUMNS > left ? 0 : GEMV_MAX_COLUMNS;
+  // Scores and what experts are ranked by, and what groups are worth.
+  const bytes = 4 * (2 * rows + 4 + (node.attrs.groups?.count ?? 1));
+  return Math.min(GEMV_MAX_COLUMNS, Math.floor(left / bytes));
+}
+
+/** What the choice needs: outputs, the step, the attributes. */
+export function choiceAccess(problem: ChoiceProblem): Access {
+  return isGeneral(problem.node) ? generalChoice(problem) : plainChoice(problem);
+}
+
+function plainChoice({ node, experts }: ChoiceProblem): Access {
+  const { topK, scoring, softmaxOver, renormalize, scale } = node.attrs;
+  return joinAccess(
+    chosenAccess(node),
+    fragments(chooseText),
+    constants({
+      E: experts,
+      TOP_K: topK,
+      SIGMOID: scoring === "sigmoid",
+      OVER_ALL: softmaxOver === "all",
+      RENORMALIZE: renormalize,
+      SCALE: f32Literal(scale, "a scale of routing weights"),
+      LOWEST,
+    }),
+  );
+}
+
+function generalChoice({ node, experts: rows }: ChoiceProblem): Access {
+  const { topK, scoring, softmaxOver, renormalize, scale, logitScale = 1, groups } = node.attrs;
+  const { sumOffset = 0, sumFloor = 0, jitter = 0, shared = 0, sharedGate = false } = node.attrs;
+  return joinAccess(
+    chosenAccess(node),
+    operandAccess("correction", optionalInput(node, "correction"), "numbers"),
+    operandAccess("expert_scale", optionalInput(node, "expert_scale"), "numbers", 1),
+    fragments(generalText),
+    constants({
+      E: rows,
+      EXPERTS: rows - (sharedGate ? 1 : 0),
+      TOP_K: topK,
+      SHARED: shared,
+      SHARED_GATE: sharedGate,
+      SIGMOID: scoring === "sigmoid",
+      MIXER: scoring === "sparse_mixer",
+      OVER_ALL: softmaxOver === "all",
+      RENORMALIZE: renormalize,
+      SUM_OFFSET: f32Literal(sumOffset),
+      SUM_FLOOR: f32Literal(sumFloor),
+      SCALE: f32Literal(scale, "a scale of routing weights"),
+      LOGIT_SCALE: f32Literal(logitScale, "a scale of logits"),
+      JITTER: f32Literal(jitter),
+      GROUPS: groups?.count ?? 1,
+      KEPT: groups?.kept ?? 1,
+      TWO_BEST: groups?.by === "two_best",
+      LOWEST,
+    }),
+  );
+}
+
+/** Where the choice goes, and the step. */
+function chosenAccess({ outputs: [selected, weights] }: Node<"moe_router">): Access {
+  return joinAccess(
+    writes("selected", "i32", selected),
+    writes("routing_weights", "f32", weights),
+    STEP,
+  );
+}

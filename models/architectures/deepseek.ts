@@ -1,0 +1,180 @@
+/**
+ * DeepSeek-V2 and V3, and GLM-4.7-Flash: multi-head latent attention, routed experts in groups beside
+ * shared ones, first layers dense. After `modeling_deepseek_v2.py`, `modeling_deepseek_v3.py` and
+ * `modeling_glm4_moe_lite.py` of transformers.
+ *
+ * @module
+ */
+
+import { z } from "../../deps/zod.ts";
+import { defineArchitecture } from "../architecture.ts";
+import { classDefaults } from "../class_defaults.ts";
+import {
+  countSchema,
+  groupConfigFields,
+  isSparseLayer,
+  mlpTypesSchema,
+  sizeSchema,
+  sparseConfigFields,
+} from "../config_fields.ts";
+import { decoder } from "../decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
+import { latentAttention } from "../mla.ts";
+import type { ModelWeights } from "../model_weights.ts";
+import { denseMlp, type MlpBuilder } from "../moe_block.ts";
+import { rotaryOf } from "../rotary.ts";
+import { CORRECTION, groupsOf, routedMlp, type RoutedMlpSpec } from "../routed_mlp.ts";
+
+const latentFields = {
+  ...sparseConfigFields,
+  // Heads have sizes of their own; what the config says of head_dim is not read.
+  head_dim: sizeSchema,
+  intermediate_size: sizeSchema,
+  moe_intermediate_size: sizeSchema,
+  n_shared_experts: countSchema.default(0),
+  q_lora_rank: sizeSchema.optional(),
+  kv_lora_rank: sizeSchema,
+  qk_nope_head_dim: sizeSchema,
+  qk_rope_head_dim: sizeSchema.multipleOf(2),
+  v_head_dim: sizeSchema,
+  mlp_bias: z.boolean().default(false),
+};
+
+const v2Schema = z.looseObject({
+  ...latentFields,
+  first_k_dense_replace: countSchema.default(0),
+  n_group: sizeSchema.optional(),
+  topk_group: sizeSchema.optional(),
+  topk_method: z.enum(["greedy", "group_limited_greedy"]).default("greedy"),
+  routed_scaling_factor: z.number().default(1),
+});
+
+const v3Schema = z.looseObject({
+  ...latentFields,
+  ...groupConfigFields,
+  first_k_dense_replace: countSchema.default(0),
+  mlp_layer_types: mlpTypesSchema,
+  rope_interleave: z.boolean().default(true),
+});
+
+type Config = z.output<typeof v2Schema> | z.output<typeof v3Schema>;
+
+const FEATURES = [
+  "multi-head latent attention, compressed cache",
+  "shared experts, first layers dense",
+  "RoPE of adjacent pairs: default, linear, yarn with mscale",
+];
+
+const NAMES = { n_routed_experts: "num_experts" };
+
+/** DeepSeek-V2, V2-Lite and Coder-V2. */
+export const deepseekV2 = defineArchitecture({
+  name: "deepseek_v2",
+  hfNames: ["DeepseekV2ForCausalLM"],
+  features: ["softmax router, group-limited where topk_method says so", ...FEATURES],
+  reading: { defaults: classDefaults("deepseek_v2"), names: NAMES },
+  config: v2Schema,
+  assumes: { scoring_func: "softmax", moe_layer_freq: 1, norm_topk_prob: false },
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights) {
+    const grouped = config.topk_method === "group_limited_greedy";
+    build(b, config, weights, {
+      interleaved: true,
+      sparse: (index) => index >= config.first_k_dense_replace,
+      router: {
+        scoring: "softmax",
+        groups: grouped ? groupsOf(config.n_group, config.topk_group, "best") : undefined,
+        scale: config.routed_scaling_factor,
+      },
+    });
+  },
+});
+
+/** DeepSeek-V3, R1, Kimi-K2. */
+export const deepseekV3 = defineArchitecture({
+  name: "deepseek_v3",
+  hfNames: ["DeepseekV3ForCausalLM"],
+  features: ["sigmoid router with correction and groups", ...FEATURES],
+  reading: { defaults: classDefaults("deepseek_v3"), names: NAMES },
+  config: v3Schema,
+  assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", moe_layer_freq: 1 },
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build: (b, config, weights) => buildV3(b, config, weights, config.first_k_dense_replace),
+});
+
+/** GLM-4.7-Flash. */
+export const glm4MoeLite = defineArchitecture({
+  name: "glm4_moe_lite",
+  hfNames: ["Glm4MoeLiteForCausalLM"],
+  features: ["sigmoid router with correction and groups", ...FEATURES],
+  reading: { defaults: classDefaults("glm4_moe_lite"), names: NAMES },
+  config: v3Schema,
+  assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", first_k_dense_replace: 1 },
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build: (b, config, weights) => buildV3(b, config, weights, 1),
+});
+
+type Build = Parameters<Parameters<typeof defineArchitecture>[0]["build"]>;
+
+function buildV3(
+  b: Build[0],
+  config: z.output<typeof v3Schema>,
+  weights: ModelWeights,
+  firstSparse: number,
+): void {
+  build(b, config, weights, {
+    interleaved: config.rope_interleave,
+    sparse: (index) => isSparseLayer(config.mlp_layer_types, index, firstSparse),
+    router: {
+      scoring: "sigmoid",
+      corrections: CORRECTION,
+      groups: groupsOf(config.n_group, config.topk_group, "two_best"),
+      renormalize: config.norm_topk_prob && { offset: 1e-20 },
+      scale: config.routed_scaling_factor,
+    },
+  });
+}
+
+interface Variant {
+  readonly interleaved: boolean;
+  readonly sparse: (index: number) => boolean;
+  readonly router: Pick<
+    RoutedMlpSpec,
+    "scoring" | "corrections" | "groups" | "renormalize" | "scale"
+  >;
+}
+
+function build(b: Build[0], config: Config, weights: ModelWeights, variant: Variant): void {
+  const rotary = rotaryOf(config, {
+    layout: variant.interleaved ? "interleaved" : "half",
+    headDim: config.qk_rope_head_dim,
+  });
+  decoder(b, config, weights, (index, module) => ({
+    attention: latentAttention(config, weights, `${module}.self_attn`, rotary),
+    mlp: mlpOf(config, weights, `${module}.mlp`, variant, index),
+  }));
+}
+
+function mlpOf(
+  config: Config,
+  weights: ModelWeights,
+  module: string,
+  { sparse, router }: Variant,
+  index: number,
+): MlpBuilder {
+  const { hidden_size: hidden, hidden_act: activation, mlp_bias: bias } = config;
+  if (!sparse(index)) {
+    const { intermediate_size: intermediate } = config;
+    return denseMlp(weights, module, { hidden, intermediate, activation, bias });
+  }
+  const { moe_intermediate_size: intermediate, n_shared_experts: shared } = config;
+  return routedMlp(weights, [module], {
+    experts: config.num_experts,
+    ...{ hidden, intermediate, activation },
+    topK: config.num_experts_per_tok,
+    ...router,
+    shared: shared > 0
+      ? { names: ["shared_experts"], intermediate: shared * intermediate, bias }
+      : undefined,
+  });
+}

@@ -1,0 +1,184 @@
+/**
+ * Gemma 4's text model with experts: sizes of heads and rotary embedding by layer type, keys that are
+ * values, norms around every block, a dense MLP beside the experts, a router with a norm and scales of
+ * its own. After `modeling_gemma4.py` of transformers.
+ *
+ * @module
+ */
+
+import { z } from "../../deps/zod.ts";
+import { hiddenActSchema } from "../activation.ts";
+import { defineArchitecture } from "../architecture.ts";
+import type { AttentionSpec } from "../attention.ts";
+import { rmsNorm, scaled } from "../blocks.ts";
+import { classDefaults } from "../class_defaults.ts";
+import { layerTypesSchema, sizeSchema } from "../config_fields.ts";
+import { decoder, headNorms, normWeight, plainAttention } from "../decoder.ts";
+import { baseConfigFields } from "../hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
+import { type ModelWeights, PROJECTION_NAMES } from "../model_weights.ts";
+import { denseMlp, expertLoop, gatedMlp, type MlpBuilder } from "../moe_block.ts";
+import { route } from "../moe_router.ts";
+import { ropeFrequencies, ropeSchema } from "../rope.ts";
+
+const TYPES = ["sliding_attention", "full_attention"] as const;
+
+const configSchema = z.looseObject({
+  ...baseConfigFields,
+  rope_parameters: z.object({ sliding_attention: ropeSchema, full_attention: ropeSchema }),
+  num_experts: sizeSchema,
+  num_experts_per_tok: sizeSchema,
+  hidden_activation: hiddenActSchema,
+  attention_bias: z.boolean().default(false),
+  attention_k_eq_v: z.boolean().default(false),
+  // Gemma 4's dense models have none of the experts; their other parts are not implemented.
+  enable_moe_block: z.literal(true),
+  hidden_size_per_layer_input: z.literal(0),
+  num_kv_shared_layers: z.literal(0).default(0),
+  use_bidirectional_attention: z.literal("vision").nullish(),
+  intermediate_size: sizeSchema,
+  moe_intermediate_size: sizeSchema,
+  sliding_window: sizeSchema,
+  layer_types: layerTypesSchema,
+  final_logit_softcapping: z.number().positive().nullish(),
+  global_head_dim: sizeSchema.default(512),
+  num_global_key_value_heads: sizeSchema.nullish(),
+  per_layer_config: z.record(
+    z.string(),
+    z.looseObject({ head_dim: sizeSchema.optional(), num_key_value_heads: sizeSchema.optional() }),
+  ).optional(),
+});
+
+type Config = z.output<typeof configSchema>;
+
+/** Gemma-4-26B-A4B. */
+export const gemma4 = defineArchitecture({
+  name: "gemma4_text",
+  hfNames: ["Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"],
+  features: [
+    "head size, key heads and RoPE by layer type, keys that are values, sliding window",
+    "dense MLP beside the experts, norms around both, router with norm and scales",
+    "scaled embeddings, soft cap of logits, tied embeddings",
+    "RoPE: default, proportional, linear, yarn, llama3 by layer type",
+  ],
+  reading: {
+    defaults: classDefaults("gemma4_text"),
+    names: { top_k_experts: "num_experts_per_tok" },
+    rope: {
+      layerTypes: TYPES,
+      partial: "reads",
+      whenMissing: {
+        sliding_attention: { rope_type: "default", rope_theta: 1e4 },
+        full_attention: {
+          rope_type: "proportional",
+          partial_rotary_factor: 0.25,
+          rope_theta: 1e6,
+        },
+      },
+    },
+  },
+  config: configSchema,
+  assumes: { query_pre_attn_scalar: undefined },
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights) {
+    decoder(b, config, weights, (index, module) => ({
+      attention: attentionOf(config, weights, index, `${module}.self_attn`),
+      mlp: mlpOf(config, weights, module),
+      mlpName: "",
+      norms: {
+        beforeAttention: "input_layernorm",
+        afterAttention: "post_attention_layernorm",
+        afterMlp: "post_feedforward_layernorm",
+      },
+      outputScale: weights.vector(`${module}.layer_scalar`, 1),
+    }), {
+      embeddingScale: Math.sqrt(config.hidden_size),
+      logitCap: config.final_logit_softcapping ?? undefined,
+    });
+  },
+});
+
+/** Five sliding layers, one full; the last is always full. */
+function layerType({ layer_types: types, num_hidden_layers: count }: Config, index: number) {
+  if (index === count - 1) return "full_attention";
+  return types?.[index] ?? ((index + 1) % 6 === 0 ? "full_attention" : "sliding_attention");
+}
+
+/** Head size and key heads of a layer. */
+function headsOf(config: Config, index: number) {
+  const own = config.per_layer_config?.[String(index)];
+  const full = layerType(config, index) === "full_attention" && !config.per_layer_config;
+  const globalHeads = config.attention_k_eq_v ? config.num_global_key_value_heads : undefined;
+  return {
+    headDim: own?.head_dim ?? (full ? config.global_head_dim : config.head_dim),
+    kvHeads: own?.num_key_value_heads ??
+      (full ? globalHeads ?? config.num_key_value_heads : config.num_key_value_heads),
+  };
+}
+
+function attentionOf(
+  config: Config,
+  weights: ModelWeights,
+  index: number,
+  module: string,
+): AttentionSpec {
+  const type = layerType(config, index);
+  const { headDim, kvHeads } = headsOf(config, index);
+  const { max_position_embeddings: positions, rms_norm_eps: eps } = config;
+  const frequencies = ropeFrequencies(config.rope_parameters[type], headDim, positions);
+  return {
+    ...plainAttention(config, weights, module, {
+      bias: config.attention_bias,
+      keysAreValues: config.attention_k_eq_v && type === "full_attention",
+      rotary: { frequencies, layout: "half" },
+      ...{ headDim, kvHeads },
+    }),
+    scale: 1,
+    qkNorm: headNorms(config, weights, module, ["q_norm", "k_norm"], headDim),
+    valueNorm: { eps },
+    window: type === "sliding_attention" ? config.sliding_window : undefined,
+  };
+}
+
+/** Reads the residual stream itself; each branch norms it in its own way. */
+function mlpOf(config: Config, weights: ModelWeights, module: string): MlpBuilder {
+  const { hidden_size: hidden, rms_norm_eps: eps, num_experts: experts } = config;
+  const { hidden_activation: activation, moe_intermediate_size: inner } = config;
+  const normed = (name: string) => normWeight(weights, `${module}.${name}`, hidden);
+  const norms = {
+    dense: normed("pre_feedforward_layernorm"),
+    afterDense: normed("post_feedforward_layernorm_1"),
+    experts: normed("pre_feedforward_layernorm_2"),
+    afterExperts: normed("post_feedforward_layernorm_2"),
+  };
+  const { intermediate_size: intermediate } = config;
+  const dense = denseMlp(weights, `${module}.mlp`, { hidden, intermediate, activation });
+  const routerScale = weights.vector(`${module}.router.scale`, hidden);
+  const router = {
+    name: "router",
+    weight: weights.matrix(`${module}.router.proj`, experts, hidden),
+    topK: config.num_experts_per_tok,
+    scoring: "softmax",
+    renormalize: true,
+    expertScale: weights.vector(`${module}.router.per_expert_scale`, experts),
+    prepare: (b, x) => scaled(b, rmsNorm(b, "norm", x, routerScale, eps), hidden ** -0.5),
+  } satisfies Parameters<typeof route>[2];
+  const sizes = { experts, hidden, intermediate: inner };
+  const mlps = weights.experts(module, PROJECTION_NAMES, sizes);
+  return (b, x) => {
+    const input = rmsNorm(b, "pre_feedforward_layernorm", x, norms.dense, eps);
+    const wide = b.within("mlp", () => dense(b, input));
+    const first = rmsNorm(b, "post_feedforward_layernorm_1", wide, norms.afterDense, eps);
+    const routing = route(b, x, router);
+    const rows = rmsNorm(b, "pre_feedforward_layernorm_2", x, norms.experts, eps);
+    const routed = expertLoop(
+      b,
+      rows,
+      routing,
+      experts,
+      (b, rows, expert) => gatedMlp(b, rows, mlps[expert], activation),
+    );
+    const second = rmsNorm(b, "post_feedforward_layernorm_2", routed, norms.afterExperts, eps);
+    return b.op("add", { a: first, b: second });
+  };
+}

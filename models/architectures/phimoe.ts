@@ -1,0 +1,84 @@
+/**
+ * Phi-3.5-MoE: LayerNorm, biases everywhere, LongRoPE, and the sparse mixer's choice of two experts.
+ * After `modeling_phimoe.py` of transformers.
+ *
+ * @module
+ */
+
+import { z } from "../../deps/zod.ts";
+import { defineArchitecture } from "../architecture.ts";
+import { classDefaults } from "../class_defaults.ts";
+import { sizeSchema, sparseConfigFields } from "../config_fields.ts";
+import { decoder, plainAttention } from "../decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
+import { NUMBERED_NAMES } from "../model_weights.ts";
+import type { RopeParameters } from "../rope.ts";
+import { rotaryOf, type RotarySpec } from "../rotary.ts";
+import { routedMlp } from "../routed_mlp.ts";
+
+const configSchema = z.looseObject({
+  ...sparseConfigFields,
+  // The sparse mixer chooses one expert, and one more among the others.
+  num_experts_per_tok: z.literal(2),
+  intermediate_size: sizeSchema,
+  sliding_window: sizeSchema.optional(),
+  lm_head_bias: z.boolean().default(false),
+  router_jitter_noise: z.number().nonnegative().default(0.01),
+});
+
+/** Phi-3.5-MoE. */
+export const phimoe = defineArchitecture({
+  name: "phimoe",
+  hfNames: ["PhimoeForCausalLM", "PhiMoEForCausalLM"],
+  features: [
+    "sparse mixer of two experts",
+    "LayerNorm, biases of attention and head, sliding window",
+    "RoPE: default, longrope with short_mscale and long_mscale, others as modeling_rope_utils.py",
+  ],
+  reading: {
+    defaults: classDefaults("phimoe"),
+    names: { num_local_experts: "num_experts" },
+  },
+  config: configSchema,
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights, { maxSeqLen }) {
+    const rotary = scaledRotary(rotaryOf(config), config.rope_parameters, maxSeqLen);
+    decoder(b, config, weights, (_index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`, {
+          bias: config.attention_bias,
+          rotary,
+        }),
+        window: config.sliding_window,
+      },
+      mlp: routedMlp(weights, [`${module}.block_sparse_moe`, `${module}.mlp`], {
+        experts: config.num_experts,
+        hidden: config.hidden_size,
+        intermediate: config.intermediate_size,
+        topK: 2,
+        scoring: "sparse_mixer",
+        jitter: config.router_jitter_noise,
+        gates: ["gate", "router"],
+        source: NUMBERED_NAMES,
+        activation: config.hidden_act,
+      }),
+    }), { norm: "layer", headBias: config.lm_head_bias });
+  },
+});
+
+/**
+ * transformers takes the short factors whatever the length, and scales cos and sin by `short_mscale`
+ * or, past the pretrained length, `long_mscale`.
+ */
+function scaledRotary(
+  rotary: RotarySpec,
+  parameters: RopeParameters,
+  maxSeqLen: number,
+): RotarySpec {
+  if (parameters.rope_type === "default") return rotary;
+  const { short_mscale: short, long_mscale: long } = parameters;
+  const context = Number(parameters.original_max_position_embeddings);
+  const scale = maxSeqLen > context ? long : short;
+  if (typeof scale !== "number") return rotary;
+  return { ...rotary, frequencies: { ...rotary.frequencies, attentionScaling: scale } };
+}
