@@ -45,6 +45,11 @@ const LEFTOVERS: readonly IgnoredTensors[] = [
     reason: "state of a training run",
   },
   {
+    pattern:
+      /^(model\.)?(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|embed_vision|embed_audio)\./,
+    reason: "a part of the vision or audio model; text alone is loaded",
+  },
+  {
     pattern: /(^|\.)mtp([._]|$)|\.(eh_proj|enorm|hnorm|shared_head)\b/,
     reason: PREDICTION,
   },

@@ -186,7 +186,7 @@ export class ModelWeights {
       {
         hint: near === undefined
           ? "Check that config.json belongs to these weights"
-          : `The nearest name is "${near}"; check that config.json belongs to these weights`,
+          : `Check that config.json belongs to these weights; the nearest name is "${near}"`,
         details: { tensors: names, folder: this.checkpoint.folder },
       },
     );
