@@ -109,7 +109,7 @@ fn b_up_at(i: u32) -> f32 {
   return 0.0f;
 }
 
-// x · Φ(x). erfc by the rational Chebyshev fit of Numerical Recipes (erfcc), whose relative error is
+// erfc by the rational Chebyshev fit of Numerical Recipes (erfcc), whose relative error is
 // below 1.2e-7 everywhere, so the far negative side is right as well.
 fn erfc(x: f32) -> f32 {
   let z = abs(x);
@@ -121,6 +121,7 @@ fn erfc(x: f32) -> f32 {
   return select(tail, 2.0 - tail, x < 0.0);
 }
 
+// x · Φ(x)
 fn activation(x: f32) -> f32 {
   return 0.5 * x * erfc(-0.70710678 * x);
 }
