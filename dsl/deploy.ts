@@ -18,7 +18,12 @@ import {
   stepLimits,
   type TextCodec,
 } from "../runtime/mod.ts";
-import { optimize, type TransformContext, type TransformRecord } from "../transforms/mod.ts";
+import {
+  cacheNotes,
+  optimize,
+  type TransformContext,
+  type TransformRecord,
+} from "../transforms/mod.ts";
 import type { ResolvedPipeline } from "./resolve.ts";
 import { TransformVerifier, type VerifyRow } from "./verify.ts";
 
@@ -113,6 +118,9 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     () => runTransforms(resolved, { model, settings, log, target }, options, verifier),
   );
 
+  if (cacheNotes(graph).freeMemRatio) {
+    log("free_mem_ratio has no effect: WebGPU does not say how much memory is free");
+  }
   const wanted = {
     ...stepLimits(graph, settings, profile),
     maxWaiting: resolved.settings.maxQueueSize,

@@ -6,7 +6,13 @@
  */
 
 import { hasDetails, RequestError, type Sampling } from "../../graph/mod.ts";
-import { encodeDraw, samplingStateBytes, seenWords, type StepSizes } from "../../kernels/mod.ts";
+import {
+  DRAW_WORDS,
+  encodeDraw,
+  samplingStateBytes,
+  seenWords,
+  type StepSizes,
+} from "../../kernels/mod.ts";
 import type { RowDraw, StepRequest, StepResult } from "../executor.ts";
 import { DetailedDraws } from "./detailed_draws.ts";
 import { encodeInto } from "./device/command_list.ts";
@@ -203,10 +209,11 @@ export class TokenSteps {
 
   #writeDraws(request: StepRequest, want: readonly Sampling[], advance: boolean): void {
     const { sequenceIds, logitsRows } = request;
-    const records = want.map((sampling, row) =>
-      encodeDraw({ ...sampling, slot: sequenceIds[logitsRows[row]], advance })
-    );
-    const draws = new Uint32Array(records.flatMap((record) => [...record]));
+    const draws = new Uint32Array(want.length * DRAW_WORDS);
+    for (const [row, sampling] of want.entries()) {
+      const slot = sequenceIds[logitsRows[row]];
+      draws.set(encodeDraw({ ...sampling, slot, advance }), row * DRAW_WORDS);
+    }
     const known = this.#draws;
     if (known?.length === draws.length && known.every((word, i) => word === draws[i])) return;
     this.device.gpu.queue.writeBuffer(this.memory.state("draws"), 0, draws);

@@ -156,6 +156,16 @@ Deno.test("deploy() says once that the CPU computes f16 operands in f32", async 
   assert.deepEqual(notes, ["5 MoE layers ask for f16 operands: the CPU executor computes in f32"]);
 });
 
+Deno.test("deploy() says that a part of the free memory cannot be had", async () => {
+  const notes: string[] = [];
+  await using _engine = await pipeline().deploy({
+    ...CPU,
+    config: "free_mem_ratio: 0.5",
+    onProgress: (event) => event.kind === "note" && notes.push(event.message),
+  });
+  assert.match(notes.join(), /free_mem_ratio has no effect/);
+});
+
 Deno.test("deploy() frees everything when it is stopped halfway", async () => {
   const isFusing = (event: DeployEvent) =>
     event.kind === "transform" && event.record.key === "fuse_moe";
