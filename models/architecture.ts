@@ -135,7 +135,7 @@ export interface Model {
   readonly quantization: Quantization | undefined;
   /** Bytes of all tensors. */
   readonly bytes: number;
-  /** What is worth telling about the config and the files, one sentence each. */
+  /** Notes about the config and the files for the user, one sentence each. */
   readonly notes: readonly string[];
   /** Builds the eager graph anew. */
   build(options?: BuildOptions): EagerGraph;

@@ -102,7 +102,7 @@ export function serverSettings(options: ServeOptions = {}): ServerSettings {
     {
       hint:
         "Give one with --api-key, --api-key-file or MIXLINE_API_KEY, or say --insecure to let " +
-        "everybody who reaches this address use the model",
+        "everyone who reaches this address use the model",
     },
   );
 }

@@ -18,7 +18,7 @@ export interface BlockLayout {
     offsets: Float32Array,
     group: number,
   ): void;
-  /** The same codes two a byte, for types whose bits are those of a kernel's format. */
+  /** The same codes, two per byte, for types whose bits are those of a kernel's format. */
   nibbles?(bytes: Uint8Array, at: number, out: Uint8Array, place: number): void;
 }
 

@@ -186,7 +186,7 @@ function notAMatrix({ name, type, file }: GgufTensor): CheckpointError {
     "checkpoint/dtype",
     `Cannot read tensor "${name}" of "${
       basename(file.path)
-    }": expected F32, F16 or BF16, as it is no matrix that is known, got ${type.name}`,
+    }": expected F32, F16 or BF16, as it is not a known matrix, got ${type.name}`,
     { hint: "Convert the model anew", details: { tensor: name, path: file.path } },
   );
 }

@@ -154,6 +154,6 @@ function malformed(path: string, expected: string, got: string, hint?: string): 
   return new CheckpointError(
     "checkpoint/malformed",
     `Cannot read checkpoint file "${path}": expected ${expected}, got ${got}`,
-    { hint: hint ?? "Download the file again; it is no valid GGUF file", details: { path } },
+    { hint: hint ?? "Download the file again: it is not a valid GGUF file", details: { path } },
   );
 }

@@ -126,7 +126,7 @@ export class SequenceState {
   }
 }
 
-/** What logits that are no numbers come from. */
+/** Where logits that are not finite come from. */
 const BROKEN_HINT =
   "Check the weights, and compare with the cpu executor; keys or values beyond 65504 do not fit a KV cache in f16: try kv_cache_dtype: f32";
 

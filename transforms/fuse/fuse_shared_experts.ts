@@ -121,7 +121,7 @@ function countOf(probe: Probe, add: Node, moe: Node<"moe">, { w1, w2, w3 }: Expe
   probe.check(
     Number.isInteger(count),
     add,
-    `it has ${own} hidden numbers, which are no whole number of experts of ${size}`,
+    `it has ${own} hidden numbers, which is not a whole number of experts of ${size}`,
   );
   const routed = ["w1", "w2", "w3"].map((name) => inputList(moe, name)[0]);
   for (const [i, value] of [w1, w2, w3].entries()) {
