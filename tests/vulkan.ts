@@ -93,7 +93,7 @@ function mayInstall(command: string): string | undefined {
     return undefined;
   }
   if (!Deno.stdin.isTerminal()) {
-    return `nobody to ask; run "${command}", or set CI=1 to have it run, or test without a device: --quick`;
+    return `there is nobody to ask; run "${command}", set CI=1 to have it run, or test without a device: --quick`;
   }
   return confirm(`${what}\nRun it?`) ? undefined : "its installation was declined";
 }
