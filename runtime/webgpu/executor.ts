@@ -34,6 +34,8 @@ export class WebGpuExecutor implements Executor {
   readonly #pipelines: PipelineCache;
   /** How workgroups combine partial results; the self-test may find that tickets do not work. */
   handOff: HandOff = "ticket";
+  /** Why workgroups do not combine their results within a dispatch; undefined where they do. */
+  handOffReason?: string;
 
   constructor(
     readonly device: WebGpuDevice,
@@ -50,8 +52,11 @@ export class WebGpuExecutor implements Executor {
   }
 
   async compile(graph: Graph, options: CompileOptions): Promise<Program> {
-    const { device, readback, kernels, tuned, handOff } = this;
-    const context = { device, readback, kernels, tuned, handOff, pipelines: this.#pipelines };
+    const { device, readback, kernels, tuned, handOff, handOffReason } = this;
+    const context = {
+      ...{ device, readback, kernels, tuned, handOff, pipelines: this.#pipelines },
+      ...(handOffReason !== undefined && { handOffReason }),
+    };
     const program = await WebGpuProgram.compile(context, graph, options);
     this.#programs.add(program);
     return program;
@@ -97,6 +102,7 @@ async function testHandOffs(executor: WebGpuExecutor): Promise<void> {
   } catch (error) {
     if (!(error instanceof DeviceError) || error.code !== "device/wrong-results") throw error;
     executor.handOff = "dispatch";
+    executor.handOffReason = `the self-test failed with tickets: ${error.message}`;
     await selfTest(executor, attention);
   }
 }

@@ -106,7 +106,10 @@ export class WebGpuProgram implements Program {
   }
 
   get notices(): readonly string[] {
-    return reportNotices(this.lists.lowered);
+    const { readback, handOffReason } = this.context;
+    const handOff = handOffReason && `sums of workgroups take a dispatch more: ${handOffReason}`;
+    const fallbacks = [readback.notice, handOff].flatMap((text) => text ? [text] : []);
+    return [...reportNotices(this.lists.lowered), ...fallbacks];
   }
 
   get preferredRepeat(): number {
@@ -114,11 +117,12 @@ export class WebGpuProgram implements Program {
   }
 
   get report(): Readonly<Record<string, unknown>> {
-    const { device, readback, handOff } = this.context;
+    const { device, readback, handOff, handOffReason = "the self-test passed with it" } =
+      this.context;
     return {
       ...this.memory.report,
       ...this.lists.report,
-      handOff,
+      handOff: { mode: handOff, reason: handOffReason },
       readback: { mode: readback.mode, reason: readback.reason },
       objects: { ...device.created },
     };

@@ -17,6 +17,8 @@ export interface ProgramContext {
   readonly kernels: readonly KernelDefinition[];
   readonly tuned: TunedFiles;
   readonly handOff: HandOff;
+  /** Why `handOff` is not `ticket`, where a self-test said so. */
+  readonly handOffReason?: string;
 }
 
 /** How workgroups of a dispatch combine their partial results. */

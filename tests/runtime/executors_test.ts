@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { DeviceError } from "../../graph/mod.ts";
 import { defineKernel, type DeviceProfile, KERNELS } from "../../kernels/mod.ts";
 import { openExecutor, openWebGpuExecutor } from "../../runtime/mod.ts";
+import { SMALL, smallGraph, TEST_KERNELS } from "../support/test_kernels.ts";
 import { webgpuTest } from "../support/adapter.ts";
 
 /** Runs `body` on a machine without an adapter. */
@@ -96,8 +97,14 @@ webgpuTest("openWebGpuExecutor() refuses a device that computes wrong", async ()
 });
 
 webgpuTest("openWebGpuExecutor() does without tickets where they compute wrong", async () => {
-  const kernels = [wrongMoe((handOff) => handOff === "ticket"), ...KERNELS];
+  const kernels = [wrongMoe((handOff) => handOff === "ticket"), ...TEST_KERNELS, ...KERNELS];
   const executor = await openWebGpuExecutor({ kernels, selfTest: true });
   assert.equal(executor.handOff, "dispatch");
+  const program = await executor.compile(smallGraph(), SMALL);
+  assert.match(
+    JSON.stringify(program.report.handOff),
+    /"mode":"dispatch","reason":"the self-test failed with tickets: .*expected a MoE layer of /,
+  );
+  assert.ok(program.notices?.some((text) => text.startsWith("sums of workgroups take a dispatch")));
   executor.dispose();
 });

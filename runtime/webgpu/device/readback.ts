@@ -18,17 +18,24 @@ export type ReadMode = "synchronous" | "awaited";
  */
 const TRIED_VERSIONS = /^2\.9\./;
 
+/** The reason where the caller chose. */
+const ASKED_FOR = "asked for";
+
 /** Reads buffers of one device. */
 export class Readback {
   #mode: ReadMode;
+  #reason: string;
+  readonly #isAskedFor: boolean;
 
-  private constructor(readonly device: WebGpuDevice, mode: ReadMode, readonly reason: string) {
+  private constructor(readonly device: WebGpuDevice, mode: ReadMode, reason: string) {
     this.#mode = mode;
+    this.#reason = reason;
+    this.#isAskedFor = reason === ASKED_FOR;
   }
 
   /** Chooses the mode by a test; `mode` skips the test. */
   static async open(device: WebGpuDevice, mode?: ReadMode): Promise<Readback> {
-    if (mode) return new Readback(device, mode, "asked for");
+    if (mode) return new Readback(device, mode, ASKED_FOR);
     const refusal = await synchronousRefusal(device);
     return refusal === undefined
       ? new Readback(device, "synchronous", "the self-test read back what was written")
@@ -37,6 +44,17 @@ export class Readback {
 
   get mode(): ReadMode {
     return this.#mode;
+  }
+
+  /** Why results come back in this mode. */
+  get reason(): string {
+    return this.#reason;
+  }
+
+  /** A sentence for people where the slow mode was not their choice. */
+  get notice(): string | undefined {
+    if (this.#mode === "synchronous" || this.#isAskedFor) return undefined;
+    return `results are awaited, some 11 ms a read: ${this.#reason}`;
   }
 
   /** A buffer that results are copied to. */
@@ -52,9 +70,10 @@ export class Readback {
       mapped.catch(ignore);
       try {
         return take(staging, size);
-      } catch {
+      } catch (error) {
         // Not mapped yet after all: from here on every read is awaited.
         this.#mode = "awaited";
+        this.#reason = `a result was not there at once: ${messageOf(error)}`;
       }
     }
     await mapped;

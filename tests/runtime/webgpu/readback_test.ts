@@ -52,8 +52,11 @@ webgpuTest(
 webgpuTest("read() goes over to awaiting when a range is missing later", async () => {
   const device = await openDevice();
   const readback = await Readback.open(device);
+  assert.equal(readback.notice, undefined);
   assert.equal(await withoutRanges(1, () => roundTrip(device, readback, 7)), 7);
   assert.equal(readback.mode, "awaited");
+  assert.equal(readback.reason, "a result was not there at once: Buffer is not mapped");
+  assert.match(String(readback.notice), /^results are awaited, .*: a result was not there at once/);
   assert.equal(await roundTrip(device, readback, 8), 8);
   device.close();
 });
