@@ -17,7 +17,7 @@ import {
   type WebGpuExecutor,
 } from "../../../runtime/mod.ts";
 import { WebGpuProgram } from "../../../runtime/webgpu/program.ts";
-import { webgpuTest } from "../../support/adapter.ts";
+import { webgpuTest, withExecutor } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import { NO_TENSORS } from "../../support/test_kernels.ts";
 import { TINY, tinyLanguageModel, type TinyOptions } from "../../support/tiny_language_model.ts";
@@ -80,14 +80,11 @@ async function decode(program: Program, sampling: Sampling, count: number, repea
   return made.map((tokens) => [...tokens]);
 }
 
-/** One device for all tests, so that equal kernels are compiled once. */
-let shared: Promise<WebGpuExecutor> | undefined;
-
 async function withPrograms(
   body: (webgpu: Program, cpu: Program) => Promise<void>,
   options: TinyOptions = {},
 ) {
-  await runPrograms(await (shared ??= openWebGpuExecutor({ selfTest: false })), options, body);
+  await withExecutor({ selfTest: false }, (executor) => runPrograms(executor, options, body));
 }
 
 async function runPrograms(
