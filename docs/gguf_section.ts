@@ -11,7 +11,7 @@ import { code, table } from "./markdown.ts";
 export function ggufSection(): string[] {
   const families = GGUF_FAMILIES.map(({ architectures, hfName }) => [
     architectures.map(code).join(", "),
-    code(hfName),
+    typeof hfName === "string" ? code(hfName) : "DeepSeek-V2 or V3, by the router",
   ]);
   const types = GGUF_TYPES.filter(({ plain, packed }) => plain ?? packed).map((type) => [
     code(type.name),

@@ -12,6 +12,7 @@ import { EXPERTS, type GgufFamily, LAYER_MODULES, MODEL_MODULES } from "./gguf_f
 import type { GgufTensor } from "./gguf_file.ts";
 import { describeTarget, quantizationOf } from "./gguf_quantization.ts";
 import type { GgufSplits } from "./gguf_splits.ts";
+import { LatentMatrix } from "./latent_matrix.ts";
 import type { Target } from "./row_codec.ts";
 import { checkReadable, targetOf } from "./targets.ts";
 import { type Rows, VirtualTensors } from "./virtual_tensors.ts";
@@ -32,7 +33,7 @@ export function ggufCheckpoint(
   const tensors = new VirtualTensors(path, () => splits.close());
   const builder = new Builder(tensors, family, heads);
   for (const tensor of splits.tensors.values()) builder.add(tensor);
-  builder.addExperts();
+  builder.addGathered();
   const files = new Map([[path, tensors]]);
   const checkpoint = new Checkpoint(dirname(path), tensors.tensors, files, builder.notes(path));
   return { checkpoint, quantization: quantizationOf(builder.targets, basename(path)) };
@@ -41,6 +42,10 @@ export function ggufCheckpoint(
 const EXPERT_TENSOR = /^blk\.(\d+)\.ffn_(gate|up|down)_exps\.(weight|bias)$/;
 /** Files of before 2024 have a tensor for each expert. */
 const SINGLE_EXPERT = /^blk\.(\d+)\.ffn_(gate|up|down)\.(\d+)\.weight$/;
+/** Halves of DeepSeek's `kv_b_proj`. */
+const LATENT_TENSOR = /^blk\.(\d+)\.attn_(k|v)_b\.weight$/;
+/** Modules that are a tensor by themselves. */
+const BARE_MODULE = /\.(sinks|e_score_correction_bias)$/;
 const LAYER_TENSOR = /^blk\.(\d+)\.([a-z_]+)(?:\.(weight|bias))?$/;
 
 /** A matrix of one expert. */
@@ -54,6 +59,7 @@ class Builder {
   readonly targets = new Map<string, Target>();
   /** Matrices of the experts of each layer, which share a format. */
   readonly #experts = new Map<string, ExpertMatrix[]>();
+  readonly #latents = new Map<string, { readonly k?: GgufTensor; readonly v?: GgufTensor }>();
   readonly #kept = new Map<string, { file: number; memory: number }>();
 
   constructor(
@@ -72,11 +78,19 @@ class Builder {
       const rows = { tensor, first: 0, count: tensor.shape[0] };
       return this.#addExpert(singleLayer, singlePart, expert, rows);
     }
-    this.#addNamed(tensor);
+    const [, latentLayer, half] = name.match(LATENT_TENSOR) ?? [];
+    if (latentLayer === undefined || tensor.shape.length !== 3) return this.#addNamed(tensor);
+    this.#latents.set(latentLayer, { ...this.#latents.get(latentLayer), [half]: tensor });
   }
 
   /** Adds what was gathered by {@linkcode add}. */
-  addExperts(): void {
+  addGathered(): void {
+    for (const [layer, { k, v }] of this.#latents) {
+      const name = `model.layers.${layer}.self_attn.kv_b_proj.weight`;
+      if (k && v && !this.tensors.tensors.has(name)) {
+        this.tensors.addLatent(name, new LatentMatrix(k, v));
+      }
+    }
     for (const matrices of this.#experts.values()) {
       const target = targetOf(matrices.map(({ rows }) => rows.tensor));
       for (const { module, rows, columns } of matrices) {
@@ -122,7 +136,7 @@ class Builder {
     const { name, shape } = tensor;
     const module = this.#moduleOf(name);
     const suffix = name.endsWith(".bias") ? ".bias" : ".weight";
-    const isSinks = module?.endsWith(".sinks") === true;
+    const isBare = module !== undefined && BARE_MODULE.test(module);
     const rows: Rows = { tensor, first: 0, count: shape.length > 1 ? shape[0] : 1 };
     if (module && shape.length === 2 && suffix === ".weight") {
       const order = this.#orderOf(name, shape[0]);
@@ -136,7 +150,9 @@ class Builder {
     if (!tensor.type.plain) throw notAMatrix(tensor);
     const order = this.#orderOf(name, shape[0]);
     const ordered = order ? { tensor, first: 0, count: shape[0], order } : rows;
-    this.tensors.addPlain(module ? module + (isSinks ? "" : suffix) : name, ordered, shape);
+    // A gate of one row has lost its first dimension.
+    const whole = module?.endsWith("shared_expert_gate") ? [1, ...shape] : shape;
+    this.tensors.addPlain(module ? module + (isBare ? "" : suffix) : name, ordered, whole);
   }
 
   #moduleOf(name: string): string | undefined {

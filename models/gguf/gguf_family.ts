@@ -17,6 +17,8 @@ export interface FileFacts {
   /** There is no tensor for the head: it is the embedding. */
   readonly isTied: boolean;
   has(tensor: string): boolean;
+  /** Rows of a tensor's matrices. */
+  rowsOf(tensor: string): number;
 }
 
 /** One family. */
@@ -24,8 +26,8 @@ export interface GgufFamily {
   /** Values of `general.architecture`. */
   readonly architectures: readonly string[];
   /** Name under `architectures` in config.json. */
-  readonly hfName: string;
-  readonly modelType: string;
+  readonly hfName: string | ((metadata: GgufMetadata) => string);
+  readonly modelType: string | ((metadata: GgufMetadata) => string);
   /** Keys of config.json besides those that {@linkcode commonConfig} makes. */
   config(metadata: GgufMetadata, facts: FileFacts): Record<string, unknown>;
   /** Modules of a layer whose names differ from the usual ones. */
@@ -62,6 +64,10 @@ export const LAYER_MODULES: Readonly<Record<string, string>> = {
   ffn_up: "mlp.up_proj",
   ffn_down: "mlp.down_proj",
   ffn_gate_inp: "mlp.gate",
+  exp_probs_b: "mlp.gate.e_score_correction_bias",
+  ffn_gate_shexp: "mlp.shared_experts.gate_proj",
+  ffn_up_shexp: "mlp.shared_experts.up_proj",
+  ffn_down_shexp: "mlp.shared_experts.down_proj",
 };
 
 /** Experts as most families name them. */
@@ -80,8 +86,8 @@ export function commonConfig(
   const heads = metadata.sameInAllLayers("attention.head_count");
   const headDim = metadata.optionalNumber("attention.key_length") ?? hidden / heads;
   return {
-    architectures: [family.hfName],
-    model_type: family.modelType,
+    architectures: [nameOf(family.hfName, metadata)],
+    model_type: nameOf(family.modelType, metadata),
     hidden_act: "silu",
     vocab_size: facts.vocabSize,
     hidden_size: hidden,
@@ -100,6 +106,10 @@ export function commonConfig(
     bos_token_id: metadata.plainNumber("tokenizer.ggml.bos_token_id"),
     eos_token_id: metadata.plainNumber("tokenizer.ggml.eos_token_id"),
   };
+}
+
+function nameOf(name: GgufFamily["hfName"], metadata: GgufMetadata): string {
+  return typeof name === "string" ? name : name(metadata);
 }
 
 function ropeOf(metadata: GgufMetadata, headDim: number): Record<string, unknown> {

@@ -40,6 +40,11 @@ export class GgufSplits {
       vocabSize: table.shape[0],
       isTied: !this.tensors.has("output.weight"),
       has: (tensor) => this.tensors.has(tensor),
+      rowsOf: (tensor) => {
+        const found = this.tensors.get(tensor);
+        if (!found) throw missing(tensor, this.files[0].path);
+        return found.shape[found.shape.length - 2] ?? 1;
+      },
     };
   }
 

@@ -26,7 +26,7 @@ export async function loadGguf(path: string): Promise<Model> {
   const splits = await GgufSplits.open(path);
   try {
     const opened = openParts(splits, path);
-    const { metadata, checkpoint, quantization, architecture, config, build } = opened;
+    const { metadata, checkpoint, quantization, architecture, config, notes, build } = opened;
     const tokenizer = ggufTokenizer(metadata);
     return {
       path,
@@ -39,7 +39,7 @@ export async function loadGguf(path: string): Promise<Model> {
       generation: ggufGeneration(metadata),
       bytes: checkpoint.bytes,
       quantization,
-      notes: checkpoint.notes,
+      notes: [...notes, ...checkpoint.notes],
       build: () => build(checkpoint, quantization),
     };
   } catch (error) {
@@ -66,7 +66,8 @@ function openParts(splits: GgufSplits, path: string) {
   const common = commonConfig(family, metadata, facts);
   const raw = normalizeConfig({ ...common, ...family.config(metadata, facts) }, path);
   const architecture = findArchitecture(raw, path);
-  const { config, build } = architecture.configure(raw, path);
+  const { config, notes, build } = architecture.configure(raw, path);
   const heads = { q: config.num_attention_heads, k: config.num_key_value_heads };
-  return { metadata, architecture, config, build, ...ggufCheckpoint(splits, family, heads) };
+  const opened = ggufCheckpoint(splits, family, heads);
+  return { metadata, architecture, config, notes, build, ...opened };
 }

@@ -10,6 +10,7 @@ import type { TensorFile } from "../checkpoint.ts";
 import type { TensorInfo } from "../safetensors.ts";
 import { copyOverlap } from "../weight_reader.ts";
 import type { GgufTensor } from "./gguf_file.ts";
+import { LatentMatrix } from "./latent_matrix.ts";
 import { type Component, hasOffsets, rowBytes, RowCodec, type Target } from "./row_codec.ts";
 
 /** Rows of a GGUF tensor that make a matrix. */
@@ -28,7 +29,7 @@ interface Virtual {
   readonly start: number;
   readonly byteLength: number;
   readonly rowBytes: number;
-  readonly rows: Rows;
+  readonly rows: Rows | LatentMatrix;
   readonly codec: RowCodec | undefined;
   readonly component: Component;
 }
@@ -81,6 +82,13 @@ export class VirtualTensors implements TensorFile {
     add("weight_scale", format === "mxfp4" ? "u8" : "f32", groups, "scales");
   }
 
+  /** Adds a matrix that two tensors make up, in f32. */
+  addLatent(name: string, matrix: LatentMatrix): void {
+    const { rows, columns } = matrix;
+    const layout = { rowBytes: 4 * columns, codec: undefined, component: "values" as const };
+    this.#add(name, "f32", [rows, columns], { ...layout, rows: matrix });
+  }
+
   /** Fills `out` with the bytes from an address on, which lie within one tensor. */
   async readInto(address: number, out: Bytes): Promise<void> {
     if (out.length === 0) return;
@@ -121,6 +129,7 @@ export class VirtualTensors implements TensorFile {
 
   /** Rows from one on that lie one after the other in the file, up to `until`. */
   #runOf({ rows, codec, rowBytes }: Virtual, row: number, until: number): number {
+    if (rows instanceof LatentMatrix) return 1;
     const size = codec?.sourceBytes ?? rowBytes;
     const most = Math.min(until - row, Math.max(1, Math.floor(SECTION_BYTES / size)));
     const { order } = rows;
@@ -132,6 +141,7 @@ export class VirtualTensors implements TensorFile {
   }
 
   async #readRows({ rows, codec, rowBytes, component }: Virtual, row: number, count: number) {
+    if (rows instanceof LatentMatrix) return await rows.row(row);
     const { tensor, first, order } = rows;
     const size = codec?.sourceBytes ?? rowBytes;
     const source = first + (order?.(row) ?? row);

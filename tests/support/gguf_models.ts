@@ -24,6 +24,11 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   olmoe: "olmoe",
   mixtral: "llama",
   gpt_oss: "gpt-oss",
+  qwen2_moe: "qwen2moe",
+  glm4_moe: "glm4moe",
+  minimax_m2: "minimax-m2",
+  deepseek_v2: "deepseek2",
+  deepseek_v3: "deepseek2",
 };
 
 /** Modules of a layer by the hub's names. */
@@ -37,6 +42,16 @@ const MODULES: Readonly<Record<string, string>> = {
   "self_attn.k_norm": "attn_k_norm",
   "mlp.gate": "ffn_gate_inp",
   "mlp.router": "ffn_gate_inp",
+  "mlp.gate_proj": "ffn_gate",
+  "mlp.up_proj": "ffn_up",
+  "mlp.down_proj": "ffn_down",
+  "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+  "self_attn.q_a_proj": "attn_q_a",
+  "self_attn.q_a_layernorm": "attn_q_a_norm",
+  "self_attn.q_b_proj": "attn_q_b",
+  "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+  "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+  "self_attn.kv_b_proj": "attn_kv_b",
   "block_sparse_moe.gate": "ffn_gate_inp",
 };
 
@@ -64,7 +79,9 @@ export function ggufMetadata(config: HfConfig): Record<string, MetadataValue> {
     "attention.head_count_kv": number("num_key_value_heads"),
     "attention.layer_norm_rms_epsilon": number("rms_norm_eps"),
     "rope.freq_base": { float: Number(rope.rope_theta) },
-    "expert_count": number(config.num_experts === undefined ? "num_local_experts" : "num_experts"),
+    "expert_count": Number(
+      config.n_routed_experts ?? config.num_experts ?? config.num_local_experts,
+    ),
     "expert_used_count": number("num_experts_per_tok"),
     "vocab_size": number("vocab_size"),
   };
@@ -73,7 +90,18 @@ export function ggufMetadata(config: HfConfig): Record<string, MetadataValue> {
     own["attention.value_length"] = number("head_dim");
     own["rope.dimension_count"] = number("head_dim");
   }
-  if (type === "qwen3_moe") own["expert_feed_forward_length"] = number("moe_intermediate_size");
+  if (config.moe_intermediate_size !== undefined) {
+    own["expert_feed_forward_length"] = number("moe_intermediate_size");
+  }
+  if (type === "minimax_m2") own["expert_feed_forward_length"] = number("intermediate_size");
+  if (rope.partial_rotary_factor !== undefined) {
+    own["rope.dimension_count"] = number("head_dim") * Number(rope.partial_rotary_factor);
+  }
+  if (type === "qwen2_moe") {
+    own["expert_shared_feed_forward_length"] = number("shared_expert_intermediate_size");
+  }
+  if (config.n_routed_experts !== undefined) Object.assign(own, groupedKeys(config));
+  if (type.startsWith("deepseek")) Object.assign(own, latentKeys(config, rope));
   if (type === "gpt_oss") {
     own["expert_feed_forward_length"] = number("intermediate_size");
     own["attention.sliding_window"] = number("sliding_window");
@@ -86,6 +114,53 @@ export function ggufMetadata(config: HfConfig): Record<string, MetadataValue> {
     "general.architecture": architecture,
     ...Object.fromEntries(prefixed),
     "tokenizer.ggml.model": "none",
+  };
+}
+
+/** Keys of routers with groups and a correction. */
+function groupedKeys(config: HfConfig): Record<string, MetadataValue> {
+  const v2 = config.model_type === "deepseek_v2";
+  return {
+    "expert_shared_count": Number(config.n_shared_experts),
+    "leading_dense_block_count": Number(config.first_k_dense_replace),
+    "expert_gating_func": v2 ? 1 : 2,
+    "expert_weights_norm": config.norm_topk_prob === true,
+    "expert_weights_scale": { float: Number(config.routed_scaling_factor) },
+    "expert_group_count": Number(config.n_group),
+    "expert_group_used_count": Number(config.topk_group),
+  };
+}
+
+/** Keys of latent attention: V2's as files had them at first, V3's as they have them now. */
+function latentKeys(
+  config: HfConfig,
+  rope: Readonly<Record<string, number | string>>,
+): Record<string, MetadataValue> {
+  const number = (key: string) => Number(config[key]);
+  const keys = number("qk_nope_head_dim") + number("qk_rope_head_dim");
+  const latent = number("kv_lora_rank");
+  const isNew = config.model_type === "deepseek_v3";
+  return {
+    "attention.kv_lora_rank": latent,
+    "rope.dimension_count": number("qk_rope_head_dim"),
+    ...(config.q_lora_rank ? { "attention.q_lora_rank": number("q_lora_rank") } : {}),
+    ...(isNew
+      ? {
+        "attention.head_count_kv": 1,
+        "attention.key_length": latent + number("qk_rope_head_dim"),
+        "attention.value_length": latent,
+        "attention.key_length_mla": keys,
+        "attention.value_length_mla": number("v_head_dim"),
+      }
+      : { "attention.key_length": keys, "attention.value_length": number("v_head_dim") }),
+    ...(rope.rope_type === "yarn"
+      ? {
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": { float: Number(rope.factor) },
+        "rope.scaling.original_context_length": Number(rope.original_max_position_embeddings),
+        "rope.scaling.yarn_log_multiplier": { float: 0.1 * Number(rope.mscale_all_dim) },
+      }
+      : {}),
   };
 }
 
@@ -128,11 +203,21 @@ function renamed(name: string, real: RealTensor, config: HfConfig): [string, Rea
     return [[names[name], real]];
   }
   const block = `blk.${layer}`;
+  if (rest.endsWith("e_score_correction_bias")) return [[`${block}.exp_probs_b.bias`, real]];
+  const shared = rest.match(/^mlp\.shared_experts?\.(\w+)\.weight$/);
+  if (shared) return [[`${block}.ffn_${PROJECTIONS[shared[1]]}_shexp.weight`, real]];
+  if (rest === "mlp.shared_expert_gate.weight") {
+    return [[`${block}.ffn_gate_inp_shexp.weight`, { ...real, shape: [real.values.length] }]];
+  }
+  if (rest === "self_attn.kv_b_proj.weight" && config.model_type === "deepseek_v3") {
+    return splitLatent(block, real, config);
+  }
   if (rest === "self_attn.sinks") return [[`${block}.attn_sinks.weight`, real]];
   if (rest.startsWith("mlp.experts.")) return splitExperts(block, rest.slice(12), real);
   const [, module, suffix] = rest.match(/^(.*)\.(weight|bias)$/) ?? [];
   if (module === "post_attention_layernorm") {
-    const norm = config.model_type === "gpt_oss" ? "post_attention_norm" : "ffn_norm";
+    const isPost = ["gpt_oss", "glm4_moe"].includes(String(config.model_type));
+    const norm = isPost ? "post_attention_norm" : "ffn_norm";
     return [[`${block}.${norm}.${suffix}`, real]];
   }
   const part = MODULES[module];
@@ -145,6 +230,25 @@ function renamed(name: string, real: RealTensor, config: HfConfig): [string, Rea
     ? interleaved(real, heads[part])
     : real;
   return [[`${block}.${part}.${suffix}`, permuted]];
+}
+
+/** kv_b_proj [heads · (keys + values), latent] as k_b [heads, latent, keys], v_b [heads, values, latent]. */
+function splitLatent(block: string, { shape, values }: RealTensor, config: HfConfig) {
+  const [keys, size] = [Number(config.qk_nope_head_dim), Number(config.v_head_dim)];
+  const [heads, latent] = [Number(config.num_attention_heads), shape[1]];
+  const part = (head: number, start: number, rows: number) => {
+    const from = (head * (keys + size) + start) * latent;
+    return values.slice(from, from + rows * latent);
+  };
+  const list = Array.from({ length: heads }, (_, head) => head);
+  const k = stacked(list.map((head) => ({ shape: [keys, latent], values: part(head, 0, keys) })));
+  const v = stacked(
+    list.map((head) => ({ shape: [size, latent], values: part(head, keys, size) })),
+  );
+  return [
+    [`${block}.attn_k_b.weight`, transposed(k)],
+    [`${block}.attn_v_b.weight`, v],
+  ] as [string, RealTensor][];
 }
 
 /** gpt-oss: gate_up_proj [E, H, 2I] whose columns alternate, down_proj [E, I, H], and biases. */

@@ -23,7 +23,12 @@ async function writeGolden(name: string, folder: string): Promise<string> {
   return path;
 }
 
-for (const name of ["qwen3_moe", "olmoe", "mixtral", "gpt_oss"]) {
+const NAMES = [
+  ...["qwen3_moe", "olmoe", "mixtral", "gpt_oss", "qwen2_moe", "glm4_moe", "minimax_m2"],
+  ...["deepseek_v2", "deepseek_v2_grouped", "deepseek_v3"],
+];
+
+for (const name of NAMES) {
   Deno.test(`loadModel() of a GGUF file of ${name} gives transformers' logits`, async () => {
     const folder = await Deno.makeTempDir();
     try {
@@ -34,7 +39,8 @@ for (const name of ["qwen3_moe", "olmoe", "mixtral", "gpt_oss"]) {
       await model.checkpoint.close();
       const golden = await readSafetensors(new URL(`${name}/golden.safetensors`, GOLDEN));
       const ids = Array.from(golden.get("p0.input_ids")?.data ?? [], Number);
-      await using engine = await pipeline().set("executor", "cpu").deploy({ model: path });
+      await using engine = await pipeline().set("executor", "cpu").set("kv_cache_dtype", "f32")
+        .deploy({ model: path });
       const logits = await engine.logits(ids);
       const expected = Float32Array.from(golden.get("p0.logits")?.data ?? [], Number);
       assert.ok(
@@ -62,7 +68,8 @@ const LLAMA: LlamaGolden = JSON.parse(
 for (const { name, prompts } of LLAMA.models) {
   Deno.test(`${name}.gguf has the logits that llama.cpp has of its dequantized weights`, async () => {
     const path = new URL(`gguf/${name}.gguf`, GOLDEN).pathname;
-    await using engine = await pipeline().set("executor", "cpu").deploy({ model: path });
+    await using engine = await pipeline().set("executor", "cpu").set("kv_cache_dtype", "f32")
+      .deploy({ model: path });
     for (const { ids, logits } of prompts) {
       const expected = new Float32Array(Uint8Array.fromBase64(logits).buffer);
       const error = relativeError((await engine.logits(ids)).slice(-expected.length), expected);
