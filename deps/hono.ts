@@ -9,3 +9,4 @@ export { createRoute, OpenAPIHono } from "npm:@hono/zod-openapi@1.6.3";
 export type { Context, MiddlewareHandler } from "npm:hono@4.13.19";
 export { bodyLimit } from "npm:hono@4.13.19/body-limit";
 export { cors } from "npm:hono@4.13.19/cors";
+export { HTTPException } from "npm:hono@4.13.19/http-exception";

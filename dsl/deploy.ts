@@ -262,6 +262,7 @@ function codecOf({ tokenizer, chatTemplate, config }: Model): TextCodec {
     encode: (text, options) => tokenizer.encode(text, options),
     decode: (ids) => tokenizer.decode(ids),
     isTextless: tokenizer.unavailable !== undefined,
+    ...(!tokenizer.unavailable && { vocabulary: (size) => tokenizer.vocabulary(size) }),
     ...(chat && { renderChat: (messages, wishes) => chat.prompt(messages, wishes) }),
   };
 }

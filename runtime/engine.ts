@@ -6,7 +6,13 @@
  */
 
 import { RequestError } from "../graph/mod.ts";
-import type { ChatAnswer, ChatMessage, ChatPrompt, ChatVariables } from "../models/mod.ts";
+import type {
+  ChatAnswer,
+  ChatMessage,
+  ChatPrompt,
+  ChatVariables,
+  Vocabulary,
+} from "../models/mod.ts";
 import { chatOptionsOf, refuseChatOptions } from "./generation/chat_options.ts";
 import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
 import { profileStep, sequenceLogits } from "./scheduling/direct_steps.ts";
@@ -33,6 +39,8 @@ export interface TextCodec {
   encode(text: string, options: { readonly addSpecialTokens: boolean }): ArrayLike<number>;
   /** Text without special tokens. */
   decode(ids: readonly number[]): string;
+  /** What the ids below `size` add to a text; absent without a tokenizer. */
+  vocabulary?(size: number): Vocabulary;
   /** There is no tokenizer: `encode` and `decode` raise, token ids are run, and have empty text. */
   readonly isTextless?: boolean;
   /**
@@ -223,6 +231,16 @@ export class Engine implements AsyncDisposable {
   /** Ids of tokens are below this. */
   get vocabSize(): number {
     return this.#parts.vocabSize;
+  }
+
+  /** What each token adds to a text; undefined without a tokenizer. */
+  vocabulary(): Vocabulary | undefined {
+    return this.#parts.codec.vocabulary?.(this.#parts.vocabSize);
+  }
+
+  /** Tokens that end an answer. */
+  get endTokens(): readonly number[] {
+    return [...this.#parts.defaults.eosTokenIds];
   }
 
   /** Tokens of the longest sequence, prompt and answer together. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Context } from "../deps/hono.ts";
+import { type Context, HTTPException } from "../deps/hono.ts";
 import { z } from "../deps/zod.ts";
 import { messageOf, MixlineError, RequestError } from "../graph/mod.ts";
 
@@ -50,6 +50,7 @@ export function errorAnswer(error: unknown): { status: number; body: ErrorBody }
     return { status, body: bodyOf(status, message, code, paramOf(details)) };
   }
   if (error instanceof z.ZodError) return { status: 400, body: invalidBody(error) };
+  if (error instanceof HTTPException) return frameworkAnswer(error);
   if (isAbort(error)) {
     return { status: 499, body: bodyOf(499, "the client has disconnected", "request/aborted") };
   }
@@ -72,6 +73,7 @@ const JSON_TYPE = { "content-type": "application/json; charset=utf-8" };
 /** Whether the error is unexpected. */
 export function isBug(error: unknown): boolean {
   if (error instanceof MixlineError) return error.code.endsWith("/bug");
+  if (error instanceof HTTPException) return error.status >= 500;
   return !(error instanceof z.ZodError) && !isAbort(error);
 }
 
@@ -83,6 +85,12 @@ export function bugText(error: unknown): string {
 /** A request that names something wrong in one field. */
 export function invalidField(param: string, message: string): RequestError {
   return new RequestError("request/invalid-field", message, { details: { param } });
+}
+
+/** What the framework refuses itself: bodies that are no JSON. */
+function frameworkAnswer({ status }: HTTPException): { status: number; body: ErrorBody } {
+  const message = "Cannot read the request: expected a JSON document in UTF-8, got something else";
+  return { status, body: bodyOf(status, message, "request/malformed-json") };
 }
 
 function isAbort(error: unknown): boolean {

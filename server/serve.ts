@@ -27,7 +27,10 @@ export interface ServeContext {
   /** How the engine's process is started; default this executable. */
   readonly command?: EngineCommand;
   /** Times of the supervisor, for tests. */
-  readonly supervisor?: Pick<SupervisorOptions, "backOffMs" | "heartbeatMs" | "hangMs">;
+  readonly supervisor?: Pick<
+    SupervisorOptions,
+    "backOffMs" | "steadyMs" | "heartbeatMs" | "hangMs"
+  >;
 }
 
 /** A server that answers. */

@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import {
   ByteFallbackDecoder,
+  ByteLevelDecoder,
   type Decoder,
   SequenceDecoder,
   Tokenizer as Library,
@@ -36,6 +37,17 @@ export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean;
   /** Special tokens that stay in the text nevertheless, such as the marks of an output format. */
   readonly keep?: ReadonlySet<string>;
+}
+
+/** The tokens of a model as its vocabulary writes them. */
+export interface Vocabulary {
+  /**
+   * How bytes are written: as GPT-2's stand-in characters (`Ġ` for a space), as `▁` and `<0x0A>`, or
+   * as they are.
+   */
+  readonly kind: "byte_level" | "byte_fallback" | "raw";
+  /** By id; empty for special tokens and for ids without a token. */
+  readonly texts: readonly string[];
 }
 
 /**
@@ -130,6 +142,16 @@ export class Tokenizer {
     return this.#opened().id_to_token(id);
   }
 
+  /** What every id below `size` adds to a text, for those who match texts against a grammar. */
+  vocabulary(size: number): Vocabulary {
+    const text = (id: number) => this.#special.has(id) ? "" : this.tokenOf(id) ?? "";
+    const { decoder } = this.#opened();
+    return {
+      kind: vocabularyKind(decoder ?? undefined),
+      texts: Array.from({ length: size }, (_, id) => text(id)),
+    };
+  }
+
   /** Id of the token that begins a text, if the tokenizer has one. */
   get bosTokenId(): number | undefined {
     return this.#idOfSpecial(this.config.bos_token);
@@ -222,4 +244,11 @@ function mergeConfigs(special: unknown, config: unknown): unknown {
   return isObject(special) && (isObject(config) || config === undefined)
     ? { ...special as object, ...config as object | undefined }
     : config;
+}
+
+/** How the tokens of a decoder write bytes. */
+function vocabularyKind(decoder: Decoder | undefined): Vocabulary["kind"] {
+  const parts = decoder instanceof SequenceDecoder ? decoder.decoders : decoder ? [decoder] : [];
+  if (parts.some((part) => part instanceof ByteLevelDecoder)) return "byte_level";
+  return parts.some((part) => part instanceof ByteFallbackDecoder) ? "byte_fallback" : "raw";
 }

@@ -56,22 +56,9 @@ export function prepareChat(service: Service, request: ChatRequest): PreparedCha
 function chatOptions(request: ChatRequest): WireOptions {
   const { tools, tool_choice: choice, reasoning_effort, chat_template_kwargs, response_format } =
     request;
-  if (choice && choice !== "none" && !tools) {
-    throw invalidField("tool_choice", "Cannot choose a tool: expected tools, got none");
-  }
-  if (
-    typeof choice === "object" && choice &&
-    !tools?.some((tool) => tool.function.name === choice.function.name)
-  ) {
-    throw invalidField(
-      "tool_choice",
-      `Cannot choose tool "${choice.function.name}": expected one of the request's tools`,
-    );
-  }
   const offered = choice === "none" ? undefined : tools;
   return withoutAbsent({
     tools: offered,
-    toolChoice: choice === "none" || choice === "auto" ? undefined : choice,
     templateVariables: templateVariables(reasoning_effort, chat_template_kwargs),
     responseFormat: response_format?.type === "text" ? undefined : response_format,
   });

@@ -5,8 +5,9 @@
  */
 
 import { type DeployEvent, pipeline } from "../../dsl/mod.ts";
-import { messageOf, MixlineError } from "../../graph/mod.ts";
+import { messageOf, MixlineError, RequestError } from "../../graph/mod.ts";
 import type { Engine, Piece } from "../../runtime/mod.ts";
+import { Grammars } from "./grammar.ts";
 import {
   type EngineCall,
   type EngineEvent,
@@ -46,6 +47,7 @@ export async function hostEngine(
 /** Calls in flight of one engine. */
 class EngineHost {
   readonly #running = new Map<number, AbortController>();
+  #made: Grammars | undefined;
 
   constructor(readonly engine: Engine, readonly send: (event: EngineEvent) => void) {}
 
@@ -78,7 +80,13 @@ class EngineHost {
     const abort = new AbortController();
     this.#running.set(id, abort);
     try {
-      const generation = this.engine.generate(prompt, { ...options, signal: abort.signal });
+      const { responseFormat, ...given } = options;
+      const allowedTokens = responseFormat && await this.#grammars().allowedTokens(responseFormat);
+      const generation = this.engine.generate(prompt, {
+        ...given,
+        ...(allowedTokens && { allowedTokens }),
+        signal: abort.signal,
+      });
       let completionTokens = 0;
       for await (const piece of generation) {
         completionTokens++;
@@ -89,6 +97,18 @@ class EngineHost {
     } finally {
       this.#running.delete(id);
     }
+  }
+
+  /** Grammars need texts of tokens. @throws {RequestError} where there is no tokenizer. */
+  #grammars(): Grammars {
+    const vocabulary = this.engine.vocabulary();
+    if (vocabulary) {
+      return this.#made ??= new Grammars({ vocabulary, endTokens: this.engine.endTokens });
+    }
+    throw new RequestError(
+      "request/json-schema",
+      "Cannot answer in the form of response_format: expected a model with a tokenizer, got one without",
+    );
   }
 
   #wirePiece({ logprobs, ...piece }: Piece): WirePiece {

@@ -15,8 +15,6 @@ export type WireOptions =
     readonly logitBias?: Readonly<Record<string, number>>;
     /** The answer is JSON, of a schema or of any form. */
     readonly responseFormat?: ResponseFormat;
-    /** The model has to call a tool: any of the request's, or the named one. */
-    readonly toolChoice?: ToolChoice;
   };
 
 /** A form that an answer must have. */
@@ -29,9 +27,6 @@ export type ResponseFormat =
       readonly schema: Readonly<Record<string, unknown>>;
     };
   };
-
-/** Which tool must be called. */
-export type ToolChoice = "required" | { readonly function: { readonly name: string } };
 
 /** A text, a chat, or token ids. */
 export type WirePrompt = string | readonly ChatMessage[] | readonly number[];

@@ -21,17 +21,21 @@ export interface SupervisorOptions {
   readonly onState: (state: EngineState, why?: string) => void;
   /** Milliseconds before the first new start, doubled for each one that follows. Default 500. */
   readonly backOffMs?: number;
+  /** An engine that lived so many milliseconds starts the waits anew. Default 60,000. */
+  readonly steadyMs?: number;
   /** Milliseconds between two checks that the engine still answers. Default 5,000. */
   readonly heartbeatMs?: number;
   /** Milliseconds without an answer after which the process is ended. Default 120,000. */
   readonly hangMs?: number;
 }
 
+const DEFAULTS = { backOffMs: 500, steadyMs: 60_000, heartbeatMs: 5_000, hangMs: 120_000 };
+
+/** Time that an engine gets to free its device. */
+const MOST_CLOSING_MS = 5_000;
+
 /** Longest wait before a new start. */
 const MOST_BACK_OFF_MS = 30_000;
-
-/** After an engine has run for this long, the waits start from the beginning. */
-const STEADY_MS = 60_000;
 
 /** Restarts an engine's process. Made by {@linkcode Supervisor.start}. */
 export class Supervisor {
@@ -45,7 +49,7 @@ export class Supervisor {
   #closing: Promise<void> | undefined;
 
   private constructor(options: SupervisorOptions) {
-    this.#options = { backOffMs: 500, heartbeatMs: 5_000, hangMs: 120_000, ...options };
+    this.#options = { ...DEFAULTS, ...options };
     this.#process = this.#launch();
   }
 
@@ -111,7 +115,8 @@ export class Supervisor {
   async #close(): Promise<void> {
     this.#change("closing");
     clearTimeout(this.#timer);
-    await this.#process.close();
+    const kill = setTimeout(() => this.#process.kill(), MOST_CLOSING_MS);
+    await this.#process.close().finally(() => clearTimeout(kill));
     this.#change("closed");
   }
 
@@ -133,7 +138,7 @@ export class Supervisor {
     clearTimeout(this.#timer);
     const neverOpened = this.#info === undefined;
     if (this.#closing || this.#state === "closed" || neverOpened) return;
-    this.#failures = livedMs > STEADY_MS ? 1 : this.#failures + 1;
+    this.#failures = livedMs > this.#options.steadyMs ? 1 : this.#failures + 1;
     const wait = Math.min(MOST_BACK_OFF_MS, this.#options.backOffMs * 2 ** (this.#failures - 1));
     this.#change(
       "restarting",

@@ -54,14 +54,10 @@ export const toolSchema = z.strictObject({
   }),
 }).meta({ id: "Tool" });
 
-/** Which tool the model has to call. */
-export const toolChoiceSchema = z.union([
-  z.enum(["none", "auto", "required"]),
-  z.strictObject({
-    type: z.literal("function"),
-    function: z.strictObject({ name: z.string() }),
-  }),
-]);
+/** Whether the model may call tools. It is not forced: each family marks its calls in its own way. */
+export const toolChoiceSchema = z.enum(["none", "auto"], {
+  error: 'only "none" and "auto" are supported: no model is forced to call a tool',
+});
 
 /** What form the answer has. */
 export const responseFormatSchema = z.discriminatedUnion("type", [

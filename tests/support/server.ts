@@ -55,7 +55,7 @@ async function open(
     ...options,
   }, {
     log: opened.log,
-    supervisor: { backOffMs: 50 },
+    supervisor: { backOffMs: 50, steadyMs: 1 },
     ...context,
   });
   const { url } = server;

@@ -1,0 +1,151 @@
+/**
+ * What happens when the engine's process dies, hangs or takes its time.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { serveScripted, serveStoryteller, type TestServer } from "../support/server.ts";
+
+/** Times in a row that the engine is killed. */
+const KILLS = 10;
+
+Deno.test("a killed engine ends eight streams with an error, and the next request succeeds, ten times", async () => {
+  await using opened = await serveScripted();
+  for (let round = 1; round <= KILLS; round++) {
+    let begun = 0;
+    const streams = Array.from(
+      { length: 8 },
+      () => readStream(opened, "say a\nhang", () => begun++),
+    );
+    const { supervisor } = opened.server.service;
+    await until(() => begun === 8);
+    Deno.kill(supervisor.pid, "SIGKILL");
+    for (const { text, error } of await Promise.all(streams)) {
+      assert.equal(text, "a");
+      assert.match(error, /expected a running engine/);
+    }
+    await assert.rejects(ask(opened, "say x"), { status: 503 });
+    assert.equal((await fetch(`${opened.url}/health/ready`).then(drop)).status, 503);
+    assert.equal((await fetch(`${opened.url}/health/live`).then(drop)).status, 200);
+    await until(() => supervisor.state === "ready");
+    assert.equal(await ask(opened, "say again"), "again");
+    assert.equal(supervisor.restarts, round);
+    assert.equal(opened.server.service.admission.inFlight, 0);
+  }
+});
+
+Deno.test("a real engine that is killed in the middle of a stream is replaced", async () => {
+  await using opened = await serveStoryteller();
+  const { supervisor } = opened.server.service;
+  const stream = await opened.client.completions.create({
+    model: "storyteller",
+    prompt: "Once upon a time",
+    max_tokens: 800,
+    logit_bias: { "2": -100 },
+    stream: true,
+  });
+  await assert.rejects(async () => {
+    for await (const _ of stream) {
+      if (supervisor.state === "ready") Deno.kill(supervisor.pid, "SIGKILL");
+    }
+  }, /expected a running engine/);
+  await until(() => supervisor.state === "ready", 30_000);
+  const { choices } = await opened.client.completions.create({
+    model: "storyteller",
+    prompt: "Once upon a time",
+    max_tokens: 4,
+  });
+  assert.ok(choices[0].text.length > 0);
+});
+
+Deno.test("an engine that stops answering is ended and replaced", async () => {
+  await using opened = await serveScripted({}, {
+    supervisor: { backOffMs: 10, steadyMs: 1, heartbeatMs: 20, hangMs: 300 },
+  });
+  const { supervisor } = opened.server.service;
+  Deno.kill(supervisor.pid, "SIGSTOP");
+  await assert.rejects(ask(opened, "say x"), { status: 503 });
+  await until(() => supervisor.state === "ready" && supervisor.restarts === 1);
+  assert.equal(await ask(opened, "say y"), "y");
+});
+
+Deno.test("close() lets requests in flight end, refuses new ones, and ends what takes too long", async () => {
+  await using opened = await serveScripted({ drainSeconds: 1 });
+  const short = ask(opened, "wait 200\nsay done");
+  const endless = assert.rejects(ask(opened, "hang"));
+  const { admission } = opened.server.service;
+  await until(() => admission.inFlight === 2);
+  const closed = opened.server.close();
+  await assert.rejects(ask(opened, "say late"), { status: 503 });
+  assert.equal(await short, "done");
+  await closed;
+  await endless;
+});
+
+Deno.test("a request ends at its deadline", async () => {
+  await using opened = await serveScripted({ requestTimeoutSeconds: 1 });
+  await assert.rejects(ask(opened, "hang"), { status: 504 });
+  const { error } = await readStream(opened, "say a\nhang");
+  assert.match(error, /within 1 s/);
+  await until(() => opened.server.service.admission.inFlight === 0);
+});
+
+Deno.test("requests beyond the room are refused with 429 and Retry-After", async () => {
+  await using opened = await serveScripted({ maxRequests: 2 });
+  const held = [ask(opened, "wait 300\nsay a"), ask(opened, "wait 300\nsay b")];
+  await until(() => opened.server.service.admission.inFlight === 2);
+  const answer = await fetch(`${opened.url}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: "scripted", prompt: "say c" }),
+  });
+  assert.equal(answer.status, 429);
+  assert.equal(answer.headers.get("retry-after"), "1");
+  assert.equal((await answer.json()).error.type, "rate_limit_error");
+  assert.deepEqual(await Promise.all(held), ["a", "b"]);
+});
+
+async function ask({ client }: TestServer, content: string): Promise<string | null> {
+  const { choices } = await client.chat.completions.create({
+    model: "scripted",
+    messages: [{ role: "user", content }],
+  });
+  return choices[0].message.content;
+}
+
+/** Reads a stream to its end: what came, and the error that ended it. */
+async function readStream({ client }: TestServer, content: string, onText = () => {}) {
+  let text = "";
+  let error = "";
+  try {
+    const stream = await client.chat.completions.create({
+      model: "scripted",
+      messages: [{ role: "user", content }],
+      stream: true,
+    });
+    for await (const { choices } of stream) {
+      const piece = choices[0]?.delta.content ?? "";
+      if (piece !== "") onText();
+      text += piece;
+    }
+  } catch (thrown) {
+    error = String(thrown);
+  }
+  return { text, error };
+}
+
+/** Reads an answer whose body nobody needs. */
+async function drop(answer: Response): Promise<Response> {
+  await answer.body?.cancel();
+  return answer;
+}
+
+/** Waits for something that is about to happen. */
+async function until(happened: () => boolean, milliseconds = 10_000): Promise<void> {
+  const end = performance.now() + milliseconds;
+  while (!happened()) {
+    if (performance.now() > end) assert.fail(`it did not happen within ${milliseconds} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

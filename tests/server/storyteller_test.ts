@@ -1,0 +1,119 @@
+/**
+ * The server with a real engine: the bundled model on the CPU executor.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { serveStoryteller } from "../support/server.ts";
+
+const model = "storyteller";
+const PROMPT = "Once upon a time";
+
+/** A schema with a bound on every text, so that answers of a model that knows no JSON end. */
+const SCHEMA = {
+  type: "object",
+  properties: {
+    name: { type: "string", maxLength: 12 },
+    age: { type: "integer", minimum: 1, maximum: 99 },
+    animal: { enum: ["cat", "fox", "owl"] },
+  },
+  required: ["name", "age", "animal"],
+  additionalProperties: false,
+};
+
+Deno.test("a served storyteller", async (t) => {
+  await using opened = await serveStoryteller();
+  const { client, url } = opened;
+  const complete = async (prompt: string, seed?: number) => {
+    const { choices } = await client.completions.create({
+      model,
+      prompt,
+      max_tokens: 24,
+      temperature: seed === undefined ? 0 : 1,
+      ...(seed !== undefined && { seed }),
+    });
+    return choices[0].text;
+  };
+
+  await t.step("continues a text alone as beside seven others, begun alike or not", async () => {
+    const alone = await complete(PROMPT);
+    const others = [
+      "The old clock",
+      "A small dog ran",
+      "Once upon a",
+      "Lily had a red ball",
+      PROMPT,
+    ];
+    const all = [PROMPT, ...others, "It was a cold", "One day, Tim"];
+    const texts = await Promise.all(all.map((prompt) => complete(prompt)));
+    assert.equal(texts[0], alone);
+    assert.equal(texts[5], alone);
+    assert.equal(await complete(PROMPT), alone);
+  });
+
+  await t.step("repeats a text with its seed", async () => {
+    assert.equal(await complete(PROMPT, 7), await complete(PROMPT, 7));
+    assert.notEqual(await complete(PROMPT, 7), await complete(PROMPT, 8));
+  });
+
+  await t.step("stops at a text, which is left out", async () => {
+    const { choices: [{ text, finish_reason }] } = await client.completions.create({
+      model,
+      prompt: PROMPT,
+      temperature: 0,
+      max_tokens: 60,
+      stop: ["."],
+    });
+    assert.equal(finish_reason, "stop");
+    assert.ok(text.length > 0 && !text.includes("."));
+  });
+
+  await t.step("answers with JSON of a schema", async () => {
+    for (const seed of [1, 2, 3]) {
+      const { choices: [{ message }] } = await client.chat.completions.create({
+        model,
+        messages: [{ role: "user", content: "Who are you?" }],
+        response_format: { type: "json_schema", json_schema: { name: "hero", schema: SCHEMA } },
+        max_completion_tokens: 400,
+        temperature: 1,
+        seed,
+      });
+      const { name, age, animal } = JSON.parse(message.content ?? "");
+      assert.ok(typeof name === "string" && name.length <= 12, message.content ?? "");
+      assert.ok(Number.isInteger(age) && age >= 1 && age <= 99);
+      assert.ok(["cat", "fox", "owl"].includes(animal));
+    }
+  });
+
+  await t.step("refuses schemas that it cannot follow, and goes on", async () => {
+    for (const schema of [{ type: "object", not: {} }, { type: "bogus" }, { $ref: "#/nowhere" }]) {
+      await assert.rejects(
+        client.chat.completions.create({
+          model,
+          messages: [{ role: "user", content: "x" }],
+          response_format: { type: "json_schema", json_schema: { name: "x", schema } },
+          max_tokens: 4,
+        }),
+        { status: 400 },
+        JSON.stringify(schema),
+      );
+    }
+    assert.equal(opened.server.service.supervisor.restarts, 0);
+    assert.equal((await complete(PROMPT)).length > 0, true);
+  });
+
+  await t.step("tokenizes and detokenizes", async () => {
+    const post = async (path: string, body: unknown) =>
+      await (await fetch(`${url}${path}`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      })).json();
+    const { tokens, count } = await post("/tokenize", { prompt: PROMPT });
+    assert.equal(count, 4);
+    assert.deepEqual(await post("/detokenize", { tokens }), { prompt: PROMPT });
+    const chat = await post("/tokenize", { messages: [{ role: "user", content: PROMPT }] });
+    assert.ok(chat.count > count);
+  });
+});
