@@ -29,6 +29,8 @@ const MAX_UNIT_HEADS = 8;
 /** Units of all tokens that keep a large GPU busy: an H100 has 132 processors. */
 const WANTED_UNITS = 128;
 const MAX_SPLITS = 32;
+/** Positions of a workgroup at least: four turns of 16 on an H100, where 16 and 128 are slower. */
+const LEAST_SHARE = 64;
 /** Splits that the last workgroup loads at a time. */
 const COMBINED = 8;
 
@@ -58,7 +60,7 @@ export function lanesShape(problem: AttentionProblem, mode: DecodeMode): LanesSh
     for (const threads of [128, 64]) {
       const lanes = lanesFor(problem, profile);
       const common = { threads, unitHeads, lanes, unroll: 2, ahead: false };
-      const shape = { ...common, splits: MAX_SPLITS, leastShare: 2 * threads / lanes };
+      const shape = { ...common, splits: MAX_SPLITS, leastShare: LEAST_SHARE };
       if (refuseLanes(problem, mode, shape) === undefined) return shape;
     }
   }
@@ -66,12 +68,12 @@ export function lanesShape(problem: AttentionProblem, mode: DecodeMode): LanesSh
 }
 
 /**
- * Heads of a unit at most: one or two while workgroups are few, because a head is then worth a
- * workgroup of its own, and as many as registers hold when there are more than enough tokens.
+ * Heads of a unit at most: one while workgroups are few, because a head is then worth a workgroup of
+ * its own, and as many as registers hold when there are more than enough tokens.
  */
 function unitLimit({ attrs, context: { tokens } }: AttentionProblem): number {
   const units = attrs.heads * Math.sqrt(tokens.min * tokens.max);
-  return Math.min(MAX_UNIT_HEADS, Math.max(2, clampPower(units / WANTED_UNITS, MAX_UNIT_HEADS)));
+  return clampPower(units / WANTED_UNITS, MAX_UNIT_HEADS);
 }
 
 /** A lane for each chunk of a head, as far as a subgroup reaches. */

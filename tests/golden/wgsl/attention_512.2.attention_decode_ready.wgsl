@@ -29,7 +29,7 @@ const PARTIES = 4u;
 const UNROLL = 2u;
 const TURN = 16u;
 const AHEAD = false;
-const LEAST_SHARE = 16u;
+const LEAST_SHARE = 64u;
 const THREADS = 128u;
 const TICKET = true;
 

@@ -41,6 +41,13 @@ webgpuTest(
     }),
 );
 
+/** Rows in the order of words: fewer words than 32, exactly so many, and one more. */
+const ORDERED: readonly PackedOptions[] = [
+  { format: "mxfp4", hidden: 96, intermediate: 64, bias: true, tokens: 2 },
+  { format: "nvfp4", hidden: 64, intermediate: 1024, tokens: 1 },
+  { format: "int4", hidden: 64, intermediate: 1056, residual: true, tokens: 2 },
+];
+
 webgpuTest(
   "slots and experts read packed weights by chunks like the CPU",
   (t) =>
@@ -50,6 +57,7 @@ webgpuTest(
         ...PACKED_FORMATS.map((format) => ({ format, hidden: 72, intermediate: 40, bias: true })),
         { format: "int8", block: [1, 8], hidden: 48, intermediate: 40 },
         { format: "int4", block: [1, 8], hidden: 48, intermediate: 40 },
+        ...ORDERED,
       ];
       for (const options of layers) {
         for (const config of [CONFIGS.slots, CONFIGS.experts]) {
