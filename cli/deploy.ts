@@ -5,6 +5,7 @@
  */
 
 import type { Pipeline } from "../dsl/mod.ts";
+import { ConfigError } from "../graph/mod.ts";
 import type { Engine } from "../runtime/mod.ts";
 import { benchmark, BENCHMARK_TEXT, formatBenchmark } from "./benchmark.ts";
 import { readChatFlags } from "./chat_flags.ts";
@@ -15,6 +16,7 @@ import { DeployView } from "./deploy_view.ts";
 import { showDryRun } from "./dry_run.ts";
 import { formatDuration } from "./format.ts";
 import { generateTexts } from "./generate_text.ts";
+import { type GivenPrompt, readPrompts } from "./prompt_flags.ts";
 
 /** Sizes of `--benchmark`, where the model has room for them. */
 const BENCHMARK = { promptTokens: 512, newTokens: 128, runs: 5 };
@@ -29,16 +31,20 @@ async function deploy(flags: DeployFlags, context: CommandContext): Promise<void
   const pipeline = configure(flags);
   if (flags.dryRun) return showDryRun(pipeline, terminal);
   const chat = await readChatFlags(flags);
+  checkLogprobs(flags);
+  const prompts = await readPrompts(flags, flags.benchmark ? BENCHMARK_TEXT : DEFAULT_PROMPT);
   await using engine = await start(pipeline, flags, context);
-  const result = flags.benchmark ? { benchmark: await runBenchmark(engine, flags, context) } : {
-    results: await generateTexts(
-      engine,
-      promptsOf(flags),
-      generateOptions(flags, signal),
-      chat,
-      terminal,
-    ),
-  };
+  const result = flags.benchmark
+    ? { benchmark: await runBenchmark(engine, prompts, flags, context) }
+    : {
+      results: await generateTexts(
+        engine,
+        prompts,
+        generateOptions(flags, signal),
+        chat,
+        terminal,
+      ),
+    };
   if (terminal.json) {
     terminal.result(`${JSON.stringify({ ...result, report: engine.report }, null, 2)}\n`);
   }
@@ -64,17 +70,28 @@ async function start(
   }
 }
 
-function promptsOf({ prompt }: DeployFlags): readonly string[] {
-  return prompt ?? [DEFAULT_PROMPT];
+/** Log-probabilities are for programs: text has no place for them. */
+function checkLogprobs({ logprobs, json }: DeployFlags): void {
+  if (logprobs === undefined || json) return;
+  throw new ConfigError(
+    "cli/invalid-value",
+    'Cannot read flag "--logprobs": expected --json beside it, got none',
+    { details: { flag: "--logprobs" } },
+  );
 }
 
 function generateOptions(flags: DeployFlags, signal: AbortSignal) {
   const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed } = flags;
-  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, signal };
+  const { stop, logprobs } = flags;
+  return {
+    ...{ maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, signal },
+    ...{ stop, logprobs },
+  };
 }
 
 async function runBenchmark(
   engine: Engine,
+  prompts: readonly GivenPrompt[],
   flags: DeployFlags,
   { terminal, signal }: CommandContext,
 ) {
@@ -85,7 +102,9 @@ async function runBenchmark(
     Math.min(flags.maxNewTokens ?? BENCHMARK.newTokens, maxSequenceTokens >> 1),
   );
   const result = await benchmark(engine, {
-    prompt: engine.encode(flags.prompt?.join("\n") ?? BENCHMARK_TEXT),
+    prompt: Int32Array.from(
+      prompts.flatMap(({ input }) => [...typeof input === "string" ? engine.encode(input) : input]),
+    ),
     promptTokens: Math.min(BENCHMARK.promptTokens, maxSequenceTokens - newTokens),
     newTokens,
     runs: BENCHMARK.runs,

@@ -8,6 +8,7 @@ import { Command, Option } from "../deps/commander.ts";
 import { EXECUTOR_CHOICES } from "../runtime/mod.ts";
 import { collectVariable } from "./chat_flags.ts";
 import { collect, countFlag, numberFlag } from "./flags.ts";
+import { collectTokenIds } from "./prompt_flags.ts";
 
 /** Prompt of a deployment without one. */
 export const DEFAULT_PROMPT = "Once upon a time";
@@ -43,9 +44,11 @@ export function deployFlags() {
   return modelCommand("deploy", "Deploy a model and generate text with it")
     .option(
       "-p, --prompt <text>",
-      `text to continue, repeatable (default: "${DEFAULT_PROMPT}")`,
+      `text to continue, repeatable; - is standard input (default: "${DEFAULT_PROMPT}")`,
       collect,
     )
+    .option("--prompt-file <file>", "file with a text to continue, repeatable", collect)
+    .option("--token-ids <list>", "prompt by its token ids, repeatable", collectTokenIds)
     .option("--chat", "take prompts as messages of a chat")
     .option("--system <text>", "system message of the chats")
     .addOption(
@@ -65,6 +68,12 @@ export function deployFlags() {
       "-n, --max-new-tokens <n>",
       "tokens to generate at most",
       countFlag("--max-new-tokens", 1),
+    )
+    .option("--stop <text>", "text that ends the generation, repeatable", collect)
+    .option(
+      "--logprobs <n>",
+      "with --json: log-probabilities of tokens and of the n likeliest",
+      countFlag("--logprobs", 0),
     )
     .option("-t, --temperature <t>", "0 is greedy", numberFlag("--temperature"))
     .option("--top-k <k>", "sample among the k most likely tokens", countFlag("--top-k", 0))

@@ -4,10 +4,12 @@
  * @module
  */
 
+import type { TokenLogprobs } from "../graph/mod.ts";
 import type { Engine, GenerateOptions, Piece } from "../runtime/mod.ts";
 import type { ToolCall } from "../models/mod.ts";
 import type { ChatRequest } from "./chat_flags.ts";
 import { count, formatDuration, formatRate } from "./format.ts";
+import type { GivenPrompt } from "./prompt_flags.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** The result of one prompt; JSON-safe. */
@@ -18,7 +20,14 @@ export interface GeneratedText {
   readonly reasoning?: string;
   readonly toolCalls?: readonly ToolCall[];
   readonly tokens: readonly number[];
+  /** Of each token, with `--logprobs`. */
+  readonly logprobs?: readonly TokenLogprobs[];
   readonly promptTokens: number;
+  readonly usage: {
+    readonly promptTokens: number;
+    readonly completionTokens: number;
+    readonly totalTokens: number;
+  };
   /** `stop` for an end token or a stop text, `length` for the limit of tokens. */
   readonly finishReason: string;
   /** Repeats this text when given as `--seed`. */
@@ -35,7 +44,7 @@ export interface GeneratedText {
  */
 export async function generateTexts(
   engine: Engine,
-  prompts: readonly string[],
+  prompts: readonly GivenPrompt[],
   options: GenerateOptions,
   chat: ChatRequest | undefined,
   terminal: Terminal,
@@ -52,7 +61,7 @@ export async function generateTexts(
 
 async function generateText(
   engine: Engine,
-  prompt: string,
+  { shown, input }: GivenPrompt,
   options: GenerateOptions,
   chat: ChatRequest | undefined,
   terminal: Terminal,
@@ -61,24 +70,33 @@ async function generateText(
   const start = performance.now();
   let firstToken = start;
   const tokens: number[] = [];
+  const logprobs: TokenLogprobs[] = [];
   const generation = engine.generate(
-    chat ? chat.messagesOf(prompt) : prompt,
+    chat ? chat.messagesOf(shown) : input,
     { ...options, ...chat?.options },
   );
   for await (const piece of generation) {
     if (tokens.length === 0) {
       firstToken = performance.now();
-      if (!chat) answer.show(terminal.resultStyle.dim(prompt));
+      if (!chat) answer.show(terminal.resultStyle.dim(shown));
     }
     tokens.push(piece.token);
+    if (piece.logprobs) logprobs.push(piece.logprobs);
     answer.add(piece);
   }
   answer.end();
+  const { promptTokens = 0 } = generation;
   return {
-    prompt,
+    prompt: shown,
     ...answer.parts,
     tokens,
-    promptTokens: generation.promptTokens ?? 0,
+    ...(options.logprobs !== undefined && { logprobs }),
+    promptTokens,
+    usage: {
+      promptTokens,
+      completionTokens: tokens.length,
+      totalTokens: promptTokens + tokens.length,
+    },
     finishReason: generation.finishReason ?? "stop",
     seed: generation.seed ?? 0,
     firstTokenMs: firstToken - start,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { messageOf, MixlineError } from "../graph/mod.ts";
+import { messageOf, MixlineError, RequestError } from "../graph/mod.ts";
 import type { Style } from "./terminal.ts";
 
 /** The tasks grant what a deployment needs; the user grants more, such as folders to write to. */
@@ -46,19 +46,37 @@ export function renderError(error: unknown, style: Style, stack = false): string
 /** An error as one JSON document. */
 export function errorToJson(error: unknown, stack = false): Record<string, unknown> {
   const known = error instanceof MixlineError
-    ? error.toJSON()
+    ? {
+      ...error.toJSON(),
+      message: sentence(error),
+      ...(error.hint === undefined ? {} : { hint: inFlagWords(error.hint, error) }),
+    }
     : { name: "Error", code: isAbort(error) ? "cli/stopped" : "cli/bug", message: sentence(error) };
   const trace = stack && error instanceof Error ? { stack: error.stack } : {};
   return { error: { ...known, exitCode: exitCodeOf(error), ...trace } };
 }
 
 function sentence(error: unknown): string {
-  if (error instanceof MixlineError || isAbort(error)) return messageOf(error);
+  if (error instanceof MixlineError || isAbort(error)) return inFlagWords(messageOf(error), error);
   const message = messageOf(error);
   if (isRefused(error)) return `Cannot go on: ${message.replace(/, run again with.*$/, "")}`;
   // The message of a broken invariant has this sentence already.
   const isSaid = message.includes("this is a bug in Mixline");
   return `Cannot go on: ${message}${isSaid ? "" : " (this is a bug in Mixline, please report it)"}`;
+}
+
+/** Options of a generation that are flags by another spelling. */
+const OPTION = /\boption "(\w+)"|\b(maxNewTokens|topK|topP|minP|repetitionPenalty)\b/g;
+
+/** A request's text in the words of who typed flags: `--max-new-tokens`, not `maxNewTokens`. */
+function inFlagWords(text: string, error: unknown): string {
+  if (!(error instanceof RequestError)) return text;
+  const flag = (name: string) =>
+    `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return text.replace(
+    OPTION,
+    (_, quoted?: string, bare?: string) => quoted ? `flag "${flag(quoted)}"` : flag(bare ?? ""),
+  );
 }
 
 function renderDetails(error: MixlineError, style: Style): string[] {
@@ -70,7 +88,7 @@ function renderDetails(error: MixlineError, style: Style): string[] {
   if (error.trail.length > 0) {
     lines.push(`  ${style.cyan("in")} ${[...error.trail].reverse().join(" > ")}`);
   }
-  if (error.hint !== undefined) lines.push(hintLine(error.hint, style));
+  if (error.hint !== undefined) lines.push(hintLine(inFlagWords(error.hint, error), style));
   return lines;
 }
 

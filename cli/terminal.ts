@@ -44,9 +44,9 @@ const CODES = {
   cyan: [36, 39],
 } as const;
 
-/** Opens the process's streams. `json` and `quiet` leave stderr to errors. */
+/** Opens the process's streams. `quiet` leaves stderr to errors. */
 export function openTerminal(options: { json?: boolean; quiet?: boolean } = {}): Terminal {
-  const silent = options.quiet === true || options.json === true;
+  const silent = options.quiet === true;
   const live = Deno.stderr.isTerminal() && !isDumb();
   let isShowing = false;
   const eraseLive = () => {

@@ -34,7 +34,8 @@ Deno.test("deploy keeps stderr empty when --quiet is given", async () => {
 Deno.test("deploy gives one JSON document when --json is given", async () => {
   const { code, stdout, stderr } = await runCli([
     ...GREEDY,
-    ...["--json", "--max-new-tokens", "3", "--prompt", "Once upon a time", "--prompt", "The end"],
+    ...["--json", "--quiet", "--max-new-tokens", "3"],
+    ...["--prompt", "Once upon a time", "--prompt", "The end"],
   ]);
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
   const { results, report } = JSON.parse(stdout);

@@ -138,13 +138,13 @@ const CASES: readonly Case[] = [
     mistake: "a probability above 1",
     args: ["deploy", "--model", STORYTELLER, ...GENERATE, "--top-p", "1.5"],
     code: 2,
-    says: ['"topP"', "at most 1", "1.5"],
+    says: ['"--top-p"', "at most 1", "1.5"],
   },
   {
     mistake: "more tokens than the model has room for",
     args: ["deploy", "--model", STORYTELLER, "--executor", "cpu", "--max-new-tokens", "99999"],
     code: 2,
-    says: ["99999", "max_seq_len"],
+    says: ["99999", "max_seq_len", /^hint: Lower --max-new-tokens/m],
   },
   {
     mistake: "a model folder that is not there",
@@ -153,10 +153,10 @@ const CASES: readonly Case[] = [
     says: ["no_such_model"],
   },
   {
-    mistake: "a config.json without num_experts",
+    mistake: "a config.json with no experts",
     args: ["deploy", "--model", "%/model", ...GENERATE],
     prepare: async (folder) =>
-      await model(folder, { "config.json": await changedConfig((c) => delete c.num_experts) }),
+      await model(folder, { "config.json": await changedConfig((c) => c.num_experts = 0) }),
     code: 3,
     says: ["config.json", "num_experts"],
   },
