@@ -26,6 +26,9 @@ const AUTODEPLOY = [
   "insert_cached_ssm_attention",
   "insert_cached_mla_attention",
   "multi_stream_moe",
+  "quantize_mxfp4_moe_trtllm_gen",
+  "fuse_gemms_mixed_children",
+  "fuse_rope_into_trtllm_attention",
 ];
 
 Deno.test("every key of AutoDeploy's pipeline is a transform or has a reason why not", () => {
