@@ -7,6 +7,7 @@
 import type { z } from "../deps/zod.ts";
 import { Graph, GraphBuilder } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { checkConfig } from "./config_checks.ts";
 import type { GenerationConfig } from "./generation_config.ts";
 import {
   checkSizes,
@@ -95,8 +96,11 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
     features,
     configure(raw, file) {
       const reading = definition.reading ?? { defaults: NO_DEFAULTS };
-      const read = readConfig(raw, reading);
+      // Without `architectures`, model_type has chosen: the class has its own name.
+      const architectures = raw.architectures ?? hfNames.slice(0, 1);
+      const read = readConfig({ ...raw, architectures }, reading);
       const config = parseConfig(definition.config, read.config, file);
+      checkConfig(read.config, file);
       checkSizes(config, file);
       return {
         config,

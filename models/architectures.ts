@@ -48,17 +48,23 @@ export const ARCHITECTURES: readonly Architecture[] = [
   solarOpen,
 ];
 
-/** The architecture that a config.json names; an error that lists all when it is unknown. */
+/**
+ * The architecture that a config.json names, or without `architectures` the one of its `model_type`; an
+ * error that lists all when it is unknown.
+ */
 export function findArchitecture(config: Record<string, unknown>, file: string): Architecture {
   const names = Array.isArray(config.architectures) ? config.architectures.map(String) : [];
   const found = ARCHITECTURES.find(({ hfNames }) => hfNames.some((name) => names.includes(name)));
   if (found) return found;
+  const { model_type: type } = config;
+  const byType = ARCHITECTURES.find(({ name }) => name === type);
+  if (byType && names.length === 0) return byType;
   const known = ARCHITECTURES.flatMap(({ hfNames }) => hfNames);
   const near = names.length > 0 ? nearest(names[0], known) : undefined;
   throw new CheckpointError(
     "checkpoint/architecture",
     `Cannot use the model of config "${file}": expected one of ${known.join(", ")}, got ${
-      names.join(", ") || "no architectures"
+      names.join(", ") || `no architectures and model_type ${JSON.stringify(type) ?? "none"}`
     }`,
     {
       hint: near === undefined

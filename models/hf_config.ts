@@ -29,13 +29,13 @@ export const baseConfigFields = {
   num_attention_heads: count,
   num_key_value_heads: count,
   head_dim: count.multipleOf(2),
-  rms_norm_eps: z.number().positive(),
+  rms_norm_eps: z.number().positive().max(1),
   max_position_embeddings: count,
   rope_parameters: ropeSchema,
   tie_word_embeddings: z.boolean().default(false),
   bos_token_id: tokenIdsSchema,
   eos_token_id: tokenIdsSchema,
-  quantization_config: z.looseObject({ quant_method: z.string() }).nullish(),
+  quantization_config: z.looseObject({}).nullish(),
 };
 
 /** Keys that every mixture of experts reads. */

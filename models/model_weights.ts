@@ -10,13 +10,12 @@ import {
   CheckpointError,
   type DType,
   nearest,
-  select,
-  slice,
   tensorNames,
   type Weight,
 } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Quantization } from "./quantization/quantization.ts";
+import { areTransposed, inOneType, turnStack, unstack } from "./expert_layouts.ts";
 import { MATRIX_TENSORS, quantizedMatrix } from "./quantized_matrix.ts";
 
 /** Tensors that need not be read, and why. */
@@ -118,7 +117,7 @@ export class ModelWeights {
     if (stack) return this.#stackedExperts(module, stack, sizes);
     const first = names && `${module}.experts.0.${names.gate}.weight`;
     if (names && this.#hasMatrix(`${module}.experts.0.${names.gate}`)) {
-      return this.#separateExperts(module, names, sizes);
+      return inOneType(this.#separateExperts(module, names, sizes));
     }
     const wanted = all.map(({ gateUp }) => `${module}.${gateUp}`);
     throw this.#missing(first ? [first, ...wanted] : wanted);
@@ -155,19 +154,19 @@ export class ModelWeights {
   #stackedExperts(
     module: string,
     names: typeof STACKED_EXPERTS,
-    { experts, hidden, intermediate }: ExpertSizes,
+    sizes: ExpertSizes,
   ): ExpertWeights[] {
-    const rows = 2 * intermediate;
-    const gateUp = this.tensor(`${module}.${names.gateUp}`, [experts, rows, hidden]);
-    const down = this.tensor(`${module}.${names.down}`, [experts, hidden, intermediate]);
-    return Array.from({ length: experts }, (_, e) => {
-      const both = select(gateUp, 0, e);
-      return {
-        w1: slice(both, 0, 0, intermediate),
-        w2: select(down, 0, e),
-        w3: slice(both, 0, intermediate, rows),
-      };
-    });
+    const { experts, hidden, intermediate } = sizes;
+    const shapes = {
+      gateUp: this.shapeOf(`${module}.${names.gateUp}`),
+      down: this.shapeOf(`${module}.${names.down}`),
+    };
+    const read = (name: string, rows: number, columns: number) =>
+      areTransposed(shapes, sizes)
+        ? turnStack(this.tensor(`${module}.${name}`, [experts, columns, rows]))
+        : this.tensor(`${module}.${name}`, [experts, rows, columns]);
+    const gateUp = read(names.gateUp, 2 * intermediate, hidden);
+    return unstack(gateUp, read(names.down, hidden, intermediate), sizes);
   }
 
   /** The first of several names that the checkpoint has. */

@@ -6,6 +6,7 @@
  */
 
 import { z } from "../deps/zod.ts";
+import { CheckpointError } from "../graph/mod.ts";
 
 const positive = z.number().positive();
 
@@ -94,6 +95,41 @@ export function ropeFrequencies(
   headDim: number,
   maxPositions: number,
   length = 0,
+): RopeFrequencies {
+  const frequencies = frequenciesOf(parameters, headDim, maxPositions, length);
+  checkFrequencies(frequencies, parameters, Math.max(maxPositions, length));
+  return frequencies;
+}
+
+/** Angles from here on have no fraction in f32, so cosines of them mean nothing. */
+const LARGEST_ANGLE = 2 ** 25;
+
+/** Parameters may be numbers and give none: a base of 1 in yarn, a factor of 1e-300. */
+function checkFrequencies(
+  { inverse, attentionScaling }: RopeFrequencies,
+  parameters: RopeParameters,
+  positions: number,
+): void {
+  const bad = inverse.findIndex((each) => !(each * positions < LARGEST_ANGLE));
+  if (bad < 0 && Number.isFinite(attentionScaling)) return;
+  const got = bad < 0 ? `a factor of ${attentionScaling}` : `${inverse[bad]} for pair ${bad}`;
+  throw new CheckpointError(
+    "checkpoint/config-value",
+    `Cannot use rope_parameters ${
+      JSON.stringify(parameters).slice(0, 200)
+    }: expected frequencies that turn ${positions} positions by less than 2^25, got ${got}`,
+    {
+      hint: "Check rope_theta and factor in config.json",
+      details: { key: "rope_parameters", parameters },
+    },
+  );
+}
+
+function frequenciesOf(
+  parameters: RopeParameters,
+  headDim: number,
+  maxPositions: number,
+  length: number,
 ): RopeFrequencies {
   const { rope_theta: base, partial_rotary_factor: partial } = parameters;
   const rotaryDim = Math.floor(headDim * (partial ?? 1));
