@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ConfigError } from "../graph/mod.ts";
+import { ConfigError, type Graph } from "../graph/mod.ts";
 import { Chat, loadModel, type Model } from "../models/mod.ts";
 import {
   compileSizes,
@@ -124,7 +124,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   const wanted = {
     ...stepLimits(graph, settings, profile),
     maxWaiting: resolved.settings.maxQueueSize,
-    reusePrefixes: resolved.settings.prefixReuse,
+    reusePrefixes: resolved.settings.prefixReuse && !keysDependOnLength(graph, log),
   };
   const compile = (limits: StepLimits) =>
     chosen.executor.compile(graph, {
@@ -156,6 +156,17 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     seconds: clock.seconds,
     onClose: () => resources.disposeAsync(),
   });
+}
+
+/** Keys turned for the length of one sequence are not those of another with the same beginning. */
+function keysDependOnLength(graph: Graph, log: (message: string) => void): boolean {
+  const depends = graph.nodes.some(({ op }) => op === "dynamic_rope");
+  if (depends) {
+    log(
+      "RoPE of type dynamic turns tokens for the length at the end of their step: prefixes are not reused, and a prompt in several steps differs from one in a single step",
+    );
+  }
+  return depends;
 }
 
 /** Seconds by step; stops between steps when the signal says so. */

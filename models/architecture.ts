@@ -109,7 +109,8 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
           const weights = new ModelWeights(checkpoint, quantization);
           const graph = new Graph(config.architectures[0]);
           const { maxSeqLen = config.max_position_embeddings } = options;
-          definition.build(new GraphBuilder(graph), config, weights, { maxSeqLen });
+          const served = servedConfig(config, maxSeqLen);
+          definition.build(new GraphBuilder(graph), served, weights, { maxSeqLen });
           return {
             graph,
             unusedTensors: weights.unused([...ignoredTensors, ...leftoverTensors(read.config)]),
@@ -118,6 +119,15 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
       };
     },
   };
+}
+
+/** The config with the deployment's length where the rotary embedding depends on it. */
+function servedConfig<Config extends ModelConfig>(config: Config, maxSeqLen: number): Config {
+  const { rope_parameters: rope } = config;
+  if (typeof rope !== "object" || rope === null || Reflect.get(rope, "rope_type") !== "dynamic") {
+    return config;
+  }
+  return { ...config, rope_parameters: { ...rope, served_positions: maxSeqLen } };
 }
 
 /** A definition without a class says all of its keys itself. */

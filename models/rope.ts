@@ -14,7 +14,13 @@ const positive = z.number().positive();
 export const ropeSchema = z.discriminatedUnion("rope_type", [
   z.looseObject({ rope_type: z.literal("default"), ...common() }),
   z.looseObject({ rope_type: z.literal("linear"), ...common(), factor: positive }),
-  z.looseObject({ rope_type: z.literal("dynamic"), ...common(), factor: positive }),
+  z.looseObject({
+    rope_type: z.literal("dynamic"),
+    ...common(),
+    factor: positive,
+    /** Longest sequence that will be served: the deployment's, not a key of config.json. */
+    served_positions: positive.nullish(),
+  }),
   z.looseObject({
     rope_type: z.literal("llama3"),
     ...common(),
@@ -59,7 +65,7 @@ function common() {
 
 /** What is implemented, for the lists of features. */
 export const ROPE_TYPES =
-  "RoPE: default, linear, dynamic (within the pretrained length), llama3, yarn, longrope";
+  "RoPE: default, linear, dynamic (the base grows with the length), llama3, yarn, longrope";
 
 /** Parameters of a rotary embedding, as `rope_parameters` of a config. */
 export type RopeParameters = z.output<typeof ropeSchema>;

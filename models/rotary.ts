@@ -4,7 +4,14 @@
  * @module
  */
 
-import { constant, type GraphBuilder, type RopeAttrs, type Value } from "../graph/mod.ts";
+import {
+  constant,
+  type DynamicRope,
+  type GraphBuilder,
+  type RopeAttrs,
+  type Value,
+  type Weight,
+} from "../graph/mod.ts";
 import type { ModelConfig } from "./hf_config.ts";
 import { type RopeFrequencies, ropeFrequencies, type RopeParameters } from "./rope.ts";
 
@@ -12,6 +19,8 @@ import { type RopeFrequencies, ropeFrequencies, type RopeParameters } from "./ro
 export interface RotarySpec {
   readonly frequencies: RopeFrequencies;
   readonly layout: RopeAttrs["layout"];
+  /** The base grows with the length, for sequences beyond the trained one. */
+  readonly dynamic?: DynamicRope;
 }
 
 /** cos and sin of every position. */
@@ -21,6 +30,8 @@ export interface RotaryTables {
   readonly sin: Value;
   readonly rotaryDim: number;
   readonly layout: RopeAttrs["layout"];
+  /** In place of the tables, where they depend on the lengths of sequences. */
+  readonly dynamic?: (x: Value) => Value;
 }
 
 /** The rotary embedding of a config with one set of parameters, over heads of `head_dim`. */
@@ -29,8 +40,12 @@ export function rotaryOf(
   options: { layout?: RotarySpec["layout"]; headDim?: number; maxSeqLen?: number } = {},
 ): RotarySpec {
   const { layout = "half", headDim = config.head_dim, maxSeqLen } = options;
+  const { rope_parameters: parameters, max_position_embeddings: maxPositions } = config;
+  const grows = parameters.rope_type === "dynamic" &&
+    (parameters.served_positions ?? 0) > maxPositions;
   return {
     layout,
+    ...(grows && { dynamic: { factor: parameters.factor, maxPositions } }),
     frequencies: ropeFrequencies(
       config.rope_parameters,
       headDim,
@@ -41,19 +56,23 @@ export function rotaryOf(
 }
 
 /** Says of two embeddings whether they are the same. */
-export function rotaryKey({ frequencies, layout }: RotarySpec): string {
+export function rotaryKey({ frequencies, layout, dynamic }: RotarySpec): string {
   const { inverse, rotaryDim, attentionScaling } = frequencies;
-  return JSON.stringify([layout, rotaryDim, attentionScaling, [...inverse]]);
+  return JSON.stringify([layout, rotaryDim, attentionScaling, [...inverse], dynamic]);
 }
 
 /** Angles of all positions: `cos(concat(p · f, p · f)) · scaling`. */
 export function rotaryTables(
   b: GraphBuilder,
   positions: Value,
-  { frequencies: { inverse, attentionScaling, rotaryDim }, layout }: RotarySpec,
+  { frequencies: { inverse, attentionScaling, rotaryDim }, layout, dynamic }: RotarySpec,
   name = "rotary_emb",
 ): RotaryTables {
   return b.within(name, () => {
+    const grow = dynamic && growing(b, positions, {
+      inverse: constant(inverse),
+      attrs: { layout, rotaryDim, attentionScaling, ...dynamic },
+    });
     const column = b.op("unsqueeze", { x: b.op("cast", { x: positions }, { dtype: "f32" }) }, {
       dim: 1,
     });
@@ -65,12 +84,26 @@ export function rotaryTables(
       sin: b.op("mul", { a: b.op("sin", { x: angles }), b: scaling }),
       rotaryDim,
       layout,
+      ...(grow && { dynamic: grow }),
     };
   });
 }
 
+/** Turns heads for the length that their sequence has at the end of the step, as transformers does. */
+function growing(
+  b: GraphBuilder,
+  positions: Value,
+  { inverse, attrs }: { readonly inverse: Weight; readonly attrs: RopeAttrs & DynamicRope },
+): (x: Value) => Value {
+  const ids = b.graph.addInput("sequence_ids", { dtype: "i32", shape: ["T"] });
+  const lengths = b.op("sequence_lengths", { positions, sequence_ids: ids });
+  const frequencies = b.weight("inv_freq", inverse);
+  return (x) => b.op("dynamic_rope", { x, positions, lengths, inv_freq: frequencies }, attrs);
+}
+
 /** Turns x [heads, T, D]; elements after rotaryDim pass. */
 export function applyRotary(b: GraphBuilder, x: Value, tables: RotaryTables): Value {
+  if (tables.dynamic) return tables.dynamic(x);
   const headDim = Number(x.shape[2]);
   const { rotaryDim, layout } = tables;
   const part = (start: number, end: number) => b.op("slice", { x }, { dim: -1, start, end });

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { NoAttrs } from "./elementwise.ts";
 import { defineOp, expect, type OpInputs, sizeOf } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
@@ -15,6 +16,13 @@ export interface RopeAttrs {
   readonly rotaryDim: number;
   /** Factor on cos and sin (YaRN); 1 otherwise. */
   readonly attentionScaling: number;
+}
+
+/** A base that grows with the length of the sequence, beyond the trained one. */
+export interface DynamicRope {
+  readonly factor: number;
+  /** The trained length. */
+  readonly maxPositions: number;
 }
 
 /** Attributes of `attention`. */
@@ -81,6 +89,25 @@ export const ATTENTION_OPS = {
     summary:
       "rotary position embedding of x [heads, T, D] by positions [T] and inv_freq [rotaryDim / 2]",
     inputs: ["x", "positions", "inv_freq"],
+    infer(inputs, { rotaryDim }) {
+      const frequencies = inputs.get("inv_freq");
+      expect(frequencies.shape[0] === rotaryDim / 2, `inv_freq [${rotaryDim / 2}]`, frequencies);
+      return [inputs.get("x")];
+    },
+  }),
+  sequence_lengths: defineOp<NoAttrs>({
+    summary:
+      "tokens of each token's sequence at the end of the step [T]: the largest position among those with its sequence id, plus one",
+    inputs: ["positions", "sequence_ids"],
+    infer(inputs) {
+      const positions = inputs.get("positions");
+      return [{ dtype: "i32", shape: positions.shape }];
+    },
+  }),
+  dynamic_rope: defineOp<RopeAttrs & DynamicRope>({
+    summary:
+      "`rope` whose base grows with the length L of the sequence: frequency i times max(1, factor · L / maxPositions - factor + 1)^(-2i / (rotaryDim - 2))",
+    inputs: ["x", "positions", "lengths", "inv_freq"],
     infer(inputs, { rotaryDim }) {
       const frequencies = inputs.get("inv_freq");
       expect(frequencies.shape[0] === rotaryDim / 2, `inv_freq [${rotaryDim / 2}]`, frequencies);

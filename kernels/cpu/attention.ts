@@ -39,6 +39,34 @@ function rope({ inputs, attrs }: CpuCall<"rope">): HostTensor[] {
   return [f32Tensor(x.shape, result)];
 }
 
+function sequenceLengths({ inputs }: CpuCall<"sequence_lengths">): HostTensor[] {
+  const positions = integers(inputs.get("positions"));
+  const ids = integers(inputs.get("sequence_ids"));
+  const ends = new Map<number, number>();
+  ids.forEach((id, token) => ends.set(id, Math.max(ends.get(id) ?? 0, positions[token] + 1)));
+  const data = ids.map((id) => ends.get(id) ?? 0);
+  return [{ dtype: "i32", shape: [ids.length], data }];
+}
+
+function dynamicRope({ inputs, attrs }: CpuCall<"dynamic_rope">): HostTensor[] {
+  const { factor, maxPositions, rotaryDim } = attrs;
+  const x = inputs.get("x");
+  const [positions, lengths] = [inputs.get("positions"), inputs.get("lengths")].map(integers);
+  const base = floats(inputs.get("inv_freq"));
+  const width = x.shape[x.shape.length - 1];
+  const result = floats(x).slice();
+  for (let row = 0; row < result.length / width; row++) {
+    const token = row % positions.length;
+    const growth = Math.max(1, factor * lengths[token] / maxPositions - (factor - 1));
+    // One pair has frequency 1 whatever the base.
+    const frequencies = base.map((each, i) =>
+      i === 0 ? each : each * growth ** (-2 * i / (rotaryDim - 2))
+    );
+    turnHead(result, row * width, positions[token], frequencies, attrs);
+  }
+  return [f32Tensor(x.shape, result)];
+}
+
 function attention({ inputs, attrs }: CpuCall<"attention">): HostTensor[] {
   const [q, k, v] = [inputs.get("q"), inputs.get("k"), inputs.get("v")];
   const positions = integers(inputs.get("positions"));
@@ -71,6 +99,8 @@ function attention({ inputs, attrs }: CpuCall<"attention">): HostTensor[] {
 export const ATTENTION_KERNELS = cpuKernels({
   attention_mask: attentionMask,
   rope,
+  sequence_lengths: sequenceLengths,
+  dynamic_rope: dynamicRope,
   attention,
   cached_attention: cachedAttention,
   cached_mla_attention: cachedMlaAttention,

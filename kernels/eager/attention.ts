@@ -86,6 +86,72 @@ const attentionMask = defineKernel({
   },
 });
 
+const sequenceLengths = defineKernel({
+  name: "sequence_lengths",
+  op: "sequence_lengths",
+  summary: "one token a thread, which looks at all tokens of the step",
+  refuse: (node) => dataDependent(node),
+  lower(node, context) {
+    const [positions, ids] = [input(node, "positions"), input(node, "sequence_ids")];
+    const tokens = extentOf([positions.shape[0]]).wgsl;
+    return [mapDispatch({
+      kernel: "sequence_lengths",
+      domain: node.outputs[0].shape,
+      inputs: { positions, sequence_ids: ids },
+      y: node.outputs[0],
+      element: `var end = 0i;
+  for (var token = 0u; token < ${tokens}; token++) {
+    if (sequence_ids_get(token) == sequence_ids_get(i)) {
+      end = max(end, positions_get(token) + 1i);
+    }
+  }
+  return end;`,
+    }, context)];
+  },
+});
+
+const dynamicRope = defineKernel({
+  name: "dynamic_rope",
+  op: "dynamic_rope",
+  summary: "one element a thread",
+  refuse: (node) => dataDependent(node),
+  lower(node, context) {
+    const [x, positions] = [input(node, "x"), input(node, "positions")];
+    const { layout, rotaryDim, attentionScaling, factor, maxPositions } = node.attrs;
+    const width = Number(x.shape.at(-1));
+    const tokens = extentOf([positions.shape[0]]).wgsl;
+    return [mapDispatch({
+      kernel: "dynamic_rope",
+      domain: x.shape,
+      inputs: {
+        x,
+        positions,
+        lengths: input(node, "lengths"),
+        inv_freq: input(node, "inv_freq"),
+      },
+      y: node.outputs[0],
+      functions: [
+        `const ROTARY = ${rotaryDim}u;`,
+        `const ATTENTION_SCALING = ${f32Literal(attentionScaling)};`,
+        turn,
+        layout === "half" ? ropeHalf : ropeInterleaved,
+      ],
+      element: `let d = i % ${width}u;
+  if (d >= ROTARY) {
+    return x_get(i);
+  }
+  let pair = rotary_pair(d);
+  let token = (i / ${width}u) % ${tokens};
+  let share = f32(lengths[token]) * ${f32Literal(factor / maxPositions)};
+  let growth = max(1.0, share - ${f32Literal(factor - 1)});
+  let exponent = -2.0 * f32(pair.frequency) / max(f32(ROTARY) - 2.0, 1.0);
+  let angle = f32(positions[token]) * rotary_frequency(pair.frequency) * pow(growth, exponent);
+  let turned = turn(angle) * ATTENTION_SCALING;
+  return x_get(i) * turned.x + x_get(i - d + pair.other) * turned.y * pair.sign;`,
+    }, context)];
+  },
+});
+
 const rope = defineKernel({
   name: "rope",
   op: "rope",
@@ -168,6 +234,8 @@ const attention = defineKernel({
 export const EAGER_ATTENTION_KERNELS: readonly KernelDefinition[] = [
   matmul,
   attentionMask,
+  sequenceLengths,
+  dynamicRope,
   rope,
   attention,
 ];

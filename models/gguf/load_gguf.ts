@@ -40,7 +40,7 @@ export async function loadGguf(path: string): Promise<Model> {
       bytes: checkpoint.bytes,
       quantization,
       notes: [...notes, ...checkpoint.notes],
-      build: () => build(checkpoint, quantization),
+      build: (options) => build(checkpoint, quantization, options),
     };
   } catch (error) {
     await splits.close();

@@ -32,14 +32,14 @@ export const exportToGm = defineTransform({
       "Accepted for AutoDeploy's files; architectures here are written out, not traced",
     ),
   }),
-  plan(graph, _config, { model }) {
+  plan(graph, _config, { model, settings: { maxSeqLen } }) {
     const node = graph.name;
     const refusals = graph.meta.model === undefined
       ? [{ node, reason: "no model was built; enable build_model" }]
       : graph.nodes.length > 0
       ? [{ node, reason: `the graph has ${graph.nodes.length} nodes already` }]
       : [];
-    return { matches: refusals.length > 0 ? [] : [model.build()], refusals };
+    return { matches: refusals.length > 0 ? [] : [model.build({ maxSeqLen })], refusals };
   },
   apply(graph, { matches: [eager] }) {
     const { meta } = graph;
