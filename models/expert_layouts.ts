@@ -5,7 +5,23 @@
  */
 
 import { cast, type DType, select, slice, transpose, type Weight } from "../graph/mod.ts";
-import type { ExpertSizes, ExpertWeights } from "./model_weights.ts";
+
+/** The three matrices of a gated expert: w1 is the gate, w3 the up projection, w2 the down one. */
+export interface ExpertWeights {
+  /** [I, H] */
+  readonly w1: Weight;
+  /** [H, I] */
+  readonly w2: Weight;
+  /** [I, H] */
+  readonly w3: Weight;
+}
+
+/** Sizes of the experts of a layer. */
+export interface ExpertSizes {
+  readonly experts: number;
+  readonly hidden: number;
+  readonly intermediate: number;
+}
 
 /** Stacks of a layer's experts as they lie in the file. */
 export interface ExpertStacks {

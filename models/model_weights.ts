@@ -15,23 +15,22 @@ import {
 } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Quantization } from "./quantization/quantization.ts";
-import { areTransposed, inOneType, turnStack, unstack } from "./expert_layouts.ts";
+import {
+  areTransposed,
+  type ExpertSizes,
+  type ExpertWeights,
+  inOneType,
+  turnStack,
+  unstack,
+} from "./expert_layouts.ts";
 import { MATRIX_TENSORS, quantizedMatrix } from "./quantized_matrix.ts";
+
+export type { ExpertSizes, ExpertWeights } from "./expert_layouts.ts";
 
 /** Tensors that need not be read, and why. */
 export interface IgnoredTensors {
   readonly pattern: Pick<RegExp, "test">;
   readonly reason: string;
-}
-
-/** The three matrices of a gated expert: w1 is the gate, w3 the up projection, w2 the down one. */
-export interface ExpertWeights {
-  /** [I, H] */
-  readonly w1: Weight;
-  /** [H, I] */
-  readonly w2: Weight;
-  /** [I, H] */
-  readonly w3: Weight;
 }
 
 /** Names of an expert's projections under `experts.{e}`. */
@@ -59,13 +58,6 @@ export const PROJECTION_NAMES: ExpertSource = {
 
 /** Projections by Mixtral's names. */
 export const NUMBERED_NAMES: ExpertSource = { names: { gate: "w1", up: "w3", down: "w2" } };
-
-/** Sizes of the experts of a layer. */
-export interface ExpertSizes {
-  readonly experts: number;
-  readonly hidden: number;
-  readonly intermediate: number;
-}
 
 /** Reads weights of a checkpoint and remembers which. */
 export class ModelWeights {
