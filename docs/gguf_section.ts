@@ -24,7 +24,7 @@ export function ggufSection(): string[] {
     "## GGUF",
     "A `.gguf` file is a model: `deno task deploy --model x.gguf`. Of a model in splits, give the first; the others are read beside it under the names that they were published with. Config, tokenizer, chat template and end tokens come from the metadata; a tokenizer that is not known refuses texts, and token ids work.",
     table(["`general.architecture`", "read as"], families),
-    "Types are repacked while they are read, into formats that hold the same numbers to the bit. The experts of a layer share one format: where a file mixes types among them, as Q4_K_M does, it is the one that holds all of them (`int8_affine` in groups of 16 for Q4_K beside Q6_K). A note says what that costs in bytes.",
+    "Types are repacked while they are read, into formats that hold the same numbers to the bit. The experts of a layer share one format: where a file mixes types among them, as Q4_K_M does, it is the one that holds all of them (`int8_affine` in groups of 16 for Q4_K beside Q6_K). The embedding is expanded to f32, since rows are looked up in plain numbers alone. Notes say what that costs in bytes: a file whose experts are of one type, such as Q8_0 or most of Q4_K_S, takes less memory for its size.",
     table(["type", "bits a weight in the file", "kept as"], types),
     `Refused by name: ${refused.join(", ")}. Choose a file such as Q4_K_M, Q5_K_M, Q6_K or Q8_0.`,
   ];

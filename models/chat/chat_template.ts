@@ -160,12 +160,15 @@ export class ChatTemplate {
     Object.keys(templateVariables).forEach((name) => this.#checkVariable(name));
     const wishes: Record<string, unknown> = { ...templateVariables };
     if (tools !== undefined && tools.length > 0) {
-      if (!this.readsTools) throw unread("tools", "a chat template that reads them");
+      if (!this.readsTools) throw unread("tools", "a chat template with tools", "one without");
       wishes.tools = tools;
     }
     if (thinking !== undefined) {
       const name = this.thinkingVariable;
-      if (!name) throw unread("thinking", `a chat template that reads ${THINKING.join(" or ")}`);
+      if (!name) {
+        const expected = `a chat template that reads ${THINKING.join(" or ")}`;
+        throw unread("thinking", expected, "one that reads neither");
+      }
       wishes[name] = thinking;
     }
     return wishes;
@@ -187,15 +190,14 @@ export class ChatTemplate {
   }
 
   #checkVariable(name: string): void {
-    if (RESERVED.includes(name)) throw unread(name, "a variable that requests may set");
-    if (this.names.has(name) || (name === "tools" && this.readsTools)) return;
     const known = [...this.names].filter((each) => !RESERVED.includes(each));
+    if (RESERVED.includes(name)) {
+      throw unread(name, "a variable that requests may set", "one that the messages set");
+    }
+    if (known.includes(name) || (name === "tools" && this.readsTools)) return;
     const near = nearest(name, known);
-    throw unread(
-      name,
-      "a variable that the chat template reads",
-      near ? `Did you mean "${near}"?` : undefined,
-    );
+    const hint = near ? `Did you mean "${near}"?` : undefined;
+    throw unread(name, "a variable that the chat template reads", "another one", hint);
   }
 }
 
@@ -229,10 +231,10 @@ function specialTokens(config: TokenizerConfig): Record<string, string> {
   return tokens;
 }
 
-function unread(name: string, expected: string, hint?: string): RequestError {
+function unread(name: string, expected: string, got: string, hint?: string): RequestError {
   return new RequestError(
     "request/template-variable",
-    `Cannot render the chat with "${name}": expected ${expected}, got one that does not`,
+    `Cannot render the chat with "${name}": expected ${expected}, got ${got}`,
     { hint: hint ?? `Leave "${name}" out of the request`, details: { variable: name } },
   );
 }

@@ -102,7 +102,9 @@ class Builder {
   /** What the formats in memory cost. */
   notes(path: string): string[] {
     return [...this.#kept].map(([what, { file, memory }]) =>
-      `${basename(path)}: ${what}, ${gigabytes(memory)} in memory of ${gigabytes(file)} in the file`
+      `${basename(path)}: ${what}, ${formatBytes(memory)} in memory of ${
+        formatBytes(file)
+      } in the file`
     );
   }
 
@@ -169,11 +171,13 @@ class Builder {
     if (target.format !== "f32") this.targets.set(module, target);
     const { type } = rows.tensor;
     const file = rows.count * columns / type.blockElements * type.blockBytes;
-    this.#count(
-      `${type.name} is kept as ${describeTarget(target)}`,
-      file,
-      this.tensors.byteLength - before,
-    );
+    const memory = this.tensors.byteLength - before;
+    if (module === MODEL_MODULES.token_embd && target.format !== "f32") {
+      // Rows are looked up in plain numbers alone.
+      const expanded = 4 * rows.count * columns;
+      return this.#count(`${type.name} of the embedding is expanded to f32`, file, expanded);
+    }
+    this.#count(`${type.name} is kept as ${describeTarget(target)}`, file, memory);
   }
 
   #count(what: string, file: number, memory: number): void {
@@ -207,6 +211,8 @@ function notAMatrix({ name, type, file }: GgufTensor): CheckpointError {
   );
 }
 
-function gigabytes(bytes: number): string {
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+function formatBytes(bytes: number): string {
+  const units = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]] as const;
+  const [size, unit] = units.find(([least]) => bytes >= least) ?? [1, "bytes"] as const;
+  return `${(bytes / size).toFixed(size > 1 ? 1 : 0)} ${unit}`;
 }
