@@ -157,7 +157,8 @@ export interface PackedMatrix {
  * Scale of a block: amax / 448 (fp8), amax / 127 (int8), amax / 7 (int4), 2^(⌊log2 amax⌋ - 2) (mxfp4, OCP
  * MX 1.0 section 6.3), E4M3(amax / 6 / s) with s = amax of the matrix / (448 · 6) (nvfp4). A block of
  * zeros has scale 1 (mxfp4 and nvfp4: code 127 and 0). Affine formats spread their codes from the
- * smallest to the largest number of a block.
+ * smallest to the largest number of a block. `reuse` may be overwritten and returned, where it has the
+ * right sizes.
  *
  * @example
  * ```ts
@@ -172,27 +173,33 @@ export function quantizeMatrix(
   rows: number,
   columns: number,
   block?: ScaleBlock,
+  reuse?: PackedMatrix,
 ): PackedMatrix {
   const shape = packedShape(format, rows, columns, block);
   const [scaleRows, scaleColumns] = shape.scale;
   const { scaleDtype } = PACKED_LAYOUTS[format];
-  const payload = new Uint8Array(shape.payload[0] * shape.payload[1]);
-  const scale = scaleDtype === "f32"
-    ? new Float32Array(scaleRows * scaleColumns)
-    : new Uint8Array(scaleRows * scaleColumns);
+  const [bytes, scales] = [shape.payload[0] * shape.payload[1], scaleRows * scaleColumns];
+  const fits = reuse?.payload.length === bytes && reuse.scale.length === scales &&
+    reuse.scale instanceof Float32Array === (scaleDtype === "f32");
+  const payload = fits ? reuse.payload.fill(0) : new Uint8Array(bytes);
+  const scale = fits
+    ? reuse.scale
+    : scaleDtype === "f32"
+    ? new Float32Array(scales)
+    : new Uint8Array(scales);
   const secondScale = format === "nvfp4"
     ? Math.fround(absMax(values, 0, values.length) / (E4M3_MAX * E2M1_MAX)) || 1
     : 1;
   const numbers = PACKED_LAYOUTS[format].hasOffsets ? 2 : 1;
   const encode = ENCODERS[format];
+  // One object for all blocks: there are millions of them.
+  const area: Area = { rowStart: 0, rowEnd: 0, columnStart: 0, columnEnd: 0 };
   for (let i = 0; i < scaleRows; i++) {
+    area.rowStart = i * shape.block[0];
+    area.rowEnd = Math.min(rows, area.rowStart + shape.block[0]);
     for (let j = 0; j < scaleColumns; j += numbers) {
-      const area: Area = {
-        rowStart: i * shape.block[0],
-        rowEnd: Math.min(rows, (i + 1) * shape.block[0]),
-        columnStart: j / numbers * shape.block[1],
-        columnEnd: Math.min(columns, (j / numbers + 1) * shape.block[1]),
-      };
+      area.columnStart = j / numbers * shape.block[1];
+      area.columnEnd = Math.min(columns, area.columnStart + shape.block[1]);
       const at = i * scaleColumns + j;
       if (numbers === 2) scale.set(affineScale(format, values, columns, area), at);
       else scale[at] = encodeScale(format, blockAbsMax(values, columns, area), secondScale);
@@ -421,10 +428,10 @@ function absMax(values: Float32Array, from: number, to: number): number {
 
 /** A block of a matrix; ends are exclusive. */
 interface Area {
-  readonly rowStart: number;
-  readonly rowEnd: number;
-  readonly columnStart: number;
-  readonly columnEnd: number;
+  rowStart: number;
+  rowEnd: number;
+  columnStart: number;
+  columnEnd: number;
 }
 
 function blockAbsMax(

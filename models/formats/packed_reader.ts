@@ -42,6 +42,9 @@ export class PackedReader {
     | { readonly key: string; readonly of: Weight; readonly matrix: PackedMatrix }
     | undefined;
 
+  #values = new Float32Array(0);
+  #raw: Bytes = new Uint8Array(0);
+
   constructor(readonly reader: PartReader) {}
 
   /** Writes elements `first ..` of the real values to `out`. */
@@ -117,11 +120,32 @@ export class PackedReader {
     }
     const { columns, elements } = matrixOf(weight.of.shape);
     const count = (end - row) * columns;
-    const bytes = await this.reader.read(weight.of, matrix * elements + row * columns, count);
-    const values = toF32(weight.of.dtype, bytes);
-    const made = quantizeMatrix(format, values, end - row, columns, weight.block);
+    const values = await this.#readValues(weight.of, matrix * elements + row * columns, count);
+    const reuse = this.#quantized?.matrix;
+    this.#quantized = undefined;
+    const made = quantizeMatrix(format, values, end - row, columns, weight.block, reuse);
     this.#quantized = { key, of: weight.of, matrix: made };
     return made;
+  }
+
+  /**
+   * Elements of a weight as f32, in memory that the next call uses again: garbage of this size would
+   * pile up faster than it is collected.
+   */
+  async #readValues(weight: Weight, first: number, count: number): Promise<Float32Array> {
+    if (this.#values.length < count) this.#values = new Float32Array(count);
+    const values = this.#values.subarray(0, count);
+    const target = new Uint8Array(values.buffer, 0, 4 * count);
+    if (weight.dtype === "f32") {
+      await this.reader.fill(weight, first, target);
+      return values;
+    }
+    const length = count * DTYPE_BYTES[weight.dtype];
+    if (this.#raw.length < length) this.#raw = new Uint8Array(length);
+    const raw = this.#raw.subarray(0, length);
+    await this.reader.fill(weight, first, raw);
+    convert(weight.dtype, raw, "f32", target);
+    return values;
   }
 
   async #decodeRows(
