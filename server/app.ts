@@ -17,8 +17,10 @@ import {
   liveRoute,
   modelsRoute,
   readyRoute,
+  responsesRoute,
   tokenizeRoute,
 } from "./api/routes.ts";
+import { answerResponse, prepareResponse, responseError, streamResponse } from "./api/responses.ts";
 import { answerOnce, answerStream, logFailure, type Service } from "./api/service.ts";
 import { answerError } from "./errors.ts";
 import { hostGuard, keyGuard, securityHeaders } from "./guard.ts";
@@ -90,6 +92,25 @@ function addGeneration(app: OpenAPIHono<Environment>, service: Service): void {
       context,
       async (admitted) =>
         context.json(await answerChat(service, id, request, prepared, admitted), 200),
+    );
+  });
+  app.openapi(responsesRoute, async (context) => {
+    const request = context.req.valid("json");
+    const prepared = prepareResponse(service, request);
+    const id = `resp_${context.get("requestId")}`;
+    if (request.stream) {
+      return await answerStream(
+        service,
+        context,
+        (admitted) => streamResponse(service, id, request, prepared, admitted),
+        { errorEvent: responseError },
+      );
+    }
+    return await answerOnce(
+      service,
+      context,
+      async (admitted) =>
+        context.json(await answerResponse(service, id, request, prepared, admitted), 200),
     );
   });
   app.openapi(completionRoute, async (context) => {

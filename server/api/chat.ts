@@ -12,7 +12,7 @@ import { invalidField } from "../errors.ts";
 import type { ChatRequest, chatResponseSchema } from "../schemas/chat.ts";
 import { type ChoiceEvent, generateChoices } from "./choices.ts";
 import { samplingOptions, withoutAbsent } from "./sampling.ts";
-import { checkModel, engineInfo, now, type Service } from "./service.ts";
+import { checkCanChat, checkModel, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 
 type ChatResponse = z.infer<typeof chatResponseSchema>;
@@ -28,12 +28,7 @@ export interface PreparedChat {
 /** Checks what schemas cannot and makes the engine's request. */
 export function prepareChat(service: Service, request: ChatRequest): PreparedChat {
   checkModel(service, request.model);
-  if (!engineInfo(service).chats) {
-    throw invalidField(
-      "messages",
-      "Cannot answer messages: expected a model with a chat template, got one without; use /v1/completions",
-    );
-  }
+  checkCanChat(service, "messages");
   if (request.top_logprobs && !request.logprobs) {
     throw invalidField(
       "top_logprobs",

@@ -17,6 +17,7 @@ import {
   tokenizeRequestSchema,
   tokenizeResponseSchema,
 } from "../schemas/models.ts";
+import { responsesRequestSchema, responsesResponseSchema } from "../schemas/responses.ts";
 
 const FAILURES = {
   400: "The request is invalid; `param` names the field",
@@ -85,6 +86,12 @@ export const chatRoute = post(
   "Answer a chat",
   chatRequestSchema,
   chatResponseSchema,
+);
+export const responsesRoute = post(
+  "/v1/responses",
+  "Answer a conversation, in the form of OpenAI's newer API",
+  responsesRequestSchema,
+  responsesResponseSchema,
 );
 export const completionRoute = post(
   "/v1/completions",

@@ -10,7 +10,7 @@ import { RequestError } from "../../graph/mod.ts";
 import type { Admission, Admitted } from "../admission.ts";
 import type { EngineInfo } from "../engine/protocol.ts";
 import type { Supervisor } from "../engine/supervisor.ts";
-import { bugText, isBug } from "../errors.ts";
+import { bugText, invalidField, isBug } from "../errors.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import type { ServerSettings } from "../settings.ts";
 import { type ServerEvent, streamEvents, type StreamOptions } from "./sse.ts";
@@ -53,6 +53,15 @@ export function checkModel(service: Service, model: string): void {
     "model_not_found",
     `Cannot find model "${model.slice(0, 200)}": expected "${served}"`,
     { status: 404, hint: "Ask GET /v1/models for the name", details: { param: "model" } },
+  );
+}
+
+/** Refuses messages, in the field `param`, for a model that has no chat template. */
+export function checkCanChat(service: Service, param: string): void {
+  if (engineInfo(service).chats) return;
+  throw invalidField(
+    param,
+    "Cannot answer messages: expected a model with a chat template, got one without; use /v1/completions",
   );
 }
 

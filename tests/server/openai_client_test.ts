@@ -154,6 +154,38 @@ Deno.test("the openai client", async (t) => {
     assert.equal(opened.server.service.admission.inFlight, 0);
   });
 
+  await t.step("gets a response, with reasoning, text and calls as items", async () => {
+    const request = {
+      model,
+      instructions: "Be brief",
+      input: 'think Hm\nsay Hello\ncall weather {"city":"Bern"}',
+      tools: [{
+        type: "function" as const,
+        name: "weather",
+        parameters: { type: "object" },
+        strict: false,
+      }],
+    };
+    const response = await client.responses.create(request);
+    assert.equal(response.output_text, "Hello");
+    assert.deepEqual(response.output.map(({ type }) => type), [
+      "reasoning",
+      "message",
+      "function_call",
+    ]);
+    assert.equal(response.status, "completed");
+    const stream = client.responses.stream(request);
+    const types = new Set<string>();
+    for await (const { type } of stream) types.add(type);
+    const final = await stream.finalResponse();
+    assert.equal(final.output_text, "Hello");
+    assert.ok(types.has("response.output_text.delta") && types.has("response.completed"));
+    await assert.rejects(
+      client.responses.create({ model, input: "say x", previous_response_id: "resp_1" }),
+      (error) => error instanceof OpenAI.BadRequestError && error.param === "previous_response_id",
+    );
+  });
+
   await t.step("gets errors as its own classes", async () => {
     await assert.rejects(
       client.chat.completions.create({ model: "other", messages: user("say x") }),
