@@ -6,7 +6,6 @@
  */
 
 import {
-  cast,
   dequantize,
   input,
   inputList,
@@ -147,7 +146,7 @@ function normOf(probe: Probe, linear: Node<"fused_linear"> | Node<"linear">) {
   return { value: input(norm, "x"), norm: input(norm, "w"), eps: norm.attrs.eps };
 }
 
-/** The weight as plain numbers; packed ones are expanded to bf16, which the attention reads. */
+/** The weight as plain numbers; packed ones are expanded to f32, which loses nothing of them. */
 function plainOf(probe: Probe, linear: Node<"fused_linear"> | Node<"linear">): Weight {
   const { format, block } = linear.attrs;
   const { weight } = probe.weight(linear, "w");
@@ -156,5 +155,5 @@ function plainOf(probe: Probe, linear: Node<"fused_linear"> | Node<"linear">): W
   const scales = ["w_scale", "w_scale_2"].flatMap((name) =>
     optionalInput(linear, name)?.weight ?? []
   );
-  return cast(dequantize(format, weight, scales, block && { block }), "bf16");
+  return dequantize(format, weight, scales, block && { block });
 }
