@@ -1,10 +1,10 @@
 //@fragment access/chunk_fp8
-//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_Scale $NAME_scale_fetch $NAME_scale_value
-//@needs Chunk chunk_scale chunk_dot
+//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_Scale $NAME_scale_fetch $NAME_scale_value Chunk
+//@needs chunk_scale chunk_dot
 //@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
-// Weight rows of FP8 E4M3, a multiple of 8 long, bound as array<vec2<u32>>: a word is a chunk, so that
-// neighbouring invocations read neighbouring vectors of x. Blocks of scales are a multiple of 8
-// columns wide; codes are those of load_fp8.wgsl.
+// Weight rows of FP8 E4M3, a multiple of 8 long, bound as array<vec2<u32>>: a word is a chunk, so
+// that neighbouring invocations read neighbouring vectors of x. Blocks of scales are a multiple of
+// 8 columns wide; codes are those of load_fp8.wgsl.
 struct $NAME_Word { codes: vec2<u32>, scale: $NAME_Scale }
 
 fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {

@@ -1,6 +1,6 @@
 //@fragment access/chunk_int8
-//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_Scale $NAME_scale_fetch $NAME_scale_value
-//@needs Chunk chunk_scale chunk_dot
+//@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_Scale $NAME_scale_fetch Chunk chunk_scale
+//@needs $NAME_scale_value chunk_dot
 //@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of int8, a multiple of 8 long, bound as array<vec2<u32>>: a word is a chunk, so that
 // neighbouring invocations read neighbouring vectors of x. Blocks of scales are a multiple of 8

@@ -1,6 +1,6 @@
 //@fragment attention/append
-//@needs HEADS KV_HEADS NORM NORM_ALL D EPS THREADS step q_quad k_quad ready q_element sequence_ids
-//@needs positions cache_row keys_put Chunk k_element values_put clipped v_raw
+//@needs HEADS KV_HEADS NORM NORM_ALL D EPS INVOCATIONS step q_quad k_quad ready q_element
+//@needs sequence_ids positions cache_row keys_store Chunk k_element values_store clipped v_raw
 // Brings the tokens of a step into the cache, and their queries into `ready`.
 //
 // q, k, v       [T, heads · D] f32, fused or not
@@ -26,18 +26,18 @@ fn scale_of(slot: u32) -> f32 {
   return inverseSqrt(sum / f32(count * D) + EPS);
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let token = group.x + group.y * groups.x;
   if (token >= step.x) {
     return;
   }
   if (NORM) {
-    for (var h = thread; h < HEADS + KV_HEADS; h += THREADS) {
+    for (var h = index; h < HEADS + KV_HEADS; h += INVOCATIONS) {
       var sum = 0.0;
       for (var quad = 0u; quad < D / 4u; quad++) {
         var x = vec4<f32>();
@@ -52,17 +52,17 @@ fn main(
     }
   }
   workgroupBarrier();
-  for (var i = thread; i < HEADS * D; i += THREADS) {
+  for (var i = index; i < HEADS * D; i += INVOCATIONS) {
     ready[token * HEADS * D + i] = q_element(token, i / D, i % D, scale_of(i / D));
   }
   let sequence = u32(sequence_ids[token]);
   let position = u32(positions[token]);
-  for (var c = thread; c < KV_HEADS * D / 8u; c += THREADS) {
+  for (var c = index; c < KV_HEADS * D / 8u; c += INVOCATIONS) {
     let head = c / (D / 8u);
     let d = (c % (D / 8u)) * 8u;
     let scale = scale_of(HEADS + head);
     let row = cache_row(sequence, position, head);
-    keys_put(row, d / 8u, Chunk(
+    keys_store(row, d / 8u, Chunk(
       vec4(
         k_element(token, head, d, scale), k_element(token, head, d + 1u, scale),
         k_element(token, head, d + 2u, scale), k_element(token, head, d + 3u, scale),
@@ -73,7 +73,7 @@ fn main(
       ),
     ));
     let i = head * D + d;
-    values_put(row, d / 8u, Chunk(
+    values_store(row, d / 8u, Chunk(
       vec4(
         clipped(v_raw(token, i)), clipped(v_raw(token, i + 1u)),
         clipped(v_raw(token, i + 2u)), clipped(v_raw(token, i + 3u)),

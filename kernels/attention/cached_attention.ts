@@ -5,11 +5,11 @@
  * @module
  */
 
-import { composeShader } from "../compose.ts";
+import { constants, reads, writes } from "../access/access.ts";
+import { composeDispatch } from "../dispatch.ts";
 import { defineKernel, type Dispatch, foldGrid } from "../kernel.ts";
+import { scratchRows } from "../linear/linear.ts";
 import appendBody from "./append.wgsl" with { type: "text" };
-import prefillBody from "./prefill.wgsl" with { type: "text" };
-import { joinAccess } from "../access/access.ts";
 import { decodeDispatches } from "./decode.ts";
 import { headTooLarge } from "./decode_workgroup.ts";
 import {
@@ -21,17 +21,17 @@ import {
   sizeConstants,
   sourceAccess,
 } from "./operands.ts";
-import { scratchRows } from "../linear/linear.ts";
+import prefillBody from "./prefill.wgsl" with { type: "text" };
 
 /** Tokens of a step up to which each attends by itself. */
 export const DECODE_MAX_TOKENS = 8;
 /** Sizes of `attention_prefill`. */
 const TILE_QUERIES = 64;
 const TILE_KEYS = 32;
-const PREFILL_THREADS = 128;
-/** Shared memory that tiles of 32 dimensions take. */
+const PREFILL_INVOCATIONS = 128;
+/** Workgroup memory that tiles of 32 dimensions take. */
 const DEEP_TILE_BYTES = 23 << 10;
-const APPEND_THREADS = 128;
+const APPEND_INVOCATIONS = 128;
 
 /** Brings the step's tokens into the cache and its queries into scratch. */
 function appendDispatch(
@@ -39,25 +39,18 @@ function appendDispatch(
   ready: ReturnType<typeof scratchRows>,
 ): Dispatch {
   const { profile } = problem.context;
-  const access = joinAccess(
-    pagingAccess(problem),
-    sourceAccess(problem),
-    cacheAccess(problem, "read_write"),
-  );
-  const shader = composeShader({
-    constants: { ...access.constants, ...sizeConstants(problem), THREADS: APPEND_THREADS },
-    buffers: [
-      ...access.buffers,
-      { name: "ready", type: "array<f32>", access: "read_write", buffer: ready },
-    ],
-    fragments: access.fragments,
-    body: appendBody,
-  });
-  return {
+  return composeDispatch({
     kernel: "attention_append",
-    ...shader,
+    accesses: [
+      pagingAccess(problem),
+      sourceAccess(problem),
+      cacheAccess(problem, "read_write"),
+      constants({ ...sizeConstants(problem), INVOCATIONS: APPEND_INVOCATIONS }),
+      writes("ready", "f32", ready),
+    ],
+    body: appendBody,
     workgroups: ({ T }) => foldGrid(T, profile.maxWorkgroupsPerDimension),
-  };
+  });
 }
 
 function prefillDispatch(
@@ -67,38 +60,30 @@ function prefillDispatch(
   const { node, attrs, context: { profile } } = problem;
   // A CPU takes seconds to compile what is written out for a GPU; small devices lack the memory.
   const depth = profile.software || profile.maxWorkgroupStorageBytes < DEEP_TILE_BYTES ? 8 : 32;
-  const access = joinAccess(
-    pagingAccess(problem),
-    cacheAccess(problem, "read"),
-    sinkAccess(problem),
-  );
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...sizeConstants(problem),
-      DEPTH: depth,
-      LOADS_Q: Math.ceil((TILE_QUERIES * depth) / 8 / PREFILL_THREADS),
-      LOADS_K: Math.ceil((TILE_KEYS * depth) / 8 / PREFILL_THREADS),
-      DEPTHS: Math.ceil(attrs.headDim / depth),
-      QUERIES: TILE_QUERIES,
-      KEYS: TILE_KEYS,
-      THREADS: PREFILL_THREADS,
-      SLICES: Math.ceil(attrs.headDim / 64),
-      CHUNKS: attrs.headDim / 8,
-    },
-    buffers: [
-      ...access.buffers,
-      { name: "ready", type: "array<vec4<f32>>", access: "read", buffer: ready },
-      { name: "y", type: "array<vec4<f32>>", access: "read_write", buffer: node.outputs[0] },
-    ],
-    fragments: access.fragments,
-    body: prefillBody,
-  });
-  return {
+  return composeDispatch({
     kernel: "attention_prefill",
-    ...shader,
+    accesses: [
+      pagingAccess(problem),
+      cacheAccess(problem, "read"),
+      sinkAccess(problem),
+      constants({
+        ...sizeConstants(problem),
+        DEPTH: depth,
+        LOADS_Q: Math.ceil((TILE_QUERIES * depth) / 8 / PREFILL_INVOCATIONS),
+        LOADS_K: Math.ceil((TILE_KEYS * depth) / 8 / PREFILL_INVOCATIONS),
+        DEPTHS: Math.ceil(attrs.headDim / depth),
+        QUERIES: TILE_QUERIES,
+        KEYS: TILE_KEYS,
+        INVOCATIONS: PREFILL_INVOCATIONS,
+        SLICES: Math.ceil(attrs.headDim / 64),
+        CHUNKS: attrs.headDim / 8,
+      }),
+      reads("ready", "vec4<f32>", ready),
+      writes("y", "vec4<f32>", node.outputs[0]),
+    ],
+    body: prefillBody,
     workgroups: ({ T }) => [Math.ceil(T / TILE_QUERIES), attrs.heads, 1],
-  };
+  });
 }
 
 /** `cached_attention` over caches of every type. */
@@ -113,7 +98,7 @@ export const cachedAttention = defineKernel({
     if (chunk !== undefined) return "takes no chunks";
     if (headDim % 8 !== 0 || headDim > 256) return `takes heads of 8 to 256 by 8, not ${headDim}`;
     const problem = problemOf(node, { ...context, tokens: { min: 1, max: DECODE_MAX_TOKENS } });
-    return headTooLarge(problem) ? "needs more shared memory" : undefined;
+    return headTooLarge(problem) ? "needs more workgroup memory" : undefined;
   },
   lower(node, context) {
     const problem = problemOf(node, context);

@@ -1,12 +1,12 @@
 //@fragment attention/combine
-//@needs partial_at HG D THREADS LOWEST COMBINED PARTIAL load_partial store_result
+//@needs HG D INVOCATIONS LOWEST COMBINED PARTIAL partial_at load_partial store_result
 //@gives combine
 // Combines what the splits of one token and one unit (HG query heads of a key head) found. Order is
 // fixed: results do not depend on who came last. COMBINED splits are loaded at a
 // time.
-fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
+fn combine(token: u32, unit: u32, splits: u32, index: u32) {
   let base = partial_at(token, unit, 0u);
-  for (var e = thread; e < HG * D; e += THREADS) {
+  for (var e = index; e < HG * D; e += INVOCATIONS) {
     let rest = HG * D + e / D;
     var peak = LOWEST;
     var total = 0.0;

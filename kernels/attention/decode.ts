@@ -5,13 +5,10 @@
  */
 
 import type { Value } from "../../graph/mod.ts";
-import type { Access } from "../access/access.ts";
-import { joinAccess } from "../access/access.ts";
-import { composeShader, type ShaderBuffer } from "../compose.ts";
+import { type Access, constants, fragments, joinAccess, writes } from "../access/access.ts";
+import { composeDispatch } from "../dispatch.ts";
 import type { Dispatch, StepSizes } from "../kernel.ts";
-import partialsDispatch from "../reduce/partials_dispatch.wgsl" with { type: "text" };
-import partialsNone from "../reduce/partials_none.wgsl" with { type: "text" };
-import partialsTicket from "../reduce/partials_ticket.wgsl" with { type: "text" };
+import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
 import combineBody from "./combine_dispatch.wgsl" with { type: "text" };
 import { type LanesShape, lanesShape, lanesVariant } from "./decode_lanes.ts";
 import type { DecodeMode, DecodeShape, DecodeVariant } from "./decode_variant.ts";
@@ -52,11 +49,9 @@ export function decodeDispatches(
   const common = joinAccess(
     pagingAccess(problem),
     sinkAccess(problem),
-    {
-      buffers: [{ name: "y", type: "array<f32>", access: "read_write", buffer: y }],
-      fragments: [resultText, combine],
-      constants: { ...sizeConstants(problem), COMBINED: Math.min(shape.splits, combined) },
-    },
+    writes("y", "f32", y),
+    fragments(resultText, combine),
+    constants({ ...sizeConstants(problem), COMBINED: Math.min(shape.splits, combined) }),
     partialsAccess(problem, shape, ticket),
   );
   const dispatch = decodeDispatch(problem, mode, variant, common, ticket);
@@ -72,18 +67,18 @@ function decodeDispatch(
   ticket: boolean,
 ): Dispatch {
   const fresh = mode.fresh !== undefined;
-  const access = joinAccess(cacheAccess(problem, fresh ? "read_write" : "read"), common, own);
-  const shader = composeShader({
-    constants: { ...access.constants, THREADS: shape.threads, TICKET: ticket },
-    buffers: access.buffers,
-    fragments: [...access.fragments, share],
-    body,
-  });
-  return {
+  return composeDispatch({
     kernel: fresh ? "attention_decode" : "attention_decode_ready",
-    ...shader,
+    accesses: [
+      cacheAccess(problem, fresh ? "read_write" : "read"),
+      common,
+      own,
+      constants({ INVOCATIONS: shape.threads, TICKET: ticket }),
+      fragments(share),
+    ],
+    body,
     workgroups: (sizes) => decodeGrid(problem, mode, shape, sizes, shape.splits),
-  };
+  });
 }
 
 /** The second dispatch of a hand-over between dispatches. */
@@ -93,17 +88,16 @@ function combineDispatch(
   { shape, share, access }: DecodeVariant,
   common: Access,
 ): Dispatch {
-  const shader = composeShader({
-    constants: { ...common.constants, ...access.constants, THREADS: shape.threads },
-    buffers: common.buffers,
-    fragments: [...common.fragments, share],
-    body: combineBody,
-  });
-  return {
+  return composeDispatch({
     kernel: "attention_combine",
-    ...shader,
+    accesses: [
+      common,
+      constants({ ...access.constants, INVOCATIONS: shape.threads }),
+      fragments(share),
+    ],
+    body: combineBody,
     workgroups: (sizes) => decodeGrid(problem, mode, shape, sizes, 1),
-  };
+  });
 }
 
 function decodeGrid(
@@ -124,25 +118,10 @@ function partialsAccess(
   { unitHeads, splits }: DecodeShape,
   ticket: boolean,
 ): Access {
-  const only = (fragment: string, buffers: readonly ShaderBuffer[]) => ({
-    buffers,
-    fragments: [fragment],
-    constants: {},
-  });
-  if (splits === 1) return only(partialsNone, []);
+  if (splits === 1) return noPartials();
   const units = (attrs.heads / unitHeads) * context.tokens.max;
   const numbers = units * splits * unitHeads * (attrs.headDim + 2);
-  const partials: ShaderBuffer = {
-    name: "partials",
-    type: ticket ? "array<atomic<u32>>" : "array<f32>",
-    access: "read_write",
-    buffer: { kind: "scratch", name: "partials", bytes: numbers * 4 },
-  };
-  if (!ticket) return only(partialsDispatch, [partials]);
-  return only(partialsTicket, [partials, {
-    name: "tickets",
-    type: "array<atomic<u32>>",
-    access: "read_write",
-    buffer: { kind: "scratch", name: "tickets", bytes: units * 4, tickets: true },
-  }]);
+  return ticket
+    ? ticketPartials({ name: "partials", numbers, tickets: units })
+    : dispatchPartials({ name: "partials", numbers });
 }

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { joinAccess } from "../access/access.ts";
+import { constants, fragments, joinAccess } from "../access/access.ts";
 import type { DeviceProfile } from "../kernel.ts";
-import { laneFragments } from "../reduce/lanes.ts";
+import { reductionAccess } from "../reduce/reduction.ts";
 import combineText from "./combine_weights.wgsl" with { type: "text" };
 import decodeBody from "./decode_lanes.wgsl" with { type: "text" };
 import {
@@ -19,8 +19,8 @@ import {
   variantConstants,
 } from "./decode_variant.ts";
 import fetchText from "./fetch_lanes.wgsl" with { type: "text" };
-import { type AttentionProblem, readyAccess, sourceAccess } from "./operands.ts";
 import totalsText from "./lane_totals.wgsl" with { type: "text" };
+import { type AttentionProblem, readyAccess, sourceAccess } from "./operands.ts";
 import prepareSlots from "./prepare_slots.wgsl" with { type: "text" };
 import shareText from "./share_turns.wgsl" with { type: "text" };
 
@@ -36,7 +36,7 @@ const COMBINED = 8;
 
 /** Sizes that a tuner may choose. */
 export interface LanesShape extends DecodeShape {
-  /** Threads that share a token's key; a power of two, all in one subgroup. */
+  /** Invocations that share a token's key; a power of two, all in one subgroup. */
   readonly lanes: number;
   /** Keys, and values, that each of them has in flight. */
   readonly unroll: number;
@@ -136,17 +136,14 @@ export function lanesVariant(
   const preparation = mode.fresh === undefined
     ? readyAccess(mode.ready)
     : slotsAccess(problem, mode.fresh, shape);
-  const access = joinAccess(preparation, {
-    buffers: [],
-    fragments: [
-      fetchText,
-      totalsText,
-      ...laneFragments(
-        profile,
-        mode.fresh === undefined ? [] : [{ name: "square", slots: "SQUARES", operation: "add" }],
-      ),
-    ],
-    constants: {
+  const access = joinAccess(
+    preparation,
+    fragments(fetchText, totalsText),
+    reductionAccess(
+      profile,
+      mode.fresh === undefined ? [] : [{ name: "square", slots: "SQUARES", operation: "add" }],
+    ),
+    constants({
       ...variantConstants(problem, mode, shape),
       LANES: lanes,
       STEPS: Math.log2(lanes),
@@ -159,8 +156,8 @@ export function lanesVariant(
       TURN: turn,
       AHEAD: ahead,
       LEAST_SHARE: Math.ceil(leastShare / turn) * turn,
-    },
-  });
+    }),
+  );
   return {
     shape,
     body: decodeBody,
@@ -176,7 +173,7 @@ export function lanesVariant(
 function slotsAccess(problem: AttentionProblem, fresh: number, shape: LanesShape) {
   const { heads, kvHeads, headDim } = problem.attrs;
   const { threads, lanes, unitHeads } = shape;
-  const constants = {
+  const sizes = {
     SLOTS: unitHeads + fresh,
     SLOT_ROUNDS: Math.ceil((unitHeads + fresh) / (threads / lanes)),
     VALUE_ROUNDS: Math.ceil(fresh * headDim / threads),
@@ -184,5 +181,5 @@ function slotsAccess(problem: AttentionProblem, fresh: number, shape: LanesShape
     ROUNDS_K: Math.ceil(kvHeads * headDim / 4 / threads),
     SQUARES: 1 + fresh,
   };
-  return joinAccess(sourceAccess(problem), { buffers: [], fragments: [prepareSlots], constants });
+  return joinAccess(sourceAccess(problem), fragments(prepareSlots), constants(sizes));
 }

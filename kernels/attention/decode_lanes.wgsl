@@ -1,25 +1,25 @@
 //@fragment attention/decode_lanes
-//@needs HG D FRESH_MAX PARTIES THREADS Lanes ONLY_SHORT_RUNS in_long_run span_of LANES HEAD_PARTS
-//@needs TURN Fetched fetch_turn prepare FRESH LOWEST AHEAD keys_unpack chunk_dot lane_total GROUPS
-//@needs values_unpack Chunk joined_max joined_sum JOINED partial_at head_of gain_of HEADS y
-//@needs store_partial TICKET take_ticket UNITS combine CHUNKS UNROLL
+//@needs HG D FRESH_MAX PARTIES INVOCATIONS ONLY_SHORT_RUNS LANES HEAD_UNITS TURN FRESH LOWEST AHEAD
+//@needs GROUPS JOINED HEADS TICKET UNITS CHUNKS UNROLL Invocation in_long_run span_of Fetched
+//@needs fetch_turn prepare keys_unpack chunk_dot lane_total values_unpack Chunk joined_max
+//@needs joined_sum partial_at head_of gain_of y store_partial take_ticket combine
 //@gives queries fresh_keys fresh_values
 // Attention of single tokens over the paged cache, LANES invocations of a subgroup to a key.
 //
 // y [T, HEADS · D] f32
 // Grid: split, unit (a key head, or a part of the query heads that share it), token.
 //
-// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and take
-// UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
-// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes has
-// a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in workgroup
-// memory. Keys and values of the first turn are on their way while the queries are made.
+// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and
+// take UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
+// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes
+// has a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in
+// workgroup memory. Keys and values of the first turn are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split to
-// arrive combines all of them; otherwise `attention_combine` does.
+// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split
+// to arrive combines all of them; otherwise `attention_combine` does.
 //
-// STEPS is log2 LANES, GROUPS THREADS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
+// STEPS is log2 LANES, GROUPS INVOCATIONS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
 // GROUPS · UNROLL. AHEAD asks for the next turn before this one is computed.
 
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
@@ -30,8 +30,8 @@ var<workgroup> peaks: array<f32, HG * PARTIES>;
 var<workgroup> totals: array<f32, HG * PARTIES>;
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.z;
   let unit = group.y;
   let split = group.x;
@@ -42,10 +42,10 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   if (split >= span.splits) {
     return;
   }
-  let thread = lanes.index;
-  let lane = thread % LANES;
-  let row = thread / LANES;
-  let kv_head = unit / HEAD_PARTS;
+  let index = invocation.index;
+  let lane = index % LANES;
+  let row = index / LANES;
+  let kv_head = unit / HEAD_UNITS;
   let first = span.first + split * span.share;
   let end = max(first, min(first + span.share, span.end));
   let turns = (end - first + TURN - 1u) / TURN;
@@ -53,7 +53,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   if (turns > 0u) {
     next = fetch_turn(span.sequence, first + row, end, kv_head, lane);
   }
-  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
+  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, invocation);
 
   //@repeat h HG
   var peak_$h = LOWEST;
@@ -184,7 +184,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   //@end
   workgroupBarrier();
   let base = partial_at(token, unit, split);
-  for (var i = thread; i < HG * D / 4u; i += THREADS) {
+  for (var i = index; i < HG * D / 4u; i += INVOCATIONS) {
     let h = i / (D / 4u);
     var peak = LOWEST;
     //@repeat p PARTIES
@@ -221,12 +221,12 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     return;
   }
   storageBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     arrived = take_ticket(token * UNITS + unit, span.splits);
   }
   if (workgroupUniformLoad(&arrived) + 1u == span.splits) {
     storageBarrier();
-    combine(token, unit, span.splits, thread);
+    combine(token, unit, span.splits, index);
   }
 }
 

@@ -19,7 +19,7 @@ export interface DecodeMode {
 
 /** Sizes of both ways. */
 export interface DecodeShape {
-  /** Threads of a workgroup; a power of two. */
+  /** Invocations of a workgroup; a power of two. */
   readonly threads: number;
   /** Query heads of a unit; divides the heads of a group. */
   readonly unitHeads: number;
@@ -51,7 +51,7 @@ export function variantConstants(
   const parts = attrs.heads / attrs.kvHeads / unitHeads;
   return {
     HG: unitHeads,
-    HEAD_PARTS: parts,
+    HEAD_UNITS: parts,
     UNITS: attrs.kvHeads * parts,
     SPLITS: splits,
     FRESH: mode.fresh !== undefined,

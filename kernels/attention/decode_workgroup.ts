@@ -5,10 +5,9 @@
  * @module
  */
 
-import { joinAccess } from "../access/access.ts";
-import { laneFragments, sharesOfSlot } from "../reduce/lanes.ts";
+import { constants, fragments, joinAccess } from "../access/access.ts";
+import { reductionAccess, sharesOfSlot } from "../reduce/reduction.ts";
 import combineText from "./combine.wgsl" with { type: "text" };
-import decodeBody from "./decode_workgroup.wgsl" with { type: "text" };
 import {
   clampPower,
   type DecodeMode,
@@ -17,6 +16,7 @@ import {
   unitSizes,
   variantConstants,
 } from "./decode_variant.ts";
+import decodeBody from "./decode_workgroup.wgsl" with { type: "text" };
 import fetchText from "./fetch_workgroup.wgsl" with { type: "text" };
 import { type AttentionProblem, readyAccess, sourceAccess } from "./operands.ts";
 import prepareHeads from "./prepare_heads.wgsl" with { type: "text" };
@@ -24,8 +24,8 @@ import shareText from "./share_tiles.wgsl" with { type: "text" };
 
 /** Sizes that a tuner may choose. */
 export interface WorkgroupShape extends DecodeShape {
-  /** Threads that share a token's key. */
-  readonly partsK: number;
+  /** Invocations that share a token's key. */
+  readonly lanesK: number;
 }
 
 /** Query heads whose results fit into registers. */
@@ -39,7 +39,7 @@ const MAX_SPLITS = 32;
 /** Splits that the last workgroup loads at a time; a CPU takes seconds to compile as many. */
 const COMBINED = { gpu: 16, software: 4 } as const;
 
-/** The widest workgroup, and the most heads, that shared memory allows. */
+/** The widest workgroup, and the most heads, that workgroup memory allows. */
 export function workgroupShape(problem: AttentionProblem, mode: DecodeMode): WorkgroupShape {
   const { attrs, context: { profile, tokens } } = problem;
   // A CPU gains nothing from wide workgroups, and takes seconds to compile long kernels.
@@ -48,8 +48,8 @@ export function workgroupShape(problem: AttentionProblem, mode: DecodeMode): Wor
       // Sizes of a list's steps are told by neither end alone.
       const workgroups = attrs.heads / unitHeads * Math.sqrt(tokens.min * tokens.max);
       const splits = clampPower(WANTED_WORKGROUPS / workgroups, MAX_SPLITS);
-      const partsK = profile.software ? 4 : threads / 64;
-      const shape = { threads, partsK, unitHeads, splits };
+      const lanesK = profile.software ? 4 : threads / 64;
+      const shape = { threads, lanesK, unitHeads, splits };
       if (threads > profile.maxInvocations || threads < attrs.headDim / 8) continue;
       if (sharedBytes(problem, mode, shape) <= profile.maxWorkgroupStorageBytes) return shape;
     }
@@ -58,9 +58,9 @@ export function workgroupShape(problem: AttentionProblem, mode: DecodeMode): Wor
 }
 
 /** What any device can run, as far as its memory goes. */
-const SMALLEST: WorkgroupShape = { threads: 64, partsK: 1, unitHeads: 1, splits: 1 };
+const SMALLEST: WorkgroupShape = { threads: 64, lanesK: 1, unitHeads: 1, splits: 1 };
 
-/** Whether a device's shared memory suffices for a head of this size. */
+/** Whether a device's workgroup memory suffices for a head of this size. */
 export function headTooLarge(problem: AttentionProblem): boolean {
   const { profile, tokens } = problem.context;
   return sharedBytes(problem, { fresh: tokens.max }, SMALLEST) > profile.maxWorkgroupStorageBytes;
@@ -86,15 +86,13 @@ export function workgroupVariant(
   shape: WorkgroupShape,
 ): DecodeVariant {
   const { attrs, context: { profile } } = problem;
-  const { threads, partsK } = shape;
+  const { threads, lanesK } = shape;
   const lanes = attrs.headDim / 8;
-  const preparation = mode.fresh === undefined
-    ? readyAccess(mode.ready)
-    : joinAccess(sourceAccess(problem), {
-      buffers: [],
-      fragments: [prepareHeads],
-      constants: freshConstants(problem, mode.fresh, shape),
-    });
+  const preparation = mode.fresh === undefined ? readyAccess(mode.ready) : joinAccess(
+    sourceAccess(problem),
+    fragments(prepareHeads),
+    constants(freshConstants(problem, mode.fresh, shape)),
+  );
   const squares = { name: "square", slots: "SLOTS", operation: "add" } as const;
   return {
     shape,
@@ -102,21 +100,19 @@ export function workgroupVariant(
     share: shareText,
     combine: combineText,
     combined: profile.software ? COMBINED.software : COMBINED.gpu,
-    access: joinAccess(preparation, {
-      buffers: [],
-      fragments: [
-        fetchText,
-        ...laneFragments(profile, mode.fresh === undefined ? [] : [squares]),
-      ],
-      constants: {
+    access: joinAccess(
+      preparation,
+      fragments(fetchText),
+      reductionAccess(profile, mode.fresh === undefined ? [] : [squares]),
+      constants({
         ...variantConstants(problem, mode, shape),
-        TILE: threads / partsK,
-        PARTS_K: partsK,
-        MORE_PARTS_K: partsK - 1,
-        WORDS_K: Math.ceil(lanes / partsK),
-        ROUNDS_V: Math.ceil(threads / partsK / Math.floor(threads / lanes)),
-      },
-    }),
+        TILE: threads / lanesK,
+        LANES_K: lanesK,
+        MORE_LANES_K: lanesK - 1,
+        WORDS_K: Math.ceil(lanes / lanesK),
+        ROUNDS_V: Math.ceil(threads / lanesK / Math.floor(threads / lanes)),
+      }),
+    ),
     note: `${shape.unitHeads} heads a unit, ${shape.splits} splits, through workgroup memory`,
   };
 }

@@ -1,44 +1,45 @@
 //@fragment attention/decode_workgroup
-//@needs D THREADS HG FRESH_MAX Lanes ONLY_SHORT_RUNS in_long_run span_of HEAD_PARTS TILE Fetched
-//@needs fetch_tile prepare FRESH PARTS_K LOWEST keys_unpack chunk_dot Chunk values_unpack
-//@needs partial_at store_result store_partial TICKET take_ticket UNITS combine WORDS_K ROUNDS_V
-//@needs MORE_PARTS_K
+//@needs D INVOCATIONS HG FRESH_MAX ONLY_SHORT_RUNS HEAD_UNITS TILE FRESH LANES_K LOWEST TICKET
+//@needs UNITS WORDS_K ROUNDS_V MORE_LANES_K Invocation in_long_run span_of Fetched fetch_tile
+//@needs prepare keys_unpack chunk_dot Chunk values_unpack partial_at store_result store_partial
+//@needs take_ticket combine
 //@gives LANES_V GROUPS queries fresh_keys fresh_values
 // Attention of single tokens over the paged cache, the context shared out to several workgroups.
 //
 // y [T, HEADS · D] f32
-// Grid: split, unit (a key head, or a part of the query heads that share it), token.
+// Grid: split, unit (a key head, or a lane_k of the query heads that share it), token.
 //
-// A workgroup holds the HG query heads of its unit in shared memory and walks its share of the
-// context in tiles. For the scores PARTS_K threads share a token's key; for the sums LANES_V
-// threads share its value, GROUPS tokens at a time, each group with a softmax of its own that is
-// joined at the end: nothing but the scores passes between threads on the way. Keys and values are
-// read once for all HG heads. Those of the first tile are on their way while the queries are made.
+// A workgroup holds the HG query heads of its unit in workgroup memory and walks its share of the
+// context in tiles. For the scores LANES_K invocations share a token's key; for the sums LANES_V
+// invocations share its value, GROUPS tokens at a time, each group with a softmax of its own that
+// is joined at the end: nothing but the scores passes between invocations on the way. Keys and
+// values are read once for all HG heads. Those of the first tile are on their way while the queries
+// are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
 // there in this step (see share_tiles.wgsl), so one dispatch is enough. With TICKET the
 // last split to arrive combines all of them; otherwise `attention_combine` does.
 //
-// TILE is THREADS / PARTS_K, MORE_PARTS_K PARTS_K - 1, WORDS_K the words of a key that one thread reads, ROUNDS_V the tokens of
-// a tile that one group takes.
+// TILE is INVOCATIONS / LANES_K, MORE_LANES_K LANES_K - 1, WORDS_K the words of a key that one
+// invocation reads, ROUNDS_V the tokens of a tile that one group takes.
 
 const LANES_V = D / 8u;
-const GROUPS = THREADS / LANES_V;
+const GROUPS = INVOCATIONS / LANES_V;
 // The next tile is asked for while the scores of this one are awaited, unless results of many heads
 // leave no registers for both.
 const EARLY = HG <= 2u;
 
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
-var<workgroup> scores: array<f32, HG * THREADS>;
-var<workgroup> sums: array<vec4<f32>, 2u * THREADS>;
+var<workgroup> scores: array<f32, HG * INVOCATIONS>;
+var<workgroup> sums: array<vec4<f32>, 2u * INVOCATIONS>;
 var<workgroup> peaks: array<f32, HG * GROUPS>;
 var<workgroup> totals: array<f32, HG * GROUPS>;
 var<workgroup> fresh_keys: array<vec4<f32>, FRESH_MAX * D / 4u>;
 var<workgroup> fresh_values: array<vec4<f32>, FRESH_MAX * D / 4u>;
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.z;
   let unit = group.y;
   let split = group.x;
@@ -49,21 +50,21 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   if (split >= span.splits) {
     return;
   }
-  let thread = lanes.index;
-  let kv_head = unit / HEAD_PARTS;
+  let index = invocation.index;
+  let kv_head = unit / HEAD_UNITS;
   let first = span.first + split * span.share;
   let end = min(first + span.share, span.end);
   let tiles = (max(end, first) - first + TILE - 1u) / TILE;
   var next: Fetched;
   if (tiles > 0u) {
-    next = fetch_tile(span.sequence, first, end, kv_head, thread);
+    next = fetch_tile(span.sequence, first, end, kv_head, index);
   }
-  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
+  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, invocation);
 
-  let part = thread % PARTS_K;
-  let key = thread / PARTS_K;
-  let value_group = thread / LANES_V;
-  let value_lane = thread % LANES_V;
+  let lane_k = index % LANES_K;
+  let key = index / LANES_K;
+  let value_group = index / LANES_V;
+  let value_lane = index % LANES_V;
   //@repeat h HG
   var peak_$h = LOWEST;
   var total_$h = 0.0;
@@ -81,25 +82,25 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       var score_$h = 0.0;
       //@end
       //@repeat w WORDS_K
-      if (part + $w * PARTS_K < LANES_V) {
+      if (lane_k + $w * LANES_K < LANES_V) {
         let k = keys_unpack(now.key_$w, 0u);
-        let chunk = part + $w * PARTS_K;
+        let chunk = lane_k + $w * LANES_K;
         //@repeat h HG
         score_$h += chunk_dot(k, query_chunk($h, chunk));
         //@end
       }
       //@end
       //@repeat h HG
-      scores[$h * THREADS + thread] = score_$h;
+      scores[$h * INVOCATIONS + index] = score_$h;
       //@end
       if (EARLY && tile + 1u < tiles) {
-        next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
+        next = fetch_tile(span.sequence, base + TILE, end, kv_head, index);
       }
     } else if (key < count) {
       //@repeat h HG
       var score_$h = 0.0;
       //@end
-      for (var chunk = part; chunk < LANES_V; chunk += PARTS_K) {
+      for (var chunk = lane_k; chunk < LANES_V; chunk += LANES_K) {
         let at = (key * LANES_V + chunk) * 2u;
         let k = Chunk(fresh_keys[at], fresh_keys[at + 1u]);
         //@repeat h HG
@@ -107,7 +108,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
         //@end
       }
       //@repeat h HG
-      scores[$h * THREADS + thread] = score_$h;
+      scores[$h * INVOCATIONS + index] = score_$h;
       //@end
     }
     workgroupBarrier();
@@ -151,7 +152,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       //@end
     }
     if (!EARLY && tile + 1u < tiles) {
-      next = fetch_tile(span.sequence, base + TILE, end, kv_head, thread);
+      next = fetch_tile(span.sequence, base + TILE, end, kv_head, index);
     }
     workgroupBarrier();
   }
@@ -174,7 +175,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_$h;
     }
     workgroupBarrier();
-    if (thread < 2u * LANES_V) {
+    if (index < 2u * LANES_V) {
       var peak = LOWEST;
       for (var g = 0u; g < GROUPS; g++) {
         peak = max(peak, peaks[$h * GROUPS + g]);
@@ -184,9 +185,9 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       for (var g = 0u; g < GROUPS; g++) {
         let factor = exp(peaks[$h * GROUPS + g] - peak);
         total += factor * totals[$h * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + thread];
+        sum += factor * sums[2u * g * LANES_V + index];
       }
-      let e = $h * D + (thread % LANES_V) * 8u + (thread / LANES_V) * 4u;
+      let e = $h * D + (index % LANES_V) * 8u + (index / LANES_V) * 4u;
       //@repeat i 4
       if (span.splits == 1u) {
         store_result(token, unit, e + $i, sum[$i], peak, total);
@@ -194,7 +195,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
         store_partial(base + e + $i, sum[$i]);
       }
       //@end
-      if (span.splits > 1u && thread == 0u) {
+      if (span.splits > 1u && index == 0u) {
         store_partial(base + HG * D + $h, peak);
         store_partial(base + HG * D + HG + $h, total);
       }
@@ -205,12 +206,12 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     return;
   }
   storageBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     arrived = take_ticket(token * UNITS + unit, span.splits);
   }
   if (workgroupUniformLoad(&arrived) + 1u == span.splits) {
     storageBarrier();
-    combine(token, unit, span.splits, thread);
+    combine(token, unit, span.splits, index);
   }
 }
 
@@ -220,9 +221,9 @@ fn query_chunk(h: u32, chunk: u32) -> Chunk {
 }
 
 fn score_at(h: u32, j: u32) -> f32 {
-  let at = h * THREADS + j * PARTS_K;
+  let at = h * INVOCATIONS + j * LANES_K;
   var sum = scores[at];
-  //@repeat p MORE_PARTS_K
+  //@repeat p MORE_LANES_K
   sum += scores[at + 1u + $p];
   //@end
   return sum;

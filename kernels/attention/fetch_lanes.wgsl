@@ -1,5 +1,5 @@
 //@fragment attention/fetch_lanes
-//@needs keys_Word values_Word cache_row GROUPS keys_fetch LANES D values_fetch UNROLL CHUNKS
+//@needs GROUPS LANES D UNROLL CHUNKS keys_Word values_Word cache_row keys_fetch values_fetch
 //@gives Fetched fetch_turn
 // How keys and values of a turn come from the cache to the lanes of decode_lanes.wgsl.
 

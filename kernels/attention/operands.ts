@@ -5,38 +5,44 @@
  * @module
  */
 
-import { type AttrsOf, input, type Node, optionalInput } from "../../graph/mod.ts";
+import { type AttrsOf, input, type Node, optionalInput, type Value } from "../../graph/mod.ts";
+import { type Access, constants, fragments, joinAccess, reads, writes } from "../access/access.ts";
+import chunk from "../access/chunk.wgsl" with { type: "text" };
+import { STEP } from "../access/extent.ts";
+import loadF16 from "../access/load_f16.wgsl" with { type: "text" };
+import loadF32 from "../access/load_f32.wgsl" with { type: "text" };
+import { operandAccess } from "../access/operand.ts";
+import roundE4m3 from "../access/round_e4m3.wgsl" with { type: "text" };
 import {
   f32Bound,
   f32Literal,
   instantiate,
   LOWEST,
-  type ShaderBuffer,
+  LOWEST_F32,
   type ShaderConstants,
 } from "../compose.ts";
-import type { Access } from "../access/access.ts";
 import type { CacheBuffer, LoweringContext, Scratch } from "../kernel.ts";
-import chunk from "../access/chunk.wgsl" with { type: "text" };
-import fusedSource from "./fused.wgsl" with { type: "text" };
-import headElements from "./head.wgsl" with { type: "text" };
-import paging from "./paging.wgsl" with { type: "text" };
-import prepareReady from "./prepare_ready.wgsl" with { type: "text" };
-import ropeHalf from "./rope_half.wgsl" with { type: "text" };
-import ropeInterleaved from "./rope_interleaved.wgsl" with { type: "text" };
-import ropeNone from "./rope_none.wgsl" with { type: "text" };
-import splitSource from "./split.wgsl" with { type: "text" };
 import cacheE4m3 from "./cache_e4m3.wgsl" with { type: "text" };
 import cacheF16 from "./cache_f16.wgsl" with { type: "text" };
 import cacheF32 from "./cache_f32.wgsl" with { type: "text" };
 import roundingE4m3 from "./cache_rounding_e4m3.wgsl" with { type: "text" };
 import roundingF16 from "./cache_rounding_f16.wgsl" with { type: "text" };
 import roundingF32 from "./cache_rounding_f32.wgsl" with { type: "text" };
+import clipText from "./clip.wgsl" with { type: "text" };
+import clipNone from "./clip_none.wgsl" with { type: "text" };
+import cosSin from "./cos_sin.wgsl" with { type: "text" };
+import fusedSource from "./fused.wgsl" with { type: "text" };
+import headElements from "./head.wgsl" with { type: "text" };
 import loadE4m3 from "./load_cache_e4m3.wgsl" with { type: "text" };
-import loadF16 from "../access/load_f16.wgsl" with { type: "text" };
-import loadF32 from "../access/load_f32.wgsl" with { type: "text" };
-import roundE4m3 from "../access/round_e4m3.wgsl" with { type: "text" };
-import turn from "./turn.wgsl" with { type: "text" };
-import { STEP_BUFFER } from "../access/extent.ts";
+import normAll from "./norm_all.wgsl" with { type: "text" };
+import normHead from "./norm_head.wgsl" with { type: "text" };
+import normNone from "./norm_none.wgsl" with { type: "text" };
+import paging from "./paging.wgsl" with { type: "text" };
+import prepareReady from "./prepare_ready.wgsl" with { type: "text" };
+import ropeHalf from "./rope_half.wgsl" with { type: "text" };
+import ropeInterleaved from "./rope_interleaved.wgsl" with { type: "text" };
+import ropeNone from "./rope_none.wgsl" with { type: "text" };
+import splitSource from "./split.wgsl" with { type: "text" };
 
 /** Neighbouring tokens of one sequence from which tiles of queries pay. */
 const LONG_RUN = 8;
@@ -46,14 +52,14 @@ export type CacheFormat = "f32" | "f16" | "f8_e4m3";
 
 /** How a cache is bound, read and written, and what a number is after a way through it. */
 const CACHE_FORMATS: Readonly<
-  Record<CacheFormat, { type: string; load: string; put: string; rounding: readonly string[] }>
+  Record<CacheFormat, { element: string; load: string; store: string; rounding: readonly string[] }>
 > = {
-  f32: { type: "array<vec4<u32>>", load: loadF32, put: cacheF32, rounding: [roundingF32] },
-  f16: { type: "array<vec4<u32>>", load: loadF16, put: cacheF16, rounding: [roundingF16] },
+  f32: { element: "vec4<u32>", load: loadF32, store: cacheF32, rounding: [roundingF32] },
+  f16: { element: "vec4<u32>", load: loadF16, store: cacheF16, rounding: [roundingF16] },
   f8_e4m3: {
-    type: "array<vec2<u32>>",
+    element: "vec2<u32>",
     load: loadE4m3,
-    put: cacheE4m3,
+    store: cacheE4m3,
     rounding: [roundE4m3, roundingE4m3],
   },
 };
@@ -95,83 +101,66 @@ export function sizeConstants({ attrs, context }: AttentionProblem): ShaderConst
 /** The step's positions and the way from them to rows of the cache. */
 export function pagingAccess({ node }: AttentionProblem): Access {
   const names = ["positions", "sequence_ids", "block_table"];
-  return {
-    buffers: [
-      ...names.map((name): ShaderBuffer => ({
-        name,
-        type: "array<i32>",
-        access: "read",
-        buffer: input(node, name),
-      })),
-      STEP_BUFFER,
-    ],
-    fragments: [paging],
-    constants: {},
-  };
+  return joinAccess(
+    ...names.map((name) => reads(name, "i32", input(node, name))),
+    STEP,
+    fragments(paging),
+  );
 }
 
 /** q, k and v of the step as the projections left them, and their way through norm, clip and RoPE. */
 export function sourceAccess({ node, attrs }: AttentionProblem): Access {
   const { qkNorm, rope, clip } = attrs;
   const names = node.inputs.qkv ? ["qkv"] : ["q", "k", "v"];
-  const frequencies = optionalInput(node, "inv_freq");
-  const buffers = names.map((name): ShaderBuffer => ({
-    ...f32Buffer(name, node),
-    type: "array<vec4<f32>>",
-  }));
-  if (frequencies) buffers.push(f32Buffer("inv_freq", node));
-  const norms = ["q", "k"].map((name) => normAt(name, node, qkNorm?.over));
-  return {
-    buffers: [...buffers, ...norms.flatMap((norm) => norm.buffers)],
-    fragments: [
+  return joinAccess(
+    ...names.map((name) => reads(name, "vec4<f32>", input(node, name))),
+    ropeAccess(rope, optionalInput(node, "inv_freq")),
+    normAccess("q", node, qkNorm?.over),
+    normAccess("k", node, qkNorm?.over),
+    fragments(
       node.inputs.qkv ? fusedSource : splitSource,
-      ...norms.flatMap((norm) => norm.fragments),
-      clip === undefined
-        ? "fn clipped(x: f32) -> f32 {\n  return x;\n}"
-        : "fn clipped(x: f32) -> f32 {\n  return clamp(x, -CLIP, CLIP);\n}",
-      turn,
-      rope === undefined ? ropeNone : rope.layout === "half" ? ropeHalf : ropeInterleaved,
+      clip === undefined ? clipNone : clipText,
       instantiate(headElements, { NAME: "q" }),
       instantiate(headElements, { NAME: "k" }),
-    ],
-    constants: {
-      ROTARY: rope?.rotaryDim ?? 0,
-      ATTENTION_SCALING: f32Literal(rope?.attentionScaling ?? 1, "a scale of RoPE"),
+    ),
+    constants({
       NORM: qkNorm !== undefined,
       NORM_ALL: qkNorm?.over === "all",
       EPS: f32Literal(qkNorm?.eps ?? 0, "an epsilon of norms"),
       ...(clip === undefined ? {} : { CLIP: f32Bound(clip) }),
-    },
-  };
+    }),
+  );
 }
 
-function f32Buffer(name: string, node: Node): ShaderBuffer {
-  return { name, type: "array<f32>", access: "read", buffer: input(node, name) };
+/** Which elements of a head turn with which, and by how much a position. */
+function ropeAccess(
+  rope: AttrsOf<"cached_attention">["rope"],
+  frequencies: Value | undefined,
+): Access {
+  const text = rope === undefined ? ropeNone : rope.layout === "half" ? ropeHalf : ropeInterleaved;
+  return joinAccess(
+    ...(frequencies ? [reads("inv_freq", "f32", frequencies)] : []),
+    fragments(cosSin, text),
+    constants({
+      ROTARY: rope?.rotaryDim ?? 0,
+      ATTENTION_SCALING: f32Literal(rope?.attentionScaling ?? 1, "a scale of RoPE"),
+    }),
+  );
 }
 
 /** Weights of a norm, by element of a head and by quads: of one head, or of all with `over: "all"`. */
-function normAt(name: string, node: Node, over: "head" | "all" | undefined): Access {
+function normAccess(name: string, node: Node, over: "head" | "all" | undefined): Access {
   const weight = optionalInput(node, `${name}_norm`);
-  const at = over === "all" ? "head * D + d" : "d";
-  const element = weight ? `${name}_norm[(${at}) / 4u][(${at}) % 4u]` : "1.0";
-  const quad = weight ? `${name}_norm[quad]` : "vec4(1.0)";
-  return {
-    buffers: weight ? [{ ...f32Buffer(`${name}_norm`, node), type: "array<vec4<f32>>" }] : [],
-    fragments: [
-      `fn ${name}_norm_at(head: u32, d: u32) -> f32 {\n  return ${element};\n}`,
-      `fn ${name}_norm_quad(quad: u32) -> vec4<f32> {\n  return ${quad};\n}`,
-    ],
-    constants: {},
-  };
+  if (!weight) return fragments(instantiate(normNone, { NAME: name }));
+  return joinAccess(
+    reads(`${name}_norm`, "vec4<f32>", weight),
+    fragments(instantiate(over === "all" ? normAll : normHead, { NAME: name })),
+  );
 }
 
 /** Queries that `attention_append` made. */
 export function readyAccess(ready: Scratch | undefined): Access {
-  return {
-    buffers: ready ? [{ name: "ready", type: "array<f32>", access: "read", buffer: ready }] : [],
-    fragments: [prepareReady],
-    constants: {},
-  };
+  return joinAccess(...(ready ? [reads("ready", "f32", ready)] : []), fragments(prepareReady));
 }
 
 /** Keys and values of the cache, read as weights are, and with `read_write` written too. */
@@ -199,34 +188,20 @@ function partsAccess(
   format: CacheFormat,
   access: "read" | "read_write",
 ): Access {
-  const { type, load, put, rounding } = CACHE_FORMATS[format];
-  return {
-    buffers: parts.map((part) => ({
-      name: part,
-      type,
-      access,
-      buffer: { kind: "cache", cache, part },
-    })),
-    fragments: [
-      chunk,
-      ...parts.flatMap((NAME) =>
-        (access === "read" ? [load] : [load, put]).map((text) => instantiate(text, { NAME }))
-      ),
-      ...rounding,
-    ],
-    constants: Object.fromEntries(
-      parts.flatMap((part) => [[`${part}_COLUMNS`, columns], [`${part}_FIRST_ROW`, 0]]),
-    ),
-  };
+  const { element, load, store, rounding } = CACHE_FORMATS[format];
+  const bind = access === "read" ? reads : writes;
+  const texts = access === "read" ? [load] : [load, store];
+  const bound = parts.map((part) =>
+    joinAccess(
+      bind(part, element, { kind: "cache", cache, part }),
+      fragments(...texts.map((text) => instantiate(text, { NAME: part }))),
+      constants({ [`${part}_COLUMNS`]: columns, [`${part}_FIRST_ROW`]: 0 }),
+    )
+  );
+  return joinAccess(fragments(chunk), ...bound, fragments(...rounding));
 }
 
 /** The sinks' logits; without sinks a logit that no softmax feels. */
 export function sinkAccess({ node }: AttentionProblem): Access {
-  const sinks = optionalInput(node, "sinks");
-  const result = sinks ? "sinks[head]" : "LOWEST";
-  return {
-    buffers: sinks ? [f32Buffer("sinks", node)] : [],
-    fragments: [`fn sink_at(head: u32) -> f32 {\n  return ${result};\n}`],
-    constants: {},
-  };
+  return operandAccess("sink", optionalInput(node, "sinks"), "numbers", LOWEST_F32);
 }

@@ -1,23 +1,24 @@
 //@fragment attention/prefill
-//@needs DEPTH QUERIES KEYS CHUNKS HEADS D SCALE THREADS GROUP LOWEST DEPTHS SLICES LOADS_Q LOADS_K
-//@needs Chunk step ready keys_unpack keys_fetch sequence_ids positions first_seen in_long_run
-//@needs cache_row values_unpack values_fetch sink_at y
+//@needs DEPTH QUERIES KEYS CHUNKS HEADS D SCALE INVOCATIONS GROUP LOWEST DEPTHS SLICES LOADS_Q
+//@needs LOADS_K Chunk step ready keys_unpack keys_fetch sequence_ids positions first_seen
+//@needs in_long_run cache_row values_unpack values_fetch sink_at y
 // Attention of many tokens of a sequence over the paged cache, which holds them already: tiles of
 // queries against tiles of keys with a running softmax, so that no [T, T] matrix exists.
 //
 // ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · D] f32
 // Grid: tile of QUERIES tokens, head.
 //
-// QUERIES = 64, KEYS = 32, THREADS = 16 x 8: a thread owns the scores of 4 queries and 4 keys, and
-// of the results 4 queries and 8 of every 64 dimensions. Queries and keys pass through shared memory
-// DEPTH dimensions at a time, dimension outermost; weights lie there key by key, 4 queries a vec4.
-// Values come straight from the cache: the threads of a row read one after the other.
+// QUERIES = 64, KEYS = 32, INVOCATIONS = 16 x 8: an invocation owns the scores of 4 queries and 4
+// keys, and of the results 4 queries and 8 of every 64 dimensions. Queries and keys pass through
+// workgroup memory DEPTH dimensions at a time, dimension outermost; weights lie there key by key, 4
+// queries a vec4. Values come straight from the cache: the invocations of a row read one after the
+// other.
 //
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
 //
-// DEPTHS is ceil(D / DEPTH), SLICES ceil(D / 64), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks that
-// a thread stages.
+// DEPTHS is ceil(D / DEPTH), SLICES ceil(D / 64), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks
+// that an invocation stages.
 
 const DEPTH_CHUNKS = DEPTH / 8u;
 
@@ -43,7 +44,7 @@ fn load_key(row: u32, chunk: u32) -> Chunk {
   return keys_unpack(keys_fetch(row, chunk), 0u);
 }
 
-fn put_q(query: u32, chunk: u32, x: Chunk) {
+fn stage_q(query: u32, chunk: u32, x: Chunk) {
   let at = chunk * 8u * (QUERIES / 4u) + query / 4u;
   //@repeat i 4
   tile_q[at + $i * (QUERIES / 4u)][query % 4u] = x.lo[$i];
@@ -51,7 +52,7 @@ fn put_q(query: u32, chunk: u32, x: Chunk) {
   //@end
 }
 
-fn put_k(key: u32, chunk: u32, x: Chunk) {
+fn stage_k(key: u32, chunk: u32, x: Chunk) {
   let at = chunk * 8u * (KEYS / 4u) + key / 4u;
   //@repeat i 4
   tile_k[at + $i * (KEYS / 4u)][key % 4u] = x.lo[$i];
@@ -59,18 +60,18 @@ fn put_k(key: u32, chunk: u32, x: Chunk) {
   //@end
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let tile = group.x * QUERIES;
   let head = group.y;
   let kv_head = head / GROUP;
   let tile_end = min(tile + QUERIES, step.x);
-  let thread_k = thread % 8u;
-  let thread_q = thread / 8u;
-  let own = tile + thread_q * 4u;
+  let index_k = index % 8u;
+  let index_q = index / 8u;
+  let own = tile + index_q * 4u;
 
   var run = tile;
   loop {
@@ -99,7 +100,8 @@ fn main(
       var hi_$r_$s = vec4<f32>();
       //@end
       //@end
-      // What each of the thread's queries sees: positions from_r to to_r - 1, none outside the run.
+      // What each of the invocation's queries sees: positions from_r to to_r - 1, none outside the
+      // run.
       //@repeat r 4
       let in_run_$r = own + $r >= run && own + $r < run_end;
       let position_$r = select(0u, u32(positions[min(own + $r, step.x - 1u)]), in_run_$r);
@@ -108,8 +110,8 @@ fn main(
       //@end
 
       for (var base = first; base <= last; base += KEYS) {
-        if (thread < KEYS) {
-          rows[thread] = cache_row(u32(sequence), min(base + thread, last), kv_head);
+        if (index < KEYS) {
+          rows[index] = cache_row(u32(sequence), min(base + index, last), kv_head);
         }
         //@repeat c 4
         var score_$c = vec4<f32>();
@@ -118,29 +120,29 @@ fn main(
         for (var depth = 0u; depth < DEPTHS; depth++) {
           //@repeat i LOADS_Q
           {
-            let i = thread + $i * THREADS;
+            let i = index + $i * INVOCATIONS;
             if (i < QUERIES * DEPTH_CHUNKS) {
               let query = i / DEPTH_CHUNKS;
               let chunk = i % DEPTH_CHUNKS;
-              put_q(query, chunk, load_query(tile + query, head, depth * DEPTH_CHUNKS + chunk));
+              stage_q(query, chunk, load_query(tile + query, head, depth * DEPTH_CHUNKS + chunk));
             }
           }
           //@end
           //@repeat i LOADS_K
           {
-            let i = thread + $i * THREADS;
+            let i = index + $i * INVOCATIONS;
             if (i < KEYS * DEPTH_CHUNKS) {
               let key = i / DEPTH_CHUNKS;
               let chunk = i % DEPTH_CHUNKS;
-              put_k(key, chunk, load_key(rows[key], depth * DEPTH_CHUNKS + chunk));
+              stage_k(key, chunk, load_key(rows[key], depth * DEPTH_CHUNKS + chunk));
             }
           }
           //@end
           workgroupBarrier();
           //@repeat d DEPTH
           {
-            let q = tile_q[$d * (QUERIES / 4u) + thread_q];
-            let k = tile_k[$d * (KEYS / 4u) + thread_k];
+            let q = tile_q[$d * (QUERIES / 4u) + index_q];
+            let k = tile_k[$d * (KEYS / 4u) + index_k];
             score_0 = fma(q, vec4(k.x), score_0);
             score_1 = fma(q, vec4(k.y), score_1);
             score_2 = fma(q, vec4(k.z), score_2);
@@ -154,16 +156,16 @@ fn main(
         let oldest = vec4(from_0, from_1, from_2, from_3);
         let newest = vec4(to_0, to_1, to_2, to_3);
         //@repeat c 4
-        let at_$c = vec4(base + thread_k * 4u + $c);
+        let at_$c = vec4(base + index_k * 4u + $c);
         let seen_$c = (at_$c >= oldest) & (at_$c < newest);
         score_$c = select(vec4(LOWEST), score_$c, seen_$c);
         //@end
-        peaks[thread_k * (QUERIES / 4u) + thread_q] =
+        peaks[index_k * (QUERIES / 4u) + index_q] =
           max(max(score_0, score_1), max(score_2, score_3));
         workgroupBarrier();
         var top = peak;
         //@repeat k 8
-        top = max(top, peaks[$k * (QUERIES / 4u) + thread_q]);
+        top = max(top, peaks[$k * (QUERIES / 4u) + index_q]);
         //@end
         let factor = exp(peak - top);
         peak = top;
@@ -171,7 +173,7 @@ fn main(
         //@repeat c 4
         let weight_$c = select(vec4<f32>(), exp(score_$c - top), seen_$c);
         total += weight_$c;
-        weights[(thread_k * 4u + $c) * (QUERIES / 4u) + thread_q] = weight_$c;
+        weights[(index_k * 4u + $c) * (QUERIES / 4u) + index_q] = weight_$c;
         //@end
         //@repeat r 4
         //@repeat s SLICES
@@ -181,11 +183,11 @@ fn main(
         //@end
         workgroupBarrier();
         for (var key = 0u; key < KEYS; key++) {
-          let weight = weights[key * (QUERIES / 4u) + thread_q];
+          let weight = weights[key * (QUERIES / 4u) + index_q];
           let row = rows[key];
           //@repeat s SLICES
           {
-            let v = values_unpack(values_fetch(row, min($s * 8u + thread_k, CHUNKS - 1u)), 0u);
+            let v = values_unpack(values_fetch(row, min($s * 8u + index_k, CHUNKS - 1u)), 0u);
             //@repeat r 4
             lo_$r_$s = fma(vec4(weight[$r]), v.lo, lo_$r_$s);
             hi_$r_$s = fma(vec4(weight[$r]), v.hi, hi_$r_$s);
@@ -196,12 +198,12 @@ fn main(
         workgroupBarrier();
       }
 
-      // The threads of a row each hold the total of their own keys.
-      peaks[thread_k * (QUERIES / 4u) + thread_q] = total;
+      // The invocations of a row each hold the total of their own keys.
+      peaks[index_k * (QUERIES / 4u) + index_q] = total;
       workgroupBarrier();
       var sum = vec4<f32>();
       //@repeat k 8
-      sum += peaks[$k * (QUERIES / 4u) + thread_q];
+      sum += peaks[$k * (QUERIES / 4u) + index_q];
       //@end
       let sink = sink_at(head);
       let top = max(peak, vec4(sink));
@@ -210,9 +212,9 @@ fn main(
       if (in_run_$r) {
         let at = ((own + $r) * HEADS + head) * D / 4u;
         //@repeat s SLICES
-        if ($s * 8u + thread_k < CHUNKS) {
-          y[at + ($s * 8u + thread_k) * 2u] = lo_$r_$s * scale[$r];
-          y[at + ($s * 8u + thread_k) * 2u + 1u] = hi_$r_$s * scale[$r];
+        if ($s * 8u + index_k < CHUNKS) {
+          y[at + ($s * 8u + index_k) * 2u] = lo_$r_$s * scale[$r];
+          y[at + ($s * 8u + index_k) * 2u + 1u] = hi_$r_$s * scale[$r];
         }
         //@end
       }

@@ -1,8 +1,8 @@
 //@fragment attention/result
-//@needs HG D UNITS SPLITS sink_at HEAD_PARTS GROUP y HEADS
+//@needs HG D UNITS SPLITS HEAD_UNITS GROUP HEADS sink_at y
 //@gives PARTIAL partial_at gain_of head_of store_result
-// Where results go. partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks,
-// then HG totals: all relative to the split's own peak.
+// Where results go. partials holds, for each (token, unit, split), HG rows of D sums, then HG
+// peaks, then HG totals: all relative to the split's own peak.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
@@ -20,7 +20,7 @@ fn gain_of(head: u32, peak: f32, total: f32) -> f32 {
 
 // Head of a unit's head.
 fn head_of(unit: u32, h: u32) -> u32 {
-  return (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG + h;
+  return (unit / HEAD_UNITS) * GROUP + (unit % HEAD_UNITS) * HG + h;
 }
 
 fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) {

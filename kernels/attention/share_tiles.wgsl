@@ -1,5 +1,5 @@
 //@fragment attention/share_tiles
-//@needs TILE sequence_ids positions FRESH FRESH_MAX step first_seen SPLITS
+//@needs TILE FRESH FRESH_MAX SPLITS sequence_ids positions step first_seen
 //@gives Span span_of
 // How the context of one token is divided among workgroups, from the token's position alone.
 //

@@ -1,14 +1,14 @@
 //@fragment attention/share_turns
-//@needs sequence_ids positions FRESH FRESH_MAX first_seen SPLITS LEAST_SHARE TURN
+//@needs FRESH FRESH_MAX SPLITS LEAST_SHARE TURN sequence_ids positions first_seen
 //@gives Span span_of
 // How the context of one token is divided among workgroups, from the token's position alone.
 //
 // Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With
 // FRESH the step's own tokens are not in the cache yet, or must not be read from it: `end` is the
-// smallest position that the step has of this sequence, and the last split takes the rest, the `run`
-// tokens that end with this one, from the step itself. Tokens of a sequence stand side by side in a
-// step, with consecutive positions.
-// A workgroup takes TURN positions at a time, and LEAST_SHARE at least.
+// smallest position that the step has of this sequence, and the last split takes the rest, the
+// `run` tokens that end with this one, from the step itself. Tokens of a sequence stand side by
+// side in a step, with consecutive positions. A workgroup takes TURN positions at a time, and
+// LEAST_SHARE at least.
 struct Span {
   sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32, run: u32,
 }

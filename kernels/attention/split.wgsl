@@ -1,5 +1,5 @@
 //@fragment attention/split
-//@needs q HEADS D k KV_HEADS v
+//@needs HEADS D KV_HEADS q k v
 //@gives q_raw k_raw v_raw q_quad k_quad qk_quad
 // q, k and v in buffers of their own. Numbers are counted from the start of a token's q, k or v,
 // quads are four of them.

@@ -6,16 +6,16 @@
  */
 
 import { input, optionalInput } from "../../graph/mod.ts";
-import { constants, fragments, reads, writes } from "../access/access.ts";
+import { constants, reads, writes } from "../access/access.ts";
 import { dataDependent, extentFunction, extentOf, STEP } from "../access/extent.ts";
 import { operandAccess } from "../access/operand.ts";
+import cosSin from "../attention/cos_sin.wgsl" with { type: "text" };
 import ropeHalf from "../attention/rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "../attention/rope_interleaved.wgsl" with { type: "text" };
-import turn from "../attention/turn.wgsl" with { type: "text" };
 import { f32Literal, LOWEST, LOWEST_F32 } from "../compose.ts";
 import { composeDispatch } from "../dispatch.ts";
 import { defineKernel, type KernelDefinition } from "../kernel.ts";
-import { laneFragments } from "../reduce/lanes.ts";
+import { reductionAccess } from "../reduce/reduction.ts";
 import plainBody from "./attention.wgsl" with { type: "text" };
 import { mapDispatch } from "./map.ts";
 import matmulBody from "./matmul.wgsl" with { type: "text" };
@@ -23,7 +23,7 @@ import matmulBody from "./matmul.wgsl" with { type: "text" };
 const matmul = defineKernel({
   name: "matmul",
   op: "matmul",
-  summary: "tiles of 16 x 16 through shared memory",
+  summary: "tiles of 16 x 16 through workgroup memory",
   refuse(node) {
     const [a, b] = [input(node, "a"), input(node, "b")];
     const batch = String(a.shape.slice(0, -2)) === String(b.shape.slice(0, -2));
@@ -59,7 +59,7 @@ const matmul = defineKernel({
 const attentionMask = defineKernel({
   name: "attention_mask",
   op: "attention_mask",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => dataDependent(node),
   lower(node, context) {
     const positions = input(node, "positions");
@@ -113,7 +113,7 @@ const sequenceLengths = defineKernel({
 const dynamicRope = defineKernel({
   name: "dynamic_rope",
   op: "dynamic_rope",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => dataDependent(node),
   lower(node, context) {
     const [x, positions] = [input(node, "x"), input(node, "positions")];
@@ -133,7 +133,7 @@ const dynamicRope = defineKernel({
       functions: [
         `const ROTARY = ${rotaryDim}u;`,
         `const ATTENTION_SCALING = ${f32Literal(attentionScaling)};`,
-        turn,
+        cosSin,
         layout === "half" ? ropeHalf : ropeInterleaved,
       ],
       element: `let d = i % ${width}u;
@@ -155,7 +155,7 @@ const dynamicRope = defineKernel({
 const rope = defineKernel({
   name: "rope",
   op: "rope",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => dataDependent(node),
   lower(node, context) {
     const [x, positions] = [input(node, "x"), input(node, "positions")];
@@ -170,7 +170,7 @@ const rope = defineKernel({
       functions: [
         `const ROTARY = ${rotaryDim}u;`,
         `const ATTENTION_SCALING = ${f32Literal(attentionScaling)};`,
-        turn,
+        cosSin,
         layout === "half" ? ropeHalf : ropeInterleaved,
       ],
       element: `let d = i % ${width}u;
@@ -179,13 +179,13 @@ const rope = defineKernel({
   }
   let pair = rotary_pair(d);
   let position = f32(positions[(i / ${width}u) % ${tokens}]);
-  let angle = turn(position * rotary_frequency(pair.frequency)) * ATTENTION_SCALING;
+  let angle = cos_sin(position * rotary_frequency(pair.frequency)) * ATTENTION_SCALING;
   return x_get(i) * angle.x + x_get(i - d + pair.other) * angle.y * pair.sign;`,
     }, context)];
   },
 });
 
-const THREADS = 64;
+const INVOCATIONS = 64;
 
 const attention = defineKernel({
   name: "attention",
@@ -204,10 +204,10 @@ const attention = defineKernel({
       kernel: "attention",
       accesses: [
         constants({
-          THREADS,
+          INVOCATIONS,
           GROUP: heads / kvHeads,
           D: width,
-          ROUNDS: Math.ceil(width / THREADS),
+          ROUNDS: Math.ceil(width / INVOCATIONS),
           SCALE: f32Literal(node.attrs.scale, "a scale of attention"),
           WINDOW: Math.min(node.attrs.window ?? 0, 2 ** 31 - 1),
           LOWEST,
@@ -219,10 +219,10 @@ const attention = defineKernel({
         writes("y", "f32", node.outputs[0]),
         operandAccess("sink", optionalInput(node, "sinks"), "numbers", LOWEST_F32),
         STEP,
-        fragments(...laneFragments(profile, [
+        reductionAccess(profile, [
           { name: "peak", slots: 1, operation: "max" },
           { name: "total", slots: 1, operation: "add" },
-        ])),
+        ]),
       ],
       body: plainBody,
       workgroups: ({ T }) => [T, heads, 1],

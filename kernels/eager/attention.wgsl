@@ -1,20 +1,20 @@
 //@fragment eager/attention
-//@needs THREADS D GROUP LOWEST WINDOW SCALE ROUNDS Lanes step positions q k peak_put peak_meet
-//@needs peak_get total_put total_meet total_get v sink_at y
+//@needs INVOCATIONS D GROUP LOWEST WINDOW SCALE ROUNDS Invocation step positions q k peak_share
+//@needs peak_join peak_result total_share total_join total_result v sink_at y
 // Attention without a cache, for graphs before `insert_cached_attention`: softmax(SCALE · q · kᵀ +
 // causal mask by position) · v, one query of one head a workgroup, with a running softmax.
 //
 // q, y [HEADS, T, D], k, v [KV_HEADS, T, D] f32
-// Grid: token, head. ROUNDS is ceil(D / THREADS).
+// Grid: token, head. ROUNDS is ceil(D / INVOCATIONS).
 
-var<workgroup> weights: array<f32, THREADS>;
+var<workgroup> weights: array<f32, INVOCATIONS>;
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let tokens = step.x;
   let token = group.x;
   let head = group.y;
-  let index = lanes.index;
+  let index = invocation.index;
   let position = positions[token];
   let query = (head * tokens + token) * D;
   let first = (head / GROUP) * tokens;
@@ -23,7 +23,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   //@repeat r ROUNDS
   var sum_$r = 0.0;
   //@end
-  for (var base = 0u; base < tokens; base += THREADS) {
+  for (var base = 0u; base < tokens; base += INVOCATIONS) {
     let other = min(base + index, tokens - 1u);
     let back = position - positions[other];
     let seen = base + index < tokens && back >= 0 && (WINDOW == 0u || u32(back) < WINDOW);
@@ -32,22 +32,22 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       score += q[query + d] * k[(first + other) * D + d];
     }
     score = select(LOWEST, score * SCALE, seen);
-    peak_put(0u, score, lanes);
-    peak_meet(lanes);
-    let top = max(peak, peak_get(0u, lanes));
+    peak_share(0u, score, invocation);
+    peak_join(invocation);
+    let top = max(peak, peak_result(0u, invocation));
     let factor = exp(peak - top);
     peak = top;
     let weight = select(0.0, exp(score - top), seen);
     weights[index] = weight;
-    total_put(0u, weight, lanes);
-    total_meet(lanes);
-    total = total * factor + total_get(0u, lanes);
+    total_share(0u, weight, invocation);
+    total_join(invocation);
+    total = total * factor + total_result(0u, invocation);
     //@repeat r ROUNDS
     sum_$r *= factor;
     //@end
-    for (var j = 0u; j < min(THREADS, tokens - base); j++) {
+    for (var j = 0u; j < min(INVOCATIONS, tokens - base); j++) {
       //@repeat r ROUNDS
-      sum_$r += weights[j] * v[(first + base + j) * D + min(index + $r * THREADS, D - 1u)];
+      sum_$r += weights[j] * v[(first + base + j) * D + min(index + $r * INVOCATIONS, D - 1u)];
       //@end
     }
     workgroupBarrier();
@@ -56,8 +56,8 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   let top = max(peak, sink);
   let scale = exp(peak - top) / (total * exp(peak - top) + exp(sink - top));
   //@repeat r ROUNDS
-  if (index + $r * THREADS < D) {
-    y[query + index + $r * THREADS] = sum_$r * scale;
+  if (index + $r * INVOCATIONS < D) {
+    y[query + index + $r * INVOCATIONS] = sum_$r * scale;
   }
   //@end
 }

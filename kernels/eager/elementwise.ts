@@ -1,13 +1,13 @@
 /**
- * Arithmetic on single elements, with broadcasting. These run when the transforms that fuse them are
- * off; a fused graph has none of them on its hot path.
+ * Arithmetic on single elements, with broadcasting. These run when the transforms that fuse them
+ * are off; a fused graph has none of them on its hot path.
  *
  * @module
  */
 
 import { type Activation, input, type Node, type OpName } from "../../graph/mod.ts";
 import { dataDependent } from "../access/extent.ts";
-import turn from "../attention/turn.wgsl" with { type: "text" };
+import cosSin from "../attention/cos_sin.wgsl" with { type: "text" };
 import { f32Bound, f32Literal } from "../compose.ts";
 import {
   defineKernel,
@@ -28,8 +28,8 @@ interface Unary {
 const UNARY = {
   neg: { expression: "-x" },
   rsqrt: { expression: "inverseSqrt(x)" },
-  cos: { expression: "turn(x).x", functions: [turn] },
-  sin: { expression: "turn(x).y", functions: [turn] },
+  cos: { expression: "cos_sin(x).x", functions: [cosSin] },
+  sin: { expression: "cos_sin(x).y", functions: [cosSin] },
   log: { expression: "log(x)" },
   floor: { expression: "floor(x)" },
   relu: { expression: "max(x, 0.0)" },
@@ -75,7 +75,7 @@ function unaryKernel<Op extends keyof typeof UNARY>(op: Op): KernelDefinition<Op
   return defineKernel({
     name: op,
     op,
-    summary: "one element a thread",
+    summary: "one element an invocation",
     refuse: (node) => refuse(node),
     lower: (node, context) => [unaryDispatch(node, UNARY[op], context)],
   });
@@ -86,7 +86,7 @@ function binaryKernel<Op extends keyof typeof BINARY>(op: Op): KernelDefinition<
   return defineKernel({
     name: op,
     op,
-    summary: "one element a thread, broadcast",
+    summary: "one element an invocation, broadcast",
     refuse: (node) => refuse(node),
     lower(node, context): Dispatch[] {
       const [a, b, [y]] = [input(node, "a"), input(node, "b"), node.outputs];
@@ -126,7 +126,7 @@ function powExpression(exponent: number): string {
 const powKernel = defineKernel({
   name: "pow",
   op: "pow",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower: (node, context) => [
     unaryDispatch(node, { expression: powExpression(node.attrs.exponent) }, context),
@@ -136,7 +136,7 @@ const powKernel = defineKernel({
 const clampKernel = defineKernel({
   name: "clamp",
   op: "clamp",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower(node, context) {
     const { min, max } = node.attrs;
@@ -149,7 +149,7 @@ const clampKernel = defineKernel({
 const castKernel = defineKernel({
   name: "cast",
   op: "cast",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower: (node, context) => [copyDispatch(node, context, sameIndex("x_at"))],
 });

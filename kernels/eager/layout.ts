@@ -19,7 +19,7 @@ function refuse(node: Node): string | undefined {
 const transpose = defineKernel({
   name: "transpose",
   op: "transpose",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower(node, context) {
     const { shape } = input(node, "x");
@@ -34,7 +34,7 @@ const transpose = defineKernel({
 const expand = defineKernel({
   name: "expand",
   op: "expand",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower: (node, context) => [
     copyDispatch(
@@ -48,7 +48,7 @@ const expand = defineKernel({
 const slice = defineKernel({
   name: "slice",
   op: "slice",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower(node, context) {
     const { shape } = input(node, "x");
@@ -68,7 +68,7 @@ const slice = defineKernel({
 const select = defineKernel({
   name: "select",
   op: "select",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => {
     const { shape } = input(node, "x");
     const size = shape[normalizeDim(node.attrs.dim, shape.length)];
@@ -111,7 +111,7 @@ const concat = defineKernel({
 const repeatKv = defineKernel({
   name: "repeat_kv",
   op: "repeat_kv",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower(node, context) {
     const axes = strides(input(node, "x").shape)
@@ -148,7 +148,7 @@ function pickRows(
 const gatherRows = defineKernel({
   name: "gather_rows",
   op: "gather_rows",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower: (node, context) => pickRows(node, "x", "rows")(node, context),
 });
@@ -156,7 +156,7 @@ const gatherRows = defineKernel({
 const index = defineKernel({
   name: "index",
   op: "index",
-  summary: "one element a thread, for row numbers whose count is known",
+  summary: "one element an invocation, for row numbers whose count is known",
   refuse: (node) =>
     refuse(node) ??
       (node.inputs.columns && typeof input(node, "x").shape[1] === "string"
@@ -169,7 +169,7 @@ const index = defineKernel({
 const indexAdd = defineKernel({
   name: "index_add",
   op: "index_add",
-  summary: "one element a thread, which looks through all rows of the source in order",
+  summary: "one element an invocation, which looks through all rows of the source in order",
   refuse: (node) => refuse(node),
   lower(node, context) {
     const [x, source, [y]] = [input(node, "x"), input(node, "source"), node.outputs];
@@ -194,7 +194,7 @@ const indexAdd = defineKernel({
 const oneHot = defineKernel({
   name: "one_hot",
   op: "one_hot",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => dataDependent(node),
   lower(node, context) {
     const [y] = node.outputs;
@@ -212,7 +212,7 @@ const oneHot = defineKernel({
 const takeAlong = defineKernel({
   name: "take_along",
   op: "take_along",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower(node, context) {
     const [x, indices, [y]] = [input(node, "x"), input(node, "indices"), node.outputs];
@@ -231,7 +231,7 @@ const takeAlong = defineKernel({
 const scatter = defineKernel({
   name: "scatter",
   op: "scatter",
-  summary: "one element a thread, which looks through the indices of its row",
+  summary: "one element an invocation, which looks through the indices of its row",
   refuse: (node) => refuse(node),
   lower(node, context) {
     const [x, indices, [y]] = [input(node, "x"), input(node, "indices"), node.outputs];
@@ -256,7 +256,7 @@ const scatter = defineKernel({
 const zerosLike = defineKernel({
   name: "zeros_like",
   op: "zeros_like",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => dataDependent(node) ?? unreadableTypes(node, []),
   lower(node, context) {
     const [y] = node.outputs;
@@ -274,7 +274,7 @@ const zerosLike = defineKernel({
 const embedding = defineKernel({
   name: "embedding",
   op: "embedding",
-  summary: "one element a thread",
+  summary: "one element an invocation",
   refuse: (node) => refuse(node),
   lower: (node, context) => pickRows(node, "w", "ids")(node, context),
 });

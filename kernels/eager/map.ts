@@ -66,7 +66,7 @@ export interface MapProblem {
   readonly functions?: readonly string[];
 }
 
-const THREADS = 256;
+const INVOCATIONS = 256;
 
 /** The dispatch of a map. */
 export function mapDispatch(problem: MapProblem, { profile }: LoweringContext): Dispatch {
@@ -79,12 +79,12 @@ export function mapDispatch(problem: MapProblem, { profile }: LoweringContext): 
     problem.yAt ?? sameIndex("y_at"),
     `fn domain() -> u32 {\n  return ${size.wgsl};\n}`,
     `fn element(i: u32) -> ${type} {\n  ${element}\n}`,
-    `fn put_y(at: u32, value: ${type}) {\n  y[at] = value;\n}`,
+    `fn store_y(at: u32, value: ${type}) {\n  y[at] = value;\n}`,
   ];
   return composeDispatch({
     kernel,
     accesses: [
-      constants({ THREADS }),
+      constants({ INVOCATIONS }),
       ...Object.entries(inputs).map(([name, value]) =>
         reads(name, READ[value.dtype]?.buffer ?? "f32", value)
       ),
@@ -94,7 +94,7 @@ export function mapDispatch(problem: MapProblem, { profile }: LoweringContext): 
     ],
     body,
     workgroups: (sizes) =>
-      foldGrid(Math.ceil(size.of(sizes) / THREADS), profile.maxWorkgroupsPerDimension),
+      foldGrid(Math.ceil(size.of(sizes) / INVOCATIONS), profile.maxWorkgroupsPerDimension),
   });
 }
 

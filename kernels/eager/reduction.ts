@@ -16,12 +16,12 @@ import {
   type KernelDefinition,
   type LoweringContext,
 } from "../kernel.ts";
-import { laneFragments, type Reduction } from "../reduce/lanes.ts";
+import { type Reduction, reductionAccess } from "../reduce/reduction.ts";
 import { getFunction, unreadableTypes } from "./map.ts";
 import lineBody from "./reduce_line.wgsl" with { type: "text" };
 import topkBody from "./topk.wgsl" with { type: "text" };
 
-const THREADS = 64;
+const INVOCATIONS = 64;
 
 /** Lines of x along a dimension, each for one workgroup. */
 function lineDispatch(
@@ -42,13 +42,14 @@ function lineDispatch(
   return composeDispatch({
     kernel: node.op,
     accesses: [
-      constants({ THREADS, LOWEST, ...shader.constants }),
+      constants({ INVOCATIONS, LOWEST, ...shader.constants }),
       reads("x", x.dtype === "f32" ? "f32" : "u32", x),
       ...shader.outputs,
       extentFunction("lines", lines),
       extentFunction("inner", extentOf(x.shape.slice(at + 1))),
       extentFunction("line_size", extentOf([x.shape[at]])),
-      fragments(getFunction("x", x.dtype), ...laneFragments(profile, shader.reductions)),
+      fragments(getFunction("x", x.dtype)),
+      reductionAccess(profile, shader.reductions),
     ],
     body: shader.body,
     workgroups: (step) => foldGrid(lines.of(step), profile.maxWorkgroupsPerDimension),

@@ -1,15 +1,15 @@
 //@fragment eager/topk
-//@needs THREADS K LOWEST Lanes lines line_size x_get peak_put peak_meet peak_get distance_put
-//@needs distance_meet distance_get y indices
+//@needs INVOCATIONS K LOWEST Invocation lines line_size x_get peak_share peak_join peak_result
+//@needs distance_share distance_join distance_result y indices
 // The K largest of each row, descending, with their indices; ties to the smaller index.
 //
-// Each round takes the best of those that come after the one before, so nothing is marked or
-// moved. Workgroup: THREADS invocations and one row. An index travels as the float of its distance
+// Each round takes the best of those that come after the one before, so nothing is marked or moved.
+// Workgroup: INVOCATIONS invocations and one row. An index travels as the float of its distance
 // from the end, exact up to 2^24, so that the larger one is the smaller index.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
-  lanes: Lanes,
+  invocation: Invocation,
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
 ) {
@@ -23,7 +23,7 @@ fn main(
   for (var round = 0u; round < K; round++) {
     var best = LOWEST;
     var index = size;
-    for (var i = lanes.index; i < size; i += THREADS) {
+    for (var i = invocation.index; i < size; i += INVOCATIONS) {
       let x = max(x_get(line * size + i), LOWEST);
       let after = round == 0u || x < last_value || (x == last_value && i > last_index);
       if (after && (index == size || x > best)) {
@@ -31,14 +31,14 @@ fn main(
         index = i;
       }
     }
-    peak_put(0u, best, lanes);
-    peak_meet(lanes);
-    let value = peak_get(0u, lanes);
-    distance_put(0u, select(0.0, f32(size - index), index < size && best == value), lanes);
-    distance_meet(lanes);
+    peak_share(0u, best, invocation);
+    peak_join(invocation);
+    let value = peak_result(0u, invocation);
+    distance_share(0u, select(0.0, f32(size - index), index < size && best == value), invocation);
+    distance_join(invocation);
     last_value = value;
-    last_index = size - u32(distance_get(0u, lanes));
-    if (lanes.index == 0u) {
+    last_index = size - u32(distance_result(0u, invocation));
+    if (invocation.index == 0u) {
       y[line * K + round] = x_get(line * size + last_index);
       indices[line * K + round] = i32(last_index);
     }

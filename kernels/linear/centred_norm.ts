@@ -9,10 +9,10 @@ import { dataDependent, extentFunction, extentOf } from "../access/extent.ts";
 import { joinAccess } from "../access/access.ts";
 import { composeShader, f32Literal, type ShaderBuffer } from "../compose.ts";
 import { defineKernel, type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
-import { laneFragments } from "../reduce/lanes.ts";
+import { reductionAccess } from "../reduce/reduction.ts";
 import normBody from "./centred_norm.wgsl" with { type: "text" };
 
-const THREADS = 128;
+const INVOCATIONS = 128;
 
 function normDispatch(
   node: Node<"l2_norm"> | Node<"layer_norm">,
@@ -25,7 +25,7 @@ function normDispatch(
   const at = (name: string, absent: string) => vectors.includes(name) ? `${name}[k]` : absent;
   const shader = composeShader({
     constants: {
-      THREADS,
+      INVOCATIONS,
       K: Number(x.shape.at(-1)),
       EPS: f32Literal(node.attrs.eps, "an epsilon of norms"),
       CENTRED: node.op === "layer_norm",
@@ -46,7 +46,7 @@ function normDispatch(
       ...fragments,
       `fn weight_at(k: u32) -> f32 {\n  return ${at("w", "1.0")};\n}`,
       `fn bias_at(k: u32) -> f32 {\n  return ${at("bias", "0.0")};\n}`,
-      ...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
+      ...reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]).fragments,
     ],
     body: normBody,
   });

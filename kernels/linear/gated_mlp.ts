@@ -31,7 +31,7 @@ import {
   type LoweringContext,
   type Scratch,
 } from "../kernel.ts";
-import { laneFragments } from "../reduce/lanes.ts";
+import { reductionAccess } from "../reduce/reduction.ts";
 import { activationAccess } from "./activation.ts";
 import finishGated from "./finish_gated.wgsl" with { type: "text" };
 import gatedBody from "./gated_mlp.wgsl" with { type: "text" };
@@ -94,7 +94,7 @@ function gatedGemv(problem: MlpProblem, y: Scratch, { profile }: LoweringContext
       constants({ ...multiplyConstants(shape, 2, false), N: intermediate }),
       writes("y", "f32", y),
       activationAccess(node.attrs.activation),
-      fragments(...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }])),
+      reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
     ],
     body: gatedBody,
     workgroups: (sizes) => [gridX, gridY, Math.ceil(rows.of(sizes) / shape.columns)],

@@ -140,9 +140,9 @@ function shapeConstants(shape: GemmShape, columns: number, chunks: number) {
   const threads = threadsOf(shape);
   const words = (tileN * tileK) / (8 * chunks);
   return {
-    THREADS: threads,
-    THREADS_M: tileM / (4 * quadsM),
-    THREADS_N: tileN / (4 * quadsN),
+    INVOCATIONS: threads,
+    INVOCATIONS_M: tileM / (4 * quadsM),
+    INVOCATIONS_N: tileN / (4 * quadsN),
     QUADS_M: quadsM,
     QUADS_N: quadsN,
     TILE_M: tileM,

@@ -1,17 +1,18 @@
 //@fragment linear/gemm
-//@needs TILE_K TILE_M TILE_N K_TAIL THREADS N_FIRST THREADS_N N_END STEPS WORDS_REST THREADS_M
-//@needs LOADS_X LOADS_W QUADS_M QUADS_N w_CHUNKS Chunk w_COLUMNS x_chunk w_Word w_fetch w_WORDS
-//@needs rows_of_step w_unpack store_quad
+//@needs TILE_K TILE_M TILE_N K_TAIL INVOCATIONS N_FIRST INVOCATIONS_N N_END STEPS WORDS_REST
+//@needs INVOCATIONS_M LOADS_X LOADS_W QUADS_M QUADS_N w_CHUNKS Chunk w_COLUMNS x_chunk w_Word
+//@needs w_fetch w_WORDS rows_of_step w_unpack store_quad
 // y[m, n] = finish(x[m] · w[n] + bias[n]) + residual[m, n] for many rows m.
 //
 // x [rows, K] f32, w [N, K] in any weight format, y [rows, N] f32
 //
-// A workgroup of THREADS_M x THREADS_N invocations owns a tile of TILE_M x TILE_N results and walks
-// K in steps of TILE_K. Both operands lie in workgroup memory with K outermost, so an invocation
-// reads its four rows, and its four columns, as one vec4. Its QUADS_M x QUADS_N blocks of 4 x 4
-// results are THREADS_M or THREADS_N quads apart, which keeps neighbouring invocations in
-// neighbouring banks. The next tile is loaded into registers while this one is multiplied. On an
-// H100 128 x 128 x 16 with the inner loop written out reaches 64 % of the f32 peak.
+// A workgroup of INVOCATIONS_M x INVOCATIONS_N invocations owns a tile of TILE_M x TILE_N results
+// and walks K in steps of TILE_K. Both operands lie in workgroup memory with K outermost, so an
+// invocation reads its four rows, and its four columns, as one vec4. Its QUADS_M x QUADS_N blocks
+// of 4 x 4 results are INVOCATIONS_M or INVOCATIONS_N quads apart, which keeps neighbouring
+// invocations in neighbouring banks. The next tile is loaded into registers while this one is
+// multiplied. On an H100 128 x 128 x 16 with the inner loop written out reaches 64 % of the f32
+// peak.
 //
 // LOADS_X and LOADS_W are the chunks and words that an invocation stages; with WORDS_REST the last
 // words go to some invocations only. STEPS are those of K; K_TAIL says that K is no multiple of
@@ -25,30 +26,30 @@ const STRIDE_W = TILE_N / 4u;
 var<workgroup> tile_x: array<vec4<f32>, TILE_K * STRIDE_X>;
 var<workgroup> tile_w: array<vec4<f32>, TILE_K * STRIDE_W>;
 
-fn put_x(k: u32, row: u32, chunk: Chunk) {
+fn stage_x(k: u32, row: u32, chunk: Chunk) {
   let at = k * STRIDE_X + row / 4u;
-  let lane = row % 4u;
-  tile_x[at][lane] = chunk.lo.x;
-  tile_x[at + STRIDE_X][lane] = chunk.lo.y;
-  tile_x[at + 2u * STRIDE_X][lane] = chunk.lo.z;
-  tile_x[at + 3u * STRIDE_X][lane] = chunk.lo.w;
-  tile_x[at + 4u * STRIDE_X][lane] = chunk.hi.x;
-  tile_x[at + 5u * STRIDE_X][lane] = chunk.hi.y;
-  tile_x[at + 6u * STRIDE_X][lane] = chunk.hi.z;
-  tile_x[at + 7u * STRIDE_X][lane] = chunk.hi.w;
+  let component = row % 4u;
+  tile_x[at][component] = chunk.lo.x;
+  tile_x[at + STRIDE_X][component] = chunk.lo.y;
+  tile_x[at + 2u * STRIDE_X][component] = chunk.lo.z;
+  tile_x[at + 3u * STRIDE_X][component] = chunk.lo.w;
+  tile_x[at + 4u * STRIDE_X][component] = chunk.hi.x;
+  tile_x[at + 5u * STRIDE_X][component] = chunk.hi.y;
+  tile_x[at + 6u * STRIDE_X][component] = chunk.hi.z;
+  tile_x[at + 7u * STRIDE_X][component] = chunk.hi.w;
 }
 
-fn put_w(k: u32, row: u32, chunk: Chunk) {
+fn stage_w(k: u32, row: u32, chunk: Chunk) {
   let at = k * STRIDE_W + row / 4u;
-  let lane = row % 4u;
-  tile_w[at][lane] = chunk.lo.x;
-  tile_w[at + STRIDE_W][lane] = chunk.lo.y;
-  tile_w[at + 2u * STRIDE_W][lane] = chunk.lo.z;
-  tile_w[at + 3u * STRIDE_W][lane] = chunk.lo.w;
-  tile_w[at + 4u * STRIDE_W][lane] = chunk.hi.x;
-  tile_w[at + 5u * STRIDE_W][lane] = chunk.hi.y;
-  tile_w[at + 6u * STRIDE_W][lane] = chunk.hi.z;
-  tile_w[at + 7u * STRIDE_W][lane] = chunk.hi.w;
+  let component = row % 4u;
+  tile_w[at][component] = chunk.lo.x;
+  tile_w[at + STRIDE_W][component] = chunk.lo.y;
+  tile_w[at + 2u * STRIDE_W][component] = chunk.lo.z;
+  tile_w[at + 3u * STRIDE_W][component] = chunk.lo.w;
+  tile_w[at + 4u * STRIDE_W][component] = chunk.hi.x;
+  tile_w[at + 5u * STRIDE_W][component] = chunk.hi.y;
+  tile_w[at + 6u * STRIDE_W][component] = chunk.hi.z;
+  tile_w[at + 7u * STRIDE_W][component] = chunk.hi.w;
 }
 
 // A chunk of x; zeros behind the end of K, so that what w holds there does not count.
@@ -66,7 +67,7 @@ fn load_w(row: u32, word: u32) -> w_Word {
   return w_fetch(row, word);
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -77,16 +78,16 @@ fn main(
   if (first_m >= rows) {
     return;
   }
-  let index_n = index % THREADS_N;
-  let index_m = index / THREADS_N;
+  let index_n = index % INVOCATIONS_N;
+  let index_m = index / INVOCATIONS_N;
   //@repeat i LOADS_X
-  let x_row_$i = min(first_m + (index + $i * THREADS) / CHUNKS_K, rows - 1u);
-  let x_k_$i = (index + $i * THREADS) % CHUNKS_K;
+  let x_row_$i = min(first_m + (index + $i * INVOCATIONS) / CHUNKS_K, rows - 1u);
+  let x_k_$i = (index + $i * INVOCATIONS) % CHUNKS_K;
   var x_next_$i = load_x(x_row_$i, x_k_$i);
   //@end
   //@repeat i LOADS_W
-  let w_row_$i = min(first_n + (index + $i * THREADS) / WORDS_K, N_END - 1u);
-  let w_k_$i = (index + $i * THREADS) % WORDS_K;
+  let w_row_$i = min(first_n + (index + $i * INVOCATIONS) / WORDS_K, N_END - 1u);
+  let w_k_$i = (index + $i * INVOCATIONS) % WORDS_K;
   var w_next_$i = load_w(w_row_$i, w_k_$i);
   //@end
   //@repeat a QUADS_M
@@ -100,14 +101,14 @@ fn main(
 
   for (var step_k = 0u; step_k < STEPS; step_k++) {
     //@repeat i LOADS_X
-    put_x(x_k_$i * 8u, (index + $i * THREADS) / CHUNKS_K, x_next_$i);
+    stage_x(x_k_$i * 8u, (index + $i * INVOCATIONS) / CHUNKS_K, x_next_$i);
     //@end
     //@repeat i LOADS_W
-    if (!WORDS_REST || index + $i * THREADS < TILE_N * WORDS_K) {
+    if (!WORDS_REST || index + $i * INVOCATIONS < TILE_N * WORDS_K) {
       //@repeat p w_CHUNKS
-      put_w(
+      stage_w(
         (w_k_$i * w_CHUNKS + $p) * 8u,
-        (index + $i * THREADS) / WORDS_K,
+        (index + $i * INVOCATIONS) / WORDS_K,
         w_unpack(w_next_$i, $p),
       );
       //@end
@@ -125,10 +126,10 @@ fn main(
     //@repeat k TILE_K
     {
       //@repeat a QUADS_M
-      let x_$a = tile_x[$k * STRIDE_X + index_m + $a * THREADS_M];
+      let x_$a = tile_x[$k * STRIDE_X + index_m + $a * INVOCATIONS_M];
       //@end
       //@repeat b QUADS_N
-      let w_$b = tile_w[$k * STRIDE_W + index_n + $b * THREADS_N];
+      let w_$b = tile_w[$k * STRIDE_W + index_n + $b * INVOCATIONS_N];
       //@end
       //@repeat a QUADS_M
       //@repeat b QUADS_N
@@ -146,11 +147,11 @@ fn main(
   //@repeat a QUADS_M
   //@repeat s 4
   {
-    let row = first_m + (index_m + $a * THREADS_M) * 4u + $s;
+    let row = first_m + (index_m + $a * INVOCATIONS_M) * 4u + $s;
     if (row < rows) {
       //@repeat b QUADS_N
       {
-        let column = first_n + (index_n + $b * THREADS_N) * 4u;
+        let column = first_n + (index_n + $b * INVOCATIONS_N) * 4u;
         if (column < N_END) {
           store_quad(row, column, sum_$a_$s_$b);
         }

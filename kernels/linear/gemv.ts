@@ -19,7 +19,7 @@ import { weightAccess } from "../access/weights.ts";
 import { instantiate } from "../compose.ts";
 import { composeDispatch } from "../dispatch.ts";
 import { type DeviceProfile, type Dispatch, foldGrid } from "../kernel.ts";
-import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
+import { narrowWorkgroup, reductionAccess } from "../reduce/reduction.ts";
 import gemvBody from "./gemv.wgsl" with { type: "text" };
 import multiplyText from "./gemv_multiply.wgsl" with { type: "text" };
 import {
@@ -90,7 +90,7 @@ export function multiplyConstants(shape: GemvShape, weights: number, norm: boole
   const { threads, rows, columns, unroll } = shape;
   const products = weights * rows * columns;
   return {
-    THREADS: threads,
+    INVOCATIONS: threads,
     ROWS: rows,
     COLUMNS: columns,
     UNROLL: unroll,
@@ -139,7 +139,7 @@ function gemvDispatch(
         EPS: epsilon(norm),
       }),
       writes("y", "f32", y),
-      fragments(...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }])),
+      reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
     ],
     body: gemvBody,
     workgroups: (sizes) => [gridX, gridY, Math.ceil(rows.of(sizes) / shape.columns)],

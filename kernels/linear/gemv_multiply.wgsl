@@ -1,8 +1,8 @@
 //@fragment linear/gemv_multiply
-//@needs $NAME_BODY THREADS UNROLL $NAME_CHUNKS NORM $NAME_WORDS ROWS SQUARES COLUMNS Lanes
-//@needs $NAME_fetch norm_chunk x_chunk chunk_dot Chunk $NAME_dot sum_put
+//@needs $NAME_BODY INVOCATIONS UNROLL $NAME_CHUNKS NORM $NAME_WORDS ROWS SQUARES COLUMNS Invocation
+//@needs $NAME_fetch norm_chunk x_chunk chunk_dot Chunk $NAME_dot sum_share
 //@gives $NAME_multiply
-// Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
+// Products of ROWS rows of a weight with COLUMNS rows of x, by all invocations of a workgroup.
 //
 // Puts them into the slots from `slot` on, column by column, and with NORM Σ x² of column c into
 // slot SQUARES + c; the caller meets and gets. Rows behind `end` and columns behind `columns` are
@@ -14,9 +14,9 @@ fn $NAME_multiply(
   first_column: u32,
   columns: u32,
   slot: u32,
-  lanes: Lanes,
+  invocation: Invocation,
 ) {
-  let lane = lanes.index;
+  let lane = invocation.index;
   //@repeat r ROWS
   let row_$r = min(first + $r, end - 1u);
   //@end
@@ -28,9 +28,9 @@ fn $NAME_multiply(
   //@end
   //@end
 
-  for (var base = 0u; base < $NAME_BODY; base += THREADS * UNROLL) {
+  for (var base = 0u; base < $NAME_BODY; base += INVOCATIONS * UNROLL) {
     //@repeat u UNROLL
-    let word_$u = base + $u * THREADS + lane;
+    let word_$u = base + $u * INVOCATIONS + lane;
     //@repeat r ROWS
     let w_$u_$r = $NAME_fetch(row_$r, word_$u);
     //@end
@@ -56,7 +56,7 @@ fn $NAME_multiply(
     //@end
     //@end
   }
-  for (var word = $NAME_BODY + lane; word < $NAME_WORDS; word += THREADS) {
+  for (var word = $NAME_BODY + lane; word < $NAME_WORDS; word += INVOCATIONS) {
     //@repeat r ROWS
     let w_$r = $NAME_fetch(row_$r, word);
     //@end
@@ -82,10 +82,10 @@ fn $NAME_multiply(
 
   //@repeat c COLUMNS
   //@repeat r ROWS
-  sum_put(slot + $c * ROWS + $r, dot_$c_$r, lanes);
+  sum_share(slot + $c * ROWS + $r, dot_$c_$r, invocation);
   //@end
   if (NORM) {
-    sum_put(SQUARES + $c, square_$c, lanes);
+    sum_share(SQUARES + $c, square_$c, invocation);
   }
   //@end
 }

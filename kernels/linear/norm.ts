@@ -10,7 +10,7 @@ import { dataDependent, type Extent, extentFunction, extentOf } from "../access/
 import { f32Literal } from "../compose.ts";
 import { composeDispatch } from "../dispatch.ts";
 import { defineKernel, type DeviceProfile, type Dispatch, foldGrid, type Rows } from "../kernel.ts";
-import { laneFragments } from "../reduce/lanes.ts";
+import { reductionAccess } from "../reduce/reduction.ts";
 import withResidual from "./norm_residual.wgsl" with { type: "text" };
 import withoutResidual from "./norm_residual_absent.wgsl" with { type: "text" };
 import normBody from "./rms_norm.wgsl" with { type: "text" };
@@ -27,7 +27,7 @@ export interface NormProblem {
   readonly eps: number;
 }
 
-const THREADS = 128;
+const INVOCATIONS = 128;
 
 /** What is added to x, and where the sum goes. */
 function residualAccess({ value, total }: NonNullable<NormProblem["residual"]>): Access {
@@ -44,13 +44,13 @@ export function normDispatch(problem: NormProblem, profile: DeviceProfile): Disp
   return composeDispatch({
     kernel: residual ? "add_rms_norm" : "rms_norm",
     accesses: [
-      constants({ THREADS, K: columns, EPS: f32Literal(eps, "an epsilon of norms"), SUMS: 1 }),
+      constants({ INVOCATIONS, K: columns, EPS: f32Literal(eps, "an epsilon of norms"), SUMS: 1 }),
       reads("x", "f32", x),
       reads("w", "f32", weight),
       writes("y", "f32", y),
       residual ? residualAccess(residual) : fragments(withoutResidual),
       extentFunction("rows_of_step", rows),
-      fragments(...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }])),
+      reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
     ],
     body: normBody,
     workgroups: (sizes) => foldGrid(rows.of(sizes), profile.maxWorkgroupsPerDimension),

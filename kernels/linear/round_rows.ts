@@ -12,7 +12,7 @@ import roundE4m3 from "../access/round_e4m3.wgsl" with { type: "text" };
 import { instantiate } from "../compose.ts";
 import { composeDispatch } from "../dispatch.ts";
 import { type DeviceProfile, type Dispatch, foldGrid, type Rows } from "../kernel.ts";
-import { laneFragments } from "../reduce/lanes.ts";
+import { reductionAccess } from "../reduce/reduction.ts";
 import chunkRoundNone from "./chunk_round_none.wgsl" with { type: "text" };
 import chunkRoundStatic from "./chunk_round_static.wgsl" with { type: "text" };
 import type { Rounding } from "./problem.ts";
@@ -29,7 +29,7 @@ export interface RoundProblem {
   readonly rounding: Rounding;
 }
 
-const THREADS = 64;
+const INVOCATIONS = 64;
 
 /** The dispatch that rounds: a workgroup for each scale. */
 export function roundDispatch(problem: RoundProblem, profile: DeviceProfile): Dispatch {
@@ -39,17 +39,15 @@ export function roundDispatch(problem: RoundProblem, profile: DeviceProfile): Di
   return composeDispatch({
     kernel: "round_rows",
     accesses: [
-      constants({ THREADS, K: columns, GROUP: group, GROUPS: groups }),
+      constants({ INVOCATIONS, K: columns, GROUP: group, GROUPS: groups }),
       reads("x", "f32", x),
       writes("y", "f32", y),
       rounding.kind === "static"
         ? joinAccess(reads("x_scale", "f32", rounding.scale), fragments(staticScale))
         : fragments(dynamicScale),
       extentFunction("rows_of_step", rows),
-      fragments(
-        roundE4m3,
-        ...laneFragments(profile, [{ name: "peak", slots: 1, operation: "max" }]),
-      ),
+      fragments(roundE4m3),
+      reductionAccess(profile, [{ name: "peak", slots: 1, operation: "max" }]),
     ],
     body: roundRows,
     workgroups: (sizes) => foldGrid(rows.of(sizes) * groups, profile.maxWorkgroupsPerDimension),

@@ -34,8 +34,8 @@ import {
   wordsOf,
 } from "../linear/gemv.ts";
 import { unreadableWeight } from "../linear/linear.ts";
-import { laneFragments, narrowWorkgroup } from "../reduce/lanes.ts";
 import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
+import { narrowWorkgroup, reductionAccess } from "../reduce/reduction.ts";
 import routerBody from "./router.wgsl" with { type: "text" };
 import { choiceAccess, mostColumns } from "./router_choice.ts";
 import chooseBody from "./router_choose_dispatch.wgsl" with { type: "text" };
@@ -117,9 +117,9 @@ export function routerDispatches(
   const shares = Math.ceil(experts / shape.share);
   const ticket = (context.handOff ?? "ticket") === "ticket";
   const choice = [choiceAccess(problem), partialsAccess(problem, shape, shares, ticket)];
-  const reduction = fragments(...laneFragments(context.profile, [
+  const reduction = reductionAccess(context.profile, [
     { name: "sum", slots: "SUMS", operation: "add" },
-  ]));
+  ]);
   const { columns } = problem.weight;
   const { normEps } = node.attrs;
   const tiles = (tokens: number) => Math.ceil(tokens / shape.columns);
@@ -150,7 +150,7 @@ export function routerDispatches(
     kernel: "router_choose",
     accesses: [
       ...choice,
-      constants({ THREADS: shape.threads, COLUMNS: shape.columns, SUMS: shape.columns }),
+      constants({ INVOCATIONS: shape.threads, COLUMNS: shape.columns, SUMS: shape.columns }),
       reduction,
     ],
     body: chooseBody,
@@ -200,7 +200,7 @@ export const moeRouter = defineKernel({
     const unreadable = dataDependent(node) ?? unreadableWeight(weight);
     if (unreadable) return unreadable;
     return mostColumns(node, profile) === 0
-      ? `scores of ${weight.shape[0]} experts exceed shared memory`
+      ? `scores of ${weight.shape[0]} experts exceed workgroup memory`
       : undefined;
   },
   lower(node, context) {

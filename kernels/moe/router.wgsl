@@ -1,7 +1,7 @@
 //@fragment moe/router
-//@needs THREADS COLUMNS E SHARE ROWS NORM SHARES TICKET SQUARES EPS NORMED_COLUMNS Lanes step
-//@needs w_multiply sum_meet sum_get bias_at set_logit store_partial take_ticket load_logits choose
-//@needs w_COLUMNS write_normed
+//@needs INVOCATIONS COLUMNS E SHARE ROWS NORM SHARES TICKET SQUARES EPS NORMED_COLUMNS Invocation
+//@needs step w_multiply sum_join sum_result bias_at set_logit store_partial take_ticket load_logits
+//@needs choose w_COLUMNS write_normed
 // Router: scores of all experts for COLUMNS tokens, the TOP_K best of each with their weights, and
 // with NORM the normed tokens.
 //
@@ -16,20 +16,20 @@
 
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let first_column = group.y * COLUMNS;
   let columns = step.x;
   let end = min(E, (group.x + 1u) * SHARE);
   for (var first = group.x * SHARE; first < end; first += ROWS) {
-    w_multiply(first, end, first_column, columns, 0u, lanes);
-    sum_meet(lanes);
-    for (var i = lanes.index; i < COLUMNS * ROWS; i += THREADS) {
+    w_multiply(first, end, first_column, columns, 0u, invocation);
+    sum_join(invocation);
+    for (var i = invocation.index; i < COLUMNS * ROWS; i += INVOCATIONS) {
       let expert = first + i % ROWS;
       if (expert < end) {
-        var logit = sum_get(i, lanes);
+        var logit = sum_result(i, invocation);
         if (NORM) {
-          logit *= inverse_rms(i / ROWS, lanes);
+          logit *= inverse_rms(i / ROWS, invocation);
         }
         logit += bias_at(expert);
         if (SHARES == 1u) {
@@ -40,7 +40,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       }
     }
     if (NORM && first + ROWS >= end) {
-      store_normed(first_column, min(COLUMNS, columns - first_column), group.x, lanes);
+      store_normed(first_column, min(COLUMNS, columns - first_column), group.x, invocation);
     }
     workgroupBarrier();
   }
@@ -49,31 +49,31 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       return;
     }
     storageBarrier();
-    if (lanes.index == 0u) {
+    if (invocation.index == 0u) {
       arrived = take_ticket(group.y, SHARES);
     }
     if (workgroupUniformLoad(&arrived) + 1u < SHARES) {
       return;
     }
     storageBarrier();
-    load_logits(first_column, lanes);
+    load_logits(first_column, invocation);
   }
-  choose(first_column, min(COLUMNS, columns - first_column), lanes);
+  choose(first_column, min(COLUMNS, columns - first_column), invocation);
 }
 
-fn inverse_rms(column: u32, lanes: Lanes) -> f32 {
-  return inverseSqrt(sum_get(SQUARES + column, lanes) / f32(w_COLUMNS) + EPS);
+fn inverse_rms(column: u32, invocation: Invocation) -> f32 {
+  return inverseSqrt(sum_result(SQUARES + column, invocation) / f32(w_COLUMNS) + EPS);
 }
 
 // One share of the normed tokens; the shares of all workgroups make the whole.
 const NORMED_SHARE = max(1u, (NORMED_COLUMNS + SHARES - 1u) / SHARES);
 
-fn store_normed(first_column: u32, count: u32, share: u32, lanes: Lanes) {
-  for (var i = lanes.index; i < count * NORMED_SHARE; i += THREADS) {
+fn store_normed(first_column: u32, count: u32, share: u32, invocation: Invocation) {
+  for (var i = invocation.index; i < count * NORMED_SHARE; i += INVOCATIONS) {
     let column = i / NORMED_SHARE;
     let at = share * NORMED_SHARE + i % NORMED_SHARE;
     if (at < NORMED_COLUMNS) {
-      write_normed((first_column + column) * NORMED_COLUMNS + at, at, inverse_rms(column, lanes));
+      write_normed((first_column + column) * NORMED_COLUMNS + at, at, inverse_rms(column, invocation));
     }
   }
 }

@@ -22,7 +22,7 @@ interface ChoiceProblem {
   readonly experts: number;
 }
 
-/** Shared memory that a router needs besides scores. */
+/** Workgroup memory that a router needs besides scores. */
 const OTHER_BYTES = 8 << 10;
 
 /** True for routers that the plain choice does not serve. */
@@ -34,7 +34,7 @@ function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
     inputs.correction !== undefined || inputs.expert_scale !== undefined;
 }
 
-/** Tokens of a workgroup whose scores fit into shared memory; 0 when not even one does. */
+/** Tokens of a workgroup whose scores fit into workgroup memory; 0 when not even one does. */
 export function mostColumns(
   node: Node<"moe_router">,
   { maxWorkgroupStorageBytes }: Pick<DeviceProfile, "maxWorkgroupStorageBytes">,

@@ -1,6 +1,6 @@
 //@fragment moe/router_choose
-//@needs E COLUMNS TOP_K LOWEST SIGMOID OVER_ALL RENORMALIZE THREADS SCALE Lanes sum_put sum_meet
-//@needs sum_get selected routing_weights
+//@needs E COLUMNS TOP_K LOWEST SIGMOID OVER_ALL RENORMALIZE INVOCATIONS SCALE Invocation sum_share
+//@needs sum_join sum_result selected routing_weights
 //@gives set_logit choose
 // Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory.
 //
@@ -47,8 +47,8 @@ fn weight_of(column: u32, slot: u32, all: f32) -> f32 {
 }
 
 // Chooses for `count` neighbouring tokens after their logits are set.
-fn choose(first_token: u32, count: u32, lanes: Lanes) {
-  for (var i = lanes.index; i < count * E; i += THREADS) {
+fn choose(first_token: u32, count: u32, invocation: Invocation) {
+  for (var i = invocation.index; i < count * E; i += INVOCATIONS) {
     let column = i / E;
     let expert = i % E;
     let score = score_of(column, expert);
@@ -64,20 +64,20 @@ fn choose(first_token: u32, count: u32, lanes: Lanes) {
     {
       var share = 0.0;
       if ($c < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
+        for (var expert = invocation.index; expert < E; expert += INVOCATIONS) {
           share += exp(score_of($c, expert) - best[$c * TOP_K]);
         }
       }
-      sum_put($c, share, lanes);
+      sum_share($c, share, invocation);
     }
     //@end
-    sum_meet(lanes);
+    sum_join(invocation);
   }
-  for (var i = lanes.index; i < count * TOP_K; i += THREADS) {
+  for (var i = invocation.index; i < count * TOP_K; i += INVOCATIONS) {
     let column = i / TOP_K;
     var all = 1.0;
     if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
-      all = sum_get(column, lanes);
+      all = sum_result(column, invocation);
     }
     var total = 1.0;
     if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {

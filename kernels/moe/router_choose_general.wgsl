@@ -1,7 +1,7 @@
 //@fragment moe/router_choose_general
 //@needs E EXPERTS GROUPS TOP_K SHARED COLUMNS LOWEST LOGIT_SCALE OVER_ALL SIGMOID TWO_BEST KEPT
-//@needs JITTER Lanes THREADS correction_at MIXER RENORMALIZE SUM_OFFSET SUM_FLOOR SCALE
-//@needs expert_scale_at SHARED_GATE selected routing_weights
+//@needs JITTER INVOCATIONS MIXER RENORMALIZE SUM_OFFSET SUM_FLOOR SCALE SHARED_GATE Invocation
+//@needs correction_at expert_scale_at selected routing_weights
 //@gives set_logit choose
 // Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory, with everything that
 // router_choose does not know: corrections, groups, scores of the chosen logits alone, bounds of the
@@ -131,14 +131,14 @@ fn is_taken(column: u32, expert: u32, slots: u32) -> bool {
   return taken;
 }
 
-fn rank_experts(count: u32, lanes: Lanes) {
+fn rank_experts(count: u32, invocation: Invocation) {
   if (OVER_ALL && !SIGMOID) {
-    if (lanes.index < count) {
-      terms[lanes.index] = softmax_terms(lanes.index);
+    if (invocation.index < count) {
+      terms[invocation.index] = softmax_terms(invocation.index);
     }
     workgroupBarrier();
   }
-  for (var i = lanes.index; i < count * EXPERTS; i += THREADS) {
+  for (var i = invocation.index; i < count * EXPERTS; i += INVOCATIONS) {
     let column = i / EXPERTS;
     let expert = i % EXPERTS;
     choices[column * QUADS + expert / 4u][expert % 4u] =
@@ -146,11 +146,11 @@ fn rank_experts(count: u32, lanes: Lanes) {
   }
   workgroupBarrier();
   if (GROUPS > 1u) {
-    for (var i = lanes.index; i < count * GROUPS; i += THREADS) {
+    for (var i = invocation.index; i < count * GROUPS; i += INVOCATIONS) {
       groups[i] = group_worth(i / GROUPS, i % GROUPS);
     }
     workgroupBarrier();
-    for (var i = lanes.index; i < count * EXPERTS; i += THREADS) {
+    for (var i = invocation.index; i < count * EXPERTS; i += INVOCATIONS) {
       let column = i / EXPERTS;
       let expert = i % EXPERTS;
       if (!is_kept(column, expert / GROUP_SIZE)) {
@@ -159,7 +159,7 @@ fn rank_experts(count: u32, lanes: Lanes) {
     }
     workgroupBarrier();
   }
-  for (var i = lanes.index; i < count * EXPERTS; i += THREADS) {
+  for (var i = invocation.index; i < count * EXPERTS; i += INVOCATIONS) {
     let column = i / EXPERTS;
     let expert = i % EXPERTS;
     let rank = rank_of(column, expert, choice_of(column, expert));
@@ -191,16 +191,16 @@ fn weight_of(column: u32, slot: u32) -> f32 {
 }
 
 // Chooses for `count` neighbouring tokens after their logits are set.
-fn choose(first_token: u32, count: u32, lanes: Lanes) {
+fn choose(first_token: u32, count: u32, invocation: Invocation) {
   if (MIXER) {
-    if (lanes.index < count) {
-      mix_sparsely(lanes.index);
+    if (invocation.index < count) {
+      mix_sparsely(invocation.index);
     }
   } else {
-    rank_experts(count, lanes);
+    rank_experts(count, invocation);
   }
   workgroupBarrier();
-  for (var i = lanes.index; i < count * SLOTS; i += THREADS) {
+  for (var i = invocation.index; i < count * SLOTS; i += INVOCATIONS) {
     let column = i / SLOTS;
     let slot = i % SLOTS;
     var expert = EXPERTS + slot - TOP_K;

@@ -1,21 +1,21 @@
 //@fragment reduce/reduce_workgroup
-//@needs $SLOTS THREADS $COMBINE Lanes
-//@gives $NAME_put $NAME_meet $NAME_get
+//@needs $SLOTS INVOCATIONS $COMBINE Invocation
+//@gives $NAME_share $NAME_join $NAME_result
 // Combines $SLOTS numbers over all invocations: every invocation puts its share of each, then
-// $NAME_meet (barriers), then any invocation gets. Order is fixed, so results do not vary.
-// $COMBINE combines two numbers; THREADS is a power of two.
-var<workgroup> $NAME_shares: array<f32, $SLOTS * THREADS>;
+// $NAME_join (barriers), then any invocation gets. Order is fixed, so results do not vary.
+// $COMBINE combines two numbers; INVOCATIONS is a power of two.
+var<workgroup> $NAME_shares: array<f32, $SLOTS * INVOCATIONS>;
 
-fn $NAME_put(slot: u32, value: f32, lanes: Lanes) {
-  $NAME_shares[slot * THREADS + lanes.index] = value;
+fn $NAME_share(slot: u32, value: f32, invocation: Invocation) {
+  $NAME_shares[slot * INVOCATIONS + invocation.index] = value;
 }
 
-fn $NAME_meet(lanes: Lanes) {
+fn $NAME_join(invocation: Invocation) {
   workgroupBarrier();
-  for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
-    if (lanes.index < half) {
+  for (var half = INVOCATIONS / 2u; half > 0u; half >>= 1u) {
+    if (invocation.index < half) {
       for (var slot = 0u; slot < $SLOTS; slot++) {
-        let at = slot * THREADS + lanes.index;
+        let at = slot * INVOCATIONS + invocation.index;
         $NAME_shares[at] = $COMBINE($NAME_shares[at], $NAME_shares[at + half]);
       }
     }
@@ -23,6 +23,6 @@ fn $NAME_meet(lanes: Lanes) {
   }
 }
 
-fn $NAME_get(slot: u32, lanes: Lanes) -> f32 {
-  return $NAME_shares[slot * THREADS];
+fn $NAME_result(slot: u32, invocation: Invocation) -> f32 {
+  return $NAME_shares[slot * INVOCATIONS];
 }

@@ -1,6 +1,6 @@
 //@fragment sampling/candidates
-//@needs CAPACITY THREADS LOWEST CHUNKS CHUNK_CANDIDATES load_record load_candidate is_better Best
-//@needs tree_values Draw has_top_k gumbel best_of
+//@needs CAPACITY INVOCATIONS LOWEST CHUNKS CHUNK_CANDIDATES load_record load_candidate is_better
+//@needs Best tree_values Draw has_top_k gumbel best_of
 //@gives Summary draw_candidate
 // The likely way to draw under filters: every chunk of the vocabulary has handed over its largest
 // logits, complete down to the chunk's floor. Of those above every floor nothing is missing, so
@@ -13,7 +13,7 @@ var<workgroup> count: atomic<u32>;
 var<workgroup> kept: u32;
 var<workgroup> threshold: f32;
 
-const EACH = CAPACITY / THREADS;
+const EACH = CAPACITY / INVOCATIONS;
 
 // What the chunks of a row found together.
 struct Summary { peak: f32, floor: f32, mass: f32 }
@@ -26,12 +26,12 @@ fn collect(row: u32, floor: f32, index: u32) -> u32 {
     kept = 0u;
     threshold = LOWEST;
   }
-  for (var i = index; i < CAPACITY; i += THREADS) {
+  for (var i = index; i < CAPACITY; i += INVOCATIONS) {
     keys[i] = LOWEST;
     ids[i] = 0xffffffffu;
   }
   workgroupBarrier();
-  for (var i = index; i < CHUNKS * CHUNK_CANDIDATES; i += THREADS) {
+  for (var i = index; i < CHUNKS * CHUNK_CANDIDATES; i += INVOCATIONS) {
     if (i % CHUNK_CANDIDATES < load_record(row, i / CHUNK_CANDIDATES, 6u)) {
       let value = bitcast<f32>(load_candidate(row, i, 0u));
       if (value > floor) {
@@ -48,7 +48,7 @@ fn collect(row: u32, floor: f32, index: u32) -> u32 {
   }
   for (var block = 2u; block <= size; block <<= 1u) {
     for (var stride = block / 2u; stride > 0u; stride >>= 1u) {
-      for (var pair = index; pair < size / 2u; pair += THREADS) {
+      for (var pair = index; pair < size / 2u; pair += INVOCATIONS) {
         let i = (pair / stride) * stride * 2u + pair % stride;
         let j = i + stride;
         let descending = (i & block) == 0u;
@@ -77,7 +77,7 @@ fn accumulate(peak: f32, index: u32) {
   }
   tree_values[index] = sum;
   workgroupBarrier();
-  for (var reach = 1u; reach < THREADS; reach <<= 1u) {
+  for (var reach = 1u; reach < INVOCATIONS; reach <<= 1u) {
     let own = tree_values[index];
     let before = select(0.0, tree_values[max(index, reach) - reach], index >= reach);
     workgroupBarrier();
@@ -100,7 +100,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: 
   accumulate(summary.peak, index);
   // Where top-k ends, its ties included.
   let kth = select(LOWEST, keys[max(draw.top_k, 1u) - 1u], has_top_k(draw));
-  for (var i = index; i < found; i += THREADS) {
+  for (var i = index; i < found; i += INVOCATIONS) {
     if (keys[i] >= kth && (i + 1u == found || keys[i + 1u] < kth)) {
       kept = i + 1u;
     }
@@ -112,7 +112,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: 
     if (mass < goal) {
       return -1;
     }
-    for (var i = index; i < among; i += THREADS) {
+    for (var i = index; i < among; i += INVOCATIONS) {
       if (masses[i] >= goal && (i == 0u || masses[i - 1u] < goal)) {
         threshold = keys[i];
       }
@@ -122,7 +122,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: 
   }
   let least = workgroupUniformLoad(&threshold);
   var best = Best(LOWEST, 0xffffffffu);
-  for (var i = index; i < among; i += THREADS) {
+  for (var i = index; i < among; i += INVOCATIONS) {
     // The largest stays whatever min-p says.
     let likely = keys[i] == summary.peak || exp(keys[i] - summary.peak) >= draw.min_p;
     if (keys[i] >= least && likely) {

@@ -1,7 +1,7 @@
 //@fragment sampling/decide
-//@needs CHUNKS ROWS CHUNK_CANDIDATES LOWEST THREADS SEEN_WORDS partials Draw Best is_better best_of
-//@needs sum_of tempered is_greedy is_filtered Summary draw_candidate draw_by_scan history step seen
-//@needs token_ids positions counter take_ticket
+//@needs CHUNKS ROWS CHUNK_CANDIDATES LOWEST INVOCATIONS SEEN_WORDS partials Draw Best is_better
+//@needs best_of sum_of tempered is_greedy is_filtered Summary draw_candidate draw_by_scan history
+//@needs step seen token_ids positions counter take_ticket
 //@gives StepToken store_record load_record candidate_at load_candidate decide
 // The end of a draw: the chunks' findings become a token.
 //
@@ -36,7 +36,7 @@ fn token_of(row: u32, draw: Draw, position: u32, index: u32) -> i32 {
   var winner = best;
   var floor = LOWEST;
   var bad = 0.0;
-  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += INVOCATIONS) {
     let own = Best(bitcast<f32>(load_record(row, chunk, 0u)), load_record(row, chunk, 1u));
     let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
     let left_out = bitcast<f32>(load_record(row, chunk, 5u));
@@ -62,7 +62,7 @@ fn token_of(row: u32, draw: Draw, position: u32, index: u32) -> i32 {
     return i32(best_of(winner.value, winner.id, index).id);
   }
   var mass = 0.0;
-  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += INVOCATIONS) {
     let own = tempered(bitcast<f32>(load_record(row, chunk, 0u)), draw);
     mass += bitcast<f32>(load_record(row, chunk, 4u)) * exp(own - peak);
   }

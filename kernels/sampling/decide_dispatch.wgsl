@@ -1,8 +1,8 @@
 //@fragment sampling/decide_dispatch
-//@needs THREADS logits_rows decide draws StepToken positions
+//@needs INVOCATIONS logits_rows decide draws StepToken positions
 // The second dispatch of sampling where workgroups cannot hand over by ticket: one a row.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,

@@ -1,7 +1,7 @@
 /**
  * Draws that need more than their logits: numbers added to some of them, tokens that may not be
- * drawn, log-probabilities. Two dispatches, one before and one after sampling, which only steps with
- * such draws run. `kernels/cpu/sample.ts` describes what they compute.
+ * drawn, log-probabilities. Two dispatches, one before and one after sampling, which only steps
+ * with such draws run. `kernels/cpu/sample.ts` describes what they compute.
  *
  * Memory, as `state` bindings:
  *
@@ -28,7 +28,7 @@ import { seenWords } from "./sample.ts";
 export const LOGPROB_WORDS = 2 + 2 * MOST_LOGPROBS;
 
 const HEADER_WORDS = 4;
-const THREADS = 256;
+const INVOCATIONS = 256;
 
 /** The content of `draw_details` for a step whose rows are at most `maxRows`. */
 export function encodeDetails(
@@ -74,7 +74,7 @@ export function lowerDrawDetails(
 ): { readonly before: Dispatch; readonly after: Dispatch } {
   const state = (name: string): Binding["buffer"] => ({ kind: "state", name });
   const common = [
-    constants({ THREADS, V: vocabulary, LOWEST, HEADER_WORDS }),
+    constants({ INVOCATIONS, V: vocabulary, LOWEST, HEADER_WORDS }),
     reads("draw_details", "u32", state("draw_details")),
   ];
   const workgroups: Dispatch["workgroups"] = ({ R }) => [R, 1, 1];

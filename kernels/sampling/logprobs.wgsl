@@ -1,5 +1,5 @@
 //@fragment sampling/logprobs
-//@needs THREADS HEADER_WORDS LOWEST V RECORD_WORDS draw_details Best logits is_better best_of
+//@needs INVOCATIONS HEADER_WORDS LOWEST V RECORD_WORDS draw_details Best logits is_better best_of
 //@needs sum_of history logprobs
 // Log-probabilities of the tokens that were drawn, and of the likeliest ones.
 //
@@ -12,7 +12,7 @@
 //
 // The likeliest are found one after the other: each is the largest logit behind the one before.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -23,7 +23,7 @@ fn main(
     return;
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = index; id < V; id += THREADS) {
+  for (var id = index; id < V; id += INVOCATIONS) {
     let own = Best(max(logits[row * V + id], LOWEST), id);
     if (is_better(own, best)) {
       best = own;
@@ -32,7 +32,7 @@ fn main(
   best = best_of(best.value, best.id, index);
   let peak = best.value;
   var mass = 0.0;
-  for (var id = index; id < V; id += THREADS) {
+  for (var id = index; id < V; id += INVOCATIONS) {
     mass += exp(max(logits[row * V + id], LOWEST) - peak);
   }
   let total = peak + log(sum_of(mass, index));
@@ -53,7 +53,7 @@ fn main(
       logprobs[at + 3u + 2u * k] = bitcast<u32>(best.value - total);
     }
     var next = Best(LOWEST, 0xffffffffu);
-    for (var id = index; id < V; id += THREADS) {
+    for (var id = index; id < V; id += INVOCATIONS) {
       let own = Best(max(logits[row * V + id], LOWEST), id);
       if (is_better(best, own) && is_better(own, next)) {
         next = own;

@@ -32,7 +32,7 @@ import scan from "./scan.wgsl" with { type: "text" };
 /** Words of one row's record in `draws`. */
 export const DRAW_WORDS = 8;
 
-const THREADS = 256;
+const INVOCATIONS = 256;
 /** Logits that an invocation holds in registers. */
 const PER = 16;
 const RECORD_WORDS = 8;
@@ -92,11 +92,11 @@ export interface SamplingProblem {
 
 /** Sizes by vocabulary and device. */
 function shapeOf(vocabulary: number, { profile }: Pick<LoweringContext, "profile">) {
-  const chunk = THREADS * PER;
+  const chunk = INVOCATIONS * PER;
   const chunks = Math.ceil(vocabulary / chunk);
   // Three arrays of candidates, and some 7 KiB for bins and trees.
   let capacity = 2048;
-  while (capacity > THREADS && 12 * capacity + 7300 > profile.maxWorkgroupStorageBytes) {
+  while (capacity > INVOCATIONS && 12 * capacity + 7300 > profile.maxWorkgroupStorageBytes) {
     capacity /= 2;
   }
   return { chunk, chunks, capacity, chunkCandidates: Math.floor(capacity / chunks) };
@@ -112,7 +112,7 @@ export function lowerSampling(
   const ticket = (context.handOff ?? "ticket") === "ticket";
   const accesses = [
     constants({
-      THREADS,
+      INVOCATIONS,
       PER,
       CHUNK: shape.chunk,
       CHUNKS: shape.chunks,

@@ -1,5 +1,5 @@
 //@fragment sampling/sample
-//@needs THREADS CHUNK V LOWEST CHUNK_CANDIDATES TICKET CHUNKS PER logits draws logits_rows
+//@needs INVOCATIONS CHUNK V LOWEST CHUNK_CANDIDATES TICKET CHUNKS PER logits draws logits_rows
 //@needs positions Best penalized is_broken is_better best_of store_record is_greedy tempered
 //@needs is_filtered sum_of candidate_at partials gumbel take_ticket decide StepToken
 // Draws the next token of every row, on the device.
@@ -8,8 +8,8 @@
 // positions, token_ids [T]; seen [slots, SEEN_WORDS] bits; history [steps, R]; counter [1]
 // Grid: chunk of the vocabulary, row.
 //
-// A workgroup holds CHUNK logits in registers: THREADS invocations with PER each. It hands over the
-// chunk's largest logit; without filters also its winner under Gumbel noise; with filters the
+// A workgroup holds CHUNK logits in registers: INVOCATIONS invocations with PER each. It hands over
+// the chunk's largest logit; without filters also its winner under Gumbel noise; with filters the
 // chunk's mass, its largest CHUNK_CANDIDATES logits and its floor, the largest one left out. The
 // last workgroup of a row decides. The last of all counts the step.
 //
@@ -21,7 +21,7 @@ var<workgroup> taken: atomic<u32>;
 var<workgroup> broken: atomic<u32>;
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -30,7 +30,7 @@ fn main(
   let chunk = group.x;
   // All logits are asked for before any of them, or the rest, is awaited.
   //@repeat i PER
-  let id_$i = chunk * CHUNK + $i * THREADS + index;
+  let id_$i = chunk * CHUNK + $i * INVOCATIONS + index;
   let raw_$i = logits[row * V + min(id_$i, V - 1u)];
   //@end
   let draw = draws[row];

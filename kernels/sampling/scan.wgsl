@@ -1,5 +1,5 @@
 //@fragment sampling/scan
-//@needs V THREADS LOWEST Draw tempered penalized logits has_top_k Best gumbel is_better best_of
+//@needs V INVOCATIONS LOWEST Draw tempered penalized logits has_top_k Best gumbel is_better best_of
 //@gives draw_by_scan
 // The sure way to draw under filters, for flat distributions whose threshold lies deep: radix
 // selection of the threshold over all logits of the row, eight bits a pass. Masses are added as
@@ -43,13 +43,13 @@ fn select_threshold(
   }
   for (var digit = 0u; digit < 4u; digit++) {
     let shift = 24u - 8u * digit;
-    for (var bin = index; bin < 256u; bin += THREADS) {
+    for (var bin = index; bin < 256u; bin += INVOCATIONS) {
       atomicStore(&bin_counts[bin], 0u);
       atomicStore(&bin_low[bin], 0u);
       atomicStore(&bin_high[bin], 0u);
     }
     workgroupBarrier();
-    for (var id = index; id < V; id += THREADS) {
+    for (var id = index; id < V; id += INVOCATIONS) {
       let value = logit_of(row, id, draw);
       let order = order_of(value);
       if (value >= least && (order & mask) == prefix) {
@@ -117,7 +117,7 @@ fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, index: u32) -> u
     }
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = index; id < V; id += THREADS) {
+  for (var id = index; id < V; id += INVOCATIONS) {
     let value = logit_of(row, id, draw);
     // The largest stays whatever min-p says.
     if (value >= least && (value == peak || exp(value - peak) >= draw.min_p)) {

@@ -1,7 +1,7 @@
 //@fragment attention/general/append
-//@needs HEADS KV_HEADS Lanes NORM D NORM_ALL THREADS raw_at sum_put sum_meet sum_get EPS V
-//@needs clipped norm_at ROTARY rotary_pair turn positions rotary_frequency ATTENTION_SCALING
-//@needs ready cache_row sequence_ids PACK keys_store values_store
+//@needs HEADS KV_HEADS NORM D NORM_ALL INVOCATIONS EPS V ROTARY ATTENTION_SCALING PACK Invocation
+//@needs raw_at sum_share sum_join sum_result clipped norm_at rotary_pair cos_sin positions
+//@needs rotary_frequency ready cache_row sequence_ids keys_store values_store
 // Brings the tokens of a step into the cache, and their queries into `ready`, for heads of any size.
 //
 // q, k, v       [T, heads · D or V] f32, side by side or not
@@ -18,7 +18,7 @@ fn first_of(part: u32) -> u32 {
 }
 
 // 1/rms of a head, or of all heads of its projection.
-fn scale_of(token: u32, part: u32, head: u32, lanes: Lanes) -> f32 {
+fn scale_of(token: u32, part: u32, head: u32, invocation: Invocation) -> f32 {
   if (!NORM || part == 2u) {
     return 1.0;
   }
@@ -26,13 +26,13 @@ fn scale_of(token: u32, part: u32, head: u32, lanes: Lanes) -> f32 {
   let first = select(head * D, 0u, NORM_ALL);
   let count = select(D, all, NORM_ALL);
   var square = 0.0;
-  for (var i = lanes.index; i < count; i += THREADS) {
+  for (var i = invocation.index; i < count; i += INVOCATIONS) {
     let x = raw_at(part, token, first + i);
     square += x * x;
   }
-  sum_put(0u, square, lanes);
-  sum_meet(lanes);
-  return inverseSqrt(sum_get(0u, lanes) / f32(count) + EPS);
+  sum_share(0u, square, invocation);
+  sum_join(invocation);
+  return inverseSqrt(sum_result(0u, invocation) / f32(count) + EPS);
 }
 
 fn plain_at(token: u32, part: u32, head: u32, d: u32, scale: f32) -> f32 {
@@ -47,25 +47,25 @@ fn element_at(token: u32, part: u32, head: u32, d: u32, scale: f32) -> f32 {
   }
   let pair = rotary_pair(d);
   let other = plain_at(token, part, head, pair.other, scale);
-  let angle = turn(f32(positions[token]) * rotary_frequency(pair.frequency)) * ATTENTION_SCALING;
+  let angle = cos_sin(f32(positions[token]) * rotary_frequency(pair.frequency)) * ATTENTION_SCALING;
   return x * angle.x + other * angle.y * pair.sign;
 }
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.x;
   let part = part_of(group.y);
   let head = group.y - first_of(part);
-  let scale = scale_of(token, part, head, lanes);
+  let scale = scale_of(token, part, head, invocation);
   if (part == 0u) {
-    for (var d = lanes.index; d < D; d += THREADS) {
+    for (var d = invocation.index; d < D; d += INVOCATIONS) {
       ready[(token * HEADS + head) * D + d] = element_at(token, part, head, d, scale);
     }
     return;
   }
   let row = cache_row(u32(sequence_ids[token]), u32(positions[token]), head);
   let width = select(D, V, part == 2u);
-  for (var word = lanes.index; word < width / PACK; word += THREADS) {
+  for (var word = invocation.index; word < width / PACK; word += INVOCATIONS) {
     var values = vec4<f32>();
     for (var i = 0u; i < PACK; i++) {
       values[i] = element_at(token, part, head, word * PACK + i, scale);

@@ -10,7 +10,7 @@ import { type Access, joinAccess } from "../../access/access.ts";
 import { composeShader, f32Bound, f32Literal, LOWEST, type ShaderBuffer } from "../../compose.ts";
 import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../../kernel.ts";
 import { scratchRows } from "../../linear/linear.ts";
-import { laneFragments } from "../../reduce/lanes.ts";
+import { reductionAccess } from "../../reduce/reduction.ts";
 import {
   type AttentionProblem,
   pagingAccess,
@@ -21,13 +21,13 @@ import {
 import ropeHalf from "../rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "../rope_interleaved.wgsl" with { type: "text" };
 import ropeNone from "../rope_none.wgsl" with { type: "text" };
-import turn from "../turn.wgsl" with { type: "text" };
+import cosSin from "../cos_sin.wgsl" with { type: "text" };
 import appendBody from "./append.wgsl" with { type: "text" };
 import attendBody from "./attend.wgsl" with { type: "text" };
 import { cellAccess, packOf } from "./cells.ts";
 
-/** Threads of a workgroup, for heads and for tiles of keys. */
-const THREADS = 128;
+/** Invocations of a workgroup, for heads and for tiles of keys. */
+const INVOCATIONS = 128;
 
 /** Constants of both kernels. */
 function constantsOf(problem: AttentionProblem) {
@@ -36,7 +36,7 @@ function constantsOf(problem: AttentionProblem) {
     ...sizeConstants(problem),
     V: valueDim,
     CHUNK: Math.min(chunk ?? 0, 2 ** 32 - 1),
-    THREADS,
+    INVOCATIONS,
   };
 }
 
@@ -90,7 +90,7 @@ function shapingAccess({ node, attrs }: AttentionProblem): Access {
       clip === undefined
         ? "fn clipped(x: f32) -> f32 {\n  return x;\n}"
         : "fn clipped(x: f32) -> f32 {\n  return clamp(x, -CLIP, CLIP);\n}",
-      turn,
+      cosSin,
       rope === undefined ? ropeNone : rope.layout === "half" ? ropeHalf : ropeInterleaved,
     ],
     constants: {
@@ -124,7 +124,7 @@ function appendDispatch(problem: AttentionProblem, ready: Scratch): Dispatch {
     ],
     fragments: [
       ...access.fragments,
-      ...laneFragments(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
+      ...reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]).fragments,
     ],
     body: appendBody,
   });
@@ -144,7 +144,7 @@ function attendDispatch(problem: AttentionProblem, ready: Scratch): Dispatch {
     constants: {
       ...access.constants,
       ...constantsOf(problem),
-      ROUNDS: Math.ceil(valueDim / THREADS),
+      ROUNDS: Math.ceil(valueDim / INVOCATIONS),
       LOWEST,
     },
     buffers: [
@@ -154,10 +154,10 @@ function attendDispatch(problem: AttentionProblem, ready: Scratch): Dispatch {
     ],
     fragments: [
       ...access.fragments,
-      ...laneFragments(profile, [
+      ...reductionAccess(profile, [
         { name: "peak", slots: 1, operation: "max" },
         { name: "total", slots: 1, operation: "add" },
-      ]),
+      ]).fragments,
     ],
     body: attendBody,
   });

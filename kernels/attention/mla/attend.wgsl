@@ -1,7 +1,7 @@
 //@fragment attention/mla/attend
-//@needs Chunk UNIT D THREADS ready Lanes sequence_ids positions SPLITS HEADS TEAMS LOWEST
-//@needs cache_row keys_unpack keys_fetch chunk_dot SCALE peak_put peak_meet peak_get total_put
-//@needs chunk_scale total_meet total_get WORDS L partials
+//@needs UNIT D INVOCATIONS SPLITS HEADS TEAMS LOWEST SCALE WORDS L Chunk ready Invocation
+//@needs sequence_ids positions cache_row keys_unpack keys_fetch chunk_dot peak_share peak_join
+//@needs peak_result total_share chunk_scale total_join total_result partials
 // Attention over latents: UNIT heads of one token, over one share of its context.
 //
 // ready [T, HEADS, D] f32, keys: the cache, rows of D = L + R numbers of which the first L are the values
@@ -9,9 +9,9 @@
 // Grid: token, unit of heads, split.
 
 var<workgroup> queries: array<Chunk, UNIT * D / 8u>;
-var<workgroup> weights: array<f32, UNIT * THREADS>;
-var<workgroup> rows: array<u32, THREADS>;
-var<workgroup> shares: array<Chunk, THREADS>;
+var<workgroup> weights: array<f32, UNIT * INVOCATIONS>;
+var<workgroup> rows: array<u32, INVOCATIONS>;
+var<workgroup> shares: array<Chunk, INVOCATIONS>;
 
 fn query_word(i: u32) -> Chunk {
   return Chunk(
@@ -20,31 +20,31 @@ fn query_word(i: u32) -> Chunk {
   );
 }
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.x;
   let first_head = group.y * UNIT;
-  let thread = lanes.index;
+  let index = invocation.index;
   let sequence = u32(sequence_ids[token]);
   let context = u32(positions[token]) + 1u;
-  let tiles = (context + THREADS * SPLITS - 1u) / (THREADS * SPLITS);
-  let begin = min(context, group.z * tiles * THREADS);
-  let end = min(context, begin + tiles * THREADS);
-  for (var i = thread; i < UNIT * D / 8u; i += THREADS) {
+  let tiles = (context + INVOCATIONS * SPLITS - 1u) / (INVOCATIONS * SPLITS);
+  let begin = min(context, group.z * tiles * INVOCATIONS);
+  let end = min(context, begin + tiles * INVOCATIONS);
+  for (var i = index; i < UNIT * D / 8u; i += INVOCATIONS) {
     queries[i] = query_word((token * HEADS + first_head) * D + i * 8u);
   }
   workgroupBarrier();
-  let word = thread % (THREADS / TEAMS);
-  let team = thread / (THREADS / TEAMS);
+  let word = index % (INVOCATIONS / TEAMS);
+  let team = index / (INVOCATIONS / TEAMS);
   //@repeat h UNIT
   var peak_$h = LOWEST;
   var total_$h = 0.0;
   var sum_$h = Chunk();
   //@end
-  for (var base = begin; base < end; base += THREADS) {
-    let seen = base + thread < end;
-    let row = cache_row(sequence, min(base + thread, end - 1u), 0u);
-    rows[thread] = row;
+  for (var base = begin; base < end; base += INVOCATIONS) {
+    let seen = base + index < end;
+    let row = cache_row(sequence, min(base + index, end - 1u), 0u);
+    rows[index] = row;
     //@repeat h UNIT
     var score_$h = 0.0;
     //@end
@@ -56,29 +56,29 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     }
     //@repeat h UNIT
     score_$h = select(LOWEST, score_$h * SCALE, seen);
-    peak_put(u32($h), score_$h, lanes);
+    peak_share(u32($h), score_$h, invocation);
     //@end
-    peak_meet(lanes);
+    peak_join(invocation);
     //@repeat h UNIT
-    let top_$h = max(peak_$h, peak_get(u32($h), lanes));
+    let top_$h = max(peak_$h, peak_result(u32($h), invocation));
     let factor_$h = exp(peak_$h - top_$h);
     peak_$h = top_$h;
     let weight_$h = select(0.0, exp(score_$h - top_$h), seen);
-    weights[u32($h) * THREADS + thread] = weight_$h;
-    total_put(u32($h), weight_$h, lanes);
+    weights[u32($h) * INVOCATIONS + index] = weight_$h;
+    total_share(u32($h), weight_$h, invocation);
     sum_$h = chunk_scale(sum_$h, factor_$h);
     //@end
-    total_meet(lanes);
+    total_join(invocation);
     //@repeat h UNIT
-    total_$h = total_$h * factor_$h + total_get(u32($h), lanes);
+    total_$h = total_$h * factor_$h + total_result(u32($h), invocation);
     //@end
     if (word < WORDS) {
-      for (var j = team; j < min(THREADS, end - base); j += TEAMS) {
+      for (var j = team; j < min(INVOCATIONS, end - base); j += TEAMS) {
         let value = keys_unpack(keys_fetch(rows[j], word), 0u);
         //@repeat h UNIT
         sum_$h = Chunk(
-          sum_$h.lo + value.lo * weights[u32($h) * THREADS + j],
-          sum_$h.hi + value.hi * weights[u32($h) * THREADS + j],
+          sum_$h.lo + value.lo * weights[u32($h) * INVOCATIONS + j],
+          sum_$h.hi + value.hi * weights[u32($h) * INVOCATIONS + j],
         );
         //@end
       }
@@ -87,13 +87,13 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   }
   //@repeat h UNIT
   {
-    shares[thread] = sum_$h;
+    shares[index] = sum_$h;
     workgroupBarrier();
     let at = ((token * HEADS + first_head + u32($h)) * SPLITS + group.z) * (L + 2u);
     if (team == 0u && word < WORDS) {
       var sum = sum_$h;
       for (var other = 1u; other < TEAMS; other++) {
-        let more = shares[thread + other * (THREADS / TEAMS)];
+        let more = shares[index + other * (INVOCATIONS / TEAMS)];
         sum = Chunk(sum.lo + more.lo, sum.hi + more.hi);
       }
       for (var i = 0u; i < 4u; i++) {
@@ -105,7 +105,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
         }
       }
     }
-    if (thread == 0u) {
+    if (index == 0u) {
       partials[at + L] = peak_$h;
       partials[at + L + 1u] = total_$h;
     }

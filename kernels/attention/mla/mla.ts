@@ -18,19 +18,19 @@ import { weightAccess } from "../../access/weights.ts";
 import { composeShader, f32Literal, LOWEST, type ShaderBuffer } from "../../compose.ts";
 import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../../kernel.ts";
 import { scratchRows, unreadableWeight } from "../../linear/linear.ts";
-import { laneFragments } from "../../reduce/lanes.ts";
+import { reductionAccess } from "../../reduce/reduction.ts";
 import { type CacheFormat, keysAccess } from "../operands.ts";
 import paging from "../paging.wgsl" with { type: "text" };
 import ropeHalf from "../rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "../rope_interleaved.wgsl" with { type: "text" };
-import turn from "../turn.wgsl" with { type: "text" };
+import cosSin from "../cos_sin.wgsl" with { type: "text" };
 import attendBody from "./attend.wgsl" with { type: "text" };
 import prepareBody from "./prepare.wgsl" with { type: "text" };
 import raiseBody from "./raise.wgsl" with { type: "text" };
 
-/** Threads of a workgroup, and keys of a tile. */
-const THREADS = 128;
-/** Heads whose sums a thread holds at a time. */
+/** Invocations of a workgroup, and keys of a tile. */
+const INVOCATIONS = 128;
+/** Heads whose sums an invocation holds at a time. */
 const MAX_UNIT = 4;
 /** Workgroups that keep a large GPU busy. */
 const WANTED_WORKGROUPS = 264;
@@ -75,14 +75,14 @@ function constantsOf({ attrs, context, words, splits }: Problem) {
   return {
     ...{ HEADS: heads, N: nopeDim, R: ropeDim, V: valueDim, L: latentDim },
     ...{ D: latentDim + ropeDim, KV_HEADS: 1, PAGE: context.pageSize, WINDOW: 0, LONG_RUN: 1 },
-    ...{ WORDS: words, SPLITS: splits, THREADS, LOWEST },
+    ...{ WORDS: words, SPLITS: splits, INVOCATIONS, LOWEST },
   };
 }
 
-/** Threads that share a word, so that none is idle: a power of two. */
+/** Invocations that share a word, so that none is idle: a power of two. */
 function teamsOf(words: number): number {
   let teams = 1;
-  while (2 * teams * words <= THREADS) teams *= 2;
+  while (2 * teams * words <= INVOCATIONS) teams *= 2;
   return teams;
 }
 
@@ -123,9 +123,10 @@ function prepareDispatch(problem: Problem, ready: Scratch): Dispatch {
     ],
     fragments: [
       ...access.fragments,
-      turn,
+      cosSin,
       attrs.rope.layout === "half" ? ropeHalf : ropeInterleaved,
-      ...laneFragments(context.profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
+      ...reductionAccess(context.profile, [{ name: "sum", slots: "SUMS", operation: "add" }])
+        .fragments,
     ],
     body: prepareBody,
   });
@@ -153,10 +154,10 @@ function attendDispatch(problem: Problem, ready: Scratch, partials: Scratch): Di
     ],
     fragments: [
       ...access.fragments,
-      ...laneFragments(context.profile, [
+      ...reductionAccess(context.profile, [
         { name: "peak", slots: "UNIT", operation: "max" },
         { name: "total", slots: "UNIT", operation: "add" },
-      ]),
+      ]).fragments,
     ],
     body: attendBody,
   });
@@ -194,9 +195,9 @@ export const mlaAttention = defineKernel({
     if ((latentDim + ropeDim) % 8 !== 0) {
       return `takes latents and turning keys of a multiple of 8 together, not ${latentDim} + ${ropeDim}`;
     }
-    if (Math.ceil(latentDim / 8) > THREADS) return `takes latents of up to ${8 * THREADS}`;
-    const bytes = 4 * (MAX_UNIT * (latentDim + ropeDim + 3 * THREADS) + 9 * THREADS);
-    if (bytes > profile.maxWorkgroupStorageBytes) return "needs more shared memory";
+    if (Math.ceil(latentDim / 8) > INVOCATIONS) return `takes latents of up to ${8 * INVOCATIONS}`;
+    const bytes = 4 * (MAX_UNIT * (latentDim + ropeDim + 3 * INVOCATIONS) + 9 * INVOCATIONS);
+    if (bytes > profile.maxWorkgroupStorageBytes) return "needs more workgroup memory";
     if (optionalInput(node, "kv_norm")?.dtype !== "f32") return "takes a norm of f32";
     return unreadableWeight(input(node, "w"));
   },

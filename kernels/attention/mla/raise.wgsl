@@ -1,5 +1,5 @@
 //@fragment attention/mla/raise
-//@needs WORDS Chunk THREADS HEADS SPLITS L LOWEST partials V N w_dot w_fetch y
+//@needs WORDS INVOCATIONS HEADS SPLITS L LOWEST V N Chunk partials w_dot w_fetch y
 // Combines the shares of a head's mixed latents and multiplies them with the value rows of w.
 //
 // partials [T, HEADS, SPLITS, L + 2] f32, w [HEADS · (N + V), L], y [T, HEADS · V] f32
@@ -15,10 +15,10 @@ fn latent_word(word: u32) -> Chunk {
   );
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let token = group.x;
   let head = group.y;
@@ -32,7 +32,7 @@ fn main(
     let at = first + s * (L + 2u) + L;
     total += partials[at + 1u] * exp(partials[at] - top);
   }
-  for (var l = thread; l < WORDS * 8u; l += THREADS) {
+  for (var l = index; l < WORDS * 8u; l += INVOCATIONS) {
     var sum = 0.0;
     if (l < L) {
       for (var s = 0u; s < SPLITS; s++) {
@@ -43,7 +43,7 @@ fn main(
     latent[l] = sum / total;
   }
   workgroupBarrier();
-  for (var v = thread; v < V; v += THREADS) {
+  for (var v = index; v < V; v += INVOCATIONS) {
     let row = head * (N + V) + N + v;
     var sum = 0.0;
     for (var word = 0u; word < WORDS; word++) {

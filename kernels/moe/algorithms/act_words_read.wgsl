@@ -1,5 +1,5 @@
 //@fragment moe/algorithms/act_words_read
-//@needs ACT_WORDS act Chunk
+//@needs ACT_WORDS Chunk act
 //@gives act_chunk
 // Activated products in the order of act_words.wgsl, bound as array<vec4<f32>>.
 fn act_chunk(pair: u32, chunk: u32) -> Chunk {

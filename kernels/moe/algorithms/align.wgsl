@@ -1,6 +1,6 @@
 //@fragment moe/algorithms/align
-//@needs EXPERTS THREADS BLOCK_M TOP_K PLAN_SIZE PLAN_PAIRS PADDING PLAN_EXPERTS step selected plan
-//@needs after_sort
+//@needs EXPERTS INVOCATIONS BLOCK_M TOP_K PLAN_SIZE PLAN_PAIRS PADDING PLAN_EXPERTS step selected
+//@needs plan after_sort
 // Sorts (token, slot) pairs by expert, each expert's list padded to whole blocks of BLOCK_M, stably
 // and in one dispatch: every workgroup counts all ids, then compacts the pairs of its own expert.
 // Pairs whose id is out of range are dropped. Grid: (experts, slices).
@@ -10,13 +10,13 @@
 
 var<workgroup> counts: array<atomic<u32>, EXPERTS>;
 // x: pairs of this expert, y: blocks of the experts before it; by invocation, then summed up.
-var<workgroup> sums: array<vec2<u32>, THREADS>;
+var<workgroup> sums: array<vec2<u32>, INVOCATIONS>;
 
 fn blocks_of(expert: u32) -> u32 {
   return (atomicLoad(&counts[expert]) + BLOCK_M - 1u) / BLOCK_M;
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -24,7 +24,7 @@ fn main(
   let expert = group.x;
   let pairs = step.x * TOP_K;
   // Each invocation looks at a run of neighbours, so that order is kept.
-  let share = (pairs + THREADS - 1u) / THREADS;
+  let share = (pairs + INVOCATIONS - 1u) / INVOCATIONS;
   let begin = min(index * share, pairs);
   let end = min(begin + share, pairs);
   var mine = 0u;
@@ -37,12 +37,12 @@ fn main(
   }
   workgroupBarrier();
   var before = 0u;
-  for (var other = index; other < expert; other += THREADS) {
+  for (var other = index; other < expert; other += INVOCATIONS) {
     before += blocks_of(other);
   }
   sums[index] = vec2(mine, before);
   workgroupBarrier();
-  for (var reach = 1u; reach < THREADS; reach <<= 1u) {
+  for (var reach = 1u; reach < INVOCATIONS; reach <<= 1u) {
     var left = vec2<u32>();
     if (index >= reach) {
       left = sums[index - reach];
@@ -51,7 +51,7 @@ fn main(
     sums[index] += left;
     workgroupBarrier();
   }
-  let total = sums[THREADS - 1u];
+  let total = sums[INVOCATIONS - 1u];
   let first_block = total.y;
   let blocks = blocks_of(expert);
   let slice = group.y * PLAN_SIZE;
@@ -63,10 +63,10 @@ fn main(
       position++;
     }
   }
-  for (var i = total.x + index; i < blocks * BLOCK_M; i += THREADS) {
+  for (var i = total.x + index; i < blocks * BLOCK_M; i += INVOCATIONS) {
     plan[list + i] = PADDING;
   }
-  for (var b = index; b < blocks; b += THREADS) {
+  for (var b = index; b < blocks; b += INVOCATIONS) {
     plan[slice + PLAN_EXPERTS + first_block + b] = expert;
   }
   if (index == 0u && expert == EXPERTS - 1u) {

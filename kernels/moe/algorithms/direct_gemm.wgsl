@@ -1,5 +1,5 @@
 //@fragment moe/algorithms/direct_gemm
-//@needs THREADS BLOCK_M TILE_OUTPUTS MATRICES OUTPUTS TOP_K COLUMNS_APART LANES_USED ROWS_APART
+//@needs INVOCATIONS BLOCK_M TILE_OUTPUTS MATRICES OUTPUTS TOP_K COLUMNS_APART LANES_USED ROWS_APART
 //@needs PLAN_PAIRS SOURCE TARGET A_ROUNDS THREAD_OUTPUTS LAST_MATRIX tile_of step plan row_of
 //@needs w_WORDS w_fetch w_unpack rows_round rows_chunk w_CHUNKS Chunk chunk_dot y finish
 // Grouped GEMM without workgroup memory, for devices where a barrier costs more than a load: CPUs
@@ -7,7 +7,7 @@
 // rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;
 // each weight is loaded by the lane that needs it.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,

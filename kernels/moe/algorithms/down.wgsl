@@ -1,5 +1,5 @@
 //@fragment moe/algorithms/down
-//@needs GROUPS QUADS THREADS LANES ROWS HIDDEN TOP_K FIRST_EXPERT END_EXPERT PASSES selected
+//@needs GROUPS QUADS INVOCATIONS LANES ROWS HIDDEN TOP_K FIRST_EXPERT END_EXPERT PASSES selected
 //@needs FIRST_WORD_$i END_WORD_$i UNROLL_$i w_down_fetch act_round act_chunk w_down_CHUNKS
 //@needs w_down_dot output_factor_at b_down_at lane_sum residual_at y
 // Down projection that owns output rows: a workgroup makes ROWS outputs of one token from all its
@@ -8,7 +8,7 @@
 
 var<workgroup> group_sums: array<vec4<f32>, GROUPS * QUADS>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,

@@ -1,12 +1,13 @@
 //@fragment moe/algorithms/gate_up
-//@needs THREADS TOP_K FIRST_EXPERT END_EXPERT LANES GROUPS ROWS MATRICES INTERMEDIATE
-//@needs OUTPUTS_PER_QUAD QUADS PASSES selected FIRST_WORD_$i END_WORD_$i UNROLL_$i w_up_fetch
-//@needs x_round x_near x_stage act_place w_up_CHUNKS w_up_dot lane_sum input_factor_at act expert_activation b_up_at
+//@needs INVOCATIONS TOP_K FIRST_EXPERT END_EXPERT LANES GROUPS ROWS MATRICES INTERMEDIATE
+//@needs OUTPUTS_PER_QUAD QUADS PASSES selected x_stage FIRST_WORD_$i END_WORD_$i UNROLL_$i
+//@needs w_up_fetch x_round x_near w_up_CHUNKS w_up_dot lane_sum input_factor_at act act_place
+//@needs expert_activation b_up_at
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
 // a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,

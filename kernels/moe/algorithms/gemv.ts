@@ -68,7 +68,7 @@ export function lowerBySlot(given: Layer, config: SlotConfig): readonly Dispatch
       readsStep: false,
       constants: {
         ...upConstants(spec, lanes, up.values),
-        THREADS: lanes * up.groups,
+        INVOCATIONS: lanes * up.groups,
         GROUPS: up.groups,
         ...wordConstants(wordsOfRow(layer.up), lanes, up.unroll),
       },
@@ -102,7 +102,7 @@ export function lowerByExpert(given: Layer, config: ExpertConfig): readonly Disp
       readsStep: true,
       constants: {
         ...upConstants(spec, lanes, up.values),
-        THREADS: lanes,
+        INVOCATIONS: lanes,
         COLUMNS: columns,
         MAX_PAIRS: maxPairs,
       },
@@ -216,13 +216,13 @@ function downConstants(lanes: number, values: number, groups: number): ShaderCon
     QUADS: values / 4,
     ROWS: values,
     GROUPS: groups,
-    THREADS: lanes * groups,
+    INVOCATIONS: lanes * groups,
   };
 }
 
 /**
- * The words of a row in two passes: as many as whole rounds of `unroll` words take, with fewer where
- * that leaves no rest, and the rest one by one.
+ * The words of a row in two passes: as many as whole rounds of `unroll` words take, with fewer
+ * where that leaves no rest, and the rest one by one.
  */
 function wordConstants(words: number, lanes: number, unroll: number): ShaderConstants {
   const even = Array.from({ length: unroll }, (_, i) => unroll - i)

@@ -1,8 +1,8 @@
 /**
  * MoE layers for many tokens: sort the (token, slot) pairs by expert, two grouped GEMMs, and a sum
- * over slots; four dispatches. `grouped` gathers rows while the GEMM loads them and keeps results by
- * pair; `permuted` copies the rows to their sorted places first and leaves the routing weight to the
- * sum.
+ * over slots; four dispatches. `grouped` gathers rows while the GEMM loads them and keeps results
+ * by pair; `permuted` copies the rows to their sorted places first and leaves the routing weight to
+ * the sum.
  *
  * @module
  */
@@ -114,7 +114,7 @@ function sort(layer: GroupedLayer): Dispatch {
       constants(plan.constants),
       selectedExperts(layer),
       permuted ? copyAccess(layer) : fragments(alignOnly),
-      constants({ THREADS: Math.min(256, spec.profile.maxInvocations) }),
+      constants({ INVOCATIONS: Math.min(256, spec.profile.maxInvocations) }),
       writes("plan", "u32", plan.scratch),
       STEP,
     ],
@@ -228,7 +228,7 @@ function reduce(layer: GroupedLayer): Dispatch {
   return composeDispatch({
     kernel: permuted ? "moe_finalize" : "moe_reduce",
     accesses: [
-      constants({ ...plan.constants, ROW_ELEMENTS: elements, THREADS: threads }),
+      constants({ ...plan.constants, ROW_ELEMENTS: elements, INVOCATIONS: threads }),
       reads("rows", "Element", expertRows(layer)),
       selectedExperts(layer),
       fragments(alias),

@@ -1,8 +1,8 @@
 //@fragment moe/algorithms/grouped_gemm
-//@needs BLOCK_K BLOCK_M TILES BLOCK_N THREADS TILE_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS SOURCE
-//@needs COLUMNS_APART THREAD_M ROWS_APART TARGET A_ROUNDS B_ROUNDS THREAD_OUTPUTS HEIGHTS K_VECTORS
-//@needs LAST_MATRIX w_CHUNKS w_WORDS Operand tile_of step plan row_of Chunk rows_chunk w_Word
-//@needs w_fetch HEIGHT_$i rows_round w_unpack y finish
+//@needs BLOCK_K BLOCK_M TILES BLOCK_N INVOCATIONS TILE_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS
+//@needs SOURCE COLUMNS_APART THREAD_M ROWS_APART TARGET A_ROUNDS B_ROUNDS THREAD_OUTPUTS HEIGHTS
+//@needs K_VECTORS LAST_MATRIX w_CHUNKS w_WORDS Operand tile_of step plan row_of Chunk rows_chunk
+//@needs w_Word w_fetch HEIGHT_$i rows_round w_unpack y finish
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
 // vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what
@@ -23,7 +23,7 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 var<workgroup> a_tile: array<array<array<Operand, STRIDE>, BLOCK_M>, TILES>;
 var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -41,8 +41,8 @@ fn main(
 
   // What this invocation stages: chunks of A, words of B.
   //@repeat i A_ROUNDS
-  let a_row_$i = (index + $i * THREADS) / CHUNKS;
-  let a_chunk_$i = (index + $i * THREADS) % CHUNKS;
+  let a_row_$i = (index + $i * INVOCATIONS) / CHUNKS;
+  let a_chunk_$i = (index + $i * INVOCATIONS) % CHUNKS;
   let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
   let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
@@ -52,8 +52,8 @@ fn main(
   }
   //@end
   //@repeat i B_ROUNDS
-  let b_row_$i = (index + $i * THREADS) / B_WORDS;
-  let b_word_$i = (index + $i * THREADS) % B_WORDS;
+  let b_row_$i = (index + $i * INVOCATIONS) / B_WORDS;
+  let b_word_$i = (index + $i * INVOCATIONS) % B_WORDS;
   let b_column_$i = b_row_$i / COLUMNS_APART;
   let b_output_$i = first_output + b_column_$i / MATRICES * COLUMNS_APART + b_row_$i % COLUMNS_APART;
   let b_source_$i = matrix + b_column_$i % MATRICES * OUTPUTS + min(b_output_$i, OUTPUTS - 1u);

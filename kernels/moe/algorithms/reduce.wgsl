@@ -1,15 +1,15 @@
 //@fragment moe/algorithms/reduce
-//@needs THREADS ROW_ELEMENTS TOP_K EXPERTS step residual_element selected output_factor_at rows
+//@needs INVOCATIONS ROW_ELEMENTS TOP_K EXPERTS step residual_element selected output_factor_at rows
 //@needs row_of_pair y
 // Adds a token's rows over its slots, in slot order, to the residual. Rows of pairs whose id is out
 // of range were never written and are not read. One invocation per element of y.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let i = (group.x + group.y * groups.x) * THREADS + index;
+  let i = (group.x + group.y * groups.x) * INVOCATIONS + index;
   if (i >= step.x * ROW_ELEMENTS) {
     return;
   }

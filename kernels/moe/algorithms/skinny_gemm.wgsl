@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/skinny_gemm
-//@needs LANES STEPS BLOCK_M THREADS TILE_OUTPUTS THREAD_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS
-//@needs SOURCE TARGET A_ROUNDS ROW_QUADS LAST_MATRIX w_CHUNKS w_WORDS Chunk tile_of step plan
-//@needs row_of rows_chunk w_Word w_fetch rows_round w_unpack lane_sum y finish QUADS_$i
+//@needs LANES STEPS BLOCK_M INVOCATIONS TILE_OUTPUTS THREAD_OUTPUTS MATRICES OUTPUTS TOP_K
+//@needs PLAN_PAIRS SOURCE TARGET A_ROUNDS ROW_QUADS LAST_MATRIX w_CHUNKS w_WORDS Chunk tile_of step
+//@needs plan row_of rows_chunk w_Word w_fetch rows_round w_unpack lane_sum y finish QUADS_$i
 // Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
 // straight from memory to the one invocation that needs it. LANES invocations share the depth of
 // THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
@@ -17,8 +17,8 @@ const K_TILES = (w_WORDS + TILE_WORDS - 1u) / TILE_WORDS;
 const HAS_TAIL = w_WORDS % TILE_WORDS != 0u;
 const HALVES = w_CHUNKS * 2u;
 
-// Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of chunks
-// lie apart, so that the vectors that lanes read together are neighbours.
+// Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of
+// chunks lie apart, so that the vectors that lanes read together are neighbours.
 var<workgroup> a_tile: array<array<array<array<vec4<f32>, TILE_WORDS>, HALVES>, BLOCK_M>, 2>;
 
 fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
@@ -28,7 +28,7 @@ fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
   return chunk.hi;
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -46,8 +46,8 @@ fn main(
   let pairs = step.x * TOP_K;
 
   //@repeat i A_ROUNDS
-  let a_row_$i = (index + $i * THREADS) / TILE_CHUNKS;
-  let a_chunk_$i = (index + $i * THREADS) % TILE_CHUNKS;
+  let a_row_$i = (index + $i * INVOCATIONS) / TILE_CHUNKS;
+  let a_chunk_$i = (index + $i * INVOCATIONS) % TILE_CHUNKS;
   let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
   let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));

@@ -20,7 +20,7 @@ export function tileConstants(
     THREAD_M: threadM,
     THREAD_N: threadN,
     GROUP_M: groupM,
-    THREADS: gemmThreads(blockM, tile),
+    INVOCATIONS: gemmThreads(blockM, tile),
     MATRICES: matrices,
     LAST_MATRIX: matrices - 1,
     THREAD_OUTPUTS: threadN / matrices,

@@ -1,5 +1,5 @@
 //@fragment moe/algorithms/x_memory
-//@needs x_chunk Chunk
+//@needs Chunk x_chunk
 //@gives x_stage x_near
 // Rows of x straight from memory.
 fn x_stage(token: u32, index: u32) {}

@@ -16,7 +16,7 @@ const WINDOW = 0u;
 const SCALE = 0.0883883461356163f;
 const LOWEST = -3.4028234663852886e+38f;
 const LONG_RUN = 8u;
-const THREADS = 128u;
+const INVOCATIONS = 128u;
 
 @group(0) @binding(0) var<storage, read> positions: array<i32>;
 @group(0) @binding(1) var<storage, read> sequence_ids: array<i32>;
@@ -64,59 +64,6 @@ fn in_long_run(token: u32) -> bool {
   return run >= LONG_RUN;
 }
 
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
-// the start of a token's q, k or v, quads are four of them.
-const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
-
-fn qkv_at(i: u32) -> f32 {
-  return qkv[i / 4u][i % 4u];
-}
-
-fn q_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + i);
-}
-
-fn k_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + HEADS * D + i);
-}
-
-fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
-}
-
-fn q_quad(token: u32, quad: u32) -> vec4<f32> {
-  return qkv[token * (QKV_WIDTH / 4u) + quad];
-}
-
-fn k_quad(token: u32, quad: u32) -> vec4<f32> {
-  return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
-}
-
-// A quad of q, or of k with `is_key`.
-fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
-  return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
-}
-
-fn q_norm_at(head: u32, d: u32) -> f32 {
-  return q_norm[(d) / 4u][(d) % 4u];
-}
-
-fn q_norm_quad(quad: u32) -> vec4<f32> {
-  return q_norm[quad];
-}
-
-fn k_norm_at(head: u32, d: u32) -> f32 {
-  return k_norm[(d) / 4u][(d) % 4u];
-}
-
-fn k_norm_quad(quad: u32) -> vec4<f32> {
-  return k_norm[quad];
-}
-
-fn clipped(x: f32) -> f32 {
-  return x;
-}
-
 // Cosine and sine of any angle below 2^25, to about 1e-7. The built-in functions promise 2^-11, and
 // only between -π and π; positions of a long context are far outside.
 //
@@ -126,7 +73,7 @@ fn clipped(x: f32) -> f32 {
 const TWO_OVER_PI_HIGH = 0xa2f9836eu;
 const TWO_OVER_PI_LOW = 0x4e441529u;
 
-fn turn(angle: f32) -> vec2<f32> {
+fn cos_sin(angle: f32) -> vec2<f32> {
   let bits = bitcast<u32>(angle) & 0x7fffffffu;
   let mantissa = (bits & 0x7fffffu) | 0x800000u;
   // The angle is mantissa · 2^(exponent - 150); the product is wanted in units of 2^-30.
@@ -175,36 +122,91 @@ fn rotary_frequency(i: u32) -> f32 {
   return inv_freq[i];
 }
 
+// Weights of a norm of one head, which all heads share; quads are counted from the start of the weights.
+fn q_norm_at(head: u32, d: u32) -> f32 {
+  return q_norm[d / 4u][d % 4u];
+}
+
+fn q_norm_quad(quad: u32) -> vec4<f32> {
+  return q_norm[quad];
+}
+
+// Weights of a norm of one head, which all heads share; quads are counted from the start of the weights.
+fn k_norm_at(head: u32, d: u32) -> f32 {
+  return k_norm[d / 4u][d % 4u];
+}
+
+fn k_norm_quad(quad: u32) -> vec4<f32> {
+  return k_norm[quad];
+}
+
+// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
+// the start of a token's q, k or v, quads are four of them.
+const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
+
+fn qkv_at(i: u32) -> f32 {
+  return qkv[i / 4u][i % 4u];
+}
+
+fn q_raw(token: u32, i: u32) -> f32 {
+  return qkv_at(token * QKV_WIDTH + i);
+}
+
+fn k_raw(token: u32, i: u32) -> f32 {
+  return qkv_at(token * QKV_WIDTH + HEADS * D + i);
+}
+
+fn v_raw(token: u32, i: u32) -> f32 {
+  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+}
+
+fn q_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad];
+}
+
+fn k_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
+}
+
+// A quad of q, or of k with `is_key`.
+fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
+}
+
+fn clipped(x: f32) -> f32 {
+  return x;
+}
+
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
 // order. `scale` is 1/rms where there is a norm and 1 otherwise. q is q or k.
 
 // What an element needs whatever the token, so that it can be loaded before `scale` is known:
 // weights of the norm, and the element that it turns with, by `frequency` a position.
-struct q_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+struct q_Rotation { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
 
-fn q_place(head: u32, d: u32) -> q_Place {
+fn q_rotation(head: u32, d: u32) -> q_Rotation {
   let norm = q_norm_at(head, d);
   if (d >= ROTARY) {
-    return q_Place(norm, d, norm, 0.0, 0.0);
+    return q_Rotation(norm, d, norm, 0.0, 0.0);
   }
   let pair = rotary_pair(d);
-  return q_Place(
+  return q_Rotation(
     norm, pair.other, q_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
   );
 }
 
-fn q_element_at(token: u32, head: u32, d: u32, place: q_Place, scale: f32) -> f32 {
-  let x = clipped(q_raw(token, head * D + d) * scale * place.norm);
+fn q_element_at(token: u32, head: u32, d: u32, rotation: q_Rotation, scale: f32) -> f32 {
+  let x = clipped(q_raw(token, head * D + d) * scale * rotation.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let other = clipped(q_raw(token, head * D + place.other) * scale * place.other_norm);
-  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
-  return x * angle.x + other * angle.y * place.sign;
+  let other = clipped(q_raw(token, head * D + rotation.other) * scale * rotation.other_norm);
+  let angle = cos_sin(f32(positions[token]) * rotation.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * rotation.sign;
 }
 
 fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return q_element_at(token, head, d, q_place(head, d), scale);
+  return q_element_at(token, head, d, q_rotation(head, d), scale);
 }
 
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
@@ -212,31 +214,31 @@ fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
 
 // What an element needs whatever the token, so that it can be loaded before `scale` is known:
 // weights of the norm, and the element that it turns with, by `frequency` a position.
-struct k_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+struct k_Rotation { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
 
-fn k_place(head: u32, d: u32) -> k_Place {
+fn k_rotation(head: u32, d: u32) -> k_Rotation {
   let norm = k_norm_at(head, d);
   if (d >= ROTARY) {
-    return k_Place(norm, d, norm, 0.0, 0.0);
+    return k_Rotation(norm, d, norm, 0.0, 0.0);
   }
   let pair = rotary_pair(d);
-  return k_Place(
+  return k_Rotation(
     norm, pair.other, k_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
   );
 }
 
-fn k_element_at(token: u32, head: u32, d: u32, place: k_Place, scale: f32) -> f32 {
-  let x = clipped(k_raw(token, head * D + d) * scale * place.norm);
+fn k_element_at(token: u32, head: u32, d: u32, rotation: k_Rotation, scale: f32) -> f32 {
+  let x = clipped(k_raw(token, head * D + d) * scale * rotation.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let other = clipped(k_raw(token, head * D + place.other) * scale * place.other_norm);
-  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
-  return x * angle.x + other * angle.y * place.sign;
+  let other = clipped(k_raw(token, head * D + rotation.other) * scale * rotation.other_norm);
+  let angle = cos_sin(f32(positions[token]) * rotation.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * rotation.sign;
 }
 
 fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return k_element_at(token, head, d, k_place(head, d), scale);
+  return k_element_at(token, head, d, k_rotation(head, d), scale);
 }
 
 // Eight consecutive elements: the unit in which weights and activations are read.
@@ -268,14 +270,15 @@ fn keys_dot(word: keys_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(keys_unpack(word, chunk), x);
 }
 
-// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold becomes
-// NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key could go unseen.
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold
+// becomes NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key
+// could go unseen.
 fn keys_pair(x: vec2<f32>) -> u32 {
   let beyond = select(vec2(0u), vec2(0x7e00u, 0x7e000000u), abs(x) >= vec2(65520.0));
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn keys_put(row: u32, chunk: u32, value: Chunk) {
+fn keys_store(row: u32, chunk: u32, value: Chunk) {
   keys[row * (D / 8u) + chunk] = vec4(
     keys_pair(value.lo.xy),
     keys_pair(value.lo.zw),
@@ -302,14 +305,15 @@ fn values_dot(word: values_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(values_unpack(word, chunk), x);
 }
 
-// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold becomes
-// NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key could go unseen.
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold
+// becomes NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key
+// could go unseen.
 fn values_pair(x: vec2<f32>) -> u32 {
   let beyond = select(vec2(0u), vec2(0x7e00u, 0x7e000000u), abs(x) >= vec2(65520.0));
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn values_put(row: u32, chunk: u32, value: Chunk) {
+fn values_store(row: u32, chunk: u32, value: Chunk) {
   values[row * (D / 8u) + chunk] = vec4(
     values_pair(value.lo.xy),
     values_pair(value.lo.zw),
@@ -354,18 +358,18 @@ fn scale_of(slot: u32) -> f32 {
   return inverseSqrt(sum / f32(count * D) + EPS);
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let token = group.x + group.y * groups.x;
   if (token >= step.x) {
     return;
   }
   if (NORM) {
-    for (var h = thread; h < HEADS + KV_HEADS; h += THREADS) {
+    for (var h = index; h < HEADS + KV_HEADS; h += INVOCATIONS) {
       var sum = 0.0;
       for (var quad = 0u; quad < D / 4u; quad++) {
         var x = vec4<f32>();
@@ -380,17 +384,17 @@ fn main(
     }
   }
   workgroupBarrier();
-  for (var i = thread; i < HEADS * D; i += THREADS) {
+  for (var i = index; i < HEADS * D; i += INVOCATIONS) {
     ready[token * HEADS * D + i] = q_element(token, i / D, i % D, scale_of(i / D));
   }
   let sequence = u32(sequence_ids[token]);
   let position = u32(positions[token]);
-  for (var c = thread; c < KV_HEADS * D / 8u; c += THREADS) {
+  for (var c = index; c < KV_HEADS * D / 8u; c += INVOCATIONS) {
     let head = c / (D / 8u);
     let d = (c % (D / 8u)) * 8u;
     let scale = scale_of(HEADS + head);
     let row = cache_row(sequence, position, head);
-    keys_put(row, d / 8u, Chunk(
+    keys_store(row, d / 8u, Chunk(
       vec4(
         k_element(token, head, d, scale), k_element(token, head, d + 1u, scale),
         k_element(token, head, d + 2u, scale), k_element(token, head, d + 3u, scale),
@@ -401,7 +405,7 @@ fn main(
       ),
     ));
     let i = head * D + d;
-    values_put(row, d / 8u, Chunk(
+    values_store(row, d / 8u, Chunk(
       vec4(
         clipped(v_raw(token, i)), clipped(v_raw(token, i + 1u)),
         clipped(v_raw(token, i + 2u)), clipped(v_raw(token, i + 3u)),

@@ -13,7 +13,7 @@ const LOWEST = -3.4028234663852886e+38f;
 const LONG_RUN = 8u;
 const COMBINED = 8u;
 const HG = 4u;
-const HEAD_PARTS = 2u;
+const HEAD_UNITS = 2u;
 const UNITS = 8u;
 const SPLITS = 32u;
 const FRESH = false;
@@ -30,7 +30,7 @@ const UNROLL = 2u;
 const TURN = 16u;
 const AHEAD = false;
 const LEAST_SHARE = 64u;
-const THREADS = 128u;
+const INVOCATIONS = 128u;
 const TICKET = true;
 
 @group(0) @binding(0) var<storage, read> keys: array<vec4<u32>>;
@@ -136,12 +136,12 @@ fn in_long_run(token: u32) -> bool {
   return run >= LONG_RUN;
 }
 
-fn sink_at(head: u32) -> f32 {
-  return LOWEST;
+fn sink_at(i: u32) -> f32 {
+  return -3.4028234663852886e+38f;
 }
 
-// Where results go. partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks,
-// then HG totals: all relative to the split's own peak.
+// Where results go. partials holds, for each (token, unit, split), HG rows of D sums, then HG
+// peaks, then HG totals: all relative to the split's own peak.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
@@ -159,7 +159,7 @@ fn gain_of(head: u32, peak: f32, total: f32) -> f32 {
 
 // Head of a unit's head.
 fn head_of(unit: u32, h: u32) -> u32 {
-  return (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG + h;
+  return (unit / HEAD_UNITS) * GROUP + (unit % HEAD_UNITS) * HG + h;
 }
 
 fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) {
@@ -167,21 +167,21 @@ fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) 
   y[(token * HEADS + head) * D + e % D] = sum * gain_of(head, peak, total);
 }
 
-// Combines what the splits of one token and one unit found, in order: first the weight of every split
-// in workgroup memory, then each invocation its numbers. Little text, because a kernel that has not
-// run for a while comes from memory too. COMBINED splits are loaded at a time.
+// Combines what the splits of one token and one unit found, in order: first the weight of every
+// split in workgroup memory, then each invocation its numbers. Little text, because a kernel that
+// has not run for a while comes from memory too. COMBINED splits are loaded at a time.
 var<workgroup> split_peaks: array<f32, HG * SPLITS>;
 var<workgroup> split_totals: array<f32, HG * SPLITS>;
 
-fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
+fn combine(token: u32, unit: u32, splits: u32, index: u32) {
   let base = partial_at(token, unit, 0u);
-  for (var i = thread; i < HG * splits; i += THREADS) {
+  for (var i = index; i < HG * splits; i += INVOCATIONS) {
     let at = base + (i % splits) * PARTIAL + HG * D + i / splits;
     split_peaks[i] = load_partial(at);
     split_totals[i] = load_partial(at + HG);
   }
   workgroupBarrier();
-  for (var e = thread; e < HG * D; e += THREADS) {
+  for (var e = index; e < HG * D; e += INVOCATIONS) {
     let h = e / D;
     var peak = LOWEST;
     for (var s = 0u; s < splits; s++) {
@@ -224,9 +224,9 @@ fn take_ticket(i: u32, count: u32) -> u32 {
 }
 
 // What a workgroup needs before it looks at the cache: queries that `attention_append` made.
-fn prepare(token: u32, unit: u32, span: Span, fresh: bool, lanes: Lanes) -> u32 {
-  let first_head = (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG;
-  for (var i = lanes.index; i < HG * D; i += THREADS) {
+fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocation) -> u32 {
+  let first_head = (unit / HEAD_UNITS) * GROUP + (unit % HEAD_UNITS) * HG;
+  for (var i = invocation.index; i < HG * D; i += INVOCATIONS) {
     queries[i / 4u][i % 4u] = ready[(token * HEADS + first_head) * D + i] * SCALE;
   }
   workgroupBarrier();
@@ -294,16 +294,16 @@ fn joined_max(value: f32) -> f32 {
 
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have 8 invocations or more.
-const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+const MAX_SUBGROUPS = max(1u, INVOCATIONS / 8u);
 
-struct Lanes {
+struct Invocation {
   @builtin(local_invocation_index) index: u32,
   @builtin(subgroup_id) subgroup: u32,
   @builtin(num_subgroups) subgroups: u32,
-  @builtin(subgroup_invocation_id) invocation: u32,
+  @builtin(subgroup_invocation_id) in_subgroup: u32,
 }
 
-fn lanes_add(a: f32, b: f32) -> f32 {
+fn add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
@@ -311,10 +311,10 @@ fn lanes_add(a: f32, b: f32) -> f32 {
 //
 // Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With
 // FRESH the step's own tokens are not in the cache yet, or must not be read from it: `end` is the
-// smallest position that the step has of this sequence, and the last split takes the rest, the `run`
-// tokens that end with this one, from the step itself. Tokens of a sequence stand side by side in a
-// step, with consecutive positions.
-// A workgroup takes TURN positions at a time, and LEAST_SHARE at least.
+// smallest position that the step has of this sequence, and the last split takes the rest, the
+// `run` tokens that end with this one, from the step itself. Tokens of a sequence stand side by
+// side in a step, with consecutive positions. A workgroup takes TURN positions at a time, and
+// LEAST_SHARE at least.
 struct Span {
   sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32, run: u32,
 }
@@ -343,17 +343,17 @@ fn span_of(token: u32) -> Span {
 // y [T, HEADS · D] f32
 // Grid: split, unit (a key head, or a part of the query heads that share it), token.
 //
-// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and take
-// UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
-// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes has
-// a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in workgroup
-// memory. Keys and values of the first turn are on their way while the queries are made.
+// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and
+// take UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
+// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes
+// has a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in
+// workgroup memory. Keys and values of the first turn are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split to
-// arrive combines all of them; otherwise `attention_combine` does.
+// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split
+// to arrive combines all of them; otherwise `attention_combine` does.
 //
-// STEPS is log2 LANES, GROUPS THREADS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
+// STEPS is log2 LANES, GROUPS INVOCATIONS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
 // GROUPS · UNROLL. AHEAD asks for the next turn before this one is computed.
 
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
@@ -364,8 +364,8 @@ var<workgroup> peaks: array<f32, HG * PARTIES>;
 var<workgroup> totals: array<f32, HG * PARTIES>;
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.z;
   let unit = group.y;
   let split = group.x;
@@ -376,10 +376,10 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   if (split >= span.splits) {
     return;
   }
-  let thread = lanes.index;
-  let lane = thread % LANES;
-  let row = thread / LANES;
-  let kv_head = unit / HEAD_PARTS;
+  let index = invocation.index;
+  let lane = index % LANES;
+  let row = index / LANES;
+  let kv_head = unit / HEAD_UNITS;
   let first = span.first + split * span.share;
   let end = max(first, min(first + span.share, span.end));
   let turns = (end - first + TURN - 1u) / TURN;
@@ -387,7 +387,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   if (turns > 0u) {
     next = fetch_turn(span.sequence, first + row, end, kv_head, lane);
   }
-  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
+  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, invocation);
 
   //@repeat h HG
   var peak_$h = LOWEST;
@@ -518,7 +518,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   //@end
   workgroupBarrier();
   let base = partial_at(token, unit, split);
-  for (var i = thread; i < HG * D / 4u; i += THREADS) {
+  for (var i = index; i < HG * D / 4u; i += INVOCATIONS) {
     let h = i / (D / 4u);
     var peak = LOWEST;
     //@repeat p PARTIES
@@ -555,12 +555,12 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     return;
   }
   storageBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     arrived = take_ticket(token * UNITS + unit, span.splits);
   }
   if (workgroupUniformLoad(&arrived) + 1u == span.splits) {
     storageBarrier();
-    combine(token, unit, span.splits, thread);
+    combine(token, unit, span.splits, index);
   }
 }
 

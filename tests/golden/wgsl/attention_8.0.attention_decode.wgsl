@@ -24,7 +24,7 @@ const ROUNDS_Q = 8u;
 const ROUNDS_K = 1u;
 const SQUARES = 9u;
 const HG = 1u;
-const HEAD_PARTS = 8u;
+const HEAD_UNITS = 8u;
 const UNITS = 32u;
 const SPLITS = 32u;
 const FRESH = true;
@@ -41,7 +41,7 @@ const UNROLL = 2u;
 const TURN = 16u;
 const AHEAD = false;
 const LEAST_SHARE = 64u;
-const THREADS = 128u;
+const INVOCATIONS = 128u;
 const TICKET = true;
 
 @group(0) @binding(0) var<storage, read_write> keys: array<vec4<u32>>;
@@ -87,14 +87,15 @@ fn keys_dot(word: keys_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(keys_unpack(word, chunk), x);
 }
 
-// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold becomes
-// NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key could go unseen.
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold
+// becomes NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key
+// could go unseen.
 fn keys_pair(x: vec2<f32>) -> u32 {
   let beyond = select(vec2(0u), vec2(0x7e00u, 0x7e000000u), abs(x) >= vec2(65520.0));
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn keys_put(row: u32, chunk: u32, value: Chunk) {
+fn keys_store(row: u32, chunk: u32, value: Chunk) {
   keys[row * (D / 8u) + chunk] = vec4(
     keys_pair(value.lo.xy),
     keys_pair(value.lo.zw),
@@ -121,14 +122,15 @@ fn values_dot(word: values_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(values_unpack(word, chunk), x);
 }
 
-// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold becomes
-// NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key could go unseen.
+// Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold
+// becomes NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key
+// could go unseen.
 fn values_pair(x: vec2<f32>) -> u32 {
   let beyond = select(vec2(0u), vec2(0x7e00u, 0x7e000000u), abs(x) >= vec2(65520.0));
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn values_put(row: u32, chunk: u32, value: Chunk) {
+fn values_store(row: u32, chunk: u32, value: Chunk) {
   values[row * (D / 8u) + chunk] = vec4(
     values_pair(value.lo.xy),
     values_pair(value.lo.zw),
@@ -182,12 +184,12 @@ fn in_long_run(token: u32) -> bool {
   return run >= LONG_RUN;
 }
 
-fn sink_at(head: u32) -> f32 {
-  return LOWEST;
+fn sink_at(i: u32) -> f32 {
+  return -3.4028234663852886e+38f;
 }
 
-// Where results go. partials holds, for each (token, unit, split), HG rows of D sums, then HG peaks,
-// then HG totals: all relative to the split's own peak.
+// Where results go. partials holds, for each (token, unit, split), HG rows of D sums, then HG
+// peaks, then HG totals: all relative to the split's own peak.
 const PARTIAL = HG * (D + 2u);
 
 fn partial_at(token: u32, unit: u32, split: u32) -> u32 {
@@ -205,7 +207,7 @@ fn gain_of(head: u32, peak: f32, total: f32) -> f32 {
 
 // Head of a unit's head.
 fn head_of(unit: u32, h: u32) -> u32 {
-  return (unit / HEAD_PARTS) * GROUP + (unit % HEAD_PARTS) * HG + h;
+  return (unit / HEAD_UNITS) * GROUP + (unit % HEAD_UNITS) * HG + h;
 }
 
 fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) {
@@ -213,21 +215,21 @@ fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) 
   y[(token * HEADS + head) * D + e % D] = sum * gain_of(head, peak, total);
 }
 
-// Combines what the splits of one token and one unit found, in order: first the weight of every split
-// in workgroup memory, then each invocation its numbers. Little text, because a kernel that has not
-// run for a while comes from memory too. COMBINED splits are loaded at a time.
+// Combines what the splits of one token and one unit found, in order: first the weight of every
+// split in workgroup memory, then each invocation its numbers. Little text, because a kernel that
+// has not run for a while comes from memory too. COMBINED splits are loaded at a time.
 var<workgroup> split_peaks: array<f32, HG * SPLITS>;
 var<workgroup> split_totals: array<f32, HG * SPLITS>;
 
-fn combine(token: u32, unit: u32, splits: u32, thread: u32) {
+fn combine(token: u32, unit: u32, splits: u32, index: u32) {
   let base = partial_at(token, unit, 0u);
-  for (var i = thread; i < HG * splits; i += THREADS) {
+  for (var i = index; i < HG * splits; i += INVOCATIONS) {
     let at = base + (i % splits) * PARTIAL + HG * D + i / splits;
     split_peaks[i] = load_partial(at);
     split_totals[i] = load_partial(at + HG);
   }
   workgroupBarrier();
-  for (var e = thread; e < HG * D; e += THREADS) {
+  for (var e = index; e < HG * D; e += INVOCATIONS) {
     let h = e / D;
     var peak = LOWEST;
     for (var s = 0u; s < splits; s++) {
@@ -269,59 +271,6 @@ fn take_ticket(i: u32, count: u32) -> u32 {
   return before;
 }
 
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
-// the start of a token's q, k or v, quads are four of them.
-const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
-
-fn qkv_at(i: u32) -> f32 {
-  return qkv[i / 4u][i % 4u];
-}
-
-fn q_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + i);
-}
-
-fn k_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + HEADS * D + i);
-}
-
-fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
-}
-
-fn q_quad(token: u32, quad: u32) -> vec4<f32> {
-  return qkv[token * (QKV_WIDTH / 4u) + quad];
-}
-
-fn k_quad(token: u32, quad: u32) -> vec4<f32> {
-  return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
-}
-
-// A quad of q, or of k with `is_key`.
-fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
-  return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
-}
-
-fn q_norm_at(head: u32, d: u32) -> f32 {
-  return q_norm[(d) / 4u][(d) % 4u];
-}
-
-fn q_norm_quad(quad: u32) -> vec4<f32> {
-  return q_norm[quad];
-}
-
-fn k_norm_at(head: u32, d: u32) -> f32 {
-  return k_norm[(d) / 4u][(d) % 4u];
-}
-
-fn k_norm_quad(quad: u32) -> vec4<f32> {
-  return k_norm[quad];
-}
-
-fn clipped(x: f32) -> f32 {
-  return x;
-}
-
 // Cosine and sine of any angle below 2^25, to about 1e-7. The built-in functions promise 2^-11, and
 // only between -π and π; positions of a long context are far outside.
 //
@@ -331,7 +280,7 @@ fn clipped(x: f32) -> f32 {
 const TWO_OVER_PI_HIGH = 0xa2f9836eu;
 const TWO_OVER_PI_LOW = 0x4e441529u;
 
-fn turn(angle: f32) -> vec2<f32> {
+fn cos_sin(angle: f32) -> vec2<f32> {
   let bits = bitcast<u32>(angle) & 0x7fffffffu;
   let mantissa = (bits & 0x7fffffu) | 0x800000u;
   // The angle is mantissa · 2^(exponent - 150); the product is wanted in units of 2^-30.
@@ -380,36 +329,91 @@ fn rotary_frequency(i: u32) -> f32 {
   return inv_freq[i];
 }
 
+// Weights of a norm of one head, which all heads share; quads are counted from the start of the weights.
+fn q_norm_at(head: u32, d: u32) -> f32 {
+  return q_norm[d / 4u][d % 4u];
+}
+
+fn q_norm_quad(quad: u32) -> vec4<f32> {
+  return q_norm[quad];
+}
+
+// Weights of a norm of one head, which all heads share; quads are counted from the start of the weights.
+fn k_norm_at(head: u32, d: u32) -> f32 {
+  return k_norm[d / 4u][d % 4u];
+}
+
+fn k_norm_quad(quad: u32) -> vec4<f32> {
+  return k_norm[quad];
+}
+
+// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
+// the start of a token's q, k or v, quads are four of them.
+const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
+
+fn qkv_at(i: u32) -> f32 {
+  return qkv[i / 4u][i % 4u];
+}
+
+fn q_raw(token: u32, i: u32) -> f32 {
+  return qkv_at(token * QKV_WIDTH + i);
+}
+
+fn k_raw(token: u32, i: u32) -> f32 {
+  return qkv_at(token * QKV_WIDTH + HEADS * D + i);
+}
+
+fn v_raw(token: u32, i: u32) -> f32 {
+  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+}
+
+fn q_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad];
+}
+
+fn k_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + HEADS * (D / 4u) + quad];
+}
+
+// A quad of q, or of k with `is_key`.
+fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
+}
+
+fn clipped(x: f32) -> f32 {
+  return x;
+}
+
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
 // order. `scale` is 1/rms where there is a norm and 1 otherwise. q is q or k.
 
 // What an element needs whatever the token, so that it can be loaded before `scale` is known:
 // weights of the norm, and the element that it turns with, by `frequency` a position.
-struct q_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+struct q_Rotation { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
 
-fn q_place(head: u32, d: u32) -> q_Place {
+fn q_rotation(head: u32, d: u32) -> q_Rotation {
   let norm = q_norm_at(head, d);
   if (d >= ROTARY) {
-    return q_Place(norm, d, norm, 0.0, 0.0);
+    return q_Rotation(norm, d, norm, 0.0, 0.0);
   }
   let pair = rotary_pair(d);
-  return q_Place(
+  return q_Rotation(
     norm, pair.other, q_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
   );
 }
 
-fn q_element_at(token: u32, head: u32, d: u32, place: q_Place, scale: f32) -> f32 {
-  let x = clipped(q_raw(token, head * D + d) * scale * place.norm);
+fn q_element_at(token: u32, head: u32, d: u32, rotation: q_Rotation, scale: f32) -> f32 {
+  let x = clipped(q_raw(token, head * D + d) * scale * rotation.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let other = clipped(q_raw(token, head * D + place.other) * scale * place.other_norm);
-  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
-  return x * angle.x + other * angle.y * place.sign;
+  let other = clipped(q_raw(token, head * D + rotation.other) * scale * rotation.other_norm);
+  let angle = cos_sin(f32(positions[token]) * rotation.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * rotation.sign;
 }
 
 fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return q_element_at(token, head, d, q_place(head, d), scale);
+  return q_element_at(token, head, d, q_rotation(head, d), scale);
 }
 
 // Elements of a query or key head as the cache and the scores want them: norm, clip, RoPE, in this
@@ -417,42 +421,43 @@ fn q_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
 
 // What an element needs whatever the token, so that it can be loaded before `scale` is known:
 // weights of the norm, and the element that it turns with, by `frequency` a position.
-struct k_Place { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
+struct k_Rotation { norm: f32, other: u32, other_norm: f32, frequency: f32, sign: f32 }
 
-fn k_place(head: u32, d: u32) -> k_Place {
+fn k_rotation(head: u32, d: u32) -> k_Rotation {
   let norm = k_norm_at(head, d);
   if (d >= ROTARY) {
-    return k_Place(norm, d, norm, 0.0, 0.0);
+    return k_Rotation(norm, d, norm, 0.0, 0.0);
   }
   let pair = rotary_pair(d);
-  return k_Place(
+  return k_Rotation(
     norm, pair.other, k_norm_at(head, pair.other), rotary_frequency(pair.frequency), pair.sign,
   );
 }
 
-fn k_element_at(token: u32, head: u32, d: u32, place: k_Place, scale: f32) -> f32 {
-  let x = clipped(k_raw(token, head * D + d) * scale * place.norm);
+fn k_element_at(token: u32, head: u32, d: u32, rotation: k_Rotation, scale: f32) -> f32 {
+  let x = clipped(k_raw(token, head * D + d) * scale * rotation.norm);
   if (d >= ROTARY) {
     return x;
   }
-  let other = clipped(k_raw(token, head * D + place.other) * scale * place.other_norm);
-  let angle = turn(f32(positions[token]) * place.frequency) * ATTENTION_SCALING;
-  return x * angle.x + other * angle.y * place.sign;
+  let other = clipped(k_raw(token, head * D + rotation.other) * scale * rotation.other_norm);
+  let angle = cos_sin(f32(positions[token]) * rotation.frequency) * ATTENTION_SCALING;
+  return x * angle.x + other * angle.y * rotation.sign;
 }
 
 fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
-  return k_element_at(token, head, d, k_place(head, d), scale);
+  return k_element_at(token, head, d, k_rotation(head, d), scale);
 }
 
 // What a workgroup of decode_lanes.wgsl needs before it looks at the cache, made from the step's q,
-// k and v: queries of the unit, and with `own` the keys and values of the step's own tokens as far as
-// this one sees them, in workgroup memory; its own ones in the cache as well. Returns their number.
+// k and v: queries of the unit, and with `own` the keys and values of the step's own tokens as far
+// as this one sees them, in workgroup memory; its own ones in the cache as well. Returns their
+// number.
 //
-// A slot is a head of one of them: HG queries, then keys. LANES invocations bring a slot from memory,
-// normed; then every invocation turns single elements by the angle of their position.
+// A slot is a head of one of them: HG queries, then keys. LANES invocations bring a slot from
+// memory, normed; then every invocation turns single elements by the angle of their position.
 //
-// SLOT_ROUNDS are the slots of a group of lanes, VALUE_ROUNDS the elements of values of an invocation,
-// ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
+// SLOT_ROUNDS are the slots of a group of lanes, VALUE_ROUNDS the elements of values of an
+// invocation, ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
 var<workgroup> slot_rows: array<vec4<f32>, SLOTS * D / 4u>;
 
 const QUADS_Q = HEADS * D / 4u;
@@ -460,27 +465,27 @@ const QUADS_K = KV_HEADS * D / 4u;
 
 fn angle_at(position: u32, d: u32) -> vec2<f32> {
   let frequency = rotary_frequency(rotary_pair(min(d, max(ROTARY, 1u) - 1u)).frequency);
-  return turn(f32(position) * frequency) * ATTENTION_SCALING;
+  return cos_sin(f32(position) * frequency) * ATTENTION_SCALING;
 }
 
-fn prepare(token: u32, unit: u32, span: Span, own: bool, lanes: Lanes) -> u32 {
-  let kv_head = unit / HEAD_PARTS;
-  let first_head = kv_head * GROUP + (unit % HEAD_PARTS) * HG;
+fn prepare(token: u32, unit: u32, span: Span, own: bool, invocation: Invocation) -> u32 {
+  let kv_head = unit / HEAD_UNITS;
+  let first_head = kv_head * GROUP + (unit % HEAD_UNITS) * HG;
   let count = select(0u, span.run, own);
   // The first of the step's own tokens that this one sees.
   let first_own = token + 1u - max(count, 1u);
-  let lane = lanes.index % LANES;
-  let angle = angle_at(span.position, lanes.index % D);
+  let lane = invocation.index % LANES;
+  let angle = angle_at(span.position, invocation.index % D);
   //@repeat n VALUE_ROUNDS
-  let value_$n = min(lanes.index + $n * THREADS, max(count, 1u) * D - 1u);
+  let value_$n = min(invocation.index + $n * INVOCATIONS, max(count, 1u) * D - 1u);
   let raw_value_$n = v_raw(first_own + value_$n / D, kv_head * D + value_$n % D);
   //@end
   if (NORM && NORM_ALL) {
-    sum_squares(token, first_own, count, lanes);
+    sum_squares(token, first_own, count, invocation);
   }
   //@repeat r SLOT_ROUNDS
   {
-    let slot = lanes.index / LANES + $r * GROUPS;
+    let slot = invocation.index / LANES + $r * GROUPS;
     let is_key = slot >= HG;
     let source = select(token, first_own + min(slot - HG, max(count, 1u) - 1u), is_key);
     let head = select(first_head + min(slot, HG - 1u), kv_head, is_key);
@@ -496,7 +501,7 @@ fn prepare(token: u32, unit: u32, span: Span, own: bool, lanes: Lanes) -> u32 {
     }
     if (NORM && NORM_ALL) {
       let heads = select(HEADS, KV_HEADS, is_key);
-      let sum = square_get(select(0u, min(1u + slot - HG, FRESH_MAX), is_key), lanes);
+      let sum = square_result(select(0u, min(1u + slot - HG, FRESH_MAX), is_key), invocation);
       scale = inverseSqrt(sum / f32(heads * D) + EPS);
     }
     //@repeat c CHUNKS
@@ -510,19 +515,19 @@ fn prepare(token: u32, unit: u32, span: Span, own: bool, lanes: Lanes) -> u32 {
   }
   //@end
   //@repeat n VALUE_ROUNDS
-  if (lanes.index + $n * THREADS < count * D) {
+  if (invocation.index + $n * INVOCATIONS < count * D) {
     fresh_values[value_$n / 4u][value_$n % 4u] = cached(clipped(raw_value_$n));
   }
   //@end
   workgroupBarrier();
-  for (var e = lanes.index; e < (HG + count) * D; e += THREADS) {
+  for (var e = invocation.index; e < (HG + count) * D; e += INVOCATIONS) {
     let slot = e / D;
     let d = e % D;
     var x = slot_rows[e / 4u][e % 4u];
     if (d < ROTARY) {
       let position = span.position - select(0u, HG + count - 1u - slot, slot >= HG);
       var by = angle;
-      if (THREADS % D != 0u || (FRESH_MAX > 1u && position != span.position)) {
+      if (INVOCATIONS % D != 0u || (FRESH_MAX > 1u && position != span.position)) {
         by = angle_at(position, d);
       }
       let pair = rotary_pair(d);
@@ -537,40 +542,40 @@ fn prepare(token: u32, unit: u32, span: Span, own: bool, lanes: Lanes) -> u32 {
     }
   }
   workgroupBarrier();
-  if (own && unit % HEAD_PARTS == 0u) {
+  if (own && unit % HEAD_UNITS == 0u) {
     let row = cache_row(span.sequence, span.position, kv_head);
     let at = (count - 1u) * (D / 4u);
-    for (var c = lanes.index; c < D / 8u; c += THREADS) {
-      keys_put(row, c, Chunk(fresh_keys[at + 2u * c], fresh_keys[at + 2u * c + 1u]));
-      values_put(row, c, Chunk(fresh_values[at + 2u * c], fresh_values[at + 2u * c + 1u]));
+    for (var c = invocation.index; c < D / 8u; c += INVOCATIONS) {
+      keys_store(row, c, Chunk(fresh_keys[at + 2u * c], fresh_keys[at + 2u * c + 1u]));
+      values_store(row, c, Chunk(fresh_values[at + 2u * c], fresh_values[at + 2u * c + 1u]));
     }
   }
   return count;
 }
 
 // Σ x² over all heads: of the token's q in slot 0, then of the k of each of the step's own tokens.
-fn sum_squares(token: u32, first_own: u32, count: u32, lanes: Lanes) {
+fn sum_squares(token: u32, first_own: u32, count: u32, invocation: Invocation) {
   var sum = 0.0;
   //@repeat n ROUNDS_Q
-  let q_$n = q_quad(token, min(lanes.index + $n * THREADS, QUADS_Q - 1u));
+  let q_$n = q_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_Q - 1u));
   //@end
   for (var i = 0u; i < count; i++) {
     sum = 0.0;
     //@repeat n ROUNDS_K
     {
-      let quad = lanes.index + $n * THREADS;
+      let quad = invocation.index + $n * INVOCATIONS;
       let x = k_quad(first_own + i, min(quad, QUADS_K - 1u));
       sum += select(0.0, dot(x, x), quad < QUADS_K);
     }
     //@end
-    square_put(1u + i, sum, lanes);
+    square_share(1u + i, sum, invocation);
   }
   sum = 0.0;
   //@repeat n ROUNDS_Q
-  sum += select(0.0, dot(q_$n, q_$n), lanes.index + $n * THREADS < QUADS_Q);
+  sum += select(0.0, dot(q_$n, q_$n), invocation.index + $n * INVOCATIONS < QUADS_Q);
   //@end
-  square_put(0u, sum, lanes);
-  square_meet(lanes);
+  square_share(0u, sum, invocation);
+  square_join(invocation);
 }
 
 fn slot_chunk(token: u32, head: u32, chunk: u32, is_key: bool) -> Chunk {
@@ -651,39 +656,39 @@ fn joined_max(value: f32) -> f32 {
 
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have 8 invocations or more.
-const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+const MAX_SUBGROUPS = max(1u, INVOCATIONS / 8u);
 
-struct Lanes {
+struct Invocation {
   @builtin(local_invocation_index) index: u32,
   @builtin(subgroup_id) subgroup: u32,
   @builtin(num_subgroups) subgroups: u32,
-  @builtin(subgroup_invocation_id) invocation: u32,
+  @builtin(subgroup_invocation_id) in_subgroup: u32,
 }
 
-fn lanes_add(a: f32, b: f32) -> f32 {
+fn add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
 // Combines SQUARES numbers over all invocations: every invocation puts its share of each, then
-// square_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
-// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+// square_join (a barrier), then any invocation gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, add the same for two numbers.
 var<workgroup> square_shares: array<f32, SQUARES * MAX_SUBGROUPS>;
 
-fn square_put(slot: u32, value: f32, lanes: Lanes) {
+fn square_share(slot: u32, value: f32, invocation: Invocation) {
   let share = subgroupAdd(value);
-  if (lanes.invocation == 0u) {
-    square_shares[lanes.subgroup * SQUARES + slot] = share;
+  if (invocation.in_subgroup == 0u) {
+    square_shares[invocation.subgroup * SQUARES + slot] = share;
   }
 }
 
-fn square_meet(lanes: Lanes) {
+fn square_join(invocation: Invocation) {
   workgroupBarrier();
 }
 
-fn square_get(slot: u32, lanes: Lanes) -> f32 {
+fn square_result(slot: u32, invocation: Invocation) -> f32 {
   var result = square_shares[slot];
-  for (var s = 1u; s < lanes.subgroups; s++) {
-    result = lanes_add(result, square_shares[s * SQUARES + slot]);
+  for (var s = 1u; s < invocation.subgroups; s++) {
+    result = add(result, square_shares[s * SQUARES + slot]);
   }
   return result;
 }
@@ -692,10 +697,10 @@ fn square_get(slot: u32, lanes: Lanes) -> f32 {
 //
 // Context in the cache: positions first..end - 1, in `splits` shares of `share` positions. With
 // FRESH the step's own tokens are not in the cache yet, or must not be read from it: `end` is the
-// smallest position that the step has of this sequence, and the last split takes the rest, the `run`
-// tokens that end with this one, from the step itself. Tokens of a sequence stand side by side in a
-// step, with consecutive positions.
-// A workgroup takes TURN positions at a time, and LEAST_SHARE at least.
+// smallest position that the step has of this sequence, and the last split takes the rest, the
+// `run` tokens that end with this one, from the step itself. Tokens of a sequence stand side by
+// side in a step, with consecutive positions. A workgroup takes TURN positions at a time, and
+// LEAST_SHARE at least.
 struct Span {
   sequence: u32, position: u32, first: u32, end: u32, share: u32, splits: u32, run: u32,
 }
@@ -724,17 +729,17 @@ fn span_of(token: u32) -> Span {
 // y [T, HEADS · D] f32
 // Grid: split, unit (a key head, or a part of the query heads that share it), token.
 //
-// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and take
-// UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
-// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes has
-// a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in workgroup
-// memory. Keys and values of the first turn are on their way while the queries are made.
+// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and
+// take UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
+// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes
+// has a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in
+// workgroup memory. Keys and values of the first turn are on their way while the queries are made.
 //
 // With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split to
-// arrive combines all of them; otherwise `attention_combine` does.
+// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split
+// to arrive combines all of them; otherwise `attention_combine` does.
 //
-// STEPS is log2 LANES, GROUPS THREADS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
+// STEPS is log2 LANES, GROUPS INVOCATIONS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
 // GROUPS · UNROLL. AHEAD asks for the next turn before this one is computed.
 
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
@@ -745,8 +750,8 @@ var<workgroup> peaks: array<f32, HG * PARTIES>;
 var<workgroup> totals: array<f32, HG * PARTIES>;
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.z;
   let unit = group.y;
   let split = group.x;
@@ -757,10 +762,10 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   if (split >= span.splits) {
     return;
   }
-  let thread = lanes.index;
-  let lane = thread % LANES;
-  let row = thread / LANES;
-  let kv_head = unit / HEAD_PARTS;
+  let index = invocation.index;
+  let lane = index % LANES;
+  let row = index / LANES;
+  let kv_head = unit / HEAD_UNITS;
   let first = span.first + split * span.share;
   let end = max(first, min(first + span.share, span.end));
   let turns = (end - first + TURN - 1u) / TURN;
@@ -768,7 +773,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   if (turns > 0u) {
     next = fetch_turn(span.sequence, first + row, end, kv_head, lane);
   }
-  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, lanes);
+  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, invocation);
 
   //@repeat h HG
   var peak_$h = LOWEST;
@@ -899,7 +904,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
   //@end
   workgroupBarrier();
   let base = partial_at(token, unit, split);
-  for (var i = thread; i < HG * D / 4u; i += THREADS) {
+  for (var i = index; i < HG * D / 4u; i += INVOCATIONS) {
     let h = i / (D / 4u);
     var peak = LOWEST;
     //@repeat p PARTIES
@@ -936,12 +941,12 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
     return;
   }
   storageBarrier();
-  if (thread == 0u) {
+  if (index == 0u) {
     arrived = take_ticket(token * UNITS + unit, span.splits);
   }
   if (workgroupUniformLoad(&arrived) + 1u == span.splits) {
     storageBarrier();
-    combine(token, unit, span.splits, thread);
+    combine(token, unit, span.splits, index);
   }
 }
 

@@ -1,4 +1,4 @@
-const THREADS = 256u;
+const INVOCATIONS = 256u;
 const V = 151936u;
 const LOWEST = -3.4028234663852886e+38f;
 const HEADER_WORDS = 4u;
@@ -16,7 +16,7 @@ const ENTRIES = 32u;
 // is added to its logit, f32; masks [R, SEEN_WORDS]: bit id % 32 of word id / 32 is set for every
 // token that may be drawn. Grid: row.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -24,7 +24,7 @@ fn main(
   let row = group.x;
   let first = draw_details[row * HEADER_WORDS];
   let count = draw_details[row * HEADER_WORDS + 1u];
-  for (var i = index; i < count; i += THREADS) {
+  for (var i = index; i < count; i += INVOCATIONS) {
     let at = ENTRIES + 2u * (first + i);
     let at_logit = row * V + min(draw_details[at], V - 1u);
     logits[at_logit] = logits[at_logit] + bitcast<f32>(draw_details[at + 1u]);
@@ -33,7 +33,7 @@ fn main(
     return;
   }
   storageBarrier();
-  for (var id = index; id < V; id += THREADS) {
+  for (var id = index; id < V; id += INVOCATIONS) {
     if (((masks[row * SEEN_WORDS + id / 32u] >> (id % 32u)) & 1u) == 0u) {
       logits[row * V + id] = LOWEST;
     }

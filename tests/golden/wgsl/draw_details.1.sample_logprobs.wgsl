@@ -1,4 +1,4 @@
-const THREADS = 256u;
+const INVOCATIONS = 256u;
 const V = 151936u;
 const LOWEST = -3.4028234663852886e+38f;
 const HEADER_WORDS = 4u;
@@ -13,14 +13,14 @@ const RECORD_WORDS = 42u;
 
 struct Best { value: f32, id: u32 }
 
-var<workgroup> tree_values: array<f32, THREADS>;
-var<workgroup> tree_bests: array<Best, THREADS>;
+var<workgroup> tree_values: array<f32, INVOCATIONS>;
+var<workgroup> tree_bests: array<Best, INVOCATIONS>;
 
 // The largest value; of equal ones the lowest id. Results of these functions are uniform, so that
 // shaders may branch on them around barriers.
 fn best_of(value: f32, id: u32, index: u32) -> Best {
   tree_bests[index] = Best(value, id);
-  for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+  for (var half = INVOCATIONS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
     if (index < half) {
       let other = tree_bests[index + half];
@@ -38,7 +38,7 @@ fn is_better(a: Best, b: Best) -> bool {
 
 fn sum_of(value: f32, index: u32) -> f32 {
   tree_values[index] = value;
-  for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+  for (var half = INVOCATIONS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
     if (index < half) {
       tree_values[index] += tree_values[index + half];
@@ -58,7 +58,7 @@ fn sum_of(value: f32, index: u32) -> f32 {
 //
 // The likeliest are found one after the other: each is the largest logit behind the one before.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -69,7 +69,7 @@ fn main(
     return;
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = index; id < V; id += THREADS) {
+  for (var id = index; id < V; id += INVOCATIONS) {
     let own = Best(max(logits[row * V + id], LOWEST), id);
     if (is_better(own, best)) {
       best = own;
@@ -78,7 +78,7 @@ fn main(
   best = best_of(best.value, best.id, index);
   let peak = best.value;
   var mass = 0.0;
-  for (var id = index; id < V; id += THREADS) {
+  for (var id = index; id < V; id += INVOCATIONS) {
     mass += exp(max(logits[row * V + id], LOWEST) - peak);
   }
   let total = peak + log(sum_of(mass, index));
@@ -99,7 +99,7 @@ fn main(
       logprobs[at + 3u + 2u * k] = bitcast<u32>(best.value - total);
     }
     var next = Best(LOWEST, 0xffffffffu);
-    for (var id = index; id < V; id += THREADS) {
+    for (var id = index; id < V; id += INVOCATIONS) {
       let own = Best(max(logits[row * V + id], LOWEST), id);
       if (is_better(best, own) && is_better(own, next)) {
         next = own;

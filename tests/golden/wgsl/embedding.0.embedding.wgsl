@@ -1,4 +1,4 @@
-const THREADS = 256u;
+const INVOCATIONS = 256u;
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read> rows: array<i32>;
@@ -26,7 +26,7 @@ fn element(i: u32) -> f32 {
   return x_get(min(u32(rows_get(i / 2048u)), 151936u - 1u) * 2048u + i % 2048u);
 }
 
-fn put_y(at: u32, value: f32) {
+fn store_y(at: u32, value: f32) {
   y[at] = value;
 }
 
@@ -35,14 +35,14 @@ fn put_y(at: u32, value: f32) {
 // Layout ops and arithmetic are the same kernel: `element` reads the inputs where the op wants them
 // and `y_at` says where the result goes.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let i = (group.x + group.y * groups.x) * THREADS + index;
+  let i = (group.x + group.y * groups.x) * INVOCATIONS + index;
   if (i < domain()) {
-    put_y(y_at(i), element(i));
+    store_y(y_at(i), element(i));
   }
 }

@@ -6,7 +6,7 @@ const PLAN_PAIRS = 13u;
 const PLAN_SIZE = 157u;
 const PLAN_POSITIONS = 157u;
 const PADDING = 4294967295u;
-const THREADS = 256u;
+const INVOCATIONS = 256u;
 
 @group(0) @binding(0) var<storage, read> selected: array<i32>;
 @group(0) @binding(1) var<storage, read_write> plan: array<u32>;
@@ -24,13 +24,13 @@ fn after_sort(expert: u32, slice: u32, index: u32, first: u32, count: u32) {
 
 var<workgroup> counts: array<atomic<u32>, EXPERTS>;
 // x: pairs of this expert, y: blocks of the experts before it; by invocation, then summed up.
-var<workgroup> sums: array<vec2<u32>, THREADS>;
+var<workgroup> sums: array<vec2<u32>, INVOCATIONS>;
 
 fn blocks_of(expert: u32) -> u32 {
   return (atomicLoad(&counts[expert]) + BLOCK_M - 1u) / BLOCK_M;
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -38,7 +38,7 @@ fn main(
   let expert = group.x;
   let pairs = step.x * TOP_K;
   // Each invocation looks at a run of neighbours, so that order is kept.
-  let share = (pairs + THREADS - 1u) / THREADS;
+  let share = (pairs + INVOCATIONS - 1u) / INVOCATIONS;
   let begin = min(index * share, pairs);
   let end = min(begin + share, pairs);
   var mine = 0u;
@@ -51,12 +51,12 @@ fn main(
   }
   workgroupBarrier();
   var before = 0u;
-  for (var other = index; other < expert; other += THREADS) {
+  for (var other = index; other < expert; other += INVOCATIONS) {
     before += blocks_of(other);
   }
   sums[index] = vec2(mine, before);
   workgroupBarrier();
-  for (var reach = 1u; reach < THREADS; reach <<= 1u) {
+  for (var reach = 1u; reach < INVOCATIONS; reach <<= 1u) {
     var left = vec2<u32>();
     if (index >= reach) {
       left = sums[index - reach];
@@ -65,7 +65,7 @@ fn main(
     sums[index] += left;
     workgroupBarrier();
   }
-  let total = sums[THREADS - 1u];
+  let total = sums[INVOCATIONS - 1u];
   let first_block = total.y;
   let blocks = blocks_of(expert);
   let slice = group.y * PLAN_SIZE;
@@ -77,10 +77,10 @@ fn main(
       position++;
     }
   }
-  for (var i = total.x + index; i < blocks * BLOCK_M; i += THREADS) {
+  for (var i = total.x + index; i < blocks * BLOCK_M; i += INVOCATIONS) {
     plan[list + i] = PADDING;
   }
-  for (var b = index; b < blocks; b += THREADS) {
+  for (var b = index; b < blocks; b += INVOCATIONS) {
     plan[slice + PLAN_EXPERTS + first_block + b] = expert;
   }
   if (index == 0u && expert == EXPERTS - 1u) {

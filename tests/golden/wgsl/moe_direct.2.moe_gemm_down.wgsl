@@ -20,7 +20,7 @@ const BLOCK_N = 32u;
 const THREAD_M = 16u;
 const THREAD_N = 4u;
 const GROUP_M = 1u;
-const THREADS = 8u;
+const INVOCATIONS = 8u;
 const MATRICES = 1u;
 const LAST_MATRIX = 0u;
 const THREAD_OUTPUTS = 4u;
@@ -129,7 +129,7 @@ fn row_of(kind: u32, position: u32, pair: u32) -> u32 {
 // rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;
 // each weight is loaded by the lane that needs it.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,

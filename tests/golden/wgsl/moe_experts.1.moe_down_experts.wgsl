@@ -9,7 +9,7 @@ const LANES = 8u;
 const QUADS = 1u;
 const ROWS = 4u;
 const GROUPS = 2u;
-const THREADS = 16u;
+const INVOCATIONS = 16u;
 const COLUMNS = 3u;
 const MAX_PAIRS = 32u;
 const MAX_TOKENS = 16u;
@@ -102,7 +102,7 @@ const NO_KEY = 0xffffffffu;
 var<workgroup> keys: array<vec4<u32>, KEY_QUADS>;
 var<workgroup> sorted: array<u32, KEY_QUADS * 4u>;
 var<workgroup> valid_count: atomic<u32>;
-var<workgroup> sums: array<vec4<f32>, OUTPUT_QUADS * THREADS>;
+var<workgroup> sums: array<vec4<f32>, OUTPUT_QUADS * INVOCATIONS>;
 
 fn key_of(pair: u32) -> u32 {
   if (pair >= step.x * TOP_K) {
@@ -117,12 +117,12 @@ fn key_of(pair: u32) -> u32 {
 
 // Sorts by counting the smaller keys of each: a few dozen pairs, every workgroup for itself.
 fn sort_pairs(index: u32) {
-  for (var quad = index; quad < KEY_QUADS; quad += THREADS) {
+  for (var quad = index; quad < KEY_QUADS; quad += INVOCATIONS) {
     let first = quad * 4u;
     keys[quad] = vec4(key_of(first), key_of(first + 1u), key_of(first + 2u), key_of(first + 3u));
   }
   workgroupBarrier();
-  for (var i = index; i < KEY_QUADS * 4u; i += THREADS) {
+  for (var i = index; i < KEY_QUADS * 4u; i += INVOCATIONS) {
     let key = keys[i / 4u][i % 4u];
     if (key != NO_KEY) {
       var smaller = vec4<u32>();
@@ -136,7 +136,7 @@ fn sort_pairs(index: u32) {
   workgroupBarrier();
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -203,7 +203,7 @@ fn main(
             b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
           );
         }
-        sums[(pair_$n / TOP_K * QUADS + $q) * THREADS + index] += factor * sum_$n_$q;
+        sums[(pair_$n / TOP_K * QUADS + $q) * INVOCATIONS + index] += factor * sum_$n_$q;
         //@end
       }
       //@end
@@ -217,7 +217,7 @@ fn main(
     var total = vec4<f32>();
     if (quad < OUTPUT_QUADS) {
       for (var g = 0u; g < GROUPS; g++) {
-        total += sums[quad * THREADS + g * LANES + lane];
+        total += sums[quad * INVOCATIONS + g * LANES + lane];
       }
     }
     total = lane_sum(total, index);

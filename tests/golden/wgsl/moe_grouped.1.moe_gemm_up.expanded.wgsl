@@ -20,7 +20,7 @@ const BLOCK_N = 32u;
 const THREAD_M = 2u;
 const THREAD_N = 4u;
 const GROUP_M = 2u;
-const THREADS = 64u;
+const INVOCATIONS = 64u;
 const MATRICES = 2u;
 const LAST_MATRIX = 1u;
 const THREAD_OUTPUTS = 2u;
@@ -167,7 +167,7 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 var<workgroup> a_tile: array<array<array<Operand, STRIDE>, BLOCK_M>, TILES>;
 var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -184,8 +184,8 @@ fn main(
   let pairs = step.x * TOP_K;
 
   // What this invocation stages: chunks of A, words of B.
-  let a_row_0 = (index + 0 * THREADS) / CHUNKS;
-  let a_chunk_0 = (index + 0 * THREADS) % CHUNKS;
+  let a_row_0 = (index + 0 * INVOCATIONS) / CHUNKS;
+  let a_chunk_0 = (index + 0 * INVOCATIONS) % CHUNKS;
   let a_pair_0 = plan[PLAN_PAIRS + first_position + min(a_row_0, BLOCK_M - 1u)];
   let a_valid_0 = a_row_0 < BLOCK_M && a_pair_0 < pairs;
   let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
@@ -193,8 +193,8 @@ fn main(
   if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
     a_0 = rows_chunk(a_source_0, a_chunk_0);
   }
-  let b_row_0 = (index + 0 * THREADS) / B_WORDS;
-  let b_word_0 = (index + 0 * THREADS) % B_WORDS;
+  let b_row_0 = (index + 0 * INVOCATIONS) / B_WORDS;
+  let b_word_0 = (index + 0 * INVOCATIONS) % B_WORDS;
   let b_column_0 = b_row_0 / COLUMNS_APART;
   let b_output_0 = first_output + b_column_0 / MATRICES * COLUMNS_APART + b_row_0 % COLUMNS_APART;
   let b_source_0 = matrix + b_column_0 % MATRICES * OUTPUTS + min(b_output_0, OUTPUTS - 1u);

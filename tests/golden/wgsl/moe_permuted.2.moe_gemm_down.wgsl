@@ -20,7 +20,7 @@ const BLOCK_N = 32u;
 const THREAD_M = 2u;
 const THREAD_N = 2u;
 const GROUP_M = 2u;
-const THREADS = 64u;
+const INVOCATIONS = 64u;
 const MATRICES = 1u;
 const LAST_MATRIX = 0u;
 const THREAD_OUTPUTS = 2u;
@@ -152,7 +152,7 @@ const K_TILES = (w_WORDS + B_WORDS - 1u) / B_WORDS;
 var<workgroup> a_tile: array<array<array<Operand, STRIDE>, BLOCK_M>, TILES>;
 var<workgroup> b_tile: array<array<array<Operand, STRIDE>, BLOCK_N>, TILES>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -170,8 +170,8 @@ fn main(
 
   // What this invocation stages: chunks of A, words of B.
   //@repeat i A_ROUNDS
-  let a_row_$i = (index + $i * THREADS) / CHUNKS;
-  let a_chunk_$i = (index + $i * THREADS) % CHUNKS;
+  let a_row_$i = (index + $i * INVOCATIONS) / CHUNKS;
+  let a_chunk_$i = (index + $i * INVOCATIONS) % CHUNKS;
   let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
   let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
@@ -181,8 +181,8 @@ fn main(
   }
   //@end
   //@repeat i B_ROUNDS
-  let b_row_$i = (index + $i * THREADS) / B_WORDS;
-  let b_word_$i = (index + $i * THREADS) % B_WORDS;
+  let b_row_$i = (index + $i * INVOCATIONS) / B_WORDS;
+  let b_word_$i = (index + $i * INVOCATIONS) % B_WORDS;
   let b_column_$i = b_row_$i / COLUMNS_APART;
   let b_output_$i = first_output + b_column_$i / MATRICES * COLUMNS_APART + b_row_$i % COLUMNS_APART;
   let b_source_$i = matrix + b_column_$i % MATRICES * OUTPUTS + min(b_output_$i, OUTPUTS - 1u);

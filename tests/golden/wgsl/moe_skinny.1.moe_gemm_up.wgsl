@@ -22,7 +22,7 @@ const BLOCK_N = 32u;
 const THREAD_M = 8u;
 const THREAD_N = 4u;
 const GROUP_M = 2u;
-const THREADS = 32u;
+const INVOCATIONS = 32u;
 const MATRICES = 2u;
 const LAST_MATRIX = 1u;
 const THREAD_OUTPUTS = 2u;
@@ -166,8 +166,8 @@ const K_TILES = (w_WORDS + TILE_WORDS - 1u) / TILE_WORDS;
 const HAS_TAIL = w_WORDS % TILE_WORDS != 0u;
 const HALVES = w_CHUNKS * 2u;
 
-// Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of chunks
-// lie apart, so that the vectors that lanes read together are neighbours.
+// Of two tiles one is read while the other is written, so a tile takes one barrier. Halves of
+// chunks lie apart, so that the vectors that lanes read together are neighbours.
 var<workgroup> a_tile: array<array<array<array<vec4<f32>, TILE_WORDS>, HALVES>, BLOCK_M>, 2>;
 
 fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
@@ -177,7 +177,7 @@ fn half_of(chunk: Chunk, half: u32) -> vec4<f32> {
   return chunk.hi;
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -195,8 +195,8 @@ fn main(
   let pairs = step.x * TOP_K;
 
   //@repeat i A_ROUNDS
-  let a_row_$i = (index + $i * THREADS) / TILE_CHUNKS;
-  let a_chunk_$i = (index + $i * THREADS) % TILE_CHUNKS;
+  let a_row_$i = (index + $i * INVOCATIONS) / TILE_CHUNKS;
+  let a_chunk_$i = (index + $i * INVOCATIONS) % TILE_CHUNKS;
   let a_pair_$i = plan[PLAN_PAIRS + first_position + min(a_row_$i, BLOCK_M - 1u)];
   let a_valid_$i = a_row_$i < BLOCK_M && a_pair_$i < pairs;
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));

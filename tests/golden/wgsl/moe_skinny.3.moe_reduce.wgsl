@@ -7,7 +7,7 @@ const PLAN_SIZE = 121u;
 const PLAN_POSITIONS = 121u;
 const PADDING = 4294967295u;
 const ROW_ELEMENTS = 10u;
-const THREADS = 256u;
+const INVOCATIONS = 256u;
 
 @group(0) @binding(0) var<storage, read> rows: array<Element>;
 @group(0) @binding(1) var<storage, read> selected: array<i32>;
@@ -31,12 +31,12 @@ fn residual_element(i: u32) -> Element {
 // Adds a token's rows over its slots, in slot order, to the residual. Rows of pairs whose id is out
 // of range were never written and are not read. One invocation per element of y.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let i = (group.x + group.y * groups.x) * THREADS + index;
+  let i = (group.x + group.y * groups.x) * INVOCATIONS + index;
   if (i >= step.x * ROW_ELEMENTS) {
     return;
   }

@@ -9,7 +9,7 @@ const LANES = 8u;
 const QUADS = 2u;
 const ROWS = 4u;
 const OUTPUTS_PER_QUAD = 2u;
-const THREADS = 16u;
+const INVOCATIONS = 16u;
 const GROUPS = 2u;
 const PASSES = 1u;
 const FIRST_WORD_0 = 0u;
@@ -109,7 +109,7 @@ fn act_place(pair: u32, i: u32) -> u32 {
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
 // a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,

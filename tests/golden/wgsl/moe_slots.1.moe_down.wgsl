@@ -9,7 +9,7 @@ const LANES = 8u;
 const QUADS = 1u;
 const ROWS = 4u;
 const GROUPS = 2u;
-const THREADS = 16u;
+const INVOCATIONS = 16u;
 const PASSES = 1u;
 const FIRST_WORD_0 = 0u;
 const END_WORD_0 = 3u;
@@ -94,7 +94,7 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
 
 var<workgroup> group_sums: array<vec4<f32>, GROUPS * QUADS>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,

@@ -5,7 +5,7 @@ const w_FIRST_ROW = 0u;
 const w_BODY = 256u;
 const x_COLUMNS = 2048u;
 const norm_COLUMNS = 2048u;
-const THREADS = 32u;
+const INVOCATIONS = 32u;
 const ROWS = 2u;
 const COLUMNS = 1u;
 const UNROLL = 4u;
@@ -53,7 +53,7 @@ fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_unpack(word, chunk), x);
 }
 
-// Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
+// Products of ROWS rows of a weight with COLUMNS rows of x, by all invocations of a workgroup.
 //
 // Puts them into the slots from `slot` on, column by column, and with NORM Σ x² of column c into
 // slot SQUARES + c; the caller meets and gets. Rows behind `end` and columns behind `columns` are
@@ -65,9 +65,9 @@ fn w_multiply(
   first_column: u32,
   columns: u32,
   slot: u32,
-  lanes: Lanes,
+  invocation: Invocation,
 ) {
-  let lane = lanes.index;
+  let lane = invocation.index;
   //@repeat r ROWS
   let row_$r = min(first + $r, end - 1u);
   //@end
@@ -79,9 +79,9 @@ fn w_multiply(
   //@end
   //@end
 
-  for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
+  for (var base = 0u; base < w_BODY; base += INVOCATIONS * UNROLL) {
     //@repeat u UNROLL
-    let word_$u = base + $u * THREADS + lane;
+    let word_$u = base + $u * INVOCATIONS + lane;
     //@repeat r ROWS
     let w_$u_$r = w_fetch(row_$r, word_$u);
     //@end
@@ -107,7 +107,7 @@ fn w_multiply(
     //@end
     //@end
   }
-  for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
+  for (var word = w_BODY + lane; word < w_WORDS; word += INVOCATIONS) {
     //@repeat r ROWS
     let w_$r = w_fetch(row_$r, word);
     //@end
@@ -133,10 +133,10 @@ fn w_multiply(
 
   //@repeat c COLUMNS
   //@repeat r ROWS
-  sum_put(slot + $c * ROWS + $r, dot_$c_$r, lanes);
+  sum_share(slot + $c * ROWS + $r, dot_$c_$r, invocation);
   //@end
   if (NORM) {
-    sum_put(SQUARES + $c, square_$c, lanes);
+    sum_share(SQUARES + $c, square_$c, invocation);
   }
   //@end
 }
@@ -167,39 +167,39 @@ fn columns_of_step() -> u32 {
 
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have 8 invocations or more.
-const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+const MAX_SUBGROUPS = max(1u, INVOCATIONS / 8u);
 
-struct Lanes {
+struct Invocation {
   @builtin(local_invocation_index) index: u32,
   @builtin(subgroup_id) subgroup: u32,
   @builtin(num_subgroups) subgroups: u32,
-  @builtin(subgroup_invocation_id) invocation: u32,
+  @builtin(subgroup_invocation_id) in_subgroup: u32,
 }
 
-fn lanes_add(a: f32, b: f32) -> f32 {
+fn add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
 // Combines SUMS numbers over all invocations: every invocation puts its share of each, then
-// sum_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
-// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+// sum_join (a barrier), then any invocation gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, add the same for two numbers.
 var<workgroup> sum_shares: array<f32, SUMS * MAX_SUBGROUPS>;
 
-fn sum_put(slot: u32, value: f32, lanes: Lanes) {
+fn sum_share(slot: u32, value: f32, invocation: Invocation) {
   let share = subgroupAdd(value);
-  if (lanes.invocation == 0u) {
-    sum_shares[lanes.subgroup * SUMS + slot] = share;
+  if (invocation.in_subgroup == 0u) {
+    sum_shares[invocation.subgroup * SUMS + slot] = share;
   }
 }
 
-fn sum_meet(lanes: Lanes) {
+fn sum_join(invocation: Invocation) {
   workgroupBarrier();
 }
 
-fn sum_get(slot: u32, lanes: Lanes) -> f32 {
+fn sum_result(slot: u32, invocation: Invocation) -> f32 {
   var result = sum_shares[slot];
-  for (var s = 1u; s < lanes.subgroups; s++) {
-    result = lanes_add(result, sum_shares[s * SUMS + slot]);
+  for (var s = 1u; s < invocation.subgroups; s++) {
+    result = add(result, sum_shares[s * SUMS + slot]);
   }
   return result;
 }
@@ -210,15 +210,15 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 // x        [columns, K] f32; norm_weight [K] f32 with NORM
 // y        [columns, N] f32
 //
-// A workgroup owns ROWS rows of w and COLUMNS rows of x (columns of the product); its THREADS lanes
-// share the words of the rows. The norm costs no pass of its own: Σ w·(x·n) and Σ x² come from the
-// same reading of x, and 1/rms multiplies the finished sum.
+// A workgroup owns ROWS rows of w and COLUMNS rows of x (columns of the product); its INVOCATIONS
+// invocations share the words of the rows. The norm costs no pass of its own: Σ w·(x·n) and Σ x²
+// come from the same reading of x, and 1/rms multiplies the finished sum.
 //
 // This dispatch has the rows N_FIRST to N_END - 1 of w.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
-  lanes: Lanes,
+  invocation: Invocation,
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
 ) {
@@ -228,15 +228,15 @@ fn main(
   if (first >= N_END || first_column >= columns) {
     return;
   }
-  w_multiply(first, N_END, first_column, columns, 0u, lanes);
-  sum_meet(lanes);
-  for (var i = lanes.index; i < COLUMNS * ROWS; i += THREADS) {
+  w_multiply(first, N_END, first_column, columns, 0u, invocation);
+  sum_join(invocation);
+  for (var i = invocation.index; i < COLUMNS * ROWS; i += INVOCATIONS) {
     let row = first + i % ROWS;
     let column = first_column + i / ROWS;
     if (row < N_END && column < columns) {
-      var total = sum_get(i, lanes);
+      var total = sum_result(i, invocation);
       if (NORM) {
-        total *= inverseSqrt(sum_get(SQUARES + i / ROWS, lanes) / f32(w_COLUMNS) + EPS);
+        total *= inverseSqrt(sum_result(SQUARES + i / ROWS, invocation) / f32(w_COLUMNS) + EPS);
       }
       let at = column * N + row;
       y[at] = total + bias_at(row) + residual_at(at);

@@ -3,9 +3,9 @@ const w_CHUNKS = 1u;
 const w_WORDS = 256u;
 const w_FIRST_ROW = 0u;
 const x_COLUMNS = 2048u;
-const THREADS = 256u;
-const THREADS_M = 16u;
-const THREADS_N = 16u;
+const INVOCATIONS = 256u;
+const INVOCATIONS_M = 16u;
+const INVOCATIONS_N = 16u;
 const QUADS_M = 2u;
 const QUADS_N = 2u;
 const TILE_M = 128u;
@@ -89,12 +89,13 @@ fn store_quad(row: u32, column: u32, sum: vec4<f32>) {
 //
 // x [rows, K] f32, w [N, K] in any weight format, y [rows, N] f32
 //
-// A workgroup of THREADS_M x THREADS_N invocations owns a tile of TILE_M x TILE_N results and walks
-// K in steps of TILE_K. Both operands lie in workgroup memory with K outermost, so an invocation
-// reads its four rows, and its four columns, as one vec4. Its QUADS_M x QUADS_N blocks of 4 x 4
-// results are THREADS_M or THREADS_N quads apart, which keeps neighbouring invocations in
-// neighbouring banks. The next tile is loaded into registers while this one is multiplied. On an
-// H100 128 x 128 x 16 with the inner loop written out reaches 64 % of the f32 peak.
+// A workgroup of INVOCATIONS_M x INVOCATIONS_N invocations owns a tile of TILE_M x TILE_N results
+// and walks K in steps of TILE_K. Both operands lie in workgroup memory with K outermost, so an
+// invocation reads its four rows, and its four columns, as one vec4. Its QUADS_M x QUADS_N blocks
+// of 4 x 4 results are INVOCATIONS_M or INVOCATIONS_N quads apart, which keeps neighbouring
+// invocations in neighbouring banks. The next tile is loaded into registers while this one is
+// multiplied. On an H100 128 x 128 x 16 with the inner loop written out reaches 64 % of the f32
+// peak.
 //
 // LOADS_X and LOADS_W are the chunks and words that an invocation stages; with WORDS_REST the last
 // words go to some invocations only. STEPS are those of K; K_TAIL says that K is no multiple of
@@ -108,30 +109,30 @@ const STRIDE_W = TILE_N / 4u;
 var<workgroup> tile_x: array<vec4<f32>, TILE_K * STRIDE_X>;
 var<workgroup> tile_w: array<vec4<f32>, TILE_K * STRIDE_W>;
 
-fn put_x(k: u32, row: u32, chunk: Chunk) {
+fn stage_x(k: u32, row: u32, chunk: Chunk) {
   let at = k * STRIDE_X + row / 4u;
-  let lane = row % 4u;
-  tile_x[at][lane] = chunk.lo.x;
-  tile_x[at + STRIDE_X][lane] = chunk.lo.y;
-  tile_x[at + 2u * STRIDE_X][lane] = chunk.lo.z;
-  tile_x[at + 3u * STRIDE_X][lane] = chunk.lo.w;
-  tile_x[at + 4u * STRIDE_X][lane] = chunk.hi.x;
-  tile_x[at + 5u * STRIDE_X][lane] = chunk.hi.y;
-  tile_x[at + 6u * STRIDE_X][lane] = chunk.hi.z;
-  tile_x[at + 7u * STRIDE_X][lane] = chunk.hi.w;
+  let component = row % 4u;
+  tile_x[at][component] = chunk.lo.x;
+  tile_x[at + STRIDE_X][component] = chunk.lo.y;
+  tile_x[at + 2u * STRIDE_X][component] = chunk.lo.z;
+  tile_x[at + 3u * STRIDE_X][component] = chunk.lo.w;
+  tile_x[at + 4u * STRIDE_X][component] = chunk.hi.x;
+  tile_x[at + 5u * STRIDE_X][component] = chunk.hi.y;
+  tile_x[at + 6u * STRIDE_X][component] = chunk.hi.z;
+  tile_x[at + 7u * STRIDE_X][component] = chunk.hi.w;
 }
 
-fn put_w(k: u32, row: u32, chunk: Chunk) {
+fn stage_w(k: u32, row: u32, chunk: Chunk) {
   let at = k * STRIDE_W + row / 4u;
-  let lane = row % 4u;
-  tile_w[at][lane] = chunk.lo.x;
-  tile_w[at + STRIDE_W][lane] = chunk.lo.y;
-  tile_w[at + 2u * STRIDE_W][lane] = chunk.lo.z;
-  tile_w[at + 3u * STRIDE_W][lane] = chunk.lo.w;
-  tile_w[at + 4u * STRIDE_W][lane] = chunk.hi.x;
-  tile_w[at + 5u * STRIDE_W][lane] = chunk.hi.y;
-  tile_w[at + 6u * STRIDE_W][lane] = chunk.hi.z;
-  tile_w[at + 7u * STRIDE_W][lane] = chunk.hi.w;
+  let component = row % 4u;
+  tile_w[at][component] = chunk.lo.x;
+  tile_w[at + STRIDE_W][component] = chunk.lo.y;
+  tile_w[at + 2u * STRIDE_W][component] = chunk.lo.z;
+  tile_w[at + 3u * STRIDE_W][component] = chunk.lo.w;
+  tile_w[at + 4u * STRIDE_W][component] = chunk.hi.x;
+  tile_w[at + 5u * STRIDE_W][component] = chunk.hi.y;
+  tile_w[at + 6u * STRIDE_W][component] = chunk.hi.z;
+  tile_w[at + 7u * STRIDE_W][component] = chunk.hi.w;
 }
 
 // A chunk of x; zeros behind the end of K, so that what w holds there does not count.
@@ -149,7 +150,7 @@ fn load_w(row: u32, word: u32) -> w_Word {
   return w_fetch(row, word);
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -160,16 +161,16 @@ fn main(
   if (first_m >= rows) {
     return;
   }
-  let index_n = index % THREADS_N;
-  let index_m = index / THREADS_N;
+  let index_n = index % INVOCATIONS_N;
+  let index_m = index / INVOCATIONS_N;
   //@repeat i LOADS_X
-  let x_row_$i = min(first_m + (index + $i * THREADS) / CHUNKS_K, rows - 1u);
-  let x_k_$i = (index + $i * THREADS) % CHUNKS_K;
+  let x_row_$i = min(first_m + (index + $i * INVOCATIONS) / CHUNKS_K, rows - 1u);
+  let x_k_$i = (index + $i * INVOCATIONS) % CHUNKS_K;
   var x_next_$i = load_x(x_row_$i, x_k_$i);
   //@end
   //@repeat i LOADS_W
-  let w_row_$i = min(first_n + (index + $i * THREADS) / WORDS_K, N_END - 1u);
-  let w_k_$i = (index + $i * THREADS) % WORDS_K;
+  let w_row_$i = min(first_n + (index + $i * INVOCATIONS) / WORDS_K, N_END - 1u);
+  let w_k_$i = (index + $i * INVOCATIONS) % WORDS_K;
   var w_next_$i = load_w(w_row_$i, w_k_$i);
   //@end
   //@repeat a QUADS_M
@@ -183,14 +184,14 @@ fn main(
 
   for (var step_k = 0u; step_k < STEPS; step_k++) {
     //@repeat i LOADS_X
-    put_x(x_k_$i * 8u, (index + $i * THREADS) / CHUNKS_K, x_next_$i);
+    stage_x(x_k_$i * 8u, (index + $i * INVOCATIONS) / CHUNKS_K, x_next_$i);
     //@end
     //@repeat i LOADS_W
-    if (!WORDS_REST || index + $i * THREADS < TILE_N * WORDS_K) {
+    if (!WORDS_REST || index + $i * INVOCATIONS < TILE_N * WORDS_K) {
       //@repeat p w_CHUNKS
-      put_w(
+      stage_w(
         (w_k_$i * w_CHUNKS + $p) * 8u,
-        (index + $i * THREADS) / WORDS_K,
+        (index + $i * INVOCATIONS) / WORDS_K,
         w_unpack(w_next_$i, $p),
       );
       //@end
@@ -208,10 +209,10 @@ fn main(
     //@repeat k TILE_K
     {
       //@repeat a QUADS_M
-      let x_$a = tile_x[$k * STRIDE_X + index_m + $a * THREADS_M];
+      let x_$a = tile_x[$k * STRIDE_X + index_m + $a * INVOCATIONS_M];
       //@end
       //@repeat b QUADS_N
-      let w_$b = tile_w[$k * STRIDE_W + index_n + $b * THREADS_N];
+      let w_$b = tile_w[$k * STRIDE_W + index_n + $b * INVOCATIONS_N];
       //@end
       //@repeat a QUADS_M
       //@repeat b QUADS_N
@@ -229,11 +230,11 @@ fn main(
   //@repeat a QUADS_M
   //@repeat s 4
   {
-    let row = first_m + (index_m + $a * THREADS_M) * 4u + $s;
+    let row = first_m + (index_m + $a * INVOCATIONS_M) * 4u + $s;
     if (row < rows) {
       //@repeat b QUADS_N
       {
-        let column = first_n + (index_n + $b * THREADS_N) * 4u;
+        let column = first_n + (index_n + $b * INVOCATIONS_N) * 4u;
         if (column < N_END) {
           store_quad(row, column, sum_$a_$s_$b);
         }

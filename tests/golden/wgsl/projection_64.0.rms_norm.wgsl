@@ -1,4 +1,4 @@
-const THREADS = 128u;
+const INVOCATIONS = 128u;
 const K = 2048u;
 const EPS = 9.999999974752427e-7f;
 const SUMS = 1u;
@@ -21,39 +21,39 @@ fn rows_of_step() -> u32 {
 
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have 8 invocations or more.
-const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+const MAX_SUBGROUPS = max(1u, INVOCATIONS / 8u);
 
-struct Lanes {
+struct Invocation {
   @builtin(local_invocation_index) index: u32,
   @builtin(subgroup_id) subgroup: u32,
   @builtin(num_subgroups) subgroups: u32,
-  @builtin(subgroup_invocation_id) invocation: u32,
+  @builtin(subgroup_invocation_id) in_subgroup: u32,
 }
 
-fn lanes_add(a: f32, b: f32) -> f32 {
+fn add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
 // Combines SUMS numbers over all invocations: every invocation puts its share of each, then
-// sum_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
-// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+// sum_join (a barrier), then any invocation gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, add the same for two numbers.
 var<workgroup> sum_shares: array<f32, SUMS * MAX_SUBGROUPS>;
 
-fn sum_put(slot: u32, value: f32, lanes: Lanes) {
+fn sum_share(slot: u32, value: f32, invocation: Invocation) {
   let share = subgroupAdd(value);
-  if (lanes.invocation == 0u) {
-    sum_shares[lanes.subgroup * SUMS + slot] = share;
+  if (invocation.in_subgroup == 0u) {
+    sum_shares[invocation.subgroup * SUMS + slot] = share;
   }
 }
 
-fn sum_meet(lanes: Lanes) {
+fn sum_join(invocation: Invocation) {
   workgroupBarrier();
 }
 
-fn sum_get(slot: u32, lanes: Lanes) -> f32 {
+fn sum_result(slot: u32, invocation: Invocation) -> f32 {
   var result = sum_shares[slot];
-  for (var s = 1u; s < lanes.subgroups; s++) {
-    result = lanes_add(result, sum_shares[s * SUMS + slot]);
+  for (var s = 1u; s < invocation.subgroups; s++) {
+    result = add(result, sum_shares[s * SUMS + slot]);
   }
   return result;
 }
@@ -62,11 +62,11 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 // written as well.
 //
 // x, residual, y, total [rows, K] f32, w [K] f32
-// Workgroup: THREADS invocations and one row.
+// Workgroup: INVOCATIONS invocations and one row.
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
-  lanes: Lanes,
+  invocation: Invocation,
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
 ) {
@@ -75,15 +75,15 @@ fn main(
     return;
   }
   var square = 0.0;
-  for (var k = lanes.index; k < K; k += THREADS) {
+  for (var k = invocation.index; k < K; k += INVOCATIONS) {
     let x = load_input(row * K + k);
     store_total(row * K + k, x);
     square += x * x;
   }
-  sum_put(0u, square, lanes);
-  sum_meet(lanes);
-  let scale = inverseSqrt(sum_get(0u, lanes) / f32(K) + EPS);
-  for (var k = lanes.index; k < K; k += THREADS) {
+  sum_share(0u, square, invocation);
+  sum_join(invocation);
+  let scale = inverseSqrt(sum_result(0u, invocation) / f32(K) + EPS);
+  for (var k = invocation.index; k < K; k += INVOCATIONS) {
     y[row * K + k] = load_input(row * K + k) * scale * w[k];
   }
 }

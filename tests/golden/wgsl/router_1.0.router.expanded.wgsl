@@ -13,7 +13,7 @@ const OVER_ALL = true;
 const RENORMALIZE = true;
 const SCALE = 1.0f;
 const LOWEST = -3.4028234663852886e+38f;
-const THREADS = 128u;
+const INVOCATIONS = 128u;
 const ROWS = 1u;
 const COLUMNS = 1u;
 const UNROLL = 2u;
@@ -63,7 +63,7 @@ fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_unpack(word, chunk), x);
 }
 
-// Products of ROWS rows of a weight with COLUMNS rows of x, by all lanes of a workgroup.
+// Products of ROWS rows of a weight with COLUMNS rows of x, by all invocations of a workgroup.
 //
 // Puts them into the slots from `slot` on, column by column, and with NORM Σ x² of column c into
 // slot SQUARES + c; the caller meets and gets. Rows behind `end` and columns behind `columns` are
@@ -75,18 +75,18 @@ fn w_multiply(
   first_column: u32,
   columns: u32,
   slot: u32,
-  lanes: Lanes,
+  invocation: Invocation,
 ) {
-  let lane = lanes.index;
+  let lane = invocation.index;
   let row_0 = min(first + 0, end - 1u);
   let column_0 = min(first_column + 0, columns - 1u);
   var square_0 = 0.0;
   var dot_0_0 = 0.0;
 
-  for (var base = 0u; base < w_BODY; base += THREADS * UNROLL) {
-    let word_0 = base + 0 * THREADS + lane;
+  for (var base = 0u; base < w_BODY; base += INVOCATIONS * UNROLL) {
+    let word_0 = base + 0 * INVOCATIONS + lane;
     let w_0_0 = w_fetch(row_0, word_0);
-    let word_1 = base + 1 * THREADS + lane;
+    let word_1 = base + 1 * INVOCATIONS + lane;
     let w_1_0 = w_fetch(row_0, word_1);
     {
       let chunk = word_0 * w_CHUNKS + 0;
@@ -113,7 +113,7 @@ fn w_multiply(
       }
     }
   }
-  for (var word = w_BODY + lane; word < w_WORDS; word += THREADS) {
+  for (var word = w_BODY + lane; word < w_WORDS; word += INVOCATIONS) {
     let w_0 = w_fetch(row_0, word);
     {
       let chunk = word * w_CHUNKS + 0;
@@ -129,9 +129,9 @@ fn w_multiply(
     }
   }
 
-  sum_put(slot + 0 * ROWS + 0, dot_0_0, lanes);
+  sum_share(slot + 0 * ROWS + 0, dot_0_0, invocation);
   if (NORM) {
-    sum_put(SQUARES + 0, square_0, lanes);
+    sum_share(SQUARES + 0, square_0, invocation);
   }
 }
 
@@ -200,8 +200,8 @@ fn weight_of(column: u32, slot: u32, all: f32) -> f32 {
 }
 
 // Chooses for `count` neighbouring tokens after their logits are set.
-fn choose(first_token: u32, count: u32, lanes: Lanes) {
-  for (var i = lanes.index; i < count * E; i += THREADS) {
+fn choose(first_token: u32, count: u32, invocation: Invocation) {
+  for (var i = invocation.index; i < count * E; i += INVOCATIONS) {
     let column = i / E;
     let expert = i % E;
     let score = score_of(column, expert);
@@ -216,19 +216,19 @@ fn choose(first_token: u32, count: u32, lanes: Lanes) {
     {
       var share = 0.0;
       if (0 < count) {
-        for (var expert = lanes.index; expert < E; expert += THREADS) {
+        for (var expert = invocation.index; expert < E; expert += INVOCATIONS) {
           share += exp(score_of(0, expert) - best[0 * TOP_K]);
         }
       }
-      sum_put(0, share, lanes);
+      sum_share(0, share, invocation);
     }
-    sum_meet(lanes);
+    sum_join(invocation);
   }
-  for (var i = lanes.index; i < count * TOP_K; i += THREADS) {
+  for (var i = invocation.index; i < count * TOP_K; i += INVOCATIONS) {
     let column = i / TOP_K;
     var all = 1.0;
     if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
-      all = sum_get(column, lanes);
+      all = sum_result(column, invocation);
     }
     var total = 1.0;
     if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
@@ -261,8 +261,8 @@ fn take_ticket(i: u32, count: u32) -> u32 {
 }
 
 // Brings the logits that other workgroups made into workgroup memory.
-fn load_logits(first_column: u32, lanes: Lanes) {
-  for (var i = lanes.index; i < COLUMNS * E; i += THREADS) {
+fn load_logits(first_column: u32, invocation: Invocation) {
+  for (var i = invocation.index; i < COLUMNS * E; i += INVOCATIONS) {
     set_logit(i / E, i % E, load_partial(first_column * E + i));
   }
   workgroupBarrier();
@@ -270,39 +270,39 @@ fn load_logits(first_column: u32, lanes: Lanes) {
 
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have 8 invocations or more.
-const MAX_SUBGROUPS = max(1u, THREADS / 8u);
+const MAX_SUBGROUPS = max(1u, INVOCATIONS / 8u);
 
-struct Lanes {
+struct Invocation {
   @builtin(local_invocation_index) index: u32,
   @builtin(subgroup_id) subgroup: u32,
   @builtin(num_subgroups) subgroups: u32,
-  @builtin(subgroup_invocation_id) invocation: u32,
+  @builtin(subgroup_invocation_id) in_subgroup: u32,
 }
 
-fn lanes_add(a: f32, b: f32) -> f32 {
+fn add(a: f32, b: f32) -> f32 {
   return a + b;
 }
 
 // Combines SUMS numbers over all invocations: every invocation puts its share of each, then
-// sum_meet (a barrier), then any invocation gets. Order is fixed, so results do not vary.
-// subgroupAdd is subgroupAdd or subgroupMax, lanes_add the same for two numbers.
+// sum_join (a barrier), then any invocation gets. Order is fixed, so results do not vary.
+// subgroupAdd is subgroupAdd or subgroupMax, add the same for two numbers.
 var<workgroup> sum_shares: array<f32, SUMS * MAX_SUBGROUPS>;
 
-fn sum_put(slot: u32, value: f32, lanes: Lanes) {
+fn sum_share(slot: u32, value: f32, invocation: Invocation) {
   let share = subgroupAdd(value);
-  if (lanes.invocation == 0u) {
-    sum_shares[lanes.subgroup * SUMS + slot] = share;
+  if (invocation.in_subgroup == 0u) {
+    sum_shares[invocation.subgroup * SUMS + slot] = share;
   }
 }
 
-fn sum_meet(lanes: Lanes) {
+fn sum_join(invocation: Invocation) {
   workgroupBarrier();
 }
 
-fn sum_get(slot: u32, lanes: Lanes) -> f32 {
+fn sum_result(slot: u32, invocation: Invocation) -> f32 {
   var result = sum_shares[slot];
-  for (var s = 1u; s < lanes.subgroups; s++) {
-    result = lanes_add(result, sum_shares[s * SUMS + slot]);
+  for (var s = 1u; s < invocation.subgroups; s++) {
+    result = add(result, sum_shares[s * SUMS + slot]);
   }
   return result;
 }
@@ -321,20 +321,20 @@ fn sum_get(slot: u32, lanes: Lanes) -> f32 {
 
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
+@compute @workgroup_size(INVOCATIONS)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let first_column = group.y * COLUMNS;
   let columns = step.x;
   let end = min(E, (group.x + 1u) * SHARE);
   for (var first = group.x * SHARE; first < end; first += ROWS) {
-    w_multiply(first, end, first_column, columns, 0u, lanes);
-    sum_meet(lanes);
-    for (var i = lanes.index; i < COLUMNS * ROWS; i += THREADS) {
+    w_multiply(first, end, first_column, columns, 0u, invocation);
+    sum_join(invocation);
+    for (var i = invocation.index; i < COLUMNS * ROWS; i += INVOCATIONS) {
       let expert = first + i % ROWS;
       if (expert < end) {
-        var logit = sum_get(i, lanes);
+        var logit = sum_result(i, invocation);
         if (NORM) {
-          logit *= inverse_rms(i / ROWS, lanes);
+          logit *= inverse_rms(i / ROWS, invocation);
         }
         logit += bias_at(expert);
         if (SHARES == 1u) {
@@ -345,7 +345,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       }
     }
     if (NORM && first + ROWS >= end) {
-      store_normed(first_column, min(COLUMNS, columns - first_column), group.x, lanes);
+      store_normed(first_column, min(COLUMNS, columns - first_column), group.x, invocation);
     }
     workgroupBarrier();
   }
@@ -354,31 +354,31 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3<u32>) {
       return;
     }
     storageBarrier();
-    if (lanes.index == 0u) {
+    if (invocation.index == 0u) {
       arrived = take_ticket(group.y, SHARES);
     }
     if (workgroupUniformLoad(&arrived) + 1u < SHARES) {
       return;
     }
     storageBarrier();
-    load_logits(first_column, lanes);
+    load_logits(first_column, invocation);
   }
-  choose(first_column, min(COLUMNS, columns - first_column), lanes);
+  choose(first_column, min(COLUMNS, columns - first_column), invocation);
 }
 
-fn inverse_rms(column: u32, lanes: Lanes) -> f32 {
-  return inverseSqrt(sum_get(SQUARES + column, lanes) / f32(w_COLUMNS) + EPS);
+fn inverse_rms(column: u32, invocation: Invocation) -> f32 {
+  return inverseSqrt(sum_result(SQUARES + column, invocation) / f32(w_COLUMNS) + EPS);
 }
 
 // One share of the normed tokens; the shares of all workgroups make the whole.
 const NORMED_SHARE = max(1u, (NORMED_COLUMNS + SHARES - 1u) / SHARES);
 
-fn store_normed(first_column: u32, count: u32, share: u32, lanes: Lanes) {
-  for (var i = lanes.index; i < count * NORMED_SHARE; i += THREADS) {
+fn store_normed(first_column: u32, count: u32, share: u32, invocation: Invocation) {
+  for (var i = invocation.index; i < count * NORMED_SHARE; i += INVOCATIONS) {
     let column = i / NORMED_SHARE;
     let at = share * NORMED_SHARE + i % NORMED_SHARE;
     if (at < NORMED_COLUMNS) {
-      write_normed((first_column + column) * NORMED_COLUMNS + at, at, inverse_rms(column, lanes));
+      write_normed((first_column + column) * NORMED_COLUMNS + at, at, inverse_rms(column, invocation));
     }
   }
 }

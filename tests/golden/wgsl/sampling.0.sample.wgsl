@@ -1,4 +1,4 @@
-const THREADS = 256u;
+const INVOCATIONS = 256u;
 const PER = 16u;
 const CHUNK = 4096u;
 const CHUNKS = 38u;
@@ -120,14 +120,14 @@ fn gumbel(draw: Draw, position: u32, id: u32) -> f32 {
 
 struct Best { value: f32, id: u32 }
 
-var<workgroup> tree_values: array<f32, THREADS>;
-var<workgroup> tree_bests: array<Best, THREADS>;
+var<workgroup> tree_values: array<f32, INVOCATIONS>;
+var<workgroup> tree_bests: array<Best, INVOCATIONS>;
 
 // The largest value; of equal ones the lowest id. Results of these functions are uniform, so that
 // shaders may branch on them around barriers.
 fn best_of(value: f32, id: u32, index: u32) -> Best {
   tree_bests[index] = Best(value, id);
-  for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+  for (var half = INVOCATIONS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
     if (index < half) {
       let other = tree_bests[index + half];
@@ -145,7 +145,7 @@ fn is_better(a: Best, b: Best) -> bool {
 
 fn sum_of(value: f32, index: u32) -> f32 {
   tree_values[index] = value;
-  for (var half = THREADS / 2u; half > 0u; half >>= 1u) {
+  for (var half = INVOCATIONS / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
     if (index < half) {
       tree_values[index] += tree_values[index + half];
@@ -165,7 +165,7 @@ var<workgroup> count: atomic<u32>;
 var<workgroup> kept: u32;
 var<workgroup> threshold: f32;
 
-const EACH = CAPACITY / THREADS;
+const EACH = CAPACITY / INVOCATIONS;
 
 // What the chunks of a row found together.
 struct Summary { peak: f32, floor: f32, mass: f32 }
@@ -178,12 +178,12 @@ fn collect(row: u32, floor: f32, index: u32) -> u32 {
     kept = 0u;
     threshold = LOWEST;
   }
-  for (var i = index; i < CAPACITY; i += THREADS) {
+  for (var i = index; i < CAPACITY; i += INVOCATIONS) {
     keys[i] = LOWEST;
     ids[i] = 0xffffffffu;
   }
   workgroupBarrier();
-  for (var i = index; i < CHUNKS * CHUNK_CANDIDATES; i += THREADS) {
+  for (var i = index; i < CHUNKS * CHUNK_CANDIDATES; i += INVOCATIONS) {
     if (i % CHUNK_CANDIDATES < load_record(row, i / CHUNK_CANDIDATES, 6u)) {
       let value = bitcast<f32>(load_candidate(row, i, 0u));
       if (value > floor) {
@@ -200,7 +200,7 @@ fn collect(row: u32, floor: f32, index: u32) -> u32 {
   }
   for (var block = 2u; block <= size; block <<= 1u) {
     for (var stride = block / 2u; stride > 0u; stride >>= 1u) {
-      for (var pair = index; pair < size / 2u; pair += THREADS) {
+      for (var pair = index; pair < size / 2u; pair += INVOCATIONS) {
         let i = (pair / stride) * stride * 2u + pair % stride;
         let j = i + stride;
         let descending = (i & block) == 0u;
@@ -229,7 +229,7 @@ fn accumulate(peak: f32, index: u32) {
   }
   tree_values[index] = sum;
   workgroupBarrier();
-  for (var reach = 1u; reach < THREADS; reach <<= 1u) {
+  for (var reach = 1u; reach < INVOCATIONS; reach <<= 1u) {
     let own = tree_values[index];
     let before = select(0.0, tree_values[max(index, reach) - reach], index >= reach);
     workgroupBarrier();
@@ -252,7 +252,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: 
   accumulate(summary.peak, index);
   // Where top-k ends, its ties included.
   let kth = select(LOWEST, keys[max(draw.top_k, 1u) - 1u], has_top_k(draw));
-  for (var i = index; i < found; i += THREADS) {
+  for (var i = index; i < found; i += INVOCATIONS) {
     if (keys[i] >= kth && (i + 1u == found || keys[i + 1u] < kth)) {
       kept = i + 1u;
     }
@@ -264,7 +264,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: 
     if (mass < goal) {
       return -1;
     }
-    for (var i = index; i < among; i += THREADS) {
+    for (var i = index; i < among; i += INVOCATIONS) {
       if (masses[i] >= goal && (i == 0u || masses[i - 1u] < goal)) {
         threshold = keys[i];
       }
@@ -274,7 +274,7 @@ fn draw_candidate(row: u32, draw: Draw, position: u32, summary: Summary, index: 
   }
   let least = workgroupUniformLoad(&threshold);
   var best = Best(LOWEST, 0xffffffffu);
-  for (var i = index; i < among; i += THREADS) {
+  for (var i = index; i < among; i += INVOCATIONS) {
     // The largest stays whatever min-p says.
     let likely = keys[i] == summary.peak || exp(keys[i] - summary.peak) >= draw.min_p;
     if (keys[i] >= least && likely) {
@@ -329,13 +329,13 @@ fn select_threshold(
   }
   for (var digit = 0u; digit < 4u; digit++) {
     let shift = 24u - 8u * digit;
-    for (var bin = index; bin < 256u; bin += THREADS) {
+    for (var bin = index; bin < 256u; bin += INVOCATIONS) {
       atomicStore(&bin_counts[bin], 0u);
       atomicStore(&bin_low[bin], 0u);
       atomicStore(&bin_high[bin], 0u);
     }
     workgroupBarrier();
-    for (var id = index; id < V; id += THREADS) {
+    for (var id = index; id < V; id += INVOCATIONS) {
       let value = logit_of(row, id, draw);
       let order = order_of(value);
       if (value >= least && (order & mask) == prefix) {
@@ -403,7 +403,7 @@ fn draw_by_scan(row: u32, draw: Draw, position: u32, peak: f32, index: u32) -> u
     }
   }
   var best = Best(LOWEST, 0xffffffffu);
-  for (var id = index; id < V; id += THREADS) {
+  for (var id = index; id < V; id += INVOCATIONS) {
     let value = logit_of(row, id, draw);
     // The largest stays whatever min-p says.
     if (value >= least && (value == peak || exp(value - peak) >= draw.min_p)) {
@@ -449,7 +449,7 @@ fn token_of(row: u32, draw: Draw, position: u32, index: u32) -> i32 {
   var winner = best;
   var floor = LOWEST;
   var bad = 0.0;
-  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += INVOCATIONS) {
     let own = Best(bitcast<f32>(load_record(row, chunk, 0u)), load_record(row, chunk, 1u));
     let score = Best(bitcast<f32>(load_record(row, chunk, 2u)), load_record(row, chunk, 3u));
     let left_out = bitcast<f32>(load_record(row, chunk, 5u));
@@ -475,7 +475,7 @@ fn token_of(row: u32, draw: Draw, position: u32, index: u32) -> i32 {
     return i32(best_of(winner.value, winner.id, index).id);
   }
   var mass = 0.0;
-  for (var chunk = index; chunk < CHUNKS; chunk += THREADS) {
+  for (var chunk = index; chunk < CHUNKS; chunk += INVOCATIONS) {
     let own = tempered(bitcast<f32>(load_record(row, chunk, 0u)), draw);
     mass += bitcast<f32>(load_record(row, chunk, 4u)) * exp(own - peak);
   }
@@ -522,8 +522,8 @@ fn decide(row: u32, draw: Draw, last: StepToken, index: u32) {
 // positions, token_ids [T]; seen [slots, SEEN_WORDS] bits; history [steps, R]; counter [1]
 // Grid: chunk of the vocabulary, row.
 //
-// A workgroup holds CHUNK logits in registers: THREADS invocations with PER each. It hands over the
-// chunk's largest logit; without filters also its winner under Gumbel noise; with filters the
+// A workgroup holds CHUNK logits in registers: INVOCATIONS invocations with PER each. It hands over
+// the chunk's largest logit; without filters also its winner under Gumbel noise; with filters the
 // chunk's mass, its largest CHUNK_CANDIDATES logits and its floor, the largest one left out. The
 // last workgroup of a row decides. The last of all counts the step.
 //
@@ -535,7 +535,7 @@ var<workgroup> taken: atomic<u32>;
 var<workgroup> broken: atomic<u32>;
 var<workgroup> arrived: u32;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -544,7 +544,7 @@ fn main(
   let chunk = group.x;
   // All logits are asked for before any of them, or the rest, is awaited.
   //@repeat i PER
-  let id_$i = chunk * CHUNK + $i * THREADS + index;
+  let id_$i = chunk * CHUNK + $i * INVOCATIONS + index;
   let raw_$i = logits[row * V + min(id_$i, V - 1u)];
   //@end
   let draw = draws[row];

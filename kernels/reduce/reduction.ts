@@ -5,16 +5,17 @@
  * @module
  */
 
+import { type Access, fragments } from "../access/access.ts";
 import { instantiate } from "../compose.ts";
 import type { DeviceProfile } from "../kernel.ts";
-import lanesSubgroup from "./lanes_subgroup.wgsl" with { type: "text" };
-import lanesWorkgroup from "./lanes_workgroup.wgsl" with { type: "text" };
+import invocationSubgroup from "./invocation_subgroup.wgsl" with { type: "text" };
+import invocationWorkgroup from "./invocation_workgroup.wgsl" with { type: "text" };
 import reduceSubgroup from "./reduce_subgroup.wgsl" with { type: "text" };
 import reduceWorkgroup from "./reduce_workgroup.wgsl" with { type: "text" };
 
 /** What is combined, and how. */
 export interface Reduction {
-  /** Prefix of the functions: `sum_put`, `sum_meet`, `sum_get`. */
+  /** Prefix of the functions: `sum_share`, `sum_join`, `sum_result`. */
   readonly name: string;
   /** Numbers combined at once: a number, or the name of a constant. */
   readonly slots: number | string;
@@ -22,21 +23,25 @@ export interface Reduction {
 }
 
 const OPERATIONS = {
-  add: { SUBGROUP: "subgroupAdd", COMBINE: "lanes_add" },
+  add: { SUBGROUP: "subgroupAdd", COMBINE: "add" },
   max: { SUBGROUP: "subgroupMax", COMBINE: "max" },
 } as const;
 
-/** `struct Lanes`, the entry point's parameter, and the functions of each reduction. */
-export function laneFragments(
+/**
+ * `struct Invocation`, the entry point's parameter, and for each reduction three functions:
+ * `name_share` takes an invocation's share of a number, `name_join` waits for all, `name_result`
+ * gives the number.
+ */
+export function reductionAccess(
   profile: Pick<DeviceProfile, "subgroups" | "subgroupSize">,
   reductions: readonly Reduction[],
-): string[] {
+): Access {
   const reduce = profile.subgroups ? reduceSubgroup : reduceWorkgroup;
-  return [
+  return fragments(
     profile.subgroups
-      ? instantiate(lanesSubgroup, { SMALLEST: String(smallestSubgroup(profile)) })
-      : lanesWorkgroup,
-    "fn lanes_add(a: f32, b: f32) -> f32 {\n  return a + b;\n}",
+      ? instantiate(invocationSubgroup, { SMALLEST: String(smallestSubgroup(profile)) })
+      : invocationWorkgroup,
+    "fn add(a: f32, b: f32) -> f32 {\n  return a + b;\n}",
     ...reductions.map(({ name, slots, operation }) =>
       instantiate(reduce, {
         NAME: name,
@@ -44,7 +49,7 @@ export function laneFragments(
         ...OPERATIONS[operation],
       })
     ),
-  ];
+  );
 }
 
 /** Numbers of workgroup memory that a reduction takes for each of its slots. */

@@ -1,5 +1,5 @@
-//@fragment attention/turn
-//@gives turn
+//@fragment attention/cos_sin
+//@gives cos_sin
 // Cosine and sine of any angle below 2^25, to about 1e-7. The built-in functions promise 2^-11, and
 // only between -π and π; positions of a long context are far outside.
 //
@@ -9,7 +9,7 @@
 const TWO_OVER_PI_HIGH = 0xa2f9836eu;
 const TWO_OVER_PI_LOW = 0x4e441529u;
 
-fn turn(angle: f32) -> vec2<f32> {
+fn cos_sin(angle: f32) -> vec2<f32> {
   let bits = bitcast<u32>(angle) & 0x7fffffffu;
   let mantissa = (bits & 0x7fffffu) | 0x800000u;
   // The angle is mantissa · 2^(exponent - 150); the product is wanted in units of 2^-30.

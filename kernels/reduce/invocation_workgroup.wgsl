@@ -1,6 +1,6 @@
-//@fragment reduce/lanes_workgroup
-//@gives Lanes
+//@fragment reduce/invocation_workgroup
+//@gives Invocation
 // The invocations of a workgroup, where subgroups may not be used.
-struct Lanes {
+struct Invocation {
   @builtin(local_invocation_index) index: u32,
 }
