@@ -12,7 +12,7 @@ import { classDefaults } from "../class_defaults.ts";
 import { countSchema, sizeSchema, sparseConfigFields } from "../config_fields.ts";
 import { decoder, plainAttention } from "../decoder.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import type { ModelWeights } from "../model_weights.ts";
+import { type ModelWeights, PROJECTION_NAMES } from "../model_weights.ts";
 import { gatedMlp, type MlpBuilder, type SharedExpertSpec, sharedOutput } from "../moe_block.ts";
 import { ROPE_TYPES } from "../rope.ts";
 import { routedMlp } from "../routed_mlp.ts";
@@ -90,7 +90,10 @@ function mlpOf(
     topK: config.num_experts_per_tok,
     scoring: "softmax_chosen",
     gates: ["router.layer", "router"],
-    source: { stacks: [{ gateUp: "input_linear.weight", down: "output_linear.weight" }] },
+    source: {
+      ...PROJECTION_NAMES,
+      stacks: [{ gateUp: "input_linear.weight", down: "output_linear.weight" }],
+    },
   });
   const experts: MlpBuilder = (b, x) => b.within("block_sparse_moe", () => routed(b, x));
   if (sharedSize === 0) return experts;

@@ -7,6 +7,7 @@
 import { CheckpointError } from "../../graph/mod.ts";
 import { deepseek2 } from "./families/deepseek2.ts";
 import { gptOss } from "./families/gpt_oss.ts";
+import { graniteMoe } from "./families/granite_moe.ts";
 import { mixtral } from "./families/mixtral.ts";
 import { olmoe } from "./families/olmoe.ts";
 import { qwen2Moe } from "./families/qwen2_moe.ts";
@@ -20,6 +21,7 @@ export const GGUF_FAMILIES: readonly GgufFamily[] = [
   dots1,
   glm4Moe,
   gptOss,
+  graniteMoe,
   minimaxM2,
   mixtral,
   olmoe,

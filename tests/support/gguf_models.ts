@@ -29,6 +29,7 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   minimax_m2: "minimax-m2",
   deepseek_v2: "deepseek2",
   deepseek_v3: "deepseek2",
+  granitemoe: "granitemoe",
 };
 
 /** Modules of a layer by the hub's names. */
@@ -42,6 +43,7 @@ const MODULES: Readonly<Record<string, string>> = {
   "self_attn.k_norm": "attn_k_norm",
   "mlp.gate": "ffn_gate_inp",
   "mlp.router": "ffn_gate_inp",
+  "block_sparse_moe.router.layer": "ffn_gate_inp",
   "mlp.gate_proj": "ffn_gate",
   "mlp.up_proj": "ffn_up",
   "mlp.down_proj": "ffn_down",
@@ -92,6 +94,12 @@ export function ggufMetadata(config: HfConfig): Record<string, MetadataValue> {
   }
   if (config.moe_intermediate_size !== undefined) {
     own["expert_feed_forward_length"] = number("moe_intermediate_size");
+  }
+  if (type === "granitemoe") {
+    own["attention.scale"] = { float: number("attention_multiplier") };
+    own["embedding_scale"] = { float: number("embedding_multiplier") };
+    own["residual_scale"] = { float: number("residual_multiplier") };
+    own["logit_scale"] = { float: number("logits_scaling") };
   }
   if (type === "minimax_m2") own["expert_feed_forward_length"] = number("intermediate_size");
   if (rope.partial_rotary_factor !== undefined) {
@@ -212,6 +220,10 @@ function renamed(name: string, real: RealTensor, config: HfConfig): [string, Rea
   if (rest === "self_attn.kv_b_proj.weight" && config.model_type === "deepseek_v3") {
     return splitLatent(block, real, config);
   }
+  if (rest === "block_sparse_moe.input_linear.weight") return splitGateUp(block, real);
+  if (rest === "block_sparse_moe.output_linear.weight") {
+    return [[`${block}.ffn_down_exps.weight`, real]];
+  }
   if (rest === "self_attn.sinks") return [[`${block}.attn_sinks.weight`, real]];
   if (rest.startsWith("mlp.experts.")) return splitExperts(block, rest.slice(12), real);
   const [, module, suffix] = rest.match(/^(.*)\.(weight|bias)$/) ?? [];
@@ -226,7 +238,7 @@ function renamed(name: string, real: RealTensor, config: HfConfig): [string, Rea
     attn_q: Number(config.num_attention_heads),
     attn_k: Number(config.num_key_value_heads),
   };
-  const permuted = config.model_type === "mixtral" && part in heads
+  const permuted = ["mixtral", "granitemoe"].includes(String(config.model_type)) && part in heads
     ? interleaved(real, heads[part])
     : real;
   return [[`${block}.${part}.${suffix}`, permuted]];
@@ -249,6 +261,21 @@ function splitLatent(block: string, { shape, values }: RealTensor, config: HfCon
     [`${block}.attn_k_b.weight`, transposed(k)],
     [`${block}.attn_v_b.weight`, v],
   ] as [string, RealTensor][];
+}
+
+/** Granite: input_linear [E, 2I, H], gate rows first. */
+function splitGateUp(block: string, { shape, values }: RealTensor): [string, RealTensor][] {
+  const [count, rows, columns] = shape;
+  const half = rows / 2 * columns;
+  const part = (start: number) =>
+    stacked(Array.from({ length: count }, (_, e) => ({
+      shape: [rows / 2, columns],
+      values: values.slice(e * 2 * half + start, e * 2 * half + start + half),
+    })));
+  return [
+    [`${block}.ffn_gate_exps.weight`, part(0)],
+    [`${block}.ffn_up_exps.weight`, part(half)],
+  ];
 }
 
 /** gpt-oss: gate_up_proj [E, H, 2I] whose columns alternate, down_proj [E, I, H], and biases. */

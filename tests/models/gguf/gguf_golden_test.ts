@@ -25,7 +25,7 @@ async function writeGolden(name: string, folder: string): Promise<string> {
 
 const NAMES = [
   ...["qwen3_moe", "olmoe", "mixtral", "gpt_oss", "qwen2_moe", "glm4_moe", "minimax_m2"],
-  ...["deepseek_v2", "deepseek_v2_grouped", "deepseek_v3"],
+  ...["deepseek_v2", "deepseek_v2_grouped", "deepseek_v3", "granitemoe"],
 ];
 
 for (const name of NAMES) {
