@@ -57,12 +57,19 @@ export class CpuProgram implements Program {
 
   /** Settings of the graph that the CPU executor ignores. */
   get notices(): readonly string[] {
-    const halves = this.graph.nodes.filter((node) =>
-      isOp(node, "fused_moe") && node.attrs.operands === "f16"
-    );
-    return halves.length === 0
-      ? []
-      : [`${halves.length} MoE layers ask for f16 operands: the CPU executor computes in f32`];
+    const layers = this.graph.nodes.filter((node) => isOp(node, "fused_moe"));
+    const halves = layers.filter(({ attrs }) => attrs.operands === "f16");
+    const named = layers.map(({ attrs }) => attrs.backend)
+      .filter((backend) => !["auto", "reference"].includes(backend));
+    const backends = [...new Set(named)].join(", ");
+    return [
+      ...(halves.length === 0
+        ? []
+        : [`${halves.length} MoE layers ask for f16 operands: the CPU executor computes in f32`]),
+      ...(named.length === 0
+        ? []
+        : [`${named.length} MoE layers ask for ${backends}: the CPU executor has reference alone`]),
+    ];
   }
 
   run(

@@ -180,3 +180,25 @@ Deno.test("deploy() frees everything when it is stopped halfway", async () => {
     await assert.rejects(deployment, { name: "AbortError" });
   }
 });
+
+Deno.test("deploy() says that the CPU has no other backend than the reference", async () => {
+  const notes: string[] = [];
+  await using _engine = await pipeline().fuseMoe({ backend: "trtllm" }).deploy({
+    ...CPU,
+    onProgress: (event) => event.kind === "note" && notes.push(event.message),
+  });
+  assert.deepEqual(notes, ["5 MoE layers ask for trtllm: the CPU executor has reference alone"]);
+});
+
+Deno.test("deploy() says which accepted settings have no effect", async () => {
+  const notes: string[] = [];
+  await using _engine = await pipeline().deploy({
+    ...CPU,
+    config: "attn_backend: flashinfer\ncompile_backend: torch-opt\n",
+    onProgress: (event) => event.kind === "note" && notes.push(event.message),
+  });
+  assert.deepEqual(notes, [
+    'insert_cached_attention: backend "flashinfer" names a CUDA kernel: WebGPU has one paged attention, which is used',
+    'compile_model: backend "torch-opt" names a PyTorch compiler: WebGPU dispatches are always prepared',
+  ]);
+});

@@ -116,3 +116,21 @@ Deno.test("quantize_moe refuses what a format cannot be", async () => {
     await assert.rejects(run, /a block of 16 is not possible: mxfp4 has one scale for 32 columns/);
   });
 });
+
+for (
+  const [key, field] of [
+    ["quantize_moe", { layers: "model.layers.9*" }],
+    ["quantize_linear", { layers: "model.layers.9*" }],
+    ["quantize_linear", { exclude: ["model.layers.9*"] }],
+  ] as const
+) {
+  Deno.test(`${key} refuses ${Object.keys(field)} that match no layer, and names the layers`, async () => {
+    const changes: Changes = { [key]: { enabled: true, format: "int8", ...field } };
+    await withPackedModel(MODEL, async ({ model }) => {
+      await assert.rejects(
+        packedGraph(model, changes),
+        /on "model\.layers\.9\*": no layer matches this pattern; the layers are model\..* \.\. /,
+      );
+    });
+  });
+}

@@ -66,7 +66,7 @@ export const insertCachedAttention = defineTransform({
       "Element type of keys and values in the cache; auto is f16, fp8 is E4M3, which saturates at 448",
     ),
   }),
-  plan(graph, config) {
+  plan(graph, config, { log }) {
     // Layers whose attention is over latents take the type of the cache from here.
     const matches: (Match | Node<"cached_mla_attention">)[] = graph.nodes.filter((node) =>
       isOp(node, "cached_mla_attention")
@@ -80,6 +80,7 @@ export const insertCachedAttention = defineTransform({
     const notes = config.backend === "auto" ? [] : [
       `backend "${config.backend}" names a CUDA kernel: WebGPU has one paged attention, which is used`,
     ];
+    notes.forEach((note) => log(`insert_cached_attention: ${note}`));
     return { matches, nearMisses, notes };
   },
   apply(graph, plan, config) {

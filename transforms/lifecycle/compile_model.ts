@@ -40,7 +40,7 @@ export const compileModel = defineTransform({
     piecewise_enabled: z.boolean().default(false).describe("Accepted for AutoDeploy's files"),
     piecewise_num_tokens: counts.describe("Accepted for AutoDeploy's files"),
   }),
-  plan(graph, config) {
+  plan(graph, config, { log }) {
     const refusals = missingCaches(graph).map((node) => ({
       node: labelNode(node),
       reason: "it has no cache; enable initialize_cache",
@@ -48,6 +48,7 @@ export const compileModel = defineTransform({
     const notes = config.backend === "auto" ? [] : [
       `backend "${config.backend}" names a PyTorch compiler: WebGPU dispatches are always prepared`,
     ];
+    notes.forEach((note) => log(`compile_model: ${note}`));
     return { matches: [graph.name], refusals, notes };
   },
   apply(graph, _plan, config) {

@@ -25,8 +25,11 @@ import {
 } from "../../graph/mod.ts";
 import { packedLinearInputs, packedOnLoad, weightOf } from "./packed_weights.ts";
 import { isExcluded } from "./quantize_from_checkpoint.ts";
-import { onLoadBlock, onLoadFields, refusalOnLoad } from "./quantize_on_load.ts";
+import { onLoadBlock, onLoadFields, refusalOnLoad, unusedPatterns } from "./quantize_on_load.ts";
 import { defineTransform } from "../core/transform.ts";
+
+/** What is left as it is by default. */
+const LEFT_OUT = ["lm_head"];
 
 /** See the module's documentation. */
 export const quantizeLinear = defineTransform({
@@ -40,14 +43,18 @@ export const quantizeLinear = defineTransform({
   },
   config: z.object({
     ...onLoadFields,
-    exclude: z.array(z.string()).default(["lm_head"]).describe(
+    exclude: z.array(z.string()).default(LEFT_OUT).describe(
       "Module paths to leave as they are; * stands for any characters",
     ),
   }),
   plan(graph, config) {
     const matches: Node<"linear">[] = [];
     const nearMisses: NearMiss[] = [];
-    for (const linear of graph.nodes.filter((node) => isOp(node, "linear"))) {
+    const layers = graph.nodes.filter((node) => isOp(node, "linear"));
+    // Not every model has what is left out unasked.
+    const written = config.exclude.filter((pattern) => !LEFT_OUT.includes(pattern));
+    const refusals = unusedPatterns([config.layers, ...written], layers);
+    for (const linear of layers) {
       const weight = input(linear, "w");
       const miss = !isExcluded(linear.scope, [config.layers])
         ? `layers "${config.layers}" leaves it out`
@@ -59,7 +66,7 @@ export const quantizeLinear = defineTransform({
       if (miss) nearMisses.push({ node: labelNode(linear), reason: miss });
       else matches.push(linear);
     }
-    return { matches, nearMisses };
+    return { matches, nearMisses, refusals };
   },
   apply(graph, plan, config) {
     for (const linear of plan.matches) {

@@ -23,7 +23,7 @@ import {
   type Node,
   replaceNode,
 } from "../../graph/mod.ts";
-import { onLoadBlock, onLoadFields, refusalOnLoad } from "./quantize_on_load.ts";
+import { onLoadBlock, onLoadFields, refusalOnLoad, unusedPatterns } from "./quantize_on_load.ts";
 import { isExcluded } from "./quantize_from_checkpoint.ts";
 import {
   EXPERT_MATRICES,
@@ -44,8 +44,9 @@ export const quantizeMoe = defineTransform({
   plan(graph, config) {
     const matches: Node<"moe">[] = [];
     const nearMisses: NearMiss[] = [];
-    const refusals: Refusal[] = [];
-    for (const moe of graph.nodes.filter((node) => isOp(node, "moe"))) {
+    const layers = graph.nodes.filter((node) => isOp(node, "moe"));
+    const refusals: Refusal[] = unusedPatterns([config.layers], layers);
+    for (const moe of layers) {
       const weights = EXPERT_MATRICES.flatMap((name) => inputList(moe, name));
       if (!isExcluded(moe.scope, [config.layers])) {
         nearMisses.push({

@@ -6,6 +6,8 @@
 
 import { z } from "../../deps/zod.ts";
 import { PACKED_LAYOUTS, type ScaleBlock, type Value } from "../../graph/mod.ts";
+import type { Refusal } from "../core/transform.ts";
+import { isExcluded } from "./quantize_from_checkpoint.ts";
 
 /** Fields of both transforms. */
 export const onLoadFields = {
@@ -27,6 +29,20 @@ export type OnLoadConfig = z.output<z.ZodObject<typeof onLoadFields>>;
 export function onLoadBlock({ format, block }: OnLoadConfig): ScaleBlock | undefined {
   if (block === null) return undefined;
   return format === "fp8_e4m3" ? [block, block] : [1, block];
+}
+
+/** Patterns that name no layer: a mistake in the configuration, so they are refusals. */
+export function unusedPatterns(
+  patterns: readonly string[],
+  layers: readonly { readonly scope: string }[],
+): Refusal[] {
+  if (layers.length === 0) return [];
+  const [first, last] = [layers[0].scope, layers[layers.length - 1].scope];
+  return patterns.filter((pattern) => !layers.some(({ scope }) => isExcluded(scope, [pattern])))
+    .map((pattern) => ({
+      node: pattern,
+      reason: `no layer matches this pattern; the layers are ${first} .. ${last}`,
+    }));
 }
 
 /** Why a weight cannot be quantized so, or undefined when it can. */
