@@ -17,6 +17,7 @@ import {
   readConfig,
 } from "./hf_config.ts";
 import { leftoverTensors } from "./leftover_tensors.ts";
+import { settleRope } from "./rope_length.ts";
 import { unreadKeys } from "./unread_keys.ts";
 import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
 import type { ChatTemplate } from "./chat/chat_template.ts";
@@ -31,6 +32,8 @@ export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {
   readonly hfNames: readonly string[];
   /** What of the family is implemented, one phrase each, for `inspect` and the docs. */
   readonly features: readonly string[];
+  /** What a user of any of its models should know, one sentence each. */
+  readonly notes?: readonly string[];
   /** How transformers' class reads config.json: defaults, other names, the rotary embedding. */
   readonly reading?: ConfigReading;
   /** Keys of the config as read; unknown keys pass, unsupported values do not. */
@@ -89,13 +92,13 @@ export interface UnusedTensor {
 export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
   definition: ArchitectureDefinition<Schema>,
 ): Architecture {
-  const { name, hfNames, features, ignoredTensors = [] } = definition;
+  const { name, hfNames, features, ignoredTensors = [], notes = [] } = definition;
   return {
     name,
     hfNames,
     features,
     configure(raw, file) {
-      const reading = definition.reading ?? { defaults: NO_DEFAULTS };
+      const reading = definition.reading ?? NO_READING;
       // Without `architectures`, model_type has chosen: the class has its own name.
       const architectures = raw.architectures ?? hfNames.slice(0, 1);
       const read = readConfig({ ...raw, architectures }, reading);
@@ -104,13 +107,13 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
       checkSizes(config, file);
       return {
         config,
-        notes: [...read.notes, ...unreadKeys(definition.config, read.config, definition)],
+        notes: [...notes, ...read.notes, ...unreadKeys(definition.config, read.config, definition)],
         build(checkpoint, quantization, options = {}) {
           const weights = new ModelWeights(checkpoint, quantization);
           const graph = new Graph(config.architectures[0]);
           const { maxSeqLen = config.max_position_embeddings } = options;
-          const served = servedConfig(config, maxSeqLen);
-          definition.build(new GraphBuilder(graph), served, weights, { maxSeqLen });
+          const settled = settleRope(config, maxSeqLen, reading.rope?.anyLength);
+          definition.build(new GraphBuilder(graph), settled, weights, { maxSeqLen });
           return {
             graph,
             unusedTensors: weights.unused([...ignoredTensors, ...leftoverTensors(read.config)]),
@@ -121,17 +124,8 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
   };
 }
 
-/** The config with the deployment's length where the rotary embedding depends on it. */
-function servedConfig<Config extends ModelConfig>(config: Config, maxSeqLen: number): Config {
-  const { rope_parameters: rope } = config;
-  if (typeof rope !== "object" || rope === null || Reflect.get(rope, "rope_type") !== "dynamic") {
-    return config;
-  }
-  return { ...config, rope_parameters: { ...rope, served_positions: maxSeqLen } };
-}
-
 /** A definition without a class says all of its keys itself. */
-const NO_DEFAULTS = { theta: 10000, aliases: {}, fields: {} };
+const NO_READING: ConfigReading = { defaults: { theta: 10000, aliases: {}, fields: {} } };
 
 /** An opened model folder. */
 export interface Model {

@@ -8,6 +8,7 @@ import { CheckpointError, nearest } from "../graph/mod.ts";
 import type { Architecture } from "./architecture.ts";
 import { afmoe } from "./architectures/afmoe.ts";
 import { dbrx } from "./architectures/dbrx.ts";
+import { llama, mistral, olmo2, qwen3 } from "./architectures/dense.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./architectures/deepseek.ts";
 import { ernie45Moe } from "./architectures/ernie4_5_moe.ts";
 import { gemma4 } from "./architectures/gemma4.ts";
@@ -21,6 +22,7 @@ import { phimoe } from "./architectures/phimoe.ts";
 import { qwen2Moe } from "./architectures/qwen2_moe.ts";
 import { qwen3Moe } from "./architectures/qwen3_moe.ts";
 import { dots1, glm4Moe, hyV3, minimaxM2, solarOpen } from "./architectures/sigmoid_moe.ts";
+import { exaoneMoe, hunyuanV1Moe, qwen3VlMoe } from "./architectures/tail.ts";
 
 /** Every architecture. */
 export const ARCHITECTURES: readonly Architecture[] = [
@@ -30,21 +32,28 @@ export const ARCHITECTURES: readonly Architecture[] = [
   deepseekV3,
   dots1,
   ernie45Moe,
+  exaoneMoe,
   gemma4,
   glm4Moe,
   glm4MoeLite,
   gptOss,
   graniteMoe,
   graniteMoeShared,
+  hunyuanV1Moe,
   hyV3,
+  llama,
   llama4,
   mimoV2Flash,
   minimaxM2,
+  mistral,
   mixtral,
+  olmo2,
   olmoe,
   phimoe,
   qwen2Moe,
+  qwen3,
   qwen3Moe,
+  qwen3VlMoe,
   solarOpen,
 ];
 

@@ -19,6 +19,8 @@ export interface RopeReading {
   readonly partial?: "reads" | number;
   /** The config may give the fraction as `rotary_dim` elements of a head (MiniMax-M2). */
   readonly rotaryDim?: boolean;
+  /** Types that the family settles for a length itself. */
+  readonly anyLength?: readonly string[];
   /** What the class takes when config.json has no parameters at all. */
   readonly whenMissing?: Readonly<Record<string, unknown>>;
   /** Layer types with parameters of their own. */

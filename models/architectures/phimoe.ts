@@ -38,6 +38,7 @@ export const phimoe = defineArchitecture({
   reading: {
     defaults: classDefaults("phimoe"),
     names: { num_local_experts: "num_experts" },
+    rope: { anyLength: ["longrope"] },
   },
   config: configSchema,
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],

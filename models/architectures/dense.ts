@@ -1,0 +1,150 @@
+/**
+ * Dense models of the same skeleton: Llama, Qwen3, Mistral and OLMo 2. They load so that people can try
+ * the pipeline with a small model; nothing of them is a mixture of experts. After `modeling_llama.py`,
+ * `modeling_qwen3.py`, `modeling_mistral.py` and `modeling_olmo2.py` of transformers.
+ *
+ * @module
+ */
+
+import { z } from "../../deps/zod.ts";
+import { hiddenActSchema } from "../activation.ts";
+import { defineArchitecture } from "../architecture.ts";
+import { classDefaults } from "../class_defaults.ts";
+import { countSchema, layerTypesSchema, sizeSchema } from "../config_fields.ts";
+import { decoder, headNorms, normWeight, plainAttention } from "../decoder.ts";
+import { baseConfigFields } from "../hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
+import { denseMlp } from "../moe_block.ts";
+import { ROPE_TYPES } from "../rope.ts";
+
+const IGNORED = [ROTARY_BUFFERS, TIED_HEAD];
+const NOTES = ["a dense model: the transforms for experts have nothing to do"];
+
+const denseFields = {
+  ...baseConfigFields,
+  hidden_act: hiddenActSchema,
+  intermediate_size: sizeSchema,
+  attention_bias: z.boolean().default(false),
+};
+
+const llamaSchema = z.looseObject({ ...denseFields, mlp_bias: z.boolean().default(false) });
+
+/** Llama 2, 3 and their kin. */
+export const llama = defineArchitecture({
+  name: "llama",
+  hfNames: ["LlamaForCausalLM"],
+  features: ["dense; grouped-query attention, biases, tied embeddings", ROPE_TYPES],
+  notes: NOTES,
+  reading: { defaults: classDefaults("llama") },
+  config: llamaSchema,
+  ignoredTensors: IGNORED,
+  build(b, config, weights) {
+    const { hidden_size: hidden, intermediate_size: intermediate } = config;
+    const mlp = { hidden, intermediate, activation: config.hidden_act, bias: config.mlp_bias };
+    decoder(b, config, weights, (_index, module) => ({
+      attention: plainAttention(config, weights, `${module}.self_attn`, {
+        bias: config.attention_bias,
+      }),
+      mlp: denseMlp(weights, `${module}.mlp`, mlp),
+    }));
+  },
+});
+
+const mistralSchema = z.looseObject({ ...denseFields, sliding_window: sizeSchema.optional() });
+
+/** Mistral-7B and its kin. */
+export const mistral = defineArchitecture({
+  name: "mistral",
+  hfNames: ["MistralForCausalLM"],
+  features: ["dense; grouped-query attention, sliding window, tied embeddings", ROPE_TYPES],
+  notes: NOTES,
+  reading: { defaults: classDefaults("mistral") },
+  config: mistralSchema,
+  ignoredTensors: IGNORED,
+  build(b, config, weights) {
+    const { hidden_size: hidden, intermediate_size: intermediate } = config;
+    const mlp = { hidden, intermediate, activation: config.hidden_act };
+    decoder(b, config, weights, (_index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`),
+        window: config.sliding_window,
+      },
+      mlp: denseMlp(weights, `${module}.mlp`, mlp),
+    }));
+  },
+});
+
+const qwenSchema = z.looseObject({
+  ...denseFields,
+  use_sliding_window: z.boolean().default(false),
+  sliding_window: countSchema.optional(),
+  max_window_layers: countSchema.default(28),
+  layer_types: layerTypesSchema,
+});
+
+/** Qwen3 without experts. */
+export const qwen3 = defineArchitecture({
+  name: "qwen3",
+  hfNames: ["Qwen3ForCausalLM"],
+  features: [
+    "dense; grouped-query attention with q and k norms per head, biases",
+    "sliding window by layer_types, tied embeddings",
+    ROPE_TYPES,
+  ],
+  notes: NOTES,
+  reading: { defaults: classDefaults("qwen3") },
+  config: qwenSchema,
+  ignoredTensors: IGNORED,
+  build(b, config, weights) {
+    const { hidden_size: hidden, intermediate_size: intermediate, layer_types: types } = config;
+    const mlp = { hidden, intermediate, activation: config.hidden_act };
+    const slides = (index: number) =>
+      config.use_sliding_window &&
+      (types ? types[index] === "sliding_attention" : index >= config.max_window_layers);
+    decoder(b, config, weights, (index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
+        qkNorm: headNorms(config, weights, `${module}.self_attn`),
+        window: slides(index) ? config.sliding_window : undefined,
+      },
+      mlp: denseMlp(weights, `${module}.mlp`, mlp),
+    }));
+  },
+});
+
+const olmoSchema = z.looseObject(denseFields);
+
+/** OLMo 2. */
+export const olmo2 = defineArchitecture({
+  name: "olmo2",
+  hfNames: ["Olmo2ForCausalLM"],
+  features: [
+    "dense; norms behind attention and MLP, q and k norms over all heads, biases",
+    ROPE_TYPES,
+  ],
+  notes: NOTES,
+  reading: { defaults: classDefaults("olmo2") },
+  config: olmoSchema,
+  ignoredTensors: IGNORED,
+  build(b, config, weights) {
+    const { hidden_size: hidden, intermediate_size: intermediate } = config;
+    const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: dim } = config;
+    const mlp = { hidden, intermediate, activation: config.hidden_act };
+    decoder(b, config, weights, (_index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
+        qkNorm: {
+          over: "all",
+          q: normWeight(weights, `${module}.self_attn.q_norm`, heads * dim),
+          k: normWeight(weights, `${module}.self_attn.k_norm`, kvHeads * dim),
+          eps: config.rms_norm_eps,
+        },
+      },
+      mlp: denseMlp(weights, `${module}.mlp`, mlp),
+      norms: {
+        afterAttention: "post_attention_layernorm",
+        afterMlp: "post_feedforward_layernorm",
+      },
+    }));
+  },
+});

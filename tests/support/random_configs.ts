@@ -1,0 +1,353 @@
+/**
+ * Random configs of every architecture, as a config.json says them: sizes that nothing divides,
+ * layers of all kinds, every type of rotary embedding.
+ *
+ * @module
+ */
+
+import { HIDDEN_ACTIVATIONS } from "../../models/mod.ts";
+
+/** Numbers that follow from a seed. */
+export class Dice {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = (seed * 2654435761 + 12345) >>> 0;
+    for (let i = 0; i < 8; i++) this.number();
+  }
+
+  number(): number {
+    this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0;
+    return this.#state / 2 ** 32;
+  }
+
+  /** A whole number from `least` to `most`. */
+  from(least: number, most: number): number {
+    return least + Math.floor(this.number() * (most - least + 1));
+  }
+
+  pick<Item>(items: readonly Item[]): Item {
+    return items[this.from(0, items.length - 1)];
+  }
+
+  maybe(chance = 0.5): boolean {
+    return this.number() < chance;
+  }
+}
+
+type Config = Record<string, unknown>;
+
+const ACTS = Object.keys(HIDDEN_ACTIVATIONS);
+const CONTEXT = 64;
+
+/** A rotary embedding; `part` is the fraction of a head, where the family reads one. */
+function rope(dice: Dice, rotary: number, part?: number): Config {
+  const common = {
+    rope_theta: dice.pick([1e4, 5e5, 1e6]),
+    ...(part !== undefined && { partial_rotary_factor: part }),
+  };
+  const context = { original_max_position_embeddings: 16 };
+  const factors = () => Array.from({ length: rotary / 2 }, () => 1 + 3 * dice.number());
+  return dice.pick<Config>([
+    { ...common, rope_type: "default" },
+    { ...common, rope_type: "linear", factor: 2.5 },
+    { ...common, rope_type: "dynamic", factor: 2 },
+    {
+      ...common,
+      ...context,
+      rope_type: "llama3",
+      factor: 8,
+      low_freq_factor: 1,
+      high_freq_factor: 4,
+    },
+    { ...common, ...context, rope_type: "yarn", factor: 4, beta_fast: 32, beta_slow: 1 },
+    { ...common, ...context, rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 0.8 },
+    {
+      ...common,
+      ...context,
+      rope_type: "longrope",
+      short_factor: factors(),
+      long_factor: factors(),
+      factor: 4,
+    },
+  ]);
+}
+
+function types<Item>(dice: Dice, count: number, items: readonly Item[]): Item[] {
+  return Array.from({ length: count }, () => dice.pick(items));
+}
+
+/** What every config has; heads and experts in odd numbers. */
+function base(dice: Dice): Config & { layers: number; headDim: number } {
+  const kvHeads = dice.from(1, 3);
+  const headDim = 2 * dice.from(3, 13);
+  const layers = dice.from(1, 3);
+  const experts = dice.from(3, 9);
+  return {
+    layers,
+    headDim,
+    vocab_size: dice.from(20, 70),
+    hidden_size: 4 * dice.from(5, 12),
+    intermediate_size: dice.from(9, 40),
+    moe_intermediate_size: dice.from(5, 30),
+    num_hidden_layers: layers,
+    num_attention_heads: kvHeads * dice.from(1, 3),
+    num_key_value_heads: kvHeads,
+    head_dim: headDim,
+    num_experts: experts,
+    num_local_experts: experts,
+    n_routed_experts: experts,
+    num_experts_per_tok: dice.from(1, Math.min(4, experts)),
+    hidden_act: dice.pick(ACTS),
+    rms_norm_eps: 1e-5,
+    max_position_embeddings: CONTEXT,
+    tie_word_embeddings: dice.maybe(),
+    attention_bias: dice.maybe(),
+    norm_topk_prob: dice.maybe(),
+    rope_parameters: rope(dice, headDim),
+  };
+}
+
+/** Experts in groups, and how many of each. */
+function groups(dice: Dice): Config {
+  const count = dice.pick([1, 2, 3]);
+  const size = dice.from(2, 4);
+  const kept = dice.from(1, count);
+  return {
+    n_routed_experts: count * size,
+    n_group: count,
+    topk_group: kept,
+    num_experts_per_tok: dice.from(1, Math.min(4, kept * size)),
+    n_shared_experts: dice.from(0, 2),
+    routed_scaling_factor: dice.pick([1, 2.5]),
+    first_k_dense_replace: dice.from(0, 1),
+  };
+}
+
+/** The same where experts are counted by `num_experts`. */
+function inGroups(dice: Dice): Config {
+  const { n_routed_experts: experts, ...others } = groups(dice);
+  return { ...others, num_experts: experts };
+}
+
+const LAYER_TYPES = ["sliding_attention", "full_attention"];
+const MLP_TYPES = ["dense", "sparse"];
+
+function latent(dice: Dice): Config {
+  const turning = 2 * dice.from(1, 6);
+  return {
+    ...groups(dice),
+    q_lora_rank: dice.maybe() ? dice.from(8, 30) : null,
+    kv_lora_rank: 8 * dice.from(2, 5) - turning % 8,
+    qk_rope_head_dim: turning,
+    qk_nope_head_dim: dice.from(4, 20),
+    v_head_dim: dice.from(4, 24),
+    rope_parameters: rope(dice, turning),
+    rope_interleave: dice.maybe(),
+  };
+}
+
+type Maker = (dice: Dice, own: ReturnType<typeof base>) => Config;
+
+/** A rotary fraction that leaves an even number of elements. */
+function part(dice: Dice, headDim: number): number {
+  return 2 * dice.from(1, headDim / 2) / headDim;
+}
+
+/** What each architecture has besides, by the name in `architectures`. */
+const MAKERS: Readonly<Record<string, Maker>> = {
+  AfmoeForCausalLM: (dice, { layers }) => ({
+    num_shared_experts: dice.from(1, 2),
+    num_dense_layers: dice.from(0, 1),
+    route_scale: dice.pick([1, 2.8]),
+    sliding_window: dice.from(2, 9),
+    layer_types: types(dice, layers, LAYER_TYPES),
+    mup_enabled: dice.maybe(),
+    attention_bias: false,
+  }),
+  DbrxForCausalLM: (dice) => {
+    const [kvHeads, headDim, experts] = [dice.from(1, 2), 2 * dice.from(3, 10), dice.from(3, 7)];
+    const heads = kvHeads * dice.from(1, 3);
+    return {
+      d_model: heads * headDim,
+      n_heads: heads,
+      n_layers: 2,
+      max_seq_len: CONTEXT,
+      hidden_size: undefined,
+      num_attention_heads: undefined,
+      num_key_value_heads: undefined,
+      num_hidden_layers: undefined,
+      max_position_embeddings: undefined,
+      head_dim: undefined,
+      tie_word_embeddings: false,
+      rope_parameters: rope(dice, headDim),
+      attn_config: { kv_n_heads: kvHeads, clip_qkv: dice.maybe() ? 0.7 : null },
+      ffn_config: {
+        ffn_act_fn: { name: dice.pick(ACTS) },
+        ffn_hidden_size: dice.from(5, 30),
+        moe_num_experts: experts,
+        moe_top_k: dice.from(1, 3),
+        moe_normalize_expert_weights: dice.maybe() ? 1 : null,
+      },
+    };
+  },
+  DeepseekV2ForCausalLM: (dice) => ({
+    ...latent(dice),
+    topk_method: dice.pick(["greedy", "group_limited_greedy"]),
+    mlp_bias: dice.maybe(),
+  }),
+  DeepseekV3ForCausalLM: latent,
+  Dots1ForCausalLM: (dice, { layers }) => ({
+    ...groups(dice),
+    sliding_window: dice.from(2, 9),
+    layer_types: types(dice, layers, LAYER_TYPES),
+  }),
+  Ernie4_5_MoeForCausalLM: (dice, { num_experts, num_experts_per_tok }) => ({
+    use_bias: dice.maybe(),
+    moe_num_experts: num_experts,
+    moe_k: num_experts_per_tok,
+    moe_num_shared_experts: dice.from(0, 2),
+    moe_layer_start_index: dice.from(0, 1),
+    moe_layer_interval: dice.from(1, 2),
+    moe_norm_min: dice.pick([1e-12, 0.7]),
+  }),
+  ExaoneMoeForCausalLM: (dice, { layers }) => ({
+    ...inGroups(dice),
+    num_shared_experts: dice.from(0, 2),
+    ...(dice.maybe()
+      ? { sliding_window: dice.from(2, 9), layer_types: types(dice, layers, LAYER_TYPES) }
+      : { sliding_window: null }),
+  }),
+  Gemma4ForCausalLM: (dice, own) => ({
+    hidden_activation: dice.pick(ACTS),
+    top_k_experts: own.num_experts_per_tok,
+    attention_k_eq_v: dice.maybe(),
+    enable_moe_block: true,
+    hidden_size_per_layer_input: 0,
+    sliding_window: dice.from(2, 9),
+    layer_types: types(dice, own.layers, LAYER_TYPES),
+    global_head_dim: 2 * dice.from(3, 13),
+    num_global_key_value_heads: dice.maybe() ? 1 : null,
+    final_logit_softcapping: dice.maybe() ? 5 : null,
+    rope_parameters: {
+      sliding_attention: { rope_type: "default", rope_theta: 1e4 },
+      full_attention: {
+        rope_type: "proportional",
+        partial_rotary_factor: dice.number(),
+        rope_theta: 1e6,
+      },
+    },
+  }),
+  Glm4MoeForCausalLM: (dice, { headDim }) => {
+    const fraction = part(dice, headDim);
+    return {
+      ...groups(dice),
+      use_qk_norm: dice.maybe(),
+      rope_parameters: rope(dice, Math.floor(headDim * fraction), fraction),
+    };
+  },
+  Glm4MoeLiteForCausalLM: (dice, { layers }) => ({
+    ...latent(dice),
+    mlp_layer_types: types(dice, layers, MLP_TYPES),
+  }),
+  GraniteMoeForCausalLM: (dice) => ({
+    embedding_multiplier: 1.5,
+    attention_multiplier: 0.2,
+    residual_multiplier: dice.pick([1, 0.7]),
+    logits_scaling: dice.pick([1, 1.5]),
+  }),
+  GraniteMoeSharedForCausalLM: (dice) => ({
+    shared_intermediate_size: dice.pick([0, 12, 20]),
+    residual_multiplier: 0.7,
+    attention_multiplier: 0.2,
+  }),
+  HunYuanMoEV1ForCausalLM: (dice, { layers }) => ({
+    moe_topk: dice.maybe() ? dice.from(1, 3) : types(dice, layers, [1, 2, 3]),
+  }),
+  HYV3ForCausalLM: (dice, { layers }) => ({
+    num_shared_experts: dice.from(1, 2),
+    router_scaling_factor: dice.pick([1, 2.8]),
+    mlp_bias: dice.maybe(),
+    mlp_layer_types: types(dice, layers, MLP_TYPES),
+  }),
+  Llama4ForCausalLM: (dice, { layers }) => ({
+    intermediate_size_mlp: dice.from(9, 40),
+    attention_chunk_size: dice.from(2, 9),
+    floor_scale: dice.from(2, 6),
+    attn_scale: 0.3,
+    attn_temperature_tuning: dice.maybe(),
+    use_qk_norm: dice.maybe(),
+    interleave_moe_layer_step: dice.from(1, 2),
+    no_rope_layers: types(dice, layers, [0, 1]),
+    layer_types: types(dice, layers, ["chunked_attention", "full_attention"]),
+  }),
+  LlamaForCausalLM: (dice) => ({ mlp_bias: dice.maybe() }),
+  MiMoV2FlashForCausalLM: (dice, own) => {
+    const fraction = part(dice, own.headDim);
+    const parameters = () => ({
+      rope_type: "default",
+      rope_theta: dice.pick([1e4, 1e6]),
+      partial_rotary_factor: fraction,
+    });
+    const kvHeads = dice.from(1, 2);
+    return {
+      ...groups(dice),
+      num_key_value_heads: kvHeads,
+      num_attention_heads: 2 * kvHeads * dice.from(1, 2),
+      v_head_dim: dice.from(5, 24),
+      sliding_window: dice.from(2, 9),
+      attention_value_scale: dice.pick([1, 0.7]),
+      layer_types: types(dice, own.layers, LAYER_TYPES),
+      mlp_layer_types: types(dice, own.layers, MLP_TYPES),
+      rope_parameters: { sliding_attention: parameters(), full_attention: parameters() },
+    };
+  },
+  MiniMaxM2ForCausalLM: (dice, { headDim }) => {
+    const fraction = part(dice, headDim);
+    return { rope_parameters: rope(dice, Math.floor(headDim * fraction), fraction) };
+  },
+  MistralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(2, 9) : null }),
+  MixtralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(2, 9) : null }),
+  Olmo2ForCausalLM: () => ({}),
+  OlmoeForCausalLM: (dice) => ({ clip_qkv: dice.maybe() ? 0.8 : null }),
+  PhimoeForCausalLM: (dice) => ({
+    num_experts_per_tok: 2,
+    lm_head_bias: dice.maybe(),
+    router_jitter_noise: dice.pick([0.01, 0.3]),
+    tie_word_embeddings: false,
+    sliding_window: dice.maybe() ? dice.from(2, 9) : null,
+  }),
+  Qwen2MoeForCausalLM: (dice, own) => ({
+    qkv_bias: dice.maybe(),
+    shared_expert_intermediate_size: dice.maybe()
+      ? 2 * Number(own.moe_intermediate_size)
+      : dice.from(5, 40),
+    decoder_sparse_step: dice.from(1, 2),
+    use_sliding_window: dice.maybe(),
+    sliding_window: dice.from(2, 9),
+    layer_types: types(dice, own.layers, LAYER_TYPES),
+  }),
+  Qwen3ForCausalLM: (dice, { layers }) => ({
+    use_sliding_window: dice.maybe(),
+    sliding_window: dice.from(2, 9),
+    layer_types: types(dice, layers, LAYER_TYPES),
+  }),
+  Qwen3MoeForCausalLM: (dice) => ({
+    decoder_sparse_step: dice.from(1, 2),
+    use_sliding_window: dice.maybe(),
+    sliding_window: dice.from(2, 9),
+  }),
+  SolarOpenForCausalLM: groups,
+};
+
+/** Architectures that there are random configs of. */
+export const RANDOM_FAMILIES: readonly string[] = Object.keys(MAKERS);
+
+/** A valid config of an architecture, the same for the same seed. */
+export function randomConfig(architecture: string, seed: number): Record<string, unknown> {
+  const dice = new Dice(seed);
+  const own = base(dice);
+  const { layers: _, headDim: __, ...config } = own;
+  const all = { ...config, ...MAKERS[architecture](dice, own), architectures: [architecture] };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
