@@ -1,6 +1,7 @@
 /** What is said of quantization configs that are not read: the key, what is read, and what to do. */
 
 import assert from "node:assert/strict";
+import fc from "../../deps/fast_check.ts";
 import { CheckpointError } from "../../graph/mod.ts";
 import { DIALECTS, readQuantization, REFUSED_METHODS } from "../../models/mod.ts";
 
@@ -169,4 +170,30 @@ Deno.test("lists of modules under any key, with any pattern, leave modules plain
   }
   const none = readQuantization({ quant_method: "fp8", ignored_layers: null }, undefined, "folder");
   assert.equal(none?.isExcluded("model.layers.0.self_attn.q_proj"), false);
+});
+
+Deno.test("any JSON in place of a quantization config is read or refused, never a crash", () => {
+  const methods = DIALECTS.flatMap((dialect) => dialect.methods);
+  const keys = fc.constantFrom(
+    ...["bits", "group_size", "config_groups", "quant_algo", "dynamic", "ignore", "format"],
+    ...["weight_block_size", "quantized_layers", "quantization", "checkpoint_format", "version"],
+  );
+  const config = fc.tuple(
+    fc.constantFrom(...methods, "other"),
+    fc.dictionary(fc.oneof(keys, fc.string()), fc.jsonValue({ maxDepth: 4 })),
+  ).map(([quant_method, rest]) => ({ ...rest, quant_method }));
+  fc.assert(
+    fc.property(fc.oneof(config, fc.jsonValue()), fc.boolean(), (value, isModelOpt) => {
+      try {
+        const read = isModelOpt
+          ? readQuantization(undefined, value, "folder")
+          : readQuantization(value, undefined, "folder");
+        read?.schemeOf("model.layers.0.mlp.experts.0.gate_proj");
+        read?.isExcluded("model.layers.0.mlp.gate");
+      } catch (error) {
+        assert.ok(error instanceof CheckpointError, String(error));
+      }
+    }),
+    { numRuns: 2000 },
+  );
 });
