@@ -11,7 +11,7 @@ import { ConfigError } from "../graph/mod.ts";
 import type { ModelFlags } from "./deploy_flags.ts";
 
 /** Folder of the model that comes with Mixline. */
-const BUNDLED_MODEL = fileURLToPath(new URL("../demo/storyteller", import.meta.url));
+export const BUNDLED_MODEL = fileURLToPath(new URL("../demo/storyteller", import.meta.url));
 
 /**
  * The pipeline that flags, files and environment ask for.

@@ -6,9 +6,10 @@
  */
 
 import { join } from "node:path";
+import type { Pipeline } from "../dsl/mod.ts";
 import { isLoopbackUrl, openLog, serve } from "../server/mod.ts";
 import type { CommandContext } from "./command.ts";
-import { configure } from "./configure.ts";
+import { BUNDLED_MODEL, configure } from "./configure.ts";
 import { logOptions, type ServeFlags, serveOptions } from "./serve_flags.ts";
 
 /** Serves until the first SIGINT or SIGTERM, which lets requests in flight end. */
@@ -17,7 +18,7 @@ export async function serveModel(
   { terminal, signal }: CommandContext,
 ): Promise<void> {
   const pipeline = configure(flags);
-  const options = await serveOptions(flags);
+  const options = { description: aboutBundled(pipeline), ...await serveOptions(flags) };
   const ended = endSignal(signal);
   await using opened = await openLog(logOptions(flags));
   const server = await serve(pipeline, options, {
@@ -30,6 +31,13 @@ export async function serveModel(
   else terminal.result(`${isLoopbackUrl(url) ? "" : "reachable from other machines: "}${url}\n`);
   await ended.promise;
   await server.close();
+}
+
+/** What the page says of the model that comes with Mixline. */
+function aboutBundled(pipeline: Pipeline): string | undefined {
+  if (pipeline.resolve().settings.model !== BUNDLED_MODEL) return undefined;
+  return "A storyteller with 7.4 million parameters: it makes up little stories and knows nothing else. " +
+    "Ask for one, such as: Tell me a story about a fox who finds a drum";
 }
 
 /** Resolves at SIGTERM, or when Ctrl-C was pressed once. */

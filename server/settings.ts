@@ -14,6 +14,8 @@ export interface ServeOptions {
   readonly host?: string;
   /** Name of the model in requests and answers. Default the model's own. */
   readonly servedModelName?: string;
+  /** A sentence about the model, for `/v1/models` and the page. */
+  readonly description?: string;
   /** Keys that clients must show as `Authorization: Bearer <key>`. */
   readonly apiKeys?: readonly string[];
   /** Listen beyond this machine without keys. */
@@ -39,8 +41,10 @@ export interface ServeOptions {
 }
 
 /** All options with their defaults. */
-export interface ServerSettings extends Required<Omit<ServeOptions, "servedModelName">> {
+export interface ServerSettings
+  extends Required<Omit<ServeOptions, "servedModelName" | "description">> {
   readonly servedModelName?: string;
+  readonly description?: string;
 }
 
 const DEFAULTS = {

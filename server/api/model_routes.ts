@@ -29,6 +29,8 @@ export function listModels(service: Service): z.infer<typeof modelListSchema> {
       owned_by: "mixline",
       max_model_len: maxSequenceTokens,
       chats,
+      ...(service.settings.description !== undefined &&
+        { description: service.settings.description }),
     }],
   };
 }

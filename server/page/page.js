@@ -39,7 +39,11 @@ async function start() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") running?.abort();
   });
-  for (const name of ["settings", "experts"]) addPanel(name);
+  const open = byId("open-settings");
+  open.addEventListener("click", () => {
+    byId("settings").hidden = !byId("settings").hidden;
+    open.setAttribute("aria-expanded", String(!byId("settings").hidden));
+  });
   await connect();
   setInterval(showHealth, 5000);
 }
@@ -49,7 +53,7 @@ async function connect() {
   await showHealth();
   try {
     const { data: [model] } = await call("v1/models");
-    server = { model: model.id, chats: model.chats, longest: model.max_model_len };
+    server = { model: model.id, chats: model.chats, about: model.description };
     byId("model").textContent = model.id;
     document.title = `${model.id} · Mixline`;
     prompt.placeholder = model.chats ? "Write a message" : "Begin a story";
@@ -62,12 +66,11 @@ async function connect() {
 function introduce() {
   const intro = byId("intro");
   intro.replaceChildren();
-  const lines = server.chats
+  const lines = server.about
+    ? [server.about]
+    : server.chats
     ? [`You are talking to ${server.model}. It may be wrong; check what matters.`]
-    : [
-      `${server.model} is no chat model: it continues the text that you begin.`,
-      "Write a first sentence, such as: Once upon a time, there was a little fox",
-    ];
+    : [`${server.model} is no chat model: it continues the text that you begin.`];
   for (const line of lines) {
     intro.append(Object.assign(document.createElement("p"), { textContent: line }));
   }
@@ -311,81 +314,6 @@ function scrollToEnd() {
 function resizePrompt() {
   prompt.style.height = "auto";
   prompt.style.height = `${prompt.scrollHeight + 2}px`;
-}
-
-/** A panel that its button opens and closes. */
-function addPanel(name) {
-  const button = byId(`open-${name}`);
-  const panel = byId(name);
-  button.addEventListener("click", () => {
-    panel.hidden = !panel.hidden;
-    button.setAttribute("aria-expanded", String(!panel.hidden));
-    if (!panel.hidden) {
-      const other = name === "settings" ? "experts" : "settings";
-      byId(other).hidden = true;
-      byId(`open-${other}`).setAttribute("aria-expanded", "false");
-      if (name === "experts") void watchExperts();
-    }
-  });
-}
-
-/** Draws which experts each layer uses, for as long as the panel is open. */
-async function watchExperts() {
-  while (!byId("experts").hidden) {
-    try {
-      drawExperts(await call("experts"));
-    } catch (error) {
-      byId("experts-note").textContent = messageOf(error);
-      return;
-    }
-    await new Promise((resolve) => setTimeout(resolve, running ? 500 : 2000));
-  }
-}
-
-const SVG = "http://www.w3.org/2000/svg";
-
-/** One row a layer, one cell an expert; the stronger the colour, the more tokens it got. */
-function drawExperts({ layers }) {
-  const total = layers.reduce((sum, { tokens }) => sum + tokens, 0);
-  byId("experts-note").textContent = total === 0
-    ? "Nothing has been generated yet."
-    : "A row is a layer, a cell an expert. The stronger its colour, the more of the latest tokens it was chosen for.";
-  const most = Math.max(1, ...layers.map(({ counts }) => counts.length));
-  const columns = Math.min(most, 64);
-  const size = 300 / columns;
-  const svg = document.createElementNS(SVG, "svg");
-  let y = 0;
-  for (const { name, counts } of layers) {
-    y += drawLayer(svg, { name, counts, columns, size, y });
-  }
-  svg.setAttribute("viewBox", `0 0 330 ${Math.max(1, y)}`);
-  byId("experts-map").replaceChildren(svg);
-}
-
-function drawLayer(svg, { name, counts, columns, size, y }) {
-  const label = document.createElementNS(SVG, "text");
-  const height = Math.max(4, Math.min(size, 10));
-  label.setAttribute("x", "0");
-  label.setAttribute("y", String(y + height));
-  label.textContent = name.match(/\d+/)?.[0] ?? name;
-  svg.append(label);
-  const busiest = Math.max(1, ...counts);
-  const sum = Math.max(1, counts.reduce((all, each) => all + each, 0));
-  for (const [expert, count] of counts.entries()) {
-    const cell = document.createElementNS(SVG, "rect");
-    cell.setAttribute("x", String(24 + (expert % columns) * size));
-    cell.setAttribute("y", String(y + Math.floor(expert / columns) * height));
-    cell.setAttribute("width", String(size));
-    cell.setAttribute("height", String(height));
-    cell.style.setProperty("--share", String(count / busiest));
-    cell.addEventListener("pointerenter", () => {
-      byId("experts-hover").textContent = `${name}, expert ${expert}: ${
-        (count / sum * 100).toFixed(1)
-      } % of the choices`;
-    });
-    svg.append(cell);
-  }
-  return Math.ceil(counts.length / columns) * height + 3;
 }
 
 function readSettings() {

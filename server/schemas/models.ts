@@ -15,6 +15,7 @@ export const modelListSchema = z.object({
     created: z.int(),
     owned_by: z.string(),
     max_model_len: z.int(),
+    description: z.string().optional(),
     chats: z.boolean().describe("it has a chat template"),
   })),
 }).meta({ id: "ModelList" });
