@@ -16,6 +16,8 @@ export interface EvaluateOptions {
   readonly workers?: number;
   /** Bytes of a job; default 32 MiB on this thread, 4 MiB on workers, each of which has two. */
   readonly jobBytes?: number;
+  /** The module of a worker, for programs that keep it elsewhere. */
+  readonly workerModule?: URL;
 }
 
 const LOCAL_BYTES = 32 * 2 ** 20;
@@ -47,7 +49,8 @@ export async function* evaluateWeights(
   const path = source instanceof Checkpoint ? source.reopenPath : undefined;
   if (workers > 0 && source instanceof Checkpoint && path !== undefined) {
     const jobs = cutWeights(weights, options.jobBytes ?? WORKER_BYTES);
-    using pool = new WeightWorkers(path, weights, Math.min(workers, jobs.length));
+    const count = Math.min(workers, jobs.length);
+    using pool = new WeightWorkers(path, weights, count, options.workerModule);
     let some = false;
     try {
       for await (const ranges of pool.run(jobs)) {

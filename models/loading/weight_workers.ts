@@ -13,6 +13,8 @@ import { type FromWorker, receivedError, type ToWorker } from "./worker_messages
 /** Jobs that a worker has at a time: one that it runs, one that is ready when it has finished. */
 const JOBS_EACH = 2;
 
+const WORKER_MODULE = new URL("./weight_worker.ts", import.meta.url);
+
 /** A worker could not be started, such as in a program that does not contain its module. */
 export class WorkerStartError extends Error {}
 
@@ -26,9 +28,14 @@ export class WeightWorkers implements Disposable {
   #ended = 0;
   #finished = 0;
 
-  constructor(path: string, readonly weights: readonly Weight[], count: number) {
+  constructor(
+    path: string,
+    readonly weights: readonly Weight[],
+    count: number,
+    module: URL = WORKER_MODULE,
+  ) {
     for (let i = 0; i < count; i++) {
-      const worker = new Worker(new URL("./weight_worker.ts", import.meta.url), { type: "module" });
+      const worker = new Worker(module, { type: "module" });
       worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
       worker.onerror = (event) => {
         event.preventDefault();

@@ -26,6 +26,7 @@ import { loadWeight } from "../../models/materialize.ts";
 import { randomF32 } from "../support/op_case.ts";
 import { encodeSafetensors } from "../support/write_safetensors.ts";
 
+const MODELS = import.meta.resolve("../../models/mod.ts");
 const EXPERTS = 5;
 const SMALL = [96, 64] as const;
 /** More elements than are quantized at once. */
@@ -169,6 +170,29 @@ Deno.test("an error in a worker is the error that there would be without", () =>
     }
     assert.match(errors[0], /checkpoint\/not-finite/);
     assert.equal(errors[1], errors[0]);
+  }));
+
+Deno.test("without the worker's module one thread loads, and says so", () =>
+  withCheckpoint(async ({ folder }) => {
+    // In a process of its own: Deno writes to stderr what a worker cannot find.
+    const code = `
+      const { Checkpoint, evaluateWeights } = await import(${JSON.stringify(MODELS)});
+      await using checkpoint = await Checkpoint.open(${JSON.stringify(folder)});
+      const weights = [checkpoint.tensor("large", ${JSON.stringify(LARGE)})];
+      const workerModule = new URL("file:///no_such_worker.ts");
+      let bytes = 0;
+      for await (const ranges of evaluateWeights(weights, checkpoint, { workers: 2, workerModule })) {
+        for (const range of ranges) bytes += range.byteLength;
+      }
+      console.log(bytes, checkpoint.findings.join());
+    `;
+    const args = ["eval", "--no-check", code];
+    const { stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+    const text = new TextDecoder().decode(stdout);
+    assert.match(
+      text,
+      new RegExp(`^${tensorBytes(large)} Weights are loaded by one thread: .*no_such`),
+    );
   }));
 
 Deno.test("a load that is broken off leaves no worker behind", () =>
