@@ -22,9 +22,9 @@ export interface WeightSpec {
   /** Elements `[rows, columns]` that share a scale, for block formats. */
   readonly block?: readonly [number, number];
   /**
-   * Words of one chunk of 8 elements, so that the elements of x that neighbouring invocations need lie
-   * side by side: for kernels that read x from memory again and again. Formats that have none, and
-   * sizes that allow none, are read by words of 16 bytes all the same.
+   * Words of one chunk of 8 elements: a row's words are four times as many for 4-bit codes, and the
+   * elements of x that neighbouring invocations need lie side by side. For kernels that read x from
+   * memory again and again; where the format and the sizes allow no such words, those of 16 bytes.
    */
   readonly chunkWords?: boolean;
   /** Bind only these rows; every offset in bytes must be a multiple of 256. */

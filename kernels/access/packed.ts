@@ -14,6 +14,7 @@ import at4bitAffine from "./at_4bit_affine.wgsl" with { type: "text" };
 import atFp8 from "./at_fp8.wgsl" with { type: "text" };
 import atInt8 from "./at_int8.wgsl" with { type: "text" };
 import atInt8Affine from "./at_int8_affine.wgsl" with { type: "text" };
+import chunk4bit from "./chunk_4bit.wgsl" with { type: "text" };
 import chunkFp8 from "./chunk_fp8.wgsl" with { type: "text" };
 import chunkInt8 from "./chunk_int8.wgsl" with { type: "text" };
 import codesFp4 from "./codes_fp4.wgsl" with { type: "text" };
@@ -72,6 +73,8 @@ function nibbleFormat(
     wordChunks: 4,
     load: [...shared, load],
     at: [...shared, at],
+    ...(load === load4bit && { chunkWords: { type: "array<u32>", load: [...shared, chunk4bit] } }),
+    wholeChunks: (spec) => blockOf(format, spec)[1] % 8 === 0,
     wholeWords: (spec) => blockOf(format, spec)[1] % (32 / wordScales) === 0,
     scales(name, spec) {
       const { buffers, constants } = scales(format, name, spec);

@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/gate_up
 //@needs INVOCATIONS TOP_K FIRST_EXPERT END_EXPERT LANES GROUPS ROWS MATRICES INTERMEDIATE
-//@needs OUTPUTS_PER_QUAD QUADS PASSES selected x_stage FIRST_WORD_$i END_WORD_$i UNROLL_$i
-//@needs w_up_fetch x_round x_near w_up_CHUNKS w_up_dot lane_sum input_factor_at act act_place
+//@needs OUTPUTS_PER_QUAD QUADS PASSES selected FIRST_WORD_$i END_WORD_$i UNROLL_$i
+//@needs w_up_fetch x_round x_chunk w_up_CHUNKS w_up_dot lane_sum input_factor_at act
 //@needs expert_activation b_up_at
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
@@ -19,7 +19,6 @@ fn main(
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
-  x_stage(token, index);
   let lane = index % LANES;
   let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
@@ -44,7 +43,7 @@ fn main(
     //@end
     //@repeat u UNROLL_$z
     //@repeat p w_up_CHUNKS
-    let x_$u_$p = x_round(x_near(token, word_$u * w_up_CHUNKS + $p), expert);
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
     //@repeat q QUADS
     sum_$q += vec4(
       w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),
@@ -70,7 +69,7 @@ fn main(
   let column = row + lane;
   if (lane < ROWS && column < INTERMEDIATE) {
     let factor = input_factor_at(pair);
-    act[act_place(pair, column)] = expert_activation(
+    act[pair * INTERMEDIATE + column] = expert_activation(
       first * factor + b_up_at(matrix + column),
       second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
     );

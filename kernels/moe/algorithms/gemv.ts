@@ -12,7 +12,7 @@ import { boundOperand, operandAccess } from "../../access/operand.ts";
 import { rowsAccess } from "../../access/rows.ts";
 import type { ShaderConstants } from "../../compose.ts";
 import { composeDispatch } from "../../dispatch.ts";
-import type { Dispatch, StepSizes } from "../../kernel.ts";
+import type { Dispatch, Scratch, StepSizes } from "../../kernel.ts";
 import { laneSum } from "../../reduce/lane_sum.ts";
 import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
 import type { ExpertConfig, SlotConfig } from "./config.ts";
@@ -21,16 +21,14 @@ import downExpertsBody from "./down_experts.wgsl" with { type: "text" };
 import { expertActivation } from "./expert_math.ts";
 import gateUpBody from "./gate_up.wgsl" with { type: "text" };
 import gateUpExpertsBody from "./gate_up_experts.wgsl" with { type: "text" };
-import { inputFactor, type Layer, outputFactor, selectedExperts } from "./layer.ts";
+import { inputFactor, type Layer, layerScratch, outputFactor, selectedExperts } from "./layer.ts";
 import { expertRounding, roundScratch } from "./rounding.ts";
-import { type ProductRows, productRows, slotRows } from "./slot_rows.ts";
 import {
   activeWeightBytes,
   expertAccess,
   type ExpertRange,
   expertRanges,
   type ExpertWeight,
-  wordChunksOf,
   wordsOfRow,
 } from "./weights.ts";
 
@@ -44,7 +42,7 @@ interface Stage {
   grid(sizes: StepSizes, range: ExpertRange): readonly [number, number, number];
 }
 
-/** A layer whose 8-bit weights are read by chunks, as every word of them meets x in memory. */
+/** A layer whose weights are read by chunks, as every word of them meets x in memory. */
 function byChunks(layer: Layer): Layer {
   // A CPU reads wide words faster.
   const chunkWords = !layer.spec.profile.software;
@@ -57,12 +55,8 @@ export function lowerBySlot(given: Layer, config: SlotConfig): readonly Dispatch
   const { spec } = layer;
   const { lanes, up, down } = config;
   const upOutputs = up.values / matricesOf(spec);
-  const rows = slotRows(layer, {
-    up: wordChunksOf(layer.up),
-    down: wordChunksOf(layer.down),
-  });
   return [
-    ...upDispatches(layer, rows, [rows.x, rows.put], {
+    ...upDispatches(layer, {
       kernel: "moe_gate_up",
       body: gateUpBody,
       readsStep: false,
@@ -74,7 +68,7 @@ export function lowerBySlot(given: Layer, config: SlotConfig): readonly Dispatch
       },
       grid: ({ T }) => [Math.ceil(spec.intermediate / (upOutputs * up.groups)), spec.topK, T],
     }),
-    ...downDispatches(layer, rows, {
+    ...downDispatches(layer, {
       kernel: "moe_down",
       body: downBody,
       readsStep: false,
@@ -94,9 +88,8 @@ export function lowerByExpert(given: Layer, config: ExpertConfig): readonly Disp
   const { lanes, columns, up, down } = config;
   const maxPairs = spec.tokens.max * spec.topK;
   const upOutputs = up.values / matricesOf(spec);
-  const rows = productRows(spec);
   return [
-    ...upDispatches(layer, rows, [], {
+    ...upDispatches(layer, {
       kernel: "moe_gate_up_experts",
       body: gateUpExpertsBody,
       readsStep: true,
@@ -108,7 +101,7 @@ export function lowerByExpert(given: Layer, config: ExpertConfig): readonly Disp
       },
       grid: (_, { first, end }) => [Math.ceil(spec.intermediate / upOutputs), end - first, 1],
     }),
-    ...downDispatches(layer, rows, {
+    ...downDispatches(layer, {
       kernel: "moe_down_experts",
       body: downExpertsBody,
       readsStep: true,
@@ -123,12 +116,12 @@ export function lowerByExpert(given: Layer, config: ExpertConfig): readonly Disp
   ];
 }
 
-function upDispatches(
-  layer: Layer,
-  rows: ProductRows,
-  own: readonly Access[],
-  stage: Stage,
-): Dispatch[] {
+/** Activated products, `[tokens · slots, intermediate]`. */
+function actScratch({ tokens, topK, intermediate }: DeviceMoeSpec): Scratch {
+  return layerScratch("moe_act", tokens.max * topK * intermediate);
+}
+
+function upDispatches(layer: Layer, stage: Stage): Dispatch[] {
   const { spec, up } = layer;
   return expertRanges(spec, up).map((range) =>
     dispatchOf(layer, stage, up, range, [
@@ -140,24 +133,23 @@ function upDispatches(
       operandAccess("b_up", up.bias, "numbers"),
       expertActivation(spec),
       laneSum(spec.profile, Number(stage.constants.LANES)),
-      writes("act", "f32", rows.scratch),
-      ...own,
+      writes("act", "f32", actScratch(spec)),
     ])
   );
 }
 
-function downDispatches(layer: Layer, rows: ProductRows, stage: Stage): Dispatch[] {
+function downDispatches(layer: Layer, stage: Stage): Dispatch[] {
   const { spec, values, down } = layer;
   const { rounded, dispatches } = roundScratch(spec, {
     name: "moe_act_rounded",
-    rows: rows.scratch,
+    rows: actScratch(spec),
     extent: extentOf(["T", spec.topK]),
     largest: spec.tokens.max * spec.topK,
     columns: spec.intermediate,
   });
   const products = expertRanges(spec, down).map((range, i) =>
     dispatchOf(layer, stage, down, range, [
-      rounded ? rowsAccess("act", spec.intermediate, { buffer: rounded }) : rows.act,
+      rowsAccess("act", spec.intermediate, { buffer: rounded ?? actScratch(spec) }),
       expertRounding("act", spec, down),
       selectedExperts(layer),
       outputFactor(layer),

@@ -134,8 +134,3 @@ export function activeWeightBytes(
   const share = (end - first) / experts;
   return ({ T }) => Math.round(Math.min(T * topK, experts) * share * bytes);
 }
-
-/** Chunks of 8 elements in a word of a weight. */
-export function wordChunksOf(weight: ExpertWeight): number {
-  return Number(weightAccess("w", weight).constants.w_CHUNKS);
-}

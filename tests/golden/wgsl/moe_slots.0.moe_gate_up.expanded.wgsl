@@ -93,18 +93,6 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
   return sum;
 }
 
-// Rows of x straight from memory.
-fn x_stage(token: u32, index: u32) {}
-
-fn x_near(token: u32, chunk: u32) -> Chunk {
-  return x_chunk(token, chunk);
-}
-
-// Where an activated product lies: row by row.
-fn act_place(pair: u32, i: u32) -> u32 {
-  return pair * INTERMEDIATE + i;
-}
-
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
 // a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
@@ -121,7 +109,6 @@ fn main(
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
-  x_stage(token, index);
   let lane = index % LANES;
   let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
@@ -162,7 +149,7 @@ fn main(
     let w_0_1_1 = w_up_fetch(row_1_1, word_0);
     let w_0_1_2 = w_up_fetch(row_1_2, word_0);
     let w_0_1_3 = w_up_fetch(row_1_3, word_0);
-    let x_0_0 = x_round(x_near(token, word_0 * w_up_CHUNKS + 0), expert);
+    let x_0_0 = x_round(x_chunk(token, word_0 * w_up_CHUNKS + 0), expert);
     sum_0 += vec4(
       w_up_dot(w_0_0_0, 0, x_0_0), w_up_dot(w_0_0_1, 0, x_0_0),
       w_up_dot(w_0_0_2, 0, x_0_0), w_up_dot(w_0_0_3, 0, x_0_0),
@@ -196,7 +183,7 @@ fn main(
   let column = row + lane;
   if (lane < ROWS && column < INTERMEDIATE) {
     let factor = input_factor_at(pair);
-    act[act_place(pair, column)] = expert_activation(
+    act[pair * INTERMEDIATE + column] = expert_activation(
       first * factor + b_up_at(matrix + column),
       second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
     );

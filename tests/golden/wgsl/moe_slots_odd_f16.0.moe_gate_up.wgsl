@@ -141,18 +141,6 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
   return sum;
 }
 
-// Rows of x straight from memory.
-fn x_stage(token: u32, index: u32) {}
-
-fn x_near(token: u32, chunk: u32) -> Chunk {
-  return x_chunk(token, chunk);
-}
-
-// Where an activated product lies: row by row.
-fn act_place(pair: u32, i: u32) -> u32 {
-  return pair * INTERMEDIATE + i;
-}
-
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
 // a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
@@ -169,7 +157,6 @@ fn main(
   if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
     return;
   }
-  x_stage(token, index);
   let lane = index % LANES;
   let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
@@ -194,7 +181,7 @@ fn main(
     //@end
     //@repeat u UNROLL_$z
     //@repeat p w_up_CHUNKS
-    let x_$u_$p = x_round(x_near(token, word_$u * w_up_CHUNKS + $p), expert);
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
     //@repeat q QUADS
     sum_$q += vec4(
       w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),
@@ -220,7 +207,7 @@ fn main(
   let column = row + lane;
   if (lane < ROWS && column < INTERMEDIATE) {
     let factor = input_factor_at(pair);
-    act[act_place(pair, column)] = expert_activation(
+    act[pair * INTERMEDIATE + column] = expert_activation(
       first * factor + b_up_at(matrix + column),
       second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
     );
