@@ -6,7 +6,6 @@
  */
 
 import { invariant, type Node, nodeInputs, type Shape } from "../../graph/mod.ts";
-import type { ShaderBuffer } from "../compose.ts";
 import type { LoweringContext, StepSizes } from "../kernel.ts";
 import { type Access, binds, fragments, joinAccess } from "./access.ts";
 
@@ -27,15 +26,12 @@ export interface Extent {
 }
 
 /** The sizes of the step as `step`: x, y, z, w are T, R, S, P. */
-export const STEP_BUFFER: ShaderBuffer = {
+export const STEP: Access = binds({
   name: "step",
   type: "vec4<u32>",
   access: "uniform",
   buffer: { kind: "step" },
-};
-
-/** Access to the sizes of the step. */
-export const STEP: Access = binds(STEP_BUFFER);
+});
 
 /**
  * The product of dimensions.

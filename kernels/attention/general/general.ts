@@ -6,11 +6,22 @@
  */
 
 import { input, type Node, optionalInput } from "../../../graph/mod.ts";
-import { type Access, joinAccess } from "../../access/access.ts";
-import { composeShader, f32Bound, f32Literal, LOWEST, type ShaderBuffer } from "../../compose.ts";
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  reads,
+  writes,
+} from "../../access/access.ts";
+import { f32Bound, f32Literal, LOWEST } from "../../compose.ts";
+import { composeDispatch } from "../../dispatch.ts";
 import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../../kernel.ts";
 import { scratchRows } from "../../linear/linear.ts";
 import { reductionAccess } from "../../reduce/reduction.ts";
+import clipText from "../clip.wgsl" with { type: "text" };
+import clipNone from "../clip_none.wgsl" with { type: "text" };
+import cosSin from "../cos_sin.wgsl" with { type: "text" };
 import {
   type AttentionProblem,
   pagingAccess,
@@ -21,7 +32,6 @@ import {
 import ropeHalf from "../rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "../rope_interleaved.wgsl" with { type: "text" };
 import ropeNone from "../rope_none.wgsl" with { type: "text" };
-import cosSin from "../cos_sin.wgsl" with { type: "text" };
 import appendBody from "./append.wgsl" with { type: "text" };
 import attendBody from "./attend.wgsl" with { type: "text" };
 import { cellAccess, packOf } from "./cells.ts";
@@ -47,25 +57,24 @@ function sourceAccess({ node, attrs }: AttentionProblem): Access {
   const fused = node.inputs.qkv !== undefined;
   const names = fused ? ["qkv"] : ["q", "k", "v"];
   const all = widths.reduce((sum, width) => sum + width, 0);
-  const reads = widths.map((width, part) => {
+  const places = widths.map((width, part) => {
     const first = widths.slice(0, part).reduce((sum, each) => sum + each, 0);
     return fused ? `qkv[token * ${all}u + ${first}u + i]` : `${names[part]}[token * ${width}u + i]`;
   });
-  return {
-    buffers: names.map((name) => f32Buffer(name, node)),
-    fragments: [
+  return joinAccess(
+    ...names.map((name) => reads(name, "f32", input(node, name))),
+    fragments(
       `fn raw_at(part: u32, token: u32, i: u32) -> f32 {
   if (part == 0u) {
-    return ${reads[0]};
+    return ${places[0]};
   }
   if (part == 1u) {
-    return ${reads[1]};
+    return ${places[1]};
   }
-  return ${reads[2]};
+  return ${places[2]};
 }`,
-    ],
-    constants: {},
-  };
+    ),
+  );
 }
 
 /** Norm, clip and RoPE of queries and keys. */
@@ -75,9 +84,10 @@ function shapingAccess({ node, attrs }: AttentionProblem): Access {
   const at = qkNorm?.over === "all" ? "head * D + d" : "d";
   const weight = (name: string) => optionalInput(node, name) ? `${name}[${at}]` : "1.0";
   const norms = ["q_norm", "k_norm"].filter((name) => optionalInput(node, name));
-  return {
-    buffers: [...norms, ...(frequencies ? ["inv_freq"] : [])].map((name) => f32Buffer(name, node)),
-    fragments: [
+  const names = [...norms, ...(frequencies ? ["inv_freq"] : [])];
+  return joinAccess(
+    ...names.map((name) => reads(name, "f32", input(node, name))),
+    fragments(
       `fn norm_at(part: u32, head: u32, d: u32) -> f32 {
   if (part == 0u) {
     return ${weight("q_norm")};
@@ -87,85 +97,64 @@ function shapingAccess({ node, attrs }: AttentionProblem): Access {
   }
   return 1.0;
 }`,
-      clip === undefined
-        ? "fn clipped(x: f32) -> f32 {\n  return x;\n}"
-        : "fn clipped(x: f32) -> f32 {\n  return clamp(x, -CLIP, CLIP);\n}",
+      clip === undefined ? clipNone : clipText,
       cosSin,
       rope === undefined ? ropeNone : rope.layout === "half" ? ropeHalf : ropeInterleaved,
-    ],
-    constants: {
+    ),
+    constants({
       ROTARY: rope?.rotaryDim ?? 0,
       ATTENTION_SCALING: f32Literal(rope?.attentionScaling ?? 1, "a scale of RoPE"),
       NORM: qkNorm !== undefined,
       NORM_ALL: qkNorm?.over === "all",
       EPS: f32Literal(qkNorm?.eps ?? 0, "an epsilon of norms"),
       ...(clip === undefined ? {} : { CLIP: f32Bound(clip) }),
-    },
-  };
-}
-
-function f32Buffer(name: string, node: Node): ShaderBuffer {
-  return { name, type: "array<f32>", access: "read", buffer: input(node, name) };
+    }),
+  );
 }
 
 function appendDispatch(problem: AttentionProblem, ready: Scratch): Dispatch {
   const { attrs, cacheFormat, context: { profile } } = problem;
-  const access = joinAccess(
-    pagingAccess(problem),
-    sourceAccess(problem),
-    shapingAccess(problem),
-    cellAccess(attrs.cache, ["keys", "values"], cacheFormat, "read_write"),
-  );
-  const shader = composeShader({
-    constants: { ...access.constants, ...constantsOf(problem), SUMS: 1 },
-    buffers: [
-      ...access.buffers,
-      { name: "ready", type: "array<f32>", access: "read_write", buffer: ready },
-    ],
-    fragments: [
-      ...access.fragments,
-      ...reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]).fragments,
+  const heads = attrs.heads + 2 * attrs.kvHeads;
+  return composeDispatch({
+    kernel: "attention_append_general",
+    accesses: [
+      pagingAccess(problem),
+      sourceAccess(problem),
+      shapingAccess(problem),
+      cellAccess(attrs.cache, ["keys", "values"], cacheFormat, "read_write"),
+      constants({ ...constantsOf(problem), SUMS: 1 }),
+      writes("ready", "f32", ready),
+      reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
     ],
     body: appendBody,
+    workgroups: ({ T }) => [T, heads, 1],
   });
-  const heads = attrs.heads + 2 * attrs.kvHeads;
-  return { kernel: "attention_append_general", ...shader, workgroups: ({ T }) => [T, heads, 1] };
 }
 
 function attendDispatch(problem: AttentionProblem, ready: Scratch): Dispatch {
   const { node, attrs, cacheFormat, context: { profile } } = problem;
-  const access = joinAccess(
-    pagingAccess(problem),
-    cellAccess(attrs.cache, ["keys", "values"], cacheFormat, "read"),
-    sinkAccess(problem),
-  );
   const { headDim, valueDim = headDim } = attrs;
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...constantsOf(problem),
-      ROUNDS: Math.ceil(valueDim / INVOCATIONS),
-      LOWEST,
-    },
-    buffers: [
-      ...access.buffers,
-      { name: "ready", type: "array<f32>", access: "read", buffer: ready },
-      { name: "y", type: "array<f32>", access: "read_write", buffer: node.outputs[0] },
-    ],
-    fragments: [
-      ...access.fragments,
-      ...reductionAccess(profile, [
+  return composeDispatch({
+    kernel: "attention_general",
+    accesses: [
+      pagingAccess(problem),
+      cellAccess(attrs.cache, ["keys", "values"], cacheFormat, "read"),
+      sinkAccess(problem),
+      constants({
+        ...constantsOf(problem),
+        ROUNDS: Math.ceil(valueDim / INVOCATIONS),
+        LOWEST,
+      }),
+      reads("ready", "f32", ready),
+      writes("y", "f32", node.outputs[0]),
+      reductionAccess(profile, [
         { name: "peak", slots: 1, operation: "max" },
         { name: "total", slots: 1, operation: "add" },
-      ]).fragments,
+      ]),
     ],
     body: attendBody,
-  });
-  return {
-    kernel: "attention_general",
-    ...shader,
     workgroups: ({ T }) => [T, attrs.heads, 1],
-  };
+  });
 }
 
 /** `cached_attention` where `cached_attention.ts` refuses. */

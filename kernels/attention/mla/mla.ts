@@ -12,18 +12,27 @@ import {
   optionalInput,
   type WeightFormat,
 } from "../../../graph/mod.ts";
-import { type Access, joinAccess, type WeightSpec } from "../../access/access.ts";
-import { STEP_BUFFER } from "../../access/extent.ts";
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  reads,
+  type WeightSpec,
+  writes,
+} from "../../access/access.ts";
+import { STEP } from "../../access/extent.ts";
 import { weightAccess } from "../../access/weights.ts";
-import { composeShader, f32Literal, LOWEST, type ShaderBuffer } from "../../compose.ts";
+import { f32Literal, LOWEST } from "../../compose.ts";
+import { composeDispatch } from "../../dispatch.ts";
 import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../../kernel.ts";
 import { scratchRows, unreadableWeight } from "../../linear/linear.ts";
 import { reductionAccess } from "../../reduce/reduction.ts";
+import cosSin from "../cos_sin.wgsl" with { type: "text" };
 import { type CacheFormat, keysAccess } from "../operands.ts";
 import paging from "../paging.wgsl" with { type: "text" };
 import ropeHalf from "../rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "../rope_interleaved.wgsl" with { type: "text" };
-import cosSin from "../cos_sin.wgsl" with { type: "text" };
 import attendBody from "./attend.wgsl" with { type: "text" };
 import prepareBody from "./prepare.wgsl" with { type: "text" };
 import raiseBody from "./raise.wgsl" with { type: "text" };
@@ -86,102 +95,79 @@ function teamsOf(words: number): number {
   return teams;
 }
 
-function read(node: Node, name: string, type = "array<f32>"): ShaderBuffer {
-  return { name, type, access: "read", buffer: input(node, name) };
-}
-
 function stepAccess({ node }: Problem): Access {
   const names = ["positions", "sequence_ids", "block_table"];
-  return {
-    buffers: [...names.map((name) => read(node, name, "array<i32>")), STEP_BUFFER],
-    fragments: [paging],
-    constants: {},
-  };
+  return joinAccess(
+    ...names.map((name) => reads(name, "i32", input(node, name))),
+    STEP,
+    fragments(paging),
+  );
 }
 
 function prepareDispatch(problem: Problem, ready: Scratch): Dispatch {
   const { node, attrs, context, weight, cacheFormat, words } = problem;
-  const access = joinAccess(
-    stepAccess(problem),
-    weightAccess("w", weight),
-    keysAccess(attrs.cache, attrs.latentDim + attrs.ropeDim, cacheFormat, "read_write"),
-  );
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...constantsOf(problem),
-      PARTS: teamsOf(words),
-      EPS: f32Literal(attrs.eps, "an epsilon of norms"),
-      ROTARY: attrs.rope.rotaryDim,
-      ATTENTION_SCALING: f32Literal(attrs.rope.attentionScaling, "a scale of RoPE"),
-      SUMS: 1,
-    },
-    buffers: [
-      ...access.buffers,
-      ...["q", "kv", "kv_norm", "inv_freq"].map((name) => read(node, name)),
-      { name: "ready", type: "array<f32>", access: "read_write", buffer: ready },
-    ],
-    fragments: [
-      ...access.fragments,
-      cosSin,
-      attrs.rope.layout === "half" ? ropeHalf : ropeInterleaved,
-      ...reductionAccess(context.profile, [{ name: "sum", slots: "SUMS", operation: "add" }])
-        .fragments,
+  return composeDispatch({
+    kernel: "mla_prepare",
+    accesses: [
+      stepAccess(problem),
+      weightAccess("w", weight),
+      keysAccess(attrs.cache, attrs.latentDim + attrs.ropeDim, cacheFormat, "read_write"),
+      constants({
+        ...constantsOf(problem),
+        PARTS: teamsOf(words),
+        EPS: f32Literal(attrs.eps, "an epsilon of norms"),
+        ROTARY: attrs.rope.rotaryDim,
+        ATTENTION_SCALING: f32Literal(attrs.rope.attentionScaling, "a scale of RoPE"),
+        SUMS: 1,
+      }),
+      ...["q", "kv", "kv_norm", "inv_freq"].map((name) => reads(name, "f32", input(node, name))),
+      writes("ready", "f32", ready),
+      fragments(cosSin, attrs.rope.layout === "half" ? ropeHalf : ropeInterleaved),
+      reductionAccess(context.profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
     ],
     body: prepareBody,
+    workgroups: ({ T }) => [T, attrs.heads + 1, 1],
   });
-  return { kernel: "mla_prepare", ...shader, workgroups: ({ T }) => [T, attrs.heads + 1, 1] };
 }
 
 function attendDispatch(problem: Problem, ready: Scratch, partials: Scratch): Dispatch {
   const { attrs, context, cacheFormat, words, unit, splits } = problem;
-  const access = joinAccess(
-    stepAccess(problem),
-    keysAccess(attrs.cache, attrs.latentDim + attrs.ropeDim, cacheFormat, "read"),
-  );
-  const shader = composeShader({
-    constants: {
-      ...access.constants,
-      ...constantsOf(problem),
-      UNIT: unit,
-      TEAMS: teamsOf(words),
-      SCALE: f32Literal(attrs.scale, "a scale of attention"),
-    },
-    buffers: [
-      ...access.buffers,
-      { name: "ready", type: "array<f32>", access: "read", buffer: ready },
-      { name: "partials", type: "array<f32>", access: "read_write", buffer: partials },
-    ],
-    fragments: [
-      ...access.fragments,
-      ...reductionAccess(context.profile, [
+  return composeDispatch({
+    kernel: "mla_attend",
+    accesses: [
+      stepAccess(problem),
+      keysAccess(attrs.cache, attrs.latentDim + attrs.ropeDim, cacheFormat, "read"),
+      constants({
+        ...constantsOf(problem),
+        UNIT: unit,
+        TEAMS: teamsOf(words),
+        SCALE: f32Literal(attrs.scale, "a scale of attention"),
+      }),
+      reads("ready", "f32", ready),
+      writes("partials", "f32", partials),
+      reductionAccess(context.profile, [
         { name: "peak", slots: "UNIT", operation: "max" },
         { name: "total", slots: "UNIT", operation: "add" },
-      ]).fragments,
+      ]),
     ],
     body: attendBody,
-  });
-  return {
-    kernel: "mla_attend",
-    ...shader,
     workgroups: ({ T }) => [T, attrs.heads / unit, splits],
-  };
+  });
 }
 
 function raiseDispatch(problem: Problem, partials: Scratch): Dispatch {
   const { node, attrs, weight } = problem;
-  const access = joinAccess(weightAccess("w", weight));
-  const shader = composeShader({
-    constants: { ...access.constants, ...constantsOf(problem) },
-    buffers: [
-      ...access.buffers,
-      { name: "partials", type: "array<f32>", access: "read", buffer: partials },
-      { name: "y", type: "array<f32>", access: "read_write", buffer: node.outputs[0] },
+  return composeDispatch({
+    kernel: "mla_raise",
+    accesses: [
+      weightAccess("w", weight),
+      constants(constantsOf(problem)),
+      reads("partials", "f32", partials),
+      writes("y", "f32", node.outputs[0]),
     ],
-    fragments: access.fragments,
     body: raiseBody,
+    workgroups: ({ T }) => [T, attrs.heads, 1],
   });
-  return { kernel: "mla_raise", ...shader, workgroups: ({ T }) => [T, attrs.heads, 1] };
 }
 
 /** `cached_mla_attention`. */
