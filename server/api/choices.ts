@@ -58,7 +58,6 @@ export async function* generateChoices(
     throw signal.aborted ? signal.reason : error;
   } finally {
     stop.abort();
-    for (const each of pending.values()) each.catch(() => {});
   }
 }
 
@@ -66,8 +65,11 @@ function nextSeed(seed: number, index: number): number {
   return (seed + index) % 2 ** 32;
 }
 
-async function step(stream: AsyncGenerator<ChoiceEvent, void>, index: number) {
-  return { result: await stream.next(), index };
+/** The next event of a choice. Its error is met where all are awaited, which may be never. */
+function step(stream: AsyncGenerator<ChoiceEvent, void>, index: number) {
+  const next = stream.next().then((result) => ({ result, index }));
+  next.catch(() => {});
+  return next;
 }
 
 async function* measured(

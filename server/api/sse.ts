@@ -78,6 +78,8 @@ async function* lines(
     yield format(errorEvent(error));
   } finally {
     onEnd();
+    // A reader that has gone leaves the events where they are; this ends them.
+    await events.return();
   }
   if (last !== undefined) yield `data: ${last}\n\n`;
 }
