@@ -16,6 +16,7 @@ import {
   viewBytes,
   type Weight,
 } from "../../graph/mod.ts";
+import { unpackWords } from "./unpack_words.ts";
 import type { PartReader } from "./packed_reader.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -105,10 +106,11 @@ export class IntegerReader {
       ? await this.reader.read(of, 0, elementCount(of.shape))
       : await this.reader.read(of, row * wordsWide, rows * wordsWide);
     const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const columns = weight.shape[1] * codesPerByte;
-    const codes = new Uint8Array(rows * columns);
-    unpackWords(words, wordsWide, weight, { rows, columns, codes });
-    return codesPerByte === 1 ? codes : joinNibbles(codes);
+    return unpackWords(words, weight, {
+      rows,
+      columns: weight.shape[1] * codesPerByte,
+      wordsWide,
+    });
   }
 
   async #affineScales(weight: AffineScalesWeight, first: number, out: Bytes): Promise<void> {
@@ -182,44 +184,4 @@ function groupOutside(groups: Weight, column: number, group: number, blocks: num
     } for column ${column}, got ${group}`,
     { hint: "Download the checkpoint again: it is damaged", details: { tensor: name } },
   );
-}
-
-interface Codes {
-  readonly rows: number;
-  readonly columns: number;
-  /** [rows, columns] */
-  readonly codes: Bytes;
-}
-
-/** Writes (code + add) & mask of every code. */
-function unpackWords(
-  words: Uint32Array,
-  wordsWide: number,
-  { packing, add, mask }: UnpackWeight,
-  { rows, columns, codes }: Codes,
-): void {
-  const { bits, along, transposed } = packing;
-  const count = 32 / bits;
-  const order = packing.order ?? Array.from({ length: count }, (_, i) => i);
-  const codeMask = bits === 4 ? 15 : 255;
-  const [height, width] = transposed ? [columns, rows] : [rows, columns];
-  const [rowStep, columnStep] = transposed ? [1, columns] : [columns, 1];
-  for (let at = 0; at < words.length; at++) {
-    const line = Math.floor(at / wordsWide);
-    const place = at - line * wordsWide;
-    const word = words[at];
-    for (let k = 0; k < count; k++) {
-      const i = along === 0 ? line * count + order[k] : line;
-      const j = along === 1 ? place * count + order[k] : place;
-      if (i >= height || j >= width) continue;
-      codes[i * rowStep + j * columnStep] = (((word >>> (bits * k)) & codeMask) + add) & mask;
-    }
-  }
-}
-
-/** Two codes per byte, the first in the low nibble. */
-function joinNibbles(codes: Bytes): Bytes {
-  const bytes = new Uint8Array(codes.length / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = codes[2 * i] | (codes[2 * i + 1] << 4);
-  return bytes;
 }

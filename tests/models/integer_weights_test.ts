@@ -64,7 +64,7 @@ const PACKINGS: readonly IntegerPacking[] = [
 
 Deno.test("unpack() finds every code of every packing, words that are not full too", async () => {
   for (const packing of PACKINGS) {
-    for (const [rows, columns] of [[8, 16], [5, 6], [3, 22], [1, 2]]) {
+    for (const [rows, columns] of [[8, 16], [40, 24], [5, 6], [3, 22], [1, 2]]) {
       const { words, source, ...stored } = wordsOf(packing, rows, columns);
       const { data } = await loadWeight(unpack(words, packing, [rows, columns]), source);
       const expected = Array.from(
@@ -73,7 +73,14 @@ Deno.test("unpack() finds every code of every packing, words that are not full t
       );
       assert.deepEqual([...data].map(Number), expected, JSON.stringify(packing));
       const nibbles = unpack(words, packing, [rows, columns], { codesPerByte: 2 });
-      if (packing.bits === 8) continue;
+      if (packing.bits === 8) {
+        const signed = unpack(words, packing, [rows, columns], { add: -128, dtype: "i8" });
+        assert.deepEqual(
+          [...(await loadWeight(signed, source)).data].map(Number),
+          expected.map((code) => code - 128),
+        );
+        continue;
+      }
       const bytes = (await loadWeight(nibbles, source)).data;
       assert.deepEqual(
         [...bytes].map(Number).flatMap((byte) => [byte & 15, byte >> 4]),
