@@ -158,7 +158,7 @@ function fieldsOf(shape: z.core.$ZodLooseShape, prefix = ""): string[][] {
 
 /** Architectures of which there is no golden model of transformers yet. */
 const UNCOMPARED: readonly string[] = [
-  ...["dots1", "exaone_moe", "granitemoeshared", "hunyuan_v1_moe", "llama", "mistral", "olmo2"],
+  ...["exaone_moe", "granitemoeshared", "hunyuan_v1_moe", "llama", "mistral", "olmo2"],
   ...["qwen3", "qwen3_vl_moe_text", "solar_open"],
 ];
 

@@ -23,6 +23,7 @@ import { qwen2Moe } from "./architectures/qwen2_moe.ts";
 import { qwen3Moe } from "./architectures/qwen3_moe.ts";
 import { dots1, glm4Moe, hyV3, minimaxM2, solarOpen } from "./architectures/sigmoid_moe.ts";
 import { exaoneMoe, hunyuanV1Moe, qwen3VlMoe } from "./architectures/tail.ts";
+import { relativeOf } from "./relatives.ts";
 
 /** Every architecture. */
 export const ARCHITECTURES: readonly Architecture[] = [
@@ -76,9 +77,10 @@ export function findArchitecture(config: Record<string, unknown>, file: string):
       names.join(", ") || `no architectures and model_type ${JSON.stringify(type) ?? "none"}`
     }`,
     {
-      hint: near === undefined
-        ? "Choose a model of an implemented architecture, or add it in models/architectures"
-        : `Did you mean ${near}?`,
+      hint: relativeOf(type) ??
+        (near === undefined
+          ? "Choose a model of an implemented architecture, or add it in models/architectures"
+          : `Did you mean ${near}?`),
       details: { file, found: names, known },
     },
   );

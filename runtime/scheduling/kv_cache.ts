@@ -26,11 +26,6 @@ export function cacheBytes(cache: CacheSpec, pages: number, part: CachePart): nu
   return elementCount(cacheShape(cache, pages, part)) * DTYPE_BYTES[cache.dtype];
 }
 
-/** Bytes that a token takes in a cache, keys and values together. */
-export function tokenBytes({ kvHeads, headDim, valueDim = headDim, dtype }: CacheSpec): number {
-  return kvHeads * (headDim + valueDim) * DTYPE_BYTES[dtype];
-}
-
 /**
  * Block tables of the sequences of a program, one row a slot. A row keeps its place as long as its
  * sequence lives, so that a step without changes sends the device nothing.

@@ -157,6 +157,17 @@ Deno.test("findArchitecture() lists what there is and suggests the nearest", () 
   assert.throws(find(undefined), /got no architectures/);
 });
 
+Deno.test("findArchitecture() names the nearest relative of a family that does not load", () => {
+  const raw = { model_type: "qwen3_next", architectures: ["Qwen3NextForCausalLM"] };
+  assert.throws(
+    () => findArchitecture(raw, FILE),
+    (error) =>
+      error instanceof CheckpointError &&
+      error.hint ===
+        "Choose a model of qwen3_moe, its nearest relative that loads; of qwen3_next is missing: layers of the gated delta rule, gated attention, norms of 1 + weight",
+  );
+});
+
 Deno.test("parseConfig() suggests a key with nearly the same name", () => {
   const schema = z.looseObject({ num_experts: z.int() });
   assert.throws(
