@@ -33,10 +33,14 @@ export function configure(flags: ModelFlags): Pipeline {
   return withModel(withFlags(configured, flags));
 }
 
-function withFlags(lower: Pipeline, { model, executor, kvCacheDtype }: ModelFlags): Pipeline {
+function withFlags(
+  lower: Pipeline,
+  { model, executor, webgpu, kvCacheDtype }: ModelFlags,
+): Pipeline {
   const named = [
     ...(model === undefined ? [] : [`--model=${model}`]),
     ...(executor === undefined ? [] : [`--executor=${executor}`]),
+    ...(webgpu === undefined ? [] : [`--webgpu=${webgpu}`]),
     ...(kvCacheDtype === undefined ? [] : [`--kv-cache-dtype=${kvCacheDtype}`]),
   ];
   return lower.overlay(pipeline.fromFlags(named));

@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "../deps/commander.ts";
-import { EXECUTOR_CHOICES } from "../runtime/mod.ts";
+import { EXECUTOR_CHOICES, WEBGPU_CHOICES } from "../runtime/mod.ts";
 import { collectVariable } from "./chat_flags.ts";
 import { collect, countFlag, numberFlag } from "./flags.ts";
 import { collectTokenIds } from "./prompt_flags.ts";
@@ -26,6 +26,10 @@ export function modelCommand(name: string, description: string) {
     .addOption(
       new Option("-x, --executor <name>", "where to run (default: auto)")
         .choices(EXECUTOR_CHOICES),
+    )
+    .addOption(
+      new Option("--webgpu <name>", "whose WebGPU; dawn has tensor cores (default: native)")
+        .choices(WEBGPU_CHOICES),
     )
     .addOption(
       new Option(

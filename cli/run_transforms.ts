@@ -23,7 +23,9 @@ export async function runTransforms(
   after: (graph: Graph, key: string) => void = () => {},
 ): Promise<{ graph: Graph; history: readonly TransformRecord[] }> {
   const { settings, transforms } = resolved;
-  const { executor, profile } = await openExecutor(settings.executor);
+  const { executor, profile } = await openExecutor(settings.executor, {
+    webgpu: settings.webgpu,
+  });
   try {
     const maxSeqLen = settings.maxSeqLen ?? model.config.max_position_embeddings;
     return await optimize({

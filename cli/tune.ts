@@ -78,7 +78,7 @@ async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
     ? DEFAULT_TOKENS
     : numbers("--tokens", flags.tokens, undefined);
   const folder = flags.out ?? userTunedFolder() ?? "tuned";
-  const device = await openDevice();
+  const device = await openDevice({ webgpu: configure(flags).resolve().settings.webgpu });
   try {
     const targets = flags.shape === undefined
       ? await modelTargets(flags, device, signal)

@@ -106,7 +106,8 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   if (unreadable) log(`${unreadable.message}; messages are refused, plain prompts are not`);
   const settings = chooseSizes(resolved, model, log);
 
-  const chosen = await clock.time("executor", () => openExecutor(resolved.settings.executor));
+  const { executor: choice, webgpu } = resolved.settings;
+  const chosen = await clock.time("executor", () => openExecutor(choice, { webgpu }));
   opened.defer(() => chosen.executor.dispose());
   const { executor: { kind, description }, reason, profile } = chosen;
   onProgress({ kind: "executor", executor: kind, description, reason });

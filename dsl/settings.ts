@@ -17,6 +17,9 @@ export const settingsSchema = z.object({
   executor: z.enum(["auto", "webgpu", "cpu"]).default("auto").describe(
     "Where the model runs; auto is WebGPU where there is a GPU, else the CPU",
   ),
+  webgpu: z.enum(["native", "dawn"]).default("native").describe(
+    "Whose WebGPU runs it: Deno's own, or Dawn's from npm, which has tensor cores and needs --allow-ffi",
+  ),
   // One token of a prompt and one of an answer.
   max_seq_len: z.int().min(2).nullable().default(null).describe(
     "Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096",

@@ -21,6 +21,8 @@ export interface DeviceProfile {
   /** Invocations of a subgroup as measured; 1 without subgroups. */
   readonly subgroupSize: number;
   readonly shaderF16: boolean;
+  /** Matrices f16 × f16 -> f32 that a subgroup multiplies at once (tensor cores); none when absent. */
+  readonly matrices?: readonly MatrixShape[];
   readonly timestamps: boolean;
   readonly maxWorkgroupStorageBytes: number;
   readonly maxInvocations: number;
@@ -28,6 +30,13 @@ export interface DeviceProfile {
   readonly maxBindingBytes: number;
   readonly maxBufferBytes: number;
   readonly maxStorageBuffers: number;
+}
+
+/** One product of matrices: `m × k` times `k × n`. */
+export interface MatrixShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
 }
 
 /** Sizes of the symbols when a step is encoded: tokens, rows with logits, sequences, pages. */

@@ -10,6 +10,7 @@ export * from "./compose.ts";
 export type { CpuCache, CpuCall, CpuInputs, CpuKernel } from "./cpu/kernel.ts";
 export * from "./cpu/registry.ts";
 export * from "./cpu/sample.ts";
+export { standardWgsl } from "./enables.ts";
 export * from "./kernel.ts";
 export * from "./moe/algorithms/config.ts";
 export { autoConfig } from "./moe/auto.ts";

@@ -55,6 +55,8 @@ export async function openExecutor(
     return { executor, reason, profile: executor.device.profile };
   } catch (error) {
     if (choice === "webgpu" || !(error instanceof DeviceError)) throw error;
+    // Whoever names a provider wants to know why it cannot be had.
+    if (error.code.startsWith("device/provider")) throw error;
     const reason = error.code === "device/no-adapter" ? "no WebGPU adapter" : error.message;
     return { executor: openCpuExecutor({ reason }), reason };
   }

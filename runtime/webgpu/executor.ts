@@ -47,8 +47,9 @@ export class WebGpuExecutor implements Executor {
   }
 
   get description(): string {
-    const { description, software } = this.device.profile;
-    return software ? `${description}, software adapter` : description;
+    const { profile: { description, software }, provider } = this.device;
+    const name = software ? `${description}, software adapter` : description;
+    return provider.label ? `${name}, by ${provider.label} with ${featuresOf(this.device)}` : name;
   }
 
   async compile(graph: Graph, options: CompileOptions): Promise<Program> {
@@ -66,6 +67,18 @@ export class WebGpuExecutor implements Executor {
     for (const program of this.#programs) program.dispose();
     this.device.close();
   }
+}
+
+/** What shaders and measurements may use of a device. */
+function featuresOf({ profile }: WebGpuDevice): string {
+  const { matrices = [] } = profile;
+  const features = [
+    profile.subgroups ? `subgroups of ${profile.subgroupSize}` : "",
+    profile.shaderF16 ? "f16" : "",
+    profile.timestamps ? "timestamps" : "",
+    matrices.length > 0 ? `matrices ${matrices.map(({ m, n, k }) => `${m}x${n}x${k}`)}` : "",
+  ].filter((feature) => feature !== "");
+  return features.length === 0 ? "no optional features" : features.join(", ");
 }
 
 /**

@@ -24,8 +24,12 @@ export function engineCommand(cache: string | undefined): EngineCommand {
   const command = executable();
   if (Deno.build.standalone) return { command, args: [ENGINE_PROCESS] };
   const write = cache === undefined ? [] : [`--allow-write=${cache.replaceAll(",", ",,")}`];
+  // A provider of WebGPU that is a native library needs it; an engine gets what its server has.
+  const ffi = Deno.permissions.querySync({ name: "ffi" }).state === "granted"
+    ? ["--allow-ffi"]
+    : [];
   const entry = import.meta.resolve("./main.ts");
-  return { command, args: ["run", "--quiet", ...PERMISSIONS, ...write, entry] };
+  return { command, args: ["run", "--quiet", ...PERMISSIONS, ...ffi, ...write, entry] };
 }
 
 /**

@@ -7,7 +7,7 @@
 
 import { DeviceError, messageOf, MixlineError } from "../../../graph/mod.ts";
 import type { DeviceProfile } from "../../../kernels/mod.ts";
-import { isUnwantedOpenGl } from "./gpu_environment.ts";
+import { type WebGpuChoice, type WebGpuProvider, webGpuProvider } from "../providers/mod.ts";
 import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
 
 /** Limits that are asked for; WebGPU gives the smallest allowed ones otherwise. */
@@ -30,6 +30,8 @@ export type LimitName = (typeof LIMITS)[number];
 
 /** Options of {@linkcode openDevice}. */
 export interface OpenDeviceOptions {
+  /** Whose WebGPU; default `native`, which is Deno's own. */
+  readonly webgpu?: WebGpuChoice | WebGpuProvider;
   /** Which GPU when there are several; default the fast one. */
   readonly powerPreference?: GPUPowerPreference;
   /** Limits below those of the adapter, to see how Mixline behaves on a smaller device. */
@@ -55,7 +57,11 @@ export class WebGpuDevice {
   #closed = false;
   #bytes = 0;
 
-  constructor(readonly gpu: GPUDevice, readonly profile: DeviceProfile) {
+  constructor(
+    readonly gpu: GPUDevice,
+    readonly profile: DeviceProfile,
+    readonly provider: WebGpuProvider,
+  ) {
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.report("device/error", (event as GPUUncapturedErrorEvent).error.message);
@@ -179,34 +185,33 @@ export class WebGpuDevice {
   }
 }
 
-/**
- * Opens the machine's GPU. Raises a {@linkcode DeviceError} when there is none.
- *
- * Deno grants the feature "subgroups" although no adapter lists it, so it is requested, and left out
- * when refused.
- */
+/** Opens the machine's GPU. Raises a {@linkcode DeviceError} when there is none. */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGpuDevice> {
-  const adapter = await requestAdapter(options);
+  const provider = webGpuProvider(options.webgpu);
+  const adapter = await requestAdapter(provider, options);
   const listed = (["shader-f16", "timestamp-query"] as const)
     .filter((feature) => adapter.features.has(feature) && !options.without?.includes(feature));
-  const wanted: GPUFeatureName[][] = options.without?.includes("subgroups")
+  const wanted = options.without?.includes("subgroups")
     ? [listed]
-    : [[...listed, "subgroups"], listed];
+    : provider.features(adapter).map((others) => [...listed, ...others]);
   const requiredLimits = requestedLimits(adapter, options.limits ?? {});
   const failures: string[] = [];
   for (const requiredFeatures of wanted) {
     // An adapter serves one request.
-    const fresh = failures.length === 0 ? adapter : await requestAdapter(options);
+    const fresh = failures.length === 0 ? adapter : await requestAdapter(provider, options);
     try {
       const gpu = await fresh.requestDevice({ requiredFeatures, requiredLimits });
-      return new WebGpuDevice(gpu, await profileOf(gpu, adapter.info, options.limits ?? {}));
+      const profile = await profileOf({ provider, adapter, gpu }, options.limits ?? {});
+      return new WebGpuDevice(gpu, profile, provider);
     } catch (error) {
       failures.push(messageOf(error));
     }
   }
   throw new DeviceError(
     "device/refused",
-    `Cannot open device "${adapter.info.description}": ${firstLine(failures[failures.length - 1])}`,
+    `Cannot open device "${provider.describe(adapter.info)}": ${
+      firstLine(failures[failures.length - 1])
+    }`,
     { hint: "Use --executor cpu, or update the graphics driver", details: { failures } },
   );
 }
@@ -218,28 +223,29 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
 export async function findSoftwareAdapter(
   options: OpenDeviceOptions = {},
 ): Promise<string | undefined> {
-  const { info } = await requestAdapter(options);
-  return isSoftware(info) ? describeAdapter(info) : undefined;
+  const provider = webGpuProvider(options.webgpu);
+  const { info } = await requestAdapter(provider, options);
+  const name = provider.describe(info);
+  return isSoftware(info, name) ? name : undefined;
 }
 
-function isSoftware(info: GPUAdapterInfo): boolean {
-  return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(describeAdapter(info));
+function isSoftware(info: GPUAdapterInfo, name: string): boolean {
+  return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name);
 }
 
-function describeAdapter({ description, vendor, device }: GPUAdapterInfo): string {
-  return description || `${vendor} ${device}`.trim();
-}
-
-async function requestAdapter(options: OpenDeviceOptions): Promise<GPUAdapter> {
+async function requestAdapter(
+  provider: WebGpuProvider,
+  options: OpenDeviceOptions,
+): Promise<GPUAdapter> {
   const powerPreference = options.powerPreference ?? "high-performance";
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference });
-  const isOpenGl = adapter ? isUnwantedOpenGl(adapter) : false;
-  if (adapter && !isOpenGl) return adapter;
+  const adapter = await (await provider.open())?.requestAdapter({ powerPreference });
+  const refusal = adapter
+    ? provider.refuse(adapter)
+    : { expected: "a WebGPU adapter", got: provider.label ? `none of ${provider.label}` : "none" };
+  if (adapter && refusal === undefined) return adapter;
   throw new DeviceError(
     "device/no-adapter",
-    `Cannot open a GPU: expected a WebGPU adapter${isOpenGl ? " of Vulkan" : ""}, got ${
-      isOpenGl ? `"${adapter?.info.description}" of OpenGL, which is far slower` : "none"
-    }`,
+    `Cannot open a GPU: expected ${refusal?.expected}, got ${refusal?.got}`,
     {
       hint:
         "Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers for a software one), or use --executor cpu",
@@ -264,24 +270,26 @@ function requestedLimits(
 }
 
 async function profileOf(
-  gpu: GPUDevice,
-  info: GPUAdapterInfo,
+  { provider, adapter, gpu }: Opened,
   own: Partial<Record<LimitName, number>>,
 ): Promise<DeviceProfile> {
   const { features } = gpu;
+  const { info } = adapter;
   // A device never has less than WebGPU's defaults, so lower wishes are kept here.
   const limit = (name: LimitName) => Math.min(gpu.limits[name], own[name] ?? Infinity);
-  const description = describeAdapter(info);
+  const description = provider.describe(info);
   const subgroups = features.has("subgroups");
+  const matrices = subgroups && features.has("shader-f16") ? provider.matrices(adapter) : [];
   return {
     vendor: info.vendor,
     architecture: info.architecture,
     description,
     key: description.replaceAll(/[^A-Za-z0-9.-]+/g, "_").replaceAll(/^_+|_+$/g, ""),
-    software: isSoftware(info),
+    software: isSoftware(info, description),
     subgroups,
-    subgroupSize: subgroups ? await measureSubgroupSize(gpu) : 1,
+    subgroupSize: subgroups ? await measureSubgroupSize(gpu, provider, info) : 1,
     shaderF16: features.has("shader-f16"),
+    ...(matrices.length > 0 && { matrices }),
     timestamps: features.has("timestamp-query"),
     maxWorkgroupStorageBytes: limit("maxComputeWorkgroupStorageSize"),
     maxInvocations: limit("maxComputeInvocationsPerWorkgroup"),
@@ -293,12 +301,24 @@ async function profileOf(
   };
 }
 
+/** A device and where it comes from. */
+interface Opened {
+  readonly provider: WebGpuProvider;
+  readonly adapter: GPUAdapter;
+  readonly gpu: GPUDevice;
+}
+
 function roundDown(value: number, step: number): number {
   return value - value % step;
 }
 
-async function measureSubgroupSize(gpu: GPUDevice): Promise<number> {
-  const module = gpu.createShaderModule({ code: subgroupSizeShader, label: "subgroup_size" });
+async function measureSubgroupSize(
+  gpu: GPUDevice,
+  provider: WebGpuProvider,
+  info: GPUAdapterInfo,
+): Promise<number> {
+  const code = provider.shader(subgroupSizeShader);
+  const module = gpu.createShaderModule({ code, label: "subgroup_size" });
   const pipeline = gpu.createComputePipeline({ layout: "auto", compute: { module } });
   const result = gpu.createBuffer({
     size: 16,
@@ -325,7 +345,8 @@ async function measureSubgroupSize(gpu: GPUDevice): Promise<number> {
   host.unmap();
   result.destroy();
   host.destroy();
-  return size;
+  // An adapter that computes nothing, for tests, measures nothing.
+  return size || info.subgroupMinSize;
 }
 
 function firstLine(text: string): string {

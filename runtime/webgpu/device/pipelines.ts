@@ -45,10 +45,13 @@ export class PipelineCache {
   #module(dispatch: Dispatch) {
     const known = this.#modules.get(dispatch.wgsl);
     if (known) return known;
-    const { gpu, created } = this.device;
+    const { gpu, created, provider } = this.device;
     // The error, if any, is found with the pipeline's; this scope keeps it off the global handler.
     gpu.pushErrorScope("validation");
-    const module = gpu.createShaderModule({ code: dispatch.wgsl, label: dispatch.kernel });
+    const module = gpu.createShaderModule({
+      code: provider.shader(dispatch.wgsl),
+      label: dispatch.kernel,
+    });
     gpu.popErrorScope().then((error) => {
       if (error) this.#shaderErrors.set(module, error.message);
     });
@@ -79,7 +82,7 @@ export class PipelineCache {
     module: GPUShaderModule,
     layout: GPUBindGroupLayout,
   ): Promise<Pipeline> {
-    const { gpu, created } = this.device;
+    const { gpu, created, provider } = this.device;
     gpu.pushErrorScope("internal");
     gpu.pushErrorScope("validation");
     const pipeline = gpu.createComputePipeline({
@@ -90,7 +93,9 @@ export class PipelineCache {
     const errors = await Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
     const error = errors.find((each) => each !== null);
     const message = this.#shaderErrors.get(module) ?? error?.message;
-    if (message !== undefined) throw compileError(dispatch, message);
+    if (message !== undefined) {
+      throw compileError(dispatch, provider.shader(dispatch.wgsl), message);
+    }
     created.pipelines++;
     // Compilers block this thread; whatever else goes on, such as loading weights, has a turn.
     await yieldToEventLoop();
@@ -98,12 +103,15 @@ export class PipelineCache {
   }
 }
 
-/** The first line of naga's report, with the line of WGSL it points at. */
-function compileError(dispatch: Dispatch, message: string): KernelError {
-  const place = message.match(/┌─ \S*:(\d+):(\d+)/);
+/** The first line of naga's or Tint's report, with the line of WGSL it points at. */
+function compileError(dispatch: Dispatch, wgsl: string, message: string): KernelError {
+  const place = message.match(/(?:┌─ |WGSL: )\S*?:(\d+):(\d+)/);
   const line = place ? Number(place[1]) : undefined;
-  const source = line === undefined ? undefined : dispatch.wgsl.split("\n")[line - 1]?.trim();
-  const reason = message.trim().split("\n", 1)[0].replace(/^Shader.*? error: /, "");
+  const source = line === undefined ? undefined : wgsl.split("\n")[line - 1]?.trim();
+  const reason = message.trim().split("\n", 1)[0].replace(
+    /^(?:Shader|Error while parsing WGSL).*? error: /,
+    "",
+  );
   return new KernelError(
     "kernel/compile",
     `Cannot compile kernel "${dispatch.kernel}": ${reason}${

@@ -1,7 +1,8 @@
 /**
  * Reading what the GPU wrote. Deno's `mapAsync` polls every 10 ms, so an awaited read costs about
  * 11 ms; but the call itself waits for the queue before it returns, and the mapped range is available at
- * once. A self-test at start-up decides which of the two is used.
+ * once. A self-test at start-up decides which of the two is used. Other providers of WebGPU wake up at
+ * once, so that their reads are awaited.
  *
  * @module
  */
@@ -18,7 +19,7 @@ export type ReadMode = "synchronous" | "awaited";
  */
 const TRIED_VERSIONS = /^2\.9\./;
 
-/** The reason where the caller chose. */
+/** The reason where the caller chose, or the provider of WebGPU has one way only. */
 const ASKED_FOR = "asked for";
 
 /** Reads buffers of one device. */
@@ -35,7 +36,8 @@ export class Readback {
 
   /** Chooses the mode by a test; `mode` skips the test. */
   static async open(device: WebGpuDevice, mode?: ReadMode): Promise<Readback> {
-    if (mode) return new Readback(device, mode, ASKED_FOR);
+    const chosen = mode ?? device.provider.readMode;
+    if (chosen) return new Readback(device, chosen, ASKED_FOR);
     const refusal = await synchronousRefusal(device);
     return refusal === undefined
       ? new Readback(device, "synchronous", "the self-test read back what was written")

@@ -64,10 +64,14 @@ export class GpuStopwatch {
     workgroups: readonly [number, number, number?],
     constants: Record<string, number> = {},
   ): Work {
-    const { gpu } = this.#device;
+    const { gpu, provider } = this.#device;
     const pipeline = gpu.createComputePipeline({
       layout: "auto",
-      compute: { module: gpu.createShaderModule({ code: wgsl }), entryPoint: "main", constants },
+      compute: {
+        module: gpu.createShaderModule({ code: provider.shader(wgsl) }),
+        entryPoint: "main",
+        constants,
+      },
     });
     const bindGroup = gpu.createBindGroup({
       layout: pipeline.getBindGroupLayout(0),
