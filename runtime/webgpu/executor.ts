@@ -12,7 +12,8 @@ import { openDevice, type OpenDeviceOptions, type WebGpuDevice } from "./device/
 import { PipelineCache } from "./device/pipelines.ts";
 import { WebGpuProgram } from "./program.ts";
 import type { HandOff } from "./program_context.ts";
-import { Readback, type ReadMode } from "./device/readback.ts";
+import { Readback } from "./device/readback.ts";
+import type { ReadMode } from "./providers/mod.ts";
 import { selfTest } from "./measure/self_test.ts";
 
 /** Options of {@linkcode openWebGpuExecutor}. */

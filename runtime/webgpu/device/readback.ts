@@ -8,10 +8,8 @@
  */
 
 import { messageOf } from "../../../graph/mod.ts";
+import type { ReadMode } from "../providers/mod.ts";
 import type { WebGpuDevice } from "./device.ts";
-
-/** How results come back. */
-export type ReadMode = "synchronous" | "awaited";
 
 /**
  * Versions of Deno in which the self-test itself is known to be harmless: mapping a buffer that was

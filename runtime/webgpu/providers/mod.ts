@@ -25,4 +25,4 @@ export function webGpuProvider(choice: WebGpuChoice | WebGpuProvider = "native")
   return typeof choice === "string" ? PROVIDERS[choice] : choice;
 }
 
-export type { WebGpuProvider } from "./provider.ts";
+export type { ReadMode, WebGpuProvider } from "./provider.ts";

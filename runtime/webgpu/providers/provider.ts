@@ -6,7 +6,9 @@
  */
 
 import type { MatrixShape } from "../../../kernels/mod.ts";
-import type { ReadMode } from "../device/readback.ts";
+
+/** How results come back. */
+export type ReadMode = "synchronous" | "awaited";
 
 /** An implementation of WebGPU. */
 export interface WebGpuProvider {
