@@ -96,9 +96,9 @@ const REFUSED: readonly (readonly [name: string, config: unknown, message: strin
     'expected no rotations of activations for transform_config, got ["R1"]',
   ],
   [
-    "a frozen, not compressed model",
-    compressed(int4, { quantization_status: "frozen" }),
-    'expected "compressed" for quantization_status, got "frozen"',
+    "a model in calibration",
+    compressed(int4, { quantization_status: "calibration" }),
+    'expected "compressed" or "frozen" for quantization_status, got "calibration"',
   ],
   ["2 bits", compressed({ ...int4, num_bits: 2 }), "expected 4 or 8 for weights.num_bits, got 2"],
   [
@@ -162,6 +162,14 @@ Deno.test("lists of modules under any key, with any pattern, leave modules plain
     { exclude_modules: "*self_attn*" },
     { ignore: ["layers.?.self_attn"] },
   ];
+  const autoRound = {
+    quant_method: "auto-round",
+    bits: 4,
+    packing_format: "auto_round:auto_gptq",
+    extra_config: { "model.layers.0.mlp.gate": { bits: 16 }, lm_head: { bits: 8 } },
+  };
+  const rounded = readQuantization(autoRound, undefined, "folder");
+  assert.ok(rounded?.isExcluded("model.layers.0.mlp.gate") && !rounded.isExcluded("lm_head"));
   for (const list of lists) {
     const quantization = readQuantization({ quant_method: "fp8", ...list }, undefined, "folder");
     assert.ok(quantization, JSON.stringify(list));

@@ -101,9 +101,10 @@ function refuseUnread(config: z.output<typeof schema>, from: QuantizationSource)
   if (turned.length > 0) {
     throw sourceError(from, "transform_config", "no rotations of activations", turned);
   }
-  const status = config.quantization_status;
-  if (status !== undefined && status !== "compressed") {
-    throw sourceError(from, "quantization_status", '"compressed"', status);
+  // Older writers call compressed weights frozen.
+  const { quantization_status: status = "compressed" } = config;
+  if (status !== "compressed" && status !== "frozen") {
+    throw sourceError(from, "quantization_status", '"compressed" or "frozen"', status);
   }
 }
 

@@ -33,6 +33,8 @@ const schema = z.looseObject({
   checkpoint_format: z.string().default("gptq"),
   packing_format: z.string().optional(),
   dynamic: z.record(z.string(), rulesSchema).optional(),
+  /** AutoRound's: widths of single modules; those of 16 bits are plain. */
+  extra_config: z.record(z.string(), z.looseObject({ bits: z.int().optional() })).optional(),
   ...excludeFields,
 });
 
@@ -53,7 +55,7 @@ export const gptq: Dialect = {
   reads: [
     "4 and 8 bits in groups or by row, `sym` or not, zero points of both versions (`gptq`, `gptq_v2`)",
     "`desc_act`: columns whose groups are scattered are expanded to f32",
-    "`dynamic` rules (`+:` and `-:` patterns) for single modules",
+    "`dynamic` rules (`+:` and `-:` patterns) for single modules, AutoRound's `extra_config` of 16 bits",
   ],
   read(from) {
     const config = parseSource(schema, from);
@@ -65,7 +67,9 @@ export const gptq: Dialect = {
       const at = { ...from, source: `dynamic rule "${key}" of ${from.source}` };
       return { pattern, scheme: schemeOf({ ...config, ...rule }, zeroAdd, at) };
     });
-    const exclude = excludedModules(config);
+    const plain = Object.entries(config.extra_config ?? {})
+      .filter(([, { bits = config.bits }]) => bits >= 16).map(([module]) => module);
+    const exclude = [...excludedModules(config), ...plain];
     const isExcluded = moduleMatcher(exclude, from);
     const ruleOf = (module: string) => rules.find(({ pattern }) => pattern.test(module));
     return {
