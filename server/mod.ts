@@ -4,8 +4,6 @@
  * @module
  */
 
-export { ENGINE_PROCESS } from "./engine/command.ts";
-export { runEngineProcess } from "./engine/main.ts";
 export { type LogOptions, type OpenLog, openLog } from "./logging.ts";
 export { type RunningServer, serve, type ServeContext } from "./serve.ts";
 export { isLoopbackUrl, type ServeOptions } from "./settings.ts";

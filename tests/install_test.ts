@@ -10,7 +10,7 @@ const ROOT = new URL("../", import.meta.url);
 
 /** Tasks of people who deploy, with the lock of what they need. */
 const LOCK = "runtime.lock";
-const TASKS = ["deploy", "inspect", "tune", "gen"];
+const TASKS = ["deploy", "serve", "inspect", "tune", "gen"];
 
 /** Packages of the npm registry that a deployment may bring with it. */
 const MOST_PACKAGES = 30;

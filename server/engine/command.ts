@@ -7,9 +7,6 @@
 
 import type { EngineCommand } from "./engine_process.ts";
 
-/** Argument by which a compiled executable knows that it is to be an engine. */
-export const ENGINE_PROCESS = "engine-process";
-
 /** Permissions of an engine: reading models, the GPU's environment variables, downloads from the hub. */
 const PERMISSIONS = [
   "--no-prompt",
@@ -22,7 +19,6 @@ const PERMISSIONS = [
 /** The command for the executable that runs now. `cache` is the hub's folder, which it may write. */
 export function engineCommand(cache: string | undefined): EngineCommand {
   const command = executable();
-  if (Deno.build.standalone) return { command, args: [ENGINE_PROCESS] };
   const write = cache === undefined ? [] : [`--allow-write=${cache.replaceAll(",", ",,")}`];
   // A provider of WebGPU that is a native library needs it; an engine gets what its server has.
   const ffi = Deno.permissions.querySync({ name: "ffi" }).state === "granted"

@@ -150,7 +150,11 @@ function describe(event: DeployEvent): string[] {
     case "model":
       return [`model ${event.name} (${event.architecture}) from ${event.path}`];
     case "executor":
-      return [`executor ${event.executor}: ${event.description} (${event.reason})`];
+      return [
+        event.description.includes(event.reason)
+          ? `executor ${event.executor}: ${event.description}`
+          : `executor ${event.executor}: ${event.description} (${event.reason})`,
+      ];
     case "note":
       return [event.message];
     default:
