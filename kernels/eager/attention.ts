@@ -89,7 +89,7 @@ const attentionMask = defineKernel({
 const sequenceLengths = defineKernel({
   name: "sequence_lengths",
   op: "sequence_lengths",
-  summary: "one token a thread, which looks at all tokens of the step",
+  summary: "one token an invocation, which looks at all tokens of the step",
   refuse: (node) => dataDependent(node),
   lower(node, context) {
     const [positions, ids] = [input(node, "positions"), input(node, "sequence_ids")];
@@ -146,7 +146,7 @@ const dynamicRope = defineKernel({
   let growth = max(1.0, share - ${f32Literal(factor - 1)});
   let exponent = -2.0 * f32(pair.frequency) / max(f32(ROTARY) - 2.0, 1.0);
   let angle = f32(positions[token]) * rotary_frequency(pair.frequency) * pow(growth, exponent);
-  let turned = turn(angle) * ATTENTION_SCALING;
+  let turned = cos_sin(angle) * ATTENTION_SCALING;
   return x_get(i) * turned.x + x_get(i - d + pair.other) * turned.y * pair.sign;`,
     }, context)];
   },
