@@ -20,8 +20,9 @@
  * @module
  */
 
-export { deploy, Pipeline, pipeline } from "./dsl/mod.ts";
-export type { DeployEvent, PipelineDeployOptions, ResolvedPipeline } from "./dsl/mod.ts";
+export { definePlugin, deploy, Pipeline, pipeline, usePlugin } from "./dsl/mod.ts";
+export { z } from "./deps/zod.ts";
+export type { DeployEvent, PipelineDeployOptions, Plugin, ResolvedPipeline } from "./dsl/mod.ts";
 export {
   CheckpointError,
   ConfigError,
@@ -35,7 +36,7 @@ export {
   RequestError,
 } from "./graph/mod.ts";
 export { type MoeBackend, type MoeBackendTypes, registerMoeBackend } from "./kernels/mod.ts";
-export { type ChatMessage, defineArchitecture } from "./models/mod.ts";
+export { type ChatMessage, defineArchitecture, registerArchitecture } from "./models/mod.ts";
 export { fusedMoe, openExecutor } from "./runtime/mod.ts";
 export type { Engine, FusedMoeOptions, GenerateOptions } from "./runtime/mod.ts";
-export { defineTransform, type TransformDefinition } from "./transforms/mod.ts";
+export { defineTransform, registerTransform, type TransformDefinition } from "./transforms/mod.ts";

@@ -7,6 +7,7 @@
  */
 
 import { invariant, type WeightFormat } from "../graph/mod.ts";
+import { pipeline } from "../dsl/mod.ts";
 import { type DeviceMoeSpec, type Dispatch, moeBackends } from "../kernels/mod.ts";
 import {
   GpuStopwatch,
@@ -72,6 +73,9 @@ const MOST_CPU_FLOPS = 4e8;
 const TOLERANCE = 1e-4;
 
 const TUNED = new TunedFolders();
+
+// Backends of plug-ins compete too: MIXLINE_PLUGINS names them.
+pipeline.fromEnvironment();
 
 /** Names of all contestants: `reference` is called `cpu`. */
 export function contestantNames(): string[] {

@@ -27,7 +27,10 @@ export function configure(flags: ModelFlags): Pipeline {
       { details: { flag: "--config", value: "" } },
     );
   }
+  // Loaded first: files may use what plug-ins bring.
+  const plugged = pipeline.empty().settings(flags.plugin ? { plugins: flags.plugin } : {});
   const configured = pipeline.fromYaml(...files)
+    .overlay(plugged)
     .overlay(pipeline.fromEnvironment())
     .overlay(pipeline.fromFlags(flags.set ?? []));
   return withModel(withFlags(configured, flags));

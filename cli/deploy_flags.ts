@@ -23,6 +23,7 @@ export function modelCommand(name: string, description: string) {
     )
     .option("-c, --config <file...>", "YAML overlays, later ones win")
     .option("-s, --set <key=value...>", "single values, such as transforms.fuse_moe.backend=triton")
+    .option("--plugin <file...>", "modules with transforms, MoE backends and architectures")
     .addOption(
       new Option("-x, --executor <name>", "where to run (default: auto)")
         .choices(EXECUTOR_CHOICES),

@@ -32,6 +32,7 @@ import {
 import { camelCase } from "./names.ts";
 import type { Origin, TextLocation } from "./origin.ts";
 import { type Leaf, type Overlay, toPlain } from "./overlay.ts";
+import { pluginPath, tryPlugin } from "./plugins.ts";
 import { settingsSchema, shortcutTarget, topLevelNames } from "./settings.ts";
 
 /** The origin of a value, and where its parts are in a text. `at` leads from the value to a part of it. */
@@ -46,6 +47,8 @@ export interface Writer {
     isName: boolean,
     path: readonly PropertyKey[],
   ): TextLocation | undefined;
+  /** Where relative paths start; default the current folder. */
+  readonly folder?: string;
 }
 
 type Path = readonly string[];
@@ -109,7 +112,19 @@ export class LayerBuilder {
       return this.#refuseSetting(name, writer, [name]);
     }
     const leaf = this.#leaf([name], value, writer, schema);
-    if (leaf) this.#settings.set(name, leaf);
+    if (!leaf) return;
+    this.#settings.set(name, name === "plugins" ? this.#loadPlugins(leaf, writer) : leaf);
+  }
+
+  /** Loads plug-ins, so that what follows may use them; paths become absolute. */
+  #loadPlugins({ value, origin }: Leaf, writer: Writer): Leaf {
+    if (!Array.isArray(value)) return { value, origin };
+    const files = value.map((file) => pluginPath(String(file), writer.folder));
+    for (const [i, file] of files.entries()) {
+      const problem = tryPlugin(file);
+      if (problem) this.refuse(["plugins"], { ...problem, at: [i] }, writer);
+    }
+    return { value: Object.freeze(files), origin };
   }
 
   #writeTransform(key: string, value: unknown, writer: Writer): void {

@@ -18,6 +18,7 @@ export {
   type TransformMethods,
   type YamlOptions,
 } from "./pipeline.ts";
+export { definePlugin, type Plugin, usePlugin } from "./plugins.ts";
 export type { ResolvedPipeline, ResolvedTransform, ResolvedValue } from "./resolve.ts";
 export {
   SETTING_NAMES,

@@ -54,7 +54,8 @@ export function formatOrigin(origin: Origin): string {
 export class SourceText {
   readonly #lineStarts: readonly number[];
 
-  constructor(readonly name: string, readonly text: string) {
+  /** `folder` is where relative paths in the text start; default the current folder. */
+  constructor(readonly name: string, readonly text: string, readonly folder?: string) {
     this.#lineStarts = [0, ...[...text.matchAll(/\n/g)].map(({ index }) => index + 1)];
   }
 

@@ -41,8 +41,9 @@ export const EMPTY_OVERLAY: Overlay = { settings: new Map(), transforms: new Map
 
 /**
  * `upper` over `lower`. Settings and transforms merge by name, fields of a transform too; the value
- * of a field or of a setting is replaced as a whole, also when it is a list or a mapping. A key stays
- * where it was named first. So overlaying is associative.
+ * of a field or of a setting is replaced as a whole, also when it is a list or a mapping; only plug-ins
+ * add up, as a layer may use what any layer has loaded. A key stays where it was named first. So
+ * overlaying is associative.
  */
 export function mergeOverlays(lower: Overlay, upper: Overlay): Overlay {
   const transforms = new Map(lower.transforms);
@@ -50,7 +51,17 @@ export function mergeOverlays(lower: Overlay, upper: Overlay): Overlay {
     const below = transforms.get(key);
     transforms.set(key, below ? mergeEntries(below, entry) : entry);
   }
-  return { settings: new Map([...lower.settings, ...upper.settings]), transforms };
+  const settings = new Map([...lower.settings, ...upper.settings]);
+  const plugins = mergePlugins(lower.settings.get("plugins"), upper.settings.get("plugins"));
+  if (plugins) settings.set("plugins", plugins);
+  return { settings, transforms };
+}
+
+/** Both lists, without what stands twice; null, the default, adds nothing. */
+function mergePlugins(lower: Leaf | undefined, upper: Leaf | undefined): Leaf | undefined {
+  if (!lower?.value || !upper?.value) return upper?.value ? upper : lower ?? upper;
+  const all = new Set([lower.value, upper.value].flat());
+  return { value: Object.freeze([...all]), origin: upper.origin };
 }
 
 function mergeEntries(lower: TransformEntry, upper: TransformEntry): TransformEntry {

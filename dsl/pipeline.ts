@@ -7,7 +7,7 @@
 
 import type { z } from "../deps/zod.ts";
 import defaultYaml from "../configs/default.yaml" with { type: "text" };
-import { ConfigError, invariant } from "../graph/mod.ts";
+import { ConfigError } from "../graph/mod.ts";
 import type { Engine } from "../runtime/mod.ts";
 import {
   type AnyTransform,
@@ -16,7 +16,7 @@ import {
   type TransformDefinition,
   type TransformFields,
   type TransformKey,
-  TRANSFORMS,
+  watchTransforms,
 } from "../transforms/mod.ts";
 import { type DeployOptions, deployResolved } from "./deploy.ts";
 import { throwIssues } from "./issue.ts";
@@ -253,15 +253,21 @@ export class Pipeline {
 
   // One real method per transform, so that stack traces and completion work as usual.
   static {
-    for (const definition of Object.values<AnyTransform>(TRANSFORMS)) {
+    watchTransforms((definition) => {
       const name = camelCase(definition.key);
-      invariant(!(name in Pipeline.prototype), `transform "${definition.key}" hides ${name}()`);
+      if (name in Pipeline.prototype) {
+        throw new ConfigError(
+          "config/transform",
+          `Cannot register transform "${definition.key}": expected a key whose method is new, got ${name}()`,
+          { hint: "Give it another key", details: { transform: definition.key } },
+        );
+      }
       Object.defineProperty(Pipeline.prototype, name, {
         value: function (this: Pipeline, fields: object = {}): Pipeline {
           return this.#use(definition, fields, `${name}()`);
         },
       });
-    }
+    });
   }
 }
 

@@ -6,6 +6,7 @@
 
 import { z } from "../deps/zod.ts";
 import {
+  allTransforms,
   type AnyTransform,
   baseConfigSchema,
   configSchema,
@@ -60,7 +61,7 @@ export function fieldSchemas(schema: z.ZodObject): Record<string, JsonSchema> {
 
 function transformSchemas(): Record<string, JsonSchema> {
   return Object.fromEntries(
-    Object.values<AnyTransform>(TRANSFORMS).map((definition) => [definition.key, {
+    allTransforms().map((definition) => [definition.key, {
       type: ["object", "null"],
       description: definition.summary,
       additionalProperties: false,

@@ -14,6 +14,9 @@ export const settingsSchema = z.object({
   model: z.string().min(1).nullable().default(null).describe(
     "Model folder, or name on the Hugging Face hub",
   ),
+  plugins: z.array(z.string().min(1)).default([]).describe(
+    "Modules with transforms, MoE backends and architectures of your own, relative to the file",
+  ),
   executor: z.enum(["auto", "webgpu", "cpu"]).default("auto").describe(
     "Where the model runs; auto is WebGPU where there is a GPU, else the CPU",
   ),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AnyTransform, configSchema, TRANSFORMS } from "../transforms/mod.ts";
+import { allTransforms, configSchema } from "../transforms/mod.ts";
 import { inapplicableSettings } from "./autodeploy.ts";
 import { excerptOf, showName, showPath } from "./excerpt.ts";
 import { didYouMean, type Issue, throwIssues } from "./issue.ts";
@@ -115,7 +115,7 @@ export function ownVariables(): Record<string, string> {
 
 /** Every variable that sets a value. */
 function knownVariables(): string[] {
-  const fields = Object.values<AnyTransform>(TRANSFORMS).flatMap((definition) =>
+  const fields = allTransforms().flatMap((definition) =>
     Object.keys(configSchema(definition).shape).map((name) =>
       `TRANSFORMS__${definition.key}__${name}`
     )

@@ -5,7 +5,8 @@
  */
 
 import { ConfigError } from "../graph/mod.ts";
-import { configSchema, findTransform } from "../transforms/mod.ts";
+import { BUILTIN_BACKENDS, moeBackendNames } from "../kernels/mod.ts";
+import { configSchema, findTransform, TRANSFORMS } from "../transforms/mod.ts";
 import { camelCase } from "./names.ts";
 import type { Leaf, Overlay, Plain, TransformEntry } from "./overlay.ts";
 import { settingsSchema } from "./settings.ts";
@@ -66,15 +67,17 @@ function transformCalls({ transforms }: Overlay): string[] {
 
 /** The calls for one transform; the first one also sets its position. */
 function transformCall(key: string, { fields }: TransformEntry): string[] {
-  const definition = findTransform(key);
+  const definition = Object.hasOwn(TRANSFORMS, key) ? findTransform(key) : undefined;
   const written = [...fields].map(([name, { value }]) => [name, value] as const);
   if (!definition) return [setCall(`transforms.${key}`, Object.fromEntries(written))];
   if (written.length === 1 && written[0][0] === "enabled" && written[0][1] !== null) {
     return [`.${written[0][1] ? "enable" : "disable"}(${JSON.stringify(key)})`];
   }
   const shape = configSchema(definition).shape;
-  const typed = written.filter(([name, value]) => accepts(shape, name, value));
-  const others = written.filter(([name, value]) => !accepts(shape, name, value));
+  const isTyped = (name: string, value: Plain) =>
+    accepts(shape, name, value) && !namesPluginBackend(value);
+  const typed = written.filter(([name, value]) => isTyped(name, value));
+  const others = written.filter(([name, value]) => !isTyped(name, value));
   const literal = typed.length === 0 ? "" : formatLiteral(Object.fromEntries(typed));
   return [
     `.${camelCase(key)}(${literal})`,
@@ -86,6 +89,15 @@ function transformCall(key: string, { fields }: TransformEntry): string[] {
 function accepts(shape: Readonly<Record<string, unknown>>, name: string, value: Plain): boolean {
   const schema = shape[name] as { safeParse(value: unknown): { success: boolean } } | undefined;
   return schema !== undefined && schema.safeParse(value).success;
+}
+
+/** Whether a backend of a plug-in is in a value: a program's types do not know it. */
+function namesPluginBackend(value: Plain): boolean {
+  if (typeof value === "string") {
+    return !BUILTIN_BACKENDS.has(value) && moeBackendNames().some((name) => name === value);
+  }
+  if (typeof value !== "object" || value === null) return false;
+  return Object.values(value).some((part) => namesPluginBackend(part));
 }
 
 function setCall(path: string, value: Plain): string {

@@ -14,6 +14,9 @@ const STYLE = { lineWidth: 0 } as const;
 /** What was written, in AutoDeploy's form. */
 export function overlayToYaml(overlay: Overlay, base: "default" | "empty"): string {
   const root: Record<string, unknown> = base === "empty" ? { yaml_default: null } : {};
+  // First, as they are read: what they bring is used below.
+  const plugins = overlay.settings.get("plugins");
+  if (plugins) root.plugins = plugins.value;
   for (const [name, { value }] of overlay.settings) root[name] = value;
   const transforms = [...overlay.transforms].map(([key, { fields }]) => [
     key,

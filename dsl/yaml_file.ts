@@ -4,6 +4,8 @@
  * @module
  */
 
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { ConfigError, messageOf } from "../graph/mod.ts";
 import { SourceText } from "./origin.ts";
 
@@ -21,7 +23,12 @@ export function loadSource(source: string | URL): SourceText {
   const name = String(source);
   try {
     const path = name.startsWith("file:") ? new URL(name) : name;
-    return new SourceText(name, Deno.readTextFileSync(path).replace(/^\ufeff/, ""));
+    const text = Deno.readTextFileSync(path).replace(/^\ufeff/, "");
+    return new SourceText(
+      name,
+      text,
+      dirname(path instanceof URL ? fileURLToPath(path) : resolve(path)),
+    );
   } catch (error) {
     const isMissing = error instanceof Deno.errors.NotFound;
     throw new ConfigError(

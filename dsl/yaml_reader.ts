@@ -62,7 +62,11 @@ function readRoot(tree: YamlTree, root: unknown, builder: LayerBuilder): YamlLay
     return { overlay: builder.overlay, issues: builder.issues };
   }
   let base: YamlLayer["base"];
-  for (const [name, value] of Object.entries(root)) {
+  // What a plug-in brings may be used anywhere in the file.
+  const entries = Object.entries(root).sort(([a], [b]) =>
+    Number(b === "plugins") - Number(a === "plugins")
+  );
+  for (const [name, value] of entries) {
     if (name !== BASE_KEY) builder.write([name], value, tree.writer(name));
     else if (value === null) base = "empty";
     else if (value === "default") base = "default";
@@ -94,7 +98,12 @@ class YamlTree {
       const [start, end] = this.#range([...root, ...at], isName);
       return this.source.location(start, end);
     };
-    return { location, origin: (at) => this.#origin(this.#range([...root, ...at], false)[0]) };
+    const { folder } = this.source;
+    return {
+      location,
+      origin: (at) => this.#origin(this.#range([...root, ...at], false)[0]),
+      ...(folder !== undefined && { folder }),
+    };
   }
 
   #origin(offset: number): Origin {

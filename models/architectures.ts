@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CheckpointError, nearest } from "../graph/mod.ts";
+import { CheckpointError, ConfigError, nearest } from "../graph/mod.ts";
 import type { Architecture } from "./architecture.ts";
 import { afmoe } from "./architectures/afmoe.ts";
 import { dbrx } from "./architectures/dbrx.ts";
@@ -58,18 +58,53 @@ export const ARCHITECTURES: readonly Architecture[] = [
   solarOpen,
 ];
 
+/** Architectures of plug-ins. */
+const ADDED: Architecture[] = [];
+
+/** Every architecture, those of plug-ins last. */
+export function allArchitectures(): readonly Architecture[] {
+  return [...ARCHITECTURES, ...ADDED];
+}
+
+/**
+ * Adds an architecture, so that models whose config.json names one of its classes load. The same one
+ * may be added again.
+ *
+ * @throws {ConfigError} for names that are taken, and for a value that is no architecture.
+ */
+export function registerArchitecture(architecture: Architecture): void {
+  if (ADDED.includes(architecture)) return;
+  const { name, hfNames } = architecture;
+  const refuse = (problem: string) =>
+    new ConfigError("config/architecture", `Cannot register architecture "${name}": ${problem}`, {
+      hint: "Make it with defineArchitecture(), with names of its own",
+      details: { name },
+    });
+  if (typeof architecture.configure !== "function" || !Array.isArray(hfNames)) {
+    throw refuse("expected what defineArchitecture() gives, got another value");
+  }
+  if (hfNames.length === 0) throw refuse("expected at least one name of a class, got none");
+  const taken = allArchitectures().find((each) =>
+    each.name === name || each.hfNames.some((one) => hfNames.includes(one))
+  );
+  if (taken) throw refuse(`expected new names, got those of architecture "${taken.name}"`);
+  ADDED.push(architecture);
+}
+
 /**
  * The architecture that a config.json names, or without `architectures` the one of its `model_type`; an
  * error that lists all when it is unknown.
  */
 export function findArchitecture(config: Record<string, unknown>, file: string): Architecture {
   const names = Array.isArray(config.architectures) ? config.architectures.map(String) : [];
-  const found = ARCHITECTURES.find(({ hfNames }) => hfNames.some((name) => names.includes(name)));
+  const found = allArchitectures().find(({ hfNames }) =>
+    hfNames.some((name) => names.includes(name))
+  );
   if (found) return found;
   const { model_type: type } = config;
-  const byType = ARCHITECTURES.find(({ name }) => name === type);
+  const byType = allArchitectures().find(({ name }) => name === type);
   if (byType && names.length === 0) return byType;
-  const known = ARCHITECTURES.flatMap(({ hfNames }) => hfNames);
+  const known = allArchitectures().flatMap(({ hfNames }) => hfNames);
   const near = names.length > 0 ? nearest(names[0], known) : undefined;
   throw new CheckpointError(
     "checkpoint/architecture",
@@ -79,7 +114,7 @@ export function findArchitecture(config: Record<string, unknown>, file: string):
     {
       hint: relativeOf(type) ??
         (near === undefined
-          ? "Choose a model of an implemented architecture, or add it in models/architectures"
+          ? "Choose a model of an implemented architecture, or add its architecture with a plug-in"
           : `Did you mean ${near}?`),
       details: { file, found: names, known },
     },

@@ -17,19 +17,23 @@ const EXAMPLES: Readonly<Record<string, readonly RegExp[]>> = {
     /^, there was a young sailor named Bramble\./m,
     /^The backends agree: true$/m,
   ],
+  "04_own_transform.ts": [
+    /^ {2}scale_logits:\n {4}factor: 4$/m,
+    /^YAML says the same: true$/m,
+  ],
   "03_fused_moe.ts": [
     /^(webgpu|cpu) triton: largest error (0\.0e\+0|\d\.\de-([6-9]|\d\d)) of/m,
     /^(webgpu|cpu) trtllm: largest error (0\.0e\+0|\d\.\de-([6-9]|\d\d)) of/m,
   ],
 };
 
-Deno.test("every example has its expectations, and at most 60 lines", async () => {
+Deno.test("every example has its expectations, and at most 80 lines", async () => {
   const found: string[] = [];
   for await (const { name } of Deno.readDir(new URL("examples/", ROOT))) found.push(name);
   assert.deepEqual(found.sort(), Object.keys(EXAMPLES));
   for (const name of found) {
     const lines = (await Deno.readTextFile(new URL(`examples/${name}`, ROOT))).split("\n").length;
-    assert.ok(lines <= 61, `${name} has ${lines - 1} lines`);
+    assert.ok(lines <= 81, `${name} has ${lines - 1} lines`);
   }
 });
 

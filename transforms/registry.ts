@@ -6,13 +6,13 @@
  */
 
 import type { z } from "../deps/zod.ts";
-import { invariant } from "../graph/mod.ts";
+import { ConfigError, invariant } from "../graph/mod.ts";
 import { buildModel } from "./lifecycle/build_model.ts";
 import { cleanupInputConstraints } from "./cleanup/cleanup_input_constraints.ts";
 import { cleanupNoopAdd } from "./cleanup/cleanup_noop_add.ts";
 import { cleanupNoopSlice } from "./cleanup/cleanup_noop_slice.ts";
 import { compileModel } from "./lifecycle/compile_model.ts";
-import type { AnyTransform } from "./core/config.ts";
+import { type AnyTransform, configSchema } from "./core/config.ts";
 import { exportToGm } from "./lifecycle/export_to_gm.ts";
 import { fuseAddRmsNorm } from "./fuse/fuse_add_rms_norm.ts";
 import { fuseFp8Moe } from "./fuse/fuse_fp8_moe.ts";
@@ -47,7 +47,8 @@ import { quantizeMoe } from "./quantize/quantize_moe.ts";
 import { scaleKvCache } from "./cache/scale_kv_cache.ts";
 import { resizeKvCache } from "./cache/resize_kv_cache.ts";
 import { detectSharding, shardingTransformExecutor } from "./lifecycle/sharding.ts";
-import type { BaseConfig } from "./core/transform.ts";
+import { type BaseConfig, STAGES, type TransformDefinition } from "./core/transform.ts";
+import { notApplicable } from "./core/not_applicable.ts";
 import { visualizeNamespace } from "./lifecycle/visualize_namespace.ts";
 
 /** In the order of `configs/default.yaml`. */
@@ -122,15 +123,72 @@ export const TRANSFORMS = byKey(LIST) as {
   readonly [Key in TransformKey]: TransformOf<Key>;
 };
 
+/** Transforms of plug-ins, in the order of their registration. */
+const ADDED = new Map<string, AnyTransform>();
+
+/** Who wants to know of every transform. */
+const WATCHERS: ((definition: AnyTransform) => void)[] = [];
+
 /** The transform of a key, or undefined. */
 export function findTransform(key: string): AnyTransform | undefined {
   const table: Readonly<Record<string, AnyTransform>> = TRANSFORMS;
-  return Object.hasOwn(table, key) ? table[key] : undefined;
+  return Object.hasOwn(table, key) ? table[key] : ADDED.get(key);
 }
 
-/** All keys, in order. */
-export function transformKeys(): readonly TransformKey[] {
-  return LIST.map((definition) => definition.key);
+/** Every transform, those of plug-ins last. */
+export function allTransforms(): readonly AnyTransform[] {
+  return [...Object.values<AnyTransform>(TRANSFORMS), ...ADDED.values()];
+}
+
+/** All keys, in the same order. */
+export function transformKeys(): readonly string[] {
+  return allTransforms().map(({ key }) => key);
+}
+
+/** Calls `watcher` for every transform, and for those that come later; what it throws refuses one. */
+export function watchTransforms(watcher: (definition: AnyTransform) => void): void {
+  allTransforms().forEach(watcher);
+  WATCHERS.push(watcher);
+}
+
+/**
+ * Adds a transform: its key becomes one of YAML, its camelCase form a method of pipelines. The same
+ * definition may be added again.
+ *
+ * @throws {ConfigError} for a key that is taken or no name, and for parts that are missing.
+ */
+export function registerTransform<const Key extends string, Own extends z.ZodRawShape, Match>(
+  definition: TransformDefinition<Key, Own, Match>,
+): void {
+  const added = definition as AnyTransform;
+  if (ADDED.get(added.key) === added) return;
+  const problem = definitionProblem(added);
+  if (problem !== undefined) {
+    throw new ConfigError(
+      "config/transform",
+      `Cannot register transform "${added.key}": ${problem}`,
+      { hint: "Make it with defineTransform()", details: { transform: added.key } },
+    );
+  }
+  for (const watcher of WATCHERS) watcher(added);
+  ADDED.set(added.key, added);
+}
+
+/** What a definition lacks, as the end of a sentence. */
+function definitionProblem(definition: AnyTransform): string | undefined {
+  const { key, stage, config } = definition;
+  if (!/^[a-z][a-z0-9_]*$/.test(key)) return "expected a key in snake_case, got another";
+  if (findTransform(key) || notApplicable(key)) return "expected a new key, got one that is taken";
+  if (!STAGES.includes(stage)) return `expected a stage of ${STAGES.join(", ")}, got "${stage}"`;
+  for (const method of ["plan", "apply"] as const) {
+    if (typeof definition[method] !== "function") return `expected a method ${method}(), got none`;
+  }
+  if (typeof config?.shape !== "object") {
+    return "expected config to be a z.object, got another value";
+  }
+  const shape: Readonly<Record<string, z.ZodType>> = configSchema(definition).shape;
+  const bare = Object.keys(config.shape).find((name) => !shape[name].safeParse(undefined).success);
+  return bare === undefined ? undefined : `expected a default for field "${bare}", got none`;
 }
 
 /** A table of definitions by key; a key that appears twice is a mistake in the list. */

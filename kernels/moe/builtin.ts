@@ -10,6 +10,9 @@ import { referenceBackend } from "./reference.ts";
 import { tritonBackend } from "./triton.ts";
 import { trtllmBackend } from "./trtllm.ts";
 
-for (const backend of [autoBackend, tritonBackend, trtllmBackend, referenceBackend]) {
-  registerMoeBackend(backend);
-}
+const BUILTIN = [autoBackend, tritonBackend, trtllmBackend, referenceBackend] as const;
+
+/** Their names: the start-up self-test covers them, and types know them. */
+export const BUILTIN_BACKENDS: ReadonlySet<string> = new Set(BUILTIN.map(({ name }) => name));
+
+for (const backend of BUILTIN) registerMoeBackend(backend);

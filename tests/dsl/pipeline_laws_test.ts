@@ -9,7 +9,7 @@ import fc from "../../deps/fast_check.ts";
 import { parse } from "../../deps/yaml.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { messageOf } from "../../graph/mod.ts";
-import { transformKeys } from "../../transforms/mod.ts";
+import { type TransformKey, TRANSFORMS } from "../../transforms/mod.ts";
 import { anyPipeline } from "../support/pipelines.ts";
 
 const RUNS = { numRuns: 150 };
@@ -91,7 +91,8 @@ Deno.test("methods leave the pipeline they are called on as it was", () => {
     fc.property(anyPipeline, anyPipeline, (p, other) => {
       const before = [p.toYaml(), JSON.stringify(outcome(p))];
       const list = ["a"];
-      const changed = p.overlay(other).disable(...transformKeys()).enable("fuse_moe")
+      const changed = p.overlay(other).disable(...(Object.keys(TRANSFORMS) as TransformKey[]))
+        .enable("fuse_moe")
         .settings({ maxSeqLen: 2 }).set("world_size", list)
         .fuseMoe({ backend: "triton" });
       list.push("b");

@@ -4,17 +4,13 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import fc from "../../deps/fast_check.ts";
 import { inapplicableSettings } from "../../dsl/autodeploy.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { fieldSchemas, type JsonSchema } from "../../dsl/schema.ts";
 import { settingsSchema } from "../../dsl/settings.ts";
-import {
-  type AnyTransform,
-  configSchema,
-  notApplicableKeys,
-  TRANSFORMS,
-} from "../../transforms/mod.ts";
+import { allTransforms, configSchema, notApplicableKeys } from "../../transforms/mod.ts";
 
 // The gate tries the same pipelines every time; elsewhere each run tries others.
 if (Deno.env.get("CI")) fc.configureGlobal({ ...fc.readConfigureGlobal(), seed: 20261123 });
@@ -30,10 +26,24 @@ const plain = fc.jsonValue({ maxDepth: 2 }).filter((value) =>
   !JSON.stringify(value).includes("${")
 );
 
-const settingWrites = writesOf("", settingsSchema.shape, fieldSchemas(settingsSchema));
+/** A plug-in among the pipelines: the module of an example, with the transform `scale_logits`. */
+const PLUGIN = fileURLToPath(new URL("../../examples/04_own_transform.ts", import.meta.url));
+pipeline().settings({ plugins: [PLUGIN] });
+
+const settingWrites = fc.oneof(
+  {
+    arbitrary: writesOf(
+      "",
+      settingsSchema.omit({ plugins: true }).shape,
+      fieldSchemas(settingsSchema),
+    ),
+    weight: 9,
+  },
+  fc.record({ path: fc.constant("plugins"), value: fc.constantFrom([], [PLUGIN], null) }),
+);
 
 const fieldWrites = fc.oneof(
-  ...Object.values<AnyTransform>(TRANSFORMS).map((definition) => {
+  ...allTransforms().map((definition) => {
     const schema = configSchema(definition);
     return writesOf(`transforms.${definition.key}.`, schema.shape, fieldSchemas(schema));
   }),
