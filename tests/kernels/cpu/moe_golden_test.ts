@@ -3,7 +3,7 @@ import { evaluate } from "../../support/host_tensors.ts";
 import { eagerInputs, fusedAttrs, fusedInputs, readMoeCases } from "../../support/moe_cases.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 
-for (const given of await readMoeCases(await casesFolder())) {
+for (const given of await readMoeCases()) {
   Deno.test(`moe and fused_moe give PyTorch's result for ${given.title}`, async () => {
     const expected = given.tensor("expected")?.data as Float32Array;
     const [eager] = await evaluate("moe", eagerInputs(given), given.attrs);
@@ -11,10 +11,4 @@ for (const given of await readMoeCases(await casesFolder())) {
     assert.ok(relativeError(eager, expected) <= TOLERANCES.moeF32, "moe");
     assert.deepEqual(fused, eager, "fused_moe has the same bits");
   });
-}
-
-/** All 77 cases where a developer has them beside the checkout, else the ones in the repository. */
-async function casesFolder(): Promise<URL | undefined> {
-  const all = new URL("../../../../shared/fixtures/kernels/", import.meta.url);
-  return await Deno.stat(all).then(() => all, () => undefined);
 }
