@@ -120,11 +120,19 @@ export interface TunedFiles {
   read(fileName: string): TunedText | undefined;
 }
 
+/** Steps of `min..max` tokens. */
+export interface TokenRange {
+  readonly min: number;
+  readonly max: number;
+  /** Every token of such a step is the only one of its sequence: many sequences decode. */
+  readonly single?: boolean;
+}
+
 /** What a kernel may ask while it lowers a node. */
 export interface LoweringContext {
   readonly profile: DeviceProfile;
-  /** Steps of `min..max` tokens run this lowering; buffers are sized for `max`. */
-  readonly tokens: { readonly min: number; readonly max: number };
+  /** Steps of these sizes run this lowering; buffers are sized for the largest. */
+  readonly tokens: TokenRange;
   /** Rows with logits, at most. */
   readonly maxRows: number;
   /** Page size of the caches. */

@@ -1,6 +1,7 @@
 /**
- * `cached_attention`: few tokens in one dispatch; many in two or three, which bring them into the
- * cache, attend in tiles of queries, and attend to sequences with single tokens one by one.
+ * `cached_attention`: few tokens, and sequences with a token each, in one dispatch; many in two or
+ * three, which bring them into the cache, attend in tiles of queries, and attend to sequences with
+ * single tokens one by one.
  *
  * @module
  */
@@ -23,7 +24,7 @@ import {
 } from "./operands.ts";
 import prefillBody from "./prefill.wgsl" with { type: "text" };
 
-/** Tokens of a step up to which each attends by itself. */
+/** Tokens of a step up to which each attends by itself, whether or not sequences have several. */
 export const DECODE_MAX_TOKENS = 8;
 /** Sizes of `attention_prefill`. */
 const TILE_QUERIES = 64;
@@ -91,7 +92,7 @@ export const cachedAttention = defineKernel({
   name: "cached_attention",
   op: "cached_attention",
   summary:
-    "up to 8 tokens in one dispatch that splits their contexts; more in tiles of queries, after the step's tokens have joined the cache",
+    "up to 8 tokens, or any number of sequences with one each, in one dispatch that splits their contexts; more in tiles of queries, after the step's tokens have joined the cache",
   refuse(node, context) {
     const { headDim, valueDim = headDim, chunk } = node.attrs;
     if (valueDim !== headDim) return `takes values as wide as keys, not ${valueDim} of ${headDim}`;
@@ -104,9 +105,10 @@ export const cachedAttention = defineKernel({
     const problem = problemOf(node, context);
     const { tokens, note } = context;
     const { heads, headDim } = node.attrs;
-    if (tokens.max <= DECODE_MAX_TOKENS) {
+    if (tokens.single || tokens.max <= DECODE_MAX_TOKENS) {
       note("decode: each token alone, its context split, the step's tokens appended on the way");
-      return decodeDispatches(problem, node.outputs[0], { fresh: tokens.max });
+      const fresh = tokens.single ? 1 : tokens.max;
+      return decodeDispatches(problem, node.outputs[0], { fresh });
     }
     note("prefill: append, tiles of queries, then single tokens of other sequences");
     const ready = scratchRows("ready", tokens.max, heads * headDim);

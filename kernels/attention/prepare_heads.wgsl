@@ -58,8 +58,11 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocatio
     k_rotation_$e = k_rotation(kv_head, d_$e);
   }
   //@end
+  // Where a sequence has one token at most, that is this one.
+  let step_first = select(0u, token, FRESH_MAX == 1u);
+  let step_end = select(step.x, token + 1u, FRESH_MAX == 1u);
   var count = 0u;
-  for (var i = 0u; fresh && i < step.x; i++) {
+  for (var i = step_first; fresh && i < step_end; i++) {
     if (is_fresh(i, span)) {
       //@repeat e ELEMENTS_K
       let value_$e = v_raw(i, kv_head * D + d_$e);
@@ -106,7 +109,7 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocatio
   //@end
   var slot = 0u;
   var own = 0u;
-  for (var i = 0u; i < step.x && slot < count; i++) {
+  for (var i = step_first; i < step_end && slot < count; i++) {
     if (is_fresh(i, span)) {
       let scale = scale_of(HG + slot, select(1u, KV_HEADS, NORM_ALL), invocation);
       //@repeat e ELEMENTS_K

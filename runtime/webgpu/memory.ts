@@ -180,7 +180,7 @@ export class ProgramMemory {
   }
 
   async #allocateInputs(inputs: readonly Value[], lowered: readonly LoweredGraph[]): Promise<void> {
-    const largest = lowered[lowered.length - 1];
+    const largest = lowered.reduce((a, b) => (a.tokens.max >= b.tokens.max ? a : b));
     for (const value of inputs) {
       const bytes = valueBytes(value, largest.sizes);
       this.#inputs.set(

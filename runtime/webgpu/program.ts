@@ -14,7 +14,7 @@ import {
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
-import type { StepSizes } from "../../kernels/mod.ts";
+import type { StepSizes, TokenRange } from "../../kernels/mod.ts";
 import { checkStep } from "../step_tokens.ts";
 import type {
   CompileOptions,
@@ -23,7 +23,7 @@ import type {
   StepRequest,
   StepResult,
 } from "../executor.ts";
-import { type TokenRange, tokenRanges } from "./plan/buckets.ts";
+import { singleRanges, tokenRanges } from "./plan/buckets.ts";
 import { encodeCommands } from "./device/command_list.ts";
 import { timeCommands } from "./measure/dispatch_timer.ts";
 import {
@@ -71,7 +71,7 @@ export class WebGpuProgram implements Program {
   ): Promise<WebGpuProgram> {
     const { device, readback } = context;
     const compiled = compiledGraph(graph);
-    const lowered = tokenRanges(options.maxTokens, configuredRanges(graph))
+    const lowered = rangesOf(graph, options, compiled.language !== undefined)
       .map((tokens) => lowerRange(compiled, tokens, context, options));
     const rows = options.maxSequences;
     const sampling = compiled.language && { ...compiled.language, slots: rows, maxRows: rows };
@@ -83,7 +83,7 @@ export class WebGpuProgram implements Program {
     try {
       const lists = new StepLists(context, lowered, memory);
       const { compileAll = !device.profile.software } = options;
-      const wanted = compileAll ? lowered.map(({ tokens }) => tokens.max) : [1];
+      const wanted = compileAll ? lowered : lowered.slice(0, 1);
       await allOrNone(options.signal, [
         (signal) => weights.load({ ...options, signal }),
         (signal) => lists.prepareAll(wanted, signal),
@@ -134,7 +134,7 @@ export class WebGpuProgram implements Program {
   ): Promise<Record<string, HostNumbers>> {
     return this.#exclusive(async () => {
       const sizes = stepSizes(bindings, this.options);
-      const list = await this.lists.forTokens(sizes.T);
+      const list = await this.lists.forStep(sizes.T, false);
       checkInputs(this.graph, inputs, sizes);
       this.#inputs.forget();
       for (const value of this.graph.inputs) this.memory.writeInput(value, inputs[value.name]);
@@ -175,7 +175,8 @@ export class WebGpuProgram implements Program {
     if (!tokens) throw notALanguageModel(this.graph);
     checkStep(request, this.options);
     const sizes = requestSizes(request, this.options);
-    const list = await this.lists.forTokens(sizes.T);
+    const single = new Set(request.sequenceIds).size === sizes.T;
+    const list = await this.lists.forStep(sizes.T, single);
     this.#inputs.set("token_ids", request.tokenIds);
     this.#inputs.set("positions", request.positions);
     this.#inputs.set("sequence_ids", request.sequenceIds);
@@ -186,8 +187,8 @@ export class WebGpuProgram implements Program {
   }
 
   async warmUp(): Promise<void> {
-    for (const { tokens } of this.lists.lowered) {
-      await this.#exclusive(() => this.lists.forTokens(tokens.max));
+    for (const lowered of this.lists.lowered) {
+      await this.#exclusive(() => this.lists.ready(lowered));
     }
   }
 
@@ -333,6 +334,15 @@ function stepSizes(bindings: Bindings, options: CompileOptions): StepSizes {
     );
   }
   return sizes;
+}
+
+/** Ranges of the program's lists: of steps of any kind, then of sequences that all decode. */
+function rangesOf(graph: Graph, options: CompileOptions, decodes: boolean): TokenRange[] {
+  const ends = configuredRanges(graph);
+  const singles = decodes
+    ? singleRanges(Math.min(options.maxSequences, options.maxTokens), ends)
+    : [];
+  return [...tokenRanges(options.maxTokens, ends), ...singles];
 }
 
 /** Ends of the token ranges that the transform `compile_model` set. */

@@ -30,7 +30,7 @@ export interface StepList {
 /** Facts of all lists. */
 export interface ListsReport {
   readonly weightBytesPerToken: number;
-  /** The smallest steps and the largest. */
+  /** The smallest steps and the largest of any kind. */
   readonly dispatches: { readonly decode: ListReport; readonly prefill: ListReport };
   readonly lists: readonly ListReport[];
   readonly choices: readonly ChoiceReport[];
@@ -47,10 +47,18 @@ export class StepLists {
     readonly memory: ProgramMemory,
   ) {}
 
-  /** The list for steps of this many tokens. */
-  forTokens(tokens: number): Promise<StepList> {
-    const lowered = this.lowered.find((each) => tokens <= each.tokens.max);
+  /** The list for a step of this many tokens; `single` when each has a sequence of its own. */
+  forStep(tokens: number, single: boolean): Promise<StepList> {
+    const takes = ({ tokens: { min, max } }: LoweredGraph) => min <= tokens && tokens <= max;
+    const lists = this.lowered.filter(takes);
+    const lowered = lists.find(({ tokens }) => single && tokens.single) ??
+      lists.find(({ tokens }) => !tokens.single);
     invariant(lowered, `no dispatch list for ${tokens} tokens`);
+    return this.ready(lowered);
+  }
+
+  /** One of the lists, made ready. */
+  ready(lowered: LoweredGraph): Promise<StepList> {
     const known = this.#ready.get(lowered);
     if (known) return known;
     const made = this.#prepare(lowered);
@@ -58,11 +66,11 @@ export class StepLists {
     return made;
   }
 
-  /** Makes the lists for steps of these many tokens ready, one after the other, until the signal. */
-  async prepareAll(tokens: readonly number[], signal: AbortSignal): Promise<void> {
-    for (const each of tokens) {
+  /** Makes lists ready, one after the other, until the signal. */
+  async prepareAll(wanted: readonly LoweredGraph[], signal: AbortSignal): Promise<void> {
+    for (const each of wanted) {
       if (signal.aborted) return;
-      await this.forTokens(each);
+      await this.ready(each);
     }
   }
 
@@ -75,9 +83,10 @@ export class StepLists {
     const lists = this.lowered.map((lowered) =>
       reportList(lowered, this.memory.bufferNumber(lowered))
     );
+    const prefill = lists.findLast(({ tokens }) => !tokens.single) ?? lists[0];
     return {
       weightBytesPerToken: lists[0].weightBytes,
-      dispatches: { decode: lists[0], prefill: lists[lists.length - 1] },
+      dispatches: { decode: lists[0], prefill },
       lists,
       choices: reportChoices(this.lowered),
     };

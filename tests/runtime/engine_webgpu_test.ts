@@ -63,6 +63,29 @@ webgpuTest(
   },
 );
 
+webgpuTest("generate() gives the same text alone and in a batch of 32", async () => {
+  const limits = stepLimits(tinyLanguageModel(), {
+    ...SETTINGS,
+    maxBatchSize: 32,
+    maxNumTokens: 48,
+  });
+  await using engine = await openEngine(
+    await openWebGpuExecutor({ selfTest: false }),
+    { ...limits, reusePrefixes: false },
+  );
+  const { lists } = engine.report.program as { lists: { tokens: { single?: boolean } }[] };
+  assert.equal(lists.filter(({ tokens }) => tokens.single).length, 3, "8, 16 and 32 sequences");
+  const requests = Array.from({ length: 32 }, (_, i): [string, GenerateOptions] => [
+    `prompt number ${"x".repeat(i % 7)} ${i}`,
+    // They end one by one, so that steps of all sizes are made.
+    { maxNewTokens: 4 + i, temperature: i % 2, seed: i },
+  ]);
+  const texts = await Promise.all(requests.map((request) => engine.generate(...request).text()));
+  for (const i of [0, 7, 16, 25, 31]) {
+    assert.equal(texts[i], await engine.generate(...requests[i]).text(), `request ${i} alone`);
+  }
+});
+
 webgpuTest("logits() gives on WebGPU what it gives on the CPU, in chunks", async () => {
   await using webgpu = await openEngine(await openWebGpuExecutor({ selfTest: false }));
   await using cpu = await openEngine(openCpuExecutor());

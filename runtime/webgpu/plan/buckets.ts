@@ -6,12 +6,7 @@
  */
 
 import { ConfigError } from "../../../graph/mod.ts";
-
-/** Steps of `min..max` tokens. */
-export interface TokenRange {
-  readonly min: number;
-  readonly max: number;
-}
+import type { TokenRange } from "../../../kernels/mod.ts";
 
 /**
  * Ranges that cover 1 to `maxTokens`: the given upper ends, or 1, 8, 32, 128, 512, ...
@@ -33,13 +28,38 @@ export function tokenRanges(maxTokens: number, ends?: readonly number[]): TokenR
       }`,
     );
   }
-  const sorted = [...new Set([...wanted.filter((end) => end < maxTokens), maxTokens])]
-    .sort((a, b) => a - b);
+  return rangesUpTo(maxTokens, wanted);
+}
+
+/**
+ * Ranges of steps in which several sequences have one token each: 2 to `maxSequences`, with the
+ * given upper ends, or 8, 16, 32, ... Kernels that read each weight once take longer with every
+ * token, so these ranges are narrower.
+ *
+ * @example
+ * ```ts
+ * import { singleRanges } from "./buckets.ts";
+ * const ends = singleRanges(24).map((range) => range.max);
+ * console.assert(String(ends) === "8,16,24");
+ * ```
+ */
+export function singleRanges(maxSequences: number, ends?: readonly number[]): TokenRange[] {
+  const wanted = ends ?? powersFrom(8, maxSequences, 2);
+  return rangesUpTo(maxSequences, [1, ...wanted]).slice(1)
+    .map((range) => ({ ...range, single: true }));
+}
+
+function rangesUpTo(most: number, ends: readonly number[]): TokenRange[] {
+  const sorted = [...new Set([...ends.filter((end) => end < most), most])].sort((a, b) => a - b);
   return sorted.map((max, i) => ({ min: i === 0 ? 1 : sorted[i - 1] + 1, max }));
 }
 
 function defaultEnds(maxTokens: number): number[] {
-  const ends = [1];
-  for (let end = 8; end < maxTokens; end *= 4) ends.push(end);
-  return ends;
+  return [1, ...powersFrom(8, maxTokens, 4)];
+}
+
+function powersFrom(first: number, below: number, factor: number): number[] {
+  const powers = [];
+  for (let power = first; power < below; power *= factor) powers.push(power);
+  return powers;
 }

@@ -28,6 +28,7 @@ import {
   lowerSampling,
   type SamplingProblem,
   type StepSizes,
+  type TokenRange,
 } from "../../../kernels/mod.ts";
 import { missingKernelHint } from "./missing_kernel.ts";
 
@@ -81,9 +82,9 @@ export interface LoweringNote {
   readonly isNotice?: boolean;
 }
 
-/** A graph for steps of `tokens.min..tokens.max` tokens. */
+/** A graph for steps of a range of sizes. */
 export interface LoweredGraph {
-  readonly tokens: { readonly min: number; readonly max: number };
+  readonly tokens: TokenRange;
   /** Sizes of the symbols in the largest step of this range. */
   readonly sizes: StepSizes;
   readonly dispatches: readonly LoweredDispatch[];
@@ -99,7 +100,7 @@ export interface LoweredGraph {
 export interface LoweringOptions {
   readonly kernels: readonly KernelDefinition[];
   readonly profile: DeviceProfile;
-  readonly tokens: { readonly min: number; readonly max: number };
+  readonly tokens: TokenRange;
   /** Sizes of the symbols in the largest step of this range. */
   readonly sizes: StepSizes;
   /** How workgroups combine partial results; default `ticket`. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { StepSizes } from "../../../kernels/mod.ts";
+import type { StepSizes, TokenRange } from "../../../kernels/mod.ts";
 import { hasWork, type LoweredDispatch, type LoweredGraph } from "./lower.ts";
 
 /** Dispatches of some part of a list, and the longest chain of them that wait for one another. */
@@ -14,9 +14,12 @@ export interface DispatchCount {
   readonly dependent: number;
 }
 
-/** Counts of what one list runs in its smallest step: `tokens.min` tokens, one row of logits. */
+/**
+ * Counts of what one list runs in its smallest step: `tokens.min` tokens, and one row of logits, or
+ * one for each token where every token has a sequence of its own.
+ */
 export interface ListReport extends DispatchCount {
-  readonly tokens: { readonly min: number; readonly max: number };
+  readonly tokens: TokenRange;
   /** Largest counts of a layer, and of the part of a layer that routes and computes experts. */
   readonly perLayer: DispatchCount;
   readonly perMoe: DispatchCount;
@@ -30,7 +33,7 @@ export interface ListReport extends DispatchCount {
 export interface ChoiceReport {
   readonly op: string;
   readonly text: string;
-  readonly tokens: { readonly min: number; readonly max: number };
+  readonly tokens: TokenRange;
   readonly scopes: readonly string[];
 }
 
@@ -40,7 +43,8 @@ export type BufferNumber = (key: string) => number | string;
 /** Counts a list; `bufferOf` gives the buffer of each resource. */
 export function reportList(lowered: LoweredGraph, bufferOf: BufferNumber): ListReport {
   const { tokens } = lowered;
-  const sizes: StepSizes = { T: tokens.min, R: 1, S: 1, P: 1 };
+  const sequences = tokens.single ? tokens.min : 1;
+  const sizes: StepSizes = { T: tokens.min, R: sequences, S: sequences, P: 1 };
   const runs = ({ dispatch }: LoweredDispatch) => hasWork(dispatch, sizes);
   const dispatches = lowered.dispatches.filter(runs);
   const sampling = lowered.sampling.filter(runs);

@@ -201,6 +201,24 @@ webgpuTest(
 );
 
 webgpuTest(
+  "cachedAttention takes any number of sequences with a token each in one dispatch",
+  () =>
+    withRunner(async (runner) => {
+      const tokens = { min: 9, max: 64, single: true };
+      const gpu = { ...runner.profile, software: false };
+      const steps = [
+        [[3, 0], [0, 129], [2, 64], [1, 190]],
+        [[0, 130], [3, 1]],
+      ] as const;
+      for (const profile of [runner.profile, gpu]) {
+        for (const model of MODELS) {
+          await check(runner, { model, steps, context: { tokens, profile } });
+        }
+      }
+    }),
+);
+
+webgpuTest(
   "cachedAttention attends in tiles when tokens are many",
   () =>
     withRunner(async (runner) => {
