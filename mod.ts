@@ -35,8 +35,23 @@ export {
   printGraph,
   RequestError,
 } from "./graph/mod.ts";
-export { type MoeBackend, type MoeBackendTypes, registerMoeBackend } from "./kernels/mod.ts";
+export {
+  type DeviceMoeSpec,
+  type Dispatch,
+  foldGrid,
+  type MoeBackend,
+  type MoeBackendTypes,
+  type MoeSpec,
+  type MoeValues,
+  registerMoeBackend,
+} from "./kernels/mod.ts";
 export { type ChatMessage, defineArchitecture, registerArchitecture } from "./models/mod.ts";
-export { fusedMoe, openExecutor } from "./runtime/mod.ts";
-export type { Engine, FusedMoeOptions, GenerateOptions } from "./runtime/mod.ts";
+export { fusedMoe, openExecutor, testMoeBackend } from "./runtime/mod.ts";
+export type {
+  Engine,
+  FusedMoeOptions,
+  GenerateOptions,
+  MoeBackendRow,
+  TestMoeBackendOptions,
+} from "./runtime/mod.ts";
 export { defineTransform, registerTransform, type TransformDefinition } from "./transforms/mod.ts";

@@ -15,6 +15,7 @@ export * from "./kernel.ts";
 export * from "./moe/algorithms/config.ts";
 export { autoConfig } from "./moe/auto.ts";
 export * from "./moe/backend.ts";
+export { compileMoeLayer } from "./moe/compile_layer.ts";
 export { BUILTIN_BACKENDS } from "./moe/builtin.ts";
 export * from "./moe/select.ts";
 export * from "./moe/spec.ts";

@@ -27,6 +27,7 @@ export {
 } from "./webgpu/executor.ts";
 export type { WebGpuProgram } from "./webgpu/program.ts";
 export * from "./output_file.ts";
+export * from "./test_moe_backend.ts";
 export * from "./tuned_files.ts";
 export { MoeTrial, type PreparedLayer } from "./webgpu/measure/moe_trial.ts";
 export { PipelineCache } from "./webgpu/device/pipelines.ts";

@@ -5,13 +5,18 @@
  * @module
  */
 
-import { KernelError, messageOf, MixlineError, type Node } from "../../graph/mod.ts";
+import { KernelError, messageOf, MixlineError, type Node, type Value } from "../../graph/mod.ts";
 import type { Binding, DeviceProfile, Dispatch, StepSizes } from "../kernel.ts";
+
+/** The part of a node that is checked. */
+export type LayerNode = Pick<Node, "scope" | "outputs"> & {
+  readonly inputs: Readonly<Record<string, Value | readonly Value[] | undefined>>;
+};
 
 /** Where a list of dispatches comes from, and the steps it is for. */
 export interface BackendOutput {
   readonly backend: string;
-  readonly node: Node;
+  readonly node: LayerNode;
   readonly profile: Pick<DeviceProfile, "maxWorkgroupsPerDimension">;
   /** Steps of `min..max` tokens. */
   readonly tokens: { readonly min: number; readonly max: number };
@@ -170,6 +175,6 @@ function refuse({ backend, node }: BackendOutput, problem: string): never {
   );
 }
 
-function placeOf(node: Node): string {
+function placeOf(node: LayerNode): string {
   return node.scope || node.outputs[0].name;
 }

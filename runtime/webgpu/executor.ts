@@ -14,6 +14,7 @@ import { WebGpuProgram } from "./program.ts";
 import type { HandOff } from "./program_context.ts";
 import { Readback } from "./device/readback.ts";
 import type { ReadMode } from "./providers/mod.ts";
+import { BackendChecks } from "./measure/compare_backend.ts";
 import { selfTest } from "./measure/self_test.ts";
 
 /** Options of {@linkcode openWebGpuExecutor}. */
@@ -33,6 +34,7 @@ export class WebGpuExecutor implements Executor {
   readonly kind = "webgpu";
   readonly #programs = new Set<WebGpuProgram>();
   readonly #pipelines: PipelineCache;
+  readonly #backends: BackendChecks;
   /** How workgroups combine partial results; the self-test may find that tickets do not work. */
   handOff: HandOff = "ticket";
   /** Why workgroups do not combine their results within a dispatch; undefined where they do. */
@@ -45,6 +47,7 @@ export class WebGpuExecutor implements Executor {
     readonly tuned: TunedFiles = new TunedFolders(),
   ) {
     this.#pipelines = new PipelineCache(device);
+    this.#backends = new BackendChecks(device, this.#pipelines, tuned);
   }
 
   get description(): string {
@@ -59,6 +62,8 @@ export class WebGpuExecutor implements Executor {
       ...{ device, readback, kernels, tuned, handOff, pipelines: this.#pipelines },
       ...(handOffReason !== undefined && { handOffReason }),
     };
+    // Before the weights are read: a backend of a plug-in that is wrong need not wait for them.
+    await this.#backends.check(graph);
     const program = await WebGpuProgram.compile(context, graph, options);
     this.#programs.add(program);
     return program;

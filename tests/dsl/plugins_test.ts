@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type JsonSchema, pipelineJsonSchema } from "../../dsl/schema.ts";
 import { ConfigError, pipeline } from "../../mod.ts";
+import { webgpuTest } from "../support/adapter.ts";
 import { runCli } from "../support/cli.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
@@ -168,4 +169,12 @@ Deno.test("--plugin brings what a YAML file of the same command uses", async () 
       assert.match(without.stderr, /expected a known transform, got "cli_counter"/);
     },
   );
+});
+
+webgpuTest("deploy runs the bundled model with the backend of a plug-in", async () => {
+  const args = ["deploy", "--plugin", "examples/05_own_backend.ts", "-x", "webgpu", "-t", "0"];
+  const set = ["--set", "transforms.fuse_moe.backend=plain_loop"];
+  const { code, stdout, stderr } = await runCli([...args, ...set, "-n", "8", "--quiet"]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /there was a young sailor/);
 });

@@ -60,6 +60,12 @@ export interface MoeTrialOptions {
   readonly pipelines?: PipelineCache;
   /** Weights are copied until they exceed this; default what no cache of the device holds. */
   readonly cacheBytes?: number;
+  /** Of all numbers; default 7. */
+  readonly seed?: number;
+  /** What x is multiplied by; default 1. */
+  readonly inputScale?: number;
+  /** `crowded`: every token picks the same experts, the others are empty; default `spread`. */
+  readonly routing?: "spread" | "crowded";
 }
 
 /** A layer to be timed; see {@linkcode MoeTrial.create}. */
@@ -101,7 +107,7 @@ export class MoeTrial {
     const trial = new MoeTrial(device, spec, layerValues(spec, tokens), tokens, pipelines);
     const cache = device.profile.software ? CACHE_BYTES.software : CACHE_BYTES.gpu;
     try {
-      await trial.#fill(options.cacheBytes ?? cache);
+      await trial.#fill({ cacheBytes: cache, ...options });
     } catch (error) {
       trial.dispose();
       throw error;
@@ -171,9 +177,9 @@ export class MoeTrial {
     return this.#stopwatch.clock;
   }
 
-  /** The layer's output after one run of the first rotation, [tokens, hidden]. */
-  async output(layer: PreparedLayer): Promise<Float32Array<ArrayBuffer>> {
-    await this.#stopwatch.measure(layer.rotations[0]);
+  /** The layer's output after one run of a rotation, [tokens, hidden]; default the first one. */
+  async output(layer: PreparedLayer, rotation = 0): Promise<Float32Array<ArrayBuffer>> {
+    await this.#stopwatch.measure(layer.rotations[rotation]);
     const { gpu } = this.device;
     const source = this.#fixed.get(`value ${this.values.output.id}`);
     invariant(source, "the layer has an output");
@@ -288,9 +294,10 @@ export class MoeTrial {
     return { dtype: value.dtype, shape, data: viewBytes(value.dtype, bytes) };
   }
 
-  async #fill(cacheBytes: number): Promise<void> {
+  async #fill(options: MoeTrialOptions & { readonly cacheBytes: number }): Promise<void> {
+    const { cacheBytes, seed = 7, inputScale = 1, routing: crowd = "spread" } = options;
     const { values, spec, device } = this;
-    const random = randomSource(7);
+    const random = randomSource(seed);
     const weightValues = [values.wUp, values.wDown, ...values.wUpScales, ...values.wDownScales];
     const layerBytes = this.expertBytes * spec.experts;
     const copies = Math.max(1, Math.min(ROUTING_SETS, Math.ceil(cacheBytes / layerBytes)));
@@ -304,7 +311,11 @@ export class MoeTrial {
     }
     const small = [values.x, values.bUp, values.bDown, values.residual].filter((value) => value);
     for (const value of small as Value[]) {
-      const data = Float32Array.from({ length: staticBytes(value) / 4 }, () => random() - 0.5);
+      const scale = value === values.x ? inputScale : 1;
+      const data = Float32Array.from(
+        { length: staticBytes(value) / 4 },
+        () => (random() - 0.5) * scale,
+      );
       this.#fixed.set(`value ${value.id}`, await this.#upload(value, new Uint8Array(data.buffer)));
     }
     const out = await this.#own("output", staticBytes(values.output));
@@ -320,6 +331,7 @@ export class MoeTrial {
     for (let set = 0; set < ROUTING_SETS; set++) {
       const routing = new Map<number, GPUBuffer>();
       const { ids, factors, experts } = randomRouting(spec, this.tokens, random);
+      if (crowd === "crowded") ids.forEach((_, i) => ids[i] = ids[i % spec.topK]);
       this.choices.push(ids);
       routing.set(
         values.selectedExperts.id,
