@@ -37,6 +37,8 @@ export class DispatchRunner {
   /** Fills memory, which gets the size of the data when it is new. */
   write(memory: Memory, data: HostArray): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    // Nothing is bound of a cache without values, and Deno 2.9 panics where nothing is written.
+    if (bytes.byteLength === 0) return;
     const buffer = this.#buffer(memory, bytes.byteLength);
     const padded = new Uint8Array(Math.ceil(bytes.byteLength / 4) * 4);
     padded.set(bytes);

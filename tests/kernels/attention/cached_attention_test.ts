@@ -1,24 +1,28 @@
 import assert from "node:assert/strict";
 import fc from "../../../deps/fast_check.ts";
-import {
-  type AttrsOf,
-  encodeE4M3,
-  type HostArray,
-  type HostTensor,
-  viewBytes,
-} from "../../../graph/mod.ts";
+import type { AttrsOf } from "../../../graph/mod.ts";
 import type { CpuCache } from "../../../kernels/cpu/kernel.ts";
 import type { LoweringContext } from "../../../kernels/kernel.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 import {
   activation,
-  integerInput,
   type OpInput,
-  randomF32,
   randomWeight,
   runOp,
   worstDifference,
 } from "../../support/op_case.ts";
+import {
+  cachedNumbers,
+  type CacheDtype,
+  checkCache,
+  inverseFrequencies,
+  PAGES_PER_SEQUENCE,
+  placeInputs,
+  run,
+  SEQUENCES,
+  stepSizes,
+  type Tokens,
+} from "../../support/paged_steps.ts";
 import { TOLERANCES } from "../../support/tolerances.ts";
 import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts";
 
@@ -32,45 +36,16 @@ interface Model {
   readonly window?: number;
   readonly sinks?: boolean;
   readonly split?: boolean;
-  readonly dtype?: "f32" | "f16" | "f8_e4m3";
+  readonly dtype?: CacheDtype;
   readonly pageSize?: number;
   /** Largest number of q, k and v; 2 where nothing is said. */
   readonly magnitude?: number;
 }
 
-/** Tokens of a step: `[sequence, position]` each. */
-type Tokens = readonly (readonly [number, number])[];
-
-/** `count` tokens of a sequence from a position on. */
-function run(sequence: number, first: number, count: number): Tokens {
-  return Array.from({ length: count }, (_, i) => [sequence, first + i] as const);
-}
-
-const SEQUENCES = 4;
-const PAGES_PER_SEQUENCE = 12;
-
 /** A cache of random numbers, as if other steps had filled it. */
 function randomCache({ kvHeads, headDim, dtype = "f32", pageSize = 16 }: Model): CpuCache {
-  const pages = SEQUENCES * PAGES_PER_SEQUENCE;
-  const shape = [pages, kvHeads, pageSize, headDim];
-  const part = (seed: number): HostTensor => {
-    const data = randomF32(shape.reduce((a, b) => a * b), seed);
-    return { dtype, shape, data: stored(dtype, data) };
-  };
+  const part = (seed: number) => cachedNumbers(dtype, [kvHeads, pageSize, headDim], seed);
   return { keys: part(11), values: part(12) };
-}
-
-/** Numbers as a cache holds them. */
-function stored(dtype: NonNullable<Model["dtype"]>, data: Float32Array<ArrayBuffer>): HostArray {
-  if (dtype === "f32") return data;
-  return dtype === "f16" ? Float16Array.from(data) : Uint8Array.from(data, encodeE4M3);
-}
-
-/** Pages of the sequences, in an order that is not the natural one. */
-function blockTable(): OpInput {
-  const count = SEQUENCES * PAGES_PER_SEQUENCE;
-  const data = Array.from({ length: count }, (_, i) => (i * 7 + 3) % count);
-  return integerInput(["S", "P"], data);
 }
 
 function attrsOf(model: Model): AttrsOf<"cached_attention"> {
@@ -98,18 +73,8 @@ function inputsOf(model: Model, tokens: Tokens, seed: number): Record<string, Op
     ...(model.split
       ? { q: width(heads), k: width(kvHeads), v: width(kvHeads) }
       : { qkv: width(heads + 2 * kvHeads) }),
-    positions: integerInput(["T"], tokens.map(([, position]) => position)),
-    sequence_ids: integerInput(["T"], tokens.map(([sequence]) => sequence)),
-    block_table: blockTable(),
-    inv_freq: rope && {
-      dtype: "f32",
-      shape: [rope.rotaryDim / 2],
-      data: Float32Array.from(
-        { length: rope.rotaryDim / 2 },
-        (_, i) => 10000 ** (-2 * i / rope.rotaryDim),
-      ),
-      weight: true,
-    },
+    ...placeInputs(tokens),
+    inv_freq: rope && inverseFrequencies(rope.rotaryDim),
     q_norm: norm(heads * headDim, 21),
     k_norm: norm(kvHeads * headDim, 22),
     sinks: model.sinks ? randomWeight("f32", [heads], 23, 3) : undefined,
@@ -130,7 +95,7 @@ async function check(runner: DispatchRunner, { model, steps, context }: Check): 
       op: "cached_attention",
       attrs: attrsOf(model),
       inputs: inputsOf(model, tokens, 31 + i),
-      sizes: { T: tokens.length, S: SEQUENCES, P: PAGES_PER_SEQUENCE },
+      sizes: stepSizes(tokens),
       caches: { layer: cache },
       context: {
         cacheDtype: () => model.dtype ?? "f32",
@@ -142,16 +107,7 @@ async function check(runner: DispatchRunner, { model, steps, context }: Check): 
     const worst = worstDifference(got[0], expected[0]);
     const tolerance = TOLERANCES[model.dtype === "f16" ? "kernelF16Cache" : "kernelF32"];
     assert.ok(worst < tolerance, `${what}: off by ${worst}`);
-    for (const part of ["keys", "values"] as const) {
-      const { dtype, shape, data } = cache[part];
-      const raw = await runner.readBytes({ kind: "cache", cache: "layer", part }, data.byteLength);
-      const own = viewBytes(dtype, new Uint8Array(raw));
-      const off = worstDifference({ dtype, shape, data: own }, cache[part]);
-      assert.ok(
-        off < (dtype === "f16" ? TOLERANCES.cacheF16 : TOLERANCES.kernelF32),
-        `${what}: ${part} off by ${off}`,
-      );
-    }
+    await checkCache(runner, cache, ["keys", "values"], what);
   }
 }
 
@@ -344,7 +300,7 @@ webgpuTest(
           op: "cached_attention",
           attrs: attrsOf(model),
           inputs: { ...inputs, qkv: huge },
-          sizes: { T: tokens.length, S: SEQUENCES, P: PAGES_PER_SEQUENCE },
+          sizes: stepSizes(tokens),
           caches: { layer: randomCache(model) },
         });
         const worst = worstDifference(got[0], expected[0]);
