@@ -42,14 +42,17 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** Starts the engine and, when it answers, the server. */
+/**
+ * Starts the server and its engine, and waits until that answers. Meanwhile `/health/live` says yes and
+ * `/health/ready` no, and an address that is taken is found before a model is loaded.
+ */
 export async function serve(
   pipeline: Pipeline,
   options: ServeOptions,
   { log, signal, cache, command = engineCommand(cache), supervisor: times }: ServeContext,
 ): Promise<RunningServer> {
   const settings = serverSettings(options);
-  const supervisor = await Supervisor.start({
+  const supervisor = Supervisor.start({
     ...times,
     command,
     yaml: pipeline.toYaml({ resolved: true }),
@@ -58,14 +61,21 @@ export async function serve(
       why === undefined
         ? log.info("engine is {state}", { state })
         : log.warn("engine is {state}: {why}", { state, why }),
-  }, signal);
+  });
   const metrics = new ServerMetrics();
   const admission = new Admission(settings, metrics);
   const startedAt = Math.floor(Date.now() / 1000);
   const service: Service = { supervisor, settings, admission, metrics, log, startedAt };
+  const opened = supervisor.opened(signal);
+  opened.catch(() => {});
   try {
     const { server, url } = await open(service);
-    return { url, service, close: closer(service, server) };
+    const close = closer(service, server);
+    await opened.catch(async (error) => {
+      await close();
+      throw error;
+    });
+    return { url, service, close };
   } catch (error) {
     await supervisor.close();
     throw error;

@@ -53,20 +53,24 @@ export class Supervisor {
     this.#process = this.#launch();
   }
 
+  /** Starts the engine's process. Requests are refused until {@linkcode Supervisor.opened}. */
+  static start(options: SupervisorOptions): Supervisor {
+    return new Supervisor(options);
+  }
+
   /**
-   * Starts the engine and waits until it answers. The first start is not repeated: the user has to
-   * fix what keeps it from opening, so that error is raised.
+   * Waits until the engine answers for the first time. This start is not repeated: what keeps it from
+   * opening is the user's to mend, and is raised.
    */
-  static async start(options: SupervisorOptions, signal?: AbortSignal): Promise<Supervisor> {
-    const supervisor = new Supervisor(options);
-    const stop = () => supervisor.#process.kill();
+  async opened(signal?: AbortSignal): Promise<void> {
+    const stop = () => this.#process.kill();
     signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) stop();
     try {
-      await supervisor.#process.ready;
-      return supervisor;
+      await this.#process.ready;
     } catch (error) {
-      supervisor.#state = "closed";
-      await supervisor.#process.exited;
+      this.#state = "closed";
+      await this.#process.exited;
       signal?.throwIfAborted();
       throw error;
     } finally {

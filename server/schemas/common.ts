@@ -15,7 +15,8 @@ export function only<Value extends string | number | boolean>(value: Value, why:
 
 /** A field that OpenAI's API has and this server does not. */
 export function refused(why: string) {
-  return z.undefined({ error: `not supported: ${why}` }).optional();
+  const error = `not supported: ${why}`;
+  return z.unknown().refine((value) => value === undefined, { error }).optional().describe(error);
 }
 
 const penalty = z.number().min(-2).max(2);

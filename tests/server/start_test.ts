@@ -1,0 +1,66 @@
+/**
+ * How a server starts, and what keeps it from starting.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { pipeline } from "../../mod.ts";
+import { openLog, serve } from "../../server/mod.ts";
+import { serveScripted } from "../support/server.ts";
+
+Deno.test("serve() refuses an address that is taken before it loads a model", async () => {
+  await using opened = await openLog({ format: "json", level: "error", colors: false });
+  using taken = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+  const { port } = taken.addr;
+  const begin = performance.now();
+  // This engine would take a minute to open.
+  const command = { command: "sleep", args: ["60"] };
+  const serving = serve(pipeline(), { port }, { log: opened.log, command });
+  await assert.rejects(serving, { code: "serve/cannot-listen" });
+  assert.ok(performance.now() - begin < 10_000);
+});
+
+Deno.test("serve() raises what keeps the engine from opening, with its code", async () => {
+  await using opened = await openLog({ format: "json", level: "error", colors: false });
+  const serving = serve(pipeline().settings({ model: "/nowhere" }), { port: 0 }, {
+    log: opened.log,
+  });
+  await assert.rejects(serving, { exitCode: 3, message: /Cannot open model "\/nowhere"/ });
+});
+
+Deno.test("serve() demands a key for addresses beyond this machine, and checks its options", async () => {
+  const context = { log: (await openLog({ format: "json", level: "error", colors: false })).log };
+  for (
+    const [options, code] of [
+      [{ host: "0.0.0.0" }, "serve/no-key"],
+      [{ port: 70_000 }, "serve/invalid-option"],
+      [{ maxRequests: 0.5 }, "serve/invalid-option"],
+      [{ apiKeys: ["short"] }, "serve/invalid-key"],
+    ] as const
+  ) {
+    await assert.rejects(serve(pipeline(), options, context), { code });
+  }
+});
+
+Deno.test("the OpenAPI document describes every route", async () => {
+  await using opened = await serveScripted();
+  const document = await (await fetch(`${opened.url}/openapi.json`)).json();
+  assert.equal(document.openapi, "3.1.0");
+  assert.deepEqual(Object.keys(document.paths).sort(), [
+    "/detokenize",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/tokenize",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/models",
+    "/v1/responses",
+  ]);
+  const body = document.components.schemas.ChatCompletionRequest;
+  assert.deepEqual(body.required, ["model", "messages"]);
+  const metrics = await (await fetch(`${opened.url}/metrics`)).text();
+  assert.match(metrics, /^mixline_kv_pages_total 8$/m);
+  assert.match(metrics, /^mixline_engine_state\{state="ready"\} 1$/m);
+});
