@@ -15,9 +15,14 @@ const GOLDEN = join(import.meta.dirname ?? ".", "golden");
 
 const FAMILIES = [
   ...["afmoe", "dbrx", "deepseek_v2", "deepseek_v2_grouped", "deepseek_v3", "dots1"],
-  ...["ernie4_5_moe", "gemma4", "glm4_moe", "glm4_moe_lite", "granitemoe", "hy_v3", "llama4_text"],
-  ...["mimo_v2_flash", "minimax_m2", "phimoe", "qwen2_moe"],
+  ...["ernie4_5_moe", "exaone_moe", "gemma4", "glm4_moe", "glm4_moe_lite", "granitemoe"],
+  ...["granitemoeshared", "hunyuan_v1_moe", "hy_v3", "llama", "llama4_text", "mimo_v2_flash"],
+  ...["minimax_m2", "mistral", "olmo2", "phimoe", "phimoe_longrope", "qwen2_moe", "qwen3"],
+  ...["qwen3_moe_longrope", "solar_open"],
 ];
+
+/** Beyond this many tokens LongRoPE takes its other factors, which transformers does in mid-sequence. */
+const SHORT: Readonly<Record<string, number>> = { phimoe_longrope: 64, qwen3_moe_longrope: 64 };
 
 interface Place {
   readonly executor: "cpu" | "webgpu";
@@ -39,7 +44,7 @@ function deploy(name: string, { executor, backend }: Place, maxNumTokens: number
   return pipeline()
     .fuseMoe({ backend })
     .insertCachedAttention({ cache_dtype: "f32" })
-    .settings({ maxNumTokens, maxSeqLen: 128, maxBatchSize: 1 })
+    .settings({ maxNumTokens, maxSeqLen: SHORT[name] ?? 128, maxBatchSize: 1 })
     .deploy({ model: join(GOLDEN, name), executor });
 }
 

@@ -337,6 +337,10 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     use_sliding_window: dice.maybe(),
     sliding_window: dice.from(2, 9),
   }),
+  Qwen3VLMoeForConditionalGeneration: (dice, { layers }) => ({
+    decoder_sparse_step: dice.from(1, 2),
+    mlp_only_layers: dice.maybe() ? [dice.from(0, layers - 1)] : [],
+  }),
   SolarOpenForCausalLM: groups,
 };
 

@@ -22,18 +22,25 @@ const STAYING: Readonly<Record<string, readonly string[]>> = {
   deepseek_v3: [],
   dots1: [],
   ernie4_5_moe: [],
+  exaone_moe: [],
   gemma4: [],
   glm4_moe: [],
   glm4_moe_lite: [],
   granitemoe: [],
+  granitemoeshared: [],
+  // It norms q and k after they are turned.
+  hunyuan_v1_moe: ["rope"],
   hy_v3: [],
   // It norms q and k after they are turned, and scales q then.
   llama4_text: ["rope"],
   mimo_v2_flash: [],
   minimax_m2: [],
   phimoe: [],
+  phimoe_longrope: [],
   // The gate of a shared expert whose size is no multiple of the others'.
   qwen2_moe: ["sigmoid"],
+  qwen3_moe_longrope: [],
+  solar_open: [],
 };
 
 async function fused(name: string): Promise<{ graph: Graph; layers: number }> {
