@@ -21,7 +21,6 @@
  */
 
 export { definePlugin, deploy, Pipeline, pipeline, usePlugin } from "./dsl/mod.ts";
-export { z } from "./deps/zod.ts";
 export type { DeployEvent, PipelineDeployOptions, Plugin, ResolvedPipeline } from "./dsl/mod.ts";
 export {
   CheckpointError,

@@ -17,11 +17,14 @@
 import { Command, CommanderError, type CommandUnknownOpts } from "../deps/commander.ts";
 import { OutputError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
+import { completionsCommand } from "./completions.ts";
 import { deployCommand } from "./deploy.ts";
 import { flagError } from "./flags.ts";
 import { setGpuEnvironment } from "./gpu_environment.ts";
 import { inspectCommand } from "./inspect.ts";
+import { VERSION } from "./permissions.ts";
 import { errorToJson, EXIT_INTERRUPTED, exitCodeOf, renderError } from "./render.ts";
+import { runCommand } from "./run_script.ts";
 import { serveCommand } from "./serve.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 import { tuneCommand } from "./tune.ts";
@@ -33,6 +36,8 @@ const COMMANDS: readonly ((context: CommandContext) => CommandUnknownOpts)[] = [
   serveCommand,
   inspectCommand,
   tuneCommand,
+  runCommand,
+  completionsCommand,
 ];
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
@@ -54,7 +59,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     setGpuEnvironment();
     enterUserFolder();
     await program.parseAsync(args, { from: "user" });
-    return 0;
+    return Deno.exitCode;
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     const error = thrown instanceof CommanderError ? flagError(thrown, program, args) : thrown;
@@ -71,6 +76,8 @@ export async function main(argv: readonly string[]): Promise<number> {
 export function createProgram(context: CommandContext) {
   const program = new Command("mixline")
     .description("Deploys mixture-of-experts language models on any GPU, through WebGPU")
+    .version(VERSION, "-V, --version", "print the version")
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.terminal.result(text),
@@ -89,7 +96,7 @@ export function createProgram(context: CommandContext) {
 /** `mixline --model x` is `mixline deploy --model x`; `deploy --serve` is `serve`. */
 function withCommand(argv: readonly string[]): string[] {
   const [first] = argv;
-  const isHelp = first === "--help" || first === "-h";
+  const isHelp = ["--help", "-h", "--version", "-V"].includes(first);
   const hasCommand = isHelp || (first !== undefined && !first.startsWith("-"));
   const [command, ...flags] = hasCommand ? argv : ["deploy", ...argv];
   const serves = command === "deploy" && flags.includes("--serve");

@@ -6,8 +6,9 @@
  * @module
  */
 
+import { z } from "../deps/zod.ts";
 import { constant, GraphBuilder } from "../graph/mod.ts";
-import { definePlugin, defineTransform, type Pipeline, pipeline, usePlugin, z } from "../mod.ts";
+import { definePlugin, defineTransform, type Pipeline, pipeline, usePlugin } from "../mod.ts";
 
 const scaleLogits = defineTransform({
   key: "scale_logits",

@@ -7,7 +7,8 @@
  * @module
  */
 
-import { definePlugin, pipeline, usePlugin, z } from "../mod.ts";
+import { z } from "../deps/zod.ts";
+import { definePlugin, pipeline, usePlugin } from "../mod.ts";
 import {
   baseConfigFields,
   classDefaults,

@@ -16,7 +16,8 @@ const MOD = new URL("../../mod.ts", import.meta.url).href;
 /** A module that brings a transform of this key and a backend of this name. */
 function source(key: string, backend: string): string {
   return `
-import { definePlugin, defineTransform, z } from ${JSON.stringify(MOD)};
+import { definePlugin, defineTransform } from ${JSON.stringify(MOD)};
+import { z } from ${JSON.stringify(new URL("deps/zod.ts", MOD).href)};
 
 const transform = defineTransform({
   key: ${JSON.stringify(key)},
