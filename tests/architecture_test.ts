@@ -52,7 +52,8 @@ Deno.test("imports point to a lower layer only", () => {
     violations((from, to) => {
       const [fromFolder, toFolder] = [folderOf(from), folderOf(to)];
       if (fromFolder === toFolder || !(fromFolder in LAYERS)) return undefined;
-      if (toFolder === DATA || toFolder === LIBRARIES) return undefined;
+      // deno.json has the version and the permissions of tasks: data too.
+      if (toFolder === DATA || toFolder === LIBRARIES || to === "deno.json") return undefined;
       if (!(toFolder in LAYERS)) return `${toFolder || "the root"} is not a layer`;
       return LAYERS[toFolder] < LAYERS[fromFolder] ? undefined : "points up or sideways";
     }),
