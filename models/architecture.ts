@@ -10,6 +10,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { checkConfig } from "./config_checks.ts";
 import type { GenerationConfig } from "./generation_config.ts";
 import {
+  checkGroups,
   checkSizes,
   type ConfigReading,
   type ModelConfig,
@@ -105,6 +106,7 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
       const config = parseConfig(definition.config, read.config, file);
       checkConfig(read.config, file);
       checkSizes(config, file);
+      checkGroups(definition.config, config, file);
       return {
         config,
         notes: [...notes, ...read.notes, ...unreadKeys(definition.config, read.config, definition)],

@@ -207,6 +207,31 @@ export function checkSizes(config: ModelConfig, file: string): void {
   }
 }
 
+/**
+ * Groups of experts, where the class of `schema` reads them: as many experts in each, and no more groups
+ * kept than there are. DeepSeek-V2's class reads them by `topk_method`.
+ */
+export function checkGroups(schema: z.ZodType, config: ModelConfig, file: string): void {
+  const read = keysOf(schema);
+  const keys: Readonly<Record<string, unknown>> = { ...config };
+  const { n_group: count, topk_group: kept, topk_method: method, num_experts: experts } = keys;
+  if (!("n_group" in read) || typeof count !== "number" || typeof kept !== "number") return;
+  if ("topk_method" in read && method === "greedy") return;
+  const hint = "Is it the config of this model?";
+  if (Number(experts) % count !== 0) {
+    const expected = `a divisor of the number of experts (${experts})`;
+    throw configError(file, "n_group", expected, String(count), hint);
+  }
+  if (kept > count) {
+    throw configError(file, "topk_group", `at most n_group (${count})`, String(kept), hint);
+  }
+}
+
+/** What a schema of an object reads by name. */
+export function keysOf(schema: z.ZodType): object {
+  return "shape" in schema && typeof schema.shape === "object" ? schema.shape ?? {} : {};
+}
+
 function configError(file: string, key: string, expected: string, got: string, hint: string) {
   return new CheckpointError(
     got === "none" ? "checkpoint/config-missing-key" : "checkpoint/config-value",

@@ -5,6 +5,7 @@
  */
 
 import type { z } from "../deps/zod.ts";
+import { keysOf } from "./hf_config.ts";
 
 /** Keys that change what some model computes. */
 const MEANINGFUL: readonly string[] = [
@@ -24,7 +25,7 @@ export function unreadKeys(
   config: Readonly<Record<string, unknown>>,
   { name, assumes = {} }: { name: string; assumes?: Readonly<Record<string, unknown>> },
 ): string[] {
-  const read = "shape" in schema && typeof schema.shape === "object" ? schema.shape ?? {} : {};
+  const read = keysOf(schema);
   return MEANINGFUL.flatMap((key) => {
     const value = config[key];
     if (key in read || isNeutral(value) || String(assumes[key]) === String(value)) return [];

@@ -14,6 +14,17 @@ async function configure(model: string, changes: Record<string, unknown>) {
   return findArchitecture(raw, file).configure(raw, file);
 }
 
+/** Models of all families that choose among groups of experts. */
+const GROUPED = [
+  ...["deepseek_v2_grouped", "deepseek_v3", "dots1", "exaone_moe", "glm4_moe", "glm4_moe_lite"],
+  ...["mimo_v2_flash", "solar_open"],
+];
+
+/** A number of experts, under the names of all families. */
+function experts(count: number): Record<string, unknown> {
+  return { n_routed_experts: count, num_experts: count };
+}
+
 /** A model, changed keys, and the end of the message. */
 const REFUSED: readonly (readonly [string, Record<string, unknown>, string])[] = [
   ["gpt_oss", { layer_types: ["full_attention"] }, '(3) entries for key "layer_types", got 1'],
@@ -35,6 +46,18 @@ const REFUSED: readonly (readonly [string, Record<string, unknown>, string])[] =
     { rope_parameters: { rope_type: "default", rope_theta: 1e300 } },
     'expected a number that f32 holds for key "rope_parameters.rope_theta", got 1e+300',
   ],
+  ...GROUPED.flatMap((model): [string, Record<string, unknown>, string][] => [
+    [
+      model,
+      { ...experts(6), n_group: 4, topk_group: 1 },
+      'expected a divisor of the number of experts (6) for key "n_group", got 4',
+    ],
+    [
+      model,
+      { ...experts(6), n_group: 2, topk_group: 3 },
+      'expected at most n_group (2) for key "topk_group", got 3',
+    ],
+  ]),
 ];
 
 for (const [model, changes, message] of REFUSED) {
@@ -74,4 +97,13 @@ Deno.test("model_type decides where architectures is missing", async () => {
     configure("qwen3_moe", { architectures: undefined, model_type: "mamba" }),
     /got no architectures and model_type "mamba"$/,
   );
+});
+
+Deno.test("groups that a family does not read are no reason to refuse a config", async () => {
+  const groups = { ...experts(6), n_group: 4, topk_group: 9 };
+  for (const model of ["qwen3_moe", "deepseek_v2"]) {
+    const { notes } = await configure(model, { ...groups, topk_method: "greedy" });
+    const named = notes.some((note) => note.startsWith("n_group 4 has no effect"));
+    assert.equal(named, model === "qwen3_moe", `${notes}`);
+  }
 });
