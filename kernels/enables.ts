@@ -1,11 +1,11 @@
 /**
- * `enable` directives of shaders: WGSL wants them in front of everything else, fragments have them
+ * Directives of shaders (`enable`, `diagnostic`): WGSL wants them in front of everything else, fragments have them
  * where they need them, and WebGPU implementations differ in one of them.
  *
  * @module
  */
 
-const DIRECTIVE = /^enable [^;]+;\n+/gm;
+const DIRECTIVE = /^(?:enable|diagnostic)\b[^;]+;\n+/gm;
 
 /** Subgroup functions and built-in values, in a text without comments. */
 const SUBGROUPS = /\bsubgroup[A-Z]|\b(?:subgroup_(?:id|size|invocation_id)|num_subgroups)\b/;

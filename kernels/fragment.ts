@@ -100,7 +100,7 @@ function parse(source: string): Fragment {
     directives[kind].push(...words.trim().split(/\s+/));
     return "";
   });
-  const code = text.replaceAll(/\/\/(?!@repeat ).*$/gm, "");
+  const code = text.replaceAll(/\/\/(?!@repeat ).*$|^(?:enable|diagnostic)\b.*;$/gm, "");
   const declares = new Set([...code.matchAll(MODULE_SCOPE)].map(([, name]) => stem(name)));
   const uses = usesOf(code);
   const name = directives.fragment[0] ?? [...declares].join(", ");

@@ -37,6 +37,8 @@ export interface MatrixShape {
   readonly m: number;
   readonly n: number;
   readonly k: number;
+  /** Computed without matrices by plain WGSL: for tests, on devices that have none. */
+  readonly plain?: boolean;
 }
 
 /** Sizes of the symbols when a step is encoded: tokens, rows with logits, sequences, pages. */

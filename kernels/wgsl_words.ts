@@ -33,7 +33,12 @@ const FUNCTIONS = `
   textureBarrier transpose trunc unpack2x16float unpack2x16snorm unpack2x16unorm unpack4x8snorm
   unpack4x8unorm unpack4xI8 unpack4xU8 workgroupBarrier workgroupUniformLoad`;
 
+/** Dawn's matrices of subgroups, which the specification does not have yet. */
+const MATRICES = `
+  subgroup_matrix_left subgroup_matrix_right subgroup_matrix_result subgroupMatrixLoad
+  subgroupMatrixStore subgroupMatrixMultiplyAccumulate`;
+
 /** Every name that a shader may use without anything giving it. */
 export const WGSL_WORDS: ReadonlySet<string> = new Set(
-  [KEYWORDS, TYPES, SPACES, FUNCTIONS].join(" ").split(/\s+/).filter(Boolean),
+  [KEYWORDS, TYPES, SPACES, FUNCTIONS, MATRICES].join(" ").split(/\s+/).filter(Boolean),
 );

@@ -51,11 +51,13 @@ export interface MoeAttrs {
 export type ActivationQuant = "none" | "static" | "dynamic";
 
 /** Types in which a GEMM may keep its operands in workgroup memory. */
-export const MOE_OPERANDS = ["f32", "f16"] as const;
+export const MOE_OPERANDS = ["f32", "f16", "auto"] as const;
 
 /**
  * How the grouped GEMM of WebGPU keeps its operands; sums are f32 with either. `f16` rounds
- * activations, and weights that f16 cannot hold; what is larger than 65504 becomes infinite.
+ * activations, and weights that f16 cannot hold; what is larger than 65504 becomes infinite. `auto`
+ * is f16 in products by matrices of subgroups, where a device has them and a step has rows enough, and
+ * f32 in all others.
  */
 export type MoeOperands = (typeof MOE_OPERANDS)[number];
 

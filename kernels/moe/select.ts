@@ -46,7 +46,7 @@ export function refuseLayer(spec: MoeSpec): string | undefined {
 }
 
 function refuseOperands({ operands, profile }: MoeSpec): string | undefined {
-  if (operands === "f32" || profile?.shaderF16 !== false) return undefined;
+  if (operands !== "f16" || profile?.shaderF16 !== false) return undefined;
   return "cannot keep operands in f16: the device has no shader-f16";
 }
 
@@ -62,8 +62,12 @@ export function describeConfig(config: MoeConfig, spec: MoeSpec, tuned?: TunedCh
 function describeOperands(config: MoeConfig, { operands }: MoeSpec): string {
   if (operands === "f32") return "";
   const halves = "blockM" in config
-    ? (["up", "down"] as const).filter((which) => config[which].staging === "both")
+    ? (["up", "down"] as const).filter((which) => {
+      const { staging } = config[which];
+      return staging === "matrices" || (staging === "both" && operands === "f16");
+    })
     : [];
+  if (operands === "auto" && halves.length === 0) return "";
   if (halves.length === 0) return ", f32 operands: its kernels have no others";
   return halves.length === 2
     ? ", f16 operands"
@@ -71,7 +75,12 @@ function describeOperands(config: MoeConfig, { operands }: MoeSpec): string {
 }
 
 /** What goes through workgroup memory. */
-const STAGED = { both: "both staged", rows: "rows staged", none: "nothing staged" };
+const STAGED = {
+  both: "both staged",
+  rows: "rows staged",
+  none: "nothing staged",
+  matrices: "matrices",
+};
 
 function describe(config: MoeConfig): string {
   switch (config.algorithm) {

@@ -34,7 +34,7 @@ function makeFields() {
   return {
     backend: backend.default("auto").describe("Implementation of the fused op"),
     operands: operands.default("f32").describe(
-      "Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16, rounds activations and makes those above 65504 infinite; sums stay f32",
+      "Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16, rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor cores; sums stay f32",
     ),
     overrides: z.array(z.strictObject({
       match: z.string().describe("Module path; * stands for any characters, ? for one"),

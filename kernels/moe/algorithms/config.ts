@@ -9,6 +9,7 @@ import type { WeightFormat } from "../../../graph/mod.ts";
 import { weightRowBytes } from "../../access/weights.ts";
 import type { DeviceProfile } from "../../kernel.ts";
 import { matricesOf, type MoeSpec } from "../spec.ts";
+import { matrixStorage, refuseMatrices } from "./matrices.ts";
 
 /** Tile of one grouped GEMM; its height is common to both. */
 export interface GemmTile {
@@ -28,9 +29,11 @@ export interface GemmTile {
 
 /**
  * What goes through workgroup memory: both operands (many rows an expert), the rows of x alone
- * (few: each weight has one reader), or none (where subgroups have one size and barriers are dear).
+ * (few: each weight has one reader), or none (where subgroups have one size and barriers are dear);
+ * with `matrices` both as halves, which subgroups multiply as matrices: the sums of an invocation are
+ * then those of its subgroup, and the lanes its size.
  */
-export const STAGINGS = ["both", "rows", "none"] as const;
+export const STAGINGS = ["both", "rows", "none", "matrices"] as const;
 export type Staging = (typeof STAGINGS)[number];
 
 /** Sorted pairs and grouped GEMMs; `permuted` copies the rows to their sorted places first. */
@@ -78,7 +81,11 @@ export function gemmThreads(blockM: number, { blockN, threadM, threadN, lanes }:
  * Workgroup memory of a grouped GEMM in bytes: both tiles, a vector of padding on every row; or two
  * tiles of rows, and what sums over lanes take where there are no subgroups.
  */
-export function gemmStorage(blockM: number, tile: GemmTile, { operands }: MoeSpec): number {
+export function gemmStorage(
+  blockM: number,
+  tile: GemmTile,
+  { operands, profile }: MoeSpec,
+): number {
   const { blockN, blockK } = tile;
   switch (tile.staging) {
     case "both":
@@ -87,6 +94,8 @@ export function gemmStorage(blockM: number, tile: GemmTile, { operands }: MoeSpe
       return 2 * blockM * blockK * 4 + gemmThreads(blockM, tile) * 16;
     case "none":
       return 0;
+    case "matrices":
+      return matrixStorage(blockM, tile, profile);
   }
 }
 
@@ -134,8 +143,10 @@ function refuseTile(
   }
   if (threadN % matrices !== 0) return `${text}: ${matrices} matrices do not divide ${threadN}`;
   if (blockK % depth !== 0) return `${text}: its depth is no multiple of ${depth}`;
-  if (threadM * threadN > 128) return `${text}: more than 128 sums an invocation`;
-  const reason = refuseStaging(blockM, tile, spec);
+  if (tile.staging !== "matrices" && threadM * threadN > 128) {
+    return `${text}: more than 128 sums an invocation`;
+  }
+  const reason = refuseStaging(blockM, tile, spec, which);
   if (reason !== undefined) return `${text}: ${reason}`;
   const threads = gemmThreads(blockM, tile);
   const most = spec.profile?.maxInvocations ?? 256;
@@ -144,7 +155,12 @@ function refuseTile(
 }
 
 /** What each way of staging asks for. */
-function refuseStaging(blockM: number, tile: GemmTile, spec: MoeSpec): string | undefined {
+function refuseStaging(
+  blockM: number,
+  tile: GemmTile,
+  spec: MoeSpec,
+  which: "up" | "down",
+): string | undefined {
   const { blockN, blockK, threadM, threadN, lanes, staging } = tile;
   if (staging === "rows") {
     if (threadM !== blockM) return "with rows staged, an invocation has sums for all of them";
@@ -152,6 +168,10 @@ function refuseStaging(blockM: number, tile: GemmTile, spec: MoeSpec): string | 
     if (!isPowerOfTwo(lanes) || lanes < 4) return `${lanes} lanes: expected a power of two from 4`;
     const word = lanes * wordElements(spec.format);
     return blockK % word === 0 ? undefined : `its depth is no multiple of the lanes' ${word}`;
+  }
+  if (staging === "matrices") {
+    if (spec.operands === "f32") return "matrices have f16 operands, the layer keeps f32";
+    return refuseMatrices(tile, which === "up" ? matricesOf(spec) : 1, spec.profile);
   }
   if (lanes !== 1) return `${lanes} lanes: only with rows staged`;
   if (staging === "both") return undefined;

@@ -41,6 +41,8 @@ import {
   outputFactor,
   selectedExperts,
 } from "./layer.ts";
+import matrixBody from "./matrix_gemm.wgsl" with { type: "text" };
+import { matrixParts } from "./matrices.ts";
 import operandsF16 from "./operands_f16.wgsl" with { type: "text" };
 import operandsF32 from "./operands_f32.wgsl" with { type: "text" };
 import permute from "./permute.wgsl" with { type: "text" };
@@ -64,10 +66,11 @@ const BODIES: Readonly<Record<Staging, string>> = {
   both: gemmBody,
   rows: skinnyBody,
   none: directBody,
+  matrices: matrixBody,
 };
 
 /** What both operands are kept as where both are staged; the other kernels keep f32. */
-const OPERANDS = { f32: operandsF32, f16: operandsF16 };
+const OPERANDS = { f32: operandsF32, f16: operandsF16, auto: operandsF32 };
 
 /** Values of `SOURCE` and `TARGET`: which row of a buffer belongs to a sorted position. */
 const ROW_KINDS = { BY_TOKEN: 0, BY_PAIR: 1, BY_POSITION: 2 };
@@ -189,6 +192,9 @@ function gemmPart(layer: GroupedLayer, product: Product, range: ExpertRange): Di
   const w = expertAccess("w", weight, range);
   const wordChunks = Number(w.constants.w_CHUNKS);
   const tiles = Math.ceil(outputs / (tile.blockN / matrices));
+  const parts = tile.staging === "matrices"
+    ? matrixParts(config.blockM, tile, matrices, spec)
+    : undefined;
   return composeDispatch({
     kernel: product.kernel,
     accesses: [
@@ -202,6 +208,7 @@ function gemmPart(layer: GroupedLayer, product: Product, range: ExpertRange): Di
         ...ROW_KINDS,
         ...tileConstants(config.blockM, tile, matrices),
         ...stagingConstants(config.blockM, tile, wordChunks, spec),
+        ...parts?.constants,
         OUTPUTS: outputs,
         SOURCE: product.source,
         TARGET: product.target,
@@ -209,7 +216,10 @@ function gemmPart(layer: GroupedLayer, product: Product, range: ExpertRange): Di
       reads("plan", "u32", plan.scratch),
       writes("y", "f32", product.result),
       STEP,
-      fragments(gemmTiles, ...(tile.staging === "both" ? [OPERANDS[spec.operands]] : [])),
+      fragments(
+        gemmTiles,
+        ...(tile.staging === "both" ? [OPERANDS[spec.operands]] : parts?.fragments ?? []),
+      ),
     ],
     body: BODIES[tile.staging],
     workgroups: ({ T }) =>

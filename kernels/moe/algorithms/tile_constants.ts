@@ -54,6 +54,12 @@ export function stagingConstants(
         ...quadConstants(blockM / 4),
         A_ROUNDS: rowRounds,
       };
+    case "matrices":
+      return {
+        BLOCK_K: tile.blockK,
+        A_ROUNDS: rowRounds,
+        B_ROUNDS: Math.ceil(tile.blockN * (chunks / wordChunks) / threads),
+      };
     case "none": {
       // The rows of an invocation are shared out among the lanes of a subgroup.
       const lanes = Math.min(tile.threadM, spec.profile.subgroupSize);

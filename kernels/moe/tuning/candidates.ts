@@ -110,6 +110,7 @@ function tiles(spec: DeviceMoeSpec, blockM: number, matrices: number): GemmTile[
   return [
     ...(blockM <= 16 ? skinnyTiles(spec, blockM) : []),
     ...(blockM >= 16 ? stagedTiles(blockM) : []),
+    ...(blockM >= 16 ? matrixTiles(spec, blockM) : []),
   ].filter((tile) => tile.blockK % wordElements(spec.format) === 0 && tile.threadN % matrices === 0)
     .filter((tile) => {
       const threads = gemmThreads(blockM, tile);
@@ -134,6 +135,17 @@ function stagedTiles(blockM: number): GemmTile[] {
     .filter(([, , threadM]) => threadM <= blockM)
     .map(([blockN, blockK, threadM, threadN, groupM]) => ({
       ...{ blockN, blockK, threadM, threadN, groupM, lanes: 1, staging: "both" as const },
+    }));
+}
+
+/** Tiles for tensor cores, on devices that have them and for layers that may use them. */
+function matrixTiles({ profile, operands }: DeviceMoeSpec, blockM: number): GemmTile[] {
+  if (operands === "f32" || (profile.matrices ?? []).length === 0) return [];
+  return product([64, 128], [32, 64], [16, 32, 64], [32, 64], [8])
+    .filter(([blockN, , threadM, threadN]) => threadM <= blockM && threadN <= blockN)
+    .map(([blockN, blockK, threadM, threadN, groupM]) => ({
+      ...{ blockN, blockK, threadM, threadN, groupM },
+      ...{ lanes: profile.subgroupSize, staging: "matrices" as const },
     }));
 }
 

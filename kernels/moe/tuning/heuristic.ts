@@ -62,7 +62,7 @@ export function gemmHeuristic(
   const rows = rowsPerExpert(spec);
   const software = spec.profile.software && softwareConfig(spec, algorithm);
   if (software && refuseConfig(software, spec) === undefined) return software;
-  for (const each of TILES) {
+  for (const each of [...matrixTiles(spec), ...TILES]) {
     if (rows < each.rows) continue;
     const { blockM } = each;
     const tile = deepEnough(each.tile, spec);
@@ -73,9 +73,26 @@ export function gemmHeuristic(
   return { algorithm, blockM: 16, up: small, down: small };
 }
 
+/**
+ * Tiles for tensor cores; none where the device has no matrices, or the layer keeps f32. With fewer
+ * rows an H100 is slower with them than without.
+ */
+function matrixTiles({ profile, operands }: DeviceMoeSpec): Tiles[] {
+  if (operands === "f32" || (profile.matrices ?? []).length === 0) return [];
+  const tile = (blockN: number, blockK: number, threadM: number, threadN: number): GemmTile => ({
+    ...{ blockN, blockK, threadM, threadN, groupM: 8 },
+    ...{ lanes: profile.subgroupSize, staging: "matrices" },
+  });
+  return [
+    { rows: 96, blockM: 128, tile: tile(128, 32, 64, 32) },
+    { rows: 96, blockM: 64, tile: tile(64, 32, 32, 32) },
+    { rows: 24, blockM: 32, tile: tile(128, 32, 32, 32) },
+  ];
+}
+
 /** The tile, made as deep as the words of the format are long. */
 function deepEnough(tile: GemmTile, { format }: DeviceMoeSpec): GemmTile {
-  const word = tile.lanes * wordElements(format);
+  const word = (tile.staging === "rows" ? tile.lanes : 1) * wordElements(format);
   return { ...tile, blockK: Math.max(word, tile.blockK - tile.blockK % word) };
 }
 

@@ -23,7 +23,9 @@ const GEMM_FIELDS = {
   LANES: count("invocations that share a weight row; 1 when absent, more with `rows` only")
     .optional(),
   STAGING: z.enum(STAGINGS)
-    .describe("what goes through workgroup memory: both operands (when absent), rows of x, or none")
+    .describe(
+      "what goes through workgroup memory: both operands (when absent), rows of x, or none; matrices: both, for tensor cores",
+    )
     .optional(),
 };
 

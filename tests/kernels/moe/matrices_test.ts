@@ -1,0 +1,151 @@
+/** Grouped GEMMs by matrices of subgroups: tiling, edges and epilogues, with plain WGSL as matrices. */
+
+import assert from "node:assert/strict";
+import { PACKED_FORMATS } from "../../../graph/mod.ts";
+import type { MatrixShape } from "../../../kernels/kernel.ts";
+import { type GemmConfig, refuseConfig } from "../../../kernels/moe/algorithms/config.ts";
+import { moeCandidates } from "../../../kernels/moe/tuning/candidates.ts";
+import { gemmHeuristic } from "../../../kernels/moe/tuning/heuristic.ts";
+import { parseTunedRow, tunedRow } from "../../../kernels/moe/tuning/tuned_row.ts";
+import { describeConfig } from "../../../kernels/moe/select.ts";
+import { type DeviceMoeSpec, moeSpecOf } from "../../../kernels/moe/spec.ts";
+import { webgpuTest } from "../../support/adapter.ts";
+import { GPU_PROFILE } from "../../support/gpu_profile.ts";
+import { numbersOf } from "../../support/host_tensors.ts";
+import {
+  configFor,
+  MATRIX_CONFIGS,
+  MATRIX_SHAPES,
+  withMatrices,
+} from "../../support/matrix_configs.ts";
+import { type LayerOptions, lowerWith, moeLayer } from "../../support/moe_layer.ts";
+import { buildNode, type OpCase, runOp } from "../../support/op_case.ts";
+import { packedLayer } from "../../support/packed_layer.ts";
+import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts";
+import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
+
+const LAYERS: Readonly<Record<string, LayerOptions>> = {
+  "one token": { tokens: 1 },
+  "odd sizes, biases, residual": { hidden: 37, intermediate: 19, bias: true, residual: true },
+  "sizes that no vector divides, f32": { hidden: 31, intermediate: 7, dtype: "f32", bias: true },
+  "several tiles of outputs and of depth": { hidden: 200, intermediate: 104, tokens: 9 },
+  "f16 weights": { dtype: "f16", residual: true },
+  "plain experts": { mlp: "plain", activation: "relu2" },
+  "gpt-oss's experts": { activation: "swiglu_oai", bias: true, tokens: 40 },
+  "routing on the input": { applyRoutingOnInput: true },
+  "one expert gets every token": { tokens: 70, topK: 1, selected: Array(70).fill(3) },
+  "experts that nobody chose": { tokens: 3, selected: [0, 5, 5, 0, 0, 5] },
+  "ids outside of the range": { selected: [-1, 6, 0, 0, 5, 5, 2, 3, 1, -7], residual: true },
+  "no id in the range": { tokens: 2, selected: [-1, 6, 99, -99], residual: true },
+};
+
+for (const [algorithm, config] of Object.entries(MATRIX_CONFIGS)) {
+  webgpuTest(`matrices, ${algorithm}: layers agree with the CPU`, async (t) => {
+    await withRunner(async (runner) => {
+      for (const [name, options] of Object.entries(LAYERS)) {
+        const layer = moeLayer({ ...options, operands: "f16" });
+        await t.step(name, () => check(runner, layer, config, MATRIX_SHAPES[0]));
+      }
+    });
+  });
+}
+
+webgpuTest("matrices of every size agree with the CPU", async (t) => {
+  await withRunner(async (runner) => {
+    for (const shape of MATRIX_SHAPES) {
+      const layer = moeLayer({ tokens: 41, topK: 3, bias: true, operands: "auto" });
+      await t.step(
+        `${shape.m}x${shape.n}x${shape.k}`,
+        () => check(runner, layer, configFor(shape), shape),
+      );
+    }
+  });
+});
+
+webgpuTest("matrices take packed weights of every format", async (t) => {
+  await withRunner(async (runner) => {
+    for (const format of PACKED_FORMATS) {
+      const layer = packedLayer({ format, hidden: 64, intermediate: 32, operands: "f16" });
+      await t.step(format, () => check(runner, layer, MATRIX_CONFIGS.grouped, MATRIX_SHAPES[0]));
+    }
+  });
+});
+
+webgpuTest("matrices give the same bits twice", async () => {
+  await withRunner(async (runner) => {
+    const run = async () => {
+      const layer = moeLayer({ tokens: 23, operands: "f16" });
+      return (await runPlain(runner, layer, MATRIX_CONFIGS.grouped, MATRIX_SHAPES[0])).got;
+    };
+    assert.deepEqual(await run(), await run());
+  });
+});
+
+Deno.test("matrices are refused without a device that has them, and for layers that keep f32", () => {
+  const refusal = (operands: "f16" | "f32", profile = GPU_PROFILE) =>
+    refuseConfig(MATRIX_CONFIGS.grouped, specOf({ operands }, profile)) ?? "none";
+  const device = withMatrices(GPU_PROFILE, MATRIX_SHAPES[0]);
+  assert.match(refusal("f16"), /needs matrices of subgroups/);
+  assert.match(refusal("f32", device), /the layer keeps f32/);
+  assert.equal(refusal("f16", device), "none");
+  assert.match(refusal("f16", { ...device, subgroupSize: 16 }), /32 lanes: a subgroup has 16/);
+  const large = withMatrices(GPU_PROFILE, { m: 64, n: 64, k: 16 });
+  assert.match(refusal("f16", large), /no matrices of 64x64x16 make it up/);
+});
+
+Deno.test("gemmHeuristic() takes matrices for `f16` and `auto`, where a device has them", () => {
+  const device = withMatrices(GPU_PROFILE, MATRIX_SHAPES[0]);
+  const staging = (operands: "f16" | "f32" | "auto", profile = device) =>
+    gemmHeuristic(specOf({ operands }, profile), "grouped").up.staging;
+  assert.deepEqual(
+    [staging("f16"), staging("auto"), staging("f32"), staging("auto", GPU_PROFILE)],
+    ["matrices", "matrices", "both", "both"],
+  );
+  for (const shape of MATRIX_SHAPES) {
+    assert.equal(staging("auto", withMatrices(GPU_PROFILE, shape)), "matrices");
+  }
+  const config = gemmHeuristic(specOf({ operands: "auto" }, device), "grouped");
+  assert.match(describeConfig(config, specOf({ operands: "auto" }, device)), /matrices, f16 op/);
+});
+
+Deno.test("moeCandidates() and tuned tables know matrices", () => {
+  const spec = specOf({ operands: "auto" }, withMatrices(GPU_PROFILE, MATRIX_SHAPES[0]));
+  const usesMatrices = (operands: "auto" | "f32") =>
+    moeCandidates({ ...spec, operands })
+      .filter((config) => "blockM" in config && config.up.staging === "matrices");
+  assert.ok(usesMatrices("auto").length > 4);
+  assert.equal(usesMatrices("f32").length, 0);
+  const { grouped } = MATRIX_CONFIGS;
+  assert.deepEqual(parseTunedRow(tunedRow(grouped)), { success: true, config: grouped });
+});
+
+function specOf(options: LayerOptions, profile = GPU_PROFILE): DeviceMoeSpec {
+  const { node } = buildNode(moeLayer({ hidden: 256, intermediate: 128, ...options }));
+  const spec = moeSpecOf(node, { profile, tokens: { min: 1, max: 1024 } });
+  return { ...spec, profile };
+}
+
+function runPlain(
+  runner: DispatchRunner,
+  layer: OpCase<"fused_moe">,
+  config: GemmConfig,
+  shape: MatrixShape,
+) {
+  const lower = lowerWith(config);
+  return runOp(runner, {
+    ...layer,
+    lower: (node, context) =>
+      lower(node, { ...context, profile: withMatrices(context.profile, shape, true) }),
+  });
+}
+
+async function check(
+  runner: DispatchRunner,
+  layer: OpCase<"fused_moe">,
+  config: GemmConfig,
+  shape: MatrixShape,
+): Promise<void> {
+  const { got, expected } = await runPlain(runner, layer, config, shape);
+  const error = relativeError(numbersOf(got[0]), numbersOf(expected[0]));
+  assert.ok(error <= TOLERANCES.moeF16Operands, `relative error ${error}`);
+}
