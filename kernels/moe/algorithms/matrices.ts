@@ -8,13 +8,20 @@
 import type { ShaderConstants } from "../../compose.ts";
 import type { DeviceProfile, MatrixShape } from "../../kernel.ts";
 import type { DeviceMoeSpec } from "../spec.ts";
-import type { GemmTile } from "./config.ts";
 import matricesPlain from "./matrices_plain.wgsl" with { type: "text" };
 import matricesSubgroup from "./matrices_subgroup.wgsl" with { type: "text" };
 import matricesTiles from "./matrices_tiles.wgsl" with { type: "text" };
 
 /** The numbers of a tile that its matrices depend on; a team is a subgroup. */
-type TeamTile = Pick<GemmTile, "blockN" | "blockK" | "threadM" | "threadN" | "lanes">;
+interface TeamTile {
+  readonly blockN: number;
+  readonly blockK: number;
+  /** Sums of a team: rows × weight rows. */
+  readonly threadM: number;
+  readonly threadN: number;
+  /** Invocations of a team. */
+  readonly lanes: number;
+}
 
 /** The largest matrices of a device that make up a team's sums, an even number beside each other for gated experts. */
 export function matrixShapeOf(
