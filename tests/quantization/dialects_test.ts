@@ -4,7 +4,8 @@
  */
 
 import assert from "node:assert/strict";
-import type { ScaleBlock, WeightFormat } from "../../graph/mod.ts";
+import { isOp, type ScaleBlock, type WeightFormat } from "../../graph/mod.ts";
+import type { Model } from "../../models/mod.ts";
 import { openBareModel } from "../support/bare_model.ts";
 import { webgpuTest, withExecutor } from "../support/adapter.ts";
 import { deviceLogits } from "../support/device_logits.ts";
@@ -37,8 +38,8 @@ interface DialectCase {
   /** What the experts are kept as. */
   readonly format: WeightFormat;
   readonly block?: ScaleBlock;
-  /** Another case has the same kernels, so the CPU is enough. */
-  readonly cpuOnly?: true;
+  /** The case whose kernels read the same format in the same layout: the CPU is enough for this one. */
+  readonly kernelsOf?: string;
 }
 
 const ODD: DialectSizes = { hidden: 37, intermediate: 23 };
@@ -92,7 +93,7 @@ const CASES: readonly DialectCase[] = [
     write: fp8Writer({ scale: "weight_scale_inv", block: [16, 8], write: e8m0, powers: true }),
     format: "fp8_block",
     block: [16, 8],
-    cpuOnly: true,
+    kernelsOf: "fine-grained FP8 with ragged blocks and null lists",
   },
   {
     name: "AutoFP8 with ignored_layers",
@@ -125,7 +126,6 @@ const CASES: readonly DialectCase[] = [
     write: fp8Writer({ scale: "weight_scale", block: [8, 16], write: f32 }),
     format: "fp8_block",
     block: [8, 16],
-    cpuOnly: true,
   },
   {
     name: "compressed-tensors FP8 by tensor",
@@ -133,7 +133,6 @@ const CASES: readonly DialectCase[] = [
     config: compressed("naive-quantized", { num_bits: 8, type: "float", strategy: "tensor" }),
     write: fp8Writer({ scale: "weight_scale", block: [0, 0], write: scalar }),
     format: "fp8_e4m3",
-    cpuOnly: true,
   },
   {
     name: "compressed-tensors W8A8 by channel",
@@ -187,7 +186,6 @@ const CASES: readonly DialectCase[] = [
     write: packQuantizedWriter({ bits: 4, group: 16, symmetric: false }),
     format: "int8_affine",
     block: [1, 16],
-    cpuOnly: true,
   },
   {
     name: "compressed-tensors W4A16 by channel",
@@ -254,7 +252,7 @@ const CASES: readonly DialectCase[] = [
       factor: ["weight_scale_2", false],
     }),
     format: "nvfp4",
-    cpuOnly: true,
+    kernelsOf: "compressed-tensors NVFP4",
   },
   {
     name: "ModelOpt with a mixture of algorithms",
@@ -271,7 +269,7 @@ const CASES: readonly DialectCase[] = [
     }),
     write: expertsOnly(fp8Writer({ scale: "weight_scale", block: [0, 0], write: scalar })),
     format: "fp8_e4m3",
-    cpuOnly: true,
+    kernelsOf: "AutoFP8 with ignored_layers",
   },
   {
     name: "GPTQ with symmetric codes",
@@ -280,7 +278,7 @@ const CASES: readonly DialectCase[] = [
     write: gptqWriter({ bits: 4, group: 16, symmetric: true }, { version: 1 }),
     format: "int4",
     block: [1, 16],
-    cpuOnly: true,
+    kernelsOf: "compressed-tensors W4A16 in ragged groups",
   },
   {
     name: "GPTQ of the first version with zero points",
@@ -297,7 +295,7 @@ const CASES: readonly DialectCase[] = [
     write: gptqWriter({ bits: 4, group: 16, symmetric: false }, { version: 2 }),
     format: "int4_affine",
     block: [1, 16],
-    cpuOnly: true,
+    kernelsOf: "GPTQ of the first version with zero points",
   },
   {
     name: "GPTQ of 8 bits by row",
@@ -306,7 +304,7 @@ const CASES: readonly DialectCase[] = [
     write: gptqWriter({ bits: 8, group: 0, symmetric: true }, { version: 1 }),
     format: "int8",
     block: [1, 0],
-    cpuOnly: true,
+    kernelsOf: "compressed-tensors W8A8 by channel",
   },
   {
     name: "GPTQ of 8 bits with zero points",
@@ -322,7 +320,7 @@ const CASES: readonly DialectCase[] = [
     config: own({ ...gptq, desc_act: true, sym: false }),
     write: gptqWriter({ bits: 4, group: 16, symmetric: false }, { version: 1, scattered: true }),
     format: "f32",
-    cpuOnly: true,
+    kernelsOf: "compressed-tensors W4A16 with scattered groups",
   },
   {
     name: "GPTQ with dynamic rules",
@@ -334,7 +332,6 @@ const CASES: readonly DialectCase[] = [
     write: expertsOnly(gptqWriter({ bits: 8, group: 8, symmetric: true }, { version: 1 })),
     format: "int8",
     block: [1, 8],
-    cpuOnly: true,
   },
   {
     name: "AWQ in ragged groups",
@@ -350,7 +347,7 @@ const CASES: readonly DialectCase[] = [
     write: awqWriter(16),
     format: "int4_affine",
     block: [1, 16],
-    cpuOnly: true,
+    kernelsOf: "GPTQ of the first version with zero points",
   },
 ];
 
@@ -396,8 +393,35 @@ for (const dialect of CASES) {
   });
 }
 
+/** The formats and blocks of a model's matrices, which decide what its kernels are. */
+function kernelsOf(model: Model) {
+  return packedGraph(model).then(({ graph }) => {
+    const kinds = graph.nodes.flatMap((node) => {
+      if (!isOp(node, "fused_moe") && !isOp(node, "fused_linear")) return [];
+      return [`${node.op} ${node.attrs.format} ${node.attrs.block ?? ""}`];
+    });
+    return [...new Set(kinds)].sort();
+  });
+}
+
+Deno.test("a dialect that leaves WebGPU to another has the same kernels", async () => {
+  for (const dialect of CASES.filter((each) => each.kernelsOf)) {
+    const other = CASES.find(({ name }) => name === dialect.kernelsOf);
+    assert.ok(other && !other.kernelsOf, `${dialect.name}: ${dialect.kernelsOf} runs on WebGPU`);
+    await withModels(
+      dialect,
+      (own) =>
+        withModels(
+          other,
+          async (theirs) =>
+            assert.deepEqual(await kernelsOf(own), await kernelsOf(theirs), dialect.name),
+        ),
+    );
+  }
+});
+
 for (const backend of ["triton", "trtllm"]) {
-  for (const dialect of CASES.filter(({ cpuOnly }) => !cpuOnly)) {
+  for (const dialect of CASES.filter(({ kernelsOf }) => !kernelsOf)) {
     webgpuTest(`${dialect.name}: ${backend} gives them too`, async () => {
       await withExecutor({}, async (executor) => {
         await withModels(dialect, async (model, expected) => {
