@@ -31,6 +31,8 @@ export interface TensorInfo {
   /** Offset of the first byte in the file. */
   readonly byteOffset: number;
   readonly byteLength: number;
+  /** Names of the file's tensors that this one is made of, where it is a view of others. */
+  readonly madeOf?: readonly string[];
 }
 
 /** A tensor in a type that is not read; it matters only to those who ask for it. */

@@ -112,12 +112,15 @@ export function countOddValues(dtype: DType, part: Uint8Array<ArrayBuffer>): Odd
 /** Checks every number that is read from a checkpoint. */
 export class ValueCheck {
   /** Infinite values of vectors; a router's bias switches experts off with them. */
-  readonly #infinite = new Map<string, { readonly count: number; readonly of: number }>();
+  readonly #infinite = new Map<
+    string,
+    { readonly title: string; readonly count: number; readonly of: number }
+  >();
 
   /** Sentences about what was accepted. */
   get findings(): string[] {
-    return [...this.#infinite].map(([name, { count, of }]) =>
-      `Tensor "${name}" has ${count} infinite ${count === 1 ? "value" : "values"} of ${of}`
+    return [...this.#infinite.values()].map(({ title, count, of }) =>
+      `Tensor ${title} has ${count} infinite ${count === 1 ? "value" : "values"} of ${of}`
     );
   }
 
@@ -147,7 +150,8 @@ export class ValueCheck {
     // A range that begins within a number only looked odd.
     if (nan + infinite === 0) return;
     if (nan > 0 || info.shape.length > 1) throw notFinite(info, { nan, infinite });
-    this.#infinite.set(info.name, { count: infinite, of: elementCount(info.shape) });
+    const of = elementCount(info.shape);
+    this.#infinite.set(info.name, { title: titleOf(info), count: infinite, of });
   }
 }
 
@@ -177,14 +181,22 @@ function checkPositive({ name, dtype, file }: TensorInfo, bytes: Uint8Array<Arra
   );
 }
 
-function notFinite({ name, shape, file }: TensorInfo, { nan, infinite }: OddValues) {
+/** The name in the file; a view of others is found by theirs. */
+function titleOf({ name, madeOf = [name] }: TensorInfo): string {
+  return madeOf.map((each) => `"${each}"`).join(" and ");
+}
+
+function notFinite(info: TensorInfo, { nan, infinite }: OddValues) {
+  const { name, shape, file, madeOf } = info;
   const found = [nan > 0 ? `${nan} NaN` : "", infinite > 0 ? `${infinite} infinite` : ""]
     .filter((each) => each !== "").join(" and ");
   return new CheckpointError(
     "checkpoint/not-finite",
-    `Cannot load tensor "${name}" of "${
+    `Cannot load tensor ${titleOf(info)} of "${
       basename(file)
-    }": expected finite numbers, got ${found} of ${elementCount(shape)}`,
+    }": expected finite numbers, got ${found} of ${elementCount(shape)}${
+      madeOf ? ` in its part "${name}"` : ""
+    }`,
     {
       hint:
         "Download the file again; if it stays so, the model was saved after its training failed",

@@ -14,7 +14,7 @@ import { messageOf, OutputError } from "../graph/mod.ts";
  */
 export function checkOutputFile(path: string): void {
   attempt(path, () => {
-    Deno.mkdirSync(dirname(path), { recursive: true });
+    makeFolderOf(path);
     const isFolder = statOf(path)?.isDirectory ?? false;
     if (isFolder) throw new Error("there is a folder of this name");
     Deno.writeTextFileSync(unfinishedName(path), "");
@@ -30,10 +30,22 @@ export function checkOutputFile(path: string): void {
  */
 export function writeOutputFile(path: string, text: string): void {
   attempt(path, () => {
-    Deno.mkdirSync(dirname(path), { recursive: true });
+    makeFolderOf(path);
     Deno.writeTextFileSync(unfinishedName(path), text);
     Deno.renameSync(unfinishedName(path), path);
   });
+}
+
+function makeFolderOf(path: string): void {
+  const folder = dirname(path);
+  if (statOf(folder)?.isDirectory === false) {
+    throw new OutputError(
+      "output/file",
+      `Cannot write "${path}": expected a folder "${folder}", got a file`,
+      { hint: "Name a folder that exists, or one that can be made", details: { path } },
+    );
+  }
+  Deno.mkdirSync(folder, { recursive: true });
 }
 
 function unfinishedName(path: string): string {
@@ -52,6 +64,7 @@ function attempt(path: string, write: () => void): void {
   try {
     write();
   } catch (error) {
+    if (error instanceof OutputError) throw error;
     if (statOf(unfinishedName(path)) !== undefined) removeQuietly(unfinishedName(path));
     throw new OutputError("output/file", `Cannot write "${path}": ${messageOf(error)}`, {
       hint: "Free space on the disk, or name a file elsewhere",

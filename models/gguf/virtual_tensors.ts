@@ -113,7 +113,8 @@ export class VirtualTensors implements TensorFile {
     const start = this.#end;
     this.#end += byteLength;
     this.#list.push({ ...virtual, start, byteLength });
-    this.tensors.set(name, { name, dtype, shape, file: this.path, byteOffset: start, byteLength });
+    const place = { file: this.path, byteOffset: start, byteLength };
+    this.tensors.set(name, { name, dtype, shape, ...place, madeOf: sourcesOf(virtual) });
   }
 
   #find(address: number): Virtual {
@@ -154,4 +155,9 @@ export class VirtualTensors implements TensorFile {
     }
     return bytes;
   }
+}
+
+function sourcesOf({ rows }: Pick<Virtual, "rows">): string[] {
+  return (rows instanceof LatentMatrix ? [rows.keys, rows.values] : [rows.tensor])
+    .map(({ name }) => name);
 }

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
 import { CheckpointError, type DType, slice, transpose } from "../../graph/mod.ts";
-import { Checkpoint, loadWeight } from "../../models/mod.ts";
+import { Checkpoint, loadModel, loadWeight } from "../../models/mod.ts";
 import { countOddValues, hasOddValues } from "../../models/value_check.ts";
 import { tensorOf } from "../support/dialect_model.ts";
+import { ggufType, writeTypedModel } from "../support/gguf_types.ts";
 import { encodeSafetensors, type TensorToWrite } from "../support/write_safetensors.ts";
 
 /** Real value of an element's bits, by the types' definitions. */
@@ -124,6 +125,58 @@ Deno.test("FP8 codes and MXFP4 exponents that are NaN are refused", async () => 
     await read("other");
   });
 });
+
+interface GgufFault {
+  readonly type: string;
+  readonly spoil: (data: Uint8Array) => void;
+  readonly message: RegExp;
+}
+
+const f16 = (data: Uint8Array, at: number, bits: number) =>
+  new DataView(data.buffer, data.byteOffset).setUint16(at, bits, true);
+
+/** The first scales of a block, of matrices [.., 96] whose second expert has 32 rows. */
+const GGUF_FAULTS: readonly GgufFault[] = [
+  { type: "F32", spoil: (data) => f16(data, 2, 0x7fc0), message: /got 1 NaN of 3072 in its part/ },
+  { type: "F16", spoil: (data) => f16(data, 0, 0xfc00), message: /got 1 infinite of 3072 in its/ },
+  { type: "BF16", spoil: (data) => f16(data, 4, 0x7fff), message: /got 1 NaN of 3072 in its part/ },
+  { type: "Q8_0", spoil: (data) => f16(data, 34, 0x7e00), message: /got 1 NaN of 96 in its part/ },
+  { type: "Q4_1", spoil: (data) => f16(data, 2, 0x7c00), message: /got 1 infinite of 192 in its/ },
+  { type: "MXFP4", spoil: (data) => data[17] = 255, message: /got 1 NaN of 96 in its part/ },
+];
+
+for (const { type, spoil, message } of GGUF_FAULTS) {
+  Deno.test(`odd numbers of a GGUF file's ${type} tensor are refused by the file's name for it`, async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const sizes = { hidden: 96, intermediate: 32 };
+      const name = "blk.0.ffn_up_exps.weight";
+      const path = await writeTypedModel(folder, ggufType(type), sizes, (tensors) => {
+        const { data } = tensors[name];
+        spoil(data.subarray(data.length / 5)); // of the second of five experts
+      });
+      const { checkpoint } = await loadModel(path.packed);
+      const read = (tensor: string) =>
+        checkpoint.read(tensor, 0, checkpoint.info(tensor).byteLength);
+      const module = "model.layers.0.mlp.experts.1.up_proj";
+      const part = [`${module}.weight_scale`, `${module}.weight`].find((each) =>
+        checkpoint.has(each)
+      );
+      assert.ok(part);
+      await assert.rejects(read(part), (error: unknown) => {
+        refused("checkpoint/not-finite", message)(error);
+        assert.ok(error instanceof CheckpointError);
+        assert.ok(error.message.startsWith(`Cannot load tensor "${name}" of "model.gguf": `));
+        assert.ok(error.message.endsWith(`part "${part}"`));
+        return true;
+      });
+      await read(part.replace("experts.1", "experts.2"));
+      await checkpoint.close();
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
 
 Deno.test("scales that divide must be above 0", async () => {
   for (const value of [0, -1, NaN]) {

@@ -41,6 +41,12 @@ Deno.test("checkOutputFile() finds what cannot be written, and writes nothing", 
     checkOutputFile(`${folder}/a/b.json`);
     assert.deepEqual(namesIn(`${folder}/a`), []);
     Deno.writeTextFileSync(`${folder}/file`, "");
-    assert.throws(() => checkOutputFile(`${folder}/file/b.json`), OutputError);
+    assert.throws(
+      () => checkOutputFile(`${folder}/file/b.json`),
+      (error) =>
+        error instanceof OutputError &&
+        /expected a folder ".*\/file", got a file/.test(error.message) &&
+        error.hint?.startsWith("Name a folder"),
+    );
     assert.throws(() => checkOutputFile(folder), /there is a folder of this name/);
   }));
