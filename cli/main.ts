@@ -21,6 +21,7 @@ import { completionsCommand } from "./completions.ts";
 import { deployCommand } from "./deploy.ts";
 import { flagError } from "./flags.ts";
 import { setGpuEnvironment } from "./gpu_environment.ts";
+import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { VERSION } from "./permissions.ts";
 import { errorToJson, EXIT_INTERRUPTED, exitCodeOf, renderError } from "./render.ts";
@@ -37,6 +38,7 @@ const COMMANDS: readonly ((context: CommandContext) => CommandUnknownOpts)[] = [
   inspectCommand,
   tuneCommand,
   runCommand,
+  generateCommand,
   completionsCommand,
 ];
 

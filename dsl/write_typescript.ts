@@ -15,6 +15,8 @@ import { settingsSchema } from "./settings.ts";
 export interface TypeScriptOptions {
   /** What it imports `pipeline` from; default `@mixline/mixline`. */
   readonly module?: string;
+  /** A comment before the calls of each transform, with its summary; default false. */
+  readonly comments?: boolean;
 }
 
 /** The program: exports the pipeline as `deployment`, and generates when it is the main module. */
@@ -23,7 +25,10 @@ export function overlayToTypeScript(
   base: "default" | "empty",
   options: TypeScriptOptions,
 ): string {
-  const calls = [...settingsCalls(overlay.settings), ...transformCalls(overlay)];
+  const calls = [
+    ...settingsCalls(overlay.settings),
+    ...transformCalls(overlay, options.comments ?? false),
+  ];
   const start = base === "empty" ? "pipeline.empty()" : "pipeline()";
   const chain = calls.length === 0
     ? start
@@ -58,10 +63,14 @@ function settingsCalls(settings: ReadonlyMap<string, Leaf>): string[] {
   ];
 }
 
-function transformCalls({ transforms }: Overlay): string[] {
+function transformCalls({ transforms }: Overlay, comments: boolean): string[] {
   return [...transforms].flatMap(([key, entry]) => {
     if (entry.definition) throw unregistered(key);
-    return transformCall(key, entry);
+    const calls = transformCall(key, entry);
+    const summary = findTransform(key)?.summary;
+    return comments && summary !== undefined
+      ? [`// ${summary.replaceAll(/\s+/g, " ")}.\n  ${calls[0]}`, ...calls.slice(1)]
+      : calls;
   });
 }
 
