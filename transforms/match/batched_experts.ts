@@ -66,6 +66,9 @@ export function matchBatch(probe: Probe, sum: Node<"sum">): Batch {
   if (!scores || (outer && inner)) {
     return probe.fail(sum, `the routing weight is applied ${scores ? "twice" : "nowhere"}`);
   }
+  // Of an input of zeros, biases alone make an output: that of an expert that is not chosen.
+  const biased = gateUp.bias !== undefined || down.bias !== undefined;
+  probe.check(!inner || !biased, sum, "its biases count for experts that are not chosen");
   const copies = probe.maybe(inner?.value ?? gateUp.x, "expand");
   const single = probe.maybe(copies && input(copies, "x"), "unsqueeze");
   if (!single) return probe.fail(sum, "its experts do not read copies of one value");
