@@ -37,11 +37,11 @@ export function describeModel(model: Model): View {
     unusedTensors: unusedTensors.map(({ name, reason }) => ({ name, reason: reason ?? null })),
     config,
   };
-  const files = count(checkpoint.files.size, "file");
   const rows = [
-    ["folder", model.path],
-    ["architecture", `${config.architectures[0]} (${architecture.features.join(", ")})`],
-    ["weights", `${formatBytes(model.bytes)}, ${checkpoint.tensors.size} tensors in ${files}`],
+    ["path", model.path],
+    ["architecture", config.architectures[0]],
+    ["  covers", architecture.features.join(", ")],
+    ["weights", formatFiles(model)],
     ["parameters", `${formatCount(weights.parameters)}, ${formatCount(weights.active)} active`],
     ...weights.kinds.map((kind) => [`  ${kind.kind}`, formatKind(kind)]),
     [
@@ -58,10 +58,22 @@ export function describeModel(model: Model): View {
     ["generation", JSON.stringify(generation)],
     ...model.notes.map((note) => ["note", note]),
     ...formatUnused(unusedTensors),
+    ["config", "as it is read, with the defaults of its class"],
     ...Object.entries(config).filter(([name]) => name !== "quantization_config")
-      .map(([name, value]) => [name, JSON.stringify(value) ?? "-"]),
+      .map(([name, value]) => [`  ${name}`, JSON.stringify(value) ?? "not given"]),
   ];
   return { document, text: `${formatTable(rows)}\n` };
+}
+
+/** Bytes and tensors; those of a GGUF file are others in memory than in the file. */
+function formatFiles({ bytes, checkpoint: { tensors, files } }: Model): string {
+  const where = count(files.size, "file");
+  const stored = new Set([...tensors.values()].flatMap(({ name, madeOf }) => madeOf ?? [name]));
+  return stored.size === tensors.size
+    ? `${formatBytes(bytes)}, ${tensors.size} tensors in ${where}`
+    : `${
+      formatBytes(bytes)
+    } as kept in memory, ${tensors.size} tensors made of ${stored.size} in ${where}`;
 }
 
 function describeQuantization({ quantization }: Model) {

@@ -6,7 +6,16 @@ Deno.test("inspect shows what the model's files say", async () => {
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^architecture +Qwen3MoeForCausalLM/m);
   assert.match(stdout, /^weights +14\.9 MB, 287 tensors in 1 file$/m);
-  assert.match(stdout, /^num_experts +16$/m);
+  assert.match(stdout, /^ {2}num_experts +16$/m);
+});
+
+Deno.test("inspect model of a GGUF file tells its tensors from what is kept in memory", async () => {
+  const path = "tests/golden/gguf/qwen3_moe_q4_k_m.gguf";
+  const { code, stdout, stderr } = await runCli(["inspect", "model", "--model", path]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, new RegExp(`^path +${path}$`, "m"));
+  assert.match(stdout, /^weights +2\.6 MB as kept in memory, 79 tensors made of 27 in 1 file$/m);
+  assert.match(stdout, /^quantization +gguf: .*int8_affine in groups of 16/m);
 });
 
 Deno.test("inspect model counts weights by kind, and says what is quantized and how", async () => {
