@@ -170,7 +170,7 @@ Deno.test("fusedMoe() explains inputs that do not fit", async () => {
     [{ w3: undefined, mlp: "gated" }, /"w3": expected an up projection.*, got none/],
     [{ mlp: "plain" }, /"w3": expected none, got one/],
     // As a program without types may.
-    [JSON.parse('{"operands": "f8"}'), /"operands": expected f32, f16, got f8/],
+    [JSON.parse('{"operands": "f8"}'), /"operands": expected f32, f16, auto, got f8/],
     [{ w2: Float16Array.from(options.w2) }, /"w2": expected f32, as w1, got f16/],
   ];
   for (const [change, message] of wrong) {
