@@ -102,6 +102,12 @@ const SETTINGS: ReadonlyMap<string, string> = new Map(
 /** Fields of transforms that exist here; `*` is every transform. */
 const FIELDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "*": { debug_visualize_dir: "use visualize_namespace" },
+  build_model: { device: "nothing is allocated while the graph is built" },
+  export_to_gm: { num_moe_experts_for_export: "the graph is built with all experts, not traced" },
+  detect_sharding: { simple_shard_filter: "a deployment runs on one device" },
+  fuse_finegrained_fp8_moe: {
+    allow_different_input_scales: "activations are scaled by block, whichever expert they go to",
+  },
   fuse_rmsnorm: { backend: "WebGPU has one implementation" },
   insert_cached_attention: { cache_config: CACHE },
 };

@@ -155,6 +155,8 @@ function collectNotes({ settings, transforms }: Overlay): string[] {
     if (reason !== undefined) notes.push(`${name} is not applicable on WebGPU: ${reason}`);
   }
   for (const [key, { fields }] of transforms) {
+    // One that is off would do nothing anywhere.
+    if (fields.get("enabled")?.value === false) continue;
     const reason = notApplicable(key)?.reason;
     if (reason !== undefined) notes.push(`${key} is not applicable on WebGPU: ${reason}`);
     else {

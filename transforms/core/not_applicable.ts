@@ -74,6 +74,19 @@ const KEYS: Readonly<Record<string, NotApplicable>> = {
     stage: "post_load_fusion",
     reason: "one device, so there is no all-reduce",
   },
+  fuse_mamba_a_log: { stage: "post_load_fusion", reason: STATE_SPACE },
+  fuse_rmsnorm_quant_fp8: {
+    stage: "post_load_fusion",
+    reason: "fuse_rmsnorm takes norms into the linear layers behind them, also into packed ones",
+  },
+  fuse_trtllm_attn_quant_fp8: {
+    stage: "post_load_fusion",
+    reason: "the linear layer behind attention rounds its input itself",
+  },
+  fuse_rope_into_trtllm_mla: {
+    stage: "cache_init",
+    reason: "insert_cached_mla_attention takes RoPE into the attention kernel",
+  },
   fuse_l2norm: { stage: "post_load_fusion", reason: STATE_SPACE },
   insert_cached_ssm_attention: { stage: "cache_init", reason: STATE_SPACE },
   insert_cached_causal_conv: { stage: "cache_init", reason: STATE_SPACE },
