@@ -420,18 +420,20 @@ Deno.test("a dialect that leaves WebGPU to another has the same kernels", async 
   }
 });
 
-for (const backend of ["triton", "trtllm"]) {
-  for (const dialect of CASES.filter(({ kernelsOf }) => !kernelsOf)) {
-    webgpuTest(`${dialect.name}: ${backend} gives them too`, async () => {
-      await withExecutor({}, async (executor) => {
-        await withModels(dialect, async (model, expected) => {
-          const { graph } = await packedGraph(model, withBackend(backend));
-          assert.ok(fusedLayers(graph).every(({ attrs }) => attrs.backend === backend));
-          const got = await deviceLogits(executor, graph, model.checkpoint, PROMPT);
-          const error = relativeError(got, expected);
-          assert.ok(error <= TOLERANCES.logitsF32, `logits are off by ${error}`);
-        });
-      });
-    });
-  }
-}
+// One device for all: what the models have in common is compiled once.
+webgpuTest("each dialect's format gives them with triton and trtllm", async (t) => {
+  await withExecutor({}, async (executor) => {
+    for (const dialect of CASES.filter(({ kernelsOf }) => !kernelsOf)) {
+      await t.step(dialect.name, () =>
+        withModels(dialect, async (model, expected) => {
+          for (const backend of ["triton", "trtllm"]) {
+            const { graph } = await packedGraph(model, withBackend(backend));
+            assert.ok(fusedLayers(graph).every(({ attrs }) => attrs.backend === backend));
+            const got = await deviceLogits(executor, graph, model.checkpoint, PROMPT);
+            const error = relativeError(got, expected);
+            assert.ok(error <= TOLERANCES.logitsF32, `${backend}: logits are off by ${error}`);
+          }
+        }));
+    }
+  });
+});
