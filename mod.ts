@@ -54,3 +54,68 @@ export type {
   TestMoeBackendOptions,
 } from "./runtime/mod.ts";
 export { defineTransform, registerTransform, type TransformDefinition } from "./transforms/mod.ts";
+
+// Types in what is above, for whoever names them: authors of transforms, backends, architectures.
+export type {
+  ConfigSource,
+  DeployOptions,
+  Origin,
+  PipelineStart,
+  ResolvedTransform,
+  ResolvedValue,
+  Settings,
+  SettingsInput,
+  TransformMethods,
+  TypeScriptOptions,
+  VerifyRow,
+  YamlOptions,
+} from "./dsl/mod.ts";
+export type {
+  ActivationQuant,
+  MoeActivation,
+  MoeOperands,
+  Node,
+  NodeInputs,
+  OpName,
+  TensorType,
+  Value,
+  Weight,
+  WeightFormat,
+} from "./graph/mod.ts";
+export type {
+  Binding,
+  DeviceProfile,
+  MoeBackendName,
+  MoeNote,
+  Scratch,
+  StepSizes,
+  TunedFiles,
+} from "./kernels/mod.ts";
+export type {
+  Architecture,
+  ArchitectureDefinition,
+  ModelConfig,
+  Vocabulary,
+} from "./models/mod.ts";
+export type {
+  AllowedTokens,
+  DispatchTiming,
+  Elements,
+  EngineReport,
+  Executor,
+  ExecutorChoice,
+  Generation,
+  Prompt,
+  SchedulerStats,
+  WebGpuExecutor,
+  WebGpuExecutorOptions,
+} from "./runtime/mod.ts";
+export type {
+  BaseConfig,
+  DefinitionFields,
+  Stage,
+  TransformContext,
+  TransformKey,
+  TransformPlan,
+  TransformRecord,
+} from "./transforms/mod.ts";
