@@ -6,19 +6,6 @@
 
 import { type Browser, chromium, type Page } from "../../deps/playwright.ts";
 
-/** Where Debian, and others, have it. */
-const PATHS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-
-const found = await Promise.all(
-  PATHS.map((path) => Deno.stat(path).then(() => path, () => undefined)),
-);
-
-/** The browser; undefined where there is none. */
-export const CHROMIUM = found.find((path) => path !== undefined);
-
-/** Why tests of pages are left out, at the end of their names. */
-export const NO_BROWSER = CHROMIUM ? "" : " [left out: chromium is not installed]";
-
 /** A page of a fresh browser, and what went wrong in it. */
 export interface OpenPage extends AsyncDisposable {
   readonly page: Page;
@@ -32,7 +19,7 @@ export async function openPage(
   view: { width: number; height: number; dark?: boolean } = { width: 1200, height: 800 },
 ): Promise<OpenPage> {
   const browser: Browser = await chromium.launch({
-    executablePath: CHROMIUM,
+    executablePath: Deno.env.get("MIXLINE_TEST_BROWSER"),
     args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
   });
   const page = await browser.newPage({
