@@ -1,6 +1,7 @@
 /** Routers with groups, corrections, shared slots and the sparse mixer, against the CPU. */
 
 import assert from "node:assert/strict";
+import fc from "../../../deps/fast_check.ts";
 import type { AttrsOf } from "../../../graph/mod.ts";
 import type { LoweringContext } from "../../../kernels/kernel.ts";
 import { webgpuTest } from "../../support/adapter.ts";
@@ -150,4 +151,40 @@ webgpuTest(
       await check(runner, CASES["groups by their two best experts"][0]);
       await check(runner, CASES["the sparse mixer"][1]);
     }, { without: ["subgroups"] }),
+);
+
+/** Random routers with groups. */
+const anyCase = fc.record({
+  T: fc.integer({ min: 1, max: 20 }),
+  H: fc.integer({ min: 1, max: 90 }),
+  count: fc.integer({ min: 1, max: 6 }),
+  size: fc.integer({ min: 2, max: 9 }),
+  kept: fc.integer({ min: 1, max: 6 }),
+  topK: fc.integer({ min: 1, max: 8 }),
+  by: fc.constantFrom("best" as const, "two_best" as const),
+  scoring: fc.constantFrom("softmax" as const, "sigmoid" as const),
+  correction: fc.constantFrom(undefined, 0.5),
+  shared: fc.nat(2),
+  sharedGate: fc.boolean(),
+  renormalize: fc.boolean(),
+});
+
+webgpuTest(
+  "moeRouter chooses and weighs as the CPU does for random groups",
+  () =>
+    withRunner(async (runner) => {
+      await fc.assert(
+        fc.asyncProperty(anyCase, async ({ count, size, kept, by, topK, sharedGate, ...rest }) => {
+          const groups = { count, kept: Math.min(kept, count), by };
+          await check(runner, {
+            ...rest,
+            E: count * size,
+            topK: Math.min(topK, groups.kept * size),
+            groups,
+            sharedGate: sharedGate && rest.shared > 0,
+          });
+        }),
+        { numRuns: 6, seed: 7 },
+      );
+    }),
 );

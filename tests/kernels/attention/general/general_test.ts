@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "../../../../deps/fast_check.ts";
 import type { AttrsOf } from "../../../../graph/mod.ts";
 import { generalAttention } from "../../../../kernels/attention/general/general.ts";
 import { webgpuTest } from "../../../support/adapter.ts";
@@ -166,5 +167,42 @@ webgpuTest(
       assert.equal(refuse("f16"), "takes heads that are multiples of 2 with this cache, not 5");
       assert.equal(refuse("f8_e4m3"), "takes heads that are multiples of 4 with this cache, not 5");
       return Promise.resolve();
+    }),
+);
+
+/** Random models and steps of several sequences. */
+const anyCase = fc.record({
+  heads: fc.constantFrom([1, 1], [6, 2], [5, 5]),
+  headDim: fc.integer({ min: 1, max: 70 }),
+  valueDim: fc.integer({ min: 1, max: 150 }),
+  turning: fc.constantFrom(undefined, "half" as const, "interleaved" as const),
+  over: fc.constantFrom(undefined, "head" as const, "all" as const),
+  window: fc.constantFrom(undefined, 1, 17),
+  chunk: fc.constantFrom(undefined, 1, 30),
+  sinks: fc.boolean(),
+  split: fc.boolean(),
+  first: fc.nat(150),
+  count: fc.integer({ min: 1, max: 12 }),
+});
+
+webgpuTest(
+  "generalAttention gives what the CPU gives for random models and steps",
+  () =>
+    withRunner(async (runner) => {
+      await fc.assert(
+        fc.asyncProperty(anyCase, async ({ heads, turning, over, first, count, ...rest }) => {
+          const rotaryDim = 2 * Math.ceil(rest.headDim / 4);
+          const model: Model = {
+            ...rest,
+            heads: heads[0],
+            kvHeads: heads[1],
+            ...(turning && rest.headDim >= rotaryDim &&
+              { rope: { layout: turning, rotaryDim, attentionScaling: 1 } }),
+            ...(over && { qkNorm: { eps: 1e-5, over } }),
+          };
+          await check(runner, model, [[...run(3, first, count), [0, 5]]]);
+        }),
+        { numRuns: 6, seed: 7 },
+      );
     }),
 );

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "../../../../deps/fast_check.ts";
 import type { AttrsOf } from "../../../../graph/mod.ts";
 import { mlaAttention } from "../../../../kernels/attention/mla/mla.ts";
 import { webgpuTest } from "../../../support/adapter.ts";
@@ -156,3 +157,30 @@ webgpuTest("mlaAttention says which latents it does not take", () =>
     assert.equal(refuse(1032, 8), "takes latents of up to 1024");
     return Promise.resolve();
   }));
+
+/** Random models and steps; the latent and what turns make a multiple of eight. */
+const anyCase = fc.record({
+  heads: fc.integer({ min: 1, max: 6 }),
+  nopeDim: fc.integer({ min: 1, max: 40 }),
+  turning: fc.integer({ min: 1, max: 9 }),
+  valueDim: fc.integer({ min: 1, max: 70 }),
+  words: fc.integer({ min: 3, max: 20 }),
+  layout: fc.constantFrom("half" as const, "interleaved" as const),
+  first: fc.nat(150),
+  count: fc.integer({ min: 1, max: 9 }),
+});
+
+webgpuTest(
+  "mlaAttention gives what the CPU gives for random models and steps",
+  () =>
+    withRunner(async (runner) => {
+      await fc.assert(
+        fc.asyncProperty(anyCase, async ({ turning, words, first, count, ...rest }) => {
+          const ropeDim = 2 * turning;
+          const model: Model = { ...rest, ropeDim, latentDim: 8 * words - ropeDim };
+          await check(runner, model, { steps: [[...run(3, first, count), [0, 5]]] });
+        }),
+        { numRuns: 4, seed: 7 },
+      );
+    }),
+);
