@@ -12,9 +12,6 @@ import { fieldSchemas, type JsonSchema } from "../../dsl/schema.ts";
 import { settingsSchema } from "../../dsl/settings.ts";
 import { allTransforms, configSchema, notApplicableKeys } from "../../transforms/mod.ts";
 
-// The gate tries the same pipelines every time; elsewhere each run tries others.
-if (Deno.env.get("CI")) fc.configureGlobal({ ...fc.readConfigureGlobal(), seed: 20261123 });
-
 /** One value that somebody writes. */
 interface Write {
   readonly path: string;
