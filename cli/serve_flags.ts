@@ -53,8 +53,7 @@ export function serveFlags() {
     .addOption(
       new Option("--log-level <level>", "least serious log lines (default: info)")
         .choices(["debug", "info", "warning", "error"] as const),
-    )
-    .option("--log-contents", "log prompts and answers");
+    );
 }
 
 /** Parsed flags of `serve`. */
@@ -74,7 +73,6 @@ export async function serveOptions(flags: ServeFlags): Promise<ServeOptions> {
     maxConnections: flags.maxConnections,
     requestTimeoutSeconds: flags.requestTimeout,
     drainSeconds: flags.drainTimeout,
-    logContents: flags.logContents,
   };
 }
 

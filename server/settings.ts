@@ -36,8 +36,6 @@ export interface ServeOptions {
   readonly receiveTimeoutSeconds?: number;
   /** Seconds that requests in flight get when the server is told to end. Default 30. */
   readonly drainSeconds?: number;
-  /** Log prompts and answers, which are left out otherwise. */
-  readonly logContents?: boolean;
 }
 
 /** All options with their defaults. */
@@ -60,7 +58,6 @@ const DEFAULTS = {
   requestTimeoutSeconds: 600,
   receiveTimeoutSeconds: 30,
   drainSeconds: 30,
-  logContents: false,
 } satisfies ServerSettings;
 
 /** Least and most of the options that are whole numbers. */

@@ -10,7 +10,7 @@ import { encodeLine, type EngineEvent } from "./protocol.ts";
 if (import.meta.main) Deno.exit(await runEngineProcess());
 
 /** Serves the process that started this one, until that closes the line. Gives the exit code. */
-export async function runEngineProcess(): Promise<number> {
+async function runEngineProcess(): Promise<number> {
   // The server ends its engine itself, after the requests in flight.
   Deno.addSignalListener("SIGINT", () => {});
   Deno.addSignalListener("SIGTERM", () => {});
