@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import OpenAI from "../../deps/openai.ts";
 import { serveScripted, type TestServer } from "../support/server.ts";
+import { until } from "../support/until.ts";
 
 const hasHaproxy = await new Deno.Command("haproxy", {
   args: ["-v"],
@@ -30,7 +31,7 @@ Deno.test({
     await until(async () => (await ask(client, "say ready").catch(() => "")) === "ready");
 
     const streams = Array.from({ length: 8 }, () => readStream(client));
-    await until(() => Promise.resolve(inFlight(one) === 4 && inFlight(two) === 4));
+    await until(() => inFlight(one) === 4 && inFlight(two) === 4);
     const { supervisor } = one.server.service;
     Deno.kill(supervisor.pid, "SIGKILL");
     const asked = await Promise.all(
@@ -42,7 +43,7 @@ Deno.test({
     // Until the health check sees it, the server without an engine says 503, which clients repeat.
     const wrong = asked.filter(({ text, status }, i) => text !== String(i) && status !== 503);
     assert.deepEqual(wrong, []);
-    await until(() => Promise.resolve(supervisor.state === "ready"));
+    await until(() => supervisor.state === "ready");
     assert.equal(await ask(client, "say well"), "well");
   },
 });
@@ -110,12 +111,4 @@ async function startBalancer(servers: readonly TestServer[]) {
 function freePort(): number {
   using listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });
   return listener.addr.port;
-}
-
-async function until(happened: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 10_000;
-  while (!(await happened())) {
-    if (performance.now() > end) assert.fail("it did not happen within ten seconds");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

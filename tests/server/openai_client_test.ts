@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import OpenAI from "../../deps/openai.ts";
 import { serveScripted, type TestServer } from "../support/server.ts";
+import { until } from "../support/until.ts";
 
 const model = "scripted";
 
@@ -150,7 +151,10 @@ Deno.test("the openai client", async (t) => {
     });
     for await (const chunk of stream) if (chunk.choices[0]?.delta.content) break;
     stream.controller.abort();
-    await until(async () => (await opened.server.service.supervisor.engine.stats()).running === 0);
+    await until(
+      async () => (await opened.server.service.supervisor.engine.stats()).running === 0,
+      2_000,
+    );
     assert.equal(opened.server.service.admission.inFlight, 0);
   });
 
@@ -209,12 +213,3 @@ Deno.test("the openai client", async (t) => {
     }, /Cannot go on/);
   });
 });
-
-/** Waits for something that is about to happen. */
-async function until(happened: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    if (await happened()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  assert.fail("it did not happen within two seconds");
-}

@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { serveScripted, serveStoryteller, type TestServer } from "../support/server.ts";
+import { until } from "../support/until.ts";
 
 /** Times in a row that the engine is killed. */
 const KILLS = 10;
@@ -139,13 +140,4 @@ async function readStream({ client }: TestServer, content: string, onText = () =
 async function drop(answer: Response): Promise<Response> {
   await answer.body?.cancel();
   return answer;
-}
-
-/** Waits for something that is about to happen. */
-async function until(happened: () => boolean, milliseconds = 10_000): Promise<void> {
-  const end = performance.now() + milliseconds;
-  while (!happened()) {
-    if (performance.now() > end) assert.fail(`it did not happen within ${milliseconds} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
