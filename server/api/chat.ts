@@ -11,7 +11,7 @@ import type { WireEnd, WireLogprobs, WireOptions, WirePiece } from "../engine/pr
 import { invalidField } from "../errors.ts";
 import type { ChatRequest, chatResponseSchema } from "../schemas/chat.ts";
 import { type ChoiceEvent, generateChoices } from "./choices.ts";
-import { samplingOptions, withoutAbsent } from "./sampling.ts";
+import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
 import { checkCanChat, checkModel, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 
@@ -54,19 +54,9 @@ function chatOptions(request: ChatRequest): WireOptions {
   const offered = choice === "none" ? undefined : tools;
   return withoutAbsent({
     tools: offered,
-    templateVariables: templateVariables(reasoning_effort, chat_template_kwargs),
+    ...reasoningOptions(reasoning_effort, chat_template_kwargs),
     responseFormat: response_format?.type === "text" ? undefined : response_format,
   });
-}
-
-function templateVariables(
-  effort: ChatRequest["reasoning_effort"],
-  variables: ChatRequest["chat_template_kwargs"],
-): Record<string, unknown> | undefined {
-  if (!effort && !variables) return undefined;
-  // Of the templates that know no effort, those that think know enable_thinking.
-  const thinking = effort === "none" ? { enable_thinking: false } : {};
-  return { ...(effort && { reasoning_effort: effort }), ...thinking, ...variables };
 }
 
 /** Answers as one document. */

@@ -12,7 +12,7 @@ import { errorAnswer } from "../errors.ts";
 import type { inputItemSchema, ResponsesRequest } from "../schemas/responses.ts";
 import { generateChoices } from "./choices.ts";
 import { ResponseOutput } from "./response_output.ts";
-import { samplingOptions, withoutAbsent } from "./sampling.ts";
+import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
 import { checkCanChat, checkModel, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 
@@ -37,12 +37,7 @@ export function prepareResponse(service: Service, request: ResponsesRequest): Pr
       ...samplingOptions(request, request.max_output_tokens),
       ...withoutAbsent({
         tools: tool_choice === "none" ? undefined : tools?.map(chatTool),
-        templateVariables: reasoning?.effort
-          ? {
-            reasoning_effort: reasoning.effort,
-            ...(reasoning.effort === "none" && { enable_thinking: false }),
-          }
-          : undefined,
+        ...reasoningOptions(reasoning?.effort),
         responseFormat: format?.type === "json_schema"
           ? { type: format.type, json_schema: { name: format.name, schema: format.schema } }
           : format?.type === "json_object"

@@ -36,6 +36,21 @@ export function samplingOptions(
   });
 }
 
+/**
+ * How much the model is to think. `none` uses the template's own switch, under whichever name it has
+ * it; other efforts are the variable that templates read. A template without one refuses it by name.
+ */
+export function reasoningOptions(
+  effort: string | null | undefined,
+  variables?: Readonly<Record<string, unknown>> | null,
+): Pick<WireOptions, "thinking" | "templateVariables"> {
+  if (effort === "none") {
+    return { thinking: false, ...(variables && { templateVariables: variables }) };
+  }
+  if (!effort && !variables) return {};
+  return { templateVariables: { ...(effort && { reasoning_effort: effort }), ...variables } };
+}
+
 type Present<Fields> = { [Name in keyof Fields]?: NonNullable<Fields[Name]> };
 
 /** The fields that are neither null nor undefined. */
