@@ -1,5 +1,5 @@
 /**
- * The kinds of weight expressions. `weight.ts` makes them, `models/weight_reader.ts` evaluates them.
+ * The kinds of weight expressions. `weight.ts` makes them, `models/loading/weight_reader.ts` evaluates them.
  *
  * @module
  */

@@ -6,9 +6,9 @@
 
 import type { z } from "../deps/zod.ts";
 import { Graph, GraphBuilder } from "../graph/mod.ts";
-import type { Checkpoint } from "./checkpoint.ts";
-import { checkConfig } from "./config_checks.ts";
-import type { GenerationConfig } from "./generation_config.ts";
+import type { Checkpoint } from "./checkpoint/checkpoint.ts";
+import { checkConfig } from "./config/config_checks.ts";
+import type { GenerationConfig } from "./config/generation_config.ts";
 import {
   checkGroups,
   checkSizes,
@@ -16,11 +16,11 @@ import {
   type ModelConfig,
   parseConfig,
   readConfig,
-} from "./hf_config.ts";
-import { leftoverTensors } from "./leftover_tensors.ts";
-import { settleRope } from "./rope_length.ts";
-import { unreadKeys } from "./unread_keys.ts";
-import { type IgnoredTensors, ModelWeights } from "./model_weights.ts";
+} from "./config/hf_config.ts";
+import { leftoverTensors } from "./weights/leftover_tensors.ts";
+import { settleRope } from "./config/rope_length.ts";
+import { unreadKeys } from "./config/unread_keys.ts";
+import { type IgnoredTensors, ModelWeights } from "./weights/model_weights.ts";
 import type { ChatTemplate } from "./chat/chat_template.ts";
 import type { Quantization } from "./quantization/quantization.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";

@@ -9,12 +9,12 @@ import { CheckpointError } from "../graph/mod.ts";
 import type { Model } from "./architecture.ts";
 import { findArchitecture } from "./architectures.ts";
 import { ChatTemplate } from "./chat/chat_template.ts";
-import { Checkpoint } from "./checkpoint.ts";
-import { readGenerationConfig } from "./generation_config.ts";
-import { normalizeConfig } from "./hf_config.ts";
+import { Checkpoint } from "./checkpoint/checkpoint.ts";
+import { readGenerationConfig } from "./config/generation_config.ts";
+import { normalizeConfig } from "./config/hf_config.ts";
 import { isGgufPath, loadGguf } from "./gguf/load_gguf.ts";
-import { downloadModel, type DownloadOptions, isHubId } from "./hub.ts";
-import { isFile, readConfigJson, readJson } from "./json_file.ts";
+import { downloadModel, type DownloadOptions, isHubId } from "./checkpoint/hub.ts";
+import { isFile, readConfigJson, readJson } from "./checkpoint/json_file.ts";
 import { readQuantization } from "./quantization/read_quantization.ts";
 import { Tokenizer } from "./tokenizer/tokenizer.ts";
 

@@ -7,16 +7,21 @@
 
 import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
-import type { AttentionSpec } from "../attention.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { countSchema, layerTypesSchema, sizeSchema, sparseConfigFields } from "../config_fields.ts";
-import { decoder, headNorms, plainAttention } from "../decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import type { ModelWeights } from "../model_weights.ts";
-import { denseMlp } from "../moe_block.ts";
-import { ROPE_TYPES } from "../rope.ts";
-import { rotaryOf } from "../rotary.ts";
-import { routedMlp } from "../routed_mlp.ts";
+import type { AttentionSpec } from "../blocks/attention.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import {
+  countSchema,
+  layerTypesSchema,
+  sizeSchema,
+  sparseConfigFields,
+} from "../config/config_fields.ts";
+import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import type { ModelWeights } from "../weights/model_weights.ts";
+import { denseMlp } from "../blocks/moe_block.ts";
+import { ROPE_TYPES } from "../config/rope.ts";
+import { rotaryOf } from "../blocks/rotary.ts";
+import { routedMlp } from "../blocks/routed_mlp.ts";
 
 const configSchema = z.looseObject({
   ...sparseConfigFields,

@@ -7,18 +7,18 @@
 
 import { z } from "../../deps/zod.ts";
 import { reshape, select, slice, transpose } from "../../graph/mod.ts";
-import { hiddenActSchema } from "../activation.ts";
+import { hiddenActSchema } from "../blocks/activation.ts";
 import { defineArchitecture } from "../architecture.ts";
-import type { AttentionSpec } from "../attention.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { sizeSchema } from "../config_fields.ts";
-import { decoder } from "../decoder.ts";
-import { baseConfigFields } from "../hf_config.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import type { ExpertWeights, ModelWeights } from "../model_weights.ts";
-import { type MlpBuilder, sparseMlp } from "../moe_block.ts";
-import { ROPE_TYPES } from "../rope.ts";
-import { rotaryOf } from "../rotary.ts";
+import type { AttentionSpec } from "../blocks/attention.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import { sizeSchema } from "../config/config_fields.ts";
+import { decoder } from "../blocks/decoder.ts";
+import { baseConfigFields } from "../config/hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import type { ExpertWeights, ModelWeights } from "../weights/model_weights.ts";
+import { type MlpBuilder, sparseMlp } from "../blocks/moe_block.ts";
+import { ROPE_TYPES } from "../config/rope.ts";
+import { rotaryOf } from "../blocks/rotary.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,

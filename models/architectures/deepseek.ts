@@ -8,7 +8,7 @@
 
 import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { classDefaults } from "../class_defaults.ts";
+import { classDefaults } from "../config/class_defaults.ts";
 import {
   countSchema,
   groupConfigFields,
@@ -16,14 +16,14 @@ import {
   mlpTypesSchema,
   sizeSchema,
   sparseConfigFields,
-} from "../config_fields.ts";
-import { decoder } from "../decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { latentAttention } from "../mla.ts";
-import type { ModelWeights } from "../model_weights.ts";
-import { denseMlp, type MlpBuilder } from "../moe_block.ts";
-import { rotaryOf } from "../rotary.ts";
-import { CORRECTION, groupsOf, routedMlp, type RoutedMlpSpec } from "../routed_mlp.ts";
+} from "../config/config_fields.ts";
+import { decoder } from "../blocks/decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { latentAttention } from "../blocks/mla.ts";
+import type { ModelWeights } from "../weights/model_weights.ts";
+import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
+import { rotaryOf } from "../blocks/rotary.ts";
+import { CORRECTION, groupsOf, routedMlp, type RoutedMlpSpec } from "../blocks/routed_mlp.ts";
 
 const latentFields = {
   ...sparseConfigFields,

@@ -7,15 +7,15 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { hiddenActSchema } from "../activation.ts";
+import { hiddenActSchema } from "../blocks/activation.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { countSchema, layerTypesSchema, sizeSchema } from "../config_fields.ts";
-import { decoder, headNorms, normWeight, plainAttention } from "../decoder.ts";
-import { baseConfigFields } from "../hf_config.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { denseMlp } from "../moe_block.ts";
-import { ROPE_TYPES } from "../rope.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import { countSchema, layerTypesSchema, sizeSchema } from "../config/config_fields.ts";
+import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
+import { baseConfigFields } from "../config/hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { denseMlp } from "../blocks/moe_block.ts";
+import { ROPE_TYPES } from "../config/rope.ts";
 
 const IGNORED = [ROTARY_BUFFERS, TIED_HEAD];
 const NOTES = ["a dense model: the transforms for experts have nothing to do"];

@@ -7,19 +7,19 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { hiddenActSchema } from "../activation.ts";
+import { hiddenActSchema } from "../blocks/activation.ts";
 import { defineArchitecture } from "../architecture.ts";
-import type { AttentionSpec } from "../attention.ts";
-import { rmsNorm, scaled } from "../blocks.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { layerTypesSchema, sizeSchema } from "../config_fields.ts";
-import { decoder, headNorms, normWeight, plainAttention } from "../decoder.ts";
-import { baseConfigFields } from "../hf_config.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { type ModelWeights, PROJECTION_NAMES } from "../model_weights.ts";
-import { denseMlp, expertLoop, gatedMlp, type MlpBuilder } from "../moe_block.ts";
-import { route } from "../moe_router.ts";
-import { ropeFrequencies, ropeSchema } from "../rope.ts";
+import type { AttentionSpec } from "../blocks/attention.ts";
+import { rmsNorm, scaled } from "../blocks/basic.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import { layerTypesSchema, sizeSchema } from "../config/config_fields.ts";
+import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
+import { baseConfigFields } from "../config/hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
+import { denseMlp, expertLoop, gatedMlp, type MlpBuilder } from "../blocks/moe_block.ts";
+import { route } from "../blocks/moe_router.ts";
+import { ropeFrequencies, ropeSchema } from "../config/rope.ts";
 
 const TYPES = ["sliding_attention", "full_attention"] as const;
 

@@ -18,14 +18,14 @@ import {
   type Weight,
 } from "../../graph/mod.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { linear } from "../blocks.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { decoder, plainAttention } from "../decoder.ts";
-import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import type { ModelWeights } from "../model_weights.ts";
-import { expertLoop, type MlpBuilder } from "../moe_block.ts";
-import type { Routing } from "../moe_router.ts";
+import { linear } from "../blocks/basic.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import { decoder, plainAttention } from "../blocks/decoder.ts";
+import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import type { ModelWeights } from "../weights/model_weights.ts";
+import { expertLoop, type MlpBuilder } from "../blocks/moe_block.ts";
+import type { Routing } from "../blocks/moe_router.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,

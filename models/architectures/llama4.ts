@@ -8,17 +8,17 @@
 
 import { z } from "../../deps/zod.ts";
 import type { GraphBuilder, Value } from "../../graph/mod.ts";
-import { activate } from "../activation.ts";
+import { activate } from "../blocks/activation.ts";
 import { defineArchitecture } from "../architecture.ts";
-import type { AttentionSpec } from "../attention.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { countSchema, sizeSchema, sparseConfigFields } from "../config_fields.ts";
-import { decoder, plainAttention } from "../decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import type { ModelWeights } from "../model_weights.ts";
-import { denseMlp, type MlpBuilder } from "../moe_block.ts";
-import { ROPE_TYPES } from "../rope.ts";
-import { rotaryOf, type RotarySpec } from "../rotary.ts";
+import type { AttentionSpec } from "../blocks/attention.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import { countSchema, sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
+import { decoder, plainAttention } from "../blocks/decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import type { ModelWeights } from "../weights/model_weights.ts";
+import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
+import { ROPE_TYPES } from "../config/rope.ts";
+import { rotaryOf, type RotarySpec } from "../blocks/rotary.ts";
 
 const flags = z.array(z.union([z.int().min(0).max(1), z.boolean()]));
 

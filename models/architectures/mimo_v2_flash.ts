@@ -7,8 +7,8 @@
 
 import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
-import type { AttentionSpec } from "../attention.ts";
-import { classDefaults } from "../class_defaults.ts";
+import type { AttentionSpec } from "../blocks/attention.ts";
+import { classDefaults } from "../config/class_defaults.ts";
 import {
   groupConfigFields,
   isSparseLayer,
@@ -16,13 +16,13 @@ import {
   mlpTypesSchema,
   sizeSchema,
   sparseConfigFields,
-} from "../config_fields.ts";
-import { decoder, plainAttention } from "../decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import type { ModelWeights } from "../model_weights.ts";
-import { denseMlp } from "../moe_block.ts";
-import { ropeFrequencies, ropeSchema } from "../rope.ts";
-import { CORRECTION, groupsOf, routedMlp } from "../routed_mlp.ts";
+} from "../config/config_fields.ts";
+import { decoder, plainAttention } from "../blocks/decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import type { ModelWeights } from "../weights/model_weights.ts";
+import { denseMlp } from "../blocks/moe_block.ts";
+import { ropeFrequencies, ropeSchema } from "../config/rope.ts";
+import { CORRECTION, groupsOf, routedMlp } from "../blocks/routed_mlp.ts";
 
 const configSchema = z.looseObject({
   ...sparseConfigFields,

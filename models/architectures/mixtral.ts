@@ -7,15 +7,15 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { hiddenActSchema } from "../activation.ts";
+import { hiddenActSchema } from "../blocks/activation.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { decoder, plainAttention } from "../decoder.ts";
-import { baseConfigFields, moeConfigFields } from "../hf_config.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { NUMBERED_NAMES } from "../model_weights.ts";
-import { softmaxMlp } from "../moe_block.ts";
-import { ROPE_TYPES } from "../rope.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import { decoder, plainAttention } from "../blocks/decoder.ts";
+import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { NUMBERED_NAMES } from "../weights/model_weights.ts";
+import { softmaxMlp } from "../blocks/moe_block.ts";
+import { ROPE_TYPES } from "../config/rope.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,

@@ -7,14 +7,14 @@
 
 import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { classDefaults } from "../class_defaults.ts";
-import { sizeSchema, sparseConfigFields } from "../config_fields.ts";
-import { decoder, plainAttention } from "../decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { NUMBERED_NAMES } from "../model_weights.ts";
-import type { RopeParameters } from "../rope.ts";
-import { rotaryOf, type RotarySpec } from "../rotary.ts";
-import { routedMlp } from "../routed_mlp.ts";
+import { classDefaults } from "../config/class_defaults.ts";
+import { sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
+import { decoder, plainAttention } from "../blocks/decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { NUMBERED_NAMES } from "../weights/model_weights.ts";
+import type { RopeParameters } from "../config/rope.ts";
+import { rotaryOf, type RotarySpec } from "../blocks/rotary.ts";
+import { routedMlp } from "../blocks/routed_mlp.ts";
 
 const configSchema = z.looseObject({
   ...sparseConfigFields,

@@ -8,7 +8,7 @@
 
 import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { classDefaults } from "../class_defaults.ts";
+import { classDefaults } from "../config/class_defaults.ts";
 import {
   countSchema,
   groupConfigFields,
@@ -17,13 +17,13 @@ import {
   mlpTypesSchema,
   sizeSchema,
   sparseConfigFields,
-} from "../config_fields.ts";
-import { decoder, headNorms, normWeight, plainAttention } from "../decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { type ModelWeights, NUMBERED_NAMES } from "../model_weights.ts";
-import { denseMlp, type MlpBuilder } from "../moe_block.ts";
-import { ROPE_TYPES } from "../rope.ts";
-import { CORRECTION, groupsOf, routedMlp } from "../routed_mlp.ts";
+} from "../config/config_fields.ts";
+import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { type ModelWeights, NUMBERED_NAMES } from "../weights/model_weights.ts";
+import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
+import { ROPE_TYPES } from "../config/rope.ts";
+import { CORRECTION, groupsOf, routedMlp } from "../blocks/routed_mlp.ts";
 
 const ROUTER = "sigmoid router with correction";
 const NAMES = { n_routed_experts: "num_experts" };

@@ -8,7 +8,7 @@
 
 import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
-import { classDefaults } from "../class_defaults.ts";
+import { classDefaults } from "../config/class_defaults.ts";
 import {
   countSchema,
   groupConfigFields,
@@ -17,13 +17,13 @@ import {
   mlpTypesSchema,
   sizeSchema,
   sparseConfigFields,
-} from "../config_fields.ts";
-import { decoder, headNorms, plainAttention } from "../decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../ignored_tensors.ts";
-import { denseMlp } from "../moe_block.ts";
-import { ROPE_TYPES } from "../rope.ts";
-import { rotaryOf, type RotarySpec } from "../rotary.ts";
-import { groupsOf, routedMlp } from "../routed_mlp.ts";
+} from "../config/config_fields.ts";
+import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
+import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { denseMlp } from "../blocks/moe_block.ts";
+import { ROPE_TYPES } from "../config/rope.ts";
+import { rotaryOf, type RotarySpec } from "../blocks/rotary.ts";
+import { groupsOf, routedMlp } from "../blocks/routed_mlp.ts";
 
 const IGNORED = [ROTARY_BUFFERS, TIED_HEAD];
 

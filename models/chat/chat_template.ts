@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { z } from "../../deps/zod.ts";
 import { CheckpointError, messageOf, nearest, RequestError } from "../../graph/mod.ts";
-import { isFile, readJson, readText } from "../json_file.ts";
+import { isFile, readJson, readText } from "../checkpoint/json_file.ts";
 import type { TokenizerConfig } from "../tokenizer/tokenizer.ts";
 import { renderTree } from "./jinja_interpreter.ts";
 import { namesIn, type Node, parseTemplate } from "./jinja_syntax.ts";

@@ -6,7 +6,7 @@
 
 import { basename, dirname } from "node:path";
 import { CheckpointError } from "../../graph/mod.ts";
-import { Checkpoint } from "../checkpoint.ts";
+import { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { Quantization } from "../quantization/quantization.ts";
 import { EXPERTS, type GgufFamily, LAYER_MODULES, MODEL_MODULES } from "./gguf_family.ts";
 import type { GgufTensor } from "./gguf_file.ts";

@@ -9,7 +9,12 @@
  */
 
 import { CheckpointError } from "../../graph/mod.ts";
-import { CheckpointFile, openForReading, readFully, truncated } from "../checkpoint_file.ts";
+import {
+  CheckpointFile,
+  openForReading,
+  readFully,
+  truncated,
+} from "../checkpoint/checkpoint_file.ts";
 import { GgufReader, type GgufValue, NeedsMoreBytes } from "./gguf_reader.ts";
 import { findGgufType, type GgufType } from "./gguf_types.ts";
 

@@ -6,7 +6,7 @@
 
 import { CheckpointError } from "../../graph/mod.ts";
 import { ChatTemplate } from "../chat/chat_template.ts";
-import type { GenerationConfig } from "../generation_config.ts";
+import type { GenerationConfig } from "../config/generation_config.ts";
 import { beginWith, PIECE, sentencePieceTokenizer } from "../tokenizer/sentencepiece.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { GgufMetadata } from "./gguf_metadata.ts";

@@ -5,10 +5,10 @@
  */
 
 import { basename } from "node:path";
-import type { Checkpoint } from "../checkpoint.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { Model } from "../architecture.ts";
 import { findArchitecture } from "../architectures.ts";
-import { normalizeConfig } from "../hf_config.ts";
+import { normalizeConfig } from "../config/hf_config.ts";
 import { ggufCheckpoint } from "./gguf_checkpoint.ts";
 import { GgufSplits } from "./gguf_splits.ts";
 import { findGgufFamily } from "./gguf_families.ts";

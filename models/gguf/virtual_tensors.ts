@@ -6,9 +6,9 @@
  */
 
 import { type DType, DTYPE_BYTES, elementCount } from "../../graph/mod.ts";
-import type { TensorFile } from "../checkpoint.ts";
-import type { TensorInfo } from "../safetensors.ts";
-import { copyOverlap } from "../weight_reader.ts";
+import type { TensorFile } from "../checkpoint/checkpoint.ts";
+import type { TensorInfo } from "../checkpoint/safetensors.ts";
+import { copyOverlap } from "../loading/weight_reader.ts";
 import type { GgufTensor } from "./gguf_file.ts";
 import { LatentMatrix } from "./latent_matrix.ts";
 import { type Component, hasOffsets, rowBytes, RowCodec, type Target } from "./row_codec.ts";

@@ -5,7 +5,7 @@
  */
 
 import { messageOf, tensorBytes, type TensorSource, type Weight } from "../../graph/mod.ts";
-import { Checkpoint } from "../checkpoint.ts";
+import { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { type FilledRange, filledRanges, JobRunner } from "./run_job.ts";
 import { cutWeights, jobBytes, type WeightJob } from "./weight_jobs.ts";
 import { WeightWorkers, WorkerStartError } from "./weight_workers.ts";

@@ -5,7 +5,7 @@
  */
 
 import { DTYPE_BYTES, type TensorSource, type Weight } from "../../graph/mod.ts";
-import { WeightReader } from "../weight_reader.ts";
+import { WeightReader } from "./weight_reader.ts";
 import { padded, type WeightJob, type WeightRange } from "./weight_jobs.ts";
 
 /** A range with its bytes. */

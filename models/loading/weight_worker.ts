@@ -5,9 +5,9 @@
  * @module
  */
 
-import { Checkpoint } from "../checkpoint.ts";
+import { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { isGgufPath, openGgufCheckpoint } from "../gguf/load_gguf.ts";
-import { isFile } from "../json_file.ts";
+import { isFile } from "../checkpoint/json_file.ts";
 import { JobRunner } from "./run_job.ts";
 import { type FromWorker, sentError, type ToWorker } from "./worker_messages.ts";
 

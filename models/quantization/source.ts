@@ -6,7 +6,7 @@
 
 import type { z } from "../../deps/zod.ts";
 import { CheckpointError } from "../../graph/mod.ts";
-import { expectationOf } from "../expectation.ts";
+import { expectationOf } from "../config/expectation.ts";
 import type { QuantizationSource } from "./quantization.ts";
 
 const HINT =

@@ -5,7 +5,7 @@
  */
 
 import { cast, CheckpointError, type DType, reshape, type Weight } from "../../graph/mod.ts";
-import type { Checkpoint } from "../checkpoint.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 
 const INCOMPLETE = "Download the checkpoint again: it is incomplete or its index is wrong";
 

@@ -7,7 +7,7 @@
 
 import { join } from "node:path";
 import { CheckpointError, messageOf } from "../../graph/mod.ts";
-import { isFile } from "../json_file.ts";
+import { isFile } from "../checkpoint/json_file.ts";
 import { readSentencePiece, sentencePieceTokenizer } from "./sentencepiece.ts";
 
 const SENTENCEPIECE = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];

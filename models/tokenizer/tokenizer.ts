@@ -14,7 +14,7 @@ import {
 } from "../../deps/tokenizers.ts";
 import { z } from "../../deps/zod.ts";
 import { CheckpointError, messageOf } from "../../graph/mod.ts";
-import { isFile, readJson, readOptionalJson } from "../json_file.ts";
+import { isFile, readJson, readOptionalJson } from "../checkpoint/json_file.ts";
 import {
   bosByConfig,
   configSchema,

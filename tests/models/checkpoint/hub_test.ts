@@ -1,0 +1,280 @@
+/** Downloads from a hub that runs here: cache, resuming, broken connections, refusals. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { basename } from "node:path";
+import { CheckpointError, RequestError } from "../../../graph/mod.ts";
+import { downloadModel, isHubId, loadModel } from "../../../models/mod.ts";
+
+const MODEL = new URL("../../golden/qwen3_moe/", import.meta.url);
+const TOKENIZER = new URL("../../golden/tokenizers/bytelevel_qwen/", import.meta.url);
+const COMMIT = "0123456789abcdef0123456789abcdef01234567";
+const ID = "org/tiny-moe";
+
+/** A hub with one model. */
+class LocalHub implements AsyncDisposable {
+  readonly files = new Map<string, Uint8Array<ArrayBuffer>>();
+  /** `path from-` of every file request but the library's probes. */
+  readonly requests: string[] = [];
+  /** Bytes after which answers to the next requests of weights break off. */
+  readonly breaks: number[] = [];
+  status = 200;
+  wrongHash = false;
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+
+  private constructor(readonly cacheDir: string) {
+    this.#server = Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen() {}, onError: () => new Response() },
+      (request) => this.#answer(request),
+    );
+  }
+
+  static async start(): Promise<LocalHub> {
+    const hub = new LocalHub(await Deno.makeTempDir());
+    for (const name of ["config.json", "generation_config.json", "model.safetensors"]) {
+      hub.files.set(name, await Deno.readFile(new URL(name, MODEL)));
+    }
+    for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
+      hub.files.set(name, await Deno.readFile(new URL(name, TOKENIZER)));
+    }
+    hub.files.set("README.md", new TextEncoder().encode("# Not needed"));
+    hub.files.set("pytorch_model.bin", new Uint8Array(10));
+    return hub;
+  }
+
+  get options() {
+    return { hubUrl: `http://127.0.0.1:${this.#server.addr.port}`, cacheDir: this.cacheDir };
+  }
+
+  /** Splits the weights' file name over an index, as large models have it. */
+  shard(): void {
+    const bytes = this.files.get("model.safetensors");
+    assert.ok(bytes);
+    this.files.delete("model.safetensors");
+    this.files.set("model-00001-of-00001.safetensors", bytes);
+    const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+    const names = Object.keys(header).filter((name) => name !== "__metadata__");
+    const weight_map = Object.fromEntries(
+      names.map((name) => [name, "model-00001-of-00001.safetensors"]),
+    );
+    this.files.set(
+      "model.safetensors.index.json",
+      new TextEncoder().encode(JSON.stringify({ weight_map })),
+    );
+  }
+
+  #answer(request: Request): Response {
+    const { pathname } = new URL(request.url);
+    if (this.status !== 200) return Response.json({ error: "no" }, { status: this.status });
+    if (pathname === `/api/models/${ID}/revision/main`) {
+      return Response.json({ _id: "1", id: ID, sha: COMMIT, lastModified: "2026-01-01" });
+    }
+    if (pathname === `/api/models/${ID}/tree/${COMMIT}`) return Response.json(this.#tree());
+    const name = pathname.split(`/${ID}/resolve/${COMMIT}/`)[1];
+    const bytes = name === undefined ? undefined : this.files.get(name);
+    return bytes === undefined
+      ? Response.json({ error: "not found" }, { status: 404 })
+      : this.#file(name, bytes, request.headers.get("range"));
+  }
+
+  #tree() {
+    return [...this.files].map(([path, bytes]) => ({
+      type: "file",
+      path,
+      size: bytes.length,
+      oid: createHash("sha1").update(bytes).digest("hex"),
+      ...(path.endsWith(".safetensors") && {
+        lfs: { oid: this.wrongHash ? "0".repeat(64) : sha256(bytes), size: bytes.length },
+      }),
+    }));
+  }
+
+  #file(name: string, bytes: Uint8Array<ArrayBuffer>, range: string | null): Response {
+    const [, first = "0", last] = range?.match(/^bytes=(\d+)-(\d+)$/) ?? [];
+    const part = bytes.subarray(
+      Number(first),
+      last === undefined ? bytes.length : Number(last) + 1,
+    );
+    const probe = range === "bytes=0-0";
+    if (!probe) this.requests.push(`${name} ${first}-`);
+    const cut = probe || !name.endsWith(".safetensors") ? undefined : this.breaks.shift();
+    return new Response(cut === undefined ? part : broken(part.subarray(0, cut)), {
+      status: range === null ? 200 : 206,
+      headers: {
+        etag: `"${name}"`,
+        "content-range": `bytes ${first}-${Number(first) + part.length - 1}/${bytes.length}`,
+        "content-length": `${part.length}`,
+      },
+    });
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.#server.shutdown();
+    await Deno.remove(this.cacheDir, { recursive: true });
+  }
+
+  async stop() {
+    await this.#server.shutdown();
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** A body that ends with an error. */
+function broken(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    async pull(controller) {
+      controller.enqueue(bytes);
+      await new Promise((done) => setTimeout(done, 50)); // let what was sent arrive
+      controller.error(new Error("the connection broke"));
+    },
+  });
+}
+
+function fails(code: string, text: string) {
+  return (error: unknown) => {
+    assert.ok(error instanceof CheckpointError, String(error));
+    assert.equal(error.code, code);
+    assert.ok(error.message.includes(text), error.message);
+    assert.ok(error.hint);
+    return true;
+  };
+}
+
+Deno.test("loadModel() downloads a model of the hub once, and only what it needs", async () => {
+  await using hub = await LocalHub.start();
+  const seen: number[] = [];
+  const model = await loadModel(ID, {
+    ...hub.options,
+    onProgress: ({ file, bytes, totalBytes }) => {
+      assert.ok(bytes <= totalBytes);
+      if (file === "model.safetensors") seen.push(bytes);
+    },
+  });
+  assert.equal(model.name, "tiny-moe");
+  assert.equal(model.path, `${hub.cacheDir}/models--org--tiny-moe/snapshots/${COMMIT}`);
+  const norm = await model.checkpoint.read("model.norm.weight", 0, 128);
+  assert.equal(norm.length, 128);
+  await model.checkpoint.close();
+  assert.deepEqual(seen, seen.toSorted((a, b) => a - b));
+  assert.equal(seen.at(-1), hub.files.get("model.safetensors")?.length);
+  const names = hub.requests.map((request) => request.split(" ")[0]);
+  assert.ok(!names.includes("README.md") && !names.includes("pytorch_model.bin"));
+  hub.requests.length = 0;
+  await (await loadModel(ID, hub.options)).checkpoint.close();
+  assert.deepEqual(hub.requests, []);
+});
+
+Deno.test("downloadModel() takes the shards that the index names", async () => {
+  await using hub = await LocalHub.start();
+  hub.shard();
+  const model = await loadModel(ID, hub.options);
+  assert.deepEqual([...model.checkpoint.files.keys()].map((path) => basename(path)), [
+    "model-00001-of-00001.safetensors",
+  ]);
+  await model.checkpoint.close();
+});
+
+Deno.test("downloadModel() goes on when the connection breaks", async () => {
+  await using hub = await LocalHub.start();
+  hub.breaks.push(100_000, 50_000);
+  const folder = await downloadModel(ID, hub.options);
+  const bytes = await Deno.readFile(`${folder}/model.safetensors`);
+  assert.deepEqual(bytes, hub.files.get("model.safetensors"));
+  const starts = hub.requests.filter((request) => request.startsWith("model.safetensors"));
+  assert.deepEqual(starts, [
+    "model.safetensors 0-",
+    "model.safetensors 100000-",
+    "model.safetensors 150000-",
+  ]);
+});
+
+Deno.test("downloadModel() goes on with what an earlier run left", async () => {
+  await using hub = await LocalHub.start();
+  hub.breaks.push(70_000, 0, 0, 0);
+  await assert.rejects(downloadModel(ID, hub.options), fails("checkpoint/offline", ID));
+  hub.breaks.length = 0;
+  hub.requests.length = 0;
+  const folder = await downloadModel(ID, hub.options);
+  assert.deepEqual(hub.requests, ["model.safetensors 70000-"]);
+  const bytes = await Deno.readFile(`${folder}/model.safetensors`);
+  assert.deepEqual(bytes, hub.files.get("model.safetensors"));
+});
+
+Deno.test("downloadModel() stops when its signal aborts, and goes on later", async () => {
+  await using hub = await LocalHub.start();
+  const abort = new AbortController();
+  const onProgress = () => abort.abort(new Error("enough"));
+  const stopped = downloadModel(ID, { ...hub.options, signal: abort.signal, onProgress });
+  await assert.rejects(
+    stopped,
+    (error) => error instanceof RequestError && error.code === "request/aborted",
+  );
+  await downloadModel(ID, hub.options);
+});
+
+Deno.test("downloadModel() begins anew when what an earlier run left is wrong", async () => {
+  await using hub = await LocalHub.start();
+  const blobs = `${hub.cacheDir}/models--org--tiny-moe/blobs`;
+  const bytes = hub.files.get("model.safetensors") ?? new Uint8Array();
+  await Deno.mkdir(blobs, { recursive: true });
+  await Deno.writeFile(`${blobs}/${sha256(bytes)}.incomplete`, new Uint8Array(1000).fill(7));
+  const folder = await downloadModel(ID, hub.options);
+  assert.deepEqual(await Deno.readFile(`${folder}/model.safetensors`), bytes);
+});
+
+Deno.test("downloadModel() refuses content with another hash", async () => {
+  await using hub = await LocalHub.start();
+  hub.wrongHash = true;
+  await assert.rejects(downloadModel(ID, hub.options), fails("checkpoint/download", "sha256"));
+});
+
+Deno.test("downloadModel() takes the cache when the hub does not answer", async () => {
+  await using hub = await LocalHub.start();
+  const folder = await downloadModel(ID, hub.options);
+  const { options } = hub;
+  await hub.stop();
+  assert.equal(await downloadModel(ID, options), folder);
+  await Deno.remove(`${folder}/model.safetensors`);
+  await assert.rejects(downloadModel(ID, options), fails("checkpoint/offline", ID));
+  await assert.rejects(
+    loadModel("org/other", options),
+    fails("checkpoint/offline", "expected a folder"),
+  );
+});
+
+Deno.test("downloadModel() says why the hub refuses", async () => {
+  await using hub = await LocalHub.start();
+  for (
+    const [status, code] of [
+      [401, "checkpoint/hub-refused"],
+      [403, "checkpoint/hub-refused"],
+      [404, "checkpoint/hub-missing"],
+      [500, "checkpoint/download"],
+    ] as const
+  ) {
+    hub.status = status;
+    await assert.rejects(downloadModel(ID, hub.options), fails(code, `status ${status}`));
+  }
+});
+
+Deno.test("downloadModel() names weights that are not there", async () => {
+  await using hub = await LocalHub.start();
+  hub.files.delete("model.safetensors");
+  await assert.rejects(
+    downloadModel(ID, hub.options),
+    fails("checkpoint/missing-file", "model.safetensors"),
+  );
+});
+
+Deno.test("isHubId() tells ids from paths", () => {
+  for (const id of ["org/name", "Qwen/Qwen3-30B-A3B", "a/b.c_d-e"]) assert.ok(isHubId(id), id);
+  for (
+    const path of ["name", "./org/name", "/org/name", "a/b/c", "../name", "org/", "", "~/x"]
+  ) {
+    assert.ok(!isHubId(path), path);
+  }
+});

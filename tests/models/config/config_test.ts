@@ -1,0 +1,238 @@
+/** What of a config.json is understood, and what is refused in which words. */
+
+import assert from "node:assert/strict";
+import { CheckpointError } from "../../../graph/mod.ts";
+import {
+  findArchitecture,
+  normalizeConfig,
+  parseConfig,
+  readGenerationConfig,
+} from "../../../models/mod.ts";
+import { z } from "../../../deps/zod.ts";
+import { fromPythonJson } from "../../../models/checkpoint/json_file.ts";
+
+const GOLDEN = new URL("../../golden/", import.meta.url);
+const FILE = "folder/config.json";
+
+async function rawConfig(model: string, file = "config.json"): Promise<Record<string, unknown>> {
+  return JSON.parse(await Deno.readTextFile(new URL(`${model}/${file}`, GOLDEN)));
+}
+
+function configure(raw: unknown) {
+  const normalized = normalizeConfig(raw, FILE);
+  return findArchitecture(normalized, FILE).configure(normalized, FILE).config;
+}
+
+for (const model of ["qwen3_moe", "mixtral", "olmoe"]) {
+  Deno.test(`both spellings of ${model}'s config say the same`, async () => {
+    const config = configure(await rawConfig(model));
+    const legacy = configure(await rawConfig(model, "config_legacy.json"));
+    for (const [key, value] of Object.entries(config)) {
+      const own = key.startsWith("num_local") || key === "transformers_version";
+      if (!own) assert.deepEqual(Reflect.get(legacy, key), value, key);
+    }
+    assert.equal(config.num_experts, 8);
+  });
+}
+
+/** A change of Qwen3-MoE's config, the key that the error names, and what else it says. */
+const REFUSED: readonly (readonly [Record<string, unknown>, string, string])[] = [
+  [{ num_local_experts: null }, "num_experts", "got none"],
+  [{ num_local_experts: 0 }, "num_experts", "got 0"],
+  [{ hidden_size: null }, "hidden_size", "got none"],
+  [{ hidden_size: "64" }, "hidden_size", 'got "64"'],
+  [{ num_hidden_layers: -1 }, "num_hidden_layers", "expected more than 0"],
+  [{ num_attention_heads: 4.5 }, "num_attention_heads", "got 4.5"],
+  [{ head_dim: 31 }, "head_dim", "expected a multiple of 2"],
+  [{ hidden_act: "xielu" }, "hidden_act", 'got "xielu"'],
+  [{ norm_topk_prob: "yes" }, "norm_topk_prob", 'got "yes"'],
+  [{ rope_parameters: 7 }, "rope_parameters", "got 7"],
+  [
+    { rope_parameters: { rope_type: "axial", rope_theta: 1e4 } },
+    "rope_parameters.rope_type",
+    "expected rope_type default, linear, dynamic, llama3, yarn, longrope or proportional",
+  ],
+  [
+    { rope_parameters: { rope_type: "linear", rope_theta: 1e4 } },
+    "rope_parameters.factor",
+    "got none",
+  ],
+  [
+    { rope_parameters: null, rope_theta: 1e4, rope_scaling: { type: "su" } },
+    "rope_parameters.rope_type",
+    '"su"',
+  ],
+  [{ eos_token_id: "</s>" }, "eos_token_id", "expected token ids for"],
+  [{ num_key_value_heads: 3 }, "num_key_value_heads", "a divisor of num_attention_heads (4)"],
+  [{ num_experts_per_tok: 9 }, "num_experts_per_tok", "at most num_experts (8)"],
+];
+
+for (const [change, key, says] of REFUSED) {
+  const changed = JSON.stringify(change, (_, value) => value === undefined ? "left out" : value);
+  Deno.test(`configure() refuses ${changed} and names ${key}`, async () => {
+    const raw = { ...await rawConfig("qwen3_moe"), ...change };
+    assert.throws(() => configure(raw), (error) => {
+      assert.ok(error instanceof CheckpointError);
+      assert.ok(error.code.startsWith("checkpoint/config-"), error.code);
+      for (const text of [FILE, `"${key}"`, says]) {
+        assert.ok(error.message.includes(text), error.message);
+      }
+      assert.ok(error.hint);
+      return true;
+    });
+  });
+}
+
+Deno.test("configure() lets unknown keys pass", async () => {
+  const config = configure({ ...await rawConfig("mixtral"), some_future_key: { deep: [1] } });
+  assert.equal(config.hidden_size, 64);
+});
+
+Deno.test("configure() fills in what configs may leave out", async () => {
+  const raw = await rawConfig("mixtral");
+  const config = configure({
+    ...raw,
+    head_dim: null,
+    num_key_value_heads: null,
+    eos_token_id: [5, 6],
+  });
+  assert.equal(config.head_dim, 16);
+  assert.equal(config.num_key_value_heads, 4);
+  assert.deepEqual(config.eos_token_id, [5, 6]);
+  assert.equal(config.tie_word_embeddings, false);
+});
+
+Deno.test("configure() reads rope_scaling of transformers 4", async () => {
+  const { rope_parameters: _, ...raw } = await rawConfig("qwen3_moe");
+  const rope_scaling = { type: "yarn", factor: 4, original_max_position_embeddings: 128 };
+  const { rope_parameters } = configure({ ...raw, rope_theta: 5e5, rope_scaling });
+  assert.deepEqual(rope_parameters, {
+    ...{ rope_type: "yarn", rope_theta: 5e5, factor: 4, truncate: true },
+    original_max_position_embeddings: 128,
+  });
+});
+
+Deno.test("configure() takes the defaults of transformers' class for what is missing", () => {
+  const config = configure({ architectures: ["Qwen3MoeForCausalLM"] });
+  assert.deepEqual(
+    [config.hidden_size, config.num_experts, config.num_experts_per_tok, config.head_dim],
+    [2048, 128, 8, 64],
+  );
+  const { rope_parameters } = configure({ architectures: ["MixtralForCausalLM"] });
+  assert.deepEqual(rope_parameters, { rope_type: "default", rope_theta: 1e6 });
+});
+
+Deno.test("normalizeConfig() understands infinity as Python and as transformers write it", () => {
+  const text = '{"a": [0.0, Infinity], "b": -Infinity, "c": "Infinity\\" NaN", "d": NaN}';
+  const { a, b, c, d } = normalizeConfig(JSON.parse(fromPythonJson(text)), FILE);
+  assert.deepEqual([a, b, c, d], [[0, Infinity], -Infinity, 'Infinity" NaN', NaN]);
+});
+
+Deno.test("configure() says which keys have no effect", async () => {
+  const change = { routed_scaling_factor: 2.5, partial_rotary_factor: 0.5 };
+  const raw = normalizeConfig({ ...await rawConfig("mixtral"), ...change }, FILE);
+  const { notes } = findArchitecture(raw, FILE).configure(raw, FILE);
+  assert.deepEqual(notes, [
+    "partial_rotary_factor 0.5 has no effect: this family turns whole heads",
+    "routed_scaling_factor 2.5 has no effect: mixtral does not read it",
+  ]);
+});
+
+Deno.test("normalizeConfig() refuses what is no object", () => {
+  for (const raw of [[], null, "text", 5]) {
+    assert.throws(() => normalizeConfig(raw, FILE), { code: "checkpoint/config" });
+  }
+});
+
+Deno.test("findArchitecture() lists what there is and suggests the nearest", () => {
+  const find = (architectures: unknown) => () => findArchitecture({ architectures }, FILE);
+  assert.throws(
+    find(["Qwen3MoeForCausalM"]),
+    (error) =>
+      error instanceof CheckpointError && error.code === "checkpoint/architecture" &&
+      error.message.includes("MixtralForCausalLM") && error.message.includes(FILE) &&
+      error.hint === "Did you mean Qwen3MoeForCausalLM?",
+  );
+  assert.throws(find(["BertModel"]), { code: "checkpoint/architecture" });
+  assert.throws(find(undefined), /got no architectures/);
+});
+
+Deno.test("findArchitecture() names the nearest relative of a family that does not load", () => {
+  const raw = { model_type: "qwen3_next", architectures: ["Qwen3NextForCausalLM"] };
+  assert.throws(
+    () => findArchitecture(raw, FILE),
+    (error) =>
+      error instanceof CheckpointError &&
+      error.hint ===
+        "Choose a model of qwen3_moe, its nearest relative that loads; of qwen3_next is missing: layers of the gated delta rule, gated attention, norms of 1 + weight",
+  );
+});
+
+Deno.test("parseConfig() suggests a key with nearly the same name", () => {
+  const schema = z.looseObject({ num_experts: z.int() });
+  assert.throws(
+    () => parseConfig(schema, { num_expert: 8 }, FILE),
+    (error) => error instanceof CheckpointError && error.hint?.includes('it has "num_expert"'),
+  );
+});
+
+async function generation(content: unknown, eos: number[] = [], tokenizerEos?: number) {
+  const folder = await Deno.makeTempDir();
+  try {
+    if (content !== undefined) {
+      await Deno.writeTextFile(`${folder}/generation_config.json`, JSON.stringify(content));
+    }
+    return await readGenerationConfig(folder, { eos_token_id: eos }, tokenizerEos);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const GREEDY = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  maxNewTokens: undefined,
+};
+
+Deno.test("readGenerationConfig() is greedy unless the makers sample", async () => {
+  assert.deepEqual(await generation(undefined, [2]), { ...GREEDY, eosTokenIds: [2] });
+  const unused = { do_sample: false, temperature: 0.7, top_k: 5, top_p: 0.5, eos_token_id: 3 };
+  assert.deepEqual(await generation(unused, [2]), { ...GREEDY, eosTokenIds: [3, 2] });
+});
+
+Deno.test("readGenerationConfig() takes the makers' sampling", async () => {
+  const sampling = {
+    ...{ do_sample: true, temperature: 0.8, top_p: 0.95, top_k: 20, min_p: 0.1 },
+    ...{ repetition_penalty: 1.1, eos_token_id: [2, 0], max_new_tokens: 400, pad_token_id: 0 },
+  };
+  assert.deepEqual(await generation(sampling), {
+    ...{ temperature: 0.8, topK: 20, topP: 0.95, minP: 0.1 },
+    ...{ repetitionPenalty: 1.1, eosTokenIds: [2, 0], maxNewTokens: 400 },
+  });
+  const plain = await generation({ do_sample: true });
+  assert.equal(plain.temperature, 1);
+});
+
+Deno.test("readGenerationConfig() ends at the end tokens of all files", async () => {
+  assert.deepEqual((await generation({}, [], 9)).eosTokenIds, [9]);
+  assert.deepEqual((await generation({}, [8], 9)).eosTokenIds, [8, 9]);
+  assert.deepEqual((await generation({ eos_token_id: [7, 8] }, [8], 9)).eosTokenIds, [7, 8, 9]);
+  assert.deepEqual((await generation({})).eosTokenIds, []);
+});
+
+Deno.test("readGenerationConfig() refuses values that make no sense", async () => {
+  for (
+    const content of [{ temperature: -1 }, { top_p: 2 }, { top_k: 1.5 }, { eos_token_id: "x" }]
+  ) {
+    const [key] = Object.keys(content);
+    await assert.rejects(
+      generation(content),
+      (error) =>
+        error instanceof CheckpointError && error.code === "checkpoint/generation-config" &&
+        error.message.includes(`"${key}"`),
+    );
+  }
+});

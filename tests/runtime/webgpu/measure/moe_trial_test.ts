@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import type { WeightFormat } from "../../../../graph/mod.ts";
+import { type DeviceMoeSpec, moeBackend } from "../../../../kernels/mod.ts";
+import { MoeTrial, openDevice } from "../../../../runtime/mod.ts";
+import { webgpuTest } from "../../../support/adapter.ts";
+
+const FORMATS: readonly WeightFormat[] = [
+  "f32",
+  "bf16",
+  "f16",
+  "fp8_e4m3",
+  "mxfp4",
+  "nvfp4",
+  "int8",
+];
+
+webgpuTest("MoeTrial computes the layer that its CPU reference describes", async (t) => {
+  const device = await openDevice();
+  try {
+    for (const format of FORMATS) {
+      for (const tokens of [1, 40]) {
+        await t.step(`${format}, ${tokens} tokens`, async () => {
+          const spec: DeviceMoeSpec = {
+            scope: "trial",
+            tokens: { min: tokens, max: tokens },
+            hidden: 64,
+            intermediate: 96,
+            experts: 8,
+            topK: 2,
+            mlp: "gated",
+            activation: "silu",
+            alpha: 1.702,
+            limit: 7,
+            applyRoutingOnInput: false,
+            format,
+            activationQuant: "none",
+            operands: "f32",
+            biasUp: true,
+            biasDown: true,
+            residual: true,
+            profile: device.profile,
+          };
+          const trial = await MoeTrial.create(device, spec, tokens, { cacheBytes: 0 });
+          const expected = trial.reference();
+          for (const backend of ["triton", "trtllm"]) {
+            const layer = await trial.prepare(
+              moeBackend(backend).compile(spec, trial.values, () => {}),
+            );
+            const got = await trial.output(layer);
+            const scale = Math.max(...expected.map(Math.abs));
+            for (let i = 0; i < expected.length; i++) {
+              assert.ok(Math.abs(got[i] - expected[i]) <= 1e-5 * scale, `${backend} element ${i}`);
+            }
+            assert.ok(await trial.seconds(layer, 1) > 0);
+          }
+          trial.dispose();
+        });
+      }
+    }
+  } finally {
+    device.close();
+  }
+});
