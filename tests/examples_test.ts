@@ -5,7 +5,8 @@
  */
 
 import assert from "node:assert/strict";
-import { noAdapterReason, webgpuTest } from "./support/adapter.ts";
+import { webgpuTest } from "./support/adapter.ts";
+import { slowTest } from "./support/quick.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -49,10 +50,8 @@ Deno.test("every example has its expectations, and at most 80 lines", async () =
 });
 
 for (const [name, expectations] of Object.entries(EXAMPLES)) {
-  // One takes WebGPU where there is an adapter, the CPU elsewhere; the other needs one.
-  const isLeftOut = name === "05_own_backend.ts" ||
-    (name === "03_fused_moe.ts" && noAdapterReason === "--quick");
-  const run = isLeftOut ? webgpuTest : Deno.test;
+  // One needs a device; the others take WebGPU or the CPU.
+  const run = name === "05_own_backend.ts" ? webgpuTest : slowTest;
   run(`examples/${name} runs as its header says`, async () => {
     const source = await Deno.readTextFile(new URL(`examples/${name}`, ROOT));
     const command = source.match(/`deno (run [^`]*)`/)?.[1];

@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { slowTest } from "./support/quick.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -39,14 +40,17 @@ async function deno(folder: string, ...args: string[]): Promise<string> {
   return decoder.decode(stdout);
 }
 
-Deno.test("mod.ts type-checks and runs in a script of any folder, imported by path alone", async () => {
-  const folder = await Deno.makeTempDir({ prefix: "mixline script " });
-  try {
-    await Deno.writeTextFile(join(folder, "story.ts"), SCRIPT);
-    await deno(folder, "check", "story.ts");
-    const printed = await deno(folder, "run", "--no-prompt", ...PERMISSIONS, "story.ts");
-    assert.match(JSON.parse(printed), /\w/);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+slowTest(
+  "mod.ts type-checks and runs in a script of any folder, imported by path alone",
+  async () => {
+    const folder = await Deno.makeTempDir({ prefix: "mixline script " });
+    try {
+      await Deno.writeTextFile(join(folder, "story.ts"), SCRIPT);
+      await deno(folder, "check", "story.ts");
+      const printed = await deno(folder, "run", "--no-prompt", ...PERMISSIONS, "story.ts");
+      assert.match(JSON.parse(printed), /\w/);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);

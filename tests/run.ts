@@ -1,28 +1,14 @@
 /**
- * The test entry, `deno task test [--quick] [paths and flags of deno test]`: sees to a GPU driver, runs
- * the tests and the examples in doc comments, and ends with one line `N passed, N failed, N skipped`.
- * With `--quick` it leaves out the tests that need a device. Stderr stays empty unless something fails.
+ * The test entry, `deno task test [--quick] [paths and flags of deno test]`: sees to a GPU driver, checks
+ * the types, runs the tests and the examples in doc comments, and ends with one line
+ * `N passed, N failed, N skipped`. With `--quick` it checks no types and leaves out the tests that need a
+ * device or take long. Stderr stays empty unless something fails.
  *
  * @module
  */
 
+import { findGroups, type Group, ROOT, writeGroup } from "./groups.ts";
 import { ensureVulkan, gpuEnvironment, makeShaderCache } from "./vulkan.ts";
-
-/** Folders and files with tests or with examples that are run as tests. */
-const TESTED = [
-  "README.md",
-  "mod.ts",
-  "graph",
-  "models",
-  "kernels",
-  "transforms",
-  "runtime",
-  "dsl",
-  "server",
-  "cli",
-  "bench",
-  "tests",
-];
 
 /** What the tests may do; the network is this machine alone. */
 const PERMISSIONS = [
@@ -34,13 +20,13 @@ const PERMISSIONS = [
   "--allow-net=127.0.0.1,localhost",
 ];
 
-/** Leaves out what needs a device. */
+/** Leaves out what needs a device or takes long. */
 const QUICK = "--quick";
 
-/** How `tests/support/adapter.ts` hears of it. */
+/** How `tests/support/quick.ts` hears of it. */
 const QUICK_VARIABLE = "MIXLINE_TEST_QUICK";
 
-/** Test files that run at the same time at most: they share one device. */
+/** Processes that run at the same time at most: they share one device. */
 const MOST_JOBS = 4;
 
 /** An escape sequence that sets a colour. */
@@ -53,72 +39,127 @@ interface Counts {
   skipped: number;
 }
 
+/** What a process has printed, and its exit code. */
+interface Result {
+  readonly code: number;
+  readonly output: string;
+}
+
+/** A piece of the work, which prints nothing itself. */
+type Job = () => Promise<Result>;
+
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main(args: string[]): Promise<number> {
   const isQuick = args.includes(QUICK);
-  const given = args.filter((arg) => arg !== QUICK);
+  const given = args.filter((arg) => arg !== QUICK && arg !== "--no-check");
   makeShaderCache();
   if (!isQuick) console.log((await ensureVulkan()).message);
-  const named = await existing(given.filter((arg) => !arg.startsWith("-")));
-  const paths = named.length > 0 ? [] : await existing(TESTED);
-  const { code, output } = await runTests([...given, ...paths], isQuick);
-  const counts = readCounts(output);
+  const isPath = await Promise.all(
+    given.map((arg) => Deno.stat(arg).then(() => true, () => false)),
+  );
+  const paths = given.filter((_, i) => isPath[i]).map((path) => path.replace(/^\.\/|\/$/g, ""));
+  const flags = given.filter((_, i) => !isPath[i]);
+  const groups = await findGroups(paths);
+  const jobs: Job[] = groups.map((group) => () => testGroup(group, flags, isQuick));
+  if (!isQuick && args.length === given.length) jobs.unshift(() => checkTypes(paths));
+  return report(await runJobs(jobs));
+}
+
+/** Runs the jobs on all cores. What one printed is shown when it ends: at the end where it failed. */
+async function runJobs(jobs: readonly Job[]): Promise<Result[]> {
+  const left = [...jobs];
+  const results: Result[] = [];
+  const worker = async () => {
+    for (let job = left.shift(); job; job = left.shift()) {
+      const result = await job();
+      results.push(result);
+      if (result.code === 0) await print(result.output);
+    }
+  };
+  const count = Math.min(MOST_JOBS, navigator.hardwareConcurrency);
+  await Promise.all(Array.from({ length: count }, worker));
+  for (const { code, output } of results) if (code !== 0) await print(output);
+  return results;
+}
+
+/** Prints the sums of all processes, and gives the exit code. */
+function report(results: readonly Result[]): number {
+  const sum: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const { code, output } of results) {
+    const { passed, failed, skipped } = readCounts(output);
+    sum.passed += passed;
+    // A process that ends before its first test, as by a type error, has no summary and is a failure.
+    sum.failed += code !== 0 && failed === 0 ? 1 : failed;
+    sum.skipped += skipped;
+  }
+  const output = results.map(({ output }) => output).join("\n");
   for (const [reason, count] of leftOut(output)) {
     console.log(`${count} tests left out: ${reason}`);
   }
-  // A run that stops before its first test, as for a type error, has no summary and is a failure.
-  if (code !== 0 && counts.failed === 0) counts.failed = 1;
-  console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
-  return code === 0 && counts.failed > 0 ? 1 : code;
+  console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+  return results.find(({ code }) => code !== 0)?.code ?? Math.min(sum.failed, 1);
 }
 
-/** Runs deno test, showing its output as it comes, and keeps the text. */
-async function runTests(
-  args: readonly string[],
+/** Checks the types of the project and of all examples, or of what is named. */
+function checkTypes(paths: readonly string[]): Promise<Result> {
+  const checked = paths.length > 0 ? paths : [".", "README.md", ...markdownOf("docs")];
+  return runDeno(["check", "--quiet", "--doc", "--lock=deno.lock", ...checked]);
+}
+
+function markdownOf(folder: string): string[] {
+  return [...Deno.readDirSync(ROOT + folder)].map(({ name }) => `${folder}/${name}`)
+    .filter((path) => path.endsWith(".md"));
+}
+
+/** Runs the tests of a group, in a process of their own. */
+async function testGroup(
+  group: Group,
+  flags: readonly string[],
   isQuick: boolean,
-): Promise<{ code: number; output: string }> {
-  // Types are another step of the gate, and half of the time of a quick run.
-  const check = isQuick ? ["--no-check"] : [];
+): Promise<Result> {
+  const module = await writeGroup(group);
+  const test = ["test", "--quiet", "--no-check", "--lock=deno.lock", ...PERMISSIONS];
+  const { code, output } = await runDeno(
+    [...test, ...flags, module],
+    { ...isQuick ? { [QUICK_VARIABLE]: "1" } : {}, ...environmentOf(group) },
+  );
+  return { code, output: output.replace(/(running \d+ tests? from) \S+/, `$1 ${group.name}`) };
+}
+
+/**
+ * Mesa's software GPU takes longer to optimize the shaders of the kernels' tests, of which most run
+ * once on small shapes, than to run them as they are.
+ */
+function environmentOf({ name }: Group): Record<string, string> {
+  return name.startsWith("tests/kernels") ? { GALLIVM_PERF: "nopt" } : {};
+}
+
+/** Runs deno; gives its output, errors among it. */
+async function runDeno(args: string[], env: Record<string, string> = {}): Promise<Result> {
   const color = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR");
   const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "test",
-      "--quiet",
-      "--doc",
-      "--parallel",
-      "--lock=deno.lock",
-      ...check,
-      ...PERMISSIONS,
-      ...args,
-    ],
-    env: {
-      ...gpuEnvironment(),
-      ...(color ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" }),
-      ...(isQuick ? { [QUICK_VARIABLE]: "1" } : {}),
-      DENO_JOBS: String(Math.min(MOST_JOBS, navigator.hardwareConcurrency)),
-    },
+    args,
+    cwd: ROOT,
+    env: { ...gpuEnvironment(), ...color ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" }, ...env },
     stdin: "null",
     stdout: "piped",
   }).spawn();
-  let output = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of child.stdout) {
-    await writeAll(chunk);
-    output += decoder.decode(chunk, { stream: true });
-  }
+  const output = await new Response(child.stdout).text();
   const { code, signal } = await child.status;
-  if (signal !== null) console.error(`deno test was ended by ${signal}`);
-  return { code, output: output.replaceAll(COLOR, "") };
+  if (signal !== null) console.error(`deno ${args[0]} was ended by ${signal}`);
+  return { code, output };
 }
 
-async function writeAll(bytes: Uint8Array): Promise<void> {
+async function print(text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
   for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
 }
 
 /** Reads `ok | 12 passed (3 steps) | 0 failed | 2 ignored (4s)`. */
 export function readCounts(output: string): Counts {
-  const line = output.split("\n").findLast((text) => /^(ok|FAILED) \| \d+ passed/.test(text)) ?? "";
+  const lines = output.replaceAll(COLOR, "").split("\n");
+  const line = lines.findLast((text) => /^(ok|FAILED) \| \d+ passed/.test(text)) ?? "";
   const number = (word: string) => Number(line.match(new RegExp(`(\\d+) ${word}`))?.[1] ?? 0);
   return { passed: number("passed"), failed: number("failed"), skipped: number("ignored") };
 }
@@ -126,15 +167,9 @@ export function readCounts(output: string): Counts {
 /** Tests left out by reason: a test that is left out names its reason in brackets. */
 export function leftOut(output: string): Map<string, number> {
   const reasons = new Map<string, number>();
-  for (const [, reason] of output.matchAll(/\[left out: (.*?)\] \.\.\. ignored/g)) {
+  const text = output.replaceAll(COLOR, "");
+  for (const [, reason] of text.matchAll(/\[left out: (.*?)\] \.\.\. ignored/g)) {
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
   }
   return reasons;
-}
-
-async function existing(paths: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(
-    paths.map((path) => Deno.stat(path).then(() => path, () => undefined)),
-  );
-  return found.filter((path) => path !== undefined);
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { leftOut, readCounts } from "./run.ts";
+import { slowTest } from "./support/quick.ts";
 
 Deno.test("readCounts() reads deno test's last line when tests pass, fail and are ignored", () => {
   const output = "a ... ok (1ms)\n\nFAILED | 12 passed (3 steps) | 2 failed | 4 ignored (5s)\n\n";
@@ -65,35 +66,34 @@ async function runWithoutAdapter(env: Readonly<Record<string, string>>) {
   }
 }
 
-const isLinux = Deno.build.os === "linux";
+/** A test of how Linux gets a driver. */
+function linuxTest(name: string, fn: () => Promise<void>): void {
+  if (Deno.build.os === "linux") slowTest(name, fn);
+  else Deno.test({ name: `${name} [left out: not Linux]`, ignore: true, fn });
+}
 
-Deno.test({
-  name: "the test entry installs nothing unasked, and says how to go on",
-  ignore: !isLinux,
-  async fn() {
-    const { code, output, errors, log } = await runWithoutAdapter({ CI: "" });
-    assert.equal(code, 0, output + errors);
-    assert.equal(log, "");
-    assert.match(
-      output,
-      /^No WebGPU adapter, and there is nobody to ask; run "(sudo -n )?apt-get install -y .*mesa-vulkan-drivers", set CI=1 to have it run, or test without a device: --quick$/m,
-    );
-    assert.match(output, /^1 passed, 0 failed, 0 skipped$/m);
-  },
+linuxTest("the test entry installs nothing unasked, and says how to go on", async () => {
+  const { code, output, errors, log } = await runWithoutAdapter({ CI: "" });
+  assert.equal(code, 0, output + errors);
+  assert.equal(log, "");
+  assert.match(
+    output,
+    /^No WebGPU adapter, and there is nobody to ask; run "(sudo -n )?apt-get install -y .*mesa-vulkan-drivers", set CI=1 to have it run, or test without a device: --quick$/m,
+  );
+  assert.match(output, /^1 passed, 0 failed, 0 skipped$/m);
 });
 
-Deno.test({
-  name: "the test entry installs the driver where CI has agreed, and says with what command",
-  ignore: !isLinux,
-  async fn() {
+linuxTest(
+  "the test entry installs the driver where CI has agreed, and says with what command",
+  async () => {
     const { code, output, errors, log } = await runWithoutAdapter({ CI: "1" });
     assert.equal(code, 0, output + errors);
     assert.equal(log, "install -y --no-install-recommends mesa-vulkan-drivers\n");
     assert.match(output, /^No WebGPU adapter\. A software one comes with Debian's .*: .*apt-get/m);
   },
-});
+);
 
-Deno.test("a green run of the test entry writes nothing to stderr", async () => {
+slowTest("a green run of the test entry writes nothing to stderr", async () => {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "tests/run.ts", "--quick", "tests/graph"],
     cwd: new URL("../", import.meta.url),

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { webgpuTest } from "../support/adapter.ts";
 import { cliCommand, runCli } from "../support/cli.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
+import { slowTest } from "../support/quick.ts";
 
 /** A machine with no GPU and no software one. */
 const NO_DRIVER = { VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" };
@@ -118,7 +119,7 @@ Deno.test("deploy measures prefill and decode when --benchmark is given", async 
   }
 });
 
-Deno.test("deploy compares every transform with the one before when --verify is given", async () => {
+slowTest("deploy compares every transform with the one before when --verify is given", async () => {
   const { code, stderr } = await runCli([
     ...GREEDY,
     ...["--verify", "--max-new-tokens", "1", "--set", "kv_cache_dtype=f32"],

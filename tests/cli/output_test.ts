@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { styleOf } from "../../cli/terminal.ts";
 import { type CliResult, ROOT, runCli } from "../support/cli.ts";
+import { slowTest } from "../support/quick.ts";
 
 const GENERATE = ["deploy", "--executor", "cpu", "-n", "4", "--temperature", "0"];
 const isLinux = Deno.build.os === "linux";
@@ -59,7 +60,7 @@ Deno.test({
   },
 });
 
-Deno.test("bench:report finds an --out that cannot be written before it measures", async () => {
+slowTest("bench:report finds an --out that cannot be written before it measures", async () => {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--lock=deno.lock", "-A", "bench/report.ts", "--out", "bench"],
     cwd: ROOT,

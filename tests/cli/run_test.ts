@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { ROOT, runCli } from "../support/cli.ts";
+import { slowTest } from "../support/quick.ts";
 
 const MOD = new URL("mod.ts", ROOT).href;
 
@@ -30,19 +31,22 @@ console.log(Deno.args.join("|"), await engine.generate("Once upon a time", optio
 if (Deno.args.includes("--fail")) Deno.exit(7);
 `;
 
-Deno.test("run gives a script its arguments and permissions, and takes over its exit code", async () => {
-  await inFolder(async (folder) => {
-    await Deno.writeTextFile(join(folder, "mine.ts"), SCRIPT);
-    const { code, stdout, stderr } = await runCli(["run", "mine.ts", "a", "--fail", "-n"], {
-      cwd: folder,
+slowTest(
+  "run gives a script its arguments and permissions, and takes over its exit code",
+  async () => {
+    await inFolder(async (folder) => {
+      await Deno.writeTextFile(join(folder, "mine.ts"), SCRIPT);
+      const { code, stdout, stderr } = await runCli(["run", "mine.ts", "a", "--fail", "-n"], {
+        cwd: folder,
+      });
+      assert.equal(stdout, "a|--fail|-n , there was a\n", stderr);
+      assert.equal(code, 7);
+      const missing = await runCli(["run", "nowhere.ts"], { cwd: folder });
+      assert.equal(missing.code, 2);
+      assert.match(missing.stderr, /Cannot run script "nowhere\.ts": expected a file, got none/);
     });
-    assert.equal(stdout, "a|--fail|-n , there was a\n", stderr);
-    assert.equal(code, 7);
-    const missing = await runCli(["run", "nowhere.ts"], { cwd: folder });
-    assert.equal(missing.code, 2);
-    assert.match(missing.stderr, /Cannot run script "nowhere\.ts": expected a file, got none/);
-  });
-});
+  },
+);
 
 Deno.test("--version prints the version of the package", async () => {
   const { version } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
@@ -85,7 +89,7 @@ Deno.test("completions of zsh and fish name every command and flag", async () =>
   assert.match(stderr, /expected one of bash, zsh, fish, got "tcsh"/);
 });
 
-Deno.test("the line of the README installs a command that deploys from any folder", async () => {
+slowTest("the line of the README installs a command that deploys from any folder", async () => {
   const readme = await Deno.readTextFile(new URL("README.md", ROOT));
   const line = readme.match(/^deno (install --global .*) cli\/main\.ts$/m)?.[1];
   assert.ok(line !== undefined, "README says how to install the command");

@@ -13,6 +13,7 @@ import { CheckpointError, ConfigError, GraphBuilder } from "../../graph/mod.ts";
 import { defineTransform, type TransformRecord } from "../../transforms/mod.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
+import { slowTest } from "../support/quick.ts";
 
 const CPU = { model: STORYTELLER, executor: "cpu" } as const;
 const GREEDY = { maxNewTokens: 4, temperature: 0 } as const;
@@ -107,7 +108,7 @@ Deno.test("deploy({ verify }) compares the logits around every transform", async
   assert.match(without?.skipped ?? "", /caches/);
 });
 
-Deno.test("deploy({ verify }) shows a transform that changes what the model says", async () => {
+slowTest("deploy({ verify }) shows a transform that changes what the model says", async () => {
   await using engine = await pipeline().use(distort).deploy({ ...CPU, verify: true });
   const rows = engine.report.verification as readonly VerifyRow[];
   const row = rows.find(({ transform }) => transform === "distort");

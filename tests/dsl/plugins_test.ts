@@ -10,6 +10,7 @@ import { type JsonSchema, pipelineJsonSchema } from "../../dsl/schema.ts";
 import { ConfigError, pipeline } from "../../mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { runCli } from "../support/cli.ts";
+import { slowTest } from "../support/quick.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 
@@ -100,19 +101,22 @@ Deno.test("layers add their plug-ins up, in any grouping", async () => {
   });
 });
 
-Deno.test("toTypeScript() of a pipeline with plug-ins type-checks and gives the same pipeline", async () => {
-  await inFolder({ "mine.ts": source("ts_counter", "ts_backend") }, async (folder) => {
-    const p = pipeline().settings({ plugins: [join(folder, "mine.ts")], maxSeqLen: 64 })
-      .set("transforms.ts_counter.enabled", false)
-      .set("transforms.fuse_moe.backend", "ts_backend");
-    const file = join(folder, "program.ts");
-    await Deno.writeTextFile(file, p.toTypeScript({ module: MOD }));
-    const checked = await new Deno.Command(Deno.execPath(), { args: ["check", file] }).output();
-    assert.equal(checked.code, 0, new TextDecoder().decode(checked.stderr));
-    const { deployment } = await import(`file://${file}`);
-    assert.ok(deployment.equals(p), deployment.toYaml());
-  });
-});
+slowTest(
+  "toTypeScript() of a pipeline with plug-ins type-checks and gives the same pipeline",
+  async () => {
+    await inFolder({ "mine.ts": source("ts_counter", "ts_backend") }, async (folder) => {
+      const p = pipeline().settings({ plugins: [join(folder, "mine.ts")], maxSeqLen: 64 })
+        .set("transforms.ts_counter.enabled", false)
+        .set("transforms.fuse_moe.backend", "ts_backend");
+      const file = join(folder, "program.ts");
+      await Deno.writeTextFile(file, p.toTypeScript({ module: MOD }));
+      const checked = await new Deno.Command(Deno.execPath(), { args: ["check", file] }).output();
+      assert.equal(checked.code, 0, new TextDecoder().decode(checked.stderr));
+      const { deployment } = await import(`file://${file}`);
+      assert.ok(deployment.equals(p), deployment.toYaml());
+    });
+  },
+);
 
 const WRONG: readonly [string, string, RegExp][] = [
   ["no default export", "export const x = 1;", /expected a default export with .*, got none/],
@@ -175,7 +179,7 @@ Deno.test("--plugin brings what a YAML file of the same command uses", async () 
 webgpuTest("deploy runs the bundled model with the backend of a plug-in", async () => {
   const args = ["deploy", "--plugin", "examples/05_own_backend.ts", "-x", "webgpu", "-t", "0"];
   const set = ["--set", "transforms.fuse_moe.backend=plain_loop"];
-  const { code, stdout, stderr } = await runCli([...args, ...set, "-n", "8", "--quiet"]);
+  const { code, stdout, stderr } = await runCli([...args, ...set, "-n", "8", "--quiet"], {});
   assert.equal(code, 0, stderr);
   assert.match(stdout, /there was a young sailor/);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { standardWgsl } from "../../kernels/enables.ts";
 import { GPU_PROFILE } from "../support/gpu_profile.ts";
+import { slowTest } from "../support/quick.ts";
 import { type Device, type Lower, RECORDED } from "../support/recorded_shaders.ts";
 import type { NamedShader, Verdict } from "../tint/compile.ts";
 
@@ -65,16 +66,19 @@ fn main(@builtin(local_invocation_index) index: u32) {
 }
 `;
 
-Deno.test("every shader on record is valid WGSL by the specification, uniformity included", async () => {
-  const composed = shaders();
-  const control = { name: "control", wgsl: NOT_UNIFORM };
-  const verdicts = await compile([...composed, control]);
-  const invalid = verdicts.filter(({ errors }) => errors.length > 0);
-  assert.deepEqual(invalid.map(({ name, errors }) => `${name}: ${errors[0]}`), [
-    "control: 'workgroupBarrier' must only be called from uniform control flow: workgroupBarrier();",
-  ]);
-  assert.equal(verdicts.length, composed.length + 1);
-});
+slowTest(
+  "every shader on record is valid WGSL by the specification, uniformity included",
+  async () => {
+    const composed = shaders();
+    const control = { name: "control", wgsl: NOT_UNIFORM };
+    const verdicts = await compile([...composed, control]);
+    const invalid = verdicts.filter(({ errors }) => errors.length > 0);
+    assert.deepEqual(invalid.map(({ name, errors }) => `${name}: ${errors[0]}`), [
+      "control: 'workgroupBarrier' must only be called from uniform control flow: workgroupBarrier();",
+    ]);
+    assert.equal(verdicts.length, composed.length + 1);
+  },
+);
 
 Deno.test("standardWgsl() enables subgroups where they are used, in front and once", () => {
   const uses = "enable f16;\n\nfn all(x: f32) -> f32 {\n  return subgroupAdd(x);\n}\n";

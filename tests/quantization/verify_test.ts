@@ -10,19 +10,23 @@ import { CONFIGS } from "../support/moe_configs.ts";
 import { moeLayer } from "../support/moe_layer.ts";
 import { buildNode, type OpCase } from "../support/op_case.ts";
 import { packedLayer } from "../support/packed_layer.ts";
+import { slowTest } from "../support/quick.ts";
 
-Deno.test("--verify tells bytes before and after quantize_moe and how far the logits moved", async () => {
-  const { code, stderr } = await runCli([
-    ...["deploy", "--executor", "cpu", "--verify", "--max-new-tokens", "1"],
-    ...["--set", "transforms.quantize_moe.enabled=true"],
-    ...["--set", "transforms.quantize_moe.format=int4"],
-  ]);
-  assert.equal(code, 0, stderr);
-  assert.match(
-    stderr,
-    /quantize_moe .* 14\.9 MB -> 6\.8 MB\n +logits within \d\.\de-\d of those after match_\w+, mean divergence \d\.\de-\d nats, /,
-  );
-});
+slowTest(
+  "--verify tells bytes before and after quantize_moe and how far the logits moved",
+  async () => {
+    const { code, stderr } = await runCli([
+      ...["deploy", "--executor", "cpu", "--verify", "--max-new-tokens", "1"],
+      ...["--set", "transforms.quantize_moe.enabled=true"],
+      ...["--set", "transforms.quantize_moe.format=int4"],
+    ]);
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stderr,
+      /quantize_moe .* 14\.9 MB -> 6\.8 MB\n +logits within \d\.\de-\d of those after match_\w+, mean divergence \d\.\de-\d nats, /,
+    );
+  },
+);
 
 const PROFILE: DeviceProfile = {
   vendor: "tests",

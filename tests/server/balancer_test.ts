@@ -10,6 +10,7 @@ import { join } from "node:path";
 import OpenAI from "../../deps/openai.ts";
 import { serveScripted, type TestServer } from "../support/server.ts";
 import { until } from "../support/until.ts";
+import { IS_QUICK } from "../support/quick.ts";
 
 const hasHaproxy = await new Deno.Command("haproxy", {
   args: ["-v"],
@@ -18,11 +19,13 @@ const hasHaproxy = await new Deno.Command("haproxy", {
 })
   .output().then(({ success }) => success, () => false);
 
-const REASON = hasHaproxy ? "" : " [left out: haproxy is not installed]";
+const REASON = IS_QUICK ? "--quick" : hasHaproxy ? undefined : "haproxy is not installed";
 
 Deno.test({
-  name: `a balancer loses nothing but the streams of a server that dies${REASON}`,
-  ignore: !hasHaproxy,
+  name: `a balancer loses nothing but the streams of a server that dies${
+    REASON ? ` [left out: ${REASON}]` : ""
+  }`,
+  ignore: REASON !== undefined,
   async fn() {
     await using one = await serveScripted();
     await using two = await serveScripted();

@@ -8,6 +8,7 @@
 import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
 import { serveScripted, type TestServer } from "../support/server.ts";
+import { slowTest } from "../support/quick.ts";
 
 /** Fields of requests, with their right values. */
 const FIELDS: Readonly<Record<string, unknown>> = {
@@ -92,7 +93,7 @@ Deno.test("bodies that are no JSON, or the wrong bytes, are answered with 4xx", 
   await isWell(opened);
 });
 
-Deno.test("bytes that are no HTTP, floods of headers and slow clients are cut off", async () => {
+slowTest("bytes that are no HTTP, floods of headers and slow clients are cut off", async () => {
   await using opened = await serveScripted({ receiveTimeoutSeconds: 1, maxConnections: 40 });
   const port = Number(new URL(opened.url).port);
   const head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n";

@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import OpenAI from "../../deps/openai.ts";
 import { serveScripted, serveStoryteller, type TestServer } from "../support/server.ts";
+import { slowTest } from "../support/quick.ts";
 
 /** How many requests run, and how many of them at a time. */
 interface Load {
@@ -19,53 +20,64 @@ interface Load {
 
 type Outcome = "complete" | "cancelled" | "refused";
 
-Deno.test("64 streams at a time, 500 requests, a fifth of them cancelled: each ends, nothing is left", async () => {
-  await using opened = await serveScripted({ maxRequests: 60 });
-  const outcomes = await run(opened, {
-    requests: 500,
-    clients: 64,
-    model: "scripted",
-    promptOf: (index) => `count ${1 + (index * 7) % 40}`,
-    tokensOf: (index) => 1 + (index * 7) % 40,
-  });
-  assert.equal(outcomes.length, 500);
-  assert.equal(outcomes.filter((outcome) => outcome === "cancelled").length, 100);
-  assert.ok(outcomes.filter((outcome) => outcome === "complete").length >= 300, String(outcomes));
-  await isEmpty(opened);
-});
-
-Deno.test("a real engine under 16 streams gives its pages back, and every text is whole", async () => {
-  await using opened = await serveStoryteller();
-  const outcomes = await run(opened, {
-    requests: 60,
-    clients: 16,
-    model: "storyteller",
-    promptOf: (index) => "Once upon a time there was a fox. ".repeat(1 + index % 5),
-    tokensOf: (index) => 1 + index % 9,
-  });
-  const complete = outcomes.filter((outcome) => outcome === "complete").length;
-  assert.deepEqual([outcomes.length, complete], [60, 48]);
-  await isEmpty(opened);
-});
-
-Deno.test("a long prefix that is known makes the next request start at least five times sooner", async () => {
-  await using opened = await serveStoryteller();
-  const prefix = "The little fox found a drum in the old forest and played it all day. ".repeat(40);
-  const firstTokenMs = async (question: string) => {
-    const begin = performance.now();
-    const stream = await opened.client.completions.create({
-      model: "storyteller",
-      prompt: prefix + question,
-      max_tokens: 1,
-      stream: true,
+slowTest(
+  "64 streams at a time, 500 requests, a fifth of them cancelled: each ends, nothing is left",
+  async () => {
+    await using opened = await serveScripted({ maxRequests: 60 });
+    const outcomes = await run(opened, {
+      requests: 500,
+      clients: 64,
+      model: "scripted",
+      promptOf: (index) => `count ${1 + (index * 7) % 40}`,
+      tokensOf: (index) => 1 + (index * 7) % 40,
     });
-    for await (const _ of stream) return performance.now() - begin;
-    return assert.fail("no token came");
-  };
-  const cold = await firstTokenMs("Then");
-  const warm = Math.min(await firstTokenMs("Now"), await firstTokenMs("One day"));
-  assert.ok(cold > 5 * warm, `${cold} ms without, ${warm} ms with the prefix`);
-});
+    assert.equal(outcomes.length, 500);
+    assert.equal(outcomes.filter((outcome) => outcome === "cancelled").length, 100);
+    assert.ok(outcomes.filter((outcome) => outcome === "complete").length >= 300, String(outcomes));
+    await isEmpty(opened);
+  },
+);
+
+slowTest(
+  "a real engine under 16 streams gives its pages back, and every text is whole",
+  async () => {
+    await using opened = await serveStoryteller();
+    const outcomes = await run(opened, {
+      requests: 60,
+      clients: 16,
+      model: "storyteller",
+      promptOf: (index) => "Once upon a time there was a fox. ".repeat(1 + index % 5),
+      tokensOf: (index) => 1 + index % 9,
+    });
+    const complete = outcomes.filter((outcome) => outcome === "complete").length;
+    assert.deepEqual([outcomes.length, complete], [60, 48]);
+    await isEmpty(opened);
+  },
+);
+
+slowTest(
+  "a long prefix that is known makes the next request start at least five times sooner",
+  async () => {
+    await using opened = await serveStoryteller();
+    const prefix = "The little fox found a drum in the old forest and played it all day. ".repeat(
+      40,
+    );
+    const firstTokenMs = async (question: string) => {
+      const begin = performance.now();
+      const stream = await opened.client.completions.create({
+        model: "storyteller",
+        prompt: prefix + question,
+        max_tokens: 1,
+        stream: true,
+      });
+      for await (const _ of stream) return performance.now() - begin;
+      return assert.fail("no token came");
+    };
+    const cold = await firstTokenMs("Then");
+    const warm = Math.min(await firstTokenMs("Now"), await firstTokenMs("One day"));
+    assert.ok(cold > 5 * warm, `${cold} ms without, ${warm} ms with the prefix`);
+  },
+);
 
 /** Runs the load; a request that was refused is counted, not repeated. */
 async function run(opened: TestServer, load: Load): Promise<Outcome[]> {

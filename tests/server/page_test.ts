@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { IS_QUICK } from "../support/quick.ts";
 
 /** Where Debian, and others, have it. */
 const PATHS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -15,9 +16,11 @@ const found = await Promise.all(
 );
 const browser = found.find((path) => path !== undefined);
 
+const reason = IS_QUICK ? "--quick" : browser ? undefined : "chromium is not installed";
+
 Deno.test({
-  name: `the page works in a browser${browser ? "" : " [left out: chromium is not installed]"}`,
-  ignore: browser === undefined,
+  name: `the page works in a browser${reason ? ` [left out: ${reason}]` : ""}`,
+  ignore: reason !== undefined,
   async fn() {
     const cases = fileURLToPath(new URL("../browser/page.ts", import.meta.url));
     const lock = fileURLToPath(new URL("../../deno.lock", import.meta.url));

@@ -7,36 +7,40 @@
 import assert from "node:assert/strict";
 import { serveScripted, serveStoryteller, type TestServer } from "../support/server.ts";
 import { until } from "../support/until.ts";
+import { slowTest } from "../support/quick.ts";
 
 /** Times in a row that the engine is killed. */
 const KILLS = 10;
 
-Deno.test("a killed engine ends eight streams with an error, and the next request succeeds, ten times", async () => {
-  await using opened = await serveScripted();
-  for (let round = 1; round <= KILLS; round++) {
-    let begun = 0;
-    const streams = Array.from(
-      { length: 8 },
-      () => readStream(opened, "say a\nhang", () => begun++),
-    );
-    const { supervisor } = opened.server.service;
-    await until(() => begun === 8);
-    Deno.kill(supervisor.pid, "SIGKILL");
-    for (const { text, error } of await Promise.all(streams)) {
-      assert.equal(text, "a");
-      assert.match(error, /expected a running engine/);
+slowTest(
+  "a killed engine ends eight streams with an error, and the next request succeeds, ten times",
+  async () => {
+    await using opened = await serveScripted();
+    for (let round = 1; round <= KILLS; round++) {
+      let begun = 0;
+      const streams = Array.from(
+        { length: 8 },
+        () => readStream(opened, "say a\nhang", () => begun++),
+      );
+      const { supervisor } = opened.server.service;
+      await until(() => begun === 8);
+      Deno.kill(supervisor.pid, "SIGKILL");
+      for (const { text, error } of await Promise.all(streams)) {
+        assert.equal(text, "a");
+        assert.match(error, /expected a running engine/);
+      }
+      await assert.rejects(ask(opened, "say x"), { status: 503 });
+      assert.equal((await fetch(`${opened.url}/health/ready`).then(drop)).status, 503);
+      assert.equal((await fetch(`${opened.url}/health/live`).then(drop)).status, 200);
+      await until(() => supervisor.state === "ready");
+      assert.equal(await ask(opened, "say again"), "again");
+      assert.equal(supervisor.restarts, round);
+      assert.equal(opened.server.service.admission.inFlight, 0);
     }
-    await assert.rejects(ask(opened, "say x"), { status: 503 });
-    assert.equal((await fetch(`${opened.url}/health/ready`).then(drop)).status, 503);
-    assert.equal((await fetch(`${opened.url}/health/live`).then(drop)).status, 200);
-    await until(() => supervisor.state === "ready");
-    assert.equal(await ask(opened, "say again"), "again");
-    assert.equal(supervisor.restarts, round);
-    assert.equal(opened.server.service.admission.inFlight, 0);
-  }
-});
+  },
+);
 
-Deno.test("a real engine that is killed in the middle of a stream is replaced", async () => {
+slowTest("a real engine that is killed in the middle of a stream is replaced", async () => {
   await using opened = await serveStoryteller();
   const { supervisor } = opened.server.service;
   const stream = await opened.client.completions.create({
@@ -60,7 +64,7 @@ Deno.test("a real engine that is killed in the middle of a stream is replaced", 
   assert.ok(choices[0].text.length > 0);
 });
 
-Deno.test("an engine that stops answering is ended and replaced", async () => {
+slowTest("an engine that stops answering is ended and replaced", async () => {
   await using opened = await serveScripted({}, {
     supervisor: { backOffMs: 10, steadyMs: 1, heartbeatMs: 20, hangMs: 300 },
   });
@@ -71,20 +75,23 @@ Deno.test("an engine that stops answering is ended and replaced", async () => {
   assert.equal(await ask(opened, "say y"), "y");
 });
 
-Deno.test("close() lets requests in flight end, refuses new ones, and ends what takes too long", async () => {
-  await using opened = await serveScripted({ drainSeconds: 1 });
-  const short = ask(opened, "wait 200\nsay done");
-  const endless = assert.rejects(ask(opened, "hang"));
-  const { admission } = opened.server.service;
-  await until(() => admission.inFlight === 2);
-  const closed = opened.server.close();
-  await assert.rejects(ask(opened, "say late"), { status: 503 });
-  assert.equal(await short, "done");
-  await closed;
-  await endless;
-});
+slowTest(
+  "close() lets requests in flight end, refuses new ones, and ends what takes too long",
+  async () => {
+    await using opened = await serveScripted({ drainSeconds: 1 });
+    const short = ask(opened, "wait 200\nsay done");
+    const endless = assert.rejects(ask(opened, "hang"));
+    const { admission } = opened.server.service;
+    await until(() => admission.inFlight === 2);
+    const closed = opened.server.close();
+    await assert.rejects(ask(opened, "say late"), { status: 503 });
+    assert.equal(await short, "done");
+    await closed;
+    await endless;
+  },
+);
 
-Deno.test("a request ends at its deadline", async () => {
+slowTest("a request ends at its deadline", async () => {
   await using opened = await serveScripted({ requestTimeoutSeconds: 1 });
   await assert.rejects(ask(opened, "hang"), { status: 504 });
   const { error } = await readStream(opened, "say a\nhang");

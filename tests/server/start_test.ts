@@ -8,8 +8,9 @@ import assert from "node:assert/strict";
 import { pipeline } from "../../mod.ts";
 import { openLog, serve } from "../../server/mod.ts";
 import { serveScripted } from "../support/server.ts";
+import { slowTest } from "../support/quick.ts";
 
-Deno.test("serve() refuses an address that is taken before it loads a model", async () => {
+slowTest("serve() refuses an address that is taken before it loads a model", async () => {
   await using opened = await openLog({ format: "json", level: "error", colors: false });
   using taken = Deno.listen({ port: 0, hostname: "127.0.0.1" });
   const { port } = taken.addr;

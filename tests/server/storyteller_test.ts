@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { serveStoryteller } from "../support/server.ts";
+import { slowTest } from "../support/quick.ts";
 
 const model = "storyteller";
 const PROMPT = "Once upon a time";
@@ -22,7 +23,7 @@ const SCHEMA = {
   additionalProperties: false,
 };
 
-Deno.test("a served storyteller", async (t) => {
+slowTest("a served storyteller", async (t) => {
   await using opened = await serveStoryteller();
   const { client, url } = opened;
   const complete = async (prompt: string, seed?: number) => {

@@ -7,6 +7,7 @@
 
 import { openWebGpuExecutor, type WebGpuExecutor } from "../../runtime/webgpu/executor.ts";
 import { messageOf } from "../../graph/mod.ts";
+import { IS_QUICK } from "./quick.ts";
 
 /** Why there is no GPU here, or undefined when there is one. */
 export const noAdapterReason: string | undefined = await findReason();
@@ -72,7 +73,7 @@ export async function withExecutor<Result>(
 }
 
 async function findReason(): Promise<string | undefined> {
-  if (Deno.env.get("MIXLINE_TEST_QUICK")) return "--quick";
+  if (IS_QUICK) return "--quick";
   try {
     const adapter = await navigator.gpu?.requestAdapter();
     return adapter

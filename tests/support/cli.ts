@@ -22,11 +22,19 @@ export interface CliOptions {
   readonly redirect?: string;
 }
 
-/** Runs `deno task <command> ...args` without the task runner, its output kept. */
+/**
+ * Runs a command line, its output kept: in a process of its own with `options`, and without any in one
+ * that runs several, one after another.
+ */
 export async function runCli(
   args: readonly string[],
-  options: CliOptions = {},
+  options?: CliOptions,
 ): Promise<CliResult> {
+  if (options === undefined) {
+    const result = lastRun.then(() => askHost(args));
+    lastRun = result.catch(() => {});
+    return await result;
+  }
   const output = await cliCommand(args, options).output();
   return {
     code: output.code,
@@ -58,4 +66,27 @@ async function readPermissions(): Promise<string[]> {
   const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   const words: string[] = tasks.deploy.command.split(" ");
   return words.filter((word) => word.startsWith("--"));
+}
+
+/** Runs what needs no process of its own; it ends with this one, which closes its standard input. */
+const host = new Deno.Command(Deno.execPath(), {
+  args: ["run", ...PERMISSIONS, new URL("cli_host.ts", import.meta.url).pathname],
+  cwd: ROOT.pathname,
+  env: { NO_COLOR: "1" },
+  stdin: "piped",
+  stdout: "piped",
+}).spawn();
+const question = host.stdin.getWriter();
+const answers = host.stdout.pipeThrough(new TextDecoderStream()).getReader();
+let lastRun: Promise<unknown> = Promise.resolve();
+
+async function askHost(args: readonly string[]): Promise<CliResult> {
+  await question.write(new TextEncoder().encode(`${JSON.stringify(args)}\n`));
+  let line = "";
+  while (!line.endsWith("\n")) {
+    const { done, value } = await answers.read();
+    if (done) throw new Error(`mixline ${args.join(" ")} ended the process of its tests: ${line}`);
+    line += value;
+  }
+  return JSON.parse(line);
 }

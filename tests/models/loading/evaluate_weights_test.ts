@@ -25,6 +25,7 @@ import { cutWeights } from "../../../models/loading/weight_jobs.ts";
 import { loadWeight } from "../../../models/loading/materialize.ts";
 import { randomF32 } from "../../support/op_case.ts";
 import { encodeSafetensors } from "../../support/write_safetensors.ts";
+import { slowTest } from "../../support/quick.ts";
 
 const MODELS = import.meta.resolve("../../../models/mod.ts");
 const EXPERTS = 5;
@@ -105,19 +106,22 @@ async function evaluated(
   return all;
 }
 
-Deno.test("evaluateWeights() gives the bytes of each weight alone, with and without workers", () =>
-  withCheckpoint(async (checkpoint) => {
-    const weights = [...PACKED_FORMATS.flatMap(quantized), ...OTHERS];
-    const expected = [];
-    for (const weight of weights) expected.push((await loadWeight(weight, checkpoint)).data);
-    for (const [workers, jobBytes] of [[0, 2 ** 20], [0, 1000], [3, 30_000]]) {
-      const got = await evaluated(weights, checkpoint, { workers, jobBytes });
-      for (const [i, bytes] of got.entries()) {
-        const wanted = new Uint8Array(expected[i].buffer, expected[i].byteOffset, bytes.length);
-        assert(bytes.every((byte, at) => byte === wanted[at]), `weight ${i}, ${workers} workers`);
+slowTest(
+  "evaluateWeights() gives the bytes of each weight alone, with and without workers",
+  () =>
+    withCheckpoint(async (checkpoint) => {
+      const weights = [...PACKED_FORMATS.flatMap(quantized), ...OTHERS];
+      const expected = [];
+      for (const weight of weights) expected.push((await loadWeight(weight, checkpoint)).data);
+      for (const [workers, jobBytes] of [[0, 2 ** 20], [0, 1000], [3, 30_000]]) {
+        const got = await evaluated(weights, checkpoint, { workers, jobBytes });
+        for (const [i, bytes] of got.entries()) {
+          const wanted = new Uint8Array(expected[i].buffer, expected[i].byteOffset, bytes.length);
+          assert(bytes.every((byte, at) => byte === wanted[at]), `weight ${i}, ${workers} workers`);
+        }
       }
-    }
-  }));
+    }),
+);
 
 Deno.test("quantized rows are those of the whole matrix", () =>
   withCheckpoint(async (checkpoint) => {

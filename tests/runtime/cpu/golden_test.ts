@@ -6,6 +6,7 @@ import type { Program, StepRequest } from "../../../runtime/executor.ts";
 import { optimize } from "../../../transforms/mod.ts";
 import { type GoldenModel, goldenModels } from "../../support/golden_models.ts";
 import { defaultSteps } from "../../support/language_model.ts";
+import { slowTest } from "../../support/quick.ts";
 
 const GREEDY: Sampling = {
   ...{ temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
@@ -18,22 +19,25 @@ const PAGES = Math.ceil(49 / PAGE_SIZE);
 const SIZES = { maxSeqLen: 64 };
 
 for (const golden of await goldenModels()) {
-  Deno.test(`the eager graph of ${golden.name} continues every prompt as transformers does`, async () => {
-    await withProgram(
-      golden,
-      (model) => Promise.resolve(model.build(SIZES).graph),
-      async (program) => {
-        for (const { inputIds, greedy } of golden.prompts) {
-          const tokens = [...inputIds];
-          for (let i = 0; i < greedy.length; i++) {
-            const request = { ...flat([{ tokens, slot: 0, start: 0 }]), blockTable: NO_PAGES };
-            tokens.push(...await sample(program, { ...request, repeat: 1 }, 1));
+  slowTest(
+    `the eager graph of ${golden.name} continues every prompt as transformers does`,
+    async () => {
+      await withProgram(
+        golden,
+        (model) => Promise.resolve(model.build(SIZES).graph),
+        async (program) => {
+          for (const { inputIds, greedy } of golden.prompts) {
+            const tokens = [...inputIds];
+            for (let i = 0; i < greedy.length; i++) {
+              const request = { ...flat([{ tokens, slot: 0, start: 0 }]), blockTable: NO_PAGES };
+              tokens.push(...await sample(program, { ...request, repeat: 1 }, 1));
+            }
+            assert.deepEqual(tokens.slice(inputIds.length), greedy);
           }
-          assert.deepEqual(tokens.slice(inputIds.length), greedy);
-        }
-      },
-    );
-  });
+        },
+      );
+    },
+  );
 
   Deno.test(`the fused graph of ${golden.name} continues all prompts together, through the cache`, async () => {
     await withProgram(golden, fusedGraph, async (program) => {

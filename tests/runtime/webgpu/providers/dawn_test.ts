@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { ROOT, runCli } from "../../../support/cli.ts";
+import { slowTest } from "../../../support/quick.ts";
 
-Deno.test("Dawn on its null backend: opening, pipelines, reads, errors", async () => {
+slowTest("Dawn on its null backend: opening, pipelines, reads, errors", async () => {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["test", "--quiet", "--no-check", "--lock=dawn.lock", "--frozen", "--allow-all"],

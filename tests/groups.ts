@@ -1,0 +1,116 @@
+/**
+ * Which tests share a process. Deno runs each file in an isolate of its own, and one that loads this
+ * project costs 0.6 s before its first test, so the files of a folder are imported by one module.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { findExamples, UNCHECKED, writeExamples } from "./doc_examples.ts";
+
+/** Root of the project. */
+export const ROOT = fileURLToPath(new URL("../", import.meta.url));
+
+/** Where the modules of the groups are written; git ignores it. */
+const FOLDER = ".mixline/tests";
+
+/** Folders and files with tests or with examples that are run as tests. */
+const TESTED = [
+  "README.md",
+  "mod.ts",
+  "graph",
+  "models",
+  "kernels",
+  "transforms",
+  "runtime",
+  "dsl",
+  "server",
+  "cli",
+  "bench",
+  "tests",
+];
+
+/** What holds no tests although it lies below `tests/`. */
+const DATA = ["tests/golden"];
+
+/** Groups that take longest, which begin first; a longer path is the group of its files alone. */
+const LONGEST = [
+  "tests/family_golden_test.ts",
+  "tests/kernels/moe",
+  "tests/quantization",
+  "tests/golden_test.ts",
+  "tests/server",
+  "tests/cli",
+  "tests/dsl",
+  "tests/kernels/attention",
+  "tests/runtime/webgpu",
+  "tests/runtime",
+  "tests/models",
+];
+
+/** Test files that run in one process. */
+export interface Group {
+  /** The folder of the files, the file where it runs alone, or "examples". */
+  readonly name: string;
+  readonly files: readonly string[];
+}
+
+/** The groups of the tests and examples below `paths`, those of the whole project without any. */
+export async function findGroups(paths: readonly string[]): Promise<Group[]> {
+  const files: string[] = [];
+  for (const path of paths.length > 0 ? paths : TESTED) files.push(...await filesBelow(path));
+  const groups = new Map<string, string[]>();
+  for (const file of new Set(files)) {
+    const name = isTest(file) ? groupOf(file) : "examples";
+    const group = groups.get(name);
+    if (group) group.push(file);
+    else groups.set(name, [file]);
+  }
+  const rank = (name: string) =>
+    (LONGEST.indexOf(name) + LONGEST.length + 1) % (LONGEST.length + 1);
+  return [...groups].map(([name, files]) => ({ name, files: files.sort() }))
+    .sort((a, b) => rank(a.name) - rank(b.name) || (a.name < b.name ? -1 : 1));
+}
+
+/** The group that is named for the file, or else its folder right below `tests`. */
+function groupOf(file: string): string {
+  const named = LONGEST.filter((name) => file === name || file.startsWith(`${name}/`));
+  const [longest] = named.sort((a, b) => b.length - a.length);
+  return longest ?? file.split("/").slice(0, -1).slice(0, 2).join("/");
+}
+
+/** Writes the module that imports the tests of a group, and gives its path. */
+export async function writeGroup({ name, files }: Group): Promise<string> {
+  await Deno.mkdir(`${ROOT}${FOLDER}`, { recursive: true });
+  const path = `${ROOT}${FOLDER}/${name.replace(/_test\.ts$/, "").replaceAll("/", "_")}_test.ts`;
+  if (name === "examples") {
+    await writeExamples(path, ROOT, files);
+  } else {
+    const imports = files.map((file) => `import ${JSON.stringify(`../../${file}`)};\n`);
+    await Deno.writeTextFile(path, UNCHECKED + imports.join(""));
+  }
+  return path;
+}
+
+/** The test files and the files with examples below a path, both relative to the root. */
+async function filesBelow(path: string): Promise<string[]> {
+  if (DATA.includes(path)) return [];
+  const stat = await Deno.stat(ROOT + path).catch(() => undefined);
+  if (stat?.isFile) return await isTested(path) ? [path] : [];
+  if (!stat?.isDirectory) return [];
+  const files: string[] = [];
+  for await (const { name } of Deno.readDir(ROOT + path)) {
+    files.push(...await filesBelow(`${path}/${name}`));
+  }
+  return files;
+}
+
+function isTest(path: string): boolean {
+  return path.startsWith("tests/") && path.endsWith("_test.ts");
+}
+
+async function isTested(path: string): Promise<boolean> {
+  if (isTest(path)) return true;
+  if (!/\.(ts|md)$/.test(path)) return false;
+  return findExamples(path, await Deno.readTextFile(ROOT + path)).length > 0;
+}

@@ -1,0 +1,42 @@
+/**
+ * Runs command lines one after another in one process, which `cli.ts` starts: half a second for each
+ * process is most of what a command takes. Each line of standard input is the arguments of one, in
+ * JSON; each line of standard output is its {@linkcode CliResult}.
+ *
+ * @module
+ */
+
+import { createInterface } from "node:readline";
+import process from "node:process";
+import { main } from "../../cli/main.ts";
+import type { CliResult } from "./cli.ts";
+
+const answer = Deno.stdout.writeSync.bind(Deno.stdout);
+const folder = Deno.cwd();
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const text = `${JSON.stringify(await run(JSON.parse(line)))}\n`;
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += answer(bytes.subarray(done));
+}
+
+/** Runs a command line as a process of its own would, its output kept. */
+async function run(args: readonly string[]): Promise<CliResult> {
+  const stdout = keepWrites(Deno.stdout);
+  const stderr = keepWrites(Deno.stderr);
+  Deno.exitCode = 0;
+  Deno.chdir(folder);
+  const code = await main(args);
+  return { code, stdout: stdout(), stderr: stderr() };
+}
+
+/** Keeps what is written to a stream from now on; gives a function that gives it as text. */
+function keepWrites(stream: { writeSync(bytes: Uint8Array): number }): () => string {
+  const decoder = new TextDecoder();
+  let text = "";
+  stream.writeSync = (bytes) => {
+    text += decoder.decode(bytes, { stream: true });
+    return bytes.length;
+  };
+  return () => text;
+}
