@@ -4,25 +4,7 @@
  * @module
  */
 
-/**
- * Bytes in decimal units, as disks and checkpoints are sold.
- *
- * @example
- * ```ts
- * import { formatBytes } from "./format.ts";
- * console.assert(formatBytes(14_891_120) === "14.9 MB" && formatBytes(512) === "512 B");
- * ```
- */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let unit = 0;
-  let amount = bytes;
-  while (amount >= 999.5 && unit < units.length - 1) {
-    amount /= 1000;
-    unit++;
-  }
-  return `${unit === 0 ? amount : amount.toFixed(amount < 99.95 ? 1 : 0)} ${units[unit]}`;
-}
+export { formatBytes } from "../dsl/mod.ts";
 
 /**
  * A duration in the unit that keeps three digits.

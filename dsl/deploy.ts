@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ConfigError, type Graph } from "../graph/mod.ts";
+import { ConfigError, type Graph, watchExperts } from "../graph/mod.ts";
 import { Chat, loadModel, type Model } from "../models/mod.ts";
 import {
   compileSizes,
@@ -23,7 +23,9 @@ import {
   optimize,
   type TransformContext,
   type TransformRecord,
+  wantedReport,
 } from "../transforms/mod.ts";
+import { writeReport } from "./report/page.ts";
 import type { ResolvedPipeline } from "./resolve.ts";
 import { TransformVerifier, type VerifyRow } from "./verify.ts";
 
@@ -122,6 +124,8 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   if (cacheNotes(graph).freeMemRatio) {
     log("free_mem_ratio has no effect: WebGPU does not say how much memory is free");
   }
+  const page = wantedReport(graph);
+  const watchedExperts = page ? watchExperts(graph) : [];
   const wanted = {
     ...stepLimits(graph, settings, profile),
     maxWaiting: resolved.settings.maxQueueSize,
@@ -140,8 +144,9 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   );
   [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
   const resources = opened.move();
-  return createEngine({
+  const engine = createEngine({
     program,
+    watchedExperts,
     codec: codecOf(model),
     vocabSize: Number(graph.outputs.get("logits")?.shape[1]),
     limits,
@@ -157,6 +162,8 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     seconds: clock.seconds,
     onClose: () => resources.disposeAsync(),
   });
+  if (page) log(await writeReport(graph, engine, page));
+  return engine;
 }
 
 /** Keys turned for the length of one sequence are not those of another with the same beginning. */

@@ -29,6 +29,7 @@ export {
 } from "./settings.ts";
 export { inapplicableSetting, inapplicableSettings } from "./autodeploy.ts";
 export { pipelineJsonSchema } from "./schema.ts";
+export { formatBytes } from "./report/format.ts";
 export { ENVIRONMENT_PREFIX } from "./text_layers.ts";
 export { compareLogits, TransformVerifier, type VerifyRow } from "./verify.ts";
 export type { TypeScriptOptions } from "./write_typescript.ts";

@@ -28,3 +28,4 @@ export type * from "./weight_types.ts";
 export * from "./print.ts";
 export * from "./rewrite.ts";
 export * from "./verify.ts";
+export * from "./watched_experts.ts";

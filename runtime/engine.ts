@@ -5,7 +5,7 @@
  * @module
  */
 
-import { RequestError } from "../graph/mod.ts";
+import { RequestError, type WatchedExperts } from "../graph/mod.ts";
 import type {
   ChatAnswer,
   ChatMessage,
@@ -15,7 +15,12 @@ import type {
 } from "../models/mod.ts";
 import { chatOptionsOf, refuseChatOptions } from "./generation/chat_options.ts";
 import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
-import { profileStep, sequenceLogits } from "./scheduling/direct_steps.ts";
+import {
+  type ExpertLoad,
+  expertLoad,
+  profileStep,
+  sequenceLogits,
+} from "./scheduling/direct_steps.ts";
 import { Generation, type GenerationStart } from "./generation/generate.ts";
 import {
   checkOptions,
@@ -64,6 +69,8 @@ export interface EngineParts {
     /** Why this executor. */
     readonly reason: string;
   };
+  /** MoE layers whose choices are outputs of the program; none by default. */
+  readonly watchedExperts?: readonly WatchedExperts[];
   /** Facts of the deployment for the report, such as the model's name and the transforms. */
   readonly facts?: Readonly<Record<string, unknown>>;
   /** Seconds of the deployment by what was done. */
@@ -221,6 +228,18 @@ export class Engine implements AsyncDisposable {
       "request/step-size",
       `Cannot profile a step: expected 1 to ${most} tokens after ${context}, got ${tokens}`,
     );
+  }
+
+  /**
+   * How often the first tokens of a prompt, as many as one step holds, choose each expert; empty where
+   * the graph does not give its choices (see `watchExperts` of the graph).
+   */
+  async expertLoad(prompt: Prompt): Promise<readonly ExpertLoad[]> {
+    this.#checkOpen();
+    const { watchedExperts = [] } = this.#parts;
+    const { tokens } = this.#read(prompt, {});
+    if (tokens.length === 0 || watchedExperts.length === 0) return [];
+    return await expertLoad(this.#scheduler, tokens.subarray(0, this.#longest), watchedExperts);
   }
 
   /** A snapshot for monitoring: queue, pages, reused prefixes, preemptions, tokens. */

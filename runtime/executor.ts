@@ -93,6 +93,14 @@ export interface Program {
   ): Promise<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>;
   /** Runs such a step and gives the time of each dispatch; undefined where there is no clock. */
   profile?(request: StepRequest): Promise<readonly DispatchTiming[] | undefined>;
+  /**
+   * Runs such a step and gives the named outputs of the graph instead of logits or tokens, each with
+   * its rows for every token of the step.
+   */
+  outputs(
+    request: StepRequest,
+    names: readonly string[],
+  ): Promise<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>;
   /** Compiles what later steps would compile when they first need it. */
   warmUp?(): Promise<void>;
   /** Sets the tokens that the repetition penalty of a slot knows. */

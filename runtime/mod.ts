@@ -13,6 +13,7 @@ export * from "./generation/generate.ts";
 export * from "./generation/generate_options.ts";
 export type { AllowedTokens, DrawOptions } from "./generation/next_draw.ts";
 export { cacheBytes, pagesFor } from "./scheduling/kv_cache.ts";
+export type { ExpertLoad } from "./scheduling/direct_steps.ts";
 export type { SchedulerStats } from "./scheduling/scheduler_stats.ts";
 export * from "./scheduling/fit_pages.ts";
 export * from "./scheduling/step_limits.ts";

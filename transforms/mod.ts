@@ -12,3 +12,4 @@ export * from "./order.ts";
 export * from "./core/record.ts";
 export * from "./registry.ts";
 export * from "./core/transform.ts";
+export { type WantedReport, wantedReport } from "./lifecycle/visualize_namespace.ts";

@@ -119,6 +119,15 @@ export class CpuProgram implements Program {
     return { tokens: rounds, logprobs };
   }
 
+  async outputs(
+    request: StepRequest,
+    names: readonly string[],
+  ): Promise<Record<string, HostNumbers>> {
+    checkStep(request, this.options);
+    const all = await this.#runStep(request, request.isWanted);
+    return Object.fromEntries(names.map((name) => [name, all[name]]));
+  }
+
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
     this.#seen.set(slot, new Set(tokenIds));
   }
@@ -134,20 +143,8 @@ export class CpuProgram implements Program {
     tokens: StepTokens,
     isWanted: StepRequest["isWanted"],
   ): Promise<Float32Array<ArrayBuffer>> {
-    const { tokenIds, positions, sequenceIds, blockTable, logitsRows } = tokens;
-    const feeds: Record<string, HostNumbers> = {
-      token_ids: tokenIds,
-      positions,
-      sequence_ids: sequenceIds,
-      block_table: blockTable.data,
-      logits_rows: logitsRows,
-    };
-    const { logits } = await this.#run(feeds, {
-      T: tokenIds.length,
-      R: logitsRows.length,
-      S: blockTable.sequences,
-      P: blockTable.pages,
-    }, isWanted);
+    const { tokenIds, logitsRows } = tokens;
+    const { logits } = await this.#runStep(tokens, isWanted);
     if (!(logits instanceof Float32Array)) {
       throw new GraphError(
         "graph/missing-output",
@@ -159,6 +156,23 @@ export class CpuProgram implements Program {
     }
     const gathered = this.graph.inputs.some(({ name }) => name === "logits_rows");
     return gathered ? logits : pickRows(logits, tokenIds.length, logitsRows);
+  }
+
+  /** All outputs of the graph for the tokens of a step. */
+  #runStep(
+    { tokenIds, positions, sequenceIds, blockTable, logitsRows }: StepTokens,
+    isWanted: StepRequest["isWanted"],
+  ): Promise<Record<string, HostNumbers>> {
+    const feeds: Record<string, HostNumbers> = {
+      token_ids: tokenIds,
+      positions,
+      sequence_ids: sequenceIds,
+      block_table: blockTable.data,
+      logits_rows: logitsRows,
+    };
+    const { sequences, pages } = blockTable;
+    const sizes = { T: tokenIds.length, R: logitsRows.length, S: sequences, P: pages };
+    return this.#run(feeds, sizes, isWanted);
   }
 
   #sample(

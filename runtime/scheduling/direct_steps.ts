@@ -4,7 +4,7 @@
  * @module
  */
 
-import { GREEDY, invariant } from "../../graph/mod.ts";
+import { GREEDY, invariant, type WatchedExperts } from "../../graph/mod.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
 import type { DispatchTiming } from "../executor.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -35,6 +35,38 @@ export function sequenceLogits(
       await yieldToEventLoop();
     }
     return all ?? new Float32Array();
+  });
+}
+
+/** How often the tokens of a step chose each expert of one MoE layer. JSON-safe. */
+export interface ExpertLoad {
+  /** Module path of the layer. */
+  readonly scope: string;
+  /** Choices by expert; their sum is the tokens times the experts of a token. */
+  readonly counts: readonly number[];
+}
+
+/** The choices of the first tokens of a sequence, as many as one step holds, layer by layer. */
+export function expertLoad(
+  scheduler: Scheduler,
+  sequence: Int32Array<ArrayBuffer>,
+  watched: readonly WatchedExperts[],
+): Promise<readonly ExpertLoad[]> {
+  const { program, places, limits: { maxTokens } } = scheduler;
+  const tokens = sequence.subarray(0, maxTokens);
+  return scheduler.inPlace(tokens.length, async ({ slot }) => {
+    const chosen = await program.outputs({
+      ...flatten([{ tokens, start: 0, slot }]),
+      blockTable: places.table(tokens.length),
+      logitsRows: Int32Array.of(tokens.length - 1),
+      want: "logits",
+      repeat: 1,
+    }, watched.map(({ output }) => output));
+    return watched.map(({ output, scope, experts }) => {
+      const counts = Array<number>(experts).fill(0);
+      for (const id of chosen[output]) if (id >= 0 && id < experts) counts[id]++;
+      return { scope, counts };
+    });
   });
 }
 

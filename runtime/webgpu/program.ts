@@ -158,6 +158,20 @@ export class WebGpuProgram implements Program {
     });
   }
 
+  outputs(
+    request: StepRequest,
+    names: readonly string[],
+  ): Promise<Record<string, HostNumbers>> {
+    return this.#exclusive(async () => {
+      const { list, sizes } = await this.#prepare(request);
+      const wanted = names.flatMap((name) => {
+        const value = list.lowered.outputs.get(name)?.value;
+        return value ? [[name, value] as const] : [];
+      });
+      return await this.#execute(list, sizes, new Map(wanted));
+    });
+  }
+
   profile(request: StepRequest): Promise<DispatchTiming[] | undefined> {
     return this.#exclusive(async () => {
       const { list, sizes } = await this.#prepare(request);

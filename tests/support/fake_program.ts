@@ -54,6 +54,10 @@ export class FakeProgram implements Program {
     return Promise.resolve({});
   }
 
+  outputs(): Promise<Record<string, never>> {
+    return Promise.resolve({});
+  }
+
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
     this.seen.set(slot, [...tokenIds]);
   }
