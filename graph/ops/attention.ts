@@ -69,6 +69,17 @@ export interface CachedMlaAttrs {
   readonly rope: RopeAttrs;
   /** Epsilon of the RMSNorm of the latent. */
   readonly eps: number;
+  /** Columns of q and kv in front of what is meant, where they are parts of a wider value; absent is 0. */
+  readonly qFirst?: number;
+  readonly kvFirst?: number;
+  /** Epsilon of the RMSNorm of the latent of queries; with `q_w` alone. */
+  readonly qEps?: number;
+}
+
+/** Numbers of the weight that makes queries, where the op has it. */
+function queryWeights(inputs: OpInputs): number {
+  const weight = inputs.maybe("q_w");
+  return weight ? Number(weight.shape[0]) * Number(weight.shape[1]) : 0;
 }
 
 function heads(type: TensorType, name: string): void {
@@ -166,9 +177,11 @@ export const ATTENTION_OPS = {
   }),
   cached_mla_attention: defineOp<CachedMlaAttrs>({
     summary:
-      "multi-head latent attention over a paged cache of latents: q [T, heads · (nopeDim + ropeDim)]; kv [T, latentDim + ropeDim], its latent normed by kv_norm, its rest the key that turns; w [heads · (nopeDim + valueDim), latentDim] makes keys and values of latents",
+      "multi-head latent attention over a paged cache of latents: q [T, heads · (nopeDim + ropeDim)], or with q_w [heads · (nopeDim + ropeDim), rank] the latents [T, rank] that q_norm and q_w make queries of; kv [T, latentDim + ropeDim], its latent normed by kv_norm, its rest the key that turns; w [heads · (nopeDim + valueDim), latentDim] makes keys and values of latents; q and kv may be columns of wider values, from qFirst and kvFirst on",
     inputs: [
       "q",
+      "q_norm?",
+      "q_w?",
       "kv",
       "kv_norm",
       "w",
@@ -177,16 +190,24 @@ export const ATTENTION_OPS = {
       "block_table",
       "inv_freq",
     ],
-    infer(inputs, { heads, nopeDim, ropeDim, valueDim, latentDim }) {
+    infer(inputs, { heads, nopeDim, ropeDim, valueDim, latentDim, qFirst = 0, kvFirst = 0, qEps }) {
       const [q, kv, w] = ["q", "kv", "w"].map((name) => inputs.get(name));
-      expect(q.shape[1] === heads * (nopeDim + ropeDim), `q [T, ${heads} heads]`, q);
-      expect(kv.shape[1] === latentDim + ropeDim, `kv [T, ${latentDim + ropeDim}]`, kv);
+      const [qUp, qNorm] = [inputs.maybe("q_w"), inputs.maybe("q_norm")];
+      const queries = heads * (nopeDim + ropeDim);
+      const complete = (qUp === undefined) === (qNorm === undefined) &&
+        (qUp === undefined) === (qEps === undefined);
+      expect(complete, "q_w, q_norm and qEps together", String(qEps));
+      if (qUp) expect(qUp.shape[0] === queries, `q_w [${queries}, rank]`, qUp);
+      const width = qUp ? Number(qUp.shape[1]) : queries;
+      expect(Number(q.shape[1]) >= qFirst + width, `q [T, ${qFirst} + ${width}]`, q);
+      const latents = latentDim + ropeDim;
+      expect(Number(kv.shape[1]) >= kvFirst + latents, `kv [T, ${kvFirst} + ${latents}]`, kv);
       const rows = heads * (nopeDim + valueDim);
       expect(String(w.shape) === String([rows, latentDim]), `w [${rows}, ${latentDim}]`, w);
       return [{ dtype: "f32", shape: [q.shape[0], heads * valueDim] }];
     },
     flops: (inputs, { heads, nopeDim, valueDim, latentDim }, bindings) =>
       2 * sizeOf(inputs.get("kv"), bindings) / Number(inputs.get("kv").shape[1]) *
-      heads * (nopeDim + valueDim) * latentDim,
+      (heads * (nopeDim + valueDim) * latentDim + queryWeights(inputs)),
   }),
 };

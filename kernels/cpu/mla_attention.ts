@@ -22,12 +22,13 @@ export function cachedMlaAttention(call: CpuCall<"cached_mla_attention">): HostT
   const { heads, latentDim, ropeDim, valueDim } = attrs;
   const positions = integers(inputs.get("positions"));
   const invFreq = floats(inputs.get("inv_freq"));
-  const rows = latentRows(floats(inputs.get("kv")), floats(inputs.get("kv_norm")), attrs);
+  const kv = columnsOf(inputs.get("kv"), attrs.kvFirst ?? 0, latentDim + ropeDim);
+  const rows = latentRows(kv, floats(inputs.get("kv_norm")), attrs);
   positions.forEach((position, t) =>
     turnHead(rows, t * (latentDim + ropeDim) + latentDim, position, invFreq, attrs.rope)
   );
   const w = plainRows(inputs.get("w"));
-  const queries = absorb(floats(inputs.get("q")), positions, invFreq, w, attrs);
+  const queries = absorb(queriesOf(call), positions, invFreq, w, attrs);
   const latents = new Float32Array(positions.length * heads * latentDim);
   const table = inputs.get("block_table");
   const [sequences, pages] = table.shape;
@@ -44,6 +45,41 @@ export function cachedMlaAttention(call: CpuCall<"cached_mla_attention">): HostT
   const out = new Float32Array(positions.length * heads * valueDim);
   raise(latents, w, attrs, out);
   return [f32Tensor([positions.length, heads * valueDim], out)];
+}
+
+/** Columns of a value `[T, width]`. */
+function columnsOf(x: HostTensor, first: number, count: number): Floats {
+  const [tokens, width] = x.shape;
+  const values = floats(x);
+  if (width === count) return values;
+  const out = new Float32Array(tokens * count);
+  for (let t = 0; t < tokens; t++) {
+    out.set(values.subarray(t * width + first, t * width + first + count), t * count);
+  }
+  return out;
+}
+
+/** Queries `[T, heads · (nopeDim + ropeDim)]`, which may have to be made of latents. */
+function queriesOf({ inputs, attrs }: CpuCall<"cached_mla_attention">): Floats {
+  const { heads, nopeDim, ropeDim, qFirst = 0, qEps } = attrs;
+  const count = heads * (nopeDim + ropeDim);
+  const up = inputs.maybe("q_w");
+  if (!up || qEps === undefined) return columnsOf(inputs.get("q"), qFirst, count);
+  const rank = up.shape[1];
+  const latents = columnsOf(inputs.get("q"), qFirst, rank);
+  const norm = floats(inputs.get("q_norm"));
+  const w = plainRows(up);
+  const tokens = latents.length / rank;
+  const normed = Array.from(
+    { length: tokens },
+    (_, t) => rmsNorm(latents.slice(t * rank, (t + 1) * rank), norm, qEps),
+  );
+  const out = new Float32Array(tokens * count);
+  for (let row = 0; row < count; row++) {
+    const start = w.load(row);
+    normed.forEach((x, t) => out[t * count + row] = dot(x, 0, w.values, start, rank));
+  }
+  return out;
 }
 
 /** A copy of `kv [T, latentDim + ropeDim]` with its latents normed. */

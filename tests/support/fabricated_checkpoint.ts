@@ -26,7 +26,7 @@ const STACKED_FAMILIES = ["granitemoe", "granitemoeshared", "gpt_oss"];
 
 /** Random tensors by name, made when they are asked for. */
 export class FabricatedCheckpoint extends Checkpoint implements TensorSource {
-  readonly made = new Map<string, HostTensor>();
+  readonly #made = new Map<string, HostTensor>();
   readonly #shapes = new Map<string, readonly number[]>();
 
   constructor(readonly family: string, readonly dtype: Numbers, readonly seed: number) {
@@ -50,7 +50,6 @@ export class FabricatedCheckpoint extends Checkpoint implements TensorSource {
 
   override tensor(name: string, shape: readonly number[]): TensorWeight {
     this.#shapes.set(name, shape);
-    if (!this.made.has(name)) this.made.set(name, rounded(this.dtype, this.#make(name, shape)));
     return tensor(name, this.dtype, shape);
   }
 
@@ -59,7 +58,7 @@ export class FabricatedCheckpoint extends Checkpoint implements TensorSource {
   }
 
   override readInto(name: string, byteOffset: number, out: Uint8Array<ArrayBuffer>): Promise<void> {
-    const { data } = this.made.get(name) ?? { data: new Uint8Array(0) };
+    const { data } = this.#tensor(name);
     out.set(new Uint8Array(data.buffer, data.byteOffset + byteOffset, out.length));
     return Promise.resolve();
   }
@@ -68,6 +67,14 @@ export class FabricatedCheckpoint extends Checkpoint implements TensorSource {
     const bytes = new Uint8Array(byteLength);
     await this.readInto(name, byteOffset, bytes);
     return bytes;
+  }
+
+  #tensor(name: string): HostTensor {
+    const known = this.#made.get(name);
+    if (known) return known;
+    const made = rounded(this.dtype, this.#make(name, this.#shapes.get(name) ?? [1]));
+    this.#made.set(name, made);
+    return made;
   }
 
   /** Norms near 1, biases near 0, matrices that keep the size of what they multiply. */

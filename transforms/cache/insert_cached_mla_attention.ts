@@ -15,6 +15,9 @@
  * %1 = cached_mla_attention(q: q, kv: kv, kv_norm: @kv_a_norm, w: @kv_b, positions: positions,
  *      sequence_ids: .., block_table: .., inv_freq: ..) {heads: .., latentDim: L, ropeDim: R, ..}
  * ```
+ * Where queries are made of latents too, `fused_linear(x: q_latents, w: @q_b, norm_weight: @q_a_norm)`
+ * goes into the op as `q: q_latents, q_w: @q_b, q_norm: @q_a_norm`. Values that are columns of a wider
+ * one (`fuse_gemms` joins the first projections) are read where they lie: `qFirst`, `kvFirst`.
  *
  * @module
  */
@@ -65,8 +68,10 @@ function insert(graph: Graph, match: Latent): void {
   const { node: last, flat } = flatResult(graph, attention);
   const b = new GraphBuilder(graph, { scope: attention.scope, before: graph.current(last) });
   const result = b.op("cached_mla_attention", {
-    q: match.q,
-    kv: match.kv,
+    q: match.q.value,
+    q_norm: match.q.made?.norm,
+    q_w: match.q.made?.weight,
+    kv: match.kv.value,
     kv_norm: match.kvNorm,
     w: graph.createWeight(match.upName, match.up),
     positions: input(attention, "positions"),
@@ -79,6 +84,9 @@ function insert(graph: Graph, match: Latent): void {
     cache: attention.scope,
     rope: match.rope,
     eps: match.eps,
+    ...(match.q.made && { qEps: match.q.made.eps }),
+    ...(match.q.first > 0 && { qFirst: match.q.first }),
+    ...(match.kv.first > 0 && { kvFirst: match.kv.first }),
   });
   if (flat) return replaceNode(graph, last, result);
   const byToken = b.op("reshape", { x: result }, {

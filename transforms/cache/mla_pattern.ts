@@ -22,10 +22,10 @@ import {
 /** A layer of latent attention. */
 export interface Latent {
   readonly attention: Node<"attention">;
-  /** [T, heads · (nopeDim + ropeDim)] */
-  readonly q: Value;
+  /** [T, heads · (nopeDim + ropeDim)], or what queries are made of. */
+  readonly q: Columns & { readonly made?: MadeQueries };
   /** [T, latentDim + ropeDim] */
-  readonly kv: Value;
+  readonly kv: Columns;
   readonly kvNorm: Value;
   readonly eps: number;
   /** [heads · (nopeDim + valueDim), latentDim] */
@@ -40,6 +40,20 @@ export interface Latent {
     readonly valueDim: number;
     readonly latentDim: number;
   };
+}
+
+/** Columns of a value from `first` on. */
+interface Columns {
+  readonly value: Value;
+  readonly first: number;
+}
+
+/** How queries are made of normed latents `[T, rank]`. */
+interface MadeQueries {
+  /** [heads · (nopeDim + ropeDim), rank] */
+  readonly weight: Value;
+  readonly norm: Value;
+  readonly eps: number;
 }
 
 /** Follows an attention's operands back to the latents. */
@@ -72,8 +86,8 @@ export function matchLatent(probe: Probe, attention: Node<"attention">): Latent 
   checkSight(probe, attention);
   return {
     attention,
-    q: queries.value,
-    kv,
+    q: queriesOf(probe, queries.value),
+    kv: columnsOf(probe, kv),
     ...{ kvNorm: up.norm, eps: up.eps, up: up.weight, upName: up.name },
     rope: q.rope.attrs,
     inverseFrequencies: input(q.rope, "inv_freq"),
@@ -122,6 +136,32 @@ function wholeHeads(probe: Probe, at: Node, first: Value, second: Value) {
   const reshape = probe.maybe(turned && input(turned, "x"), "reshape");
   if (!reshape) return probe.fail(at, "its heads are not split from one projection");
   return { value: input(reshape, "x"), split };
+}
+
+/** The value itself, or the wider one that it is some columns of. */
+function columnsOf(probe: Probe, value: Value): Columns {
+  const slice = probe.maybe(value, "slice");
+  const { dim, start = 0, step = 1 } = slice?.attrs ?? {};
+  if (!slice || step !== 1 || (dim !== 1 && dim !== -1)) return { value, first: 0 };
+  return { value: input(slice, "x"), first: start };
+}
+
+/** Queries as they are, or the latents and the plain layer that make them. */
+function queriesOf(probe: Probe, value: Value): Latent["q"] {
+  const linear = probe.maybe(value, "fused_linear");
+  const norm = linear && optionalInput(linear, "norm_weight");
+  const alone = linear && !linear.inputs.bias && !linear.inputs.residual &&
+    probe.graph.users(value).length === 1;
+  const eps = linear?.attrs.normEps;
+  if (!linear || !norm || !alone || eps === undefined) return columnsOf(probe, value);
+  const { format, activationQuant = "none" } = linear.attrs;
+  if ((format !== undefined && isPacked(format)) || activationQuant !== "none") {
+    return columnsOf(probe, value);
+  }
+  return {
+    ...columnsOf(probe, input(linear, "x")),
+    made: { weight: input(linear, "w"), norm, eps },
+  };
 }
 
 /** The linear layer that makes keys and values of normed latents. */

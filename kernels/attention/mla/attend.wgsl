@@ -1,7 +1,7 @@
 //@fragment attention/mla/attend
 //@needs UNIT D INVOCATIONS SPLITS HEADS TEAMS LOWEST SCALE WORDS L Chunk ready Invocation
 //@needs sequence_ids positions cache_row keys_unpack keys_fetch chunk_dot peak_share peak_join
-//@needs peak_result total_share chunk_scale total_join total_result partials
+//@needs peak_result total_share chunk_scale total_join total_result partials tiles_of_share
 // Attention over latents: UNIT heads of one token, over one share of its context.
 //
 // ready [T, HEADS, D] f32, keys: the cache, rows of D = L + R numbers of which the first L are the values
@@ -27,9 +27,12 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let index = invocation.index;
   let sequence = u32(sequence_ids[token]);
   let context = u32(positions[token]) + 1u;
-  let tiles = (context + INVOCATIONS * SPLITS - 1u) / (INVOCATIONS * SPLITS);
+  let tiles = tiles_of_share(context);
   let begin = min(context, group.z * tiles * INVOCATIONS);
   let end = min(context, begin + tiles * INVOCATIONS);
+  if (begin == end) {
+    return;
+  }
   for (var i = index; i < UNIT * D / 8u; i += INVOCATIONS) {
     queries[i] = query_word((token * HEADS + first_head) * D + i * 8u);
   }

@@ -5,132 +5,35 @@
  * @module
  */
 
-import {
-  type AttrsOf,
-  input,
-  type Node,
-  optionalInput,
-  type WeightFormat,
-} from "../../../graph/mod.ts";
-import {
-  type Access,
-  constants,
-  fragments,
-  joinAccess,
-  reads,
-  type WeightSpec,
-  writes,
-} from "../../access/access.ts";
-import { STEP } from "../../access/extent.ts";
-import { weightAccess } from "../../access/weights.ts";
-import { f32Literal, LOWEST } from "../../compose.ts";
+import { input, optionalInput } from "../../../graph/mod.ts";
+import { constants, reads, writes } from "../../access/access.ts";
+import { weightAccess, weightRowBytes } from "../../access/weights.ts";
+import { f32Literal } from "../../compose.ts";
 import { composeDispatch } from "../../dispatch.ts";
-import { defineKernel, type Dispatch, type LoweringContext, type Scratch } from "../../kernel.ts";
+import { defineKernel, type Dispatch, type Scratch } from "../../kernel.ts";
 import { scratchRows, unreadableWeight } from "../../linear/linear.ts";
+import { laneSum } from "../../reduce/lane_sum.ts";
 import { reductionAccess } from "../../reduce/reduction.ts";
-import cosSin from "../cos_sin.wgsl" with { type: "text" };
-import { type CacheFormat, keysAccess } from "../operands.ts";
-import paging from "../paging.wgsl" with { type: "text" };
-import ropeHalf from "../rope_half.wgsl" with { type: "text" };
-import ropeInterleaved from "../rope_interleaved.wgsl" with { type: "text" };
+import { keysAccess } from "../operands.ts";
 import attendBody from "./attend.wgsl" with { type: "text" };
-import prepareBody from "./prepare.wgsl" with { type: "text" };
+import {
+  groupsOver,
+  MAX_UNIT,
+  type MlaProblem,
+  piecesOfHead,
+  problemOf,
+  sizeConstants,
+  stepAccess,
+  TILE_KEYS,
+} from "./problem.ts";
+import { queryDispatches } from "./queries.ts";
 import raiseBody from "./raise.wgsl" with { type: "text" };
 
-/** Invocations of a workgroup, and keys of a tile. */
-const INVOCATIONS = 128;
-/** Heads whose sums an invocation holds at a time. */
-const MAX_UNIT = 4;
-/** Workgroups that keep a large GPU busy. */
-const WANTED_WORKGROUPS = 264;
-const MAX_SPLITS = 32;
+const RAISE_INVOCATIONS = 128;
+/** Invocations that share a row of values. */
+const RAISE_LANES = 8;
 
-interface Problem {
-  readonly node: Node<"cached_mla_attention">;
-  readonly attrs: AttrsOf<"cached_mla_attention">;
-  readonly weight: WeightSpec;
-  readonly cacheFormat: CacheFormat;
-  readonly context: LoweringContext;
-  /** Words of 8 numbers of a latent. */
-  readonly words: number;
-  readonly unit: number;
-  readonly splits: number;
-}
-
-function problemOf(
-  node: Node<"cached_mla_attention">,
-  context: LoweringContext,
-): Problem {
-  const { heads, latentDim, cache } = node.attrs;
-  const w = input(node, "w");
-  const unit = [MAX_UNIT, 2, 1].find((count) => heads % count === 0) ?? 1;
-  const units = (heads / unit) * context.tokens.max;
-  const splits = Math.max(1, Math.min(MAX_SPLITS, Math.floor(WANTED_WORKGROUPS / units)));
-  return {
-    node,
-    attrs: node.attrs,
-    weight: { format: w.dtype as WeightFormat, payload: w, columns: latentDim },
-    cacheFormat: context.cacheDtype(cache),
-    context,
-    words: Math.ceil(latentDim / 8),
-    unit,
-    splits: context.profile.software ? 1 : splits,
-  };
-}
-
-/** Constants that all three kernels share. */
-function constantsOf({ attrs, context, words, splits }: Problem) {
-  const { heads, nopeDim, ropeDim, valueDim, latentDim } = attrs;
-  return {
-    ...{ HEADS: heads, N: nopeDim, R: ropeDim, V: valueDim, L: latentDim },
-    ...{ D: latentDim + ropeDim, KV_HEADS: 1, PAGE: context.pageSize, WINDOW: 0, LONG_RUN: 1 },
-    ...{ WORDS: words, SPLITS: splits, INVOCATIONS, LOWEST },
-  };
-}
-
-/** Invocations that share a word, so that none is idle: a power of two. */
-function teamsOf(words: number): number {
-  let teams = 1;
-  while (2 * teams * words <= INVOCATIONS) teams *= 2;
-  return teams;
-}
-
-function stepAccess({ node }: Problem): Access {
-  const names = ["positions", "sequence_ids", "block_table"];
-  return joinAccess(
-    ...names.map((name) => reads(name, "i32", input(node, name))),
-    STEP,
-    fragments(paging),
-  );
-}
-
-function prepareDispatch(problem: Problem, ready: Scratch): Dispatch {
-  const { node, attrs, context, weight, cacheFormat, words } = problem;
-  return composeDispatch({
-    kernel: "mla_prepare",
-    accesses: [
-      stepAccess(problem),
-      weightAccess("w", weight),
-      keysAccess(attrs.cache, attrs.latentDim + attrs.ropeDim, cacheFormat, "read_write"),
-      constants({
-        ...constantsOf(problem),
-        PARTS: teamsOf(words),
-        EPS: f32Literal(attrs.eps, "an epsilon of norms"),
-        ROTARY: attrs.rope.rotaryDim,
-        ATTENTION_SCALING: f32Literal(attrs.rope.attentionScaling, "a scale of RoPE"),
-        SUMS: 1,
-      }),
-      ...["q", "kv", "kv_norm", "inv_freq"].map((name) => reads(name, "f32", input(node, name))),
-      writes("ready", "f32", ready),
-      fragments(cosSin, attrs.rope.layout === "half" ? ropeHalf : ropeInterleaved),
-      reductionAccess(context.profile, [{ name: "sum", slots: "SUMS", operation: "add" }]),
-    ],
-    body: prepareBody,
-    workgroups: ({ T }) => [T, attrs.heads + 1, 1],
-  });
-}
-
-function attendDispatch(problem: Problem, ready: Scratch, partials: Scratch): Dispatch {
+function attendDispatch(problem: MlaProblem, ready: Scratch, partials: Scratch): Dispatch {
   const { attrs, context, cacheFormat, words, unit, splits } = problem;
   return composeDispatch({
     kernel: "mla_attend",
@@ -138,9 +41,10 @@ function attendDispatch(problem: Problem, ready: Scratch, partials: Scratch): Di
       stepAccess(problem),
       keysAccess(attrs.cache, attrs.latentDim + attrs.ropeDim, cacheFormat, "read"),
       constants({
-        ...constantsOf(problem),
+        ...sizeConstants(problem),
+        INVOCATIONS: TILE_KEYS,
         UNIT: unit,
-        TEAMS: teamsOf(words),
+        TEAMS: groupsOver(words, TILE_KEYS),
         SCALE: f32Literal(attrs.scale, "a scale of attention"),
       }),
       reads("ready", "f32", ready),
@@ -155,18 +59,29 @@ function attendDispatch(problem: Problem, ready: Scratch, partials: Scratch): Di
   });
 }
 
-function raiseDispatch(problem: Problem, partials: Scratch): Dispatch {
-  const { node, attrs, weight } = problem;
+function raiseDispatch(problem: MlaProblem, partials: Scratch): Dispatch {
+  const { node, attrs, weight, context: { profile } } = problem;
+  const { heads, valueDim } = attrs;
+  const rows = RAISE_INVOCATIONS / RAISE_LANES;
+  const pieces = piecesOfHead(problem, Math.ceil(valueDim / rows));
+  const piece = Math.ceil(valueDim / pieces / rows) * rows;
   return composeDispatch({
     kernel: "mla_raise",
     accesses: [
       weightAccess("w", weight),
-      constants(constantsOf(problem)),
+      stepAccess(problem),
+      constants({
+        ...sizeConstants(problem),
+        ...{ INVOCATIONS: RAISE_INVOCATIONS, LANES: RAISE_LANES },
+        ...{ PIECE: piece, PIECES: Math.ceil(valueDim / piece) },
+      }),
       reads("partials", "f32", partials),
       writes("y", "f32", node.outputs[0]),
+      laneSum(profile, RAISE_LANES),
     ],
     body: raiseBody,
-    workgroups: ({ T }) => [T, attrs.heads, 1],
+    workgroups: ({ T }) => [T, heads * Math.ceil(valueDim / piece), 1],
+    weightBytes: () => heads * valueDim * weightRowBytes(weight.format, weight.columns),
   });
 }
 
@@ -181,11 +96,14 @@ export const mlaAttention = defineKernel({
     if ((latentDim + ropeDim) % 8 !== 0) {
       return `takes latents and turning keys of a multiple of 8 together, not ${latentDim} + ${ropeDim}`;
     }
-    if (Math.ceil(latentDim / 8) > INVOCATIONS) return `takes latents of up to ${8 * INVOCATIONS}`;
-    const bytes = 4 * (MAX_UNIT * (latentDim + ropeDim + 3 * INVOCATIONS) + 9 * INVOCATIONS);
+    if (Math.ceil(latentDim / 8) > TILE_KEYS) return `takes latents of up to ${8 * TILE_KEYS}`;
+    const bytes = 4 * (MAX_UNIT * (latentDim + ropeDim + 3 * TILE_KEYS) + 9 * TILE_KEYS);
     if (bytes > profile.maxWorkgroupStorageBytes) return "needs more workgroup memory";
     if (optionalInput(node, "kv_norm")?.dtype !== "f32") return "takes a norm of f32";
-    return unreadableWeight(input(node, "w"));
+    const weights = [input(node, "w"), optionalInput(node, "q_w")].filter((each) =>
+      each !== undefined
+    );
+    return weights.map(unreadableWeight).find((reason) => reason !== undefined);
   },
   lower(node, context) {
     const problem = problemOf(node, context);
@@ -199,7 +117,7 @@ export const mlaAttention = defineKernel({
       heads * splits * (latentDim + 2),
     );
     return [
-      prepareDispatch(problem, ready),
+      ...queryDispatches(problem, ready),
       attendDispatch(problem, ready, partials),
       raiseDispatch(problem, partials),
     ];

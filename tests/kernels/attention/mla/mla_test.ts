@@ -33,6 +33,16 @@ interface Model extends Pick<Attrs, "heads" | "nopeDim" | "ropeDim" | "valueDim"
   readonly dtype?: CacheDtype;
   /** Largest number of queries and latents. */
   readonly magnitude?: number;
+  /** Numbers of the latents that queries are made of; absent: queries are given. */
+  readonly rank?: number;
+  /** Columns in front of queries, of the same value as keys' latents, which lie behind them. */
+  readonly joined?: number;
+}
+
+/** Columns of `q`, and of what queries and latents are joined in. */
+function widths({ heads, nopeDim, ropeDim, latentDim, rank, joined = 0 }: Model) {
+  const own = rank ?? heads * (nopeDim + ropeDim);
+  return { own, all: joined + own + latentDim + ropeDim };
 }
 
 function attrsOf(model: Model): Attrs {
@@ -41,15 +51,27 @@ function attrsOf(model: Model): Attrs {
     ...{ heads, nopeDim, ropeDim, valueDim, latentDim, cache: "layer", eps: 1e-6 },
     scale: model.scale ?? (nopeDim + ropeDim) ** -0.5,
     rope: { layout, rotaryDim: ropeDim, attentionScaling: 1.1 },
+    ...(model.rank !== undefined && { qEps: 1e-5 }),
+    ...(model.joined !== undefined && {
+      qFirst: model.joined,
+      kvFirst: model.joined + widths(model).own,
+    }),
   };
 }
 
 function inputsOf(model: Model, tokens: Tokens): Record<string, OpInput> {
-  const { heads, nopeDim, ropeDim, valueDim, latentDim, magnitude = 2 } = model;
+  const { heads, nopeDim, ropeDim, valueDim, latentDim, magnitude = 2, rank, joined } = model;
   const sizes = { T: tokens.length };
+  const { own, all } = widths(model);
+  const both = activation(["T", all], sizes, 35, magnitude);
+  const queries = heads * (nopeDim + ropeDim);
   return {
-    q: activation(["T", heads * (nopeDim + ropeDim)], sizes, 31, magnitude),
-    kv: activation(["T", latentDim + ropeDim], sizes, 32, magnitude),
+    q: joined === undefined ? activation(["T", own], sizes, 31, magnitude) : both,
+    kv: joined === undefined ? activation(["T", latentDim + ropeDim], sizes, 32, magnitude) : both,
+    ...(rank !== undefined && {
+      q_norm: randomWeight("f32", [rank], 36),
+      q_w: randomWeight(model.weight ?? "bf16", [queries, rank], 37, 0.5),
+    }),
     kv_norm: randomWeight("f32", [latentDim], 33),
     w: randomWeight(model.weight ?? "bf16", [heads * (nopeDim + valueDim), latentDim], 34, 0.3),
     ...placeInputs(tokens),
@@ -61,7 +83,11 @@ function inputsOf(model: Model, tokens: Tokens): Record<string, OpInput> {
 async function check(
   runner: DispatchRunner,
   model: Model,
-  { steps, software = true }: { steps: readonly Tokens[]; software?: boolean },
+  { steps, software = true, handOff }: {
+    steps: readonly Tokens[];
+    software?: boolean;
+    handOff?: "dispatch";
+  },
 ): Promise<void> {
   const { latentDim, ropeDim, dtype = "f32" } = model;
   const cache = {
@@ -75,7 +101,11 @@ async function check(
       inputs: inputsOf(model, tokens),
       sizes: stepSizes(tokens),
       caches: { layer: cache },
-      context: { cacheDtype: () => dtype, profile: { ...runner.profile, software } },
+      context: {
+        cacheDtype: () => dtype,
+        profile: { ...runner.profile, software },
+        ...(handOff && { handOff }),
+      },
       kernel: mlaAttention,
     });
     const what = `${JSON.stringify(model)}, step ${i} of ${tokens.length} tokens`;
@@ -112,6 +142,42 @@ const MODELS: Record<string, Model> = {
     ...{ heads: 2, nopeDim: 6, ropeDim: 8, valueDim: 4, latentDim: 16, magnitude: 1e4 },
   },
 };
+
+/** Queries that are made of latents, and values that lie side by side. */
+const MADE: Record<string, Model> = {
+  "queries of latents of an odd size": {
+    ...{ heads: 3, nopeDim: 5, ropeDim: 6, valueDim: 7, latentDim: 26, rank: 13 },
+  },
+  "queries of latents, side by side with those of keys": {
+    ...{ heads: 4, nopeDim: 20, ropeDim: 8, valueDim: 9, latentDim: 40, rank: 48, joined: 0 },
+    ...{ layout: "interleaved", weight: "f16", dtype: "f16" },
+  },
+  "queries side by side with latents, behind something else": {
+    ...{ heads: 2, nopeDim: 9, ropeDim: 2, valueDim: 5, latentDim: 14, joined: 3 },
+  },
+  "queries of latents behind something else": {
+    ...{ heads: 2, nopeDim: 9, ropeDim: 2, valueDim: 5, latentDim: 14, rank: 24, joined: 8 },
+  },
+};
+
+for (const [name, model] of Object.entries(MADE)) {
+  webgpuTest(`mlaAttention gives what the CPU gives: ${name}`, () =>
+    withRunner(async (runner) => {
+      await check(runner, model, { steps: STEPS });
+      // Shared out as on a GPU, with the last workgroup of a head to arrive and without it.
+      await check(runner, model, { steps: [[[1, 3]], run(2, 30, 2)], software: false });
+      await check(runner, model, { steps: [[[1, 4]]], software: false, handOff: "dispatch" });
+    }));
+}
+
+webgpuTest(
+  "mlaAttention makes queries of latents without subgroups",
+  () =>
+    withRunner(async (runner) => {
+      const model = MADE["queries of latents, side by side with those of keys"];
+      await check(runner, model, { steps: [[[1, 3]], run(2, 30, 2)], software: false });
+    }, { without: ["subgroups"] }),
+);
 
 for (const [name, model] of Object.entries(MODELS)) {
   webgpuTest(

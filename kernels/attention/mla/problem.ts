@@ -1,0 +1,104 @@
+/**
+ * What the kernels of latent attention share: sizes, inputs, and how work is shared out.
+ *
+ * @module
+ */
+
+import {
+  type AttrsOf,
+  input,
+  type Node,
+  optionalInput,
+  type WeightFormat,
+} from "../../../graph/mod.ts";
+import { type Access, fragments, joinAccess, reads, type WeightSpec } from "../../access/access.ts";
+import { STEP } from "../../access/extent.ts";
+import { LOWEST } from "../../compose.ts";
+import type { LoweringContext } from "../../kernel.ts";
+import type { CacheFormat } from "../operands.ts";
+import paging from "../paging.wgsl" with { type: "text" };
+import sharesText from "./shares.wgsl" with { type: "text" };
+
+/** Keys of a tile of `attend.wgsl`, and its invocations. */
+export const TILE_KEYS = 128;
+/** Heads whose sums an invocation of it holds at a time. */
+export const MAX_UNIT = 4;
+/** Workgroups that keep a large GPU busy. */
+const WANTED_WORKGROUPS = 264;
+const MAX_SPLITS = 32;
+
+/** A node with what lowering asks of it again and again. */
+export interface MlaProblem {
+  readonly node: Node<"cached_mla_attention">;
+  readonly attrs: AttrsOf<"cached_mla_attention">;
+  readonly weight: WeightSpec;
+  /** What makes queries of latents, if anything does. */
+  readonly queryWeight?: WeightSpec;
+  readonly cacheFormat: CacheFormat;
+  readonly context: LoweringContext;
+  /** Words of 8 numbers of a latent. */
+  readonly words: number;
+  /** Heads of a workgroup of `attend.wgsl`. */
+  readonly unit: number;
+  /** Workgroups that share a context, at most. */
+  readonly splits: number;
+}
+
+/** The problem of a node. */
+export function problemOf(
+  node: Node<"cached_mla_attention">,
+  context: LoweringContext,
+): MlaProblem {
+  const { heads, latentDim, cache } = node.attrs;
+  const [w, up] = [input(node, "w"), optionalInput(node, "q_w")];
+  const unit = [MAX_UNIT, 2, 1].find((count) => heads % count === 0) ?? 1;
+  const units = (heads / unit) * context.tokens.max;
+  const splits = Math.max(1, Math.min(MAX_SPLITS, Math.floor(WANTED_WORKGROUPS / units)));
+  return {
+    node,
+    attrs: node.attrs,
+    weight: { format: w.dtype as WeightFormat, payload: w, columns: latentDim },
+    ...(up && {
+      queryWeight: { format: up.dtype as WeightFormat, payload: up, columns: Number(up.shape[1]) },
+    }),
+    cacheFormat: context.cacheDtype(cache),
+    context,
+    words: Math.ceil(latentDim / 8),
+    unit,
+    splits: context.profile.software ? 1 : splits,
+  };
+}
+
+/** Constants that all kernels share. */
+export function sizeConstants({ attrs, context, words, splits }: MlaProblem) {
+  const { heads, nopeDim, ropeDim, valueDim, latentDim } = attrs;
+  return {
+    ...{ HEADS: heads, N: nopeDim, R: ropeDim, V: valueDim, L: latentDim },
+    ...{ D: latentDim + ropeDim, KV_HEADS: 1, PAGE: context.pageSize, WINDOW: 0, LONG_RUN: 1 },
+    ...{ WORDS: words, SPLITS: splits, INVOCATIONS_KEYS: TILE_KEYS, LOWEST },
+  };
+}
+
+/** The step's positions, and how keys are found and shared out. */
+export function stepAccess({ node }: MlaProblem): Access {
+  const names = ["positions", "sequence_ids", "block_table"];
+  return joinAccess(
+    ...names.map((name) => reads(name, "i32", input(node, name))),
+    STEP,
+    fragments(paging, sharesText),
+  );
+}
+
+/** Groups that share `words` words, so that none of so many invocations is idle: a power of two. */
+export function groupsOver(words: number, invocations: number): number {
+  let groups = 1;
+  while (2 * groups * words <= invocations) groups *= 2;
+  return groups;
+}
+
+/** In how many pieces the work of a head is cut so that a large GPU is busy; `most` at most. */
+export function piecesOfHead({ attrs, context }: MlaProblem, most: number): number {
+  if (context.profile.software) return 1;
+  const wanted = WANTED_WORKGROUPS / (attrs.heads * context.tokens.max);
+  return Math.max(1, Math.min(most, Math.floor(wanted)));
+}
