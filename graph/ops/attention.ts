@@ -48,6 +48,10 @@ export interface CachedAttentionAttrs extends AttentionAttrs {
   readonly rope?: RopeAttrs;
   /** RMSNorm of q and k inside: over each head, or over all heads together. */
   readonly qkNorm?: { readonly eps: number; readonly over: "head" | "all" };
+  /** RMSNorm without weights over each head of v inside (Gemma 4). */
+  readonly valueNorm?: { readonly eps: number };
+  /** Values are what the projection of keys gives, before norm and RoPE; `qkv` has q and k alone. */
+  readonly keysAreValues?: boolean;
   /** q, k and v are clamped to ±clip, q and k after their norm and before RoPE (OLMoE's clip_qkv). */
   readonly clip?: number;
 }
@@ -159,7 +163,8 @@ export const ATTENTION_OPS = {
     ],
     infer(inputs, attrs) {
       const { heads, kvHeads, headDim, valueDim = headDim } = attrs;
-      const width = (heads + kvHeads) * headDim + kvHeads * valueDim;
+      const values = attrs.keysAreValues ? 0 : kvHeads * valueDim;
+      const width = (heads + kvHeads) * headDim + values;
       const qkv = inputs.maybe("qkv");
       if (qkv) expect(qkv.shape[1] === width, `qkv [T, ${width}]`, qkv);
       else {

@@ -30,6 +30,8 @@ export const DECODE_MAX_TOKENS = 8;
 const TILE_QUERIES = 64;
 const TILE_KEYS = 32;
 const PREFILL_INVOCATIONS = 128;
+/** Results of 64 dimensions that an invocation's registers hold; wider heads take several workgroups. */
+const MAX_SLICES = 4;
 /** Workgroup memory that tiles of 32 dimensions take. */
 const DEEP_TILE_BYTES = 23 << 10;
 const APPEND_INVOCATIONS = 128;
@@ -59,6 +61,9 @@ function prefillDispatch(
   ready: ReturnType<typeof scratchRows>,
 ): Dispatch {
   const { node, attrs, context: { profile } } = problem;
+  const all = Math.ceil(attrs.headDim / 64);
+  const parts = Math.ceil(all / MAX_SLICES);
+  const slices = Math.ceil(all / parts);
   // A CPU takes seconds to compile what is written out for a GPU; small devices lack the memory.
   const depth = profile.software || profile.maxWorkgroupStorageBytes < DEEP_TILE_BYTES ? 8 : 32;
   return composeDispatch({
@@ -76,14 +81,14 @@ function prefillDispatch(
         QUERIES: TILE_QUERIES,
         KEYS: TILE_KEYS,
         INVOCATIONS: PREFILL_INVOCATIONS,
-        SLICES: Math.ceil(attrs.headDim / 64),
+        SLICES: slices,
         CHUNKS: attrs.headDim / 8,
       }),
       reads("ready", "vec4<f32>", ready),
       writes("y", "vec4<f32>", node.outputs[0]),
     ],
     body: prefillBody,
-    workgroups: ({ T }) => [Math.ceil(T / TILE_QUERIES), attrs.heads, 1],
+    workgroups: ({ T }) => [Math.ceil(T / TILE_QUERIES), attrs.heads, parts],
   });
 }
 
@@ -97,7 +102,7 @@ export const cachedAttention = defineKernel({
     const { headDim, valueDim = headDim, chunk } = node.attrs;
     if (valueDim !== headDim) return `takes values as wide as keys, not ${valueDim} of ${headDim}`;
     if (chunk !== undefined) return "takes no chunks";
-    if (headDim % 8 !== 0 || headDim > 256) return `takes heads of 8 to 256 by 8, not ${headDim}`;
+    if (headDim % 8 !== 0 || headDim > 512) return `takes heads of 8 to 512 by 8, not ${headDim}`;
     const problem = problemOf(node, { ...context, tokens: { min: 1, max: DECODE_MAX_TOKENS } });
     return headTooLarge(problem) ? "needs more workgroup memory" : undefined;
   },

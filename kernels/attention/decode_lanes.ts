@@ -176,6 +176,7 @@ function slotsAccess(problem: AttentionProblem, fresh: number, shape: LanesShape
   const sizes = {
     SLOTS: unitHeads + fresh,
     SLOT_ROUNDS: Math.ceil((unitHeads + fresh) / (threads / lanes)),
+    OWN_ROUNDS: Math.ceil(fresh / (threads / lanes)),
     VALUE_ROUNDS: Math.ceil(fresh * headDim / threads),
     ROUNDS_Q: Math.ceil(heads * headDim / 4 / threads),
     ROUNDS_K: Math.ceil(kvHeads * headDim / 4 / threads),

@@ -73,7 +73,7 @@ function sharedBytes(
 ): number {
   const fresh = mode.fresh ?? 1;
   const groups = Math.floor(threads / (attrs.headDim / 8));
-  const slots = mode.fresh === undefined ? 0 : unitHeads + fresh;
+  const slots = mode.fresh === undefined ? 0 : unitHeads + (attrs.valueNorm ? 2 : 1) * fresh;
   const numbers = unitHeads * (attrs.headDim + threads + 2 * groups) + 8 * threads +
     2 * fresh * attrs.headDim + slots * sharesOfSlot(profile, threads);
   return 4 * numbers + 16;
@@ -123,7 +123,7 @@ function freshConstants(
   fresh: number,
   { threads, unitHeads }: WorkgroupShape,
 ) {
-  const { heads, kvHeads, headDim, qkNorm } = attrs;
+  const { heads, kvHeads, headDim, qkNorm, valueNorm } = attrs;
   const rounds = (count: number) => Math.ceil(count / threads);
   const quads = (all: number) => (qkNorm?.over === "all" ? all : 1) * headDim / 4;
   return {
@@ -132,6 +132,6 @@ function freshConstants(
     SQUARES_Q: qkNorm === undefined ? 0 : qkNorm.over === "all" ? 1 : unitHeads,
     ROUNDS_Q: rounds(quads(heads)),
     ROUNDS_K: rounds(quads(kvHeads)),
-    SLOTS: unitHeads + fresh,
+    SLOTS: unitHeads + (valueNorm ? 2 : 1) * fresh,
   };
 }

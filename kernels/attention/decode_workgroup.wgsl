@@ -175,7 +175,7 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
       sums[(2u * value_group + 1u) * LANES_V + value_lane] = hi_$h;
     }
     workgroupBarrier();
-    if (index < 2u * LANES_V) {
+    for (var quad = index; quad < 2u * LANES_V; quad += INVOCATIONS) {
       var peak = LOWEST;
       for (var g = 0u; g < GROUPS; g++) {
         peak = max(peak, peaks[$h * GROUPS + g]);
@@ -185,9 +185,9 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
       for (var g = 0u; g < GROUPS; g++) {
         let factor = exp(peaks[$h * GROUPS + g] - peak);
         total += factor * totals[$h * GROUPS + g];
-        sum += factor * sums[2u * g * LANES_V + index];
+        sum += factor * sums[2u * g * LANES_V + quad];
       }
-      let e = $h * D + (index % LANES_V) * 8u + (index / LANES_V) * 4u;
+      let e = $h * D + (quad % LANES_V) * 8u + (quad / LANES_V) * 4u;
       //@repeat i 4
       if (span.splits == 1u) {
         store_result(token, unit, e + $i, sum[$i], peak, total);
@@ -195,7 +195,7 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
         store_partial(base + e + $i, sum[$i]);
       }
       //@end
-      if (span.splits > 1u && index == 0u) {
+      if (span.splits > 1u && quad == 0u) {
         store_partial(base + HG * D + $h, peak);
         store_partial(base + HG * D + HG + $h, total);
       }

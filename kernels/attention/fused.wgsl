@@ -1,9 +1,8 @@
 //@fragment attention/fused
-//@needs HEADS KV_HEADS D qkv
+//@needs HEADS D QKV_WIDTH V_FIRST qkv
 //@gives q_raw k_raw v_raw q_quad k_quad qk_quad
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
-// the start of a token's q, k or v, quads are four of them.
-const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
+// q, k and v side by side in one buffer [T, QKV_WIDTH]; v may be k. Numbers are counted from the start of
+// a token's q, k or v, quads are four of them.
 
 fn qkv_at(i: u32) -> f32 {
   return qkv[i / 4u][i % 4u];
@@ -18,7 +17,7 @@ fn k_raw(token: u32, i: u32) -> f32 {
 }
 
 fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+  return qkv_at(token * QKV_WIDTH + V_FIRST + i);
 }
 
 fn q_quad(token: u32, quad: u32) -> vec4<f32> {

@@ -110,7 +110,7 @@ export function pagingAccess({ node }: AttentionProblem): Access {
 
 /** q, k and v of the step as the projections left them, and their way through norm, clip and RoPE. */
 export function sourceAccess({ node, attrs }: AttentionProblem): Access {
-  const { qkNorm, rope, clip } = attrs;
+  const { qkNorm, rope, clip, valueNorm, heads, kvHeads, headDim, keysAreValues } = attrs;
   const names = node.inputs.qkv ? ["qkv"] : ["q", "k", "v"];
   return joinAccess(
     ...names.map((name) => reads(name, "vec4<f32>", input(node, name))),
@@ -127,6 +127,12 @@ export function sourceAccess({ node, attrs }: AttentionProblem): Access {
       NORM: qkNorm !== undefined,
       NORM_ALL: qkNorm?.over === "all",
       EPS: f32Literal(qkNorm?.eps ?? 0, "an epsilon of norms"),
+      ...(node.inputs.qkv && {
+        QKV_WIDTH: (heads + (keysAreValues ? 1 : 2) * kvHeads) * headDim,
+        V_FIRST: (heads + (keysAreValues ? 0 : kvHeads)) * headDim,
+      }),
+      VALUE_NORM: valueNorm !== undefined,
+      VALUE_EPS: f32Literal(valueNorm?.eps ?? 0, "an epsilon of norms"),
       ...(clip === undefined ? {} : { CLIP: f32Bound(clip) }),
     }),
   );

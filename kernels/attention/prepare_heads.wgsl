@@ -3,7 +3,7 @@
 //@needs SQUARES_Q ROUNDS_Q ELEMENTS ELEMENTS_K ROUNDS_K Span positions sequence_ids first_seen
 //@needs Invocation square_result q_quad q_rotation k_Rotation k_rotation step v_raw k_quad
 //@needs square_share fresh_values cached clipped square_join queries q_element_at fresh_keys
-//@needs k_element_at cache_row keys_store Chunk values_store
+//@needs k_element_at cache_row keys_store Chunk values_store VALUE_NORM VALUE_EPS
 //@gives prepare
 // What a workgroup needs before it looks at the cache, made from the step's q, k and v.
 fn is_fresh(i: u32, span: Span) -> bool {
@@ -34,7 +34,8 @@ const QUADS_K = select(D, KV_HEADS * D, NORM_ALL) / 4u;
 //
 // ELEMENTS and ELEMENTS_K are those of the unit's queries and of a key for each invocation,
 // SQUARES_Q the sums of squares of queries, ROUNDS_Q and ROUNDS_K the quads of a sum for each
-// invocation. `square` has SLOTS = HG + FRESH_MAX sums.
+// invocation. `square` has SLOTS sums: of HG
+// queries, of FRESH_MAX keys, and of as many values where those are normed.
 fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocation) -> u32 {
   let kv_head = unit / HEAD_UNITS;
   let first_head = kv_head * GROUP + (unit % HEAD_UNITS) * HG;
@@ -78,10 +79,17 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocatio
         //@end
         square_share(HG + count, sum, invocation);
       }
+      if (VALUE_NORM) {
+        var sum = 0.0;
+        //@repeat e ELEMENTS_K
+        sum += select(0.0, value_$e * value_$e, invocation.index + $e * INVOCATIONS < D);
+        //@end
+        square_share(HG + FRESH_MAX + count, sum, invocation);
+      }
       //@repeat e ELEMENTS_K
       if (invocation.index + $e * INVOCATIONS < D) {
         let at = count * D + d_$e;
-        fresh_values[at / 4u][at % 4u] = cached(clipped(value_$e));
+        fresh_values[at / 4u][at % 4u] = select(cached(clipped(value_$e)), value_$e, VALUE_NORM);
       }
       //@end
       count++;
@@ -96,7 +104,7 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocatio
     square_share($h, sum, invocation);
   }
   //@end
-  if (NORM) {
+  if (NORM || VALUE_NORM) {
     square_join(invocation);
   }
   //@repeat e ELEMENTS
@@ -119,6 +127,17 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocatio
           cached(k_element_at(i, kv_head, d_$e, k_rotation_$e, scale));
       }
       //@end
+      if (VALUE_NORM) {
+        let square = square_result(HG + FRESH_MAX + slot, invocation);
+        let value_scale = inverseSqrt(square / f32(D) + VALUE_EPS);
+        //@repeat e ELEMENTS_K
+        if (invocation.index + $e * INVOCATIONS < D) {
+          let at = slot * D + d_$e;
+          fresh_values[at / 4u][at % 4u] =
+            cached(clipped(fresh_values[at / 4u][at % 4u] * value_scale));
+        }
+        //@end
+      }
       own = select(own, slot, i == token);
       slot++;
     }

@@ -1,9 +1,9 @@
 //@fragment attention/prepare_slots
 //@needs SLOTS D HEADS KV_HEADS ROTARY ATTENTION_SCALING HEAD_UNITS GROUP HG LANES INVOCATIONS NORM
 //@needs NORM_ALL GROUPS EPS FRESH_MAX SCALE VALUE_ROUNDS SLOT_ROUNDS CHUNKS ROUNDS_Q ROUNDS_K
-//@needs rotary_frequency rotary_pair cos_sin Span Invocation v_raw chunk_dot lane_total
+//@needs rotary_frequency rotary_pair cos_sin Span Invocation v_raw chunk_dot
 //@needs square_result fresh_values cached clipped queries fresh_keys cache_row keys_store Chunk
-//@needs values_store q_quad k_quad square_share square_join qk_quad k_norm_quad q_norm_quad
+//@needs VALUE_NORM VALUE_EPS OWN_ROUNDS lane_total values_store q_quad k_quad square_share square_join qk_quad k_norm_quad q_norm_quad
 //@gives prepare
 // What a workgroup of decode_lanes.wgsl needs before it looks at the cache, made from the step's q,
 // k and v: queries of the unit, and with `own` the keys and values of the step's own tokens as far
@@ -13,8 +13,8 @@
 // A slot is a head of one of them: HG queries, then keys. LANES invocations bring a slot from
 // memory, normed; then every invocation turns single elements by the angle of their position.
 //
-// SLOT_ROUNDS are the slots of a group of lanes, VALUE_ROUNDS the elements of values of an
-// invocation, ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
+// SLOT_ROUNDS are the slots of a group of lanes, OWN_ROUNDS its values' heads, VALUE_ROUNDS the elements
+// of values of an invocation, ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
 var<workgroup> slot_rows: array<vec4<f32>, SLOTS * D / 4u>;
 
 const QUADS_Q = HEADS * D / 4u;
@@ -73,10 +73,14 @@ fn prepare(token: u32, unit: u32, span: Span, own: bool, invocation: Invocation)
   //@end
   //@repeat n VALUE_ROUNDS
   if (invocation.index + $n * INVOCATIONS < count * D) {
-    fresh_values[value_$n / 4u][value_$n % 4u] = cached(clipped(raw_value_$n));
+    fresh_values[value_$n / 4u][value_$n % 4u] =
+      select(cached(clipped(raw_value_$n)), raw_value_$n, VALUE_NORM);
   }
   //@end
   workgroupBarrier();
+  if (VALUE_NORM) {
+    norm_values(count, invocation);
+  }
   for (var e = invocation.index; e < (HG + count) * D; e += INVOCATIONS) {
     let slot = e / D;
     let d = e % D;
@@ -108,6 +112,27 @@ fn prepare(token: u32, unit: u32, span: Span, own: bool, invocation: Invocation)
     }
   }
   return count;
+}
+
+// Norms the values, each head by LANES invocations.
+fn norm_values(count: u32, invocation: Invocation) {
+  //@repeat r OWN_ROUNDS
+  {
+    let slot = invocation.index / LANES + $r * GROUPS;
+    let end = select(0u, D / 4u, slot < count);
+    var square = 0.0;
+    for (var quad = invocation.index % LANES; quad < end; quad += LANES) {
+      let x = fresh_values[slot * (D / 4u) + quad];
+      square += dot(x, x);
+    }
+    let scale = inverseSqrt(lane_total(square) / f32(D) + VALUE_EPS);
+    for (var quad = invocation.index % LANES; quad < end; quad += LANES) {
+      let at = slot * (D / 4u) + quad;
+      let x = clipped_quad(fresh_values[at] * scale);
+      fresh_values[at] = vec4(cached(x.x), cached(x.y), cached(x.z), cached(x.w));
+    }
+  }
+  //@end
 }
 
 // Σ x² over all heads: of the token's q in slot 0, then of the k of each of the step's own tokens.

@@ -29,21 +29,27 @@ interface Projections {
   readonly v: Floats;
 }
 
-/** Splits qkv, then norms, clips and turns q and k, in this order; v is only clipped. */
+/** Splits qkv, then norms, clips and turns q and k, in this order; v does not turn. */
 function prepare({ inputs, attrs }: CpuCall<"cached_attention">, positions: Integers): Projections {
   const { heads, kvHeads, headDim, valueDim = headDim, clip, qkNorm, rope } = attrs;
   const qkv = inputs.maybe("qkv");
   const invFreq = inputs.maybe("inv_freq");
   const [queryWidth, kvWidth] = [heads * headDim, kvHeads * headDim];
   const valueWidth = kvHeads * valueDim;
+  const { valueNorm, keysAreValues = false } = attrs;
+  const allWidth = queryWidth + kvWidth + (keysAreValues ? 0 : valueWidth);
   const part = (name: string, first: number, width: number) => {
     const values = qkv
-      ? columnsOf(floats(qkv), queryWidth + kvWidth + valueWidth, first, width)
+      ? columnsOf(floats(qkv), allWidth, first, width)
       : floats(inputs.get(name)).slice();
     const norm = inputs.maybe(`${name}_norm`);
     invariant(!norm || qkNorm, `${name}_norm without the attribute qkNorm`);
     // Over a head, the weight has headDim elements; over all heads together, all of them.
-    const normed = qkNorm && norm ? rmsNorm(values, floats(norm), qkNorm.eps) : values;
+    const normed = name === "v" && valueNorm
+      ? rmsNorm(values, new Float32Array(valueDim).fill(1), valueNorm.eps)
+      : qkNorm && norm
+      ? rmsNorm(values, floats(norm), qkNorm.eps)
+      : values;
     if (clip !== undefined) {
       for (let i = 0; i < normed.length; i++) {
         normed[i] = Math.min(Math.max(normed[i], -clip), clip);
@@ -61,7 +67,7 @@ function prepare({ inputs, attrs }: CpuCall<"cached_attention">, positions: Inte
   return {
     q: part("q", 0, queryWidth),
     k: part("k", queryWidth, kvWidth),
-    v: part("v", queryWidth + kvWidth, valueWidth),
+    v: part("v", keysAreValues ? queryWidth : queryWidth + kvWidth, valueWidth),
   };
 }
 

@@ -108,8 +108,15 @@ function matchOperands(graph: Graph, attention: Node<"attention">) {
   if (v.rope) return match(0, "v has RoPE");
   if (q.clip !== k.clip || q.clip !== v.clip) return match(1, "q, k and v are clamped differently");
   const sameNorm = q.norm?.eps === k.norm?.eps && q.norm?.over === k.norm?.over;
-  if (!sameNorm || v.norm) return match(2, "q, k and v are normed differently");
+  const plainValues = !v.norm || (v.norm.over === "head" && isOnes(v.norm.weight));
+  if (!sameNorm || !plainValues) return match(2, "q, k and v are normed differently");
   return match(3);
+}
+
+/** A norm's weight that changes nothing. */
+function isOnes({ weight }: Value): boolean {
+  const data = weight?.kind === "constant" ? weight.data : undefined;
+  return data !== undefined && data.every((each) => each === 1);
 }
 
 function sameRope({ rope: q }: Operand, { rope: k }: Operand, positions: Value): boolean {
@@ -136,14 +143,16 @@ function insert(graph: Graph, { attention, q, k, v, depth }: Match, cache: strin
     cache,
     ...(rope && { rope: rope.attrs }),
     ...(norm && { qkNorm: { eps: norm.eps, over: norm.over } }),
+    ...(depth > 2 && v.norm && { valueNorm: { eps: v.norm.eps } }),
     ...(typeof clip === "number" && { clip }),
   };
+  const { keysAreValues, projected } = operands(graph, b, [
+    { value: q.before[depth], heads },
+    { value: k.before[depth], heads: kvHeads },
+    { value: v.before[depth], heads: kvHeads },
+  ]);
   const result = b.op("cached_attention", {
-    ...operands(graph, b, [
-      { value: q.before[depth], heads },
-      { value: k.before[depth], heads: kvHeads },
-      { value: v.before[depth], heads: kvHeads },
-    ]),
+    ...projected,
     positions: input(attention, "positions"),
     sequence_ids: graph.addInput("sequence_ids", { dtype: "i32", shape: ["T"] }),
     block_table: graph.addInput("block_table", { dtype: "i32", shape: ["S", "P"] }),
@@ -151,29 +160,40 @@ function insert(graph: Graph, { attention, q, k, v, depth }: Match, cache: strin
     q_norm: norm ? norm.weight : undefined,
     k_norm: norm ? k.norm?.weight : undefined,
     sinks: optionalInput(attention, "sinks"),
-  }, attrs);
+  }, { ...attrs, ...(keysAreValues && { keysAreValues }) });
   if (flat) return replaceNode(graph, last, result);
   const byToken = b.op("reshape", { x: result }, { shape: [tokens, heads, valueDim] });
   replaceNode(graph, last, b.op("transpose", { x: byToken }, { dims: [0, 1] }));
 }
 
-/** One `qkv` when the three are neighbouring slices of one value; `q`, `k`, `v` otherwise. */
+/**
+ * One `qkv` when the three are neighbouring slices of one value, or q and k are and v is k;
+ * `q`, `k`, `v` otherwise.
+ */
 function operands(
   graph: Graph,
   b: GraphBuilder,
   parts: readonly { value: Value; heads: number }[],
-): NodeInputs {
+): { readonly projected: NodeInputs; readonly keysAreValues: boolean } {
   const values = parts.map(({ value, heads }) => flatten(graph, b, value, heads));
-  const slices = values.map((value) => graph.producer(value)).filter((node) => isOp(node, "slice"));
   const [q, k, v] = values;
-  if (slices.length !== 3) return { q, k, v };
+  const keysAreValues = v.id === k.id;
+  const joined = joinedIn(graph, keysAreValues ? [q, k] : values);
+  if (!joined) return { projected: { q, k, v }, keysAreValues: false };
+  return { projected: { qkv: joined }, keysAreValues };
+}
+
+/** The value whose neighbouring columns these are, all of them. */
+function joinedIn(graph: Graph, values: readonly Value[]): Value | undefined {
+  const slices = values.map((value) => graph.producer(value)).filter((node) => isOp(node, "slice"));
+  if (slices.length !== values.length) return undefined;
   const joined = input(slices[0], "x");
   let next = 0;
   for (const { inputs, attrs, outputs } of slices) {
     const neighbours = inputs.x === joined && attrs.start === next && (attrs.step ?? 1) === 1 &&
       (attrs.dim === 1 || attrs.dim === -1);
-    if (!neighbours) return { q, k, v };
+    if (!neighbours) return undefined;
     next += Number(outputs[0].shape[1]);
   }
-  return joined.shape[1] === next ? { qkv: joined } : { q, k, v };
+  return joined.shape[1] === next ? joined : undefined;
 }

@@ -1,7 +1,7 @@
 //@fragment attention/general/append
 //@needs HEADS KV_HEADS NORM D NORM_ALL INVOCATIONS EPS V ROTARY ATTENTION_SCALING PACK Invocation
 //@needs raw_at sum_share sum_join sum_result clipped norm_at rotary_pair cos_sin positions
-//@needs rotary_frequency ready cache_row sequence_ids keys_store values_store
+//@needs VALUE_NORM VALUE_EPS rotary_frequency ready cache_row sequence_ids keys_store values_store
 // Brings the tokens of a step into the cache, and their queries into `ready`, for heads of any size.
 //
 // q, k, v       [T, heads · D or V] f32, side by side or not
@@ -19,12 +19,14 @@ fn first_of(part: u32) -> u32 {
 
 // 1/rms of a head, or of all heads of its projection.
 fn scale_of(token: u32, part: u32, head: u32, invocation: Invocation) -> f32 {
-  if (!NORM || part == 2u) {
+  let is_value = part == 2u;
+  if (!select(NORM, VALUE_NORM, is_value)) {
     return 1.0;
   }
-  let all = select(KV_HEADS, HEADS, part == 0u) * D;
-  let first = select(head * D, 0u, NORM_ALL);
-  let count = select(D, all, NORM_ALL);
+  let width = select(D, V, is_value);
+  let all = NORM_ALL && !is_value;
+  let first = select(head * width, 0u, all);
+  let count = select(width, select(KV_HEADS, HEADS, part == 0u) * D, all);
   var square = 0.0;
   for (var i = invocation.index; i < count; i += INVOCATIONS) {
     let x = raw_at(part, token, first + i);
@@ -32,7 +34,7 @@ fn scale_of(token: u32, part: u32, head: u32, invocation: Invocation) -> f32 {
   }
   sum_share(0u, square, invocation);
   sum_join(invocation);
-  return inverseSqrt(sum_result(0u, invocation) / f32(count) + EPS);
+  return inverseSqrt(sum_result(0u, invocation) / f32(count) + select(EPS, VALUE_EPS, is_value));
 }
 
 fn plain_at(token: u32, part: u32, head: u32, d: u32, scale: f32) -> f32 {

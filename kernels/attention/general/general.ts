@@ -52,13 +52,14 @@ function constantsOf(problem: AttentionProblem) {
 
 /** q, k and v as the projections left them: `raw_at(part, token, i)`. */
 function sourceAccess({ node, attrs }: AttentionProblem): Access {
-  const { heads, kvHeads, headDim, valueDim = headDim } = attrs;
+  const { heads, kvHeads, headDim, valueDim = headDim, keysAreValues = false } = attrs;
   const widths = [heads * headDim, kvHeads * headDim, kvHeads * valueDim];
   const fused = node.inputs.qkv !== undefined;
   const names = fused ? ["qkv"] : ["q", "k", "v"];
-  const all = widths.reduce((sum, width) => sum + width, 0);
+  const all = widths.slice(0, keysAreValues ? 2 : 3).reduce((sum, width) => sum + width, 0);
   const places = widths.map((width, part) => {
-    const first = widths.slice(0, part).reduce((sum, each) => sum + each, 0);
+    const before = keysAreValues ? Math.min(part, 1) : part;
+    const first = widths.slice(0, before).reduce((sum, each) => sum + each, 0);
     return fused ? `qkv[token * ${all}u + ${first}u + i]` : `${names[part]}[token * ${width}u + i]`;
   });
   return joinAccess(
@@ -79,7 +80,7 @@ function sourceAccess({ node, attrs }: AttentionProblem): Access {
 
 /** Norm, clip and RoPE of queries and keys. */
 function shapingAccess({ node, attrs }: AttentionProblem): Access {
-  const { qkNorm, rope, clip } = attrs;
+  const { qkNorm, rope, clip, valueNorm } = attrs;
   const frequencies = optionalInput(node, "inv_freq");
   const at = qkNorm?.over === "all" ? "head * D + d" : "d";
   const weight = (name: string) => optionalInput(node, name) ? `${name}[${at}]` : "1.0";
@@ -107,6 +108,8 @@ function shapingAccess({ node, attrs }: AttentionProblem): Access {
       NORM: qkNorm !== undefined,
       NORM_ALL: qkNorm?.over === "all",
       EPS: f32Literal(qkNorm?.eps ?? 0, "an epsilon of norms"),
+      VALUE_NORM: valueNorm !== undefined,
+      VALUE_EPS: f32Literal(valueNorm?.eps ?? 0, "an epsilon of norms"),
       ...(clip === undefined ? {} : { CLIP: f32Bound(clip) }),
     }),
   );

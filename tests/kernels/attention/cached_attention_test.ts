@@ -33,6 +33,9 @@ interface Model {
   readonly rope?: AttrsOf<"cached_attention">["rope"];
   readonly qkNorm?: "head" | "all";
   readonly clip?: number;
+  readonly valueNorm?: boolean;
+  /** Values are k as projected; not with `split`. */
+  readonly keysAreValues?: boolean;
   readonly window?: number;
   readonly sinks?: boolean;
   readonly split?: boolean;
@@ -59,6 +62,8 @@ function attrsOf(model: Model): AttrsOf<"cached_attention"> {
     rope: model.rope,
     qkNorm: model.qkNorm && { eps: 1e-6, over: model.qkNorm },
     clip: model.clip,
+    valueNorm: model.valueNorm ? { eps: 1e-5 } : undefined,
+    keysAreValues: model.keysAreValues,
   };
 }
 
@@ -72,7 +77,7 @@ function inputsOf(model: Model, tokens: Tokens, seed: number): Record<string, Op
   return {
     ...(model.split
       ? { q: width(heads), k: width(kvHeads), v: width(kvHeads) }
-      : { qkv: width(heads + 2 * kvHeads) }),
+      : { qkv: width(heads + (model.keysAreValues ? 1 : 2) * kvHeads) }),
     ...placeInputs(tokens),
     inv_freq: rope && inverseFrequencies(rope.rotaryDim),
     q_norm: norm(heads * headDim, 21),
@@ -130,6 +135,15 @@ const MODELS: readonly Model[] = [
     rope: { layout: "interleaved", rotaryDim: 16, attentionScaling: 1.3 },
     split: true,
     pageSize: 32,
+  },
+  // Gemma 4's sliding layers, and its full ones.
+  {
+    ...{ heads: 4, kvHeads: 2, headDim: 24, rope: { ...HALF, rotaryDim: 24 }, qkNorm: "head" },
+    ...{ valueNorm: true, window: 20 },
+  },
+  {
+    ...{ heads: 6, kvHeads: 1, headDim: 40, rope: { ...HALF, rotaryDim: 40 }, qkNorm: "head" },
+    ...{ valueNorm: true, keysAreValues: true, clip: 1.2 },
   },
 ];
 
@@ -194,13 +208,15 @@ const SHAPES: readonly Model[] = [
   { heads: 16, kvHeads: 1, headDim: 80, rope: HALF, sinks: true },
   { heads: 5, kvHeads: 1, headDim: 96, qkNorm: "head", rope: HALF, window: 100 },
   { heads: 2, kvHeads: 1, headDim: 256, rope: { ...HALF, rotaryDim: 64 }, dtype: "f16" },
+  { heads: 2, kvHeads: 1, headDim: 512, valueNorm: true, keysAreValues: true, dtype: "f16" },
+  { heads: 2, kvHeads: 2, headDim: 328, rope: { ...HALF, rotaryDim: 328 }, split: true },
   { heads: 3, kvHeads: 3, headDim: 8 },
   // More than f32 and u32 hold, which bounds nothing.
   { heads: 3, kvHeads: 3, headDim: 8, clip: 1e39, window: 5e9 },
 ];
 
 webgpuTest(
-  "cachedAttention takes heads of 8 to 256 and groups of any size",
+  "cachedAttention takes heads of 8 to 512 and groups of any size",
   () =>
     withRunner(async (runner) => {
       for (const model of SHAPES) {
@@ -254,7 +270,7 @@ webgpuTest(
 webgpuTest("cachedAttention needs no subgroups", () =>
   withRunner(async (runner) => {
     const steps = [[[1, 190]], [...run(2, 30, 12), [0, 7]]] as const;
-    for (const model of MODELS.slice(0, 2)) await check(runner, { model, steps });
+    for (const model of [...MODELS.slice(0, 2), MODELS[5]]) await check(runner, { model, steps });
   }, { without: ["subgroups"] }));
 
 webgpuTest(
@@ -281,6 +297,9 @@ webgpuTest(
       await check(runner, { model: MODELS[2], steps: [many], context: { profile } });
       // Contexts without tiles, of one, of the two that are not shared out, and of three.
       const positions = [0, 1, 64, 128, 129, 191].map((position) => [[1, position] as const]);
+      for (const model of [...MODELS.slice(4), SHAPES[4]]) {
+        await check(runner, { model, steps, context: few });
+      }
       const even: Model = { ...SHAPES[0], heads: 3, kvHeads: 3, qkNorm: "all" };
       await check(runner, { model: even, steps: positions, context: { profile } });
     }),

@@ -47,7 +47,8 @@ function inputsOf(model: Model, tokens: Tokens): Record<string, OpInput | undefi
     activation(["T", width], { T: tokens.length }, seed, magnitude);
   const norm = (width: number, seed: number) =>
     qkNorm && randomWeight("f32", [qkNorm.over === "head" ? headDim : width], seed);
-  const [q, k, v] = widths;
+  const [q, k] = widths;
+  const v = model.keysAreValues ? 0 : widths[2];
   return {
     ...(model.split
       ? { q: rows(q, 31), k: rows(k, 32), v: rows(v, 33) }
@@ -102,6 +103,11 @@ const MODELS: Record<string, Model> = {
   "odd heads, values that are smaller": { heads: 3, kvHeads: 1, headDim: 13, valueDim: 5 },
   "values that are larger than a workgroup, sinks, a window": {
     ...{ heads: 2, kvHeads: 2, headDim: 6, valueDim: 131, window: 7, sinks: true, split: true },
+  },
+  "keys that are values, normed": {
+    ...{ heads: 4, kvHeads: 2, headDim: 14, keysAreValues: true, valueNorm: { eps: 1e-5 } },
+    rope: { layout: "half", rotaryDim: 8, attentionScaling: 1.2 },
+    qkNorm: { eps: 1e-6, over: "all" },
   },
   "chunks, norms of heads, RoPE of a part": {
     ...{ heads: 6, kvHeads: 2, headDim: 22, chunk: 5 },
