@@ -16,6 +16,7 @@ import { l2Norm, layerNorm } from "./linear/centred_norm.ts";
 import { gatedMlp } from "./linear/gated_mlp.ts";
 import { fusedLinear, linear } from "./linear/linear.ts";
 import { addRmsNorm, rmsNorm } from "./linear/norm.ts";
+import { postNorm } from "./linear/post_norm.ts";
 import { fusedMoeKernel } from "./moe/kernel.ts";
 import { moeRouter } from "./moe/router.ts";
 
@@ -25,6 +26,7 @@ export const KERNELS: readonly KernelDefinition[] = [
   fusedLinear,
   rmsNorm,
   addRmsNorm,
+  postNorm,
   layerNorm,
   l2Norm,
   cachedAttention,

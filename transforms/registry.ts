@@ -19,6 +19,7 @@ import { fuseFp8Moe } from "./fuse/fuse_fp8_moe.ts";
 import { fuseGemms } from "./fuse/fuse_gemms.ts";
 import { fuseMoe } from "./fuse/fuse_moe.ts";
 import { fusePackedMoes } from "./fuse/fuse_packed_moes.ts";
+import { fusePostNorm } from "./fuse/fuse_post_norm.ts";
 import { fuseResidual } from "./fuse/fuse_residual.ts";
 import { fuseRmsnorm } from "./fuse/fuse_rmsnorm.ts";
 import { fuseSharedExperts } from "./fuse/fuse_shared_experts.ts";
@@ -84,6 +85,7 @@ const LIST = [
   ...fusePackedMoes,
   gatherLogitsBeforeLmHead,
   fuseRmsnorm,
+  fusePostNorm,
   fuseResidual,
   fuseAddRmsNorm,
   fuseSwiglu,

@@ -32,6 +32,14 @@ export interface GatedMlpAttrs {
   readonly activation: Activation;
 }
 
+/** Attributes of `post_norm`. */
+export interface PostNormAttrs {
+  /** Epsilon of the norms in front of the sum. */
+  readonly eps: number;
+  /** Epsilon of the norms of the sum; absent where there are none. */
+  readonly nextEps?: number;
+}
+
 function linearType(inputs: OpInputs, { format }: PackedLinearAttrs): TensorType {
   const [x, w, bias] = [inputs.get("x"), inputs.get("w"), inputs.maybe("bias")];
   expect(w.shape.length === 2, "a weight [N, K]", w);
@@ -146,6 +154,26 @@ export const DENSE_OPS = {
       return [inputs.get("x"), inputs.get("x")];
     },
     flops: (inputs, _attrs, bindings) => 5 * sizeOf(inputs.get("x"), bindings),
+  }),
+  post_norm: defineOp<PostNormAttrs>({
+    summary:
+      "sum = (residual + y) · scale, y = rms_norm(x, w), or rms_norm(rms_norm(x, w) + rms_norm(x_2, w_2), w_sum); outputs sum, and rms_norm(sum, each of next)",
+    inputs: ["x", "w", "x_2?", "w_2?", "w_sum?", "residual", "scale?", "next[]"],
+    infer(inputs, { nextEps }) {
+      const [x, residual, scale] = [inputs.get("x"), inputs.get("residual"), inputs.maybe("scale")];
+      expect(x.shape.length === 2, "x [T, H]", x);
+      expect(String(residual.shape) === String(x.shape), `a residual [${x.shape}]`, residual);
+      const second = ["x_2", "w_2", "w_sum"].map((name) => inputs.maybe(name));
+      const count = second.filter((each) => each !== undefined).length;
+      expect(count === 0 || count === 3, "x_2, w_2 and w_sum together", `${count} of them`);
+      const weights = ["w", "w_2", "w_sum"].map((name) => inputs.maybe(name));
+      for (const w of [...weights, ...inputs.list("next")]) if (w) checkNorm(x, w);
+      if (scale) expect(String(scale.shape) === "1", "a scale [1]", scale);
+      const next = inputs.list("next");
+      expect((next.length > 0) === (nextEps !== undefined), "nextEps with next", String(nextEps));
+      return [x, ...next.map(() => x)];
+    },
+    flops: (inputs, _attrs, bindings) => 8 * sizeOf(inputs.get("x"), bindings),
   }),
   gated_mlp: defineOp<GatedMlpAttrs>({
     summary: "w_down · (act(w_gate · x) ⊙ (w_up · x)), plus residual",

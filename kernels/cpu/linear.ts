@@ -206,6 +206,26 @@ function gatedMlp({ inputs, attrs }: CpuCall<"gated_mlp">): HostTensor[] {
   return [f32Tensor(x.shape.with(-1, down.shape[0]), addTo(out, inputs.maybe("residual")))];
 }
 
+function postNorm({ inputs, attrs }: CpuCall<"post_norm">): HostTensor[] {
+  const x = inputs.get("x");
+  const normed = (name: string, weight: string) =>
+    rmsNorm(floats(inputs.get(name)), floats(inputs.get(weight)), attrs.eps);
+  const first = normed("x", "w");
+  const branch = inputs.maybe("x_2")
+    ? rmsNorm(
+      addTo(first, f32Tensor(x.shape, normed("x_2", "w_2"))),
+      floats(inputs.get("w_sum")),
+      attrs.eps,
+    )
+    : first;
+  const sum = addTo(branch, inputs.get("residual"));
+  const scale = inputs.maybe("scale");
+  const total = scale ? sum.map((value) => value * floats(scale)[0]) : sum;
+  const next = inputs.list("next")
+    .map((w) => f32Tensor(x.shape, rmsNorm(total, floats(w), attrs.nextEps ?? 0)));
+  return [f32Tensor(x.shape, total), ...next];
+}
+
 /** Kernels of linear layers and norms by op. */
 export const LINEAR_KERNELS = cpuKernels({
   embedding,
@@ -238,5 +258,6 @@ export const LINEAR_KERNELS = cpuKernels({
       f32Tensor(x.shape, sum),
     ];
   },
+  post_norm: postNorm,
   gated_mlp: gatedMlp,
 });

@@ -17,7 +17,12 @@ import {
 } from "./plan/buffer_plan.ts";
 import type { BufferLookup } from "./device/command_list.ts";
 import type { WebGpuDevice } from "./device/device.ts";
-import { type LoweredGraph, type Resource, valueBytes } from "./plan/lower.ts";
+import {
+  type LoweredDispatch,
+  type LoweredGraph,
+  type Resource,
+  valueBytes,
+} from "./plan/lower.ts";
 import { stagingBuffer } from "./device/readback.ts";
 import type { DeviceWeights } from "./weights.ts";
 
@@ -220,7 +225,10 @@ export class ProgramMemory {
   }
 }
 
-/** When each activation and scratch buffer of a list is in use. */
+/**
+ * When each activation and scratch buffer of a list is in use, by levels: dispatches of one level
+ * share no buffer, or they would wait for each other.
+ */
 export function lifetimes(lowered: LoweredGraph): Lifetime[] {
   const uses = new Map<string, { key: string; bytes: number; first: number; last: number }>();
   const touch = ({ kind, key, bytes }: Resource, at: number) => {
@@ -232,10 +240,16 @@ export function lifetimes(lowered: LoweredGraph): Lifetime[] {
       use.bytes = Math.max(use.bytes, bytes);
     }
   };
-  const dispatches = [...lowered.dispatches, ...lowered.sampling];
-  for (const [at, { resources }] of dispatches.entries()) {
-    for (const resource of resources) touch(resource, at);
+  const levelsOf = (list: readonly LoweredDispatch[]) =>
+    1 + Math.max(-1, ...list.map(({ level }) => level));
+  const sampling = levelsOf(lowered.dispatches);
+  const end = sampling + levelsOf(lowered.sampling);
+  for (const { resources, level } of lowered.dispatches) {
+    for (const resource of resources) touch(resource, level);
   }
-  for (const resource of lowered.outputs.values()) touch(resource, dispatches.length);
+  for (const { resources, level } of lowered.sampling) {
+    for (const resource of resources) touch(resource, sampling + level);
+  }
+  for (const resource of lowered.outputs.values()) touch(resource, end);
   return [...uses.values()];
 }

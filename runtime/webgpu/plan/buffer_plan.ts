@@ -7,13 +7,13 @@
  * @module
  */
 
-/** Use of one value over a list of dispatches; both ends are included. */
+/** Use of one value over the levels of a list of dispatches; both ends are included. */
 export interface Lifetime {
   readonly key: string;
   readonly bytes: number;
-  /** Dispatch that touches it first; -1 when it exists before the list starts. */
+  /** Level that touches it first; -1 when it exists before the list starts. */
   readonly first: number;
-  /** Dispatch that touches it last; the list's length when it is a result. */
+  /** Level that touches it last; the number of levels when it is a result. */
   readonly last: number;
 }
 

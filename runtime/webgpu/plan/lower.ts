@@ -30,6 +30,7 @@ import {
   type StepSizes,
   type TokenRange,
 } from "../../../kernels/mod.ts";
+import { orderByLevel } from "./levels.ts";
 import { missingKernelHint } from "./missing_kernel.ts";
 
 /** What memory a binding means. */
@@ -63,7 +64,12 @@ export interface LoweredDispatch {
   readonly scope: string;
   /** Op of that node, or `sample`. */
   readonly op: OpName | "sample";
+  /** Dispatches of its list that it waits for, one after the other; those of a level do not wait for each other. */
+  readonly level: number;
 }
+
+/** A dispatch whose place in the list is open. */
+type UnorderedDispatch = Omit<LoweredDispatch, "level">;
 
 /** Whether a dispatch has workgroups in a step of these sizes; the others are left out. */
 export function hasWork(dispatch: Pick<Dispatch, "workgroups">, sizes: StepSizes): boolean {
@@ -87,6 +93,7 @@ export interface LoweredGraph {
   readonly tokens: TokenRange;
   /** Sizes of the symbols in the largest step of this range. */
   readonly sizes: StepSizes;
+  /** By level. */
   readonly dispatches: readonly LoweredDispatch[];
   /** Draws a token for every row of logits; empty for graphs that are not language models. */
   readonly sampling: readonly LoweredDispatch[];
@@ -116,7 +123,7 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
   const { profile, tokens, sizes, handOff = "ticket", sampling } = options;
   const roots = aliasRoots(graph, tokens.max);
   const notes: LoweringNote[] = [];
-  const dispatches: LoweredDispatch[] = [];
+  const dispatches: UnorderedDispatch[] = [];
   const caches = new Map(graph.caches.map((cache) => [cache.name, cache]));
   for (const node of graph.nodes) {
     if (isView(node, tokens.max)) continue;
@@ -148,10 +155,13 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
   return {
     tokens,
     sizes,
-    dispatches,
-    sampling: draws.map(ofSampling),
+    dispatches: orderByLevel(dispatches),
+    sampling: orderByLevel(draws.map(ofSampling)),
     ...(around && {
-      details: { before: ofSampling(around.before), after: ofSampling(around.after) },
+      details: {
+        before: { ...ofSampling(around.before), level: 0 },
+        after: { ...ofSampling(around.after), level: 0 },
+      },
     }),
     outputs: new Map(outputs),
     notes,
@@ -174,7 +184,7 @@ function lowerDispatch(
   roots: ReadonlyMap<number, Value>,
   sizes: StepSizes,
   profile: DeviceProfile,
-): LoweredDispatch {
+): UnorderedDispatch {
   const resources = dispatch.bindings.map((binding) => resourceOf(binding, owner, roots, sizes));
   checkBindings(dispatch, resources, owner, profile);
   return { dispatch, resources, scope: owner.scope, op: owner.op };

@@ -167,6 +167,21 @@ const CASES = [
     })
   ),
   opCase("rms_norm", { eps: 1e-5 }, { x: x(["T", 77]), w: randomWeight("f32", [77], 3) }),
+  opCase("post_norm", { eps: 1e-6 }, {
+    x: x(["T", 77]),
+    w: randomWeight("f32", [77], 3),
+    residual: x(["T", 77], 1, 2),
+  }),
+  opCase("post_norm", { eps: 1e-2, nextEps: 1e-5 }, {
+    x: x(["T", 601]),
+    w: randomWeight("f32", [601], 3),
+    x_2: x(["T", 601], 4, 4),
+    w_2: randomWeight("f32", [601], 5),
+    w_sum: randomWeight("f32", [601], 6),
+    residual: x(["T", 601], 1, 7),
+    scale: randomWeight("f32", [1], 8),
+    next: [randomWeight("f32", [601], 9), randomWeight("f32", [601], 10)],
+  }),
   opCase("add_rms_norm", { eps: 1e-6 }, {
     x: x([2, "T", 40]),
     residual: x([2, "T", 40], 1, 2),
