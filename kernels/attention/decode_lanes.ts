@@ -60,7 +60,7 @@ export function lanesShape(problem: AttentionProblem, mode: DecodeMode): LanesSh
     for (const threads of [128, 64]) {
       const lanes = lanesFor(problem, profile);
       const common = { threads, unitHeads, lanes, unroll: 2, ahead: false };
-      const shape = { ...common, splits: MAX_SPLITS, leastShare: LEAST_SHARE };
+      const shape = { ...common, splits: splitsFor(problem), leastShare: LEAST_SHARE };
       if (refuseLanes(problem, mode, shape) === undefined) return shape;
     }
   }
@@ -74,6 +74,12 @@ export function lanesShape(problem: AttentionProblem, mode: DecodeMode): LanesSh
 function unitLimit({ attrs, context: { tokens } }: AttentionProblem): number {
   const units = attrs.heads * Math.sqrt(tokens.min * tokens.max);
   return clampPower(units / WANTED_UNITS, MAX_UNIT_HEADS);
+}
+
+/** As many as one binding holds the partial results of, when every token of a step is one of its own. */
+function splitsFor({ attrs, context: { profile, tokens } }: AttentionProblem): number {
+  const bytes = 4 * attrs.heads * tokens.max * (attrs.headDim + 2);
+  return clampPower(profile.maxBindingBytes / bytes, MAX_SPLITS);
 }
 
 /** A lane for each chunk of a head, as far as a subgroup reaches. */

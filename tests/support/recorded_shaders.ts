@@ -40,7 +40,7 @@ function integers(shape: OpInput["shape"]): OpInput {
 function lower<Op extends OpName>(
   op: Op,
   attrs: AttrsOf<Op>,
-  inputs: Readonly<Record<string, OpInput | undefined>>,
+  inputs: Readonly<Record<string, OpInput | readonly OpInput[] | undefined>>,
   max: number,
   device: Device = {},
 ): readonly Dispatch[] {
@@ -124,6 +124,30 @@ function attention(max: number, device?: Device): readonly Dispatch[] {
   );
 }
 
+/** GLM-4.7-Flash's attention over latents, which makes queries of latents too. */
+function latentAttention(max: number, device?: Device): readonly Dispatch[] {
+  const joined = value(["T", 768 + 576]);
+  return lower(
+    "cached_mla_attention",
+    {
+      ...{ heads: 20, nopeDim: 192, ropeDim: 64, valueDim: 256, latentDim: 512, scale: 1 / 16 },
+      ...{ cache: "layers.0", eps: 1e-6, qEps: 1e-6, kvFirst: 768 },
+      rope: { layout: "interleaved", rotaryDim: 64, attentionScaling: 1 },
+    },
+    {
+      ...{ q: joined, kv: joined, q_norm: weight("f32", [768]), kv_norm: weight("f32", [512]) },
+      q_w: weight("bf16", [5120, 768]),
+      w: weight("bf16", [8960, 512]),
+      positions: integers(["T"]),
+      sequence_ids: integers(["T"]),
+      block_table: integers(["S", "P"]),
+      inv_freq: weight("f32", [32]),
+    },
+    max,
+    device,
+  );
+}
+
 function sampling(device?: Device): readonly Dispatch[] {
   const graph = new Graph("sampling");
   return lowerSampling({
@@ -151,6 +175,21 @@ const LAYERS: Readonly<Record<string, Lower>> = {
   attention_1: (device) => attention(1, device),
   attention_8: (device) => attention(8, device),
   attention_512: (device) => attention(512, device),
+  latent_attention_1: (device) => latentAttention(1, device),
+  latent_attention_64: (device) => latentAttention(64, device),
+  post_norm: (device) =>
+    lower(
+      "post_norm",
+      { eps: 1e-6, nextEps: 1e-6 },
+      {
+        ...{ x: value(["T", 2816]), w: weight("f32", [2816]), residual: value(["T", 2816]) },
+        ...{ x_2: value(["T", 2816]), w_2: weight("f32", [2816]), w_sum: weight("f32", [2816]) },
+        scale: weight("f32", [1]),
+        next: [weight("f32", [2816]), weight("f32", [2816])],
+      },
+      1,
+      device,
+    ),
   sampling: (device) => sampling(device),
   draw_details: () => drawDetails(),
   embedding: (device) =>

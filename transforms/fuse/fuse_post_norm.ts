@@ -55,7 +55,18 @@ export const fusePostNorm = defineTransform({
   summary: "Join a norm behind a block, the residual addition and the norms that read the sum",
   base: { after: ["fuse_rmsnorm"], before: ["fuse_residual", "fuse_add_rms_norm"] },
   config: z.object({}),
-  plan: (graph) => findMatches(graph, "add", matchPostNorm),
+  plan(graph) {
+    const { matches, nearMisses } = findMatches(graph, "add", matchPostNorm);
+    // A norm that reads one sum may be what is added to form the next.
+    const taken = new Set(matches.flatMap(({ norm, branches = [] }) => [norm, ...branches]));
+    return {
+      matches: matches.map((match) => ({
+        ...match,
+        next: match.next.filter((norm) => !taken.has(norm)),
+      })),
+      nearMisses,
+    };
+  },
   apply(graph, plan) {
     for (const match of plan.matches) fuse(graph, match);
     // Norms of the sum may be read before what reads the sum itself.

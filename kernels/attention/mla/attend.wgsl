@@ -1,15 +1,25 @@
 //@fragment attention/mla/attend
-//@needs UNIT D INVOCATIONS SPLITS HEADS TEAMS LOWEST SCALE WORDS L Chunk ready Invocation
-//@needs sequence_ids positions cache_row keys_unpack keys_fetch chunk_dot peak_share peak_join
-//@needs peak_result total_share chunk_scale total_join total_result partials tiles_of_share
+//@needs UNIT D INVOCATIONS SPLITS HEADS TEAMS LANES WORDS WORDS_IN_FLIGHT KEYS_IN_FLIGHT LOWEST SCALE
+//@needs L Chunk ready Invocation sequence_ids positions cache_row keys_of_share
+//@needs keys_unpack keys_fetch chunk_dot lane_sum peak_share peak_join peak_result total_share
+//@needs total_join total_result chunk_scale partials
 // Attention over latents: UNIT heads of one token, over one share of its context.
 //
 // ready [T, HEADS, D] f32, keys: the cache, rows of D = L + R numbers of which the first L are the values
 // partials [T, HEADS, SPLITS, L + 2] f32: the sums, their largest score, the sum of the weights
 // Grid: token, unit of heads, split.
+//
+// A tile has a key for each invocation. For the scores LANES neighbours share a key and hold two of
+// them at a time, so that a query's number is read from workgroup memory once for both; for the sums
+// TEAMS groups of invocations share the keys, and each invocation holds 8 numbers of every head.
 
-var<workgroup> queries: array<Chunk, UNIT * D / 8u>;
-var<workgroup> weights: array<f32, UNIT * INVOCATIONS>;
+const D_WORDS = D / 8u;
+// Keys that the invocations hold at a time.
+const STEP_KEYS = INVOCATIONS / LANES;
+
+var<workgroup> queries: array<Chunk, UNIT * D_WORDS>;
+// Scores of a key for each head, then its weights.
+var<workgroup> weights: array<vec4<f32>, INVOCATIONS>;
 var<workgroup> rows: array<u32, INVOCATIONS>;
 var<workgroup> shares: array<Chunk, INVOCATIONS>;
 
@@ -20,6 +30,44 @@ fn query_word(i: u32) -> Chunk {
   );
 }
 
+// Scores of the keys from `first` on, STEP_KEYS apart, without SCALE.
+fn score_keys(first: u32, index: u32) {
+  let lane = index % LANES;
+  let key = first + index / LANES;
+  let near = rows[min(key, INVOCATIONS - 1u)];
+  let far = rows[min(key + STEP_KEYS, INVOCATIONS - 1u)];
+  var sum = vec4<f32>();
+  var far_sum = vec4<f32>();
+  for (var base = lane; base < D_WORDS; base += LANES * WORDS_IN_FLIGHT) {
+    //@repeat w WORDS_IN_FLIGHT
+    let word_$w = min(base + $w * LANES, D_WORDS - 1u);
+    let near_$w = keys_fetch(near, word_$w);
+    let far_$w = keys_fetch(far, word_$w);
+    //@end
+    //@repeat w WORDS_IN_FLIGHT
+    if (base + $w * LANES < D_WORDS) {
+      let a = keys_unpack(near_$w, 0u);
+      let b = keys_unpack(far_$w, 0u);
+      //@repeat h UNIT
+      {
+        let query = queries[u32($h) * D_WORDS + word_$w];
+        sum[$h] += chunk_dot(a, query);
+        far_sum[$h] += chunk_dot(b, query);
+      }
+      //@end
+    }
+    //@end
+  }
+  let score = lane_sum(sum, index);
+  let far_score = lane_sum(far_sum, index);
+  if (lane == 0u && key < INVOCATIONS) {
+    weights[key] = score;
+  }
+  if (lane == 0u && key + STEP_KEYS < INVOCATIONS) {
+    weights[key + STEP_KEYS] = far_score;
+  }
+}
+
 @compute @workgroup_size(INVOCATIONS)
 fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.x;
@@ -27,16 +75,15 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let index = invocation.index;
   let sequence = u32(sequence_ids[token]);
   let context = u32(positions[token]) + 1u;
-  let tiles = tiles_of_share(context);
-  let begin = min(context, group.z * tiles * INVOCATIONS);
-  let end = min(context, begin + tiles * INVOCATIONS);
+  let share = keys_of_share(context);
+  let begin = min(context, group.z * share);
+  let end = min(context, begin + share);
   if (begin == end) {
     return;
   }
-  for (var i = index; i < UNIT * D / 8u; i += INVOCATIONS) {
+  for (var i = index; i < UNIT * D_WORDS; i += INVOCATIONS) {
     queries[i] = query_word((token * HEADS + first_head) * D + i * 8u);
   }
-  workgroupBarrier();
   let word = index % (INVOCATIONS / TEAMS);
   let team = index / (INVOCATIONS / TEAMS);
   //@repeat h UNIT
@@ -45,46 +92,47 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   var sum_$h = Chunk();
   //@end
   for (var base = begin; base < end; base += INVOCATIONS) {
-    let seen = base + index < end;
-    let row = cache_row(sequence, min(base + index, end - 1u), 0u);
-    rows[index] = row;
-    //@repeat h UNIT
-    var score_$h = 0.0;
-    //@end
-    for (var c = 0u; c < D / 8u; c++) {
-      let key = keys_unpack(keys_fetch(row, c), 0u);
-      //@repeat h UNIT
-      score_$h += chunk_dot(key, queries[u32($h) * (D / 8u) + c]);
-      //@end
+    let count = min(INVOCATIONS, end - base);
+    rows[index] = cache_row(sequence, min(base + index, end - 1u), 0u);
+    workgroupBarrier();
+    for (var first = 0u; first < count; first += 2u * STEP_KEYS) {
+      score_keys(first, index);
     }
+    workgroupBarrier();
+    let seen = index < count;
+    let own = weights[index];
     //@repeat h UNIT
-    score_$h = select(LOWEST, score_$h * SCALE, seen);
+    let score_$h = select(LOWEST, own[$h] * SCALE, seen);
     peak_share(u32($h), score_$h, invocation);
     //@end
     peak_join(invocation);
+    var weight = vec4<f32>();
     //@repeat h UNIT
     let top_$h = max(peak_$h, peak_result(u32($h), invocation));
     let factor_$h = exp(peak_$h - top_$h);
     peak_$h = top_$h;
-    let weight_$h = select(0.0, exp(score_$h - top_$h), seen);
-    weights[u32($h) * INVOCATIONS + index] = weight_$h;
-    total_share(u32($h), weight_$h, invocation);
+    weight[$h] = select(0.0, exp(score_$h - top_$h), seen);
+    total_share(u32($h), weight[$h], invocation);
     sum_$h = chunk_scale(sum_$h, factor_$h);
     //@end
+    weights[index] = weight;
     total_join(invocation);
     //@repeat h UNIT
     total_$h = total_$h * factor_$h + total_result(u32($h), invocation);
     //@end
-    if (word < WORDS) {
-      for (var j = team; j < min(INVOCATIONS, end - base); j += TEAMS) {
-        let value = keys_unpack(keys_fetch(rows[j], word), 0u);
+    for (var j = team; word < WORDS && j < count; j += TEAMS * KEYS_IN_FLIGHT) {
+      //@repeat k KEYS_IN_FLIGHT
+      let value_$k = keys_fetch(rows[min(j + $k * TEAMS, INVOCATIONS - 1u)], word);
+      //@end
+      //@repeat k KEYS_IN_FLIGHT
+      if (j + $k * TEAMS < count) {
+        let value = keys_unpack(value_$k, 0u);
+        let by = weights[j + $k * TEAMS];
         //@repeat h UNIT
-        sum_$h = Chunk(
-          sum_$h.lo + value.lo * weights[u32($h) * INVOCATIONS + j],
-          sum_$h.hi + value.hi * weights[u32($h) * INVOCATIONS + j],
-        );
+        sum_$h = Chunk(sum_$h.lo + value.lo * by[$h], sum_$h.hi + value.hi * by[$h]);
         //@end
       }
+      //@end
     }
     workgroupBarrier();
   }

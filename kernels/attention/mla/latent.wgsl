@@ -23,15 +23,19 @@ fn latent_element(token: u32, d: u32, scale: f32) -> f32 {
 }
 
 fn store_latent(token: u32, invocation: Invocation) {
+  let row = cache_row(u32(sequence_ids[token]), u32(positions[token]), 0u);
   var square = 0.0;
-  for (var l = invocation.index; l < L; l += INVOCATIONS) {
-    let x = kv[token * KV_WIDTH + KV_FIRST + l];
-    square += x * x;
+  for (var first = invocation.index; first < L; first += 4u * INVOCATIONS) {
+    //@repeat i 4
+    let x_$i = kv[token * KV_WIDTH + KV_FIRST + min(first + $i * INVOCATIONS, L - 1u)];
+    //@end
+    //@repeat i 4
+    square += select(0.0, x_$i * x_$i, first + $i * INVOCATIONS < L);
+    //@end
   }
   sum_share(0u, square, invocation);
   sum_join(invocation);
   let scale = inverseSqrt(sum_result(0u, invocation) / f32(L) + EPS);
-  let row = cache_row(u32(sequence_ids[token]), u32(positions[token]), 0u);
   for (var c = invocation.index; c < D / 8u; c += INVOCATIONS) {
     let d = c * 8u;
     keys_store(row, c, Chunk(

@@ -18,38 +18,45 @@ import { keysAccess } from "../operands.ts";
 import attendBody from "./attend.wgsl" with { type: "text" };
 import {
   groupsOver,
-  MAX_UNIT,
   type MlaProblem,
   piecesOfHead,
   problemOf,
   sizeConstants,
   stepAccess,
-  TILE_KEYS,
 } from "./problem.ts";
 import { queryDispatches } from "./queries.ts";
 import raiseBody from "./raise.wgsl" with { type: "text" };
 
+const MAX_LATENT = 1024;
 const RAISE_INVOCATIONS = 128;
 /** Invocations that share a row of values. */
 const RAISE_LANES = 8;
+/** Invocations that share a key. */
+const KEY_LANES = 8;
 
 function attendDispatch(problem: MlaProblem, ready: Scratch, partials: Scratch): Dispatch {
-  const { attrs, context, cacheFormat, words, unit, splits } = problem;
+  const { attrs, context: { profile }, cacheFormat, words, unit, splits, invocations } = problem;
+  const width = attrs.latentDim + attrs.ropeDim;
   return composeDispatch({
     kernel: "mla_attend",
     accesses: [
       stepAccess(problem),
-      keysAccess(attrs.cache, attrs.latentDim + attrs.ropeDim, cacheFormat, "read"),
+      keysAccess(attrs.cache, width, cacheFormat, "read"),
       constants({
         ...sizeConstants(problem),
-        INVOCATIONS: TILE_KEYS,
+        INVOCATIONS: invocations,
         UNIT: unit,
-        TEAMS: groupsOver(words, TILE_KEYS),
+        TEAMS: groupsOver(words, invocations),
+        LANES: KEY_LANES,
+        // A CPU takes seconds to compile what is written out for a GPU.
+        WORDS_IN_FLIGHT: profile.software ? 1 : Math.min(9, Math.ceil(width / 8 / KEY_LANES)),
+        KEYS_IN_FLIGHT: profile.software ? 1 : 8,
         SCALE: f32Literal(attrs.scale, "a scale of attention"),
       }),
       reads("ready", "f32", ready),
       writes("partials", "f32", partials),
-      reductionAccess(context.profile, [
+      laneSum(profile, KEY_LANES),
+      reductionAccess(profile, [
         { name: "peak", slots: "UNIT", operation: "max" },
         { name: "total", slots: "UNIT", operation: "add" },
       ]),
@@ -74,6 +81,8 @@ function raiseDispatch(problem: MlaProblem, partials: Scratch): Dispatch {
         ...sizeConstants(problem),
         ...{ INVOCATIONS: RAISE_INVOCATIONS, LANES: RAISE_LANES },
         ...{ PIECE: piece, PIECES: Math.ceil(valueDim / piece) },
+        WORDS_IN_FLIGHT: profile.software ? 1 : Math.min(8, Math.ceil(problem.words / RAISE_LANES)),
+        SPLITS_IN_FLIGHT: Math.min(8, problem.splits),
       }),
       reads("partials", "f32", partials),
       writes("y", "f32", node.outputs[0]),
@@ -91,14 +100,13 @@ export const mlaAttention = defineKernel({
   op: "cached_mla_attention",
   summary:
     "absorbed form in three dispatches: queries to the latents, attention over shares of the context, values of the mixed latents",
-  refuse(node, { profile }) {
+  refuse(node, context) {
     const { latentDim, ropeDim } = node.attrs;
     if ((latentDim + ropeDim) % 8 !== 0) {
       return `takes latents and turning keys of a multiple of 8 together, not ${latentDim} + ${ropeDim}`;
     }
-    if (Math.ceil(latentDim / 8) > TILE_KEYS) return `takes latents of up to ${8 * TILE_KEYS}`;
-    const bytes = 4 * (MAX_UNIT * (latentDim + ropeDim + 3 * TILE_KEYS) + 9 * TILE_KEYS);
-    if (bytes > profile.maxWorkgroupStorageBytes) return "needs more workgroup memory";
+    if (latentDim > MAX_LATENT) return `takes latents of up to ${MAX_LATENT}`;
+    if (problemOf(node, context).unit === 0) return "needs more workgroup memory";
     if (optionalInput(node, "kv_norm")?.dtype !== "f32") return "takes a norm of f32";
     const weights = [input(node, "w"), optionalInput(node, "q_w")].filter((each) =>
       each !== undefined

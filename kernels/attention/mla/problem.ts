@@ -15,14 +15,15 @@ import { type Access, fragments, joinAccess, reads, type WeightSpec } from "../.
 import { STEP } from "../../access/extent.ts";
 import { LOWEST } from "../../compose.ts";
 import type { LoweringContext } from "../../kernel.ts";
+import { sharesOfSlot } from "../../reduce/reduction.ts";
 import type { CacheFormat } from "../operands.ts";
 import paging from "../paging.wgsl" with { type: "text" };
 import sharesText from "./shares.wgsl" with { type: "text" };
 
-/** Keys of a tile of `attend.wgsl`, and its invocations. */
-export const TILE_KEYS = 128;
-/** Heads whose sums an invocation of it holds at a time. */
-export const MAX_UNIT = 4;
+/** Heads whose sums an invocation of `attend.wgsl` holds at a time. */
+const MAX_UNIT = 4;
+/** Keys that are worth a workgroup. */
+const LEAST_SHARE = 32;
 /** Workgroups that keep a large GPU busy. */
 const WANTED_WORKGROUPS = 264;
 const MAX_SPLITS = 32;
@@ -38,8 +39,9 @@ export interface MlaProblem {
   readonly context: LoweringContext;
   /** Words of 8 numbers of a latent. */
   readonly words: number;
-  /** Heads of a workgroup of `attend.wgsl`. */
+  /** Heads of a workgroup of `attend.wgsl`, and its invocations; none where memory is short. */
   readonly unit: number;
+  readonly invocations: number;
   /** Workgroups that share a context, at most. */
   readonly splits: number;
 }
@@ -51,8 +53,8 @@ export function problemOf(
 ): MlaProblem {
   const { heads, latentDim, cache } = node.attrs;
   const [w, up] = [input(node, "w"), optionalInput(node, "q_w")];
-  const unit = [MAX_UNIT, 2, 1].find((count) => heads % count === 0) ?? 1;
-  const units = (heads / unit) * context.tokens.max;
+  const { unit, invocations } = attendShape(node.attrs, context);
+  const units = (heads / Math.max(1, unit)) * context.tokens.max;
   const splits = Math.max(1, Math.min(MAX_SPLITS, Math.floor(WANTED_WORKGROUPS / units)));
   return {
     node,
@@ -65,8 +67,30 @@ export function problemOf(
     context,
     words: Math.ceil(latentDim / 8),
     unit,
+    invocations,
     splits: context.profile.software ? 1 : splits,
   };
+}
+
+/** The most heads, and the widest workgroup, that workgroup memory allows. */
+function attendShape(
+  { heads, latentDim, ropeDim }: AttrsOf<"cached_mla_attention">,
+  { profile }: LoweringContext,
+): { unit: number; invocations: number } {
+  const width = latentDim + ropeDim;
+  for (const unit of [MAX_UNIT, 2, 1].filter((count) => heads % count === 0)) {
+    for (const invocations of profile.software ? [128] : [256, 128]) {
+      // Queries; weights, rows and sums of keys; what reductions pass.
+      const bytes = 4 * unit * width + 52 * invocations +
+        8 * unit * sharesOfSlot(profile, invocations) +
+        (profile.subgroups ? 0 : 16 * invocations);
+      const fits = bytes <= profile.maxWorkgroupStorageBytes;
+      if (fits && invocations <= profile.maxInvocations && latentDim <= 8 * invocations) {
+        return { unit, invocations };
+      }
+    }
+  }
+  return { unit: 0, invocations: 0 };
 }
 
 /** Constants that all kernels share. */
@@ -75,7 +99,7 @@ export function sizeConstants({ attrs, context, words, splits }: MlaProblem) {
   return {
     ...{ HEADS: heads, N: nopeDim, R: ropeDim, V: valueDim, L: latentDim },
     ...{ D: latentDim + ropeDim, KV_HEADS: 1, PAGE: context.pageSize, WINDOW: 0, LONG_RUN: 1 },
-    ...{ WORDS: words, SPLITS: splits, INVOCATIONS_KEYS: TILE_KEYS, LOWEST },
+    ...{ WORDS: words, SPLITS: splits, LEAST_SHARE, LOWEST },
   };
 }
 

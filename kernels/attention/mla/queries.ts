@@ -21,6 +21,7 @@ import { weightAccess, weightRowBytes } from "../../access/weights.ts";
 import { f32Literal } from "../../compose.ts";
 import { composeDispatch } from "../../dispatch.ts";
 import type { DeviceProfile, Dispatch, Rows, Scratch } from "../../kernel.ts";
+import { wordsOf } from "../../linear/gemv.ts";
 import { linearDispatches, scratchRows } from "../../linear/linear.ts";
 import { noPartials, ticketPartials } from "../../reduce/partials.ts";
 import { laneSum } from "../../reduce/lane_sum.ts";
@@ -41,6 +42,9 @@ const INVOCATIONS = 128;
 const WIDE_INVOCATIONS = 512;
 /** Invocations that share a row of the weight that makes queries. */
 const LANES = 32;
+/** Rows of the weight that makes keys, and words of the one that makes queries, in flight at a time. */
+const MOST_ROWS = 12;
+const MOST_WORDS = 6;
 /** Words of 8 numbers that are worth a workgroup. */
 const LEAST_PIECE = 8;
 
@@ -84,7 +88,7 @@ function preparation(problem: MlaProblem, ready: Scratch, words: number, invocat
       INVOCATIONS: invocations,
       PARTS: parts,
       // A CPU takes seconds to compile what is written out for a GPU.
-      UNROLL: Math.min(profile.software ? 1 : 8, rows),
+      UNROLL: Math.min(profile.software ? 1 : MOST_ROWS, rows),
       EPS: f32Literal(attrs.eps, "an epsilon of norms"),
       ROTARY: attrs.rope.rotaryDim,
       ATTENTION_SCALING: f32Literal(attrs.rope.attentionScaling, "a scale of RoPE"),
@@ -144,6 +148,7 @@ function queryDispatch(
   const groups = invocations / LANES;
   const share = Math.min(rows, groups * (profile.software ? rows : 1));
   const shares = Math.ceil(rows / share);
+  const rankWords = wordsOf(queryWeight);
   return composeDispatch({
     kernel: "mla_query",
     accesses: [
@@ -156,6 +161,7 @@ function queryDispatch(
         : ticketPartials({ name: "query numbers", numbers: heads * rows, tickets: heads }),
       constants({
         ...{ LANES, GROUPS: groups, SHARE: share, SHARES: shares },
+        RANK_WORDS: profile.software ? 1 : Math.min(MOST_WORDS, Math.ceil(rankWords / LANES)),
         Q_EPS: f32Literal(attrs.qEps ?? 0, "an epsilon of norms"),
       }),
       laneSum(profile, LANES),

@@ -1,5 +1,5 @@
 //@fragment attention/mla/query
-//@needs INVOCATIONS HEADS N R WORDS LANES GROUPS SHARE SHARES Q_EPS Invocation store_latent
+//@needs INVOCATIONS HEADS N R WORDS LANES GROUPS SHARE SHARES RANK_WORDS Q_EPS Invocation store_latent
 //@needs absorb turn_query store_partial load_partial take_ticket lane_sum u_WORDS u_CHUNKS
 //@needs u_COLUMNS u_fetch u_dot x_chunk q_norm_chunk chunk_dot Chunk
 //@gives query_at
@@ -21,14 +21,21 @@ fn query_at(token: u32, head: u32, i: u32) -> f32 {
 fn query_number(row: u32, index: u32) -> f32 {
   var product = 0.0;
   var square = 0.0;
-  for (var word = index % LANES; word < u_WORDS; word += LANES) {
-    let w = u_fetch(row, word);
-    //@repeat p u_CHUNKS
-    {
-      let x = x_chunk(0u, word * u_CHUNKS + $p);
-      let n = q_norm_chunk(0u, word * u_CHUNKS + $p);
-      square += chunk_dot(x, x);
-      product += u_dot(w, $p, Chunk(x.lo * n.lo, x.hi * n.hi));
+  for (var base = index % LANES; base < u_WORDS; base += LANES * RANK_WORDS) {
+    //@repeat r RANK_WORDS
+    let w_$r = u_fetch(row, min(base + $r * LANES, u_WORDS - 1u));
+    //@end
+    //@repeat r RANK_WORDS
+    if (base + $r * LANES < u_WORDS) {
+      //@repeat p u_CHUNKS
+      {
+        let chunk = (base + $r * LANES) * u_CHUNKS + $p;
+        let x = x_chunk(0u, chunk);
+        let n = q_norm_chunk(0u, chunk);
+        square += chunk_dot(x, x);
+        product += u_dot(w_$r, $p, Chunk(x.lo * n.lo, x.hi * n.hi));
+      }
+      //@end
     }
     //@end
   }

@@ -1,12 +1,14 @@
 //@fragment attention/mla/raise
-//@needs WORDS INVOCATIONS HEADS SPLITS L LOWEST V N PIECES PIECE LANES Chunk partials positions
-//@needs used_splits w_dot w_fetch lane_sum y
+//@needs WORDS INVOCATIONS HEADS SPLITS L LOWEST V N PIECES PIECE LANES WORDS_IN_FLIGHT
+//@needs SPLITS_IN_FLIGHT Chunk partials positions used_splits w_dot w_fetch lane_sum y
 // Combines the shares of a head's mixed latents and multiplies them with value rows of w.
 //
 // partials [T, HEADS, SPLITS, L + 2] f32, w [HEADS · (N + V), L], y [T, HEADS · V] f32
 // Grid: token, piece of PIECE values of a head; LANES invocations share a row of w.
 
 var<workgroup> latent: array<f32, WORDS * 8u>;
+var<workgroup> share_peaks: array<f32, SPLITS>;
+var<workgroup> share_totals: array<f32, SPLITS>;
 var<workgroup> share_weights: array<f32, SPLITS>;
 
 fn latent_word(word: u32) -> Chunk {
@@ -19,19 +21,24 @@ fn latent_word(word: u32) -> Chunk {
 
 // What the sum of each share counts.
 fn weigh_shares(first: u32, splits: u32, index: u32) {
-  if (index >= splits) {
-    return;
+  if (index < splits) {
+    let at = first + index * (L + 2u) + L;
+    share_peaks[index] = partials[at];
+    share_totals[index] = partials[at + 1u];
   }
-  var top = LOWEST;
-  for (var s = 0u; s < splits; s++) {
-    top = max(top, partials[first + s * (L + 2u) + L]);
+  workgroupBarrier();
+  if (index < splits) {
+    var top = LOWEST;
+    for (var s = 0u; s < splits; s++) {
+      top = max(top, share_peaks[s]);
+    }
+    var total = 0.0;
+    for (var s = 0u; s < splits; s++) {
+      total += share_totals[s] * exp(share_peaks[s] - top);
+    }
+    share_weights[index] = exp(share_peaks[index] - top) / total;
   }
-  var total = 0.0;
-  for (var s = 0u; s < splits; s++) {
-    let at = first + s * (L + 2u) + L;
-    total += partials[at + 1u] * exp(partials[at] - top);
-  }
-  share_weights[index] = exp(partials[first + index * (L + 2u) + L] - top) / total;
+  workgroupBarrier();
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -41,30 +48,49 @@ fn main(
 ) {
   let token = group.x;
   let head = group.y / PIECES;
+  let first_value = (group.y % PIECES) * PIECE;
+  let lane = index % LANES;
+  // Words of the first row are on their way while the shares are combined.
+  let first_row = head * (N + V) + N + min(first_value + index / LANES, V - 1u);
+  //@repeat w WORDS_IN_FLIGHT
+  let early_$w = w_fetch(first_row, min(lane + $w * LANES, WORDS - 1u));
+  //@end
   let first = (token * HEADS + head) * SPLITS * (L + 2u);
   let splits = used_splits(u32(positions[token]) + 1u);
   weigh_shares(first, splits, index);
-  workgroupBarrier();
   for (var l = index; l < WORDS * 8u; l += INVOCATIONS) {
     var sum = 0.0;
-    if (l < L) {
-      for (var s = 0u; s < splits; s++) {
-        sum += partials[first + s * (L + 2u) + l] * share_weights[s];
+    for (var s = 0u; s < splits; s += SPLITS_IN_FLIGHT) {
+      //@repeat k SPLITS_IN_FLIGHT
+      let part_$k = partials[first + min(s + $k, splits - 1u) * (L + 2u) + min(l, L - 1u)];
+      //@end
+      //@repeat k SPLITS_IN_FLIGHT
+      if (s + $k < splits) {
+        sum += part_$k * share_weights[s + $k];
       }
+      //@end
     }
-    latent[l] = sum;
+    latent[l] = select(0.0, sum, l < L);
   }
   workgroupBarrier();
-  let first_value = (group.y % PIECES) * PIECE;
   for (var base = 0u; base < PIECE; base += INVOCATIONS / LANES) {
     let v = first_value + base + index / LANES;
     let row = head * (N + V) + N + min(v, V - 1u);
     var sum = 0.0;
-    for (var word = index % LANES; word < WORDS; word += LANES) {
+    //@repeat w WORDS_IN_FLIGHT
+    if (lane + $w * LANES < WORDS) {
+      var w = early_$w;
+      if (base > 0u) {
+        w = w_fetch(row, lane + $w * LANES);
+      }
+      sum += w_dot(w, 0u, latent_word(lane + $w * LANES));
+    }
+    //@end
+    for (var word = lane + LANES * WORDS_IN_FLIGHT; word < WORDS; word += LANES) {
       sum += w_dot(w_fetch(row, word), 0u, latent_word(word));
     }
     let total = lane_sum(vec4(sum, 0.0, 0.0, 0.0), index).x;
-    if (index % LANES == 0u && base + index / LANES < PIECE && v < V) {
+    if (lane == 0u && base + index / LANES < PIECE && v < V) {
       y[(token * HEADS + head) * V + v] = total;
     }
   }

@@ -1,14 +1,14 @@
 //@fragment attention/mla/shares
-//@needs INVOCATIONS_KEYS SPLITS
-//@gives tiles_of_share used_splits
-// How the keys of a context are shared out: whole tiles of INVOCATIONS_KEYS, to SPLITS workgroups.
+//@needs LEAST_SHARE SPLITS
+//@gives keys_of_share used_splits
+// How the keys of a context are shared out: to SPLITS workgroups, LEAST_SHARE keys or a multiple each.
 
-fn tiles_of_share(context: u32) -> u32 {
-  return (context + INVOCATIONS_KEYS * SPLITS - 1u) / (INVOCATIONS_KEYS * SPLITS);
+fn keys_of_share(context: u32) -> u32 {
+  return (context + LEAST_SHARE * SPLITS - 1u) / (LEAST_SHARE * SPLITS) * LEAST_SHARE;
 }
 
 // Shares that are not empty.
 fn used_splits(context: u32) -> u32 {
-  let keys = tiles_of_share(context) * INVOCATIONS_KEYS;
+  let keys = keys_of_share(context);
   return (context + keys - 1u) / keys;
 }

@@ -17,8 +17,13 @@ const ATTENTION_SCALING = 1.0f;
 const NORM = true;
 const NORM_ALL = false;
 const EPS = 9.999999974752427e-7f;
+const QKV_WIDTH = 5120u;
+const V_FIRST = 4608u;
+const VALUE_NORM = false;
+const VALUE_EPS = 0.0f;
 const SLOTS = 2u;
 const SLOT_ROUNDS = 1u;
+const OWN_ROUNDS = 1u;
 const VALUE_ROUNDS = 1u;
 const ROUNDS_Q = 8u;
 const ROUNDS_K = 1u;
@@ -347,9 +352,8 @@ fn k_norm_quad(quad: u32) -> vec4<f32> {
   return k_norm[quad];
 }
 
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
-// the start of a token's q, k or v, quads are four of them.
-const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
+// q, k and v side by side in one buffer [T, QKV_WIDTH]; v may be k. Numbers are counted from the start of
+// a token's q, k or v, quads are four of them.
 
 fn qkv_at(i: u32) -> f32 {
   return qkv[i / 4u][i % 4u];
@@ -364,7 +368,7 @@ fn k_raw(token: u32, i: u32) -> f32 {
 }
 
 fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+  return qkv_at(token * QKV_WIDTH + V_FIRST + i);
 }
 
 fn q_quad(token: u32, quad: u32) -> vec4<f32> {
@@ -456,8 +460,8 @@ fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
 // A slot is a head of one of them: HG queries, then keys. LANES invocations bring a slot from
 // memory, normed; then every invocation turns single elements by the angle of their position.
 //
-// SLOT_ROUNDS are the slots of a group of lanes, VALUE_ROUNDS the elements of values of an
-// invocation, ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
+// SLOT_ROUNDS are the slots of a group of lanes, OWN_ROUNDS its values' heads, VALUE_ROUNDS the elements
+// of values of an invocation, ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
 var<workgroup> slot_rows: array<vec4<f32>, SLOTS * D / 4u>;
 
 const QUADS_Q = HEADS * D / 4u;
@@ -516,10 +520,14 @@ fn prepare(token: u32, unit: u32, span: Span, own: bool, invocation: Invocation)
   //@end
   //@repeat n VALUE_ROUNDS
   if (invocation.index + $n * INVOCATIONS < count * D) {
-    fresh_values[value_$n / 4u][value_$n % 4u] = cached(clipped(raw_value_$n));
+    fresh_values[value_$n / 4u][value_$n % 4u] =
+      select(cached(clipped(raw_value_$n)), raw_value_$n, VALUE_NORM);
   }
   //@end
   workgroupBarrier();
+  if (VALUE_NORM) {
+    norm_values(count, invocation);
+  }
   for (var e = invocation.index; e < (HG + count) * D; e += INVOCATIONS) {
     let slot = e / D;
     let d = e % D;
@@ -551,6 +559,27 @@ fn prepare(token: u32, unit: u32, span: Span, own: bool, invocation: Invocation)
     }
   }
   return count;
+}
+
+// Norms the values, each head by LANES invocations.
+fn norm_values(count: u32, invocation: Invocation) {
+  //@repeat r OWN_ROUNDS
+  {
+    let slot = invocation.index / LANES + $r * GROUPS;
+    let end = select(0u, D / 4u, slot < count);
+    var square = 0.0;
+    for (var quad = invocation.index % LANES; quad < end; quad += LANES) {
+      let x = fresh_values[slot * (D / 4u) + quad];
+      square += dot(x, x);
+    }
+    let scale = inverseSqrt(lane_total(square) / f32(D) + VALUE_EPS);
+    for (var quad = invocation.index % LANES; quad < end; quad += LANES) {
+      let at = slot * (D / 4u) + quad;
+      let x = clipped_quad(fresh_values[at] * scale);
+      fresh_values[at] = vec4(cached(x.x), cached(x.y), cached(x.z), cached(x.w));
+    }
+  }
+  //@end
 }
 
 // Σ x² over all heads: of the token's q in slot 0, then of the k of each of the step's own tokens.

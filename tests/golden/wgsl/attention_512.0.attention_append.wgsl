@@ -3,6 +3,10 @@ const ATTENTION_SCALING = 1.0f;
 const NORM = true;
 const NORM_ALL = false;
 const EPS = 9.999999974752427e-7f;
+const QKV_WIDTH = 5120u;
+const V_FIRST = 4608u;
+const VALUE_NORM = false;
+const VALUE_EPS = 0.0f;
 const keys_COLUMNS = 128u;
 const keys_FIRST_ROW = 0u;
 const values_COLUMNS = 128u;
@@ -140,9 +144,8 @@ fn k_norm_quad(quad: u32) -> vec4<f32> {
   return k_norm[quad];
 }
 
-// q, k and v side by side in one buffer: [T, (HEADS + 2 · KV_HEADS) · D]. Numbers are counted from
-// the start of a token's q, k or v, quads are four of them.
-const QKV_WIDTH = (HEADS + 2u * KV_HEADS) * D;
+// q, k and v side by side in one buffer [T, QKV_WIDTH]; v may be k. Numbers are counted from the start of
+// a token's q, k or v, quads are four of them.
 
 fn qkv_at(i: u32) -> f32 {
   return qkv[i / 4u][i % 4u];
@@ -157,7 +160,7 @@ fn k_raw(token: u32, i: u32) -> f32 {
 }
 
 fn v_raw(token: u32, i: u32) -> f32 {
-  return qkv_at(token * QKV_WIDTH + (HEADS + KV_HEADS) * D + i);
+  return qkv_at(token * QKV_WIDTH + V_FIRST + i);
 }
 
 fn q_quad(token: u32, quad: u32) -> vec4<f32> {
@@ -339,9 +342,9 @@ fn cached(value: f32) -> f32 {
 // keys, values  the cache; ready [T, HEADS · D] f32: queries after norm, clip and RoPE
 // One workgroup a token.
 
-var<workgroup> squares: array<f32, HEADS + KV_HEADS>;
+var<workgroup> squares: array<f32, HEADS + 2u * KV_HEADS>;
 
-// 1/rms of a head, or of all heads together; heads of k come after those of q.
+// 1/rms of a head, or of all heads together; heads of k come after those of q, those of v last.
 fn scale_of(slot: u32) -> f32 {
   if (!NORM) {
     return 1.0;
@@ -358,6 +361,14 @@ fn scale_of(slot: u32) -> f32 {
   return inverseSqrt(sum / f32(count * D) + EPS);
 }
 
+fn value_at(token: u32, head: u32, d: u32) -> f32 {
+  let x = v_raw(token, head * D + d);
+  if (!VALUE_NORM) {
+    return clipped(x);
+  }
+  return clipped(x * inverseSqrt(squares[HEADS + KV_HEADS + head] / f32(D) + VALUE_EPS));
+}
+
 @compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -368,13 +379,17 @@ fn main(
   if (token >= step.x) {
     return;
   }
-  if (NORM) {
-    for (var h = index; h < HEADS + KV_HEADS; h += INVOCATIONS) {
+  if (NORM || VALUE_NORM) {
+    let heads = HEADS + select(1u, 2u, VALUE_NORM) * KV_HEADS;
+    for (var h = index; h < heads; h += INVOCATIONS) {
       var sum = 0.0;
       for (var quad = 0u; quad < D / 4u; quad++) {
         var x = vec4<f32>();
         if (h < HEADS) {
           x = q_quad(token, h * (D / 4u) + quad);
+        } else if (h >= HEADS + KV_HEADS) {
+          let i = (h - HEADS - KV_HEADS) * D + quad * 4u;
+          x = vec4(v_raw(token, i), v_raw(token, i + 1u), v_raw(token, i + 2u), v_raw(token, i + 3u));
         } else {
           x = k_quad(token, (h - HEADS) * (D / 4u) + quad);
         }
@@ -404,15 +419,14 @@ fn main(
         k_element(token, head, d + 6u, scale), k_element(token, head, d + 7u, scale),
       ),
     ));
-    let i = head * D + d;
     values_store(row, d / 8u, Chunk(
       vec4(
-        clipped(v_raw(token, i)), clipped(v_raw(token, i + 1u)),
-        clipped(v_raw(token, i + 2u)), clipped(v_raw(token, i + 3u)),
+        value_at(token, head, d), value_at(token, head, d + 1u),
+        value_at(token, head, d + 2u), value_at(token, head, d + 3u),
       ),
       vec4(
-        clipped(v_raw(token, i + 4u)), clipped(v_raw(token, i + 5u)),
-        clipped(v_raw(token, i + 6u)), clipped(v_raw(token, i + 7u)),
+        value_at(token, head, d + 4u), value_at(token, head, d + 5u),
+        value_at(token, head, d + 6u), value_at(token, head, d + 7u),
       ),
     ));
   }

@@ -130,7 +130,7 @@ fn sink_at(i: u32) -> f32 {
 // queries against tiles of keys with a running softmax, so that no [T, T] matrix exists.
 //
 // ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · D] f32
-// Grid: tile of QUERIES tokens, head.
+// Grid: tile of QUERIES tokens, head, SLICES · 64 dimensions of the results.
 //
 // QUERIES = 64, KEYS = 32, INVOCATIONS = 16 x 8: an invocation owns the scores of 4 queries and 4
 // keys, and of the results 4 queries and 8 of every 64 dimensions. Queries and keys pass through
@@ -141,7 +141,7 @@ fn sink_at(i: u32) -> f32 {
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
 //
-// DEPTHS is ceil(D / DEPTH), SLICES ceil(D / 64), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks
+// DEPTHS is ceil(D / DEPTH), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks
 // that an invocation stages.
 
 const DEPTH_CHUNKS = DEPTH / 8u;
@@ -196,6 +196,7 @@ fn main(
   let index_k = index % 8u;
   let index_q = index / 8u;
   let own = tile + index_q * 4u;
+  let first_chunk = group.z * SLICES * 8u + index_k;
 
   var run = tile;
   loop {
@@ -311,7 +312,7 @@ fn main(
           let row = rows[key];
           //@repeat s SLICES
           {
-            let v = values_unpack(values_fetch(row, min($s * 8u + index_k, CHUNKS - 1u)), 0u);
+            let v = values_unpack(values_fetch(row, min(first_chunk + $s * 8u, CHUNKS - 1u)), 0u);
             //@repeat r 4
             lo_$r_$s = fma(vec4(weight[$r]), v.lo, lo_$r_$s);
             hi_$r_$s = fma(vec4(weight[$r]), v.hi, hi_$r_$s);
@@ -336,9 +337,9 @@ fn main(
       if (in_run_$r) {
         let at = ((own + $r) * HEADS + head) * D / 4u;
         //@repeat s SLICES
-        if ($s * 8u + index_k < CHUNKS) {
-          y[at + ($s * 8u + index_k) * 2u] = lo_$r_$s * scale[$r];
-          y[at + ($s * 8u + index_k) * 2u + 1u] = hi_$r_$s * scale[$r];
+        if (first_chunk + $s * 8u < CHUNKS) {
+          y[at + (first_chunk + $s * 8u) * 2u] = lo_$r_$s * scale[$r];
+          y[at + (first_chunk + $s * 8u) * 2u + 1u] = hi_$r_$s * scale[$r];
         }
         //@end
       }

@@ -197,6 +197,18 @@ webgpuTest(
     }),
 );
 
+webgpuTest(
+  "mlaAttention is right at DeepSeek's sizes, as on a GPU",
+  () =>
+    withRunner(async (runner) => {
+      const model: Model = {
+        ...{ heads: 4, nopeDim: 128, ropeDim: 64, valueDim: 128, latentDim: 512, dtype: "f16" },
+        layout: "interleaved",
+      };
+      await check(runner, model, { steps: [[[1, 190]]], software: false });
+    }),
+);
+
 webgpuTest("mlaAttention needs no subgroups", () =>
   withRunner(async (runner) => {
     await check(runner, MODELS["sizes that nothing divides"], { steps: STEPS });

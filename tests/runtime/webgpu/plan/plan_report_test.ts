@@ -27,7 +27,7 @@ function dispatch(node: Node, reads: string[], writes: string[], bytes = 0): Low
     name,
     bytes: 16,
   }));
-  return { dispatch: made, resources, scope: node.scope, op: node.op };
+  return { dispatch: made, resources, scope: node.scope, op: node.op, level: 0 };
 }
 
 /** The same without work in any step. */
