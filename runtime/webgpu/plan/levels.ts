@@ -5,15 +5,22 @@
  * @module
  */
 
-import type { LoweredDispatch } from "./lower.ts";
+import type { Dispatch } from "../../../kernels/mod.ts";
+
+/** What an order depends on: which memory a dispatch reads and writes. */
+export interface Unordered {
+  readonly dispatch: Pick<Dispatch, "bindings">;
+  /** The memory of each binding; that of the same key is the same. */
+  readonly resources: readonly { readonly key: string }[];
+}
 
 /**
  * Dispatches by the number of others that each has to wait for one after the other: stable, so that a
  * chain stays as it is.
  */
-export function orderByLevel<Each extends Omit<LoweredDispatch, "level">>(
+export function orderByLevel<Each extends Unordered>(
   dispatches: readonly Each[],
-): (Each & Pick<LoweredDispatch, "level">)[] {
+): (Each & { readonly level: number })[] {
   const written = new Map<string, number>();
   const read = new Map<string, number>();
   const leveled = dispatches.map((each) => {
