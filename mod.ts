@@ -21,7 +21,6 @@
  */
 
 export { definePlugin, deploy, Pipeline, pipeline, usePlugin } from "./dsl/mod.ts";
-export type { DeployEvent, PipelineDeployOptions, Plugin, ResolvedPipeline } from "./dsl/mod.ts";
 export {
   CheckpointError,
   ConfigError,
@@ -31,36 +30,26 @@ export {
   GraphError,
   KernelError,
   MixlineError,
+  OutputError,
   printGraph,
   RequestError,
 } from "./graph/mod.ts";
-export {
-  type DeviceMoeSpec,
-  type Dispatch,
-  foldGrid,
-  type MoeBackend,
-  type MoeBackendTypes,
-  type MoeSpec,
-  type MoeValues,
-  registerMoeBackend,
-} from "./kernels/mod.ts";
-export { type ChatMessage, defineArchitecture, registerArchitecture } from "./models/mod.ts";
-export { fusedMoe, openExecutor, testMoeBackend } from "./runtime/mod.ts";
-export type {
-  Engine,
-  FusedMoeOptions,
-  GenerateOptions,
-  MoeBackendRow,
-  TestMoeBackendOptions,
-} from "./runtime/mod.ts";
-export { defineTransform, registerTransform, type TransformDefinition } from "./transforms/mod.ts";
+export { foldGrid, registerMoeBackend } from "./kernels/mod.ts";
+export { defineArchitecture, registerArchitecture } from "./models/mod.ts";
+export { EXECUTOR_CHOICES, fusedMoe, openExecutor, testMoeBackend } from "./runtime/mod.ts";
+export { defineTransform, registerTransform } from "./transforms/mod.ts";
 
-// Types in what is above, for whoever names them: authors of transforms, backends, architectures.
+// Types of what is above, for whoever names them.
 export type {
   ConfigSource,
+  DeployEvent,
   DeployOptions,
   Origin,
+  PipelineDeployOptions,
   PipelineStart,
+  Plain,
+  PlainRecord,
+  ResolvedPipeline,
   ResolvedTransform,
   ResolvedValue,
   Settings,
@@ -70,52 +59,34 @@ export type {
   VerifyRow,
   YamlOptions,
 } from "./dsl/mod.ts";
-export type {
-  ActivationQuant,
-  MoeActivation,
-  MoeOperands,
-  Node,
-  NodeInputs,
-  OpName,
-  TensorType,
-  Value,
-  Weight,
-  WeightFormat,
-} from "./graph/mod.ts";
-export type {
-  Binding,
-  DeviceProfile,
-  MoeBackendName,
-  MoeNote,
-  Scratch,
-  StepSizes,
-  TunedFiles,
-} from "./kernels/mod.ts";
-export type {
-  Architecture,
-  ArchitectureDefinition,
-  ModelConfig,
-  Vocabulary,
-} from "./models/mod.ts";
+export type { ChatMessage, ChatVariables, ToolCall, Vocabulary } from "./models/mod.ts";
 export type {
   AllowedTokens,
+  Counters,
   DispatchTiming,
   Elements,
+  Engine,
   EngineReport,
   Executor,
   ExecutorChoice,
+  ExecutorKind,
+  ExecutorReport,
+  ExpertLoad,
+  FinishReason,
+  GenerateOptions,
   Generation,
+  Message,
+  OpenDeviceOptions,
+  OpenedExecutor,
+  PhaseReport,
+  Piece,
   Prompt,
   SchedulerStats,
-  WebGpuExecutor,
+  StepLimits,
+  WebGpuChoice,
   WebGpuExecutorOptions,
 } from "./runtime/mod.ts";
-export type {
-  BaseConfig,
-  DefinitionFields,
-  Stage,
-  TransformContext,
-  TransformKey,
-  TransformPlan,
-  TransformRecord,
-} from "./transforms/mod.ts";
+export type { FieldsByTransform, TransformFields, TransformKey } from "./transforms/mod.ts";
+export type * from "./api/architectures.ts";
+export type * from "./api/backends.ts";
+export type * from "./api/transforms.ts";

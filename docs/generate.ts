@@ -1,6 +1,6 @@
 /**
- * Writes what is derived from the registries: `configs/schema.json`, which editors read, and the
- * pages of `docs/reference`. With `--check` it writes nothing and fails where a file is not
+ * Writes what is derived from the registries: `configs/schema.json`, which editors read, the pages of
+ * `docs/reference`, and types. With `--check` it writes nothing and fails where a file is not
  * current.
  *
  * @module
@@ -18,6 +18,7 @@ import {
 import { checkpointsPage } from "./checkpoints_page.ts";
 import { page, table } from "./markdown.ts";
 import { referencePages } from "./reference_pages.ts";
+import { typeFiles } from "./type_files.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -41,6 +42,7 @@ export function generatedFiles(): Readonly<Record<string, string>> {
     "configs/schema.json": `${JSON.stringify(pipelineJsonSchema(), null, 2)}\n`,
     "docs/checkpoints.md": checkpointsPage(),
     "docs/reference/transforms.md": transformsPage(),
+    ...typeFiles(),
     ...Object.fromEntries(
       Object.entries(referencePages()).map(([name, text]) => [`docs/reference/${name}`, text]),
     ),

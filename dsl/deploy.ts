@@ -66,6 +66,7 @@ export type DeployEvent =
 export interface DeployOptions {
   /** Ends the deployment with an AbortError. */
   readonly signal?: AbortSignal;
+  /** Called as the deployment goes on; what it throws ends it. */
   readonly onProgress?: (event: DeployEvent) => void;
   /** Compare the logits before and after every transform on the CPU; a text, or true for a default one. */
   readonly verify?: boolean | string;

@@ -7,7 +7,7 @@
 export type { DeployEvent, DeployOptions } from "./deploy.ts";
 export { type CamelCase, camelCase } from "./names.ts";
 export { formatOrigin, type Origin } from "./origin.ts";
-export type { Plain } from "./overlay.ts";
+export type { Plain, PlainRecord } from "./overlay.ts";
 export {
   type ConfigSource,
   deploy,
@@ -15,18 +15,13 @@ export {
   pipeline,
   type PipelineDeployOptions,
   type PipelineStart,
-  type TransformMethods,
   type YamlOptions,
 } from "./pipeline.ts";
-export { definePlugin, type Plugin, usePlugin } from "./plugins.ts";
+export { definePlugin, type Plugin, type PluginTransform, usePlugin } from "./plugins.ts";
 export type { ResolvedPipeline, ResolvedTransform, ResolvedValue } from "./resolve.ts";
-export {
-  SETTING_NAMES,
-  type Settings,
-  type SettingsInput,
-  settingsSchema,
-  SHORTCUTS,
-} from "./settings.ts";
+export type { Settings, SettingsInput } from "./setting_types.ts";
+export { SETTING_NAMES, settingsSchema, SHORTCUTS } from "./settings.ts";
+export type { TransformMethods } from "./transform_methods.ts";
 export { inapplicableSetting, inapplicableSettings } from "./autodeploy.ts";
 export { pipelineJsonSchema } from "./schema.ts";
 export { formatBytes } from "./report/format.ts";

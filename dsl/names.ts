@@ -9,11 +9,6 @@ export type CamelCase<Name extends string> = Name extends `${infer Head}_${infer
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
 
-/** The fields of an object type with camelCase names. */
-export type CamelFields<Fields> = {
-  [Name in keyof Fields as Name extends string ? CamelCase<Name> : never]: Fields[Name];
-};
-
 /** The camelCase form of a snake_case name. */
 export function camelCase<Name extends string>(name: Name): CamelCase<Name> {
   return name.replaceAll(/_(.)/g, (_, letter: string) => letter.toUpperCase()) as CamelCase<Name>;

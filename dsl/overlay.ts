@@ -13,6 +13,7 @@ export type Plain = null | boolean | number | string | readonly Plain[] | PlainR
 
 /** A mapping of plain values. */
 export interface PlainRecord {
+  /** A value by its name. */
   readonly [name: string]: Plain;
 }
 

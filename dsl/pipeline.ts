@@ -14,28 +14,24 @@ import {
   type DefinitionFields,
   findTransform,
   type TransformDefinition,
-  type TransformFields,
   type TransformKey,
   watchTransforms,
 } from "../transforms/mod.ts";
 import { type DeployOptions, deployResolved } from "./deploy.ts";
 import { throwIssues } from "./issue.ts";
 import { LayerBuilder, type Writer } from "./layer.ts";
-import { type CamelCase, camelCase } from "./names.ts";
+import { camelCase } from "./names.ts";
 import { SourceText } from "./origin.ts";
 import { EMPTY_OVERLAY, mergeOverlays, type Overlay, sameOverlay } from "./overlay.ts";
 import { type ResolvedPipeline, resolveOverlay } from "./resolve.ts";
-import { settingOfMethod, type Settings, type SettingsInput } from "./settings.ts";
+import type { Settings, SettingsInput } from "./setting_types.ts";
+import { settingOfMethod } from "./settings.ts";
 import { ownVariables, readEnvironment, readFlags } from "./text_layers.ts";
+import type { TransformMethods } from "./transform_methods.ts";
 import { overlayToTypeScript, type TypeScriptOptions } from "./write_typescript.ts";
 import { overlayToYaml, resolvedToYaml } from "./write_yaml.ts";
 import { loadSource } from "./yaml_file.ts";
 import { readYaml } from "./yaml_reader.ts";
-
-/** One method for each registered transform: `fuse_moe` is `fuseMoe({ .. })`. */
-export type TransformMethods = {
-  [Key in TransformKey as CamelCase<Key>]: (fields?: TransformFields<Key>) => Pipeline;
-};
 
 /** What {@linkcode Pipeline.toYaml} writes. */
 export interface YamlOptions {
@@ -75,7 +71,7 @@ export interface PipelineDeployOptions extends DeployOptions {
 }
 
 /** Methods of {@linkcode Pipeline} that are made from the registry. */
-export interface Pipeline extends TransformMethods {}
+export interface Pipeline extends TransformMethods<Pipeline> {}
 
 /**
  * What a deployment does. Immutable: every method gives a new pipeline with its values over the ones

@@ -28,7 +28,7 @@ export interface Plugin {
 }
 
 /** A transform of any fields: what a definition takes is checked where it is defined. */
-type PluginTransform = Pick<
+export type PluginTransform = Pick<
   TransformDefinition<string>,
   "key" | "stage" | "summary" | "base" | "config"
 >;
@@ -115,7 +115,7 @@ export function tryPlugin(path: string): PluginProblem | undefined {
 /** The default export of a module. Required, not imported: pipelines are read without waiting. */
 function loadModule(path: string): { plugin: unknown } | PluginProblem {
   try {
-    const { default: plugin } = createRequire(import.meta.url)(path) as { default?: unknown };
+    const { default: plugin } = createRequire(path)(path) as { default?: unknown };
     return { plugin };
   } catch (error) {
     return loadProblem(path, error);

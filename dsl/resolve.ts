@@ -19,7 +19,8 @@ import { inapplicableField, inapplicableSetting } from "./autodeploy.ts";
 import { camelCase } from "./names.ts";
 import { formatOrigin, type Origin } from "./origin.ts";
 import type { Leaf, Overlay, Plain, TransformEntry } from "./overlay.ts";
-import { SETTING_NAMES, type Settings, settingsSchema } from "./settings.ts";
+import type { Settings } from "./setting_types.ts";
+import { SETTING_NAMES, settingsSchema } from "./settings.ts";
 
 /** A value and the layer that set it. */
 export interface ResolvedValue {
@@ -29,23 +30,33 @@ export interface ResolvedValue {
   readonly name: string;
   /** Key of the transform that the field belongs to. */
   readonly transform?: string;
+  /** As YAML holds it. */
   readonly value: Plain;
+  /** The layer that set it: defaults, a file's line, a variable, a flag, code. */
   readonly origin: Origin;
 }
 
 /** One transform of a resolved pipeline. */
 export interface ResolvedTransform {
+  /** Key in YAML. */
   readonly key: string;
+  /** Stage it runs in. */
   readonly stage: Stage;
+  /** Whether it runs. */
   readonly enabled: boolean;
   /** All fields; for a transform that is not applicable those that were written. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** Undefined for a transform that is not applicable on WebGPU. */
+  /**
+   * Undefined for a transform that is not applicable on WebGPU.
+   *
+   * @internal
+   */
   readonly definition?: AnyTransform;
 }
 
 /** A pipeline with all defaults filled in. */
 export interface ResolvedPipeline {
+  /** Every setting, defaults filled in. */
   readonly settings: Settings;
   /** In execution order, disabled ones too. */
   readonly transforms: readonly ResolvedTransform[];

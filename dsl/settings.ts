@@ -6,8 +6,8 @@
  */
 
 import { z } from "../deps/zod.ts";
-import type { TransformFields, TransformKey } from "../transforms/mod.ts";
-import { type CamelCase, camelCase, type CamelFields } from "./names.ts";
+import type { TransformKey } from "../transforms/mod.ts";
+import { type CamelCase, camelCase } from "./names.ts";
 
 /** Every setting, with AutoDeploy's name where it has one. */
 export const settingsSchema = z.object({
@@ -41,9 +41,6 @@ export const settingsSchema = z.object({
   ),
 });
 
-/** Values of all settings. */
-export type Settings = CamelFields<z.output<typeof settingsSchema>>;
-
 /** Name of a setting. */
 export type SettingName = keyof z.output<typeof settingsSchema>;
 
@@ -61,16 +58,6 @@ export const SHORTCUTS = {
 } as const satisfies Readonly<Record<string, readonly [TransformKey, string]>>;
 
 type Shortcuts = typeof SHORTCUTS;
-
-type ShortcutFields = {
-  [Name in keyof Shortcuts]?: Shortcuts[Name] extends
-    readonly [infer Key extends TransformKey, infer Field extends string]
-    ? Field extends keyof TransformFields<Key> ? TransformFields<Key>[Field] : never
-    : never;
-};
-
-/** What `pipeline().settings({ .. })` takes. */
-export type SettingsInput = CamelFields<z.input<typeof settingsSchema> & ShortcutFields>;
 
 /** The field of a transform that a short name stands for. */
 export function shortcutTarget(name: string): readonly [string, string] | undefined {

@@ -10,6 +10,7 @@ import type { TransformRecord } from "../transforms/mod.ts";
 
 /** What one transform did to the logits. JSON-safe. */
 export interface VerifyRow {
+  /** Key of the transform. */
   readonly transform: string;
   /** The transform whose graph it was compared with. */
   readonly against?: string;

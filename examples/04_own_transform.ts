@@ -7,7 +7,7 @@
  */
 
 import { z } from "../deps/zod.ts";
-import { constant, GraphBuilder } from "../graph/mod.ts";
+import { constant, GraphBuilder } from "../api/transforms.ts";
 import { definePlugin, defineTransform, type Pipeline, pipeline, usePlugin } from "../mod.ts";
 
 const scaleLogits = defineTransform({

@@ -20,7 +20,7 @@ import {
   plainAttention,
   PROJECTION_NAMES,
   softmaxMlp,
-} from "../models/mod.ts";
+} from "../api/architectures.ts";
 
 const teller = defineArchitecture({
   name: "teller",

@@ -13,7 +13,7 @@ import { constant } from "./weight.ts";
 import type { Weight } from "./weight_types.ts";
 
 /** Attributes may be left out where an op has none. */
-type AttrsArgument<Op extends OpName> = Record<never, never> extends AttrsOf<Op>
+export type AttrsArgument<Op extends OpName> = Record<never, never> extends AttrsOf<Op>
   ? [attrs?: AttrsOf<Op>]
   : [attrs: AttrsOf<Op>];
 
@@ -35,6 +35,7 @@ type AttrsArgument<Op extends OpName> = Record<never, never> extends AttrsOf<Op>
 export class GraphBuilder {
   #scope: string;
 
+  /** Adds to `graph` under the module path `scope`, at its end or in front of the node `before`. */
   constructor(readonly graph: Graph, readonly options: { scope?: string; before?: Node } = {}) {
     this.#scope = options.scope ?? "";
   }

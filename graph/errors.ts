@@ -35,11 +35,14 @@ export abstract class MixlineError extends Error {
   abstract readonly httpStatus: number;
   /** Stable identifier such as `checkpoint/truncated`. */
   readonly code: string;
+  /** What to do, as an imperative sentence. */
   readonly hint: string | undefined;
+  /** Facts for programs, such as the path or the key. JSON-safe. */
   readonly details: Record<string, unknown>;
   /** Where it happened, innermost first: `transform fuse_moe`, `node layers.3.moe`. */
   readonly trail: string[] = [];
 
+  /** `message` reads "Cannot <verb> <what>: expected <x>, got <y>", without a full stop. */
   constructor(code: string, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = new.target.name;
@@ -55,6 +58,7 @@ export abstract class MixlineError extends Error {
     return this;
   }
 
+  /** Name, code, message, hint, details and trail, for `--json` and HTTP answers. */
   toJSON(): Record<string, unknown> {
     return {
       name: this.name,
@@ -69,45 +73,60 @@ export abstract class MixlineError extends Error {
 
 /** Flags, YAML, options of a pipeline or of an API call. */
 export class ConfigError extends MixlineError {
+  /** Exit code of the command line. */
   override readonly exitCode: number = 2;
+  /** Status of an HTTP answer. */
   override readonly httpStatus: number = 400;
 }
 
 /** A graph that breaks its own rules, or a transform that failed. */
 export class GraphError extends MixlineError {
+  /** Exit code of the command line. */
   override readonly exitCode: number = 1;
+  /** Status of an HTTP answer. */
   override readonly httpStatus: number = 500;
 }
 
 /** Model folder, config.json, safetensors, tokenizer. */
 export class CheckpointError extends MixlineError {
+  /** Exit code of the command line. */
   override readonly exitCode: number = 3;
+  /** Status of an HTTP answer. */
   override readonly httpStatus: number = 500;
 }
 
 /** No kernel for a node, or a kernel that does not compile. */
 export class KernelError extends MixlineError {
+  /** Exit code of the command line. */
   override readonly exitCode: number = 4;
+  /** Status of an HTTP answer. */
   override readonly httpStatus: number = 500;
 }
 
 /** Adapter, limits, memory, a lost or wrong device. */
 export class DeviceError extends MixlineError {
+  /** Exit code of the command line. */
   override readonly exitCode: number = 5;
+  /** Status of an HTTP answer. */
   override readonly httpStatus: number = 503;
 }
 
 /** A result or a file that cannot be written: a full disk, a closed stream, a folder that is read-only. */
 export class OutputError extends MixlineError {
+  /** Exit code of the command line. */
   override readonly exitCode: number = 1;
+  /** Status of an HTTP answer. */
   override readonly httpStatus: number = 500;
 }
 
 /** A request that cannot be served: prompt too long, cancelled, malformed. */
 export class RequestError extends MixlineError {
+  /** Exit code of the command line. */
   override readonly exitCode: number = 2;
+  /** Status of an HTTP answer; 400 unless one was given. */
   override readonly httpStatus: number;
 
+  /** `status` is that of an HTTP answer; default 400. */
   constructor(code: string, message: string, options: ErrorOptions & { status?: number } = {}) {
     super(code, message, options);
     this.httpStatus = options.status ?? 400;

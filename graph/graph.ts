@@ -13,8 +13,11 @@ import type { Weight } from "./weight_types.ts";
 
 /** A tensor that flows through the graph: an input of a step, a weight, or an output of a node. */
 export interface Value extends TensorType {
+  /** Unique in its graph. */
   readonly id: number;
+  /** For people: the input's name, the weight's path, or `%id`. */
   readonly name: string;
+  /** What gives the value. */
   readonly kind: "input" | "weight" | "node";
   /** What a weight is made of. */
   readonly weight?: Weight;
@@ -25,10 +28,15 @@ export type NodeInputs = Readonly<Record<string, Value | readonly Value[] | unde
 
 /** One operation. */
 export interface Node<Op extends OpName = OpName> {
+  /** Unique in its graph; rewrites give new ones. */
   readonly id: number;
+  /** Name in the op table. */
   readonly op: Op;
+  /** Values by the names that the op table has for them. */
   readonly inputs: NodeInputs;
+  /** Attributes of the op. */
   readonly attrs: AttrsOf<Op>;
+  /** Values that the node gives, most often one. */
   readonly outputs: readonly Value[];
   /** Module path in the model, such as `model.layers.3.mlp`. */
   readonly scope: string;
@@ -36,12 +44,15 @@ export interface Node<Op extends OpName = OpName> {
 
 /** Keys and values of one attention layer, kept between steps. */
 export interface CacheSpec {
+  /** Name that attention nodes call it by. */
   readonly name: string;
+  /** Heads of keys and values. */
   readonly kvHeads: number;
   /** Elements of a key. */
   readonly headDim: number;
   /** Elements of a value; absent means headDim. 0: the keys are all there is (MLA). */
   readonly valueDim?: number;
+  /** Element type of what is kept. */
   readonly dtype: "f32" | "f16" | "f8_e4m3";
   /** Tokens of a page. */
   readonly pageSize: number;
@@ -51,10 +62,15 @@ export interface CacheSpec {
 
 /** Everything about a graph at one moment; see {@linkcode Graph.snapshot}. */
 export interface GraphSnapshot {
+  /** In topological order. */
   readonly nodes: readonly Node[];
+  /** Values that a step gives. */
   readonly inputs: readonly Value[];
+  /** Results by name, such as `logits`. */
   readonly outputs: ReadonlyMap<string, Value>;
+  /** Caches of attention layers. */
   readonly caches: readonly CacheSpec[];
+  /** Notes by key; see {@linkcode Graph.setMeta}. */
   readonly meta: Readonly<Record<string, unknown>>;
   /** Ids below this one are in use. */
   readonly nextId: number;
@@ -62,10 +78,15 @@ export interface GraphSnapshot {
 
 /** What a node to be added looks like. */
 export interface NodeSpec<Op extends OpName> {
+  /** Name in the op table. */
   readonly op: Op;
+  /** Values by the names that the op table has for them. */
   readonly inputs: NodeInputs;
+  /** Attributes of the op. */
   readonly attrs: AttrsOf<Op>;
+  /** Types of the outputs. */
   readonly types: readonly TensorType[];
+  /** Module path in the model. */
   readonly scope: string;
   /** Names of the outputs; default `%id`. */
   readonly names?: readonly string[];
@@ -86,12 +107,14 @@ export class Graph {
   readonly #replaced = new Map<number, Value>();
   #index: GraphIndex | undefined;
 
+  /** A graph without nodes; `name` is for people. */
   constructor(readonly name: string) {}
 
   /** The nodes as they are now; later edits do not show in the returned list. */
   get nodes(): readonly Node[] {
     return this.#list.nodes;
   }
+  /** Values that a step gives, in the order they were added. */
   get inputs(): readonly Value[] {
     return this.#inputs;
   }
@@ -99,6 +122,7 @@ export class Graph {
   get outputs(): ReadonlyMap<string, Value> {
     return this.#outputs;
   }
+  /** Caches of attention layers, in the order they were added. */
   get caches(): readonly CacheSpec[] {
     return this.#caches;
   }
@@ -106,6 +130,7 @@ export class Graph {
   get meta(): Readonly<Record<string, unknown>> {
     return this.#meta;
   }
+  /** Leaves a note for later transforms and the runtime; it goes back with a snapshot. */
   setMeta(key: string, value: unknown): void {
     this.#meta = { ...this.#meta, [key]: value };
   }
@@ -119,6 +144,7 @@ export class Graph {
     return [...seen.values()];
   }
 
+  /** Adds a value that every step gives. */
   addInput(name: string, type: TensorType): Value {
     const existing = this.#inputs.find((input) => input.name === name);
     if (existing) return existing;
@@ -140,10 +166,12 @@ export class Graph {
     });
   }
 
+  /** Names a result, such as `logits`; a name that is taken gets the new value. */
   setOutput(name: string, value: Value): void {
     this.#outputs = new Map([...this.#outputs, [name, value]]);
   }
 
+  /** Adds a cache; attention nodes call it by its name. */
   addCache(spec: CacheSpec): void {
     this.#caches = [...this.#caches.filter((cache) => cache.name !== spec.name), spec];
   }

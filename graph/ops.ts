@@ -5,15 +5,24 @@
  * @module
  */
 
-import { ATTENTION_OPS } from "./ops/attention.ts";
-import type { OpDefinition } from "./ops/definition.ts";
-import { DENSE_OPS } from "./ops/dense.ts";
-import { ELEMENTWISE_OPS } from "./ops/elementwise.ts";
-import { LAYOUT_OPS } from "./ops/layout.ts";
-import { MOE_OPS } from "./ops/moe.ts";
+import { ATTENTION_OPS, type AttentionOps } from "./ops/attention.ts";
+import type { OpDefinition, OpTable } from "./ops/definition.ts";
+import { DENSE_OPS, type DenseOps } from "./ops/dense.ts";
+import { ELEMENTWISE_OPS, type ElementwiseOps } from "./ops/elementwise.ts";
+import { LAYOUT_OPS, type LayoutOps } from "./ops/layout.ts";
+import { MOE_OPS, type MoeOps } from "./ops/moe.ts";
+
+/** Attributes of every op, by its name. */
+export type OpAttrs = ElementwiseOps & LayoutOps & DenseOps & AttentionOps & MoeOps;
+
+/** Name of an op. */
+export type OpName = keyof OpAttrs;
+
+/** Attributes of an op. */
+export type AttrsOf<Op extends OpName> = OpAttrs[Op];
 
 /** Every op by name. */
-export const OPS = {
+export const OPS: OpTable<OpAttrs> = {
   ...ELEMENTWISE_OPS,
   ...LAYOUT_OPS,
   ...DENSE_OPS,
@@ -21,14 +30,7 @@ export const OPS = {
   ...MOE_OPS,
 };
 
-/** Name of an op. */
-export type OpName = keyof typeof OPS;
-
-/** Attributes of an op. */
-export type AttrsOf<Op extends OpName> = (typeof OPS)[Op] extends OpDefinition<infer Attrs> ? Attrs
-  : never;
-
 /** The table entry of an op. */
 export function opDefinition<Op extends OpName>(op: Op): OpDefinition<AttrsOf<Op>> {
-  return OPS[op] as unknown as OpDefinition<AttrsOf<Op>>;
+  return OPS[op];
 }

@@ -13,7 +13,9 @@ import { shortestDecimal } from "./weight.ts";
 
 /** A node that almost matched, and the first condition that it failed. */
 export interface NearMiss {
+  /** Its module path and op. */
   readonly node: string;
+  /** The condition, as expected and as found. */
   readonly reason: string;
 }
 
@@ -26,6 +28,7 @@ class NoMatch {
 export class Probe {
   #recognised = false;
 
+  /** One attempt on this graph. */
   constructor(readonly graph: Graph) {}
 
   /** Marks the pattern as recognised: a failure from here on is reported as a near miss. */
@@ -91,7 +94,9 @@ export class Probe {
 
 /** Result of {@linkcode findMatches}. */
 export interface Found<Match> {
+  /** In the order of the graph. */
   readonly matches: readonly Match[];
+  /** Nodes where the pattern was recognised and then failed. */
   readonly nearMisses: readonly NearMiss[];
 }
 

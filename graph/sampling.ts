@@ -58,7 +58,9 @@ export function hasDetails({ adjust, allowed, logprobs }: DrawDetails): boolean 
 
 /** A token and the natural logarithm of its probability. */
 export interface TokenLogprob {
+  /** Its id. */
   readonly token: number;
+  /** In nats, 0 or less. */
   readonly logprob: number;
 }
 

@@ -10,7 +10,9 @@ import { elementCount, type Shape } from "./shape.ts";
 
 /** Element type and shape of a value. */
 export interface TensorType {
+  /** Element type. */
   readonly dtype: DType;
+  /** Sizes, outermost first; symbols such as `T` are known when a step runs. */
   readonly shape: Shape;
 }
 
@@ -34,8 +36,11 @@ export type HostArray =
 
 /** A tensor in host memory, row-major. */
 export interface HostTensor {
+  /** Element type, which tells how `data` reads. */
   readonly dtype: DType;
+  /** Sizes, outermost first. */
   readonly shape: readonly number[];
+  /** Elements, row-major. */
   readonly data: HostArray;
 }
 

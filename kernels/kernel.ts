@@ -9,7 +9,9 @@ import type { Node, OpName, Value } from "../graph/mod.ts";
 
 /** The facts of a device that kernels may depend on. */
 export interface DeviceProfile {
+  /** As WebGPU names it, such as `nvidia`; empty where it says nothing. */
   readonly vendor: string;
+  /** As WebGPU names it; empty where it says nothing. */
   readonly architecture: string;
   /** The adapter's own words, such as `NVIDIA H100 80GB HBM3`. */
   readonly description: string;
@@ -17,25 +19,37 @@ export interface DeviceProfile {
   readonly key: string;
   /** True for a software adapter, such as llvmpipe. */
   readonly software: boolean;
+  /** Whether shaders may use subgroup operations. */
   readonly subgroups: boolean;
   /** Invocations of a subgroup as measured; 1 without subgroups. */
   readonly subgroupSize: number;
+  /** Whether shaders may use f16. */
   readonly shaderF16: boolean;
   /** Matrices f16 × f16 -> f32 that a subgroup multiplies at once (tensor cores); none when absent. */
   readonly matrices?: readonly MatrixShape[];
+  /** Whether dispatches can be timed on the device. */
   readonly timestamps: boolean;
+  /** Workgroup memory of a shader. */
   readonly maxWorkgroupStorageBytes: number;
+  /** Invocations of a workgroup. */
   readonly maxInvocations: number;
+  /** Workgroups of a dispatch in x, y or z; see {@linkcode foldGrid}. */
   readonly maxWorkgroupsPerDimension: number;
+  /** Bytes of one storage binding. */
   readonly maxBindingBytes: number;
+  /** Bytes of one buffer. */
   readonly maxBufferBytes: number;
+  /** Storage buffers of one shader. */
   readonly maxStorageBuffers: number;
 }
 
 /** One product of matrices: `m × k` times `k × n`. */
 export interface MatrixShape {
+  /** Rows of the left matrix. */
   readonly m: number;
+  /** Columns of the right matrix. */
   readonly n: number;
+  /** Columns of the left one, rows of the right one. */
   readonly k: number;
   /** Computed without matrices by plain WGSL: for tests, on devices that have none. */
   readonly plain?: boolean;
@@ -43,15 +57,21 @@ export interface MatrixShape {
 
 /** Sizes of the symbols when a step is encoded: tokens, rows with logits, sequences, pages. */
 export interface StepSizes {
+  /** Tokens. */
   readonly T: number;
+  /** Rows with logits. */
   readonly R: number;
+  /** Sequences. */
   readonly S: number;
+  /** Pages of the longest block table. */
   readonly P: number;
 }
 
 /** Memory of one node between its own dispatches; contents do not outlive the node. */
 export interface Scratch {
+  /** Tells it from other buffers. */
   readonly kind: "scratch";
+  /** Dispatches that name it share it; unique in its node. */
   readonly name: string;
   /** Size for the largest step of the plan. */
   readonly bytes: number;
@@ -67,13 +87,17 @@ export type Rows = Value | Scratch;
 
 /** Keys or values of one cache: `[pages, kvHeads, pageSize, headDim]`. */
 export interface CacheBuffer {
+  /** Tells it from other buffers. */
   readonly kind: "cache";
+  /** Name of the graph's cache. */
   readonly cache: string;
+  /** Which of its two tensors. */
   readonly part: "keys" | "values";
 }
 
 /** The `StepSizes` of this step as a uniform of four u32: T, R, S, P. */
 export interface StepBuffer {
+  /** Tells it from other buffers. */
   readonly kind: "step";
 }
 
@@ -82,12 +106,15 @@ export interface StepBuffer {
  * sampling. `sampling/sample.ts` gives their names and layouts.
  */
 export interface StateBuffer {
+  /** Tells it from other buffers. */
   readonly kind: "state";
+  /** Name of the buffer. */
   readonly name: string;
 }
 
 /** One entry of bind group 0, at the binding number of its place in the list. */
 export interface Binding {
+  /** What is bound; a value of the node, or memory of another kind. */
   readonly buffer: Value | Scratch | CacheBuffer | StepBuffer | StateBuffer;
   /** `uniform` only for the step buffer. */
   readonly access: "read" | "read_write" | "uniform";
@@ -103,6 +130,7 @@ export interface Dispatch {
   readonly wgsl: string;
   /** Values of `override` constants. */
   readonly constants?: Readonly<Record<string, number>>;
+  /** Bind group 0, in the order of the binding numbers. */
   readonly bindings: readonly Binding[];
   /** Workgroups for the sizes of this step; each at most the device's limit, 0 skips. */
   workgroups(sizes: StepSizes): readonly [number, number, number];
@@ -112,7 +140,9 @@ export interface Dispatch {
 
 /** Text of a tuned table, and where it was. */
 export interface TunedText {
+  /** For messages. */
   readonly path: string;
+  /** The file's content, JSON. */
   readonly text: string;
 }
 

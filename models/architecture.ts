@@ -60,15 +60,23 @@ export interface BuildOptions {
 
 /** An architecture, ready for the registry. */
 export interface Architecture {
+  /** Short name, as transformers' `model_type`. */
   readonly name: string;
+  /** Names under `architectures` in config.json. */
   readonly hfNames: readonly string[];
+  /** What of the family is implemented, one phrase each. */
   readonly features: readonly string[];
-  /** Reads a normalised config.json; throws a CheckpointError that names key and `file`. */
+  /**
+   * Reads a normalised config.json; throws a CheckpointError that names key and `file`.
+   *
+   * @internal
+   */
   configure(config: Record<string, unknown>, file: string): ConfiguredArchitecture;
 }
 
 /** An architecture with the sizes of one model. */
 export interface ConfiguredArchitecture {
+  /** The checked config. */
   readonly config: ModelConfig;
   /** What a user should know about the config, one sentence each. */
   readonly notes: readonly string[];

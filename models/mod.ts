@@ -34,6 +34,7 @@ export * from "./quantization/read_quantization.ts";
 export * from "./quantization/refused_methods.ts";
 export * from "./quantization/registry.ts";
 export * from "./config/rope.ts";
+export type { RopeReading } from "./config/rope_config.ts";
 export * from "./blocks/rotary.ts";
 export * from "./checkpoint/safetensors.ts";
 export * from "./tokenizer/tokenizer.ts";

@@ -55,6 +55,16 @@ export interface TextCodec {
   renderChat?(messages: readonly ChatMessage[], wishes: ChatVariables): ChatPrompt;
 }
 
+/** Where a model runs. */
+export interface ExecutorReport {
+  /** CPU or WebGPU. */
+  readonly kind: ExecutorKind;
+  /** The device. */
+  readonly description: string;
+  /** Why this executor. */
+  readonly reason: string;
+}
+
 /** What an engine is made of. */
 export interface EngineParts {
   readonly program: Program;
@@ -62,13 +72,7 @@ export interface EngineParts {
   readonly vocabSize: number;
   readonly limits: StepLimits;
   readonly defaults: GenerationDefaults;
-  readonly executor: {
-    readonly kind: ExecutorKind;
-    /** The device. */
-    readonly description: string;
-    /** Why this executor. */
-    readonly reason: string;
-  };
+  readonly executor: ExecutorReport;
   /** MoE layers whose choices are outputs of the program; none by default. */
   readonly watchedExperts?: readonly WatchedExperts[];
   /** Facts of the deployment for the report, such as the model's name and the transforms. */
@@ -81,8 +85,11 @@ export interface EngineParts {
 
 /** Speed of one phase. */
 export interface PhaseReport {
+  /** Tokens computed. */
   readonly tokens: number;
+  /** Seconds of their steps. */
   readonly seconds: number;
+  /** The former by the latter; 0 before the first step. */
   readonly tokensPerSecond: number;
 }
 
@@ -90,12 +97,15 @@ export interface PhaseReport {
 export interface EngineReport extends Readonly<Record<string, unknown>> {
   /** The device in words. */
   readonly device: string;
-  readonly executor: EngineParts["executor"];
+  /** Where the model runs, and why there. */
+  readonly executor: ExecutorReport;
   /** Bytes of weights, caches and activations, where the executor knows them. */
   readonly bytes: unknown;
   /** Facts of the program: buffers, objects, dispatches, kernel choices. */
   readonly program: Readonly<Record<string, unknown>>;
+  /** Sizes of steps and of the cache. */
   readonly limits: StepLimits;
+  /** Seconds of the deployment by what was done, and the speed of prompts and of answers. */
   readonly timings: {
     readonly seconds: Readonly<Record<string, number>>;
     readonly prefill: PhaseReport;
@@ -118,6 +128,7 @@ export class Engine implements AsyncDisposable {
   readonly #scheduler: Scheduler;
   #closing: Promise<void> | undefined;
 
+  /** @internal */
   constructor(parts: EngineParts) {
     this.#parts = parts;
     this.#scheduler = new Scheduler(parts.program, parts.limits);
@@ -272,6 +283,7 @@ export class Engine implements AsyncDisposable {
     return this.#parts.codec.renderChat !== undefined;
   }
 
+  /** What runs and how fast, at this moment; JSON-safe. */
   get report(): EngineReport {
     const { executor, program, limits, facts, seconds } = this.#parts;
     const stats = this.#scheduler.stats;
@@ -297,6 +309,7 @@ export class Engine implements AsyncDisposable {
     return this.#closing ??= this.#close();
   }
 
+  /** Closes the engine at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

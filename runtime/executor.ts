@@ -67,9 +67,11 @@ export interface StepResult {
 
 /** Time that the device took for one dispatch. */
 export interface DispatchTiming {
+  /** Name of the kernel, such as `moe_up_gemv`. */
   readonly kernel: string;
   /** Module path of the node it belongs to; empty for sampling. */
   readonly scope: string;
+  /** Between its two timestamps. */
   readonly seconds: number;
 }
 
@@ -136,9 +138,12 @@ export interface CompileOptions {
 
 /** Runs programs: the CPU, or a GPU. */
 export interface Executor {
+  /** Where it runs programs. */
   readonly kind: ExecutorKind;
   /** One line for people: the device, or why the CPU was taken. */
   readonly description: string;
+  /** @internal */
   compile(graph: Graph, options: CompileOptions): Promise<Program>;
+  /** Closes the device and everything on it. */
   dispose(): void;
 }

@@ -19,6 +19,7 @@ export type ExecutorChoice = (typeof EXECUTOR_CHOICES)[number];
 
 /** An executor and why it was taken. */
 export interface OpenedExecutor {
+  /** Whoever opened it disposes of it. */
   readonly executor: Executor;
   /** One line for people. */
   readonly reason: string;

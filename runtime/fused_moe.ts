@@ -39,10 +39,15 @@ export interface FusedMoeOptions {
    * `f16` rounds x and activations, and values above 65504 become infinite. Default `f32`.
    */
   readonly operands?: MoeOperands;
+  /** T */
   readonly tokens: number;
+  /** H, elements of a token. */
   readonly hidden: number;
+  /** I, elements between an expert's two products. */
   readonly intermediate: number;
+  /** E */
   readonly experts: number;
+  /** K, slots of a token. */
   readonly topK: number;
   /** [T, H] */
   readonly x: Elements;

@@ -7,7 +7,8 @@
 import { KernelError, MOE_ACTIVATIONS, type WeightFormat } from "../graph/mod.ts";
 import type { DeviceMoeSpec, DeviceProfile, MoeBackend } from "../kernels/mod.ts";
 import { PipelineCache } from "./webgpu/device/pipelines.ts";
-import { openWebGpuExecutor, type WebGpuExecutor } from "./webgpu/executor.ts";
+import type { Executor } from "./executor.ts";
+import { openWebGpuExecutor, WebGpuExecutor } from "./webgpu/executor.ts";
 import {
   type BackendCase,
   compareBackend,
@@ -17,8 +18,8 @@ import { randomSource } from "./webgpu/measure/moe_trial_data.ts";
 
 /** What {@linkcode testMoeBackend} takes. */
 export interface TestMoeBackendOptions {
-  /** An open executor, which stays open; default one that is opened for the suite. */
-  readonly executor?: WebGpuExecutor;
+  /** An open executor on WebGPU, which stays open; default one that is opened for the suite. */
+  readonly executor?: Executor;
   /** Of the random sizes, weights and choices; default 1. */
   readonly seed?: number;
   /** Layers of random kinds and sizes besides the fixed ones; default 24. */
@@ -68,6 +69,13 @@ export async function testMoeBackend(
   { executor, seed = 1, cases = 24 }: TestMoeBackendOptions = {},
 ): Promise<readonly MoeBackendRow[]> {
   const opened = executor ?? await openWebGpuExecutor({ selfTest: false });
+  if (!(opened instanceof WebGpuExecutor)) {
+    throw new KernelError(
+      "kernel/backend-executor",
+      `Cannot test MoE backend "${backend.name}": expected an executor on WebGPU, got ${opened.kind}`,
+      { hint: 'Open it with openExecutor("webgpu")' },
+    );
+  }
   const { device } = opened;
   const pipelines = new PipelineCache(device);
   const rows: MoeBackendRow[] = [];

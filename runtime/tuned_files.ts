@@ -5,7 +5,6 @@
  */
 
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { ConfigError, messageOf } from "../graph/mod.ts";
 import {
   type MoeConfig,
@@ -14,15 +13,11 @@ import {
   tunedRow,
   type TunedText,
 } from "../kernels/mod.ts";
+import { bundledTable } from "./bundled_tables.ts";
 import { writeOutputFile } from "./output_file.ts";
 
 /** Environment variable that names the user's folder of tuned tables. */
 export const TUNED_DIR_VARIABLE = "MIXLINE_TUNED_DIR";
-
-/** The tables that come with Mixline. */
-export function bundledTunedFolder(): string {
-  return fileURLToPath(new URL("../configs/tuned", import.meta.url));
-}
 
 /** The user's folder of tuned tables; undefined when none is named. */
 export function userTunedFolder(): string | undefined {
@@ -30,13 +25,16 @@ export function userTunedFolder(): string | undefined {
   return permission.state === "granted" ? Deno.env.get(TUNED_DIR_VARIABLE) || undefined : undefined;
 }
 
-/** Tables of folders, the first folder that has a file wins. Every file is read once. */
+/**
+ * Tables of folders, the first folder that has a file wins, and those that come with Mixline after them.
+ * Every file is read once.
+ */
 export class TunedFolders implements TunedFiles {
   readonly #known = new Map<string, TunedText | undefined>();
 
   constructor(
-    readonly folders: readonly string[] = [userTunedFolder(), bundledTunedFolder()].filter(
-      (folder) => folder !== undefined,
+    readonly folders: readonly string[] = [userTunedFolder()].filter((folder) =>
+      folder !== undefined
     ),
   ) {}
 
@@ -59,7 +57,7 @@ export class TunedFolders implements TunedFiles {
         );
       }
     }
-    return undefined;
+    return bundledTable(fileName);
   }
 }
 

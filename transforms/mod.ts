@@ -7,9 +7,11 @@
 export { type CacheNotes, cacheNotes, missingCaches } from "./cache/cache_meta.ts";
 export * from "./core/config.ts";
 export * from "./core/not_applicable.ts";
+export type * from "./fields.ts";
 export * from "./optimizer.ts";
 export * from "./order.ts";
 export * from "./core/record.ts";
 export * from "./registry.ts";
+export * from "./core/stage.ts";
 export * from "./core/transform.ts";
 export { type WantedReport, wantedReport } from "./lifecycle/visualize_namespace.ts";

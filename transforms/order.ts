@@ -9,7 +9,7 @@ import { ConfigError, nearest } from "../graph/mod.ts";
 import { type AnyConfig, type AnyTransform, parseConfig } from "./core/config.ts";
 import { notApplicable, notApplicableKeys } from "./core/not_applicable.ts";
 import { findTransform, transformKeys } from "./registry.ts";
-import { type Stage, STAGES } from "./core/transform.ts";
+import { type Stage, STAGES } from "./core/stage.ts";
 
 /** One entry of a resolved configuration. */
 export interface PipelineStep {

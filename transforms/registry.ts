@@ -48,7 +48,9 @@ import { quantizeMoe } from "./quantize/quantize_moe.ts";
 import { scaleKvCache } from "./cache/scale_kv_cache.ts";
 import { resizeKvCache } from "./cache/resize_kv_cache.ts";
 import { detectSharding, shardingTransformExecutor } from "./lifecycle/sharding.ts";
-import { type BaseConfig, STAGES, type TransformDefinition } from "./core/transform.ts";
+import { STAGES } from "./core/stage.ts";
+import type { TransformDefinition } from "./core/transform.ts";
+import type { BaseConfig } from "./fields.ts";
 import { notApplicable } from "./core/not_applicable.ts";
 import { visualizeNamespace } from "./lifecycle/visualize_namespace.ts";
 
@@ -98,19 +100,16 @@ const LIST = [
   compileModel,
 ] as const;
 
-/** A registered transform. */
-export type RegisteredTransform = (typeof LIST)[number];
-
-/** Key of a registered transform. */
-export type TransformKey = RegisteredTransform["key"];
+/** Keys and definitions of the list, as types. */
+type Listed = (typeof LIST)[number];
 
 /** The registered transform of a key. */
-export type TransformOf<Key extends TransformKey> = Extract<RegisteredTransform, { key: Key }>;
+type TransformOf<Key extends Listed["key"]> = Extract<Listed, { key: Key }>;
 
-/** Fields of a transform in a configuration: its own and those of every transform. */
-export type TransformFields<Key extends TransformKey> =
-  & OwnFields<z.input<TransformOf<Key>["config"]>>
-  & Partial<BaseConfig>;
+/** Fields of a transform as its schema takes them: what `fields.ts` writes out. */
+export type InferredFields<Key extends Listed["key"]> = DefinitionFields<
+  TransformOf<Key>["config"]["shape"]
+>;
 
 /** The same for a definition that is not registered, from the shape of its own fields. */
 export type DefinitionFields<Own extends z.ZodRawShape> =
@@ -118,11 +117,11 @@ export type DefinitionFields<Own extends z.ZodRawShape> =
   & Partial<BaseConfig>;
 
 /** `z.object({})` infers a record of `never`, which would refuse the fields of every transform. */
-type OwnFields<Input> = string extends keyof Input ? unknown : Input;
+export type OwnFields<Input> = string extends keyof Input ? unknown : Input;
 
 /** Every transform by key, in the order of `configs/default.yaml`. */
 export const TRANSFORMS = byKey(LIST) as {
-  readonly [Key in TransformKey]: TransformOf<Key>;
+  readonly [Key in Listed["key"]]: TransformOf<Key>;
 };
 
 /** Transforms of plug-ins, in the order of their registration. */

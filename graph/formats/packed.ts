@@ -64,9 +64,11 @@ export type ScaleBlock = readonly [rows: number, columns: number];
 
 /** What a format stores. */
 export interface PackedLayout {
+  /** Element type of the tensor of codes. */
   readonly payloadDtype: DType;
   /** Codes in a byte: 1 or 2. */
   readonly codesPerByte: 1 | 2;
+  /** Element type of the tensor of scales. */
   readonly scaleDtype: DType;
   /** Whether one f32 per matrix multiplies the block scales as well. */
   readonly secondScale: boolean;
@@ -106,6 +108,7 @@ function layout(
 
 /** Sizes of what a matrix becomes. */
 export interface PackedShape {
+  /** Rows and columns that share a scale. */
   readonly block: ScaleBlock;
   /** `[rows, bytes of a row]`. */
   readonly payload: readonly [number, number];
@@ -144,6 +147,7 @@ export function packedShape(
 
 /** Codes and scales of one matrix, as bytes and numbers. */
 export interface PackedMatrix {
+  /** Codes, row-major; two per byte have the first in the low nibble. */
   readonly payload: Uint8Array<ArrayBuffer>;
   /** Scale codes: f32 for fp8 and integers, bytes for E8M0 and E4M3 scales. */
   readonly scale: Float32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
@@ -152,13 +156,10 @@ export interface PackedMatrix {
 }
 
 /**
- * Quantizes a matrix, rounding codes to nearest even.
- *
- * Scale of a block: amax / 448 (fp8), amax / 127 (int8), amax / 7 (int4), 2^(⌊log2 amax⌋ - 2) (mxfp4, OCP
+ * Quantizes a matrix, rounding codes to nearest even. Scale of a block: amax / 448 (fp8), amax / 127 (int8), amax / 7 (int4), 2^(⌊log2 amax⌋ - 2) (mxfp4, OCP
  * MX 1.0 section 6.3), E4M3(amax / 6 / s) with s = amax of the matrix / (448 · 6) (nvfp4). A block of
  * zeros has scale 1 (mxfp4 and nvfp4: code 127 and 0). Affine formats spread their codes from the
- * smallest to the largest number of a block. `reuse` may be overwritten and returned, where it has the
- * right sizes.
+ * smallest to the largest number of a block. `reuse` of the right sizes may be overwritten and returned.
  *
  * @example
  * ```ts

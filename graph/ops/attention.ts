@@ -5,7 +5,7 @@
  */
 
 import type { NoAttrs } from "./elementwise.ts";
-import { defineOp, expect, type OpInputs, sizeOf } from "./definition.ts";
+import { expect, type OpInputs, type OpTable, sizeOf } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
 /** How a rotary embedding rotates a head. */
@@ -20,6 +20,7 @@ export interface RopeAttrs {
 
 /** A base that grows with the length of the sequence, beyond the trained one. */
 export interface DynamicRope {
+  /** How many times longer than the trained length the base is stretched for. */
   readonly factor: number;
   /** The trained length. */
   readonly maxPositions: number;
@@ -27,6 +28,7 @@ export interface DynamicRope {
 
 /** Attributes of `attention`. */
 export interface AttentionAttrs {
+  /** Factor on q · k. */
   readonly scale: number;
   /** A token sees this many tokens including itself; undefined means all before it. */
   readonly window?: number;
@@ -36,7 +38,9 @@ export interface AttentionAttrs {
 
 /** Attributes of `cached_attention`. */
 export interface CachedAttentionAttrs extends AttentionAttrs {
+  /** Query heads. */
   readonly heads: number;
+  /** Key and value heads; query heads share them in groups. */
   readonly kvHeads: number;
   /** Elements of a head of q and k. */
   readonly headDim: number;
@@ -58,6 +62,7 @@ export interface CachedAttentionAttrs extends AttentionAttrs {
 
 /** Attributes of `cached_mla_attention`. */
 export interface CachedMlaAttrs {
+  /** Query heads. */
   readonly heads: number;
   /** Elements of a query and key head without position. */
   readonly nopeDim: number;
@@ -67,14 +72,17 @@ export interface CachedMlaAttrs {
   readonly valueDim: number;
   /** Elements of the latent that keys and values are made of. */
   readonly latentDim: number;
+  /** Factor on q · k. */
   readonly scale: number;
   /** Name of the graph's cache: a token's normed latent and its rotated key, side by side. */
   readonly cache: string;
+  /** How `ropeDim` elements of queries and keys are rotated. */
   readonly rope: RopeAttrs;
   /** Epsilon of the RMSNorm of the latent. */
   readonly eps: number;
   /** Columns of q and kv in front of what is meant, where they are parts of a wider value; absent is 0. */
   readonly qFirst?: number;
+  /** First column of kv in its value; default 0. */
   readonly kvFirst?: number;
   /** Epsilon of the RMSNorm of the latent of queries; with `q_w` alone. */
   readonly qEps?: number;
@@ -90,17 +98,28 @@ function heads(type: TensorType, name: string): void {
   expect(type.shape.length === 3, `${name} [heads, T, headDim]`, type);
 }
 
+/** Attributes of the attention ops, by name. */
+export type AttentionOps = {
+  readonly attention_mask: { window?: number; chunk?: number };
+  readonly rope: RopeAttrs;
+  readonly sequence_lengths: NoAttrs;
+  readonly dynamic_rope: RopeAttrs & DynamicRope;
+  readonly attention: AttentionAttrs;
+  readonly cached_attention: CachedAttentionAttrs;
+  readonly cached_mla_attention: CachedMlaAttrs;
+};
+
 /** Attention ops by name. */
-export const ATTENTION_OPS = {
-  attention_mask: defineOp<{ window?: number; chunk?: number }>({
+export const ATTENTION_OPS: OpTable<AttentionOps> = {
+  attention_mask: {
     summary: "additive causal mask [T, T] by position: 0 where a token may attend, -inf elsewhere",
     inputs: ["positions"],
     infer(inputs) {
       const tokens = inputs.get("positions").shape[0];
       return [{ dtype: "f32", shape: [tokens, tokens] }];
     },
-  }),
-  rope: defineOp<RopeAttrs>({
+  },
+  rope: {
     summary:
       "rotary position embedding of x [heads, T, D] by positions [T] and inv_freq [rotaryDim / 2]",
     inputs: ["x", "positions", "inv_freq"],
@@ -109,8 +128,8 @@ export const ATTENTION_OPS = {
       expect(frequencies.shape[0] === rotaryDim / 2, `inv_freq [${rotaryDim / 2}]`, frequencies);
       return [inputs.get("x")];
     },
-  }),
-  sequence_lengths: defineOp<NoAttrs>({
+  },
+  sequence_lengths: {
     summary:
       "tokens of each token's sequence at the end of the step [T]: the largest position among those with its sequence id, plus one",
     inputs: ["positions", "sequence_ids"],
@@ -118,8 +137,8 @@ export const ATTENTION_OPS = {
       const positions = inputs.get("positions");
       return [{ dtype: "i32", shape: positions.shape }];
     },
-  }),
-  dynamic_rope: defineOp<RopeAttrs & DynamicRope>({
+  },
+  dynamic_rope: {
     summary:
       "`rope` whose base grows with the length L of the sequence: frequency i times max(1, factor · L / maxPositions - factor + 1)^(-2i / (rotaryDim - 2))",
     inputs: ["x", "positions", "lengths", "inv_freq"],
@@ -128,8 +147,8 @@ export const ATTENTION_OPS = {
       expect(frequencies.shape[0] === rotaryDim / 2, `inv_freq [${rotaryDim / 2}]`, frequencies);
       return [inputs.get("x")];
     },
-  }),
-  attention: defineOp<AttentionAttrs>({
+  },
+  attention: {
     summary:
       "softmax(scale · q · kᵀ + causal mask by position) · v; query heads share key heads in groups; sinks [heads] join the softmax denominator",
     inputs: ["q", "k", "v", "positions", "sinks?"],
@@ -144,8 +163,8 @@ export const ATTENTION_OPS = {
       );
       return [{ dtype: "f32", shape: q.shape.with(2, inputs.get("v").shape[2]) }];
     },
-  }),
-  cached_attention: defineOp<CachedAttentionAttrs>({
+  },
+  cached_attention: {
     summary:
       "attention of the step's tokens over the paged cache, which they join: q, k, v [T, heads · headDim] each, or qkv side by side; norm, clip and RoPE, in this order, inside",
     inputs: [
@@ -179,8 +198,8 @@ export const ATTENTION_OPS = {
       const tokens = (qkv ?? inputs.get("q")).shape[0];
       return [{ dtype: "f32", shape: [tokens, heads * valueDim] }];
     },
-  }),
-  cached_mla_attention: defineOp<CachedMlaAttrs>({
+  },
+  cached_mla_attention: {
     summary:
       "multi-head latent attention over a paged cache of latents: q [T, heads · (nopeDim + ropeDim)], or with q_w [heads · (nopeDim + ropeDim), rank] the latents [T, rank] that q_norm and q_w make queries of; kv [T, latentDim + ropeDim], its latent normed by kv_norm, its rest the key that turns; w [heads · (nopeDim + valueDim), latentDim] makes keys and values of latents; q and kv may be columns of wider values, from qFirst and kvFirst on",
     inputs: [
@@ -214,5 +233,5 @@ export const ATTENTION_OPS = {
     flops: (inputs, { heads, nopeDim, valueDim, latentDim }, bindings) =>
       2 * sizeOf(inputs.get("kv"), bindings) / Number(inputs.get("kv").shape[1]) *
       (heads * (nopeDim + valueDim) * latentDim + queryWeights(inputs)),
-  }),
+  },
 };

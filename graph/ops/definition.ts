@@ -5,7 +5,7 @@
  */
 
 import { GraphError } from "../errors.ts";
-import { type Bindings, bindShape, elementCount, formatShape } from "../shape.ts";
+import { type Bindings, bindShape, type Dim, elementCount, formatShape } from "../shape.ts";
 import type { TensorType } from "../tensor.ts";
 
 /** Types of a node's inputs by name, as the rules of the op table see them. */
@@ -42,10 +42,8 @@ export interface OpDefinition<Attrs> {
   readonly view?: boolean;
 }
 
-/** Makes an entry of the op table; exists so that `Attrs` is inferred from the annotation. */
-export function defineOp<Attrs>(definition: OpDefinition<Attrs>): OpDefinition<Attrs> {
-  return definition;
-}
+/** A table of ops, from the attributes of each by name. */
+export type OpTable<Attrs> = { readonly [Op in keyof Attrs]: OpDefinition<Attrs[Op]> };
 
 /** Raises the error of a type rule; the caller adds the node. */
 export function fail(expected: string, got: string): never {
@@ -70,6 +68,6 @@ export function sizeOf(type: TensorType, bindings: Bindings): number {
 }
 
 /** Last dimension. */
-export function lastDim(type: TensorType) {
+export function lastDim(type: TensorType): Dim {
   return type.shape[type.shape.length - 1];
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { defineOp, expect, fail, lastDim, type OpInputs, sizeOf } from "./definition.ts";
+import { expect, fail, lastDim, type OpInputs, type OpTable, sizeOf } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 import type { Bindings } from "../shape.ts";
 import { isPacked, PACKED_LAYOUTS, type WeightFormat } from "../formats/packed.ts";
@@ -29,6 +29,7 @@ export interface FusedLinearAttrs extends PackedLinearAttrs {
 
 /** Attributes of `gated_mlp`. */
 export interface GatedMlpAttrs {
+  /** Of the gate. */
   readonly activation: Activation;
 }
 
@@ -68,9 +69,23 @@ function checkNorm(x: TensorType, weight: TensorType): void {
 /** Inputs that come with a packed weight. */
 const PACKED_INPUTS = ["w_scale?", "w_scale_2?", "x_scale?"];
 
+/** Attributes of the dense ops, by name. */
+export type DenseOps = {
+  readonly embedding: NoAttrs;
+  readonly linear: PackedLinearAttrs;
+  readonly fused_linear: FusedLinearAttrs;
+  readonly matmul: NoAttrs;
+  readonly rms_norm: { eps: number };
+  readonly l2_norm: { eps: number };
+  readonly layer_norm: { eps: number };
+  readonly add_rms_norm: { eps: number };
+  readonly post_norm: PostNormAttrs;
+  readonly gated_mlp: GatedMlpAttrs;
+};
+
 /** Dense ops by name. */
-export const DENSE_OPS = {
-  embedding: defineOp<NoAttrs>({
+export const DENSE_OPS: OpTable<DenseOps> = {
+  embedding: {
     summary: "rows of the table w [V, H] by token id",
     inputs: ["ids", "w"],
     infer(inputs) {
@@ -80,14 +95,14 @@ export const DENSE_OPS = {
     },
     weightShare: (inputs, _attrs, bindings) =>
       Math.min(1, sizeOf(inputs.get("ids"), bindings) / Number(inputs.get("w").shape[0])),
-  }),
-  linear: defineOp<PackedLinearAttrs>({
+  },
+  linear: {
     summary: "x · wᵀ + bias, with w [N, K] plain or packed; accumulates in f32",
     inputs: ["x", "w", "bias?", ...PACKED_INPUTS],
     infer: (inputs, attrs) => [linearType(inputs, attrs)],
     flops: (inputs, _attrs, bindings) => linearFlops(inputs, bindings),
-  }),
-  fused_linear: defineOp<FusedLinearAttrs>({
+  },
+  fused_linear: {
     summary: "rms_norm(x, norm_weight) · wᵀ + bias + residual, each part optional",
     inputs: ["x", "w", "bias?", "norm_weight?", "residual?", ...PACKED_INPUTS],
     infer(inputs, attrs) {
@@ -102,8 +117,8 @@ export const DENSE_OPS = {
       return [linearType(inputs, attrs)];
     },
     flops: (inputs, _attrs, bindings) => linearFlops(inputs, bindings),
-  }),
-  matmul: defineOp<NoAttrs>({
+  },
+  matmul: {
     summary: "batched a [.., M, K] · b [.., K, N]",
     inputs: ["a", "b"],
     infer(inputs) {
@@ -119,8 +134,8 @@ export const DENSE_OPS = {
     flops: (inputs, _attrs, bindings) =>
       2 * sizeOf(inputs.get("a"), bindings) *
       sizeOf({ dtype: "f32", shape: inputs.get("b").shape.slice(-1) }, bindings),
-  }),
-  rms_norm: defineOp<{ eps: number }>({
+  },
+  rms_norm: {
     summary: "x / √(mean(x²) + eps) · w over the last dimension",
     inputs: ["x", "w"],
     infer(inputs) {
@@ -128,14 +143,14 @@ export const DENSE_OPS = {
       return [inputs.get("x")];
     },
     flops: (inputs, _attrs, bindings) => 4 * sizeOf(inputs.get("x"), bindings),
-  }),
-  l2_norm: defineOp<{ eps: number }>({
+  },
+  l2_norm: {
     summary: "x / √(mean(x²) + eps) over the last dimension",
     inputs: ["x"],
     infer: (inputs) => [inputs.get("x")],
     flops: (inputs, _attrs, bindings) => 3 * sizeOf(inputs.get("x"), bindings),
-  }),
-  layer_norm: defineOp<{ eps: number }>({
+  },
+  layer_norm: {
     summary: "(x - mean(x)) / √(variance(x) + eps) · w + bias over the last dimension",
     inputs: ["x", "w", "bias?"],
     infer(inputs) {
@@ -145,8 +160,8 @@ export const DENSE_OPS = {
       return [inputs.get("x")];
     },
     flops: (inputs, _attrs, bindings) => 7 * sizeOf(inputs.get("x"), bindings),
-  }),
-  add_rms_norm: defineOp<{ eps: number }>({
+  },
+  add_rms_norm: {
     summary: "sum = x + residual; outputs rms_norm(sum, w) and sum",
     inputs: ["x", "residual", "w"],
     infer(inputs) {
@@ -154,8 +169,8 @@ export const DENSE_OPS = {
       return [inputs.get("x"), inputs.get("x")];
     },
     flops: (inputs, _attrs, bindings) => 5 * sizeOf(inputs.get("x"), bindings),
-  }),
-  post_norm: defineOp<PostNormAttrs>({
+  },
+  post_norm: {
     summary:
       "sum = (residual + y) · scale, y = rms_norm(x, w), or rms_norm(rms_norm(x, w) + rms_norm(x_2, w_2), w_sum); outputs sum, and rms_norm(sum, each of next)",
     inputs: ["x", "w", "x_2?", "w_2?", "w_sum?", "residual", "scale?", "next[]"],
@@ -174,8 +189,8 @@ export const DENSE_OPS = {
       return [x, ...next.map(() => x)];
     },
     flops: (inputs, _attrs, bindings) => 8 * sizeOf(inputs.get("x"), bindings),
-  }),
-  gated_mlp: defineOp<GatedMlpAttrs>({
+  },
+  gated_mlp: {
     summary: "w_down · (act(w_gate · x) ⊙ (w_up · x)), plus residual",
     inputs: ["x", "w_gate", "w_up", "w_down", "residual?"],
     infer(inputs) {
@@ -186,5 +201,5 @@ export const DENSE_OPS = {
     },
     flops: (inputs, _attrs, bindings) =>
       6 * sizeOf(inputs.get("x"), bindings) * Number(inputs.get("w_up").shape[0]),
-  }),
+  },
 };

@@ -6,29 +6,37 @@
 
 import type { DType } from "../dtype.ts";
 import { broadcastShapes, normalizeDim } from "../shape.ts";
-import { defineOp, expect, fail, formatType, sizeOf } from "./definition.ts";
+import { expect, fail, formatType, type OpDefinition, type OpTable, sizeOf } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
 /** Attributes of an op that has none. */
 export type NoAttrs = Record<never, never>;
 
-function unary(summary: string, flopsPerElement = 1) {
-  return defineOp<NoAttrs>({
+/** Attributes of a reduction along dimension `dim`, which stays with size 1 or goes. */
+export interface ReductionAttrs {
+  /** From the end when negative. */
+  readonly dim: number;
+  /** Whether the dimension stays, with size 1. */
+  readonly keepdim: boolean;
+}
+
+function unary(summary: string, flopsPerElement = 1): OpDefinition<NoAttrs> {
+  return {
     summary,
     inputs: ["x"],
     infer: (inputs) => [inputs.get("x")],
     flops: (inputs, _attrs, bindings) => flopsPerElement * sizeOf(inputs.get("x"), bindings),
-  });
+  };
 }
 
-function binary(summary: string) {
-  return defineOp<NoAttrs>({
+function binary(summary: string): OpDefinition<NoAttrs> {
+  return {
     summary,
     inputs: ["a", "b"],
     infer: (inputs) => [broadcast(inputs.get("a"), inputs.get("b"))],
     flops: (inputs, _attrs, bindings) =>
       sizeOf(broadcast(inputs.get("a"), inputs.get("b")), bindings),
-  });
+  };
 }
 
 function broadcast(a: TensorType, b: TensorType): TensorType {
@@ -37,8 +45,8 @@ function broadcast(a: TensorType, b: TensorType): TensorType {
   return { dtype: a.dtype, shape };
 }
 
-function reduction(summary: string) {
-  return defineOp<{ dim: number; keepdim: boolean }>({
+function reduction(summary: string): OpDefinition<ReductionAttrs> {
+  return {
     summary,
     inputs: ["x"],
     infer(inputs, { dim, keepdim }) {
@@ -48,11 +56,43 @@ function reduction(summary: string) {
       return [{ dtype, shape: keepdim ? shape.with(at, 1) : shape.toSpliced(at, 1) }];
     },
     flops: (inputs, _attrs, bindings) => sizeOf(inputs.get("x"), bindings),
-  });
+  };
 }
 
+/** Attributes of the elementwise ops and reductions, by name. */
+export type ElementwiseOps = {
+  readonly add: NoAttrs;
+  readonly sub: NoAttrs;
+  readonly mul: NoAttrs;
+  readonly div: NoAttrs;
+  readonly neg: NoAttrs;
+  readonly rsqrt: NoAttrs;
+  readonly cos: NoAttrs;
+  readonly sin: NoAttrs;
+  readonly tanh: NoAttrs;
+  readonly log: NoAttrs;
+  readonly floor: NoAttrs;
+  readonly relu: NoAttrs;
+  readonly relu6: NoAttrs;
+  readonly leaky_relu: NoAttrs;
+  readonly sigmoid: NoAttrs;
+  readonly silu: NoAttrs;
+  readonly gelu: NoAttrs;
+  readonly gelu_tanh: NoAttrs;
+  readonly gelu_10: NoAttrs;
+  readonly quick_gelu: NoAttrs;
+  readonly mish: NoAttrs;
+  readonly laplace: NoAttrs;
+  readonly pow: { exponent: number };
+  readonly clamp: { min?: number; max?: number };
+  readonly cast: { dtype: DType };
+  readonly mean: ReductionAttrs;
+  readonly sum: ReductionAttrs;
+  readonly softmax: { dim: number };
+};
+
 /** Elementwise ops by name. Real numbers are computed in f32 whatever type holds them. */
-export const ELEMENTWISE_OPS = {
+export const ELEMENTWISE_OPS: OpTable<ElementwiseOps> = {
   add: binary("a + b, broadcast"),
   sub: binary("a - b, broadcast"),
   mul: binary("a · b, broadcast"),
@@ -75,29 +115,29 @@ export const ELEMENTWISE_OPS = {
   quick_gelu: unary("x · sigmoid(1.702 x)", 5),
   mish: unary("x · tanh(log(1 + eˣ))", 8),
   laplace: unary("(1 + erf((x - √½) / (√2 · √(1 / 4π)))) / 2", 8),
-  pow: defineOp<{ exponent: number }>({
+  pow: {
     summary: "x to a constant power",
     inputs: ["x"],
     infer: (inputs) => [inputs.get("x")],
     flops: (inputs, _attrs, bindings) => sizeOf(inputs.get("x"), bindings),
-  }),
-  clamp: defineOp<{ min?: number; max?: number }>({
+  },
+  clamp: {
     summary: "min(max(x, min), max)",
     inputs: ["x"],
     infer: (inputs) => [inputs.get("x")],
     flops: (inputs, _attrs, bindings) => sizeOf(inputs.get("x"), bindings),
-  }),
-  cast: defineOp<{ dtype: DType }>({
+  },
+  cast: {
     summary: "the same numbers in another element type",
     inputs: ["x"],
     infer: (inputs, { dtype }) => [{ dtype, shape: inputs.get("x").shape }],
-  }),
+  },
   mean: reduction("mean along one dimension"),
   sum: reduction("sum along one dimension"),
-  softmax: defineOp<{ dim: number }>({
+  softmax: {
     summary: "softmax along one dimension, shifted by its maximum",
     inputs: ["x"],
     infer: (inputs) => [inputs.get("x")],
     flops: (inputs, _attrs, bindings) => 4 * sizeOf(inputs.get("x"), bindings),
-  }),
+  },
 };

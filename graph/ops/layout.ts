@@ -12,7 +12,8 @@ import {
   sameElementCount,
   type Shape,
 } from "../shape.ts";
-import { defineOp, expect, formatType } from "./definition.ts";
+import type { NoAttrs } from "./elementwise.ts";
+import { expect, formatType, type OpTable } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
 function dimOf(type: TensorType, dim: number): number {
@@ -21,9 +22,30 @@ function dimOf(type: TensorType, dim: number): number {
   return at;
 }
 
+/** Attributes of the ops that move data, by name. */
+export type LayoutOps = {
+  readonly reshape: { shape: Shape };
+  readonly transpose: { dims: readonly [number, number] };
+  readonly unsqueeze: { dim: number };
+  readonly expand: { shape: Shape };
+  readonly slice: { dim: number; start: number; end?: number; step?: number };
+  readonly concat: { dim: number };
+  readonly index: NoAttrs;
+  readonly index_add: NoAttrs;
+  readonly gather_rows: NoAttrs;
+  readonly zeros_like: NoAttrs;
+  readonly one_hot: { classes: number };
+  readonly select: { dim: number; index: number };
+  readonly where: { symbol: string };
+  readonly topk: { k: number };
+  readonly take_along: NoAttrs;
+  readonly scatter: { classes: number };
+  readonly repeat_kv: { repeats: number };
+};
+
 /** Layout ops by name. */
-export const LAYOUT_OPS = {
-  reshape: defineOp<{ shape: Shape }>({
+export const LAYOUT_OPS: OpTable<LayoutOps> = {
+  reshape: {
     summary: "the same elements in other dimensions",
     inputs: ["x"],
     view: true,
@@ -32,8 +54,8 @@ export const LAYOUT_OPS = {
       expect(sameElementCount(x.shape, shape), `as many elements as ${formatShape(shape)}`, x);
       return [{ dtype: x.dtype, shape }];
     },
-  }),
-  transpose: defineOp<{ dims: readonly [number, number] }>({
+  },
+  transpose: {
     summary: "two dimensions exchanged",
     inputs: ["x"],
     infer(inputs, { dims }) {
@@ -41,8 +63,8 @@ export const LAYOUT_OPS = {
       const [a, b] = [dimOf(x, dims[0]), dimOf(x, dims[1])];
       return [{ dtype: x.dtype, shape: x.shape.with(a, x.shape[b]).with(b, x.shape[a]) }];
     },
-  }),
-  unsqueeze: defineOp<{ dim: number }>({
+  },
+  unsqueeze: {
     summary: "a new dimension of size 1",
     inputs: ["x"],
     view: true,
@@ -53,8 +75,8 @@ export const LAYOUT_OPS = {
         shape: x.shape.toSpliced(normalizeDim(dim, x.shape.length + 1), 0, 1),
       }];
     },
-  }),
-  expand: defineOp<{ shape: Shape }>({
+  },
+  expand: {
     summary: "dimensions of size 1 repeated to the given shape",
     inputs: ["x"],
     infer(inputs, { shape }) {
@@ -67,8 +89,8 @@ export const LAYOUT_OPS = {
       );
       return [{ dtype: x.dtype, shape }];
     },
-  }),
-  slice: defineOp<{ dim: number; start: number; end?: number; step?: number }>({
+  },
+  slice: {
     summary: "x[start:end:step] along one dimension; no end means all",
     inputs: ["x"],
     infer(inputs, { dim, start, end, step = 1 }) {
@@ -91,8 +113,8 @@ export const LAYOUT_OPS = {
       );
       return [{ dtype: x.dtype, shape: x.shape.with(at, Math.ceil((stop - start) / step)) }];
     },
-  }),
-  concat: defineOp<{ dim: number }>({
+  },
+  concat: {
     summary: "inputs one after the other along one dimension",
     inputs: ["xs[]"],
     infer(inputs, { dim }) {
@@ -111,8 +133,8 @@ export const LAYOUT_OPS = {
       }
       return [{ dtype: types[0].dtype, shape: types[0].shape.with(at, total) }];
     },
-  }),
-  index: defineOp<NoIndexAttrs>({
+  },
+  index: {
     summary: "x[rows] or x[rows, columns]: picks by integer vectors",
     inputs: ["x", "rows", "columns?"],
     infer(inputs) {
@@ -120,41 +142,41 @@ export const LAYOUT_OPS = {
       expect(rows.shape.length === 1 && rows.dtype === "i32", "i32 row numbers", rows);
       return [{ dtype: x.dtype, shape: [rows.shape[0], ...x.shape.slice(columns ? 2 : 1)] }];
     },
-  }),
-  index_add: defineOp<NoIndexAttrs>({
+  },
+  index_add: {
     summary: "x with source added to the given rows, in order",
     inputs: ["x", "rows", "source"],
     infer: (inputs) => [inputs.get("x")],
-  }),
-  gather_rows: defineOp<NoIndexAttrs>({
+  },
+  gather_rows: {
     summary: "the rows of x whose results are wanted",
     inputs: ["x", "rows"],
     infer(inputs) {
       const [x, rows] = [inputs.get("x"), inputs.get("rows")];
       return [{ dtype: x.dtype, shape: [rows.shape[0], ...x.shape.slice(1)] }];
     },
-  }),
-  zeros_like: defineOp<NoIndexAttrs>({
+  },
+  zeros_like: {
     summary: "zeros of the shape of x",
     inputs: ["x"],
     infer: (inputs) => [inputs.get("x")],
-  }),
-  one_hot: defineOp<{ classes: number }>({
+  },
+  one_hot: {
     summary: "a new last dimension with 1 at the index, 0 elsewhere",
     inputs: ["ids"],
     infer(inputs, { classes }) {
       return [{ dtype: "i32", shape: [...inputs.get("ids").shape, classes] }];
     },
-  }),
-  select: defineOp<{ dim: number; index: number }>({
+  },
+  select: {
     summary: "one index of a dimension, which is dropped",
     inputs: ["x"],
     infer(inputs, { dim }) {
       const x = inputs.get("x");
       return [{ dtype: x.dtype, shape: x.shape.toSpliced(dimOf(x, dim), 1) }];
     },
-  }),
-  where: defineOp<{ symbol: string }>({
+  },
+  where: {
     summary: "row and column numbers of the nonzero elements of a matrix, row by row",
     inputs: ["mask"],
     infer(inputs, { symbol }) {
@@ -162,8 +184,8 @@ export const LAYOUT_OPS = {
       const numbers = { dtype: "i32" as const, shape: [symbol] };
       return [numbers, numbers];
     },
-  }),
-  topk: defineOp<{ k: number }>({
+  },
+  topk: {
     summary:
       "the k largest of the last dimension, descending, and their indices; ties to the smaller index",
     inputs: ["x"],
@@ -174,8 +196,8 @@ export const LAYOUT_OPS = {
       const shape = x.shape.with(last, k);
       return [{ dtype: x.dtype, shape }, { dtype: "i32", shape }];
     },
-  }),
-  take_along: defineOp<NoIndexAttrs>({
+  },
+  take_along: {
     summary: "elements of the last dimension of x, row by row, at the given indices",
     inputs: ["x", "indices"],
     infer(inputs) {
@@ -185,8 +207,8 @@ export const LAYOUT_OPS = {
       expect(rows === formatShape(x.shape.slice(0, -1)), `indices ${rows} of each row`, x);
       return [{ dtype: x.dtype, shape: indices.shape }];
     },
-  }),
-  scatter: defineOp<{ classes: number }>({
+  },
+  scatter: {
     summary: "zeros [.., classes] with the values of x [.., K] at the given indices [.., K]",
     inputs: ["x", "indices"],
     infer(inputs, { classes }) {
@@ -199,8 +221,8 @@ export const LAYOUT_OPS = {
       );
       return [{ dtype: x.dtype, shape: x.shape.with(-1, classes) }];
     },
-  }),
-  repeat_kv: defineOp<{ repeats: number }>({
+  },
+  repeat_kv: {
     summary: "each head [H, T, D] repeated for the query heads of its group",
     inputs: ["x"],
     infer(inputs, { repeats }) {
@@ -208,7 +230,5 @@ export const LAYOUT_OPS = {
       expect(typeof x.shape[0] === "number", "a number of heads", x);
       return [{ dtype: x.dtype, shape: x.shape.with(0, Number(x.shape[0]) * repeats) }];
     },
-  }),
+  },
 };
-
-type NoIndexAttrs = Record<never, never>;

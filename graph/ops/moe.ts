@@ -5,7 +5,7 @@
  */
 
 import type { WeightFormat } from "../formats/packed.ts";
-import { defineOp, expect, type OpInputs, sizeOf } from "./definition.ts";
+import { expect, type OpInputs, type OpTable, sizeOf } from "./definition.ts";
 import type { TensorType } from "../tensor.ts";
 
 /** Activations of one number: the op of that name, `relu2` max(x, 0)², `linear` x itself. */
@@ -32,6 +32,7 @@ export interface PackedMoeAttrs {
   readonly format?: WeightFormat;
   /** Elements `[rows, columns]` that share a scale, where the format leaves that open. */
   readonly block?: readonly [number, number];
+  /** How x and the experts' activations are rounded before the products. */
   readonly activationQuant?: ActivationQuant;
 }
 
@@ -39,9 +40,11 @@ export interface PackedMoeAttrs {
 export interface MoeAttrs {
   /** `gated`: w2 · (act(w1 · x) ⊙ (w3 · x)); `plain`: w2 · act(w1 · x). */
   readonly mlp: "gated" | "plain";
+  /** Of the gate, or of the one projection of plain experts. */
   readonly activation: MoeActivation;
   /** `swiglu_oai` only. */
   readonly alpha?: number;
+  /** `swiglu_oai` only: gates are clamped to at most this, ups to ± this. */
   readonly limit?: number;
   /** The routing weight multiplies the expert's input instead of its output. */
   readonly applyRoutingOnInput: boolean;
@@ -65,14 +68,19 @@ export type MoeOperands = (typeof MOE_OPERANDS)[number];
 export interface FusedMoeAttrs extends MoeAttrs {
   /** Name of the backend; `auto` chooses when the graph is compiled. */
   readonly backend: string;
+  /** E */
   readonly experts: number;
+  /** Slots of a token. */
   readonly topK: number;
+  /** H, elements of a token. */
   readonly hidden: number;
+  /** I, elements between an expert's two products. */
   readonly intermediate: number;
   /** Format of w_up and w_down. */
   readonly format: WeightFormat;
   /** Elements `[rows, columns]` that share a scale, for block formats. */
   readonly block?: readonly [number, number];
+  /** How x and the experts' activations are rounded before the products. */
   readonly activationQuant: ActivationQuant;
   /** Absent is `f32`. */
   readonly operands?: MoeOperands;
@@ -90,6 +98,7 @@ export interface ExpertGroups {
 
 /** Attributes of `moe_router`. */
 export interface MoeRouterAttrs {
+  /** Experts that a token is sent to. */
   readonly topK: number;
   /** `sparse_mixer` is {@linkcode MOE_OPS.sparse_mixer}. */
   readonly scoring: "softmax" | "sigmoid" | "sparse_mixer";
@@ -99,6 +108,7 @@ export interface MoeRouterAttrs {
   readonly renormalize: boolean;
   /** The sum that they are divided by is at least this, or has this added; absent is 0. */
   readonly sumFloor?: number;
+  /** Added to the sum; see `sumFloor`. */
   readonly sumOffset?: number;
   /** Factor on the final weights. */
   readonly scale: number;
@@ -113,6 +123,7 @@ export interface MoeRouterAttrs {
   /** Slots behind the chosen ones that every token has: experts E, E + 1, .. with weight 1, or with
    * the sigmoid of the logit of the last row of `w` when `sharedGate` is set. */
   readonly shared?: number;
+  /** The last row of `w` weighs the shared slots. */
   readonly sharedGate?: boolean;
 }
 
@@ -134,9 +145,17 @@ function checkRouting(inputs: OpInputs): TensorType {
   return { dtype: "f32", shape: x.shape };
 }
 
+/** Attributes of the MoE ops, by name. */
+export type MoeOps = {
+  readonly sparse_mixer: { topK: number; jitter: number };
+  readonly moe_router: MoeRouterAttrs;
+  readonly moe: MoeAttrs & PackedMoeAttrs;
+  readonly fused_moe: FusedMoeAttrs;
+};
+
 /** MoE ops by name. */
-export const MOE_OPS = {
-  sparse_mixer: defineOp<{ topK: number; jitter: number }>({
+export const MOE_OPS: OpTable<MoeOps> = {
+  sparse_mixer: {
     summary:
       "Phi-MoE's choice: topK times the largest logit m, its weight the softmax over the logits l that are left with (m - l) / max(|l|, m) <= 2 jitter",
     inputs: ["x"],
@@ -146,8 +165,8 @@ export const MOE_OPS = {
       const chosen = shape.with(-1, topK);
       return [{ dtype: "i32", shape: chosen }, { dtype: "f32", shape: chosen }];
     },
-  }),
-  moe_router: defineOp<MoeRouterAttrs>({
+  },
+  moe_router: {
     summary:
       "scores of x · wᵀ + bias; outputs the topK experts [T, K] by score + correction, their weights [T, K] times expert_scale, and rms_norm(x) when norm_weight is given; with shared slots, K is topK + shared",
     inputs: ["x", "w", "bias?", "norm_weight?", "correction?", "expert_scale?"],
@@ -170,8 +189,8 @@ export const MOE_OPS = {
     },
     flops: (inputs, _attrs, bindings) =>
       2 * sizeOf(inputs.get("x"), bindings) * Number(inputs.get("w").shape[0]),
-  }),
-  moe: defineOp<MoeAttrs & PackedMoeAttrs>({
+  },
+  moe: {
     summary:
       "Σ over chosen experts of routing weight · expert(x), one weight per expert; ids outside [0, E) add nothing; packed weights have one scale input each (nvfp4 a second one), static activation rounding one input scale each",
     inputs: [
@@ -212,8 +231,8 @@ export const MOE_OPS = {
       moeFlops(inputs, attrs, Number(inputs.list("w1")[0].shape[0]), bindings),
     weightShare: (inputs, _attrs, bindings) =>
       expertShare(inputs, inputs.list("w1").length, bindings),
-  }),
-  fused_moe: defineOp<FusedMoeAttrs>({
+  },
+  fused_moe: {
     summary:
       "`moe` with stacked weights: w_up [E, 2I, H] (rows 0..I-1 are w3, rows I..2I-1 are w1; plain: [E, I, H]) and w_down [E, H, I], biases alike; adds residual. Packed: one grid of scales for every up, gate and down matrix, so w_up_scale is [2E, ..] (plain: [E, ..]); x_scale and act_scale are [1] or [E]",
     inputs: [
@@ -250,7 +269,7 @@ export const MOE_OPS = {
     },
     flops: (inputs, attrs, bindings) => moeFlops(inputs, attrs, attrs.intermediate, bindings),
     weightShare: (inputs, { experts }, bindings) => expertShare(inputs, experts, bindings),
-  }),
+  },
 };
 
 function moeFlops(

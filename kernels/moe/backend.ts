@@ -16,6 +16,7 @@ export type MoeNote = (text: string, kind?: "notice") => void;
 export interface MoeBackend {
   /** How users call it. */
   readonly name: MoeBackendName;
+  /** One line for the reference page: the algorithm. */
   readonly summary: string;
   /** Why the backend cannot serve this layer, or undefined when it can. */
   supports(spec: MoeSpec): string | undefined;
@@ -36,9 +37,13 @@ export interface MoeBackend {
  * ```
  */
 export interface MoeBackendTypes {
+  /** The eager loop on the CPU. */
   reference: true;
+  /** Tokens sorted by expert, grouped GEMMs. */
   triton: true;
+  /** Output-centric for few tokens, permuted GEMMs for many. */
   trtllm: true;
+  /** Chosen for each range of tokens by the tuned table, or a heuristic. */
   auto: true;
 }
 

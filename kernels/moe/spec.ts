@@ -22,22 +22,37 @@ export interface MoeSpec {
   readonly scope: string;
   /** Steps of `min..max` tokens run what is compiled from this spec. */
   readonly tokens: { readonly min: number; readonly max: number };
+  /** H, elements of a token. */
   readonly hidden: number;
+  /** I, elements between an expert's two products. */
   readonly intermediate: number;
+  /** E */
   readonly experts: number;
+  /** K, slots of a token. */
   readonly topK: number;
+  /** `gated`: w2 · (act(w1 · x) ⊙ (w3 · x)); `plain`: w2 · act(w1 · x). */
   readonly mlp: "gated" | "plain";
+  /** Of the gate, or of the one projection of plain experts. */
   readonly activation: MoeActivation;
   /** `swiglu_oai` only. */
   readonly alpha: number;
+  /** `swiglu_oai` only: gates are clamped to at most this, ups to ± this. */
   readonly limit: number;
+  /** The routing weight multiplies the expert's input instead of its output. */
   readonly applyRoutingOnInput: boolean;
+  /** How w_up and w_down are stored. */
   readonly format: WeightFormat;
+  /** Elements `[rows, columns]` that share a scale, for block formats. */
   readonly block?: readonly [number, number];
+  /** How x and the experts' activations are rounded before the products. */
   readonly activationQuant: ActivationQuant;
+  /** Type of operands in workgroup memory; sums are f32 with each. */
   readonly operands: MoeOperands;
+  /** Whether b_up is there. */
   readonly biasUp: boolean;
+  /** Whether b_down is there. */
   readonly biasDown: boolean;
+  /** Whether the result is added to a residual [T, H]. */
   readonly residual: boolean;
   /** The device, once it is known; transforms may ask `supports` before. */
   readonly profile?: DeviceProfile;
@@ -50,19 +65,34 @@ export type DeviceMoeSpec = MoeSpec & { readonly profile: DeviceProfile };
 
 /** The values of a `fused_moe` node; shapes as in the op table. */
 export interface MoeValues {
+  /** f32 [T, H] */
   readonly x: Value;
+  /** i32 [T, K]; an id outside [0, E) contributes nothing. */
   readonly selectedExperts: Value;
+  /** f32 [T, K] */
   readonly routingWeights: Value;
+  /**
+   * [E, 2I, H], rows 0..I-1 of w3 and I..2I-1 of w1; plain experts [E, I, H]. Packed formats have
+   * fewer bytes a row.
+   */
   readonly wUp: Value;
+  /** [E, H, I] */
   readonly wDown: Value;
+  /** f32 [E, 2I] or [E, I], rows as in w_up. */
   readonly bUp?: Value;
+  /** f32 [E, H] */
   readonly bDown?: Value;
+  /** f32 [T, H], added to the result. */
   readonly residual?: Value;
+  /** Of w_up, in the format's own order; none for plain formats. */
   readonly wUpScales: readonly Value[];
+  /** Of w_down, in the same order. */
   readonly wDownScales: readonly Value[];
   /** Scales of the activations in front of the two GEMMs, for `activationQuant: "static"`. */
   readonly xScale?: Value;
+  /** Of the activations in front of w_down; see `xScale`. */
   readonly actScale?: Value;
+  /** f32 [T, H] */
   readonly output: Value;
 }
 

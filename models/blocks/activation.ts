@@ -37,7 +37,7 @@ type HiddenAct = keyof typeof HIDDEN_ACTIVATIONS;
 const NAMES = Object.keys(HIDDEN_ACTIVATIONS) as HiddenAct[];
 
 /** The schema of `hidden_act`; the result is the activation's name here. */
-export const hiddenActSchema = z.enum(NAMES).transform((name): Activation =>
+export const hiddenActSchema: z.ZodType<Activation> = z.enum(NAMES).transform((name): Activation =>
   HIDDEN_ACTIVATIONS[name]
 );
 

@@ -12,9 +12,11 @@ import { applyRotary, type RotarySpec, type RotaryTables } from "./rotary.ts";
 export interface QkNorm {
   /** Over each head (Qwen3), or over the whole projection (OLMoE). */
   readonly over: "head" | "all";
+  /** Epsilon of the norm. */
   readonly eps: number;
   /** Absent weights: Llama 4's L2 norm. */
   readonly q?: Weight;
+  /** Weight of k's norm, as `q`. */
   readonly k?: Weight;
   /** After RoPE (Llama 4, Hunyuan) instead of before it. */
   readonly afterRope?: boolean;
@@ -24,22 +26,29 @@ export interface QkNorm {
 
 /** Everything that tells one model's attention from another's. */
 export interface AttentionSpec {
+  /** Query heads. */
   readonly heads: number;
+  /** Key and value heads; query heads share them in groups. */
   readonly kvHeads: number;
+  /** Elements of a query or key head. */
   readonly headDim: number;
   /** Elements of a value head; default headDim. */
   readonly valueDim?: number;
   /** Factor on q · k; default 1 / √headDim. */
   readonly scale?: number;
+  /** [heads · headDim, H] */
   readonly q: Projection;
+  /** [kvHeads · headDim, H] */
   readonly k: Projection;
   /** Absent: values are what k's projection gives (Gemma 4). */
   readonly v?: Projection;
+  /** Output projection [H, heads · valueDim]. */
   readonly o: Projection;
   /** Name of the output projection's module; default `o_proj`. */
   readonly outputName?: string;
   /** Absent: no position embedding. */
   readonly rotary?: RotarySpec | undefined;
+  /** Absent: q and k are not normed. */
   readonly qkNorm?: QkNorm | undefined;
   /** RMSNorm without a weight over each value head (Gemma 4). */
   readonly valueNorm?: { readonly eps: number };
@@ -73,10 +82,15 @@ export interface AttentionContext {
 
 /** An attention layer as the decoder's frame sees it. */
 export interface AttentionBlock {
+  /** As in {@linkcode AttentionSpec}: the frame makes the tables. */
   readonly rotary?: RotarySpec | undefined;
+  /** As in {@linkcode AttentionSpec}: the frame makes the mask. */
   readonly window?: number | undefined;
+  /** As in {@linkcode AttentionSpec}. */
   readonly chunk?: number | undefined;
+  /** As in {@linkcode AttentionSpec}. */
   readonly sinks?: Weight | undefined;
+  /** Adds the nodes of the layer; gives what it adds to the residual, [T, H]. */
   build(b: GraphBuilder, context: AttentionContext): Value;
 }
 

@@ -8,7 +8,13 @@
 import { constant, type GraphBuilder, type Value, type Weight } from "../../graph/mod.ts";
 
 /** RMSNorm over the last dimension: `w · (x · rsqrt(mean(x²) + eps))`. */
-export function rmsNorm(b: GraphBuilder, name: string, x: Value, weight: Weight, eps: number) {
+export function rmsNorm(
+  b: GraphBuilder,
+  name: string,
+  x: Value,
+  weight: Weight,
+  eps: number,
+): Value {
   return b.within(name, () => {
     const normed = l2Normed(b, x, eps);
     return b.op("mul", { a: b.weight("weight", weight), b: normed });
@@ -52,7 +58,13 @@ export function layerNorm(
 }
 
 /** `x · wᵀ + bias` in a scope of its own. */
-export function linear(b: GraphBuilder, name: string, x: Value, weight: Weight, bias?: Weight) {
+export function linear(
+  b: GraphBuilder,
+  name: string,
+  x: Value,
+  weight: Weight,
+  bias?: Weight,
+): Value {
   return b.within(name, () =>
     b.op("linear", {
       x,
@@ -63,7 +75,9 @@ export function linear(b: GraphBuilder, name: string, x: Value, weight: Weight, 
 
 /** A projection with an optional bias. */
 export interface Projection {
+  /** [N, K] */
   readonly weight: Weight;
+  /** [N] */
   readonly bias?: Weight | undefined;
 }
 

@@ -15,9 +15,13 @@ import { rotaryKey, rotaryOf, type RotarySpec, type RotaryTables, rotaryTables }
 
 /** Where a layer has norms, by the names of their modules. */
 export interface LayerNorms {
+  /** Of the layer's input. */
   readonly beforeAttention?: string;
+  /** Of what attention adds. */
   readonly afterAttention?: string;
+  /** Of the residual in front of the MLP. */
   readonly beforeMlp?: string;
+  /** Of what the MLP adds. */
   readonly afterMlp?: string;
 }
 
@@ -28,6 +32,7 @@ const PRE_NORMS: LayerNorms = {
 
 /** One decoder layer. */
 export interface LayerSpec {
+  /** Plain attention by its parts, or a block that builds itself. */
   readonly attention: AttentionSpec | AttentionBlock;
   /** Name of the attention's module; default `self_attn`. */
   readonly attentionName?: string;
@@ -60,6 +65,7 @@ export interface DecoderOptions {
   readonly logitScale?: number;
   /** Logits l become cap · tanh(l / cap). */
   readonly logitCap?: number | undefined;
+  /** The matrix of the logits has a bias. */
   readonly headBias?: boolean;
 }
 
@@ -201,10 +207,13 @@ function causalMasks(b: GraphBuilder, positions: Value, blocks: readonly Attenti
 export interface PlainAttentionOptions {
   /** q, k and v have biases; and the output projection unless `outputBias` says otherwise. */
   readonly bias?: boolean;
+  /** The output projection has a bias; default `bias`. */
   readonly outputBias?: boolean;
   /** Elements of a value head. */
   readonly valueDim?: number;
+  /** Default those of the config. */
   readonly kvHeads?: number;
+  /** Elements of a head; default that of the config. */
   readonly headDim?: number;
   /** The output projection's name. */
   readonly outputName?: string;

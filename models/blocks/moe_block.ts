@@ -109,9 +109,13 @@ export function sharedOutput(b: GraphBuilder, x: Value, shared: SharedExpertSpec
 export interface SoftmaxMlpSpec extends ExpertSizes {
   /** Modules that may hold `gate` and `experts`; exporters differ. */
   readonly modules: readonly string[];
+  /** How the checkpoint names its experts. */
   readonly source: ExpertSource;
+  /** Experts that a token is sent to. */
   readonly topK: number;
+  /** Chosen weights are divided by their sum. */
   readonly renormalize: boolean;
+  /** Of the gate; default silu. */
   readonly activation?: Activation;
 }
 

@@ -17,7 +17,9 @@ import { type RopeFrequencies, ropeFrequencies, type RopeParameters } from "../c
 
 /** A rotary embedding of some layers. */
 export interface RotarySpec {
+  /** Made by {@linkcode ropeFrequencies}. */
   readonly frequencies: RopeFrequencies;
+  /** Which elements of a head are a pair. */
   readonly layout: RopeAttrs["layout"];
   /** The base grows with the length, for sequences beyond the trained one. */
   readonly dynamic?: DynamicRope;
@@ -27,8 +29,11 @@ export interface RotarySpec {
 export interface RotaryTables {
   /** `half`: [T, rotaryDim], each frequency for both halves. `interleaved`: [T, rotaryDim / 2]. */
   readonly cos: Value;
+  /** As `cos`. */
   readonly sin: Value;
+  /** Leading elements of a head that are rotated. */
   readonly rotaryDim: number;
+  /** Which elements of a head are a pair. */
   readonly layout: RopeAttrs["layout"];
   /** In place of the tables, where they depend on the lengths of sequences. */
   readonly dynamic?: (x: Value) => Value;

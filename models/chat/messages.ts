@@ -8,9 +8,11 @@ import { RequestError } from "../../graph/mod.ts";
 
 /** One message of a chat; templates may read further keys, such as `tool_calls`. */
 export interface ChatMessage {
+  /** Who says it: `system`, `user`, `assistant`, `tool`, or what else the template knows. */
   readonly role: string;
   /** A text, null beside tool calls, or parts such as `{ type: "text", text }`, which are joined. */
   readonly content?: unknown;
+  /** What else the model's template reads. */
   readonly [key: string]: unknown;
 }
 

@@ -168,7 +168,11 @@ export class Checkpoint implements TensorSource {
     await this.#values.check(info, out, (at, part) => file.readInto(info.byteOffset + at, part));
   }
 
-  async read(name: string, byteOffset: number, byteLength: number) {
+  async read(
+    name: string,
+    byteOffset: number,
+    byteLength: number,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(byteLength);
     await this.readInto(name, byteOffset, bytes);
     return bytes;

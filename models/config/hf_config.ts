@@ -10,17 +10,56 @@ import { z } from "../../deps/zod.ts";
 import { CheckpointError, nearest } from "../../graph/mod.ts";
 import type { ClassDefaults } from "./class_defaults.ts";
 import { expectationOf } from "./expectation.ts";
-import { ropeSchema } from "./rope.ts";
+import { type RopeParameters, ropeSchema } from "./rope.ts";
 import { readRope, type RopeReading } from "./rope_config.ts";
 
 const count = z.int().positive();
 
 /** A token id, several, or none. */
-export const tokenIdsSchema = z.union([z.int(), z.array(z.int())], { error: "token ids" }).nullish()
+export const tokenIdsSchema: z.ZodType<number[]> = z.union([z.int(), z.array(z.int())], {
+  error: "token ids",
+}).nullish()
   .transform((ids) => (ids === undefined || ids === null ? [] : [ids].flat()));
 
-/** Keys that every architecture reads, by their names in transformers 5. */
-export const baseConfigFields = {
+/** What {@linkcode baseConfigFields} read: every architecture's keys, by their names in transformers 5. */
+export interface BaseModelConfig {
+  /** Names of model classes; the first one chooses the architecture. */
+  readonly architectures: readonly string[];
+  /** Short name of the family. */
+  readonly model_type: string;
+  /** Tokens that the embedding knows. */
+  readonly vocab_size: number;
+  /** Elements of a token's vector between layers. */
+  readonly hidden_size: number;
+  /** Layers. */
+  readonly num_hidden_layers: number;
+  /** Query heads of a layer. */
+  readonly num_attention_heads: number;
+  /** Key and value heads; they divide the query heads. */
+  readonly num_key_value_heads: number;
+  /** Elements of a head, an even number. */
+  readonly head_dim: number;
+  /** Epsilon of the norms. */
+  readonly rms_norm_eps: number;
+  /** Tokens of the longest sequence that the model was made for. */
+  readonly max_position_embeddings: number;
+  /** The rotary embedding. */
+  readonly rope_parameters: RopeParameters;
+  /** Whether the embedding is the matrix of the logits, too. */
+  readonly tie_word_embeddings: boolean;
+  /** Tokens that begin a text. */
+  readonly bos_token_id: readonly number[];
+  /** Tokens that end a text. */
+  readonly eos_token_id: readonly number[];
+  /** How the checkpoint is quantized, as its tool wrote it. */
+  readonly quantization_config?: Readonly<Record<string, unknown>> | null | undefined;
+}
+
+/** A schema for each key of a config. */
+export type ConfigFields<Config> = { readonly [Key in keyof Config]-?: z.ZodType<Config[Key]> };
+
+/** Keys that every architecture reads, to be spread into the schema of its config. */
+export const baseConfigFields: ConfigFields<BaseModelConfig> = {
   architectures: z.array(z.string()).min(1),
   model_type: z.string().default(""),
   vocab_size: count,
@@ -38,18 +77,27 @@ export const baseConfigFields = {
   quantization_config: z.looseObject({}).nullish(),
 };
 
+/** What {@linkcode moeConfigFields} read. */
+export interface MoeModelConfig {
+  /** Experts of a layer. */
+  readonly num_experts: number;
+  /** Experts that a token is sent to. */
+  readonly num_experts_per_tok: number;
+}
+
 /** Keys that every mixture of experts reads. */
-export const moeConfigFields = {
+export const moeConfigFields: ConfigFields<MoeModelConfig> = {
   num_experts: count,
   num_experts_per_tok: count,
 };
 
 /** What every architecture's config has; a dense model has one expert, which is never chosen. */
-export interface ModelConfig
-  extends Omit<z.output<z.ZodObject<typeof baseConfigFields>>, "rope_parameters"> {
+export interface ModelConfig extends Omit<BaseModelConfig, "rope_parameters"> {
   /** One set of parameters, or one for each layer type. */
   readonly rope_parameters: unknown;
+  /** Experts of a layer; absent in dense models. */
   readonly num_experts?: number | undefined;
+  /** Experts that a token is sent to. */
   readonly num_experts_per_tok?: number | undefined;
 }
 
@@ -99,9 +147,11 @@ function decodeFloats(value: unknown): unknown {
 
 /** How an architecture's class reads its config. */
 export interface ConfigReading {
+  /** Values of keys that config.json leaves out; see {@linkcode classDefaults}. */
   readonly defaults: ClassDefaults;
   /** Our name of a key by the class's own: `{ n_routed_experts: "num_experts" }`. */
   readonly names?: Readonly<Record<string, string>>;
+  /** How the class reads its rotary embedding; default whole heads, the base of `defaults`. */
   readonly rope?: Omit<RopeReading, "theta"> & { readonly theta?: number };
 }
 

@@ -10,15 +10,67 @@ import { CheckpointError } from "../../graph/mod.ts";
 
 const positive = z.number().positive();
 
+/** What every rotary embedding has. */
+export interface RopeBase {
+  /** Base of the frequencies. */
+  readonly rope_theta: number;
+  /** Part of a head that is rotated; default all. */
+  readonly partial_rotary_factor?: number | null | undefined;
+  /** Keys that single families read. */
+  readonly [key: string]: unknown;
+}
+
+/** Parameters of a rotary embedding, as `rope_parameters` of a config. */
+export type RopeParameters =
+  & RopeBase
+  & (
+    | { readonly rope_type: "default" }
+    | { readonly rope_type: "linear"; readonly factor: number }
+    | {
+      readonly rope_type: "dynamic";
+      readonly factor: number;
+      /** Longest sequence that will be served: the deployment's, not a key of config.json. */
+      readonly served_positions?: number | null | undefined;
+    }
+    | {
+      readonly rope_type: "llama3";
+      readonly factor: number;
+      readonly low_freq_factor: number;
+      readonly high_freq_factor: number;
+      readonly original_max_position_embeddings: number;
+    }
+    | {
+      readonly rope_type: "yarn";
+      readonly factor?: number | null | undefined;
+      readonly original_max_position_embeddings?: number | null | undefined;
+      readonly attention_factor?: number | null | undefined;
+      readonly beta_fast?: number | null | undefined;
+      readonly beta_slow?: number | null | undefined;
+      readonly mscale?: number | null | undefined;
+      readonly mscale_all_dim?: number | null | undefined;
+      readonly truncate: boolean;
+    }
+    | {
+      readonly rope_type: "longrope";
+      readonly short_factor: readonly number[];
+      readonly long_factor: readonly number[];
+      readonly factor?: number | null | undefined;
+      readonly attention_factor?: number | null | undefined;
+      readonly original_max_position_embeddings: number;
+      readonly short_mscale?: number | null | undefined;
+      readonly long_mscale?: number | null | undefined;
+    }
+    | { readonly rope_type: "proportional"; readonly factor?: number | null | undefined }
+  );
+
 /** How the frequencies are scaled for contexts longer than the pretrained one. */
-export const ropeSchema = z.discriminatedUnion("rope_type", [
+export const ropeSchema: z.ZodType<RopeParameters> = z.discriminatedUnion("rope_type", [
   z.looseObject({ rope_type: z.literal("default"), ...common() }),
   z.looseObject({ rope_type: z.literal("linear"), ...common(), factor: positive }),
   z.looseObject({
     rope_type: z.literal("dynamic"),
     ...common(),
     factor: positive,
-    /** Longest sequence that will be served: the deployment's, not a key of config.json. */
     served_positions: positive.nullish(),
   }),
   z.looseObject({
@@ -66,9 +118,6 @@ function common() {
 /** What is implemented, for the lists of features. */
 export const ROPE_TYPES =
   "RoPE: default, linear, dynamic (the base grows with the length), llama3, yarn, longrope";
-
-/** Parameters of a rotary embedding, as `rope_parameters` of a config. */
-export type RopeParameters = z.output<typeof ropeSchema>;
 
 type Yarn = Extract<RopeParameters, { rope_type: "yarn" }>;
 type Llama3 = Extract<RopeParameters, { rope_type: "llama3" }>;

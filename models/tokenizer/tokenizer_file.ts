@@ -16,7 +16,27 @@ const specialToken = z.union([
 const addedToken = z.looseObject({ content: z.string() });
 
 /** `tokenizer_config.json`, the keys that Mixline reads and all others. */
-export const configSchema = z.looseObject({
+export interface TokenizerConfig {
+  /** Texts of special tokens. */
+  readonly bos_token?: string | null | undefined;
+  readonly eos_token?: string | null | undefined;
+  readonly unk_token?: string | null | undefined;
+  readonly pad_token?: string | null | undefined;
+  /** The class that transformers takes, which may put a BOS in front. */
+  readonly tokenizer_class?: string | null | undefined;
+  readonly add_bos_token?: boolean | null | undefined;
+  /** Tokens by their ids, as the config claims them. */
+  readonly added_tokens_decoder?:
+    | Readonly<Record<string, { readonly content: string }>>
+    | null
+    | undefined;
+  readonly clean_up_tokenization_spaces?: boolean | null | undefined;
+  /** Everything else, such as the chat template. */
+  readonly [key: string]: unknown;
+}
+
+/** The schema of {@linkcode TokenizerConfig}; other keys stay. */
+export const configSchema: z.ZodType<TokenizerConfig> = z.looseObject({
   bos_token: specialToken,
   eos_token: specialToken,
   unk_token: specialToken,
@@ -26,9 +46,6 @@ export const configSchema = z.looseObject({
   added_tokens_decoder: z.record(z.string(), addedToken).nullish(),
   clean_up_tokenization_spaces: z.boolean().nullish(),
 });
-
-/** `tokenizer_config.json`, the keys that Mixline reads and all others. */
-export type TokenizerConfig = z.output<typeof configSchema>;
 
 const part = z.looseObject({ type: z.string() }).nullish().transform((value) => value ?? null);
 

@@ -18,8 +18,11 @@ export interface ExpertWeights {
 
 /** Sizes of the experts of a layer. */
 export interface ExpertSizes {
+  /** E */
   readonly experts: number;
+  /** H, elements of a token. */
   readonly hidden: number;
+  /** I, elements between an expert's two products. */
   readonly intermediate: number;
 }
 

@@ -29,14 +29,19 @@ export type { ExpertSizes, ExpertWeights } from "./expert_layouts.ts";
 
 /** Tensors that need not be read, and why. */
 export interface IgnoredTensors {
+  /** Of their names. */
   readonly pattern: Pick<RegExp, "test">;
+  /** A clause for the report. */
   readonly reason: string;
 }
 
 /** Names of an expert's projections under `experts.{e}`. */
 export interface ExpertNames {
+  /** Of w1 [I, H], the one that is activated. */
   readonly gate: string;
+  /** Of w3 [I, H]. */
   readonly up: string;
+  /** Of w2 [H, I]. */
   readonly down: string;
 }
 
@@ -64,28 +69,35 @@ export class ModelWeights {
   readonly #consumed = new Set<string>();
   readonly #stored: (name: string) => string;
 
-  constructor(readonly checkpoint: Checkpoint, readonly quantization?: Quantization) {
+  readonly #checkpoint: Checkpoint;
+  readonly #quantization: Quantization | undefined;
+
+  /** @internal */
+  constructor(checkpoint: Checkpoint, quantization?: Quantization) {
+    this.#checkpoint = checkpoint;
+    this.#quantization = quantization;
     this.#stored = wrapperNames(checkpoint);
   }
 
+  /** Whether the checkpoint has a tensor. */
   has(name: string): boolean {
-    return this.checkpoint.has(this.#stored(name));
+    return this.#checkpoint.has(this.#stored(name));
   }
 
   /** A tensor of that shape in the checkpoint's element type, which is one of some; default: plain ones. */
   tensor(name: string, shape: readonly number[], types?: readonly DType[]): Weight {
-    return this.#consume(this.checkpoint.tensor(this.#stored(name), shape, types));
+    return this.#consume(this.#checkpoint.tensor(this.#stored(name), shape, types));
   }
 
   /** Shape of a tensor that the checkpoint has. */
   shapeOf(name: string): readonly number[] {
-    return this.checkpoint.info(this.#stored(name)).shape;
+    return this.#checkpoint.info(this.#stored(name)).shape;
   }
 
   /** The matrix `{module}.weight` [rows, columns], dequantized when it is stored packed. */
   matrix(module: string, rows: number, columns: number): Weight {
     const stored = this.#stored(module);
-    const packed = quantizedMatrix(this.checkpoint, this.quantization, stored, rows, columns);
+    const packed = quantizedMatrix(this.#checkpoint, this.#quantization, stored, rows, columns);
     return packed ? this.#consume(packed) : this.tensor(`${module}.weight`, [rows, columns]);
   }
 
@@ -116,8 +128,8 @@ export class ModelWeights {
   }
 
   /** Tensors of the checkpoint that were never asked for, with the reason where it is known. */
-  unused(ignored: readonly IgnoredTensors[]) {
-    return this.checkpoint.unused(this.#consumed).map((name) => ({
+  unused(ignored: readonly IgnoredTensors[]): { name: string; reason: string | undefined }[] {
+    return this.#checkpoint.unused(this.#consumed).map((name) => ({
       name,
       reason: ignored.find(({ pattern }) => pattern.test(name))?.reason,
     }));
@@ -169,16 +181,16 @@ export class ModelWeights {
   }
 
   #missing(names: readonly string[]): CheckpointError {
-    const near = nearest(this.#stored(names[0]), this.checkpoint.tensors.keys());
+    const near = nearest(this.#stored(names[0]), this.#checkpoint.tensors.keys());
     const quoted = names.map((name) => `"${name}"`).join(" or ");
     return new CheckpointError(
       "checkpoint/missing-tensor",
-      `Cannot find tensor ${quoted}: expected it in checkpoint "${this.checkpoint.folder}", got none`,
+      `Cannot find tensor ${quoted}: expected it in checkpoint "${this.#checkpoint.folder}", got none`,
       {
         hint: near === undefined
           ? "Check that config.json belongs to these weights"
           : `Check that config.json belongs to these weights; the nearest name is "${near}"`,
-        details: { tensors: names, folder: this.checkpoint.folder },
+        details: { tensors: names, folder: this.#checkpoint.folder },
       },
     );
   }

@@ -22,8 +22,11 @@ export interface GenerationStart {
 
 /** All of an answer. */
 export interface Message {
+  /** The answer, without what the model thought. */
   readonly text: string;
+  /** What it thought, where the model marks that; else empty. */
   readonly reasoning: string;
+  /** Functions that it calls, in order. */
   readonly toolCalls: readonly ToolCall[];
 }
 
@@ -38,11 +41,18 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
   /** The call of `next` that the next one waits for: they run in order, as in an async generator. */
   #previous: Promise<unknown> = Promise.resolve();
 
-  /** `start` checks the request and may throw a {@linkcode RequestError}; it runs once. */
-  constructor(
-    readonly scheduler: Scheduler,
-    readonly start: () => GenerationStart,
-  ) {}
+  readonly #scheduler: Scheduler;
+  readonly #start: () => GenerationStart;
+
+  /**
+   * `start` checks the request and may throw a {@linkcode RequestError}; it runs once.
+   *
+   * @internal
+   */
+  constructor(scheduler: Scheduler, start: () => GenerationStart) {
+    this.#scheduler = scheduler;
+    this.#start = start;
+  }
 
   /** Set once the end is known. */
   get finishReason(): FinishReason | undefined {
@@ -59,6 +69,7 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
     return this.#sequence?.sampling.seed;
   }
 
+  /** The next piece; throws what the request or the device failed with. */
   next(): Promise<IteratorResult<Piece, undefined>> {
     const result = this.#previous.then(() => this.#next());
     this.#previous = result.catch(() => {});
@@ -79,6 +90,7 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
     return { done: true, value: undefined };
   }
 
+  /** Ends the generation and frees its place. */
   return(): Promise<IteratorResult<Piece, undefined>> {
     this.#closed = true;
     this.#sequence?.cancel();
@@ -103,17 +115,19 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
     return message;
   }
 
+  /** Itself: a generation is read once. */
   [Symbol.asyncIterator](): this {
     return this;
   }
 
+  /** Ends the generation at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return();
   }
 
   #begin(): PieceQueue {
-    const { prompt, options, reading, vocabSize } = this.start();
-    const { scheduler } = this;
+    const { prompt, options, reading, vocabSize } = this.#start();
+    const scheduler = this.#scheduler;
     const draw = NextDraw.create(options.draw, vocabSize);
     const queue = new PieceQueue(prompt, options, reading, draw, (each) => scheduler.wake(each));
     try {

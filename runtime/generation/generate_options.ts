@@ -35,6 +35,7 @@ export interface GenerateOptions extends Partial<Sampling>, ChatVariables {
   readonly ignoreEos?: boolean;
   /** Milliseconds from the first `next()` on, waiting included, after which an error ends it. */
   readonly timeoutMs?: number;
+  /** Ends the generation with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -14,6 +14,7 @@ import { type DecodeTokens, TextStream } from "./text_stream.ts";
 
 /** One token and the text that became certain with it. */
 export interface Piece {
+  /** Its id. */
   readonly token: number;
   /** May be empty: half a character, the beginning of a stop string, a special token. */
   readonly text: string;

@@ -24,7 +24,7 @@ const COLUMN_STEP = 8;
 /** The places of a program, and the sequences that have one. */
 export class Places {
   /** Sequences that have a place. */
-  readonly active = new Set<SequenceState>();
+  readonly active: Set<SequenceState> = new Set();
   readonly pool: PagePool;
   readonly #tables: BlockTables;
   readonly #remembers: boolean;

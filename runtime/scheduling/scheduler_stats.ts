@@ -8,11 +8,13 @@
 export interface Counters {
   /** Steps that ran; repetitions count. */
   steps: number;
-  /** Tokens of steps that computed prompts, and the seconds of those steps. */
+  /** Tokens of steps that computed prompts. */
   prefillTokens: number;
+  /** Seconds of those steps. */
   prefillSeconds: number;
-  /** Tokens of steps that did nothing else than decode, and the seconds of those steps. */
+  /** Tokens of steps that did nothing else than decode. */
   decodeTokens: number;
+  /** Seconds of those steps. */
   decodeSeconds: number;
   /** Tokens made. */
   generatedTokens: number;
@@ -22,9 +24,11 @@ export interface Counters {
   reusedTokens: number;
   /** Sequences that lost their place to an older one and were computed again. */
   preemptions: number;
-  /** Sequences by how they ended. */
+  /** Sequences that ended well. */
   finished: number;
+  /** Sequences that ended in an error. */
   failed: number;
+  /** Sequences whose reader left, or whose signal ended them. */
   cancelled: number;
   /** Sequences that found the queue full. */
   refused: number;
@@ -34,6 +38,7 @@ export interface Counters {
 export interface SchedulerStats extends Readonly<Counters> {
   /** Sequences that have a place; the most that can have one. */
   readonly running: number;
+  /** Sequences that can have a place. */
   readonly maxRunning: number;
   /** Sequences and other work without a place yet. */
   readonly waiting: number;

@@ -27,6 +27,7 @@ export interface StepLimits {
   readonly maxSequenceTokens: number;
   /** Pages of each cache, and tokens of a page. */
   readonly pages: number;
+  /** Tokens of a page. */
   readonly pageSize: number;
   /** Why there are so many pages. */
   readonly pagesReason?: string;

@@ -19,11 +19,19 @@ import { selfTest } from "./measure/self_test.ts";
 
 /** Options of {@linkcode openWebGpuExecutor}. */
 export interface WebGpuExecutorOptions extends OpenDeviceOptions {
-  /** Kernels to choose from, first match first; default every registered one. */
+  /**
+   * Kernels to choose from, first match first; default every registered one.
+   *
+   * @internal
+   */
   readonly kernels?: readonly KernelDefinition[];
   /** Measured configurations; default the user's folder and the bundled tables. */
   readonly tuned?: TunedFiles;
-  /** How results are read; default what the self-test finds. */
+  /**
+   * How results are read; default what the self-test finds.
+   *
+   * @internal
+   */
   readonly readMode?: ReadMode;
   /** Compare a small MoE layer with the CPU first; default true with the registered kernels. */
   readonly selfTest?: boolean;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ConfigError } from "../../graph/mod.ts";
 import { type MoeConfig, parseTunedFile } from "../../kernels/mod.ts";
+import { bundledName } from "../../runtime/bundled_tables.ts";
 import { TunedFolders, tunedTokens, writeTunedRow } from "../../runtime/mod.ts";
 
 const FILE = "E=8,N=96,device_name=tests.json";
@@ -114,6 +115,24 @@ Deno.test("TunedFolders prefers the first folder, and reads a file once", async 
     assert.equal(after.read(FILE), found);
     assert.equal(after.read(FILE.replace("tests", "another")), undefined);
   });
+});
+
+Deno.test("TunedFolders finds the tables that come with Mixline after those of the user", async () => {
+  await withFolder((folder) => {
+    const name = "E=64,N=1024,device_name=NVIDIA_H100_80GB_HBM3.json";
+    const bundled = new TunedFolders([folder]).read(name);
+    assert.equal(bundled?.path, "configs/tuned/NVIDIA_H100_80GB_HBM3_E64_N1024.json");
+    assert.ok(bundled && parseTunedFile(bundled).size > 0);
+    const path = writeTunedRow(folder, name, 1, [SLOTS]);
+    assert.equal(new TunedFolders([folder]).read(name)?.path, path);
+  });
+});
+
+Deno.test("bundledName() has no sign that registries refuse", () => {
+  const name = "E=8,N=96,device_name=GPU_1,dtype=fp8_w8a16,block_shape=[128,128],operands=f16.json";
+  const expected = "GPU_1_E8_N96_dtype-fp8_w8a16_block_shape-128_128_operands-f16.json";
+  assert.equal(bundledName(name), expected);
+  assert.match(expected, /^[\w.-]+$/);
 });
 
 Deno.test("TunedFolders tells what kept it from reading a table", async () => {

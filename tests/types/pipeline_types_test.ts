@@ -9,13 +9,41 @@ import assert from "node:assert/strict";
 import { z } from "../../deps/zod.ts";
 import { type CamelCase, camelCase } from "../../dsl/names.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
-import type { SettingsInput } from "../../dsl/settings.ts";
+import type { Settings, SettingsInput } from "../../dsl/setting_types.ts";
+import type { settingsSchema } from "../../dsl/settings.ts";
 import { ConfigError } from "../../graph/mod.ts";
-import { defineTransform, type TransformKey, TRANSFORMS } from "../../transforms/mod.ts";
+import {
+  type BaseConfig,
+  type baseConfigSchema,
+  defineTransform,
+  type FieldsByTransform,
+  type TransformKey,
+  TRANSFORMS,
+} from "../../transforms/mod.ts";
+import type { InferredFields } from "../../transforms/registry.ts";
 
 /** `true` when two types are the same, which no assignment either way can show. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true
   : false;
+
+/** `true` when each type takes what the other does, whatever is readonly. */
+type Alike<A, B> = [A] extends [B] ? [B] extends [A] ? true : false : false;
+
+type CamelFields<Fields> = {
+  [Name in keyof Fields as Name extends string ? CamelCase<Name> : never]: Fields[Name];
+};
+
+type InferredSettings = z.output<typeof settingsSchema>;
+
+/** The types that `deno task gen` writes, against those that the schemas infer; true by key. */
+type Written = {
+  readonly [Key in TransformKey]: Alike<FieldsByTransform[Key], Deep<InferredFields<Key>>>;
+};
+
+/** Lists of a schema are mutable, and take no readonly ones; written types take both. */
+type Deep<Type> = Type extends readonly (infer Item)[] ? readonly Deep<Item>[]
+  : Type extends object ? { [Name in keyof Type]: Deep<Type[Name]> }
+  : Type;
 
 const renumber = defineTransform({
   key: "renumber",
@@ -88,4 +116,17 @@ Deno.test("CamelCase<> and the types of methods are what editors show", () => {
   ];
   assert.equal(camelCase("quantize_mxfp4_moe"), "quantizeMxfp4Moe");
   assert.equal(checks.length, 3);
+});
+
+Deno.test("the written types of fields and settings are what the schemas infer", () => {
+  const fields = Object.fromEntries(
+    Object.keys(TRANSFORMS).map((key) => [key, true]),
+  ) as Written satisfies Readonly<Record<TransformKey, true>>;
+  const checks: readonly true[] = [
+    true satisfies Same<keyof typeof TRANSFORMS, TransformKey>,
+    true satisfies Alike<BaseConfig, Deep<z.output<typeof baseConfigSchema>>>,
+    true satisfies Alike<Settings, CamelFields<Deep<InferredSettings>>>,
+    true satisfies Same<CamelCase<keyof InferredSettings>, keyof Settings>,
+  ];
+  assert.ok(Object.values(fields).every((each) => each) && checks.every((each) => each));
 });

@@ -32,8 +32,8 @@ import {
   scaled,
   type Value,
 } from "../../graph/mod.ts";
-import { loadWeight, type Model } from "../../models/mod.ts";
-import { defineTransform } from "../core/transform.ts";
+import { loadWeight } from "../../models/mod.ts";
+import { defineTransform, type ModelHandle } from "../core/transform.ts";
 import { cacheNotes } from "./cache_meta.ts";
 
 /** Names of a layer's scales below its attention module, which differ from writer to writer. */
@@ -86,7 +86,7 @@ export const scaleKvCache = defineTransform({
 
 /** A scale of a layer; a text says why the one there is cannot be used. */
 async function readScale(
-  { checkpoint }: Model,
+  { checkpoint }: ModelHandle,
   scope: string,
   names: readonly string[],
 ): Promise<number | string | undefined> {

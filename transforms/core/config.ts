@@ -7,7 +7,8 @@
 
 import { z } from "../../deps/zod.ts";
 import { ConfigError, invariant, nearest } from "../../graph/mod.ts";
-import { type BaseConfig, baseConfigSchema, type TransformDefinition } from "./transform.ts";
+import type { BaseConfig } from "../fields.ts";
+import { baseConfigSchema, type TransformDefinition } from "./transform.ts";
 
 /** Any transform, without its own types. */
 export type AnyTransform = TransformDefinition<string, z.ZodRawShape, unknown>;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Stage } from "./transform.ts";
+import type { Stage } from "./stage.ts";
 
 /** Why a key of AutoDeploy's does nothing here. */
 export interface NotApplicable {

@@ -7,23 +7,16 @@
 
 import { z } from "../../deps/zod.ts";
 import type { Graph, NearMiss } from "../../graph/mod.ts";
-
-/** Stages in execution order. */
-export const STAGES = [
-  "factory",
-  "export",
-  "post_export",
-  "pattern_matcher",
-  "sharding",
-  "weight_load",
-  "post_load_fusion",
-  "visualize",
-  "cache_init",
-  "compile",
-] as const;
-
-/** A stage of the pipeline. */
-export type Stage = (typeof STAGES)[number];
+import type {
+  Architecture,
+  BuildOptions,
+  Checkpoint,
+  EagerGraph,
+  ModelConfig,
+} from "../../models/mod.ts";
+import type { DeviceProfile } from "../../kernels/mod.ts";
+import type { BaseConfig } from "../fields.ts";
+import { type Stage, STAGES } from "./stage.ts";
 
 /** Fields that every transform has, with AutoDeploy's names. */
 export const baseConfigSchema = z.object({
@@ -50,19 +43,19 @@ export const baseConfigSchema = z.object({
   before: z.array(z.string()).default([]).describe("Keys that must run later, when enabled"),
 });
 
-/** Values of the fields that every transform has. */
-export type BaseConfig = z.output<typeof baseConfigSchema>;
-
 /** A node that makes a transform impossible, and why. */
 export interface Refusal {
   /** Its module path and op. */
   readonly node: string;
+  /** A clause: what the transform needs and the node has not. */
   readonly reason: string;
 }
 
 /** What a transform found before it changes anything. */
 export interface TransformPlan<Match = unknown> {
+  /** What `apply` will rewrite, in any form. */
   readonly matches: readonly Match[];
+  /** Nodes that almost matched, and the condition that each failed. */
   readonly nearMisses?: readonly NearMiss[];
   /** Sentences for the user: what was chosen and why, what is left alone. */
   readonly notes?: readonly string[];
@@ -79,7 +72,7 @@ export interface TransformContext {
   /** Where the result will run, and the device when it is known. */
   readonly target: {
     readonly executor: "cpu" | "webgpu";
-    readonly profile?: import("../../kernels/mod.ts").DeviceProfile;
+    readonly profile?: DeviceProfile;
   };
   /** Top-level settings of the pipeline: `max_seq_len`, `max_batch_size`, `max_num_tokens`. */
   readonly settings: {
@@ -92,7 +85,22 @@ export interface TransformContext {
 }
 
 /** The part of a loaded model that transforms use; `models/` provides it. */
-export type ModelHandle = import("../../models/mod.ts").Model;
+export interface ModelHandle {
+  /** The model's folder. */
+  readonly path: string;
+  /** Last part of the path or of the name on the hub. */
+  readonly name: string;
+  /** Its config.json with the defaults of its class. */
+  readonly config: ModelConfig;
+  /** Bytes of all tensors. */
+  readonly bytes: number;
+  /** @internal */
+  readonly architecture: Architecture;
+  /** @internal */
+  readonly checkpoint: Checkpoint;
+  /** @internal */
+  build(options?: BuildOptions): EagerGraph;
+}
 
 /** A transform. `Own` is the schema of its own fields. */
 export interface TransformDefinition<
@@ -102,6 +110,7 @@ export interface TransformDefinition<
 > {
   /** YAML key in snake_case; the DSL method is its camelCase form. */
   readonly key: Key;
+  /** Stage it runs in, after those that stand before it. */
   readonly stage: Stage;
   /** One sentence, imperative. */
   readonly summary: string;

@@ -7,7 +7,9 @@
 
 /** A call of a tool that the model asks for. */
 export interface ToolCall {
+  /** Of the function. */
   readonly name: string;
+  /** As the model wrote them, by name. */
   readonly arguments: Readonly<Record<string, unknown>>;
 }
 

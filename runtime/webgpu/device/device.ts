@@ -31,12 +31,26 @@ export type LimitName = (typeof LIMITS)[number];
 /** Options of {@linkcode openDevice}. */
 export interface OpenDeviceOptions {
   /** Whose WebGPU; default `native`, which is Deno's own. */
-  readonly webgpu?: WebGpuChoice | WebGpuProvider;
+  readonly webgpu?: WebGpuChoice;
+  /**
+   * A provider that has no name.
+   *
+   * @internal
+   */
+  readonly provider?: WebGpuProvider;
   /** Which GPU when there are several; default the fast one. */
   readonly powerPreference?: GPUPowerPreference;
-  /** Limits below those of the adapter, to see how Mixline behaves on a smaller device. */
+  /**
+   * Limits below those of the adapter, to see how Mixline behaves on a smaller device.
+   *
+   * @internal
+   */
   readonly limits?: Partial<Record<LimitName, number>>;
-  /** Features to do without although the adapter has them. */
+  /**
+   * Features to do without although the adapter has them.
+   *
+   * @internal
+   */
   readonly without?: readonly GPUFeatureName[];
 }
 
@@ -187,7 +201,7 @@ export class WebGpuDevice {
 
 /** Opens the machine's GPU. Raises a {@linkcode DeviceError} when there is none. */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGpuDevice> {
-  const provider = webGpuProvider(options.webgpu);
+  const provider = options.provider ?? webGpuProvider(options.webgpu);
   const adapter = await requestAdapter(provider, options);
   const listed = (["shader-f16", "timestamp-query"] as const)
     .filter((feature) => adapter.features.has(feature) && !options.without?.includes(feature));
@@ -223,7 +237,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
 export async function findSoftwareAdapter(
   options: OpenDeviceOptions = {},
 ): Promise<string | undefined> {
-  const provider = webGpuProvider(options.webgpu);
+  const provider = options.provider ?? webGpuProvider(options.webgpu);
   const { info } = await requestAdapter(provider, options);
   const name = provider.describe(info);
   return isSoftware(info, name) ? name : undefined;

@@ -9,20 +9,20 @@ import { nativeProvider } from "./native.ts";
 import type { WebGpuProvider } from "./provider.ts";
 
 /** Every provider by its value of the setting `webgpu`; the first is the default. */
-const PROVIDERS = {
+const PROVIDERS: Readonly<Record<WebGpuChoice, WebGpuProvider>> = {
   native: nativeProvider,
   dawn: dawnProvider(),
-} satisfies Readonly<Record<string, WebGpuProvider>>;
+};
 
 /** Value of the setting `webgpu`. */
-export type WebGpuChoice = keyof typeof PROVIDERS;
+export type WebGpuChoice = "native" | "dawn";
 
 /** Values of the setting `webgpu`. */
 export const WEBGPU_CHOICES = ["native", "dawn"] as const satisfies readonly WebGpuChoice[];
 
-/** The provider of a name, or a provider as it is; Deno's own when nothing is given. */
-export function webGpuProvider(choice: WebGpuChoice | WebGpuProvider = "native"): WebGpuProvider {
-  return typeof choice === "string" ? PROVIDERS[choice] : choice;
+/** The provider of a name; Deno's own when nothing is given. */
+export function webGpuProvider(choice: WebGpuChoice = "native"): WebGpuProvider {
+  return PROVIDERS[choice];
 }
 
 export type { ReadMode, WebGpuProvider } from "./provider.ts";

@@ -23,7 +23,7 @@ import { RECORDED } from "../../../support/recorded_shaders.ts";
 const webgpu = dawnProvider("null");
 
 async function withDevice(body: (device: WebGpuDevice) => Promise<void>): Promise<void> {
-  const device = await openDevice({ webgpu });
+  const device = await openDevice({ provider: webgpu });
   try {
     await body(device);
   } finally {
@@ -46,7 +46,7 @@ Deno.test("Dawn: a device has subgroups, f16 and timestamps, and is named by its
 });
 
 Deno.test("Dawn: features that are not wanted are left out", async () => {
-  const device = await openDevice({ webgpu, without: ["subgroups", "shader-f16"] });
+  const device = await openDevice({ provider: webgpu, without: ["subgroups", "shader-f16"] });
   assert.equal(device.profile.subgroups, false);
   assert.equal(device.profile.shaderF16, false);
   device.close();
@@ -144,7 +144,7 @@ Deno.test("Dawn: errors of the device are those of any other", async () => {
     const bytes = device.profile.maxBufferBytes + 16;
     await assert.rejects(device.allocate("a cache", bytes), { code: "device/buffer-too-large" });
   });
-  const device = await openDevice({ webgpu });
+  const device = await openDevice({ provider: webgpu });
   device.gpu.destroy();
   await device.gpu.lost;
   assert.throws(() => device.check(), { code: "device/lost" });
@@ -152,7 +152,7 @@ Deno.test("Dawn: errors of the device are those of any other", async () => {
 });
 
 Deno.test("Dawn: an executor says whose WebGPU it is, and with what", async () => {
-  const executor = await openWebGpuExecutor({ webgpu, selfTest: false });
+  const executor = await openWebGpuExecutor({ provider: webgpu, selfTest: false });
   assert.match(
     executor.description,
     /^null-backend, by Dawn \(npm:webgpu@\d+\.\d+\.\d+\) with subgroups of \d+, f16, timestamps$/,
@@ -162,5 +162,7 @@ Deno.test("Dawn: an executor says whose WebGPU it is, and with what", async () =
 });
 
 Deno.test("Dawn: a device that computes nothing does not pass the self-test", async () => {
-  await assert.rejects(openExecutor("webgpu", { webgpu }), { code: "device/wrong-results" });
+  await assert.rejects(openExecutor("webgpu", { provider: webgpu }), {
+    code: "device/wrong-results",
+  });
 });

@@ -1,0 +1,51 @@
+/**
+ * The tuned tables that come with Mixline. They are part of the module graph, as the library may run from
+ * a registry, where there is no folder to read.
+ *
+ * @module
+ */
+
+import type { TunedText } from "../kernels/mod.ts";
+import h100E128N768 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E128_N768.json" with {
+  type: "text",
+};
+import h100E32N2880 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E32_N2880.json" with {
+  type: "text",
+};
+import h100E64N1024 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E64_N1024.json" with {
+  type: "text",
+};
+import h100E64N1408 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E64_N1408.json" with {
+  type: "text",
+};
+import h100E8N14336 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E8_N14336.json" with {
+  type: "text",
+};
+
+/** Texts by the names of their files in `configs/tuned`. */
+const TABLES: Readonly<Record<string, string>> = {
+  "NVIDIA_H100_80GB_HBM3_E128_N768.json": h100E128N768,
+  "NVIDIA_H100_80GB_HBM3_E32_N2880.json": h100E32N2880,
+  "NVIDIA_H100_80GB_HBM3_E64_N1024.json": h100E64N1024,
+  "NVIDIA_H100_80GB_HBM3_E64_N1408.json": h100E64N1408,
+  "NVIDIA_H100_80GB_HBM3_E8_N14336.json": h100E8N14336,
+};
+
+/**
+ * The name in `configs/tuned` of a table that users call `E=64,N=1024,device_name=GPU[,dtype=..].json`:
+ * `GPU_E64_N1024[_dtype-..].json`. Registries take no "=", "," and brackets in names of files.
+ */
+export function bundledName(fileName: string): string {
+  const [, experts, intermediate, device, rest] =
+    fileName.match(/^E=(\d+),N=(\d+),device_name=([^,]*)(.*)\.json$/) ?? [];
+  const others = rest?.replaceAll("=", "-").replaceAll(",", "_").replaceAll(/[[\]]/g, "") ?? "";
+  return `${device}_E${experts}_N${intermediate}${others}.json`;
+}
+
+/** A table that comes with Mixline, by the name that users give such a file. */
+export function bundledTable(fileName: string): TunedText | undefined {
+  const name = bundledName(fileName);
+  return Object.hasOwn(TABLES, name)
+    ? { path: `configs/tuned/${name}`, text: TABLES[name] }
+    : undefined;
+}
