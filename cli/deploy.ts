@@ -13,7 +13,7 @@ import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
 import { DEFAULT_PROMPT, type DeployFlags, deployFlags } from "./deploy_flags.ts";
 import { DeployView } from "./deploy_view.ts";
-import { showDryRun } from "./dry_run.ts";
+import { showChanges, showDryRun } from "./dry_run.ts";
 import { formatDuration } from "./format.ts";
 import { generateTexts } from "./generate_text.ts";
 import { type GivenPrompt, readPrompts } from "./prompt_flags.ts";
@@ -29,7 +29,10 @@ export function deployCommand(context: CommandContext) {
 async function deploy(flags: DeployFlags, context: CommandContext): Promise<void> {
   const { terminal, signal } = context;
   const pipeline = configure(flags);
-  if (flags.dryRun) return showDryRun(pipeline, terminal);
+  if (flags.changes && !flags.dryRun) throw changesWithoutDryRun();
+  if (flags.dryRun) {
+    return flags.changes ? await showChanges(pipeline, context) : showDryRun(pipeline, terminal);
+  }
   const chat = await readChatFlags(flags);
   checkLogprobs(flags);
   const prompts = await readPrompts(flags, flags.benchmark ? BENCHMARK_TEXT : DEFAULT_PROMPT);
@@ -68,6 +71,14 @@ async function start(
   } finally {
     view.close();
   }
+}
+
+function changesWithoutDryRun(): ConfigError {
+  return new ConfigError(
+    "cli/invalid-value",
+    'Cannot read flag "--changes": expected --dry-run beside it, got none',
+    { details: { flag: "--changes" } },
+  );
 }
 
 /** Log-probabilities are for programs: text has no place for them. */

@@ -100,6 +100,7 @@ export function deployFlags() {
     )
     .option("--benchmark", "measure tokens per second")
     .option("--dry-run", "show the resolved configuration and what set each value")
+    .option("--changes", "with --dry-run: what each transform changes in this model")
     .option("--verify", "compare every transform's output with the one before it");
 }
 

@@ -4,27 +4,18 @@
  * @module
  */
 
-import type { ResolvedPipeline } from "../dsl/mod.ts";
-import {
-  ConfigError,
-  type Graph,
-  graphToDot,
-  nearest,
-  nodeCost,
-  type OpCost,
-  printGraph,
-} from "../graph/mod.ts";
+import { type Graph, graphToDot, nodeCost, type OpCost, printGraph } from "../graph/mod.ts";
 import type { Model } from "../models/mod.ts";
 import { formatTransform } from "./deploy_view.ts";
 import { count, formatBytes, formatTable } from "./format.ts";
-import { runTransforms, type Subject } from "./run_transforms.ts";
+import { checkTransform, runTransforms, type Subject } from "./run_transforms.ts";
 
 /** Flags of `inspect` alone. */
 export interface InspectFlags {
   readonly at?: string;
   readonly dot?: boolean;
   readonly weights?: boolean;
-  readonly tokens: number;
+  readonly tokens?: number;
 }
 
 /** One view, for people and for programs. */
@@ -64,7 +55,7 @@ export async function showGraph(subject: Subject, flags: InspectFlags): Promise<
   const print = (graph: Graph) =>
     flags.dot ? graphToDot(graph) : printGraph(graph, { weights: flags.weights ?? false });
   const at = flags.at?.replaceAll("-", "_");
-  if (at !== undefined) checkKey(at, subject.resolved);
+  if (at !== undefined) checkTransform("--at", at, subject.resolved);
   let text: string | undefined;
   const { graph } = await runTransforms(subject, (graph, key) => {
     if (key === at) text = print(graph);
@@ -74,7 +65,7 @@ export async function showGraph(subject: Subject, flags: InspectFlags): Promise<
 }
 
 /** Arithmetic and weight bytes of the final graph in one step, by op. */
-export async function listCosts(subject: Subject, { tokens }: InspectFlags): Promise<View> {
+export async function listCosts(subject: Subject, { tokens = 1 }: InspectFlags): Promise<View> {
   const { graph } = await runTransforms(subject, () => {});
   const sizes = { T: tokens, R: 1, S: 1, P: 1 };
   const ops = [...Map.groupBy(graph.nodes, ({ op }) => op)].map(([op, nodes]) => {
@@ -107,18 +98,4 @@ export async function listCosts(subject: Subject, { tokens }: InspectFlags): Pro
   const title = `A step of ${count(tokens, "token")}, one row of logits, without attention's ` +
     `products over the cache; at most as many experts as there are choices:`;
   return { document: { tokens, ops, total }, text: `${title}\n${formatTable(rows)}\n` };
-}
-
-function checkKey(key: string, { transforms }: ResolvedPipeline): void {
-  const known = transforms.filter(({ enabled }) => enabled).map((transform) => transform.key);
-  if (known.includes(key)) return;
-  const near = nearest(key, known);
-  throw new ConfigError(
-    "cli/invalid-value",
-    `Cannot read flag "--at": expected a transform of the pipeline that is enabled, got "${key}"`,
-    {
-      hint: near ? `Did you mean "${near}"?` : `Choose one of ${known.join(", ")}`,
-      details: { known },
-    },
-  );
 }

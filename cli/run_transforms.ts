@@ -5,7 +5,7 @@
  */
 
 import type { ResolvedPipeline } from "../dsl/mod.ts";
-import type { Graph } from "../graph/mod.ts";
+import { ConfigError, type Graph, nearest } from "../graph/mod.ts";
 import type { Model } from "../models/mod.ts";
 import { openExecutor } from "../runtime/mod.ts";
 import { optimize, type TransformRecord } from "../transforms/mod.ts";
@@ -46,4 +46,27 @@ export async function runTransforms(
   } finally {
     executor.dispose();
   }
+}
+
+/**
+ * Checks that a flag names a transform that will run.
+ *
+ * @throws {ConfigError} `cli/invalid-value`.
+ */
+export function checkTransform(
+  flag: string,
+  key: string,
+  { transforms }: ResolvedPipeline,
+): void {
+  const known = transforms.filter(({ enabled }) => enabled).map((transform) => transform.key);
+  if (known.includes(key)) return;
+  const near = nearest(key, known);
+  throw new ConfigError(
+    "cli/invalid-value",
+    `Cannot read flag "${flag}": expected a transform of the pipeline that is enabled, got "${key}"`,
+    {
+      hint: near ? `Did you mean "${near}"?` : `Choose one of ${known.join(", ")}`,
+      details: { known },
+    },
+  );
 }

@@ -8,6 +8,7 @@
 export * from "./builder.ts";
 export * from "./caches.ts";
 export * from "./cost.ts";
+export * from "./diff.ts";
 export * from "./dtype.ts";
 export * from "./errors.ts";
 export * from "./formats/codes.ts";

@@ -56,10 +56,18 @@ export function printGraph(graph: Graph, options: PrintOptions = {}): string {
   return lines.join("\n") + "\n";
 }
 
+/**
+ * One node as {@linkcode printGraph} lists it, with its values named by their ids, which no rewrite
+ * elsewhere changes.
+ */
+export function printNode(node: Node): string {
+  return formatNode(node, NAMES_BY_ID, false);
+}
+
 /** The graph in Graphviz's language: one cluster per layer, an edge for every value except weights. */
 export function graphToDot(graph: Graph): string {
   const names = new ValueNames(graph);
-  const clusters = Map.groupBy(graph.nodes, (node) => layerOf(node.scope));
+  const clusters = Map.groupBy(graph.nodes, (node) => layerScope(node.scope));
   const lines = [
     `digraph ${quote(graph.name)} {`,
     `  node [shape=box, style=rounded, fontname="sans-serif", fontsize=10];`,
@@ -94,8 +102,21 @@ export function graphWeightBytes(graph: Graph): number {
   return [...distinct].reduce((sum, weight) => sum + tensorBytes(weight), 0);
 }
 
+/** How a listing names values. */
+interface Names {
+  of(value: Value): string;
+}
+
+const NAMES_BY_ID: Names = {
+  of(value) {
+    if (value.kind === "input") return value.name;
+    if (value.kind === "node") return `%${value.id}`;
+    return value.weight && isScalar(value) ? formatWeight(value.weight) : `@${value.name}`;
+  },
+};
+
 /** Names values in order of appearance: `%3`, `@model.norm.weight`, a number for a scalar. */
-class ValueNames {
+class ValueNames implements Names {
   readonly #names = new Map<number, string>();
   readonly #weights: Value[] = [];
 
@@ -135,7 +156,7 @@ function weightName(value: Value, taken: Map<string, number>): string {
   return count === 0 ? `@${value.name}` : `@${value.name}#${count + 1}`;
 }
 
-function formatNode(node: Node, names: ValueNames, full: boolean): string {
+function formatNode(node: Node, names: Names, full: boolean): string {
   const outputs = node.outputs.map((value) => names.of(value)).join(", ");
   const types = node.outputs.map(formatType).join(", ");
   return `${outputs} = ${node.op}(${formatInputs(node, names, full)})${
@@ -143,7 +164,7 @@ function formatNode(node: Node, names: ValueNames, full: boolean): string {
   } : ${types}`;
 }
 
-function formatInputs(node: Node, names: ValueNames, full: boolean): string {
+function formatInputs(node: Node, names: Names, full: boolean): string {
   const declared = opDefinition(node.op).inputs;
   return declared.flatMap((declaration) => {
     const name = declaration.replace(/\?$|\[\]$/, "");
@@ -183,8 +204,8 @@ function dotLabel(node: Node, names: ValueNames): string {
   return [node.op + formatAttrs(node), ...shown, ...rest].join("\n");
 }
 
-/** `model.layers.3` of `model.layers.3.mlp.experts.0`; "" outside layers. */
-function layerOf(scope: string): string {
+/** The layer of a module path: `model.layers.3` of `model.layers.3.mlp.experts.0`; "" outside layers. */
+export function layerScope(scope: string): string {
   return scope.match(/^(.*?\.\d+)(\.|$)/)?.[1] ?? "";
 }
 

@@ -37,5 +37,6 @@ export * from "./config/rope.ts";
 export type { RopeReading } from "./config/rope_config.ts";
 export * from "./blocks/rotary.ts";
 export * from "./checkpoint/safetensors.ts";
+export * from "./checkpoint/tensor_statistics.ts";
 export * from "./tokenizer/tokenizer.ts";
 export * from "./weight_summary.ts";

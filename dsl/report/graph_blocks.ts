@@ -4,7 +4,14 @@
  * @module
  */
 
-import { type Graph, type Node, nodeInputs, tensorBytes, type Value } from "../../graph/mod.ts";
+import {
+  type Graph,
+  layerScope,
+  type Node,
+  nodeInputs,
+  tensorBytes,
+  type Value,
+} from "../../graph/mod.ts";
 
 /** What a node is about; its colour in the picture. */
 export type NodeKind = "attention" | "experts" | "linear" | "norm" | "other";
@@ -44,7 +51,7 @@ const LISTED_WEIGHTS = 6;
 export function graphBlocks(graph: Graph): readonly GraphBlock[] {
   const parts: { layer: string; nodes: Node[] }[] = [];
   for (const node of graph.nodes) {
-    const layer = layerOf(node.scope);
+    const layer = layerScope(node.scope);
     if (parts.at(-1)?.layer !== layer) parts.push({ layer, nodes: [] });
     parts.at(-1)?.nodes.push(node);
   }
@@ -63,11 +70,6 @@ export function graphBlocks(graph: Graph): readonly GraphBlock[] {
       weightBytes: group.length * block.nodes.reduce((sum, node) => sum + node.weightBytes, 0),
     };
   });
-}
-
-/** `model.layers.3` of `model.layers.3.mlp.experts.0`; "" outside layers. */
-function layerOf(scope: string): string {
-  return scope.match(/^(.*?\.\d+)(\.|$)/)?.[1] ?? "";
 }
 
 /** `model.layers.0 to 15`, with all numbers where they are not consecutive. */
