@@ -65,7 +65,9 @@ const PERMISSIONS: readonly string[] = await readPermissions();
 async function readPermissions(): Promise<string[]> {
   const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   const words: string[] = tasks.deploy.command.split(" ");
-  return words.filter((word) => word.startsWith("--"));
+  const home = Deno.env.get("HOME") ?? "/nonexistent";
+  return words.map((word) => word.replaceAll('"', "").replace("$HOME", home))
+    .filter((word) => word.startsWith("--"));
 }
 
 /** Runs what needs no process of its own; it ends with this one, which closes its standard input. */
