@@ -144,17 +144,23 @@ export function messageOf(error: unknown): string {
 }
 
 /**
- * The candidate nearest to a misspelt word, or undefined when none is near (more than a third of
- * the letters differ).
+ * The candidate nearest to a misspelt word: each part of the word begins one of the candidate's, at
+ * most a third of the letters differ, or each part resembles one. Undefined when none is near.
  *
  * @example
  * ```ts
  * import { nearest } from "./errors.ts";
  * console.assert(nearest("tritn", ["trtllm", "triton"]) === "triton");
+ * console.assert(nearest("--max-tokenz", ["--max-new-tokens"]) === "--max-new-tokens");
  * ```
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
-  const fold = (text: string) => text.toLowerCase().replaceAll("-", "_");
+  const all = [...candidates];
+  return nearestByParts(word, all, 0) ?? nearestBySpelling(word, all) ??
+    nearestByParts(word, all, 1 / 4);
+}
+
+function nearestBySpelling(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.ceil(word.length / 3)) + 1;
   for (const candidate of candidates) {
@@ -164,6 +170,53 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return best;
+}
+
+/** The shortest candidate that has all parts of the word; `tolerance` is the share of letters that may differ. */
+function nearestByParts(
+  word: string,
+  candidates: readonly string[],
+  tolerance: number,
+): string | undefined {
+  const parts = partsOf(word);
+  let best: string | undefined;
+  let fewest = Infinity;
+  for (const candidate of candidates) {
+    const others = partsOf(candidate);
+    if (others.length < fewest && hasParts(others, parts, tolerance)) {
+      [best, fewest] = [candidate, others.length];
+    }
+  }
+  return best;
+}
+
+/** Whether `parts` stand among `others` in their order: their beginnings, or with letters that differ. */
+function hasParts(
+  others: readonly string[],
+  parts: readonly string[],
+  tolerance: number,
+): boolean {
+  let at = 0;
+  for (const part of parts) {
+    const allowed = Math.floor(part.length * tolerance);
+    const isSame = (other: string) =>
+      part.length >= 3 && other.startsWith(part) ||
+      Math.abs(part.length - other.length) <= allowed && editDistance(part, other) <= allowed;
+    while (at < others.length && !isSame(others[at])) at++;
+    if (at++ === others.length) return false;
+  }
+  return parts.length > 0;
+}
+
+/** Parts beyond this many are no name of ours. */
+const MOST_PARTS = 8;
+
+function partsOf(name: string): string[] {
+  return fold(name).split("_", MOST_PARTS).filter((part) => part !== "");
+}
+
+function fold(text: string): string {
+  return text.toLowerCase().replaceAll("-", "_");
 }
 
 /** Levenshtein distance, two rows at a time. */

@@ -8,6 +8,7 @@
  */
 
 import { findGroups, type Group, ROOT, writeGroup } from "./groups.ts";
+import { Screen } from "./screen.ts";
 import { ensureVulkan, gpuEnvironment, makeShaderCache } from "./vulkan.ts";
 
 /** What the tests may do; the network is this machine alone. */
@@ -45,8 +46,11 @@ interface Result {
   readonly output: string;
 }
 
-/** A piece of the work, which prints nothing itself. */
-type Job = () => Promise<Result>;
+/** Shows a piece of what a process prints. */
+type Printer = (text: string) => void;
+
+/** A process of the work. */
+type Job = (print: Printer) => Promise<Result>;
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
@@ -61,29 +65,29 @@ async function main(args: string[]): Promise<number> {
   const paths = given.filter((_, i) => isPath[i]).map((path) => path.replace(/^\.\/|\/$/g, ""));
   const flags = given.filter((_, i) => !isPath[i]);
   const groups = await findGroups(paths);
-  const jobs: Job[] = groups.map((group) => () => testGroup(group, flags, isQuick));
-  if (!isQuick && args.length === given.length) jobs.unshift(() => checkTypes(paths));
+  const jobs: Job[] = groups.map((group) => (print) => testGroup(group, flags, isQuick, print));
+  if (!isQuick && args.length === given.length) jobs.unshift((print) => checkTypes(paths, print));
   return report(await runJobs(jobs));
 }
 
-/** Runs the jobs on all cores. What one printed is shown when it ends: at the end where it failed. */
+/** Runs the jobs on all cores. Their output is shown in the order of their beginning, as it comes. */
 async function runJobs(jobs: readonly Job[]): Promise<Result[]> {
   const left = [...jobs];
   const results: Result[] = [];
+  const screen = new Screen(write);
   const worker = async () => {
     for (let job = left.shift(); job; job = left.shift()) {
-      const result = await job();
-      results.push(result);
-      if (result.code === 0) await print(result.output);
+      const place = screen.begin();
+      results.push(await job((text) => screen.print(place, text)));
+      screen.end(place);
     }
   };
   const count = Math.min(MOST_JOBS, navigator.hardwareConcurrency);
   await Promise.all(Array.from({ length: count }, worker));
-  for (const { code, output } of results) if (code !== 0) await print(output);
   return results;
 }
 
-/** Prints the sums of all processes, and gives the exit code. */
+/** Prints what failed and the sums of all processes, and gives the exit code. */
 function report(results: readonly Result[]): number {
   const sum: Counts = { passed: 0, failed: 0, skipped: 0 };
   for (const { code, output } of results) {
@@ -93,18 +97,25 @@ function report(results: readonly Result[]): number {
     sum.failed += code !== 0 && failed === 0 ? 1 : failed;
     sum.skipped += skipped;
   }
+  const failed = results.filter(({ code }) => code !== 0);
+  if (results.length > 1) { for (const { output } of failed) write(failuresOf(output)); }
   const output = results.map(({ output }) => output).join("\n");
   for (const [reason, count] of leftOut(output)) {
     console.log(`${count} tests left out: ${reason}`);
   }
   console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
-  return results.find(({ code }) => code !== 0)?.code ?? Math.min(sum.failed, 1);
+  return failed[0]?.code ?? Math.min(sum.failed, 1);
+}
+
+/** What deno test says of failures, which may have left the screen; all of what has no such part. */
+function failuresOf(output: string): string {
+  return output.slice(Math.max(0, output.search(/^.*\bERRORS\b.*$/m)));
 }
 
 /** Checks the types of the project and of all examples, or of what is named. */
-function checkTypes(paths: readonly string[]): Promise<Result> {
+function checkTypes(paths: readonly string[], print: Printer): Promise<Result> {
   const checked = paths.length > 0 ? paths : [".", "README.md", ...markdownOf("docs")];
-  return runDeno(["check", "--quiet", "--doc", "--lock=deno.lock", ...checked]);
+  return runDeno(["check", "--quiet", "--doc", "--lock=deno.lock", ...checked], {}, print);
 }
 
 function markdownOf(folder: string): string[] {
@@ -117,14 +128,17 @@ async function testGroup(
   group: Group,
   flags: readonly string[],
   isQuick: boolean,
+  print: Printer,
 ): Promise<Result> {
   const module = await writeGroup(group);
-  const test = ["test", "--quiet", "--no-check", "--lock=deno.lock", ...PERMISSIONS];
-  const { code, output } = await runDeno(
-    [...test, ...flags, module],
+  return await runDeno(
+    [
+      ...["test", "--quiet", "--no-check", "--lock=deno.lock", ...PERMISSIONS],
+      ...[...flags, module],
+    ],
     { ...isQuick ? { [QUICK_VARIABLE]: "1" } : {}, ...environmentOf(group) },
+    (text) => print(text.replace(/(running \d+ tests? from) \S+/, `$1 ${group.name}`)),
   );
-  return { code, output: output.replace(/(running \d+ tests? from) \S+/, `$1 ${group.name}`) };
 }
 
 /**
@@ -135,8 +149,12 @@ function environmentOf({ name }: Group): Record<string, string> {
   return name.startsWith("tests/kernels") ? { GALLIVM_PERF: "nopt" } : {};
 }
 
-/** Runs deno; gives its output, errors among it. */
-async function runDeno(args: string[], env: Record<string, string> = {}): Promise<Result> {
+/** Runs deno; its errors come on stderr, as it writes them. */
+async function runDeno(
+  args: string[],
+  env: Readonly<Record<string, string>>,
+  print: Printer,
+): Promise<Result> {
   const color = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR");
   const child = new Deno.Command(Deno.execPath(), {
     args,
@@ -145,15 +163,19 @@ async function runDeno(args: string[], env: Record<string, string> = {}): Promis
     stdin: "null",
     stdout: "piped",
   }).spawn();
-  const output = await new Response(child.stdout).text();
+  let output = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    print(text);
+    output += text;
+  }
   const { code, signal } = await child.status;
   if (signal !== null) console.error(`deno ${args[0]} was ended by ${signal}`);
   return { code, output };
 }
 
-async function print(text: string): Promise<void> {
+function write(text: string): void {
   const bytes = new TextEncoder().encode(text);
-  for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
+  for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
 }
 
 /** Reads `ok | 12 passed (3 steps) | 0 failed | 2 ignored (4s)`. */

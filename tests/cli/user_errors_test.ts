@@ -99,6 +99,12 @@ const CASES: readonly Case[] = [
     says: ['"--modle"', 'Did you mean "--model"?'],
   },
   {
+    mistake: "a part of a flag, misspelt",
+    args: ["deploy", "--max-tokenz", "5"],
+    code: 2,
+    says: ['"--max-tokenz"', 'Did you mean "--max-new-tokens"?'],
+  },
+  {
     mistake: "an unknown command",
     args: ["deplyo"],
     code: 2,

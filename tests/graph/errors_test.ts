@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { nearest } from "../../graph/mod.ts";
+
+const FLAGS = [
+  ...["--model", "--prompt", "--prompt-file", "--token-ids", "--max-new-tokens", "--temperature"],
+  ...["--top-k", "--stop", "--repetition-penalty", "--kv-cache-dtype", "--webgpu"],
+];
+
+const CASES: readonly [string, string | undefined][] = [
+  ["--modle", "--model"],
+  ["--max-tokenz", "--max-new-tokens"],
+  ["--max-tokens", "--max-new-tokens"],
+  ["--max_new", "--max-new-tokens"],
+  ["--temp", "--temperature"],
+  ["--top", "--top-k"],
+  ["--rep-penalty", "--repetition-penalty"],
+  ["--cache-dtype", "--kv-cache-dtype"],
+  ["--prompt-fil", "--prompt-file"],
+  ["--penalty-repetition", undefined],
+  ["--foo", undefined],
+  ["--", undefined],
+  ["", undefined],
+];
+
+Deno.test("nearest() finds a word by its parts, their beginnings, and letters that differ", () => {
+  assert.deepEqual(CASES.map(([word]) => [word, nearest(word, FLAGS)]), CASES);
+});
+
+Deno.test("nearest() refuses long words fast", () => {
+  const before = performance.now();
+  assert.equal(nearest("max_".repeat(100_000), FLAGS), undefined);
+  assert.equal(nearest("m".repeat(400_000), FLAGS), undefined);
+  assert.ok(performance.now() - before < 1000);
+});
