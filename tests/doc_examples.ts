@@ -5,9 +5,6 @@
  * @module
  */
 
-import { basename } from "node:path";
-import { pathToFileURL } from "node:url";
-
 /** An example in a text. */
 export interface Example {
   /** First line of its code, from one. */
@@ -42,41 +39,28 @@ export function findExamples(path: string, text: string): Example[] {
   return examples;
 }
 
-/** Writes a test module at `path` with a test for each example of `files`, which lie below `root`. */
-export async function writeExamples(
-  path: string,
-  root: string,
-  files: readonly string[],
-): Promise<void> {
-  const folder = path.replace(/_test\.ts$/, "");
-  await Deno.remove(folder, { recursive: true }).catch(() => {});
-  await Deno.mkdir(folder, { recursive: true });
-  const tests: string[] = [];
-  for (const file of files) {
-    for (const { line, code } of findExamples(file, await Deno.readTextFile(root + file))) {
-      const name = `${tests.length}_${line}_${basename(file)}`.replace(/\.md$/, ".ts");
-      await Deno.writeTextFile(`${folder}/${name}`, UNCHECKED + fromFolderOf(root + file, code));
-      const module = `./${basename(folder)}/${name}`;
-      tests.push(`example("${file}:${line}", () => import(${JSON.stringify(module)}));\n`);
-    }
+/** Defines a test for each example of a file; `path` is its name. */
+export function defineExamples(path: string, url: URL): void {
+  for (const { line, code } of findExamples(path, Deno.readTextFileSync(url))) {
+    const module = `${code}\n// line ${line} of ${path}\n`.replaceAll(
+      /(from |import\()"(\.[^"]*)"/g,
+      (_, before, imported) => `${before}${JSON.stringify(new URL(imported, url).href)}`,
+    );
+    Deno.test(`example of ${path}:${line}`, async () => {
+      await withAssertions(() => import(`data:text/typescript,${encodeURIComponent(module)}`));
+    });
   }
-  await Deno.writeTextFile(path, HEADER + tests.join(""));
 }
 
-/** Code whose relative imports are those of a file, as it reads where it is run. */
-function fromFolderOf(file: string, code: string): string {
-  return code.replaceAll(
-    /(from |import\()"(\.[^"]*)"/g,
-    (_, before, path) => `${before}${JSON.stringify(new URL(path, pathToFileURL(file)).href)}`,
-  );
+/** Runs code whose `console.assert` throws. */
+async function withAssertions(run: () => Promise<unknown>): Promise<void> {
+  const { assert } = console;
+  console.assert = (holds, ...message) => {
+    if (!holds) throw new Error(["An example's assertion failed", ...message].join(": "));
+  };
+  try {
+    await run();
+  } finally {
+    console.assert = assert;
+  }
 }
-
-/** What is written is not checked: `deno check --doc` has seen the original. */
-export const UNCHECKED = "// @ts-nocheck\n";
-
-const HEADER = `${UNCHECKED}
-console.assert = (holds, ...message) => {
-  if (!holds) throw new Error(["An example's assertion failed", ...message].join(": "));
-};
-const example = (name, run) => Deno.test(\`example of \${name}\`, async () => void await run());
-`;

@@ -6,13 +6,13 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { findExamples, UNCHECKED, writeExamples } from "./doc_examples.ts";
+import { findExamples } from "./doc_examples.ts";
 
 /** Root of the project. */
 export const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
-/** Where the modules of the groups are written; git ignores it. */
-const FOLDER = ".mixline/tests";
+/** How `tests/group.ts` hears what to import: paths relative to the root, in JSON. */
+export const GROUP_VARIABLE = "MIXLINE_TEST_GROUP";
 
 /** Folders and files with tests or with examples that are run as tests. */
 const TESTED = [
@@ -79,19 +79,6 @@ function groupOf(file: string): string {
   return longest ?? file.split("/").slice(0, -1).slice(0, 2).join("/");
 }
 
-/** Writes the module that imports the tests of a group, and gives its path. */
-export async function writeGroup({ name, files }: Group): Promise<string> {
-  await Deno.mkdir(`${ROOT}${FOLDER}`, { recursive: true });
-  const path = `${ROOT}${FOLDER}/${name.replace(/_test\.ts$/, "").replaceAll("/", "_")}_test.ts`;
-  if (name === "examples") {
-    await writeExamples(path, ROOT, files);
-  } else {
-    const imports = files.map((file) => `import ${JSON.stringify(`../../${file}`)};\n`);
-    await Deno.writeTextFile(path, UNCHECKED + imports.join(""));
-  }
-  return path;
-}
-
 /** The test files and the files with examples below a path, both relative to the root. */
 async function filesBelow(path: string): Promise<string[]> {
   if (DATA.includes(path)) return [];
@@ -105,7 +92,8 @@ async function filesBelow(path: string): Promise<string[]> {
   return files;
 }
 
-function isTest(path: string): boolean {
+/** Whether a file is a test; others have examples. */
+export function isTest(path: string): boolean {
   return path.startsWith("tests/") && path.endsWith("_test.ts");
 }
 

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { findGroups, type Group, ROOT, writeGroup } from "./groups.ts";
+import { findGroups, type Group, GROUP_VARIABLE, ROOT } from "./groups.ts";
 import { Screen } from "./screen.ts";
 import { ensureVulkan, gpuEnvironment, makeShaderCache } from "./vulkan.ts";
 
@@ -130,13 +130,16 @@ async function testGroup(
   isQuick: boolean,
   print: Printer,
 ): Promise<Result> {
-  const module = await writeGroup(group);
   return await runDeno(
     [
       ...["test", "--quiet", "--no-check", "--lock=deno.lock", ...PERMISSIONS],
-      ...[...flags, module],
+      ...[...flags, "tests/group.ts"],
     ],
-    { ...isQuick ? { [QUICK_VARIABLE]: "1" } : {}, ...environmentOf(group) },
+    {
+      [GROUP_VARIABLE]: JSON.stringify(group.files),
+      ...isQuick ? { [QUICK_VARIABLE]: "1" } : {},
+      ...environmentOf(group),
+    },
     (text) => print(text.replace(/(running \d+ tests? from) \S+/, `$1 ${group.name}`)),
   );
 }
