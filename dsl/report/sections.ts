@@ -115,7 +115,7 @@ function blockSection(block: GraphBlock, isOpen: boolean): Markup {
   const bytes = block.weightBytes > 0 ? `, ${formatBytes(block.weightBytes)} of weights` : "";
   return markup`<details class="block" ${
     isOpen ? "open" : ""
-  }><summary>${block.title}${layers}: ${block.nodes.length} operations${bytes}</summary>
+  }><summary>${block.title}${layers}: ${operations(block.nodes.length)}${bytes}</summary>
 <div class="picture" tabindex="0" role="group" aria-label="Picture of ${block.title}; arrow keys move it">${
     blockPicture(block)
   }<div class="buttons"><button type="button" data-zoom="in" aria-label="Larger">+</button><button type="button" data-zoom="out" aria-label="Smaller">−</button><button type="button" data-zoom="all">all</button></div></div>
@@ -134,6 +134,10 @@ function blockSection(block: GraphBlock, isOpen: boolean): Markup {
     )
   }</details></details>
 `;
+}
+
+function operations(number: number): string {
+  return number === 1 ? "1 operation" : `${number} operations`;
 }
 
 function operation({ op, count }: BlockNode): string {
