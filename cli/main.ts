@@ -19,6 +19,7 @@ import { OutputError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { completionsCommand } from "./completions.ts";
 import { deployCommand } from "./deploy.ts";
+import { exportCommand } from "./export.ts";
 import { flagError } from "./flags.ts";
 import { setGpuEnvironment } from "./gpu_environment.ts";
 import { generateCommand } from "./generate.ts";
@@ -39,6 +40,7 @@ const COMMANDS: readonly ((context: CommandContext) => CommandUnknownOpts)[] = [
   tuneCommand,
   runCommand,
   generateCommand,
+  exportCommand,
   completionsCommand,
 ];
 

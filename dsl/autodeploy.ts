@@ -108,6 +108,14 @@ const FIELDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   fuse_finegrained_fp8_moe: {
     allow_different_input_scales: "activations are scaled by block, whichever expert they go to",
   },
+  fuse_nvfp4_moe: {
+    allow_different_input_scales: "every expert has its own input scale",
+  },
+  quantize_nvfp4_linear_from_config: { load_for_onnx_export: "nothing is exported to ONNX" },
+  quantize_mxfp4_moe: {
+    backend: "set fuse_mxfp4_moe.backend, or fuse_moe.backend",
+    trtllm_quant_act: "activations stay as they are in front of MXFP4 weights",
+  },
   fuse_rmsnorm: { backend: "WebGPU has one implementation" },
   insert_cached_attention: { cache_config: CACHE },
 };

@@ -24,6 +24,13 @@ export { SETTING_NAMES, settingsSchema, SHORTCUTS } from "./settings.ts";
 export type { TransformMethods } from "./transform_methods.ts";
 export { inapplicableSetting, inapplicableSettings } from "./autodeploy.ts";
 export { pipelineJsonSchema } from "./schema.ts";
+export {
+  exportTrtllm,
+  TRTLLM_IMAGE,
+  type TrtllmExport,
+  type TrtllmOptions,
+} from "./export/export_trtllm.ts";
+export type { LeftBehind } from "./export/trtllm_config.ts";
 export { formatBytes } from "./report/format.ts";
 export { ENVIRONMENT_PREFIX } from "./text_layers.ts";
 export { compareLogits, TransformVerifier, type VerifyRow } from "./verify.ts";

@@ -113,9 +113,9 @@ ${blocks.map((block) => blockSection(block, block === largest))}`;
 function blockSection(block: GraphBlock, isOpen: boolean): Markup {
   const layers = block.layers > 1 ? `, ${block.layers} layers` : "";
   const bytes = block.weightBytes > 0 ? `, ${formatBytes(block.weightBytes)} of weights` : "";
-  return markup`<details class="block" ${
-    isOpen ? "open" : ""
-  }><summary>${block.title}${layers}: ${operations(block.nodes.length)}${bytes}</summary>
+  return markup`<details class="block" ${isOpen ? "open" : ""}><summary>${block.title}${layers}: ${
+    operations(block.nodes.length)
+  }${bytes}</summary>
 <div class="picture" tabindex="0" role="group" aria-label="Picture of ${block.title}; arrow keys move it">${
     blockPicture(block)
   }<div class="buttons"><button type="button" data-zoom="in" aria-label="Larger">+</button><button type="button" data-zoom="out" aria-label="Smaller">−</button><button type="button" data-zoom="all">all</button></div></div>
