@@ -211,7 +211,9 @@ function hasParts(
 /** Parts beyond this many are no name of ours. */
 const MOST_PARTS = 8;
 
+/** The words of a name, as of a flag; none of a path such as `model.norm.weight`, which has many. */
 function partsOf(name: string): string[] {
+  if (name.includes(".")) return [];
   return fold(name).split("_", MOST_PARTS).filter((part) => part !== "");
 }
 

@@ -18,6 +18,7 @@ export const GROUP_VARIABLE = "MIXLINE_TEST_GROUP";
 const TESTED = [
   "README.md",
   "mod.ts",
+  "api",
   "graph",
   "models",
   "kernels",

@@ -11,6 +11,7 @@ import { renderError } from "../../cli/render.ts";
 import { styleOf } from "../../cli/terminal.ts";
 import { ConfigError } from "../../graph/mod.ts";
 import { mutateText, seededRandom } from "../support/mutate_text.ts";
+import { IS_QUICK } from "../support/quick.ts";
 
 const CONFIGS = new URL("../../configs/", import.meta.url);
 
@@ -47,7 +48,7 @@ const FLAGS: readonly string[] = [
   "--model=x",
 ];
 
-const count = Number(Deno.env.get("MIXLINE_FUZZ") ?? 500);
+const count = Number(Deno.env.get("MIXLINE_FUZZ") ?? (IS_QUICK ? 150 : 500));
 const firstSeed = Deno.env.has("MIXLINE_FUZZ") ? Math.floor(Date.now() / 86_400_000) * 100_000 : 1;
 
 /** What one mistake may cost at most; the slowest seen is a tenth of it. */

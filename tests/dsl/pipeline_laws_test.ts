@@ -11,9 +11,9 @@ import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { messageOf } from "../../graph/mod.ts";
 import { type TransformKey, TRANSFORMS } from "../../transforms/mod.ts";
 import { anyPipeline } from "../support/pipelines.ts";
-import { slowTest } from "../support/quick.ts";
+import { IS_QUICK, slowTest } from "../support/quick.ts";
 
-const RUNS = { numRuns: 150 };
+const RUNS = { numRuns: IS_QUICK ? 40 : 150 };
 
 /** What a pipeline resolves to, or why it does not (transforms may contradict their order). */
 function outcome(deployment: Pipeline): unknown {

@@ -3,7 +3,14 @@ import { nearest } from "../../graph/mod.ts";
 
 const FLAGS = [
   ...["--model", "--prompt", "--prompt-file", "--token-ids", "--max-new-tokens", "--temperature"],
-  ...["--top-k", "--stop", "--repetition-penalty", "--kv-cache-dtype", "--webgpu"],
+  ...[
+    "--top-k",
+    "--stop",
+    "--repetition-penalty",
+    "--kv-cache-dtype",
+    "--webgpu",
+    "model.layers.0.self_attn.o_proj.weight",
+  ],
 ];
 
 const CASES: readonly [string, string | undefined][] = [
@@ -18,6 +25,7 @@ const CASES: readonly [string, string | undefined][] = [
   ["--prompt-fil", "--prompt-file"],
   ["--penalty-repetition", undefined],
   ["--foo", undefined],
+  ["attn", undefined],
   ["--", undefined],
   ["", undefined],
 ];
