@@ -173,7 +173,7 @@ function mlpOf(
     ...{ hidden, intermediate, activation },
     topK: config.num_experts_per_tok,
     ...router,
-    shared: shared > 0
+    shared: shared > 0 || bias
       ? { names: ["shared_experts"], intermediate: shared * intermediate, bias }
       : undefined,
   });

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Activation, ExpertGroups, Weight } from "../../graph/mod.ts";
+import type { Activation, ExpertGroups, GraphBuilder, Weight } from "../../graph/mod.ts";
 import { cast, reshape } from "../../graph/mod.ts";
 import { denseMlp, type MlpBuilder, sparseMlp } from "./moe_block.ts";
 import {
@@ -36,6 +36,7 @@ export interface RoutedMlpSpec {
   readonly shared?: {
     /** Names of the shared expert's module. */
     readonly names: readonly string[];
+    /** 0 with biases alone: the last of them is all that such an MLP gives. */
     readonly intermediate: number;
     readonly bias?: boolean;
     /** Name of the module whose sigmoid multiplies it. */
@@ -91,8 +92,9 @@ function sharedOf(weights: ModelWeights, module: string, spec: RoutedMlpSpec) {
   const { shared, hidden, activation } = spec;
   if (!shared) return undefined;
   const paths = shared.names.map((name) => `${module}.${name}`);
-  const path = weights.findModule(paths, "down_proj.weight");
   const { intermediate, bias = false, gate } = shared;
+  if (intermediate === 0) return biasAlone(weights, paths, hidden);
+  const path = weights.findModule(paths, "down_proj.weight");
   return {
     name: path.slice(module.length + 1),
     build: denseMlp(weights, path, { hidden, intermediate, activation, bias }),
@@ -100,6 +102,13 @@ function sharedOf(weights: ModelWeights, module: string, spec: RoutedMlpSpec) {
       gate: { name: gate, weight: weights.matrix(`${module}.${gate}`, 1, hidden) },
     }),
   };
+}
+
+/** An MLP of no experts, of which its last bias is left. */
+function biasAlone(weights: ModelWeights, paths: readonly string[], hidden: number) {
+  const name = weights.findName(paths.map((path) => `${path}.down_proj.bias`));
+  const bias = weights.vector(name, hidden);
+  return { name: "shared_experts", build: (b: GraphBuilder) => b.weight("bias", bias) };
 }
 
 /** The groups of a config; with one group of which one is kept there are none. */

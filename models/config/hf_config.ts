@@ -195,12 +195,20 @@ export function readConfig(raw: Record<string, unknown>, reading: ConfigReading)
   };
 }
 
-/** Keys by the names that the class keeps them under; a key by its own name wins. */
-function underOneName(config: Readonly<Record<string, unknown>>, { aliases }: ClassDefaults) {
+/**
+ * Keys by the names that the class keeps them under. Of two keys for one thing the one that the class
+ * does not declare wins: its constructor sets declared ones first, whatever their order in the file.
+ */
+function underOneName(
+  config: Readonly<Record<string, unknown>>,
+  { aliases, fields }: ClassDefaults,
+): Record<string, unknown> {
   const result: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(config)) {
+  const entries = Object.entries(config);
+  const declared = entries.filter(([key]) => key in fields);
+  for (const [key, value] of [...declared, ...entries.filter(([key]) => !(key in fields))]) {
     const kept = aliases[key] ?? key;
-    if (kept === key || config[kept] === undefined) result[kept] = value;
+    if (value !== null || result[kept] === undefined) result[kept] = value;
   }
   return result;
 }

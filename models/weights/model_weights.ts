@@ -131,7 +131,8 @@ export class ModelWeights {
   unused(ignored: readonly IgnoredTensors[]): { name: string; reason: string | undefined }[] {
     return this.#checkpoint.unused(this.#consumed).map((name) => ({
       name,
-      reason: ignored.find(({ pattern }) => pattern.test(name))?.reason,
+      reason: ignored.find(({ pattern }) => pattern.test(name))?.reason ??
+        (this.shapeOf(name).includes(0) ? "it has no elements" : undefined),
     }));
   }
 
