@@ -73,6 +73,18 @@ function rope(dice: Dice, rotary: number, part?: number): Config {
   ]);
 }
 
+/** A rotary embedding of one layer type, without what it would have to know of the head. */
+function ropeOfLayers(dice: Dice): Config {
+  const theta = { rope_theta: dice.pick([1e4, 1e6]) };
+  const context = { original_max_position_embeddings: 16, factor: 4 };
+  return dice.pick<Config>([
+    { ...theta, rope_type: "default" },
+    { ...theta, rope_type: "linear", factor: 2.5 },
+    { ...theta, ...context, rope_type: "yarn" },
+    { ...theta, ...context, rope_type: "llama3", low_freq_factor: 1, high_freq_factor: 4 },
+  ]);
+}
+
 function types<Item>(dice: Dice, count: number, items: readonly Item[]): Item[] {
   return Array.from({ length: count }, () => dice.pick(items));
 }
@@ -82,12 +94,13 @@ function base(dice: Dice): Config & { layers: number; headDim: number } {
   const kvHeads = dice.from(1, 3);
   const headDim = 2 * dice.from(3, 13);
   const layers = dice.from(1, 3);
-  const experts = dice.from(3, 9);
+  const many = dice.maybe(0.1);
+  const experts = many ? dice.from(66, 80) : dice.from(3, 9);
   return {
     layers,
     headDim,
     vocab_size: dice.from(20, 70),
-    hidden_size: 4 * dice.from(5, 12),
+    hidden_size: dice.from(17, 48),
     intermediate_size: dice.from(9, 40),
     moe_intermediate_size: dice.from(5, 30),
     num_hidden_layers: layers,
@@ -97,9 +110,9 @@ function base(dice: Dice): Config & { layers: number; headDim: number } {
     num_experts: experts,
     num_local_experts: experts,
     n_routed_experts: experts,
-    num_experts_per_tok: dice.from(1, Math.min(4, experts)),
+    num_experts_per_tok: many ? dice.from(30, 64) : dice.from(1, experts),
     hidden_act: dice.pick(ACTS),
-    rms_norm_eps: 1e-5,
+    rms_norm_eps: dice.pick([1e-6, 1e-5, 1e-2]),
     max_position_embeddings: CONTEXT,
     tie_word_embeddings: dice.maybe(),
     attention_bias: dice.maybe(),
@@ -110,17 +123,17 @@ function base(dice: Dice): Config & { layers: number; headDim: number } {
 
 /** Experts in groups, and how many of each. */
 function groups(dice: Dice): Config {
-  const count = dice.pick([1, 2, 3]);
-  const size = dice.from(2, 4);
+  const count = dice.from(1, 4);
+  const size = dice.maybe(0.1) ? dice.from(17, 20) : dice.from(2, 4);
   const kept = dice.from(1, count);
   return {
     n_routed_experts: count * size,
     n_group: count,
     topk_group: kept,
-    num_experts_per_tok: dice.from(1, Math.min(4, kept * size)),
-    n_shared_experts: dice.from(0, 2),
-    routed_scaling_factor: dice.pick([1, 2.5]),
-    first_k_dense_replace: dice.from(0, 1),
+    num_experts_per_tok: dice.from(1, kept * size),
+    n_shared_experts: dice.from(0, 3),
+    routed_scaling_factor: dice.pick([1.0, 0.3, 2.5]),
+    first_k_dense_replace: dice.from(0, 3),
   };
 }
 
@@ -157,8 +170,8 @@ function part(dice: Dice, headDim: number): number {
 /** What each architecture has besides, by the name in `architectures`. */
 const MAKERS: Readonly<Record<string, Maker>> = {
   AfmoeForCausalLM: (dice, { layers }) => ({
-    num_shared_experts: dice.from(1, 2),
-    num_dense_layers: dice.from(0, 1),
+    num_shared_experts: dice.from(1, 3),
+    num_dense_layers: dice.from(0, 3),
     route_scale: dice.pick([1, 2.8]),
     sliding_window: dice.from(2, 9),
     layer_types: types(dice, layers, LAYER_TYPES),
@@ -186,8 +199,8 @@ const MAKERS: Readonly<Record<string, Maker>> = {
         ffn_act_fn: { name: dice.pick(ACTS) },
         ffn_hidden_size: dice.from(5, 30),
         moe_num_experts: experts,
-        moe_top_k: dice.from(1, 3),
-        moe_normalize_expert_weights: dice.maybe() ? 1 : null,
+        moe_top_k: dice.from(1, experts),
+        moe_normalize_expert_weights: dice.pick([null, 1]),
       },
     };
   },
@@ -206,14 +219,14 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     use_bias: dice.maybe(),
     moe_num_experts: num_experts,
     moe_k: num_experts_per_tok,
-    moe_num_shared_experts: dice.from(0, 2),
-    moe_layer_start_index: dice.from(0, 1),
-    moe_layer_interval: dice.from(1, 2),
+    moe_num_shared_experts: dice.from(0, 3),
+    moe_layer_start_index: dice.from(0, 2),
+    moe_layer_interval: dice.from(1, 3),
     moe_norm_min: dice.pick([1e-12, 0.7]),
   }),
   ExaoneMoeForCausalLM: (dice, { layers }) => ({
     ...inGroups(dice),
-    num_shared_experts: dice.from(0, 2),
+    num_shared_experts: dice.from(0, 3),
     ...(dice.maybe()
       ? { sliding_window: dice.from(2, 9), layer_types: types(dice, layers, LAYER_TYPES) }
       : { sliding_window: null }),
@@ -228,13 +241,14 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     layer_types: types(dice, own.layers, LAYER_TYPES),
     global_head_dim: 2 * dice.from(3, 13),
     num_global_key_value_heads: dice.maybe() ? 1 : null,
-    final_logit_softcapping: dice.maybe() ? 5 : null,
+    final_logit_softcapping: dice.pick([null, 5, 30]),
     rope_parameters: {
-      sliding_attention: { rope_type: "default", rope_theta: 1e4 },
+      sliding_attention: ropeOfLayers(dice),
       full_attention: {
         rope_type: "proportional",
         partial_rotary_factor: dice.number(),
-        rope_theta: 1e6,
+        rope_theta: dice.pick([1e4, 1e6]),
+        ...(dice.maybe() && { factor: 2 }),
       },
     },
   }),
@@ -251,21 +265,21 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     mlp_layer_types: types(dice, layers, MLP_TYPES),
   }),
   GraniteMoeForCausalLM: (dice) => ({
-    embedding_multiplier: 1.5,
-    attention_multiplier: 0.2,
+    embedding_multiplier: 0.5 + dice.number(),
+    attention_multiplier: 0.05 + dice.number(),
     residual_multiplier: dice.pick([1, 0.7]),
-    logits_scaling: dice.pick([1, 1.5]),
+    logits_scaling: dice.pick([1, 1.5, 0.3]),
   }),
   GraniteMoeSharedForCausalLM: (dice) => ({
     shared_intermediate_size: dice.pick([0, 12, 20]),
-    residual_multiplier: 0.7,
-    attention_multiplier: 0.2,
+    residual_multiplier: 0.2 + dice.number(),
+    attention_multiplier: 0.05 + dice.number(),
   }),
   HunYuanMoEV1ForCausalLM: (dice, { layers }) => ({
     moe_topk: dice.maybe() ? dice.from(1, 3) : types(dice, layers, [1, 2, 3]),
   }),
   HYV3ForCausalLM: (dice, { layers }) => ({
-    num_shared_experts: dice.from(1, 2),
+    num_shared_experts: dice.from(1, 3),
     router_scaling_factor: dice.pick([1, 2.8]),
     mlp_bias: dice.maybe(),
     mlp_layer_types: types(dice, layers, MLP_TYPES),
@@ -274,21 +288,17 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     intermediate_size_mlp: dice.from(9, 40),
     attention_chunk_size: dice.from(2, 9),
     floor_scale: dice.from(2, 6),
-    attn_scale: 0.3,
+    attn_scale: dice.number(),
     attn_temperature_tuning: dice.maybe(),
     use_qk_norm: dice.maybe(),
-    interleave_moe_layer_step: dice.from(1, 2),
+    interleave_moe_layer_step: dice.from(1, 3),
     no_rope_layers: types(dice, layers, [0, 1]),
     layer_types: types(dice, layers, ["chunked_attention", "full_attention"]),
   }),
   LlamaForCausalLM: (dice) => ({ mlp_bias: dice.maybe() }),
   MiMoV2FlashForCausalLM: (dice, own) => {
     const fraction = part(dice, own.headDim);
-    const parameters = () => ({
-      rope_type: "default",
-      rope_theta: dice.pick([1e4, 1e6]),
-      partial_rotary_factor: fraction,
-    });
+    const parameters = () => ({ ...ropeOfLayers(dice), partial_rotary_factor: fraction });
     const kvHeads = dice.from(1, 2);
     return {
       ...groups(dice),
@@ -312,6 +322,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   OlmoeForCausalLM: (dice) => ({ clip_qkv: dice.maybe() ? 0.8 : null }),
   PhimoeForCausalLM: (dice) => ({
     num_experts_per_tok: 2,
+    num_local_experts: dice.from(3, 9),
     lm_head_bias: dice.maybe(),
     router_jitter_noise: dice.pick([0.01, 0.3]),
     tie_word_embeddings: false,
@@ -322,18 +333,20 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     shared_expert_intermediate_size: dice.maybe()
       ? 2 * Number(own.moe_intermediate_size)
       : dice.from(5, 40),
-    decoder_sparse_step: dice.from(1, 2),
+    decoder_sparse_step: dice.from(1, 3),
     use_sliding_window: dice.maybe(),
     sliding_window: dice.from(2, 9),
     layer_types: types(dice, own.layers, LAYER_TYPES),
+    mlp_only_layers: dice.maybe() ? [dice.from(0, own.layers - 1)] : [],
   }),
   Qwen3ForCausalLM: (dice, { layers }) => ({
     use_sliding_window: dice.maybe(),
     sliding_window: dice.from(2, 9),
     layer_types: types(dice, layers, LAYER_TYPES),
   }),
-  Qwen3MoeForCausalLM: (dice) => ({
-    decoder_sparse_step: dice.from(1, 2),
+  Qwen3MoeForCausalLM: (dice, { layers }) => ({
+    decoder_sparse_step: dice.from(1, 3),
+    mlp_only_layers: dice.maybe() ? [dice.from(0, layers - 1)] : [],
     use_sliding_window: dice.maybe(),
     sliding_window: dice.from(2, 9),
   }),
