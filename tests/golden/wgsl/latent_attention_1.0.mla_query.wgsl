@@ -461,14 +461,15 @@ fn query_number(row: u32, index: u32) -> f32 {
     let w_$r = u_fetch(row, min(base + $r * LANES, u_WORDS - 1u));
     //@end
     //@repeat r RANK_WORDS
-    if (base + $r * LANES < u_WORDS) {
+    {
+      let word = min(base + $r * LANES, u_WORDS - 1u);
+      let counts = select(0.0, 1.0, base + $r * LANES < u_WORDS);
       //@repeat p u_CHUNKS
       {
-        let chunk = (base + $r * LANES) * u_CHUNKS + $p;
-        let x = x_chunk(0u, chunk);
-        let n = q_norm_chunk(0u, chunk);
-        square += chunk_dot(x, x);
-        product += u_dot(w_$r, $p, Chunk(x.lo * n.lo, x.hi * n.hi));
+        let x = x_chunk(0u, word * u_CHUNKS + $p);
+        let n = q_norm_chunk(0u, word * u_CHUNKS + $p);
+        square += counts * chunk_dot(x, x);
+        product += counts * u_dot(w_$r, $p, Chunk(x.lo * n.lo, x.hi * n.hi));
       }
       //@end
     }

@@ -167,7 +167,9 @@ fn main(
   // Words of the first row are on their way while the shares are combined.
   let first_row = head * (N + V) + N + min(first_value + index / LANES, V - 1u);
   //@repeat w WORDS_IN_FLIGHT
-  let early_$w = w_fetch(first_row, min(lane + $w * LANES, WORDS - 1u));
+  let word_$w = min(lane + $w * LANES, WORDS - 1u);
+  let counts_$w = select(0.0, 1.0, lane + $w * LANES < WORDS);
+  let early_$w = w_fetch(first_row, word_$w);
   //@end
   let first = (token * HEADS + head) * SPLITS * (L + 2u);
   let splits = used_splits(u32(positions[token]) + 1u);
@@ -179,9 +181,7 @@ fn main(
       let part_$k = partials[first + min(s + $k, splits - 1u) * (L + 2u) + min(l, L - 1u)];
       //@end
       //@repeat k SPLITS_IN_FLIGHT
-      if (s + $k < splits) {
-        sum += part_$k * share_weights[s + $k];
-      }
+      sum += part_$k * select(0.0, share_weights[min(s + $k, SPLITS - 1u)], s + $k < splits);
       //@end
     }
     latent[l] = select(0.0, sum, l < L);
@@ -191,15 +191,18 @@ fn main(
     let v = first_value + base + index / LANES;
     let row = head * (N + V) + N + min(v, V - 1u);
     var sum = 0.0;
-    //@repeat w WORDS_IN_FLIGHT
-    if (lane + $w * LANES < WORDS) {
-      var w = early_$w;
-      if (base > 0u) {
-        w = w_fetch(row, lane + $w * LANES);
-      }
-      sum += w_dot(w, 0u, latent_word(lane + $w * LANES));
+    if (base == 0u) {
+      //@repeat w WORDS_IN_FLIGHT
+      sum += counts_$w * w_dot(early_$w, 0u, latent_word(word_$w));
+      //@end
+    } else {
+      //@repeat w WORDS_IN_FLIGHT
+      let w_$w = w_fetch(row, word_$w);
+      //@end
+      //@repeat w WORDS_IN_FLIGHT
+      sum += counts_$w * w_dot(w_$w, 0u, latent_word(word_$w));
+      //@end
     }
-    //@end
     for (var word = lane + LANES * WORDS_IN_FLIGHT; word < WORDS; word += LANES) {
       sum += w_dot(w_fetch(row, word), 0u, latent_word(word));
     }

@@ -230,15 +230,17 @@ fn score_keys(first: u32, index: u32) {
     let near_$w = keys_fetch(near, word_$w);
     let far_$w = keys_fetch(far, word_$w);
     //@end
+    // No branches here: a compiler would ask for each word only inside its own.
     //@repeat w WORDS_IN_FLIGHT
-    if (base + $w * LANES < D_WORDS) {
+    {
       let a = keys_unpack(near_$w, 0u);
       let b = keys_unpack(far_$w, 0u);
+      let counts = select(0.0, 1.0, base + $w * LANES < D_WORDS);
       //@repeat h UNIT
       {
         let query = queries[u32($h) * D_WORDS + word_$w];
-        sum[$h] += chunk_dot(a, query);
-        far_sum[$h] += chunk_dot(b, query);
+        sum[$h] += counts * chunk_dot(a, query);
+        far_sum[$h] += counts * chunk_dot(b, query);
       }
       //@end
     }
@@ -310,10 +312,12 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
       //@repeat k KEYS_IN_FLIGHT
       let value_$k = keys_fetch(rows[min(j + $k * TEAMS, INVOCATIONS - 1u)], word);
       //@end
+      // Keys behind the end weigh nothing.
       //@repeat k KEYS_IN_FLIGHT
-      if (j + $k * TEAMS < count) {
+      {
         let value = keys_unpack(value_$k, 0u);
-        let by = weights[j + $k * TEAMS];
+        let near = min(j + $k * TEAMS, INVOCATIONS - 1u);
+        let by = select(vec4<f32>(), weights[near], j + $k * TEAMS < count);
         //@repeat h UNIT
         sum_$h = Chunk(sum_$h.lo + value.lo * by[$h], sum_$h.hi + value.hi * by[$h]);
         //@end
