@@ -127,6 +127,8 @@ function groups(dice: Dice): Config {
   const size = dice.maybe(0.1) ? dice.from(17, 20) : dice.from(2, 4);
   const kept = dice.from(1, count);
   return {
+    // Other names of the same number, which would win.
+    ...{ num_experts: undefined, num_local_experts: undefined },
     n_routed_experts: count * size,
     n_group: count,
     topk_group: kept,
@@ -140,7 +142,7 @@ function groups(dice: Dice): Config {
 /** The same where experts are counted by `num_experts`. */
 function inGroups(dice: Dice): Config {
   const { n_routed_experts: experts, ...others } = groups(dice);
-  return { ...others, num_experts: experts };
+  return { ...others, n_routed_experts: undefined, num_experts: experts };
 }
 
 const LAYER_TYPES = ["sliding_attention", "full_attention"];
@@ -150,6 +152,7 @@ function latent(dice: Dice): Config {
   const turning = 2 * dice.from(1, 6);
   return {
     ...groups(dice),
+    head_dim: undefined,
     q_lora_rank: dice.maybe() ? dice.from(8, 30) : null,
     kv_lora_rank: 8 * dice.from(2, 5) - turning % 8,
     qk_rope_head_dim: turning,
