@@ -36,7 +36,7 @@ const FUNCTIONS = `
 /** Dawn's matrices of subgroups, which the specification does not have yet. */
 const MATRICES = `
   subgroup_matrix_left subgroup_matrix_right subgroup_matrix_result subgroupMatrixLoad
-  subgroupMatrixStore subgroupMatrixMultiplyAccumulate`;
+  subgroupMatrixStore subgroupMatrixMultiplyAccumulate row_major col_major`;
 
 /** Every name that a shader may use without anything giving it. */
 export const WGSL_WORDS: ReadonlySet<string> = new Set(

@@ -9,7 +9,7 @@ import type { WeightFormat } from "../../../graph/mod.ts";
 import { weightRowBytes } from "../../access/weights.ts";
 import type { DeviceProfile } from "../../kernel.ts";
 import { matricesOf, type MoeSpec } from "../spec.ts";
-import { matrixStorage, refuseMatrices } from "./matrices.ts";
+import { matrixStorage, refuseMatrices } from "../../matrices/matrices.ts";
 
 /** Tile of one grouped GEMM; its height is common to both. */
 export interface GemmTile {
@@ -95,7 +95,7 @@ export function gemmStorage(
     case "none":
       return 0;
     case "matrices":
-      return matrixStorage(blockM, tile, profile);
+      return matrixStorage({ blockM, ...tile }, profile);
   }
 }
 
@@ -171,7 +171,9 @@ function refuseStaging(
   }
   if (staging === "matrices") {
     if (spec.operands === "f32") return "matrices have f16 operands, the layer keeps f32";
-    return refuseMatrices(tile, which === "up" ? matricesOf(spec) : 1, spec.profile);
+    if (spec.activationQuant === "static") return "matrices do not round rows with static scales";
+    const matrices = which === "up" ? matricesOf(spec) : 1;
+    return refuseMatrices({ blockM, ...tile }, matrices, spec.profile);
   }
   if (lanes !== 1) return `${lanes} lanes: only with rows staged`;
   if (staging === "both") return undefined;

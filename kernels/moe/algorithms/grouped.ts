@@ -15,16 +15,20 @@ import {
   reads,
   writes,
 } from "../../access/access.ts";
-import { extentOf, STEP } from "../../access/extent.ts";
+import { type Extent, extentOf, STEP } from "../../access/extent.ts";
 import { operandAccess } from "../../access/operand.ts";
 import { rowsAccess } from "../../access/rows.ts";
 import { composeDispatch } from "../../dispatch.ts";
 import { type Dispatch, foldGrid, type Rows, type Scratch } from "../../kernel.ts";
 import { laneSum } from "../../reduce/lane_sum.ts";
+import { halveRowsDispatch, leftRows } from "../../matrices/halves.ts";
+import { matrixProduct, rowChunks } from "../../matrices/matrices.ts";
+import storeRagged from "../../matrices/store_ragged.wgsl" with { type: "text" };
+import storeVec4 from "../../matrices/store_vec4.wgsl" with { type: "text" };
 import { matricesOf } from "../spec.ts";
 import alignBody from "./align.wgsl" with { type: "text" };
 import alignOnly from "./align_only.wgsl" with { type: "text" };
-import type { GemmConfig, GemmTile, Staging } from "./config.ts";
+import type { GemmConfig, GemmTile } from "./config.ts";
 import directBody from "./direct_gemm.wgsl" with { type: "text" };
 import elementF32 from "./element_f32.wgsl" with { type: "text" };
 import elementVec4 from "./element_vec4.wgsl" with { type: "text" };
@@ -41,8 +45,7 @@ import {
   outputFactor,
   selectedExperts,
 } from "./layer.ts";
-import matrixBody from "./matrix_gemm.wgsl" with { type: "text" };
-import { matrixParts } from "./matrices.ts";
+import matrixBlocks from "./matrix_blocks.wgsl" with { type: "text" };
 import operandsF16 from "./operands_f16.wgsl" with { type: "text" };
 import operandsF32 from "./operands_f32.wgsl" with { type: "text" };
 import permute from "./permute.wgsl" with { type: "text" };
@@ -52,7 +55,7 @@ import { expertRounding, type Rounded, roundScratch } from "./rounding.ts";
 import rowsByPair from "./rows_by_pair.wgsl" with { type: "text" };
 import rowsByPosition from "./rows_by_position.wgsl" with { type: "text" };
 import skinnyBody from "./skinny_gemm.wgsl" with { type: "text" };
-import { stagingConstants, tileConstants } from "./tile_constants.ts";
+import { type StagedTile, stagingConstants, tileConstants } from "./tile_constants.ts";
 import {
   activeWeightBytes,
   expertAccess,
@@ -61,12 +64,11 @@ import {
   type ExpertWeight,
 } from "./weights.ts";
 
-/** The shader of each way of staging. */
-const BODIES: Readonly<Record<Staging, string>> = {
+/** The shader of each way of staging but matrices. */
+const BODIES: Readonly<Record<StagedTile["staging"], string>> = {
   both: gemmBody,
   rows: skinnyBody,
   none: directBody,
-  matrices: matrixBody,
 };
 
 /** What both operands are kept as where both are staged; the other kernels keep f32. */
@@ -182,46 +184,136 @@ function downProduct(layer: GroupedLayer, rows: Rows): Product {
 
 function gemm(layer: GroupedLayer, product: Product): Dispatch[] {
   const ranges = expertRanges(layer.spec, product.weight);
-  return ranges.map((range) => gemmPart(layer, product, range));
+  const { staging } = product.tile;
+  if (staging === "matrices") return matrixGemm(layer, product, ranges);
+  const tile = { ...product.tile, staging };
+  return ranges.map((range) => gemmPart(layer, product, tile, range));
 }
 
-function gemmPart(layer: GroupedLayer, product: Product, range: ExpertRange): Dispatch {
-  const { spec, config, plan } = layer;
-  const { weight, tile, outputs } = product;
-  const matrices = weight.which === "up" ? matricesOf(spec) : 1;
+/** Weight matrices that a product takes at once. */
+function matricesIn({ spec }: Layer, { weight }: Product): number {
+  return weight.which === "up" ? matricesOf(spec) : 1;
+}
+
+function gemmPart(
+  layer: GroupedLayer,
+  product: Product,
+  tile: StagedTile,
+  range: ExpertRange,
+): Dispatch {
+  const { spec, config } = layer;
+  const { weight } = product;
+  const { staging } = tile;
   const w = expertAccess("w", weight, range);
   const wordChunks = Number(w.constants.w_CHUNKS);
-  const tiles = Math.ceil(outputs / (tile.blockN / matrices));
-  const parts = tile.staging === "matrices"
-    ? matrixParts(config.blockM, tile, matrices, spec)
-    : undefined;
-  return composeDispatch({
-    kernel: product.kernel,
+  return composeGemm(layer, product, range, {
     accesses: [
       rowsAccess("rows", weight.columns, { buffer: product.rows }),
       expertRounding("rows", spec, weight),
       w,
-      product.epilogue,
-      ...(tile.staging === "rows" ? [laneSum(spec.profile, tile.lanes)] : []),
+    ],
+    form: joinAccess(
+      ...(staging === "rows" ? [laneSum(spec.profile, tile.lanes)] : []),
+      constants({
+        ...tileConstants(config.blockM, tile, matricesIn(layer, product)),
+        ...stagingConstants(config.blockM, tile, wordChunks, spec),
+      }),
+    ),
+    ends: fragments(...(staging === "both" ? [OPERANDS[spec.operands]] : [])),
+    element: "f32",
+    body: BODIES[staging],
+  });
+}
+
+/** Rows as halves, then a dispatch for each range of experts. */
+function matrixGemm(
+  layer: GroupedLayer,
+  product: Product,
+  ranges: readonly ExpertRange[],
+): Dispatch[] {
+  const { spec, config } = layer;
+  const { weight, outputs } = product;
+  const tile = { blockM: config.blockM, ...product.tile };
+  const { halved, dispatch } = halveRowsDispatch({
+    name: `moe_${weight.which}`,
+    x: product.rows,
+    ...rowsInFront(layer, product),
+    columns: weight.columns,
+    chunks: rowChunks(weight.columns, tile),
+  }, spec.profile);
+  const quads = outputs % 4 === 0;
+  const parts = ranges.map((range) => {
+    const w = expertAccess("w", weight, range);
+    const matrices = matricesIn(layer, product);
+    const { access, body } = matrixProduct(tile, matrices, w.constants, spec.profile);
+    return composeGemm(layer, product, range, {
+      accesses: [leftRows(halved), w],
+      form: joinAccess(constants(tileConstants(config.blockM, tile, matrices)), access),
+      ends: fragments(matrixBlocks, quads ? storeVec4 : storeRagged),
+      element: quads ? "vec4<f32>" : "f32",
+      body,
+    });
+  });
+  return [dispatch, ...parts];
+}
+
+/** How many rows a product reads, in a step and at most. */
+function rowsInFront(
+  { spec, plan }: GroupedLayer,
+  { source }: Product,
+): { readonly rows: Extent; readonly largest: number } {
+  switch (source) {
+    case ROW_KINDS.BY_TOKEN:
+      return { rows: extentOf(["T"]), largest: spec.tokens.max };
+    case ROW_KINDS.BY_PAIR:
+      return { rows: extentOf(["T", spec.topK]), largest: spec.tokens.max * spec.topK };
+    default:
+      return { rows: extentOf([plan.maxPositions]), largest: plan.maxPositions };
+  }
+}
+
+/** What a way of staging brings to the shader of a product. */
+interface GemmParts {
+  /** Both operands. */
+  readonly accesses: readonly Access[];
+  /** Its tile. */
+  readonly form: Access;
+  /** What comes behind all that the ways have in common. */
+  readonly ends: Access;
+  /** Of `y`. */
+  readonly element: string;
+  readonly body: string;
+}
+
+/** A product's shader, with what all ways of staging have in common. */
+function composeGemm(
+  { spec, config, plan }: GroupedLayer,
+  { kernel, epilogue, weight, result, tile, outputs, source, target }: Product,
+  range: ExpertRange,
+  { accesses, form, ends, element, body }: GemmParts,
+): Dispatch {
+  const matrices = weight.which === "up" ? matricesOf(spec) : 1;
+  const tiles = Math.ceil(outputs / (tile.blockN / matrices));
+  return composeDispatch({
+    kernel,
+    accesses: [
+      ...accesses,
+      epilogue,
+      form,
       constants({
         ...plan.constants,
         ...ROW_KINDS,
-        ...tileConstants(config.blockM, tile, matrices),
-        ...stagingConstants(config.blockM, tile, wordChunks, spec),
-        ...parts?.constants,
         OUTPUTS: outputs,
-        SOURCE: product.source,
-        TARGET: product.target,
+        SOURCE: source,
+        TARGET: target,
       }),
       reads("plan", "u32", plan.scratch),
-      writes("y", "f32", product.result),
+      writes("y", element, result),
       STEP,
-      fragments(
-        gemmTiles,
-        ...(tile.staging === "both" ? [OPERANDS[spec.operands]] : parts?.fragments ?? []),
-      ),
+      fragments(gemmTiles),
+      ends,
     ],
-    body: BODIES[tile.staging],
+    body,
     workgroups: ({ T }) =>
       foldGrid(
         mostBlocks(T * spec.topK, spec.experts, config.blockM) * tiles,

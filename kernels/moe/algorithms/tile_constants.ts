@@ -6,7 +6,7 @@
 
 import type { ShaderConstants } from "../../compose.ts";
 import type { DeviceMoeSpec } from "../spec.ts";
-import { gemmStorage, gemmThreads, type GemmTile } from "./config.ts";
+import { gemmStorage, gemmThreads, type GemmTile, type Staging } from "./config.ts";
 
 /** What the shaders of every way of staging want to know of a tile. */
 export function tileConstants(
@@ -27,10 +27,13 @@ export function tileConstants(
   };
 }
 
+/** A tile without matrices, which have constants of their own (`matrices/matrices.ts`). */
+export type StagedTile = GemmTile & { readonly staging: Exclude<Staging, "matrices"> };
+
 /** What one way of staging has besides; words of a weight hold `wordChunks` chunks of eight. */
 export function stagingConstants(
   blockM: number,
-  tile: GemmTile,
+  tile: StagedTile,
   wordChunks: number,
   spec: DeviceMoeSpec,
 ): ShaderConstants {
@@ -53,12 +56,6 @@ export function stagingConstants(
         STEPS: chunks / wordChunks / tile.lanes,
         ...quadConstants(blockM / 4),
         A_ROUNDS: rowRounds,
-      };
-    case "matrices":
-      return {
-        BLOCK_K: tile.blockK,
-        A_ROUNDS: rowRounds,
-        B_ROUNDS: Math.ceil(tile.blockN * (chunks / wordChunks) / threads),
       };
     case "none": {
       // The rows of an invocation are shared out among the lanes of a subgroup.
