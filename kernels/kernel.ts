@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Node, OpName, Value } from "../graph/mod.ts";
+import type { MoeOperands, Node, OpName, Value } from "../graph/mod.ts";
 
 /** The facts of a device that kernels may depend on. */
 export interface DeviceProfile {
@@ -177,6 +177,8 @@ export interface LoweringContext {
    * start-up self-test with tickets: WebGPU promises atomics between workgroups, and no more.
    */
   readonly handOff?: "ticket" | "dispatch";
+  /** What products of dense layers may keep operands in for many rows; f32 when absent. */
+  readonly operands?: MoeOperands;
   /** Measured configurations of MoE layers, where there are any. */
   readonly tuned?: TunedFiles;
   /**

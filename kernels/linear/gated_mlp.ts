@@ -35,7 +35,7 @@ import { reductionAccess } from "../reduce/reduction.ts";
 import { activationAccess } from "./activation.ts";
 import finishGated from "./finish_gated.wgsl" with { type: "text" };
 import gatedBody from "./gated_mlp.wgsl" with { type: "text" };
-import { gemmDispatches } from "./gemm.ts";
+import { describeGemm, gemmDispatches } from "./gemm.ts";
 import { gemvDispatches, gemvShape, multiplyAccess, multiplyConstants } from "./gemv.ts";
 import { GEMV_MAX_ROWS, scratchRows, unreadableWeight } from "./linear.ts";
 import type { LinearProblem } from "./problem.ts";
@@ -45,6 +45,7 @@ interface MlpProblem {
   readonly rows: Extent;
   readonly largestRows: number;
   readonly intermediate: number;
+  readonly operands: LoweringContext["operands"];
 }
 
 function weightSpec(payload: Value): WeightSpec {
@@ -53,7 +54,7 @@ function weightSpec(payload: Value): WeightSpec {
 
 /** One of the three products. */
 function product(
-  { node, rows, largestRows }: MlpProblem,
+  { node, rows, largestRows, operands }: MlpProblem,
   weight: "w_gate" | "w_up" | "w_down",
   x: LinearProblem["x"],
   y: LinearProblem["y"],
@@ -67,6 +68,7 @@ function product(
     rows,
     largestRows,
     outputs: Number(payload.shape[0]),
+    operands,
     residual: weight === "w_down" ? optionalInput(node, "residual") : undefined,
   };
 }
@@ -138,7 +140,8 @@ export const gatedMlp = defineKernel({
     const leading = x.shape.slice(0, -1);
     const intermediate = Number(input(node, "w_up").shape[0]);
     const largestRows = largestExtent(leading, context);
-    const problem = { node, rows: extentOf(leading), largestRows, intermediate };
+    const { operands } = context;
+    const problem = { node, rows: extentOf(leading), largestRows, intermediate, operands };
     const { profile } = context;
     const hidden = scratchRows("hidden", largestRows, intermediate);
     const down = product(problem, "w_down", hidden, node.outputs[0]);
@@ -146,7 +149,7 @@ export const gatedMlp = defineKernel({
       context.note("gated_mlp, two matrix-vector products");
       return [gatedGemv(problem, hidden, context), ...gemvDispatches(down, profile)];
     }
-    context.note("gated_mlp, three tiled matrix products");
+    context.note(`gated_mlp, three products: ${describeGemm(down, profile)}`);
     const gate = scratchRows("gate", largestRows, intermediate);
     return [
       ...gemmDispatches(product(problem, "w_gate", x, gate), profile),

@@ -14,6 +14,7 @@ import type { DeviceProfile, Dispatch } from "../kernel.ts";
 import gemmBody from "./gemm.wgsl" with { type: "text" };
 import storeRagged from "./gemm_store_ragged.wgsl" with { type: "text" };
 import storeVec4 from "./gemm_store_vec4.wgsl" with { type: "text" };
+import { matrixDispatches, matrixTile, type Product } from "./matrix_gemm.ts";
 import {
   type LinearProblem,
   type RowRange,
@@ -47,7 +48,7 @@ export const GEMM_SHAPES: readonly GemmShape[] = [
 const ENOUGH_WORKGROUPS = 264;
 
 /** The largest tile that the rows fill and that still gives every processor work. */
-export function gemmShape(problem: LinearProblem, profile: DeviceProfile): GemmShape {
+export function gemmShape(problem: Product, profile: DeviceProfile): GemmShape {
   const { largestRows, outputs } = problem;
   const chunks = wordChunks(problem.weight.format);
   const fitting = GEMM_SHAPES.filter((shape) => fits(shape, chunks, profile));
@@ -78,23 +79,37 @@ function threadsOf({ tileM, tileN, quadsM, quadsN }: GemmShape): number {
   return (tileM / (4 * quadsM)) * (tileN / (4 * quadsN));
 }
 
+/** One line on the product that {@linkcode gemmDispatches} chooses. */
+export function describeGemm(problem: Product, profile: DeviceProfile): string {
+  const matrices = matrixTile(problem, profile);
+  if (matrices) {
+    const { blockM, blockN, blockK } = matrices;
+    return `gemm by matrices, f16 operands, tiles of ${blockM} x ${blockN} x ${blockK}`;
+  }
+  const { tileM, tileN, tileK } = gemmShape(problem, profile);
+  return `gemm, tiles of ${tileM} x ${tileN} x ${tileK}`;
+}
+
 /** What happens to a sum before it is stored; `finish_quad(sum, at) -> vec4<f32>`. */
 export const KEEP_SUM: Access = fragments(
   "fn finish_quad(sum: vec4<f32>, at: u32) -> vec4<f32> {\n  return sum;\n}",
 );
 
 /**
- * The dispatches of a problem without norm (the norm comes in front, into scratch): one, or one for
- * each part of a weight that no binding can hold.
+ * The dispatches of a problem without norm: by matrices where it may and the device has them, otherwise
+ * one, or one for each part of a weight that no binding can hold.
  */
 export function gemmDispatches(
-  problem: Omit<LinearProblem, "norm">,
+  problem: Product,
   profile: DeviceProfile,
   options: { readonly shape?: GemmShape; readonly finish?: Access } = {},
 ): Dispatch[] {
+  const { finish = KEEP_SUM } = options;
+  const matrices = options.shape ? undefined : matrixTile(problem, profile);
+  if (matrices) return matrixDispatches(problem, matrices, finish, profile);
   const shape = options.shape ?? gemmShape(problem, profile);
   return weightParts(problem, profile, shape.tileN).map((part) =>
-    gemmDispatch(problem, shape, options.finish ?? KEEP_SUM, part)
+    gemmDispatch(problem, shape, finish, part)
   );
 }
 

@@ -17,7 +17,7 @@ import {
   type Scratch,
   type StepSizes,
 } from "../kernel.ts";
-import { gemmDispatches, gemmShape } from "./gemm.ts";
+import { describeGemm, gemmDispatches } from "./gemm.ts";
 import { gemvDispatches, gemvShape } from "./gemv.ts";
 import { normDispatch } from "./norm.ts";
 import { type LinearProblem, type Rounding } from "./problem.ts";
@@ -78,12 +78,11 @@ function formDispatches(problem: LinearProblem, context: LoweringContext): Dispa
     context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);
     return gemvDispatches({ ...problem, weight }, profile, shape);
   }
-  const shape = gemmShape(problem, profile);
-  context.note(`gemm, tiles of ${shape.tileM} x ${shape.tileN} x ${shape.tileK}`);
   const { norm, ...product } = problem;
-  if (!norm) return gemmDispatches(product, profile, { shape });
+  context.note(describeGemm(product, profile));
+  if (!norm) return gemmDispatches(product, profile);
   const normed = normRows(problem, norm, profile);
-  return [normed.dispatch, ...gemmDispatches({ ...product, x: normed.rows }, profile, { shape })];
+  return [normed.dispatch, ...gemmDispatches({ ...product, x: normed.rows }, profile)];
 }
 
 /** The norm in front as a dispatch of its own. */
@@ -163,6 +162,7 @@ function problemOf(
     residual: optionalInput(node, "residual"),
     norm: norm && normEps !== undefined ? { weight: norm, eps: normEps } : undefined,
     rounding: roundingOf(node),
+    operands: context.operands,
   };
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Value } from "../../graph/mod.ts";
+import type { MoeOperands, Value } from "../../graph/mod.ts";
 import type { WeightSpec } from "../access/access.ts";
 import type { Extent } from "../access/extent.ts";
 import { scaleBytes, weightRowBytes } from "../access/weights.ts";
@@ -33,6 +33,8 @@ export interface LinearProblem {
   readonly norm?: { readonly weight: Value; readonly eps: number };
   /** What happens to the rows, after the norm, in front of the product. */
   readonly rounding?: Rounding;
+  /** What products of many rows may keep operands in; f32 when absent. */
+  readonly operands?: MoeOperands;
 }
 
 /** Rows of the weight that one dispatch reads. */

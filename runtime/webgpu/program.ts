@@ -10,6 +10,8 @@ import {
   type Graph,
   GraphError,
   invariant,
+  MOE_OPERANDS,
+  type MoeOperands,
   RequestError,
   type Value,
   viewBytes,
@@ -32,7 +34,13 @@ import {
   notALanguageModel,
   WANTED_LOGITS,
 } from "./plan/language_model.ts";
-import { boundWeights, type LoweredGraph, lowerGraph, valueBytes } from "./plan/lower.ts";
+import {
+  boundWeights,
+  type LoweredGraph,
+  lowerGraph,
+  type LoweringOptions,
+  valueBytes,
+} from "./plan/lower.ts";
 import { ProgramMemory } from "./memory.ts";
 import { reportNotices } from "./plan/plan_report.ts";
 import type { ProgramContext } from "./program_context.ts";
@@ -71,8 +79,9 @@ export class WebGpuProgram implements Program {
   ): Promise<WebGpuProgram> {
     const { device, readback } = context;
     const compiled = compiledGraph(graph);
+    const operands = configuredOperands(graph);
     const lowered = rangesOf(graph, options, compiled.language !== undefined)
-      .map((tokens) => lowerRange(compiled, tokens, context, options));
+      .map((tokens) => lowerRange(compiled, { tokens, operands }, context, options));
     const rows = options.maxSequences;
     const sampling = compiled.language && { ...compiled.language, slots: rows, maxRows: rows };
     const weights = await DeviceWeights.allocate(boundWeights(lowered), device);
@@ -303,7 +312,7 @@ function requestSizes(request: StepRequest, options: CompileOptions): StepSizes 
 
 function lowerRange(
   compiled: CompiledGraph,
-  tokens: TokenRange,
+  { tokens, operands }: Pick<LoweringOptions, "tokens" | "operands">,
   { device: { profile }, kernels, tuned, handOff }: ProgramContext,
   options: CompileOptions,
 ): LoweredGraph {
@@ -317,6 +326,7 @@ function lowerRange(
     profile,
     tokens,
     sizes,
+    operands,
     ...(sampling && { sampling }),
   });
 }
@@ -361,9 +371,19 @@ function rangesOf(graph: Graph, options: CompileOptions, decodes: boolean): Toke
 
 /** Ends of the token ranges that the transform `compile_model` set. */
 function configuredRanges(graph: Graph): readonly number[] | undefined {
-  const compile = graph.meta.compile;
-  if (typeof compile !== "object" || compile === null) return undefined;
-  const ranges: unknown = Reflect.get(compile, "token_ranges");
+  const ranges = compileField(graph, "token_ranges");
   if (!Array.isArray(ranges) || ranges.length === 0) return undefined;
   return ranges.map(Number);
+}
+
+/** Operands of dense layers that the transform `compile_model` set. */
+function configuredOperands(graph: Graph): MoeOperands {
+  const chosen = compileField(graph, "operands");
+  return MOE_OPERANDS.find((each) => each === chosen) ?? "f32";
+}
+
+/** One of the fields that the transform `compile_model` leaves in the graph. */
+function compileField(graph: Graph, name: string): unknown {
+  const { compile } = graph.meta;
+  return typeof compile === "object" && compile !== null ? Reflect.get(compile, name) : undefined;
 }

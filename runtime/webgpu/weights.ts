@@ -90,13 +90,16 @@ class Upload {
   }
 
   /**
-   * Waits for the queue: its copies are on the device, and their memory is free again. Deno waits
-   * within the call itself, and then about 11 ms more for code that awaits its promise.
+   * Waits for the queue: its copies are on the device, and their memory is free again. Deno's WebGPU
+   * waits within the call itself, and then about 11 ms more for code that awaits its promise; a
+   * provider whose results are awaited is awaited here too.
    */
   async wait(): Promise<void> {
     this.#unwaited = 0;
     this.device.gpu.queue.submit([]);
-    this.device.gpu.queue.onSubmittedWorkDone().catch(() => {});
+    const done = this.device.gpu.queue.onSubmittedWorkDone();
+    if (this.device.provider.readMode === "awaited") await done;
+    else done.catch(() => {});
     await yieldToEventLoop();
     this.device.check();
   }

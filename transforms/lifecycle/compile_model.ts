@@ -6,7 +6,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { labelNode } from "../../graph/mod.ts";
+import { labelNode, MOE_OPERANDS } from "../../graph/mod.ts";
 import { missingCaches } from "../cache/cache_meta.ts";
 import { defineTransform } from "../core/transform.ts";
 
@@ -36,6 +36,9 @@ export const compileModel = defineTransform({
     cuda_graph_batch_sizes: counts.describe(
       "AutoDeploy's name for token_ranges; used when token_ranges is null",
     ),
+    operands: z.enum(MOE_OPERANDS).default("f32").describe(
+      "Type of the operands of dense layers for many tokens on WebGPU: f16 and auto are f16 where that means tensor cores, with sums in f32, and f32 elsewhere",
+    ),
     num_batched_inputs: z.int().default(2).describe("Accepted for AutoDeploy's files"),
     piecewise_enabled: z.boolean().default(false).describe("Accepted for AutoDeploy's files"),
     piecewise_num_tokens: counts.describe("Accepted for AutoDeploy's files"),
@@ -53,6 +56,9 @@ export const compileModel = defineTransform({
   },
   apply(graph, _plan, config) {
     const ranges = config.token_ranges ?? config.cuda_graph_batch_sizes;
-    graph.setMeta("compile", { token_ranges: ranges?.toSorted((a, b) => a - b) ?? [] });
+    graph.setMeta("compile", {
+      token_ranges: ranges?.toSorted((a, b) => a - b) ?? [],
+      ...(config.operands !== "f32" && { operands: config.operands }),
+    });
   },
 });

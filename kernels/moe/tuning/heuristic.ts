@@ -74,8 +74,8 @@ export function gemmHeuristic(
 }
 
 /**
- * Tiles for tensor cores; none where the device has no matrices, or the layer keeps f32. With fewer
- * rows an H100 is slower with them than without.
+ * Tiles for tensor cores; none where the device has no matrices, or the layer keeps f32. The first of
+ * each number of rows is what an H100 does best, the next for devices of less workgroup memory.
  */
 function matrixTiles({ profile, operands }: DeviceMoeSpec): Tiles[] {
   if (operands === "f32" || (profile.matrices ?? []).length === 0) return [];
@@ -84,9 +84,12 @@ function matrixTiles({ profile, operands }: DeviceMoeSpec): Tiles[] {
     ...{ lanes: profile.subgroupSize, staging: "matrices" },
   });
   return [
-    { rows: 96, blockM: 128, tile: tile(128, 32, 64, 32) },
-    { rows: 96, blockM: 64, tile: tile(64, 32, 32, 32) },
-    { rows: 24, blockM: 32, tile: tile(128, 32, 32, 32) },
+    { rows: 96, blockM: 128, tile: tile(128, 64, 64, 32) },
+    { rows: 48, blockM: 64, tile: tile(128, 32, 64, 32) },
+    { rows: 16, blockM: 32, tile: tile(128, 64, 32, 32) },
+    { rows: 16, blockM: 32, tile: tile(64, 32, 16, 32) },
+    { rows: 4, blockM: 16, tile: tile(128, 64, 16, 32) },
+    { rows: 4, blockM: 16, tile: tile(64, 32, 16, 32) },
   ];
 }
 

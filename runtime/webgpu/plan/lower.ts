@@ -112,6 +112,8 @@ export interface LoweringOptions {
   readonly sizes: StepSizes;
   /** How workgroups combine partial results; default `ticket`. */
   readonly handOff?: LoweringContext["handOff"];
+  /** What products of dense layers may keep operands in for many rows; f32 when absent. */
+  readonly operands?: LoweringContext["operands"];
   /** Measured configurations; without them kernels use their heuristics. */
   readonly tuned?: LoweringContext["tuned"];
   /** What sampling reads and writes, in a language model. */
@@ -134,6 +136,7 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
       pageSize: graph.caches[0]?.pageSize ?? 16,
       handOff,
       ...(options.tuned && { tuned: options.tuned }),
+      ...(options.operands && { operands: options.operands }),
       cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
       note: (text, kind) =>
         notes.push({ scope: node.scope, op: node.op, text, isNotice: kind === "notice" }),
