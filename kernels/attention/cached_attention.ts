@@ -22,6 +22,7 @@ import {
   sizeConstants,
   sourceAccess,
 } from "./operands.ts";
+import { matrixPrefill } from "./prefill_matrices.ts";
 import prefillBody from "./prefill.wgsl" with { type: "text" };
 
 /** Tokens of a step up to which each attends by itself, whether or not sequences have several. */
@@ -115,11 +116,13 @@ export const cachedAttention = defineKernel({
       const fresh = tokens.single ? 1 : tokens.max;
       return decodeDispatches(problem, node.outputs[0], { fresh });
     }
-    note("prefill: append, tiles of queries, then single tokens of other sequences");
     const ready = scratchRows("ready", tokens.max, heads * headDim);
+    const matrices = matrixPrefill(problem, ready);
+    const tiles = matrices ? "tiles of queries by matrices, f16 operands" : "tiles of queries";
+    note(`prefill: append, ${tiles}, then single tokens of other sequences`);
     return [
       appendDispatch(problem, ready),
-      prefillDispatch(problem, ready),
+      ...matrices ?? [prefillDispatch(problem, ready)],
       ...decodeDispatches(problem, node.outputs[0], { ready }),
     ];
   },

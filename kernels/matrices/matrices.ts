@@ -13,6 +13,7 @@ import block from "./block.wgsl" with { type: "text" };
 import halvesOf from "./halves_of.wgsl" with { type: "text" };
 import operands from "./operands.wgsl" with { type: "text" };
 import plain from "./plain.wgsl" with { type: "text" };
+import plainKept from "./plain_kept.wgsl" with { type: "text" };
 import product from "./product.wgsl" with { type: "text" };
 import subgroup from "./subgroup.wgsl" with { type: "text" };
 
@@ -38,6 +39,11 @@ const WORDS = {
     STORE: "subgroupMatrixStore<row_major>",
     OPERANDS: "&operands,",
     MATRIX_WORDS: "Left Right",
+    LOAD_KEPT: "subgroupMatrixLoad<Left, row_major>",
+    KEPT_MULTIPLY: "subgroupMatrixMultiplyAccumulate",
+    LOAD_ROWS: "subgroupMatrixLoad<Right, row_major>",
+    LOAD_SUMS: "subgroupMatrixLoad<Result, row_major>",
+    KEPT_WORDS: "Left Right",
   },
   plain: {
     LOAD_LEFT: "left_at",
@@ -46,6 +52,11 @@ const WORDS = {
     STORE: "store_sums",
     OPERANDS: "",
     MATRIX_WORDS: "left_at right_at multiply store_sums",
+    LOAD_KEPT: "kept_at",
+    KEPT_MULTIPLY: "multiply_kept",
+    LOAD_ROWS: "rows_at",
+    LOAD_SUMS: "sums_at",
+    KEPT_WORDS: "left_at right_at multiply store_sums kept_at multiply_kept rows_at sums_at",
   },
 } as const;
 
@@ -113,17 +124,37 @@ export function matrixProduct(
   profile: DeviceProfile,
 ): { readonly access: Access; readonly body: string } {
   const shape = matrixShapeOf(tile, matrices, profile) ?? { m: 16, n: 16, k: 16 };
-  const kind = shape.plain ? "plain" : "subgroup";
+  const { access, body } = inMatrices(product, shape, tile.lanes);
   return {
     access: joinAccess(
       constants({
         ...tileConstants(tile, shape, matrices),
         ...roundConstants(tile, Number(weight.w_CHUNKS), Number(weight.w_WORDS)),
-        ...(shape.plain && { LANES: tile.lanes }),
       }),
-      fragments(block, operands, shape.plain ? plain : subgroup, halvesOf),
+      fragments(block, operands),
+      access,
     ),
-    body: instantiate(product, WORDS[kind]),
+    body,
+  };
+}
+
+/** A body that multiplies matrices of a shape, written in their words, and the fragments it needs. */
+export function inMatrices(
+  body: string,
+  shape: MatrixShape,
+  lanes: number,
+): { readonly access: Access; readonly body: string } {
+  return {
+    access: joinAccess(
+      constants({
+        MATRIX_M: shape.m,
+        MATRIX_N: shape.n,
+        MATRIX_K: shape.k,
+        ...(shape.plain && { LANES: lanes }),
+      }),
+      fragments(...(shape.plain ? [plain, plainKept] : [subgroup]), halvesOf),
+    ),
+    body: instantiate(body, WORDS[shape.plain ? "plain" : "subgroup"]),
   };
 }
 
@@ -140,9 +171,6 @@ function tileConstants(tile: MatrixTile, shape: MatrixShape, matrices: number): 
     TEAM_N: threadN,
     TEAMS_N: blockN / threadN,
     TEAMS: teamsOf(tile),
-    MATRIX_M: shape.m,
-    MATRIX_N: shape.n,
-    MATRIX_K: shape.k,
     ROWS_F: threadM / shape.m,
     COLUMNS_F: threadN / shape.n,
     STEPS_K: blockK / shape.k,

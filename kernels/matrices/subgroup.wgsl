@@ -1,6 +1,6 @@
 //@fragment matrices/subgroup
 //@needs MATRIX_M MATRIX_N MATRIX_K
-//@gives Left Right Result team_of
+//@gives Left Right Result team_of lane_of
 enable f16;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
@@ -13,4 +13,8 @@ alias Result = subgroup_matrix_result<f32, MATRIX_N, MATRIX_M>;
 
 fn team_of(index: u32, subgroup: u32) -> u32 {
   return subgroup;
+}
+
+fn lane_of(index: u32, place: u32) -> u32 {
+  return place;
 }

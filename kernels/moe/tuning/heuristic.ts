@@ -88,8 +88,8 @@ function matrixTiles({ profile, operands }: DeviceMoeSpec): Tiles[] {
     { rows: 48, blockM: 64, tile: tile(128, 32, 64, 32) },
     { rows: 16, blockM: 32, tile: tile(128, 64, 32, 32) },
     { rows: 16, blockM: 32, tile: tile(64, 32, 16, 32) },
-    { rows: 4, blockM: 16, tile: tile(128, 64, 16, 32) },
-    { rows: 4, blockM: 16, tile: tile(64, 32, 16, 32) },
+    { rows: 6, blockM: 16, tile: tile(64, 64, 16, 32) },
+    { rows: 6, blockM: 16, tile: tile(64, 32, 16, 32) },
   ];
 }
 

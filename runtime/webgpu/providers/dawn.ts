@@ -8,6 +8,7 @@
 import { DAWN_PACKAGE, loadDawn } from "../../../deps/dawn.ts";
 import { DeviceError, messageOf } from "../../../graph/mod.ts";
 import { type MatrixShape, standardWgsl } from "../../../kernels/mod.ts";
+import { paceDawnTicks } from "./dawn_ticks.ts";
 import type { WebGpuProvider } from "./provider.ts";
 
 /** Platforms that the package has a library for, as Deno spells them. */
@@ -74,7 +75,9 @@ async function openInstance(backend: string | undefined): Promise<GPU> {
 
 async function create(options: readonly string[]): Promise<GPU> {
   try {
-    return (await loadDawn()).create(options);
+    const { create } = await loadDawn();
+    paceDawnTicks();
+    return create(options);
   } catch (error) {
     throw new DeviceError(
       "device/provider-not-loaded",

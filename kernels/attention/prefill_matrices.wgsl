@@ -1,0 +1,281 @@
+//@fragment attention/prefill_matrices
+//@needs QUERIES KEYS INVOCATIONS PARTS PART_WORDS CHUNKS HEADS D SCALE GROUP LOWEST LOADS TEAM_M TEAMS MATRIX_M MATRIX_N
+//@needs MATRIX_K ROWS_F DEPTH_F KEYS_F STEPS_F SLICES SLICE_F Chunk step sequence_ids positions first_seen
+//@needs in_long_run cache_row keys_fetch keys_unpack values_fetch values_unpack values_Word sink_at halves
+//@needs halves_scale halves_of Result team_of lane_of STRIDE SCORES SCORE_STRIDE operands grown y $KEPT_WORDS
+// Attention of many tokens of a sequence over the paged cache by matrices of a subgroup (tensor cores):
+// tiles of queries against tiles of keys with a running softmax. Scores and results are sums in f32 of
+// products of f16; the softmax is f32.
+//
+// halves [T · HEADS, D] f16 and halves_scale [T · HEADS]: queries after norm and RoPE; y [T, HEADS · D]
+// Grid: tile of QUERIES tokens, the last ones first, as they see the most keys; head.
+//
+// A team (subgroup) has TEAM_M queries: it keeps them, and their results, as matrices. Keys and then
+// values of a tile pass through workgroup memory, key by key. Scores do too, because nobody knows which
+// invocation has which element of a matrix; PARTS invocations share the softmax of a query, and weights
+// take the place of its scores. Weights are relative to a reference near the largest score so far: only
+// where a score exceeds it by SLACK does it move, and results are scaled, which takes them through
+// memory. So weights are up to exp(SLACK), far from what f16 can hold.
+//
+// A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
+// shorter than LONG_RUN are left to attention_decode when the step has several sequences.
+
+const SLACK = 6.0;
+const WEIGHT_STRIDE = KEYS / 8u + 1u;
+const TEAM_SCORES = TEAM_M * SCORE_STRIDE;
+const SLICE_QUADS = KEYS / 4u;
+
+// Eight dimensions of a query, zero behind the end of the step.
+fn query_word(token: u32, head: u32, chunk: u32) -> vec4<u32> {
+  if (token >= step.x) {
+    return vec4<u32>();
+  }
+  return halves[(token * HEADS + head) * CHUNKS + chunk];
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_invocation_id) place: u32,
+) {
+  let tile = (groups.x - 1u - group.x) * QUERIES;
+  let head = group.y;
+  let kv_head = head / GROUP;
+  let tile_end = min(tile + QUERIES, step.x);
+  let team = min(team_of(index, subgroup), TEAMS - 1u);
+  let lane = lane_of(index, place);
+  // The softmax of this invocation: a part of the keys of one of its team's queries.
+  let row = team * TEAM_M + lane / PARTS;
+  let part = lane % PARTS;
+  let token = tile + row;
+  let team_scores = SCORES + team * TEAM_SCORES;
+  let row_scores = SCORES + row * SCORE_STRIDE;
+  let scores_at = row_scores + part * (PART_WORDS * 2u);
+  let weights_at = team_scores + lane / PARTS * WEIGHT_STRIDE + part * PART_WORDS;
+
+  //@repeat i LOADS
+  {
+    let query = (index + $i * INVOCATIONS) / CHUNKS;
+    let chunk = (index + $i * INVOCATIONS) % CHUNKS;
+    operands[query * STRIDE + chunk] = query_word(tile + query, head, chunk);
+  }
+  //@end
+  workgroupBarrier();
+  //@repeat m ROWS_F
+  //@repeat d DEPTH_F
+  let query_$m_$d = $LOAD_KEPT(
+    $OPERANDS team * (TEAM_M * STRIDE) + $m * MATRIX_M * STRIDE + $d * (MATRIX_K / 8u), STRIDE,
+  );
+  //@end
+  //@end
+
+  var tiles = 0u;
+  var run = tile;
+  loop {
+    if (run >= tile_end) {
+      break;
+    }
+    let sequence = sequence_ids[run];
+    var run_end = run;
+    var first = 0xffffffffu;
+    var last = 0u;
+    loop {
+      if (run_end >= tile_end || sequence_ids[run_end] != sequence) {
+        break;
+      }
+      let position = u32(positions[run_end]);
+      first = min(first, first_seen(position));
+      last = max(last, position);
+      run_end++;
+    }
+    if (in_long_run(run)) {
+      var reference = LOWEST;
+      var total = 0.0;
+      //@repeat m ROWS_F
+      //@repeat s SLICES
+      //@repeat n SLICE_F
+      var sum_$m_$s_$n = Result();
+      //@end
+      //@end
+      //@end
+      // What the invocation's query sees: positions from `begin` to `end` - 1, none outside the run.
+      let in_run = token >= run && token < run_end;
+      let known = min(token, step.x - 1u);
+      let position = select(0u, u32(positions[known]), in_run);
+      let end = select(0u, position + 1u, in_run);
+      let begin = first_seen(position);
+      let scale = halves_scale[known * HEADS + head] * SCALE;
+      //@repeat i LOADS
+      let key_$i = (index + $i * INVOCATIONS) / CHUNKS;
+      let chunk_$i = (index + $i * INVOCATIONS) % CHUNKS;
+      let at_$i = key_$i * STRIDE + chunk_$i;
+      var keys_$i = keys_fetch(
+        cache_row(u32(sequence), min(first + key_$i, last), kv_head), chunk_$i,
+      );
+      var values_$i = values_Word();
+      //@end
+
+      for (var base = first; base <= last; base += KEYS) {
+        tiles++;
+        workgroupBarrier();
+        //@repeat i LOADS
+        operands[at_$i] = halves_of(keys_unpack(keys_$i, 0u));
+        //@end
+        workgroupBarrier();
+        //@repeat i LOADS
+        values_$i = values_fetch(
+          cache_row(u32(sequence), min(base + key_$i, last), kv_head), chunk_$i,
+        );
+        //@end
+        //@repeat n KEYS_F
+        {
+          //@repeat m ROWS_F
+          var score_$m = Result();
+          //@end
+          //@repeat d DEPTH_F
+          {
+            let right = $LOAD_RIGHT(
+              $OPERANDS $n * MATRIX_N * STRIDE + $d * (MATRIX_K / 8u), STRIDE,
+            );
+            //@repeat m ROWS_F
+            score_$m = $KEPT_MULTIPLY(query_$m_$d, right, score_$m);
+            //@end
+          }
+          //@end
+          //@repeat m ROWS_F
+          $STORE(
+            $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), score_$m,
+            SCORE_STRIDE,
+          );
+          //@end
+        }
+        //@end
+        workgroupBarrier();
+        //@repeat i LOADS
+        operands[at_$i] = halves_of(values_unpack(values_$i, 0u));
+        //@end
+
+        // The running softmax: scores nobody may see are LOWEST, and their weights zero below.
+        var top = LOWEST;
+        //@repeat w PART_WORDS
+        //@repeat h 2
+        let place_$w_$h = vec4(base + part * (KEYS / PARTS) + $w * 8u + $h * 4u) + vec4(0u, 1u, 2u, 3u);
+        let seen_$w_$h = (place_$w_$h >= vec4(begin)) & (place_$w_$h < vec4(end));
+        let raw_$w_$h = bitcast<vec4<f32>>(operands[scores_at + $w * 2u + $h]);
+        let score_$w_$h = select(vec4(LOWEST), raw_$w_$h * scale, seen_$w_$h);
+        let high_$w_$h = max(score_$w_$h.xy, score_$w_$h.zw);
+        top = max(top, max(high_$w_$h.x, high_$w_$h.y));
+        //@end
+        //@end
+        for (var reach = 1u; reach < PARTS; reach *= 2u) {
+          top = max(top, subgroupShuffleXor(top, reach));
+        }
+        let moves = top > reference + SLACK;
+        let factor = select(1.0, exp(reference - top), moves);
+        total *= factor;
+        reference = select(reference, top, moves);
+        if (moves && base != first) {
+          atomicMax(&grown, tiles);
+        }
+        if (workgroupUniformLoad(&grown) == tiles) {
+          //@repeat s SLICES
+          {
+            //@repeat m ROWS_F
+            //@repeat n SLICE_F
+            $STORE(
+              $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u),
+              sum_$m_$s_$n, SCORE_STRIDE,
+            );
+            //@end
+            //@end
+            workgroupBarrier();
+            for (var q = part; q < SLICE_QUADS; q += PARTS) {
+              let scaled = bitcast<vec4<f32>>(operands[row_scores + q]) * factor;
+              operands[row_scores + q] = bitcast<vec4<u32>>(scaled);
+            }
+            workgroupBarrier();
+            //@repeat m ROWS_F
+            //@repeat n SLICE_F
+            sum_$m_$s_$n = $LOAD_SUMS(
+              $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u),
+              SCORE_STRIDE,
+            );
+            //@end
+            //@end
+            workgroupBarrier();
+          }
+          //@end
+        }
+        //@repeat w PART_WORDS
+        //@repeat h 2
+        let weight_$w_$h = select(vec4<f32>(), exp(score_$w_$h - reference), seen_$w_$h);
+        total += dot(weight_$w_$h, vec4(1.0));
+        //@end
+        operands[weights_at + $w] = halves_of(Chunk(weight_$w_0, weight_$w_1));
+        //@end
+        workgroupBarrier();
+        if (base + KEYS <= last) {
+          //@repeat i LOADS
+          keys_$i = keys_fetch(
+            cache_row(u32(sequence), min(base + KEYS + key_$i, last), kv_head), chunk_$i,
+          );
+          //@end
+        }
+        //@repeat k STEPS_F
+        {
+          //@repeat m ROWS_F
+          let weights_$m = $LOAD_LEFT(
+            $OPERANDS team_scores + $m * MATRIX_M * WEIGHT_STRIDE + $k * (MATRIX_K / 8u),
+            WEIGHT_STRIDE,
+          );
+          //@end
+          //@repeat s SLICES
+          //@repeat n SLICE_F
+          {
+            let right = $LOAD_ROWS(
+              $OPERANDS $k * MATRIX_K * STRIDE + ($s * KEYS + $n * MATRIX_N) / 8u, STRIDE,
+            );
+            //@repeat m ROWS_F
+            sum_$m_$s_$n = $MULTIPLY(weights_$m, right, sum_$m_$s_$n);
+            //@end
+          }
+          //@end
+          //@end
+        }
+        //@end
+      }
+
+      for (var reach = 1u; reach < PARTS; reach *= 2u) {
+        total += subgroupShuffleXor(total, reach);
+      }
+      let sink = sink_at(head);
+      let peak = max(reference, sink);
+      let share = exp(reference - peak) / (total * exp(reference - peak) + exp(sink - peak));
+      //@repeat s SLICES
+      {
+        workgroupBarrier();
+        //@repeat m ROWS_F
+        //@repeat n SLICE_F
+        $STORE(
+          $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), sum_$m_$s_$n,
+          SCORE_STRIDE,
+        );
+        //@end
+        //@end
+        workgroupBarrier();
+        if (in_run) {
+          let at = ((token * HEADS + head) * D + $s * KEYS) / 4u;
+          for (var q = part; q < SLICE_QUADS; q += PARTS) {
+            y[at + q] = bitcast<vec4<f32>>(operands[row_scores + q]) * share;
+          }
+        }
+      }
+      //@end
+      workgroupBarrier();
+    }
+    run = run_end;
+  }
+}
