@@ -82,7 +82,7 @@ function tilesDispatch(
   lanes: number,
 ): Dispatch {
   const { node, attrs: { headDim, heads } } = problem;
-  const { access, body } = inMatrices(prefillBody, shape, lanes);
+  const { access, body } = inMatrices(prefillBody, shape, lanes, true);
   const invocations = lanes * TEAMS;
   const parts = lanes / TEAM_QUERIES;
   return composeDispatch({

@@ -141,7 +141,7 @@ fn main(
               $OPERANDS $n * MATRIX_N * STRIDE + $d * (MATRIX_K / 8u), STRIDE,
             );
             //@repeat m ROWS_F
-            score_$m = $KEPT_MULTIPLY(query_$m_$d, right, score_$m);
+            score_$m = $MULTIPLY(query_$m_$d, right, score_$m);
             //@end
           }
           //@end

@@ -14,6 +14,7 @@ import halvesOf from "./halves_of.wgsl" with { type: "text" };
 import operands from "./operands.wgsl" with { type: "text" };
 import plain from "./plain.wgsl" with { type: "text" };
 import plainKept from "./plain_kept.wgsl" with { type: "text" };
+import plainWords from "./plain_words.wgsl" with { type: "text" };
 import product from "./product.wgsl" with { type: "text" };
 import subgroup from "./subgroup.wgsl" with { type: "text" };
 
@@ -40,7 +41,6 @@ const WORDS = {
     OPERANDS: "&operands,",
     MATRIX_WORDS: "Left Right",
     LOAD_KEPT: "subgroupMatrixLoad<Left, row_major>",
-    KEPT_MULTIPLY: "subgroupMatrixMultiplyAccumulate",
     LOAD_ROWS: "subgroupMatrixLoad<Right, row_major>",
     LOAD_SUMS: "subgroupMatrixLoad<Result, row_major>",
     KEPT_WORDS: "Left Right",
@@ -53,10 +53,9 @@ const WORDS = {
     OPERANDS: "",
     MATRIX_WORDS: "left_at right_at multiply store_sums",
     LOAD_KEPT: "kept_at",
-    KEPT_MULTIPLY: "multiply_kept",
     LOAD_ROWS: "rows_at",
     LOAD_SUMS: "sums_at",
-    KEPT_WORDS: "left_at right_at multiply store_sums kept_at multiply_kept rows_at sums_at",
+    KEPT_WORDS: "left_at right_at multiply store_sums kept_at rows_at sums_at",
   },
 } as const;
 
@@ -138,11 +137,15 @@ export function matrixProduct(
   };
 }
 
-/** A body that multiplies matrices of a shape, written in their words, and the fragments it needs. */
+/**
+ * A body that multiplies matrices of a shape, written in their words, and the fragments it needs; with
+ * `keeps` left operands outlive their place.
+ */
 export function inMatrices(
   body: string,
   shape: MatrixShape,
   lanes: number,
+  keeps = false,
 ): { readonly access: Access; readonly body: string } {
   return {
     access: joinAccess(
@@ -152,7 +155,7 @@ export function inMatrices(
         MATRIX_K: shape.k,
         ...(shape.plain && { LANES: lanes }),
       }),
-      fragments(...(shape.plain ? [plain, plainKept] : [subgroup]), halvesOf),
+      fragments(...(shape.plain ? [plain, keeps ? plainKept : plainWords] : [subgroup]), halvesOf),
     ),
     body: instantiate(body, WORDS[shape.plain ? "plain" : "subgroup"]),
   };

@@ -1,13 +1,13 @@
 //@fragment matrices/plain
-//@needs MATRIX_M MATRIX_N MATRIX_K LANES operands
-//@gives Result Place lane team_of lane_of left_at right_at half_of multiply store_sums
+//@needs MATRIX_M MATRIX_N MATRIX_K LANES operands word_of
+//@gives Result Place lane team_of lane_of left_at right_at multiply store_sums
 // The matrices of a subgroup in plain WGSL, for devices without them: an invocation has every
 // LANES-th sum, and an operand stays where it is.
 const SUMS_OF_LANE = (MATRIX_M * MATRIX_N + LANES - 1u) / LANES;
 
 // Where an operand begins, and words from one row to the next: rows have neighbours along K, or,
-// `across`, one k each.
-struct Place { at: u32, stride: u32, across: bool }
+// `across`, one k each. What is `kept` lies in memory of the invocation.
+struct Place { at: u32, stride: u32, across: bool, kept: bool }
 
 alias Result = array<f32, SUMS_OF_LANE>;
 
@@ -23,17 +23,18 @@ fn lane_of(index: u32, place: u32) -> u32 {
 }
 
 fn left_at(at: u32, stride: u32) -> Place {
-  return Place(at, stride, false);
+  return Place(at, stride, false, false);
 }
 
 fn right_at(at: u32, stride: u32) -> Place {
-  return Place(at, stride, false);
+  return Place(at, stride, false, false);
 }
 
 fn half_of(place: Place, row: u32, k: u32) -> f32 {
   let line = select(row, k, place.across);
   let along = select(k, row, place.across);
-  let pair = unpack2x16float(operands[place.at + line * place.stride + along / 8u][along / 2u % 4u]);
+  let word = word_of(place, place.at + line * place.stride + along / 8u);
+  let pair = unpack2x16float(word[along / 2u % 4u]);
   return pair[along % 2u];
 }
 

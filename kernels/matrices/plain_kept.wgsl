@@ -1,32 +1,28 @@
 //@fragment matrices/plain_kept
-//@needs MATRIX_M MATRIX_N MATRIX_K LANES lane Place half_of Result operands
-//@gives kept_at multiply_kept rows_at sums_at
-// What attention needs of matrices besides, in plain WGSL: a left operand that outlives its place, a
-// right one that lies there row by row, and sums from memory.
-alias Kept = array<f32, MATRIX_M * MATRIX_K>;
+//@needs MATRIX_M MATRIX_N MATRIX_K LANES TEAM_M STRIDE lane Place Result operands
+//@gives word_of kept_at rows_at sums_at
+// What attention needs of matrices besides, in plain WGSL: left operands of a team that outlive their
+// place, right ones that lie there row by row, and sums from memory.
+var<private> kept: array<vec4<u32>, TEAM_M * STRIDE>;
 
-fn kept_at(at: u32, stride: u32) -> Kept {
-  var kept: Kept;
-  for (var i = 0u; i < MATRIX_M * MATRIX_K; i++) {
-    kept[i] = half_of(Place(at, stride, false), i / MATRIX_K, i % MATRIX_K);
+fn word_of(place: Place, at: u32) -> vec4<u32> {
+  if (place.kept) {
+    return kept[at];
   }
-  return kept;
+  return operands[at];
 }
 
-fn multiply_kept(left: Kept, right: Place, sum: Result) -> Result {
-  var kept = left;
-  var result = sum;
-  for (var i = 0u; lane + i * LANES < MATRIX_M * MATRIX_N; i++) {
-    let element = lane + i * LANES;
-    for (var k = 0u; k < MATRIX_K; k++) {
-      result[i] += kept[element / MATRIX_N * MATRIX_K + k] * half_of(right, element % MATRIX_N, k);
-    }
+fn kept_at(at: u32, stride: u32) -> Place {
+  let first = at % (TEAM_M * STRIDE);
+  for (var i = 0u; i < MATRIX_M * (MATRIX_K / 8u); i++) {
+    let word = i / (MATRIX_K / 8u) * stride + i % (MATRIX_K / 8u);
+    kept[first + word] = operands[at + word];
   }
-  return result;
+  return Place(first, stride, false, true);
 }
 
 fn rows_at(at: u32, stride: u32) -> Place {
-  return Place(at, stride, true);
+  return Place(at, stride, true, false);
 }
 
 fn sums_at(at: u32, stride: u32) -> Result {

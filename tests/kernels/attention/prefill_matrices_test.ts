@@ -20,7 +20,7 @@ import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 
 /** Wider than any device's: a CPU takes minutes to compile as many plain matrices as a GPU has. */
-const WIDE: MatrixShape = { m: 16, n: 64, k: 64 };
+const WIDE: MatrixShape = { m: 16, n: 32, k: 32 };
 interface Model {
   readonly heads: number;
   readonly kvHeads: number;
