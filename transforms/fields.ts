@@ -366,6 +366,11 @@ export type FieldsByTransform = {
     readonly token_ranges?: readonly number[] | null | undefined;
     /** AutoDeploy's name for token_ranges; used when token_ranges is null. */
     readonly cuda_graph_batch_sizes?: readonly number[] | null | undefined;
+    /**
+     * Type of the operands of dense layers for many tokens on WebGPU: f16 and auto are f16 where that
+     * means tensor cores, with sums in f32, and f32 elsewhere; default "f32".
+     */
+    readonly operands?: "f32" | "f16" | "auto" | undefined;
     /** Accepted for AutoDeploy's files; default 2. */
     readonly num_batched_inputs?: number | undefined;
     /** Accepted for AutoDeploy's files; default false. */

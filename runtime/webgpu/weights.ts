@@ -69,7 +69,7 @@ export class DeviceWeights {
       options,
       ({ buffer }, byteOffset, bytes) => upload.write(buffer, byteOffset, bytes),
     );
-    await upload.wait();
+    await upload.finish();
   }
 
   release(): void {
@@ -80,6 +80,8 @@ export class DeviceWeights {
 
 class Upload {
   #unwaited = 0;
+  /** Resolves when the copies up to the wait before are on the device. */
+  #before: Promise<unknown> = Promise.resolve();
 
   constructor(readonly device: WebGpuDevice) {}
 
@@ -91,17 +93,27 @@ class Upload {
 
   /**
    * Waits for the queue: its copies are on the device, and their memory is free again. Deno's WebGPU
-   * waits within the call itself, and then about 11 ms more for code that awaits its promise; a
-   * provider whose results are awaited is awaited here too.
+   * waits within the call itself, and then about 11 ms more for code that awaits its promise. With a
+   * provider whose results are awaited, the copies of the wait before are waited for, so that reading
+   * goes on meanwhile.
    */
   async wait(): Promise<void> {
     this.#unwaited = 0;
     this.device.gpu.queue.submit([]);
     const done = this.device.gpu.queue.onSubmittedWorkDone();
-    if (this.device.provider.readMode === "awaited") await done;
-    else done.catch(() => {});
+    if (this.device.provider.readMode === "awaited") {
+      await this.#before;
+      this.#before = done;
+    }
+    done.catch(() => {});
     await yieldToEventLoop();
     this.device.check();
+  }
+
+  /** Waits for every copy. */
+  async finish(): Promise<void> {
+    await this.wait();
+    await this.#before;
   }
 
   /** The queue takes whole words of 4 bytes; only the last word of a weight may be incomplete. */

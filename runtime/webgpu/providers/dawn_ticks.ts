@@ -8,10 +8,11 @@
  * @module
  */
 
-/** Part of the time already waited that is waited until the next look. */
-const SHARE = 1 / 32;
-/** Milliseconds between two looks, at most. */
+/** Milliseconds between two looks: at first, as long as a burst of tokens takes, and at most. */
+const DELAY = 0.05;
 const MOST_DELAY = 1;
+/** Part of the time already waited that is waited until the next look, where that is more. */
+const SHARE = 1 / 400;
 /** Milliseconds from which on a timer waits, which leaves the thread idle. */
 const LONG_WAIT = 250;
 
@@ -43,7 +44,7 @@ export function paceDawnTicks(): void {
       }
     };
     if (now - begun > LONG_WAIT) return setTimeout(tick, MOST_DELAY);
-    const due = now + Math.min(MOST_DELAY, (now - begun) * SHARE);
+    const due = now + Math.min(MOST_DELAY, Math.max(DELAY, (now - begun) * SHARE));
     const look = () => {
       if (performance.now() >= due) tick();
       else immediate(look);
