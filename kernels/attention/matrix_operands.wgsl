@@ -1,6 +1,6 @@
 //@fragment attention/matrix_operands
-//@needs D KEYS QUERIES
-//@gives STRIDE SCORES SCORE_STRIDE operands grown
+//@needs D KEYS QUERIES CHUNKS HEADS TEAM_M step halves
+//@gives STRIDE SCORES SCORE_STRIDE SLACK WEIGHT_STRIDE TEAM_SCORES SLICE_QUADS operands grown query_word
 // Workgroup memory of attention by matrices: a tile of keys, or of values, as words of eight halves, with a
 // word of padding on every row; then the scores of every query, whose rows are padded too.
 const STRIDE = D / 8u + 1u;
@@ -10,3 +10,17 @@ const SCORE_STRIDE = KEYS / 4u + 1u;
 var<workgroup> operands: array<vec4<u32>, SCORES + QUERIES * SCORE_STRIDE>;
 // The last tile of keys, counted from 1, in which a reference moved.
 var<workgroup> grown: atomic<u32>;
+
+// How far a score may exceed the reference of its query before that moves.
+const SLACK = 6.0;
+const WEIGHT_STRIDE = KEYS / 8u + 1u;
+const TEAM_SCORES = TEAM_M * SCORE_STRIDE;
+const SLICE_QUADS = KEYS / 4u;
+
+// Eight dimensions of a query, zero behind the end of the step.
+fn query_word(token: u32, head: u32, chunk: u32) -> vec4<u32> {
+  if (token >= step.x) {
+    return vec4<u32>();
+  }
+  return halves[(token * HEADS + head) * CHUNKS + chunk];
+}

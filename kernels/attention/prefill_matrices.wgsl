@@ -1,8 +1,9 @@
 //@fragment attention/prefill_matrices
 //@needs QUERIES KEYS INVOCATIONS PARTS PART_WORDS CHUNKS HEADS D SCALE GROUP LOWEST LOADS TEAM_M TEAMS MATRIX_M MATRIX_N
 //@needs MATRIX_K ROWS_F DEPTH_F KEYS_F STEPS_F SLICES SLICE_F Chunk step sequence_ids positions first_seen
-//@needs in_long_run cache_row keys_fetch keys_unpack values_fetch values_unpack values_Word sink_at halves
-//@needs halves_scale halves_of Result team_of lane_of STRIDE SCORES SCORE_STRIDE operands grown y $KEPT_WORDS
+//@needs in_long_run cache_row keys_fetch keys_unpack values_fetch values_unpack values_Word sink_at
+//@needs halves_of Result team_of lane_of STRIDE SCORES SCORE_STRIDE SLACK WEIGHT_STRIDE TEAM_SCORES
+//@needs SLICE_QUADS operands grown query_word halves_scale y $KEPT_WORDS
 // Attention of many tokens of a sequence over the paged cache by matrices of a subgroup (tensor cores):
 // tiles of queries against tiles of keys with a running softmax. Scores and results are sums in f32 of
 // products of f16; the softmax is f32.
@@ -19,19 +20,6 @@
 //
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
-
-const SLACK = 6.0;
-const WEIGHT_STRIDE = KEYS / 8u + 1u;
-const TEAM_SCORES = TEAM_M * SCORE_STRIDE;
-const SLICE_QUADS = KEYS / 4u;
-
-// Eight dimensions of a query, zero behind the end of the step.
-fn query_word(token: u32, head: u32, chunk: u32) -> vec4<u32> {
-  if (token >= step.x) {
-    return vec4<u32>();
-  }
-  return halves[(token * HEADS + head) * CHUNKS + chunk];
-}
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -66,9 +54,7 @@ fn main(
   workgroupBarrier();
   //@repeat m ROWS_F
   //@repeat d DEPTH_F
-  let query_$m_$d = $LOAD_KEPT(
-    $OPERANDS team * (TEAM_M * STRIDE) + $m * MATRIX_M * STRIDE + $d * (MATRIX_K / 8u), STRIDE,
-  );
+  let query_$m_$d = $LOAD_KEPT($OPERANDS team * (TEAM_M * STRIDE) + $m * MATRIX_M * STRIDE + $d * (MATRIX_K / 8u), STRIDE);
   //@end
   //@end
 
@@ -112,9 +98,7 @@ fn main(
       let key_$i = (index + $i * INVOCATIONS) / CHUNKS;
       let chunk_$i = (index + $i * INVOCATIONS) % CHUNKS;
       let at_$i = key_$i * STRIDE + chunk_$i;
-      var keys_$i = keys_fetch(
-        cache_row(u32(sequence), min(first + key_$i, last), kv_head), chunk_$i,
-      );
+      var keys_$i = keys_fetch(cache_row(u32(sequence), min(first + key_$i, last), kv_head), chunk_$i);
       var values_$i = values_Word();
       //@end
 
@@ -126,9 +110,7 @@ fn main(
         //@end
         workgroupBarrier();
         //@repeat i LOADS
-        values_$i = values_fetch(
-          cache_row(u32(sequence), min(base + key_$i, last), kv_head), chunk_$i,
-        );
+        values_$i = values_fetch(cache_row(u32(sequence), min(base + key_$i, last), kv_head), chunk_$i);
         //@end
         //@repeat n KEYS_F
         {
@@ -137,19 +119,14 @@ fn main(
           //@end
           //@repeat d DEPTH_F
           {
-            let right = $LOAD_RIGHT(
-              $OPERANDS $n * MATRIX_N * STRIDE + $d * (MATRIX_K / 8u), STRIDE,
-            );
+            let right = $LOAD_RIGHT($OPERANDS $n * MATRIX_N * STRIDE + $d * (MATRIX_K / 8u), STRIDE);
             //@repeat m ROWS_F
             score_$m = $MULTIPLY(query_$m_$d, right, score_$m);
             //@end
           }
           //@end
           //@repeat m ROWS_F
-          $STORE(
-            $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), score_$m,
-            SCORE_STRIDE,
-          );
+          $STORE($OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), score_$m, SCORE_STRIDE);
           //@end
         }
         //@end
@@ -185,10 +162,7 @@ fn main(
           {
             //@repeat m ROWS_F
             //@repeat n SLICE_F
-            $STORE(
-              $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u),
-              sum_$m_$s_$n, SCORE_STRIDE,
-            );
+            $STORE($OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), sum_$m_$s_$n, SCORE_STRIDE);
             //@end
             //@end
             workgroupBarrier();
@@ -199,10 +173,7 @@ fn main(
             workgroupBarrier();
             //@repeat m ROWS_F
             //@repeat n SLICE_F
-            sum_$m_$s_$n = $LOAD_SUMS(
-              $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u),
-              SCORE_STRIDE,
-            );
+            sum_$m_$s_$n = $LOAD_SUMS($OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), SCORE_STRIDE);
             //@end
             //@end
             workgroupBarrier();
@@ -219,25 +190,19 @@ fn main(
         workgroupBarrier();
         if (base + KEYS <= last) {
           //@repeat i LOADS
-          keys_$i = keys_fetch(
-            cache_row(u32(sequence), min(base + KEYS + key_$i, last), kv_head), chunk_$i,
+          keys_$i = keys_fetch(cache_row(u32(sequence), min(base + KEYS + key_$i, last), kv_head), chunk_$i,
           );
           //@end
         }
         //@repeat k STEPS_F
         {
           //@repeat m ROWS_F
-          let weights_$m = $LOAD_LEFT(
-            $OPERANDS team_scores + $m * MATRIX_M * WEIGHT_STRIDE + $k * (MATRIX_K / 8u),
-            WEIGHT_STRIDE,
-          );
+          let weights_$m = $LOAD_LEFT($OPERANDS team_scores + $m * MATRIX_M * WEIGHT_STRIDE + $k * (MATRIX_K / 8u), WEIGHT_STRIDE);
           //@end
           //@repeat s SLICES
           //@repeat n SLICE_F
           {
-            let right = $LOAD_ROWS(
-              $OPERANDS $k * MATRIX_K * STRIDE + ($s * KEYS + $n * MATRIX_N) / 8u, STRIDE,
-            );
+            let right = $LOAD_ROWS($OPERANDS $k * MATRIX_K * STRIDE + ($s * KEYS + $n * MATRIX_N) / 8u, STRIDE);
             //@repeat m ROWS_F
             sum_$m_$s_$n = $MULTIPLY(weights_$m, right, sum_$m_$s_$n);
             //@end
@@ -259,10 +224,7 @@ fn main(
         workgroupBarrier();
         //@repeat m ROWS_F
         //@repeat n SLICE_F
-        $STORE(
-          $OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), sum_$m_$s_$n,
-          SCORE_STRIDE,
-        );
+        $STORE($OPERANDS team_scores + $m * MATRIX_M * SCORE_STRIDE + $n * (MATRIX_N / 4u), sum_$m_$s_$n, SCORE_STRIDE);
         //@end
         //@end
         workgroupBarrier();

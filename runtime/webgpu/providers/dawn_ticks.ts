@@ -18,19 +18,16 @@ const LONG_WAIT = 250;
 
 type Immediate = (callback: (...given: unknown[]) => void, ...given: unknown[]) => unknown;
 
-/** What the library finds as `setImmediate`, and what others do. */
-const scope = globalThis as unknown as { setImmediate: Immediate };
-
 let isPaced = false;
 
 /** Paces the immediates of native functions from now on; those of JavaScript stay as they are. */
 export function paceDawnTicks(): void {
   if (isPaced) return;
   isPaced = true;
-  const immediate = scope.setImmediate;
+  const immediate: Immediate = Reflect.get(globalThis, "setImmediate");
   let begun = 0;
   let isTicking = false;
-  scope.setImmediate = (callback, ...given) => {
+  const paced: Immediate = (callback, ...given) => {
     if (!isNative(callback)) return immediate(callback, ...given);
     const now = performance.now();
     // Asked for outside of a tick: a new promise.
@@ -51,6 +48,8 @@ export function paceDawnTicks(): void {
     };
     return immediate(look);
   };
+  // The library looks it up there with every tick.
+  Reflect.set(globalThis, "setImmediate", paced);
 }
 
 function isNative(callback: unknown): boolean {
