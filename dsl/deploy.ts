@@ -70,6 +70,11 @@ export interface DeployOptions {
   readonly onProgress?: (event: DeployEvent) => void;
   /** Compare the logits before and after every transform on the CPU; a text, or true for a default one. */
   readonly verify?: boolean | string;
+  /**
+   * Make the choices of experts readable for `engine.expertLoad` and `engine.recentExpertLoad`; some
+   * small buffers then live longer. Default false.
+   */
+  readonly watchExperts?: boolean;
 }
 
 /** Default tokens of the longest sequence, and of the largest step. */
@@ -126,7 +131,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     log("free_mem_ratio has no effect: WebGPU does not say how much memory is free");
   }
   const page = wantedReport(graph);
-  const watchedExperts = page ? watchExperts(graph) : [];
+  const watchedExperts = page || options.watchExperts ? watchExperts(graph) : [];
   const wanted = {
     ...stepLimits(graph, settings, profile),
     maxWaiting: resolved.settings.maxQueueSize,
@@ -283,6 +288,7 @@ function codecOf({ tokenizer, chatTemplate, config }: Model): TextCodec {
     decode: (ids) => tokenizer.decode(ids),
     isTextless: tokenizer.unavailable !== undefined,
     ...(!tokenizer.unavailable && { vocabulary: (size) => tokenizer.vocabulary(size) }),
+    canSwitchThinking: chatTemplate?.thinkingVariable !== undefined,
     ...(chat && { renderChat: (messages, wishes) => chat.prompt(messages, wishes) }),
   };
 }

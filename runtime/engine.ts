@@ -19,6 +19,7 @@ import {
   type ExpertLoad,
   expertLoad,
   profileStep,
+  recentExpertLoad,
   sequenceLogits,
 } from "./scheduling/direct_steps.ts";
 import { Generation, type GenerationStart } from "./generation/generate.ts";
@@ -42,6 +43,8 @@ export type Prompt = string | readonly ChatMessage[] | readonly number[] | Int32
 export interface TextCodec {
   /** `addSpecialTokens` puts in what the tokenizer's post-processor adds, such as a BOS. */
   encode(text: string, options: { readonly addSpecialTokens: boolean }): ArrayLike<number>;
+  /** The chat template has a variable that turns thinking on and off. */
+  readonly canSwitchThinking?: boolean;
   /** Text without special tokens. */
   decode(ids: readonly number[]): string;
   /** What the ids below `size` add to a text; absent without a tokenizer. */
@@ -253,6 +256,18 @@ export class Engine implements AsyncDisposable {
     return await expertLoad(this.#scheduler, tokens.subarray(0, this.#longest), watchedExperts);
   }
 
+  /**
+   * How often the tokens of the step that ran last chose each expert; empty before the first step, and
+   * where the graph does not give its choices (`watchExperts` of `deploy`). It waits for a running step.
+   */
+  async recentExpertLoad(): Promise<readonly ExpertLoad[]> {
+    this.#checkOpen();
+    const { watchedExperts = [] } = this.#parts;
+    return watchedExperts.length === 0
+      ? []
+      : await recentExpertLoad(this.#scheduler, watchedExperts);
+  }
+
   /** A snapshot for monitoring: queue, pages, reused prefixes, preemptions, tokens. */
   stats(): SchedulerStats {
     return this.#scheduler.stats;
@@ -284,6 +299,11 @@ export class Engine implements AsyncDisposable {
   }
 
   /** What runs and how fast, at this moment; JSON-safe. */
+  /** Whether `thinking` is an option of its chats: the template has a switch. */
+  get canSwitchThinking(): boolean {
+    return this.#parts.codec.canSwitchThinking ?? false;
+  }
+
   get report(): EngineReport {
     const { executor, program, limits, facts, seconds } = this.#parts;
     const stats = this.#scheduler.stats;

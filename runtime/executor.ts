@@ -103,6 +103,10 @@ export interface Program {
     request: StepRequest,
     names: readonly string[],
   ): Promise<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>;
+  /** Such outputs of the step that ran last, at the cost of a copy; none before the first step. */
+  recentOutputs(
+    names: readonly string[],
+  ): Promise<Record<string, Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>>;
   /** Compiles what later steps would compile when they first need it. */
   warmUp?(): Promise<void>;
   /** Sets the tokens that the repetition penalty of a slot knows. */

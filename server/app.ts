@@ -8,11 +8,19 @@ import { bodyLimit, cors, type MiddlewareHandler, OpenAPIHono } from "../deps/ho
 import { RequestError } from "../graph/mod.ts";
 import { answerChat, prepareChat, streamChat } from "./api/chat.ts";
 import { answerCompletion, prepareCompletion, streamCompletion } from "./api/completions.ts";
-import { healthOf, listModels, readMetrics, textOf, tokensOf } from "./api/model_routes.ts";
+import {
+  expertsOf,
+  healthOf,
+  listModels,
+  readMetrics,
+  textOf,
+  tokensOf,
+} from "./api/model_routes.ts";
 import {
   chatRoute,
   completionRoute,
   detokenizeRoute,
+  expertsRoute,
   healthRoute,
   liveRoute,
   modelsRoute,
@@ -144,6 +152,7 @@ function addFacts(app: OpenAPIHono<Environment>, service: Service): void {
     detokenizeRoute,
     async (context) => context.json(await textOf(service, context.req.valid("json")), 200),
   );
+  app.openapi(expertsRoute, async (context) => context.json(await expertsOf(service), 200));
   for (const route of [healthRoute, readyRoute]) {
     app.openapi(route, (context) => {
       const health = healthOf(service);

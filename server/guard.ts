@@ -13,6 +13,7 @@ import { isLoopback, type ServerSettings } from "./settings.ts";
 /** Paths that answer without a key: for load balancers, and the files of the page. */
 const OPEN_PATHS = new Set([
   "/",
+  "/experts.js",
   "/page.js",
   "/page.css",
   "/health",

@@ -5,7 +5,7 @@
  */
 
 import { Counter, Gauge, Histogram, Registry } from "../deps/prom_client.ts";
-import type { SchedulerStats } from "../runtime/mod.ts";
+import type { ExpertLoad, SchedulerStats } from "../runtime/mod.ts";
 import type { EngineState } from "./engine/supervisor.ts";
 
 /** Seconds to the first token. */
@@ -60,6 +60,16 @@ export class ServerMetrics {
     "Sequences that lost their place for a time",
   );
   readonly #memory = this.#gauge("device_memory_bytes", "Device memory by what it holds", ["kind"]);
+  readonly #expertsUsed = this.#gauge(
+    "experts_used",
+    "Experts of a layer that the last step chose",
+    ["layer"],
+  );
+  readonly #expertImbalance = this.#gauge(
+    "experts_most_over_mean",
+    "Choices of the busiest expert of a layer in the last step, over the mean of all its experts",
+    ["layer"],
+  );
   readonly #restarts = this.#gauge("engine_restarts_total", "Engines started after the first one");
   readonly #state = this.#gauge("engine_state", "1 for the state the engine is in", ["state"]);
 
@@ -78,6 +88,20 @@ export class ServerMetrics {
     this.#pagesRemembered.set(stats?.pages.remembered ?? 0);
     this.#reused.set(stats?.reusedTokens ?? 0);
     this.#preemptions.set(stats?.preemptions ?? 0);
+  }
+
+  /** Choices of the engine's last step, two numbers a layer however many experts it has. */
+  observeExperts(layers: readonly ExpertLoad[]): void {
+    this.#expertsUsed.reset();
+    this.#expertImbalance.reset();
+    for (const { scope: layer, counts } of layers) {
+      const total = counts.reduce((sum, count) => sum + count, 0);
+      this.#expertsUsed.set({ layer }, counts.filter((count) => count > 0).length);
+      this.#expertImbalance.set(
+        { layer },
+        Math.max(...counts) * counts.length / Math.max(1, total),
+      );
+    }
   }
 
   /** State of the supervisor. */

@@ -1,5 +1,5 @@
 /**
- * The web page at `/`: three files of this project, nothing from other servers.
+ * The web page at `/`: four files of this project, nothing from other servers.
  *
  * @module
  */
@@ -7,11 +7,13 @@
 import type { OpenAPIHono } from "../deps/hono.ts";
 import css from "./page/page.css" with { type: "text" };
 import html from "./page/index.html" with { type: "text" };
+import experts from "./page/experts.js" with { type: "text" };
 import script from "./page/page.js" with { type: "text" };
 
 const FILES: Readonly<Record<string, { readonly type: string; readonly text: string }>> = {
   "/": { type: "text/html", text: html },
   "/page.css": { type: "text/css", text: css },
+  "/experts.js": { type: "text/javascript", text: experts },
   "/page.js": { type: "text/javascript", text: script },
 };
 

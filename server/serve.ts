@@ -109,10 +109,13 @@ function open(service: Service): Promise<{ server: ServerType; url: string }> {
 function closer({ admission, supervisor, settings, log }: Service, server: ServerType) {
   let closing: Promise<void> | undefined;
   const close = async () => {
-    log.info("ending: {inFlight} requests in flight get {seconds} s", {
-      inFlight: admission.inFlight,
-      seconds: settings.drainSeconds,
-    });
+    // An engine that never opened has no requests to wait for, and its error says all.
+    if (supervisor.state !== "closed") {
+      log.info("ending: {inFlight} requests in flight get {seconds} s", {
+        inFlight: admission.inFlight,
+        seconds: settings.drainSeconds,
+      });
+    }
     const drained = await within(admission.drain(), settings.drainSeconds * 1000);
     if (!drained) {
       log.warn("ended {inFlight} requests that were in flight", { inFlight: admission.inFlight });

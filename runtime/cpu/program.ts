@@ -35,6 +35,8 @@ type HostNumbers = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
 export class CpuProgram implements Program {
   readonly #seen = new Map<number, Set<number>>();
   #interpreter: Interpreter | undefined;
+  /** Outputs of the step that ran last, without its logits. */
+  #recent: Readonly<Record<string, HostNumbers>> = {};
 
   private constructor(
     readonly graph: Graph,
@@ -128,6 +130,14 @@ export class CpuProgram implements Program {
     return Object.fromEntries(names.map((name) => [name, all[name]]));
   }
 
+  recentOutputs(names: readonly string[]): Promise<Record<string, HostNumbers>> {
+    const found = names.flatMap((name) => {
+      const values = this.#recent[name];
+      return values ? [[name, values] as const] : [];
+    });
+    return Promise.resolve(Object.fromEntries(found));
+  }
+
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
     this.#seen.set(slot, new Set(tokenIds));
   }
@@ -159,7 +169,7 @@ export class CpuProgram implements Program {
   }
 
   /** All outputs of the graph for the tokens of a step. */
-  #runStep(
+  async #runStep(
     { tokenIds, positions, sequenceIds, blockTable, logitsRows }: StepTokens,
     isWanted: StepRequest["isWanted"],
   ): Promise<Record<string, HostNumbers>> {
@@ -172,7 +182,10 @@ export class CpuProgram implements Program {
     };
     const { sequences, pages } = blockTable;
     const sizes = { T: tokenIds.length, R: logitsRows.length, S: sequences, P: pages };
-    return this.#run(feeds, sizes, isWanted);
+    const { logits, ...others } = await this.#run(feeds, sizes, isWanted);
+    // Logits may take hundreds of megabytes, and nobody asks for them twice.
+    this.#recent = others;
+    return { ...others, logits };
   }
 
   #sample(

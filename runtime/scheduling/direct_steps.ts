@@ -62,11 +62,28 @@ export function expertLoad(
       want: "logits",
       repeat: 1,
     }, watched.map(({ output }) => output));
-    return watched.map(({ output, scope, experts }) => {
-      const counts = Array<number>(experts).fill(0);
-      for (const id of chosen[output]) if (id >= 0 && id < experts) counts[id]++;
-      return { scope, counts };
-    });
+    return countExperts(chosen, watched);
+  });
+}
+
+/** The choices of the step that ran last; empty before the first one. */
+export async function recentExpertLoad(
+  { program }: Scheduler,
+  watched: readonly WatchedExperts[],
+): Promise<readonly ExpertLoad[]> {
+  return countExperts(await program.recentOutputs(watched.map(({ output }) => output)), watched);
+}
+
+function countExperts(
+  chosen: Readonly<Record<string, ArrayLike<number>>>,
+  watched: readonly WatchedExperts[],
+): ExpertLoad[] {
+  return watched.flatMap(({ output, scope, experts }) => {
+    const ids = Object.hasOwn(chosen, output) ? Array.from(chosen[output]) : [];
+    if (ids.length === 0) return [];
+    const counts = Array<number>(experts).fill(0);
+    for (const id of ids) if (id >= 0 && id < experts) counts[id]++;
+    return [{ scope, counts }];
   });
 }
 

@@ -57,6 +57,8 @@ export class WebGpuProgram implements Program {
   readonly #inputs: StepInputs;
   readonly #tokens: TokenSteps | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  /** What ran last: its outputs are in their buffers until something else runs. */
+  #recent: { readonly list: StepList; readonly sizes: StepSizes } | undefined;
 
   private constructor(
     readonly context: ProgramContext,
@@ -156,6 +158,7 @@ export class WebGpuProgram implements Program {
     return this.#exclusive(async () => {
       const { list, sizes, tokens } = await this.#prepare(request);
       const { want } = request;
+      this.#recent = { list, sizes };
       if (want !== "logits") return await tokens.run(request, list, sizes, want);
       const value = list.lowered.outputs.get(WANTED_LOGITS)?.value;
       invariant(value, "a language model has logits");
@@ -173,11 +176,16 @@ export class WebGpuProgram implements Program {
   ): Promise<Record<string, HostNumbers>> {
     return this.#exclusive(async () => {
       const { list, sizes } = await this.#prepare(request);
-      const wanted = names.flatMap((name) => {
-        const value = list.lowered.outputs.get(name)?.value;
-        return value ? [[name, value] as const] : [];
-      });
-      return await this.#execute(list, sizes, new Map(wanted));
+      this.#recent = { list, sizes };
+      return await this.#execute(list, sizes, outputsOf(list, names));
+    });
+  }
+
+  recentOutputs(names: readonly string[]): Promise<Record<string, HostNumbers>> {
+    return this.#exclusive(async () => {
+      if (!this.#recent) return {};
+      const { list, sizes } = this.#recent;
+      return await this.#read(list, sizes, outputsOf(list, names));
     });
   }
 
@@ -229,6 +237,22 @@ export class WebGpuProgram implements Program {
     outputs: ReadonlyMap<string, Value>,
     meanwhile?: StepRequest["meanwhile"],
   ): Promise<Record<string, HostNumbers>> {
+    return await this.#read(list, sizes, outputs, {
+      before: (encoder) => encodeCommands(encoder, list.commands, sizes),
+      ...(meanwhile && { meanwhile }),
+    });
+  }
+
+  /** Copies outputs to the host, after whatever is encoded before. */
+  async #read(
+    list: StepList,
+    sizes: StepSizes,
+    outputs: ReadonlyMap<string, Value>,
+    { before, meanwhile }: {
+      readonly before?: (encoder: GPUCommandEncoder) => void;
+      readonly meanwhile?: StepRequest["meanwhile"];
+    } = {},
+  ): Promise<Record<string, HostNumbers>> {
     const { device, readback } = this.context;
     device.check();
     const wanted = [...outputs].map(([name, value]) => ({
@@ -240,7 +264,7 @@ export class WebGpuProgram implements Program {
     const total = wanted.reduce((sum, { bytes }) => sum + pad(bytes), 0);
     const staging = await this.memory.staging(total);
     const encoder = device.gpu.createCommandEncoder();
-    encodeCommands(encoder, list.commands, sizes);
+    before?.(encoder);
     let end = 0;
     for (const { buffer, bytes } of wanted) {
       encoder.copyBufferToBuffer(buffer, 0, staging, end, pad(bytes));
@@ -262,6 +286,14 @@ export class WebGpuProgram implements Program {
     this.#last = next.catch(() => {});
     return next;
   }
+}
+
+/** Outputs of a list by name; names that it does not have are left out. */
+function outputsOf(list: StepList, names: readonly string[]): ReadonlyMap<string, Value> {
+  return new Map(names.flatMap((name) => {
+    const value = list.lowered.outputs.get(name)?.value;
+    return value ? [[name, value] as const] : [];
+  }));
 }
 
 function checkInputs(

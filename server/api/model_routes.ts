@@ -5,9 +5,10 @@
  */
 
 import type { z } from "../../deps/zod.ts";
-import type { SchedulerStats } from "../../runtime/mod.ts";
+import type { EngineProcess } from "../engine/engine_process.ts";
 import type {
   detokenizeRequestSchema,
+  expertsSchema,
   healthSchema,
   modelListSchema,
   tokenizeRequestSchema,
@@ -19,7 +20,7 @@ const STATS_MS = 1000;
 
 /** `GET /v1/models`. */
 export function listModels(service: Service): z.infer<typeof modelListSchema> {
-  const { maxSequenceTokens, chats } = engineInfo(service);
+  const { maxSequenceTokens, chats, thinkingSwitch } = engineInfo(service);
   return {
     object: "list",
     data: [{
@@ -29,6 +30,7 @@ export function listModels(service: Service): z.infer<typeof modelListSchema> {
       owned_by: "mixline",
       max_model_len: maxSequenceTokens,
       chats,
+      thinking_switch: thinkingSwitch,
       ...(service.settings.description !== undefined &&
         { description: service.settings.description }),
     }],
@@ -54,6 +56,12 @@ export async function textOf(
   return { prompt: await service.supervisor.engine.decode(tokens) };
 }
 
+/** `GET /experts`. */
+export async function expertsOf({ supervisor }: Service): Promise<z.infer<typeof expertsSchema>> {
+  const layers = await supervisor.engine.experts();
+  return { layers: layers.map(({ scope, counts }) => ({ layer: scope, counts: [...counts] })) };
+}
+
 /** `GET /health`. */
 export function healthOf({ supervisor }: Service): z.infer<typeof healthSchema> {
   const { state, restarts } = supervisor;
@@ -62,18 +70,20 @@ export function healthOf({ supervisor }: Service): z.infer<typeof healthSchema> 
 
 /** `GET /metrics`. */
 export async function readMetrics({ supervisor, metrics }: Service): Promise<string> {
-  metrics.observeEngine(await engineStats(supervisor));
+  metrics.observeEngine(await askEngine(supervisor, (engine) => engine.stats()));
+  metrics.observeExperts(await askEngine(supervisor, (engine) => engine.experts()) ?? []);
   metrics.observeSupervisor(supervisor.state, supervisor.restarts, supervisor.info?.report.bytes);
   return await metrics.text();
 }
 
-/** Counts of the engine; undefined when there is none, or when it does not answer soon. */
-async function engineStats(
+/** What the engine answers; undefined when there is none, or when it does not answer soon. */
+async function askEngine<Answer>(
   supervisor: Service["supervisor"],
-): Promise<SchedulerStats | undefined> {
+  ask: (engine: EngineProcess) => Promise<Answer>,
+): Promise<Answer | undefined> {
   if (supervisor.state !== "ready") return undefined;
   const late = Promise.withResolvers<undefined>();
   const timer = setTimeout(() => late.resolve(undefined), STATS_MS);
-  const stats = supervisor.engine.stats().catch(() => undefined);
-  return await Promise.race([stats, late.promise]).finally(() => clearTimeout(timer));
+  const answer = ask(supervisor.engine).catch(() => undefined);
+  return await Promise.race([answer, late.promise]).finally(() => clearTimeout(timer));
 }

@@ -12,6 +12,7 @@ import { completionRequestSchema, completionResponseSchema } from "../schemas/co
 import {
   detokenizeRequestSchema,
   detokenizeResponseSchema,
+  expertsSchema,
   healthSchema,
   modelListSchema,
   tokenizeRequestSchema,
@@ -111,6 +112,11 @@ export const detokenizeRoute = post(
   "Text of token ids",
   detokenizeRequestSchema,
   detokenizeResponseSchema,
+);
+export const expertsRoute = get(
+  "/experts",
+  "Which experts each layer chose in the step that ran last",
+  expertsSchema,
 );
 export const healthRoute = get("/health", "Whether requests are taken", healthSchema);
 export const readyRoute = get("/health/ready", "Whether requests are taken", healthSchema);

@@ -6,7 +6,7 @@
 
 import { DeviceError, type MixlineError } from "../../graph/mod.ts";
 import type { ChatMessage } from "../../models/mod.ts";
-import type { SchedulerStats } from "../../runtime/mod.ts";
+import type { ExpertLoad, SchedulerStats } from "../../runtime/mod.ts";
 import { fromWire } from "./engine_error.ts";
 import {
   encodeLine,
@@ -146,6 +146,14 @@ export class EngineProcess {
     return this.#call(
       (id) => ({ kind: "stats", id }),
       (event) => event.kind === "stats" ? event.stats : undefined,
+    );
+  }
+
+  /** Choices of experts in the step that ran last, by layer. */
+  experts(): Promise<readonly ExpertLoad[]> {
+    return this.#call(
+      (id) => ({ kind: "experts", id }),
+      (event) => event.kind === "experts" ? event.layers : undefined,
     );
   }
 

@@ -28,6 +28,7 @@ export async function hostEngine(
   let engine: Engine;
   try {
     engine = await pipeline.fromYaml(opening.yaml).deploy({
+      watchExperts: true,
       onProgress: (event) =>
         describe(event).forEach((message) => send({ kind: "progress", message })),
     });
@@ -71,6 +72,8 @@ class EngineHost {
         return this.send({ kind: "text", id, text: engine.decode(call.tokens) });
       case "stats":
         return this.send({ kind: "stats", id, stats: engine.stats() });
+      case "experts":
+        return this.send({ kind: "experts", id, layers: await engine.recentExpertLoad() });
     }
   }
 
@@ -134,6 +137,7 @@ function infoOf(engine: Engine) {
     vocabSize: engine.vocabSize,
     maxSequenceTokens: engine.maxSequenceTokens,
     chats: engine.canChat,
+    thinkingSwitch: engine.canSwitchThinking,
     report,
   };
 }

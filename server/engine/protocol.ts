@@ -6,7 +6,7 @@
  */
 
 import type { ChatMessage, ToolCall } from "../../models/mod.ts";
-import type { GenerateOptions, SchedulerStats } from "../../runtime/mod.ts";
+import type { ExpertLoad, GenerateOptions, SchedulerStats } from "../../runtime/mod.ts";
 
 /** Options of a generation that cross the line; functions and signals stay in the server. */
 export type WireOptions =
@@ -48,7 +48,8 @@ export type EngineCall =
     readonly prompt: string | readonly ChatMessage[];
   }
   | { readonly kind: "decode"; readonly id: number; readonly tokens: readonly number[] }
-  | { readonly kind: "stats"; readonly id: number };
+  | { readonly kind: "stats"; readonly id: number }
+  | { readonly kind: "experts"; readonly id: number };
 
 /** What a process knows once its engine answers; JSON-safe. */
 export interface EngineInfo {
@@ -61,6 +62,8 @@ export interface EngineInfo {
   readonly maxSequenceTokens: number;
   /** The model has a chat template. */
   readonly chats: boolean;
+  /** Its template has a switch for thinking. */
+  readonly thinkingSwitch: boolean;
   /** The engine's report. */
   readonly report: Readonly<Record<string, unknown>>;
 }
@@ -109,6 +112,7 @@ export type EngineEvent =
   | { readonly kind: "tokens"; readonly id: number; readonly tokens: readonly number[] }
   | { readonly kind: "text"; readonly id: number; readonly text: string }
   | { readonly kind: "stats"; readonly id: number; readonly stats: SchedulerStats }
+  | { readonly kind: "experts"; readonly id: number; readonly layers: readonly ExpertLoad[] }
   /** A call failed; without `id` the engine could not be opened, and the process ends. */
   | { readonly kind: "error"; readonly id?: number; readonly error: WireError };
 

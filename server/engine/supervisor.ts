@@ -117,6 +117,8 @@ export class Supervisor {
   }
 
   async #close(): Promise<void> {
+    // It never opened, and has ended.
+    if (this.#state === "closed") return void await this.#process.exited;
     this.#change("closing");
     clearTimeout(this.#timer);
     const kill = setTimeout(() => this.#process.kill(), MOST_CLOSING_MS);

@@ -3,10 +3,15 @@
  * the model knows no chats. Everything it shows of the model comes as text, never as markup.
  */
 
+import { watchExperts } from "./experts.js";
+
 const byId = (id) => document.getElementById(id);
 const messages = byId("messages");
 const prompt = byId("prompt");
 const settings = byId("settings-form");
+
+/** Panels beside the conversation, each with a button of its own. */
+const PANELS = ["settings", "experts"];
 
 /** What was said: `{ role, content, reasoning }`, in order. */
 let history = [];
@@ -39,13 +44,20 @@ async function start() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") running?.abort();
   });
-  const open = byId("open-settings");
-  open.addEventListener("click", () => {
-    byId("settings").hidden = !byId("settings").hidden;
-    open.setAttribute("aria-expanded", String(!byId("settings").hidden));
-  });
+  for (const name of PANELS) byId(`open-${name}`).addEventListener("click", () => toggle(name));
+  watchExperts(byId("experts"), () => call("experts"));
   await connect();
   setInterval(showHealth, 5000);
+}
+
+/** Opens a panel, or closes it; there is room for one. */
+function toggle(name) {
+  for (const each of PANELS) {
+    const panel = byId(each);
+    panel.hidden = each !== name || !panel.hidden;
+    byId(`open-${each}`).setAttribute("aria-expanded", String(!panel.hidden));
+    panel.dispatchEvent(new Event("toggled"));
+  }
 }
 
 /** Asks the server what it serves. */
@@ -53,7 +65,13 @@ async function connect() {
   await showHealth();
   try {
     const { data: [model] } = await call("v1/models");
-    server = { model: model.id, chats: model.chats, about: model.description };
+    server = {
+      model: model.id,
+      chats: model.chats,
+      about: model.description,
+      switchesThinking: model.thinking_switch,
+    };
+    settings.elements.thinking.closest("label").hidden = !model.thinking_switch;
     byId("model").textContent = model.id;
     document.title = `${model.id} · Mixline`;
     prompt.placeholder = model.chats ? "Write a message" : "Begin a story";
@@ -168,7 +186,9 @@ async function* stream(index, signal) {
     ...(server.chats
       ? {
         messages: chatMessages(before, values.system),
-        ...(values.thinking ? {} : { chat_template_kwargs: { enable_thinking: false } }),
+        ...(values.thinking || !server.switchesThinking
+          ? {}
+          : { chat_template_kwargs: { enable_thinking: false } }),
       }
       : { prompt: before.map(({ content }) => content).join("") }),
   };

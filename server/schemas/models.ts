@@ -17,6 +17,7 @@ export const modelListSchema = z.object({
     max_model_len: z.int(),
     description: z.string().optional(),
     chats: z.boolean().describe("it has a chat template"),
+    thinking_switch: z.boolean().describe("its template turns thinking on and off"),
   })),
 }).meta({ id: "ModelList" });
 
@@ -52,3 +53,11 @@ export const healthSchema = z.object({
   engine: z.string(),
   restarts: z.int(),
 }).meta({ id: "Health" });
+
+/** `GET /experts`. */
+export const expertsSchema = z.object({
+  layers: z.array(z.object({
+    layer: z.string().describe("module path of the MoE layer"),
+    counts: z.array(z.int()).describe("choices of each expert by the tokens of the step"),
+  })),
+}).meta({ id: "Experts" });

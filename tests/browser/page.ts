@@ -29,6 +29,20 @@ Deno.test({
       assert.match(await page.locator("#intro").innerText(), /talking to scripted/);
     });
 
+    await t.step("shows the experts of each layer while their panel is open", async () => {
+      await page.getByRole("button", { name: "Experts" }).click();
+      const rows = page.locator("#experts li");
+      await rows.first().waitFor();
+      assert.deepEqual(await rows.allInnerTexts(), [
+        "Layer 0: 3 of 4 experts, busiest 0",
+        "Layer 1: 4 of 4 experts, busiest 0",
+      ]);
+      assert.equal(await rows.first().locator("rect").count(), 3);
+      await page.getByRole("button", { name: "Settings" }).click();
+      assert.equal(await page.locator("#experts").isVisible(), false);
+      await page.getByRole("button", { name: "Settings" }).click();
+    });
+
     await t.step("shows an answer as it comes, its thinking folded away", async () => {
       await box.fill("think Hm\nsay Hello\nwait 300\nsay  there <b>you</b>");
       await box.press("Enter");

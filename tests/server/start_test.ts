@@ -50,6 +50,7 @@ Deno.test("the OpenAPI document describes every route", async () => {
   assert.equal(document.openapi, "3.1.0");
   assert.deepEqual(Object.keys(document.paths).sort(), [
     "/detokenize",
+    "/experts",
     "/health",
     "/health/live",
     "/health/ready",
@@ -64,4 +65,8 @@ Deno.test("the OpenAPI document describes every route", async () => {
   const metrics = await (await fetch(`${opened.url}/metrics`)).text();
   assert.match(metrics, /^mixline_kv_pages_total 8$/m);
   assert.match(metrics, /^mixline_engine_state\{state="ready"\} 1$/m);
+  assert.match(metrics, /^mixline_experts_used\{layer="model\.layers\.0\.mlp"\} 3$/m);
+  assert.match(metrics, /^mixline_experts_most_over_mean\{layer="model\.layers\.0\.mlp"\} 2$/m);
+  const { layers } = await (await fetch(`${opened.url}/experts`)).json();
+  assert.deepEqual(layers[1], { layer: "model.layers.1.mlp", counts: [2, 2, 2, 2] });
 });

@@ -53,6 +53,19 @@ slowTest("a served storyteller", async (t) => {
     assert.equal(await complete(PROMPT), alone);
   });
 
+  await t.step("tells the experts of its last step", async () => {
+    const { layers }: { layers: { layer: string; counts: number[] }[] } = await (await fetch(
+      `${url}/experts`,
+    )).json();
+    assert.deepEqual(layers.map(({ layer }) => layer), [
+      ...[0, 1, 2, 3, 4].map((layer) => `model.layers.${layer}.mlp`),
+    ]);
+    for (const { counts } of layers) {
+      assert.equal(counts.length, 16);
+      assert.equal(counts.reduce((a, b) => a + b, 0) % 4, 0, "four experts for each token");
+    }
+  });
+
   await t.step("repeats a text with its seed", async () => {
     assert.equal(await complete(PROMPT, 7), await complete(PROMPT, 7));
     assert.notEqual(await complete(PROMPT, 7), await complete(PROMPT, 8));

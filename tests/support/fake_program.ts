@@ -58,6 +58,10 @@ export class FakeProgram implements Program {
     return Promise.resolve({});
   }
 
+  recentOutputs(): Promise<Record<string, never>> {
+    return Promise.resolve({});
+  }
+
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
     this.seen.set(slot, [...tokenIds]);
   }

@@ -18,6 +18,12 @@ import type {
 } from "../../server/engine/protocol.ts";
 import { encodeLine, readLines } from "../../server/engine/protocol.ts";
 
+/** Two layers of four experts; four tokens that chose two each. */
+const LAYERS = [
+  { scope: "model.layers.0.mlp", counts: [4, 0, 3, 1] },
+  { scope: "model.layers.1.mlp", counts: [2, 2, 2, 2] },
+];
+
 const encoder = new TextEncoder();
 const send = (event: EngineEvent) => Deno.stdout.writeSync(encoder.encode(encodeLine(event)));
 const cancelled = new Set<number>();
@@ -49,6 +55,9 @@ function take(call: EngineCall): void {
     case "stats":
       send({ kind: "stats", id: call.id, stats: statsOf(running) });
       return;
+    case "experts":
+      send({ kind: "experts", id: call.id, layers: LAYERS });
+      return;
     case "generate":
       void generate(call);
   }
@@ -66,6 +75,7 @@ function open(yaml: string): void {
         vocabSize: 256,
         maxSequenceTokens: 1024,
         chats: true,
+        thinkingSwitch: true,
         report: { bytes: { weights: 1 } },
       },
     }), delay);

@@ -62,6 +62,24 @@ webgpuTest("on WebGPU the page times dispatches, and experts are those of the CP
   assert.match(gpu.page, /<td class="">moe_gate_up<\/td><td class="">model\.layers\.\*\.mlp<\/td>/);
 });
 
+for (const executor of ["cpu", "webgpu"] as const) {
+  const test = executor === "cpu" ? Deno.test : webgpuTest;
+  test(`on ${executor} the load of the last step is that of its tokens`, async () => {
+    await using engine = await pipeline().deploy({
+      ...{ model: STORYTELLER, executor, watchExperts: true },
+    });
+    assert.deepEqual(await engine.recentExpertLoad(), []);
+    const tokens = engine.encode(SAMPLE);
+    await engine.logits(tokens);
+    assert.deepEqual(await engine.recentExpertLoad(), await engine.expertLoad(SAMPLE));
+    // A decoding step has one token, which chooses four experts in each layer.
+    for await (const _ of engine.generate(SAMPLE, { maxNewTokens: 3, temperature: 0 }));
+    const sums = (await engine.recentExpertLoad())
+      .map(({ counts }) => counts.reduce((a, b) => a + b, 0));
+    assert.deepEqual(sums, [4, 4, 4, 4, 4]);
+  });
+}
+
 Deno.test("an engine without watched experts says that it has none", async () => {
   await using engine = await pipeline().settings({ maxSeqLen: 64, maxBatchSize: 1 }).deploy({
     ...{ model: STORYTELLER, executor: "cpu" },
