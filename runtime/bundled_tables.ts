@@ -44,8 +44,15 @@ export function bundledName(fileName: string): string {
 
 /** A table that comes with Mixline, by the name that users give such a file. */
 export function bundledTable(fileName: string): TunedText | undefined {
-  const name = bundledName(fileName);
-  return Object.hasOwn(TABLES, name)
-    ? { path: `configs/tuned/${name}`, text: TABLES[name] }
-    : undefined;
+  const wanted = tableSpelling(bundledName(fileName));
+  const name = Object.keys(TABLES).find((each) => tableSpelling(each) === wanted);
+  return name === undefined ? undefined : { path: `configs/tuned/${name}`, text: TABLES[name] };
+}
+
+/**
+ * A table's name without what providers of WebGPU differ in: one writes a GPU as `NVIDIA H100 80GB HBM3`,
+ * another as `nvidia-h100-80gb-hbm3`.
+ */
+export function tableSpelling(name: string): string {
+  return name.toLowerCase().replaceAll(/[-_]+/g, "_");
 }

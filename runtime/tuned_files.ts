@@ -13,7 +13,7 @@ import {
   tunedRow,
   type TunedText,
 } from "../kernels/mod.ts";
-import { bundledTable } from "./bundled_tables.ts";
+import { bundledTable, tableSpelling } from "./bundled_tables.ts";
 import { writeOutputFile } from "./output_file.ts";
 
 /** Environment variable that names the user's folder of tuned tables. */
@@ -45,8 +45,9 @@ export class TunedFolders implements TunedFiles {
 
   #find(fileName: string): TunedText | undefined {
     for (const folder of this.folders) {
-      const path = join(folder, fileName);
+      let path = join(folder, fileName);
       try {
+        path = join(folder, nameIn(folder, fileName));
         return { path, text: Deno.readTextFileSync(path) };
       } catch (error) {
         if (error instanceof Deno.errors.NotFound) continue;
@@ -59,6 +60,14 @@ export class TunedFolders implements TunedFiles {
     }
     return bundledTable(fileName);
   }
+}
+
+/** The name of a table in a folder, the given one or else one that spells the GPU in another way. */
+function nameIn(folder: string, fileName: string): string {
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+  if (names.includes(fileName)) return fileName;
+  const wanted = tableSpelling(fileName);
+  return names.find((name) => tableSpelling(name) === wanted) ?? fileName;
 }
 
 /**

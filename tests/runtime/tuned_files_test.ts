@@ -145,3 +145,17 @@ Deno.test("TunedFolders tells what kept it from reading a table", async () => {
     });
   });
 });
+
+Deno.test("TunedFolders finds a table whose GPU another provider of WebGPU spells in its way", async () => {
+  await withFolder((folder) => {
+    const native = "E=8,N=96,device_name=NVIDIA_GeForce_RTX_4090.json";
+    const dawn = "E=8,N=96,device_name=nvidia-geforce-rtx-4090.json";
+    const path = writeTunedRow(folder, native, 4, [SLOTS]);
+    assert.equal(new TunedFolders([folder]).read(dawn)?.path, path);
+    const own = writeTunedRow(folder, dawn, 4, [EXPERTS]);
+    assert.equal(new TunedFolders([folder]).read(dawn)?.path, own);
+    assert.equal(new TunedFolders([folder]).read(dawn.replace("4090", "4080")), undefined);
+    const bundled = new TunedFolders([]).read("E=64,N=1024,device_name=nvidia-h100-80gb-hbm3.json");
+    assert.match(bundled?.path ?? "", /NVIDIA_H100_80GB_HBM3_E64_N1024\.json$/);
+  });
+});

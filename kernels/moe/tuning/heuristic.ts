@@ -73,6 +73,11 @@ export function gemmHeuristic(
   return { algorithm, blockM: 16, up: small, down: small };
 }
 
+/** Whether a layer's rows are enough for tensor cores, on a device that has them. */
+export function prefersMatrices(spec: DeviceMoeSpec): boolean {
+  return matrixTiles(spec).some(({ rows }) => rowsPerExpert(spec) >= rows);
+}
+
 /**
  * Tiles for tensor cores; none where the device has no matrices, or the layer keeps f32. The first of
  * each number of rows is what an H100 does best, the next for devices of less workgroup memory.

@@ -13,6 +13,7 @@ import type { TunedText } from "../../kernel.ts";
 import { type MoeAlgorithm, type MoeConfig, refuseConfig } from "../algorithms/config.ts";
 import type { MoeNote } from "../backend.ts";
 import type { DeviceMoeSpec, MoeSpec } from "../spec.ts";
+import { prefersMatrices } from "./heuristic.ts";
 import { parseTunedRow } from "./tuned_row.ts";
 
 /** The configuration that a file has for a layer. */
@@ -75,7 +76,12 @@ export function findTuned(
   note: MoeNote,
 ): TunedChoice | undefined {
   const name = tunedFileName(spec, spec.profile.key);
-  const found = spec.tuned?.read(name);
+  // With few rows `auto` computes as f32 does, so what was measured for that holds.
+  const few = spec.operands === "auto" && !prefersMatrices(spec);
+  const found = spec.tuned?.read(name) ??
+    (few
+      ? spec.tuned?.read(tunedFileName({ ...spec, operands: "f32" }, spec.profile.key))
+      : undefined);
   if (!found) {
     note(`no tuned table ${name}, taking the heuristic; "deno task tune" measures one`, "notice");
     return undefined;

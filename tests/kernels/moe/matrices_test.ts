@@ -3,9 +3,14 @@
 import assert from "node:assert/strict";
 import { PACKED_FORMATS } from "../../../graph/mod.ts";
 import type { MatrixShape } from "../../../kernels/kernel.ts";
-import { type GemmConfig, refuseConfig } from "../../../kernels/moe/algorithms/config.ts";
+import {
+  type GemmConfig,
+  refuseConfig,
+  type SlotConfig,
+} from "../../../kernels/moe/algorithms/config.ts";
 import { moeCandidates } from "../../../kernels/moe/tuning/candidates.ts";
 import { gemmHeuristic } from "../../../kernels/moe/tuning/heuristic.ts";
+import { findTuned } from "../../../kernels/moe/tuning/tuned.ts";
 import { parseTunedRow, tunedRow } from "../../../kernels/moe/tuning/tuned_row.ts";
 import { describeConfig } from "../../../kernels/moe/select.ts";
 import { type DeviceMoeSpec, moeSpecOf } from "../../../kernels/moe/spec.ts";
@@ -23,6 +28,13 @@ import { buildNode, type OpCase, runOp } from "../../support/op_case.ts";
 import { packedLayer } from "../../support/packed_layer.ts";
 import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
+
+const SLOTS: SlotConfig = {
+  algorithm: "slots",
+  lanes: 32,
+  up: { values: 4, unroll: 2, groups: 2 },
+  down: { values: 4, unroll: 1, groups: 2 },
+};
 
 const LAYERS: Readonly<Record<string, LayerOptions>> = {
   "one token": { tokens: 1 },
@@ -117,6 +129,20 @@ Deno.test("moeCandidates() and tuned tables know matrices", () => {
   assert.equal(usesMatrices("f32").length, 0);
   const { grouped } = MATRIX_CONFIGS;
   assert.deepEqual(parseTunedRow(tunedRow(grouped)), { success: true, config: grouped });
+});
+
+Deno.test("findTuned() takes the table of f32 for `auto` where rows are too few for matrices", () => {
+  const profile = withMatrices(GPU_PROFILE, MATRIX_SHAPES[0]);
+  const text = JSON.stringify({ 1: [tunedRow(SLOTS)], 1024: [tunedRow(SLOTS)] });
+  const tuned = {
+    read: (name: string) => name.includes("operands") ? undefined : { path: "f32.json", text },
+  };
+  const found = (tokens: number) => {
+    const spec = specOf({ operands: "auto" }, profile);
+    const step = { ...spec, tokens: { min: tokens, max: tokens }, tuned };
+    return findTuned(step, ["slots"], () => {})?.path;
+  };
+  assert.deepEqual([found(1), found(1024)], ["f32.json", undefined]);
 });
 
 function specOf(options: LayerOptions, profile = GPU_PROFILE): DeviceMoeSpec {
