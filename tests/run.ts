@@ -7,6 +7,8 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
+import { relative, resolve } from "node:path";
 import { findGroups, type Group, GROUP_VARIABLE, ROOT } from "./groups.ts";
 import { Screen } from "./screen.ts";
 import { ensureVulkan, gpuEnvironment, makeShaderCache } from "./vulkan.ts";
@@ -57,17 +59,30 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 async function main(args: string[]): Promise<number> {
   const isQuick = args.includes(QUICK);
   const given = args.filter((arg) => arg !== QUICK && arg !== "--no-check");
+  const { paths, flags } = readArguments(given);
+  for (const path of paths) {
+    if ((await findGroups([path])).length > 0) continue;
+    console.error(`Cannot test "${path}": expected files with tests or examples, got none`);
+    return report([{ code: 1, output: "" }]);
+  }
+  const groups = await findGroups(paths);
   makeShaderCache();
   if (!isQuick) console.log((await ensureVulkan()).message);
-  const isPath = await Promise.all(
-    given.map((arg) => Deno.stat(arg).then(() => true, () => false)),
-  );
-  const paths = given.filter((_, i) => isPath[i]).map((path) => path.replace(/^\.\/|\/$/g, ""));
-  const flags = given.filter((_, i) => !isPath[i]);
-  const groups = await findGroups(paths);
   const jobs: Job[] = groups.map((group) => (print) => testGroup(group, flags, isQuick, print));
   if (!isQuick && args.length === given.length) jobs.unshift((print) => checkTypes(paths, print));
   return report(await runJobs(jobs));
+}
+
+/** Paths below the root, and flags of deno test; a word behind a flag that is no path is its value. */
+export function readArguments(args: readonly string[]): { paths: string[]; flags: string[] } {
+  const isFlag = (i: number) => args[i]?.startsWith("-") ?? false;
+  const isValue = (i: number) =>
+    isFlag(i - 1) && !args[i - 1].includes("=") && !existsSync(args[i]);
+  const isPath = args.map((_, i) => !isFlag(i) && !isValue(i));
+  return {
+    paths: args.filter((_, i) => isPath[i]).map((path) => relative(ROOT, resolve(path))),
+    flags: args.filter((_, i) => !isPath[i]),
+  };
 }
 
 /** Runs the jobs on all cores. Their output is shown in the order of their beginning, as it comes. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { leftOut, readCounts } from "./run.ts";
+import { leftOut, readArguments, readCounts } from "./run.ts";
 import { slowTest } from "./support/quick.ts";
 
 Deno.test("readCounts() reads deno test's last line when tests pass, fail and are ignored", () => {
@@ -13,6 +13,16 @@ Deno.test("readCounts() gives zeros when the run stopped before its first test",
     failed: 0,
     skipped: 0,
   });
+});
+
+Deno.test("readArguments() tells paths from flags and their values", () => {
+  assert.deepEqual(
+    readArguments(["./tests/dsl/", "--filter", "deploy()", "--fail-fast", "graph"]),
+    {
+      paths: ["tests/dsl", "graph"],
+      flags: ["--filter", "deploy()", "--fail-fast"],
+    },
+  );
 });
 
 Deno.test("leftOut() counts tests by the reason in their names", () => {
