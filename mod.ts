@@ -37,7 +37,7 @@ export {
 export { foldGrid, registerMoeBackend } from "./kernels/mod.ts";
 export { defineArchitecture, registerArchitecture } from "./models/mod.ts";
 export { EXECUTOR_CHOICES, fusedMoe, openExecutor, testMoeBackend } from "./runtime/mod.ts";
-export { defineTransform, registerTransform } from "./transforms/mod.ts";
+export { defineSampler, defineTransform, registerTransform } from "./transforms/mod.ts";
 
 // Types of what is above, for whoever names them.
 export type {
@@ -89,4 +89,5 @@ export type {
 export type { FieldsByTransform, TransformFields, TransformKey } from "./transforms/mod.ts";
 export type * from "./api/architectures.ts";
 export type * from "./api/backends.ts";
+export type * from "./api/samplers.ts";
 export type * from "./api/transforms.ts";

@@ -26,6 +26,7 @@ import {
   wantedReport,
 } from "../transforms/mod.ts";
 import { writeReport } from "./report/page.ts";
+import { openSamplers } from "./open_samplers.ts";
 import type { ResolvedPipeline } from "./resolve.ts";
 import { TransformVerifier, type VerifyRow } from "./verify.ts";
 
@@ -131,6 +132,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     log("free_mem_ratio has no effect: WebGPU does not say how much memory is free");
   }
   const page = wantedReport(graph);
+  const samplers = openSamplers(graph, model);
   const watchedExperts = page || options.watchExperts ? watchExperts(graph) : [];
   const wanted = {
     ...stepLimits(graph, settings, profile),
@@ -153,6 +155,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   const engine = createEngine({
     program,
     watchedExperts,
+    samplers,
     codec: codecOf(model),
     vocabSize: Number(graph.outputs.get("logits")?.shape[1]),
     limits,

@@ -1,5 +1,5 @@
 /**
- * Plug-ins: modules in any folder that bring transforms, MoE backends and architectures. A plug-in is
+ * Plug-ins: modules in any folder that bring transforms, MoE backends, architectures and samplers. A plug-in is
  * named in YAML (`plugins: [./mine.ts]`), by `--plugin`, or used in code.
  *
  * @module
@@ -23,6 +23,8 @@ export interface Plugin {
   readonly transforms?: readonly PluginTransform[];
   /** Each becomes a value of `backend` wherever a backend is chosen. */
   readonly moeBackends?: readonly MoeBackend[];
+  /** Made with `defineSampler`: each becomes a YAML key and a method of pipelines. */
+  readonly samplers?: readonly PluginTransform[];
   /** Made with `defineArchitecture`: models whose config.json names their classes load. */
   readonly architectures?: readonly Architecture[];
 }
@@ -40,7 +42,7 @@ export interface PluginProblem {
   readonly hint: string;
 }
 
-const PARTS = ["transforms", "moeBackends", "architectures"] as const;
+const PARTS = ["transforms", "moeBackends", "architectures", "samplers"] as const;
 
 /** Gives the plug-in as it is; a function so that its type is checked where it is written. */
 export function definePlugin(plugin: Plugin): Plugin {
@@ -72,7 +74,9 @@ export function definePlugin(plugin: Plugin): Plugin {
  * ```
  */
 export function usePlugin(plugin: Plugin): void {
-  for (const transform of plugin.transforms ?? []) registerTransform(transform as AnyTransform);
+  for (const transform of [...plugin.transforms ?? [], ...plugin.samplers ?? []]) {
+    registerTransform(transform as AnyTransform);
+  }
   for (const backend of plugin.moeBackends ?? []) {
     if (!moeBackends().includes(backend)) registerMoeBackend(backend);
   }

@@ -10,7 +10,10 @@ import type { FieldsByTransform } from "../transforms/mod.ts";
 export type Settings = {
   /** Model folder, or name on the Hugging Face hub. */
   readonly model: string | null;
-  /** Modules with transforms, MoE backends and architectures of your own, relative to the file. */
+  /**
+   * Modules with transforms, MoE backends, architectures and samplers of your own, relative to the
+   * file.
+   */
   readonly plugins: readonly string[];
   /** Where the model runs; auto is WebGPU where there is a GPU, else the CPU. */
   readonly executor: "auto" | "webgpu" | "cpu";
@@ -38,8 +41,8 @@ export interface SettingsInput {
   /** Model folder, or name on the Hugging Face hub. */
   readonly model?: string | null | undefined;
   /**
-   * Modules with transforms, MoE backends and architectures of your own, relative to the file;
-   * default [].
+   * Modules with transforms, MoE backends, architectures and samplers of your own, relative to the
+   * file; default [].
    */
   readonly plugins?: readonly string[] | undefined;
   /** Where the model runs; auto is WebGPU where there is a GPU, else the CPU; default "auto". */

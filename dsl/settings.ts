@@ -15,7 +15,7 @@ export const settingsSchema = z.object({
     "Model folder, or name on the Hugging Face hub",
   ),
   plugins: z.array(z.string().min(1)).default([]).describe(
-    "Modules with transforms, MoE backends and architectures of your own, relative to the file",
+    "Modules with transforms, MoE backends, architectures and samplers of your own, relative to the file",
   ),
   executor: z.enum(["auto", "webgpu", "cpu"]).default("auto").describe(
     "Where the model runs; auto is WebGPU where there is a GPU, else the CPU",

@@ -8,14 +8,19 @@ import type { Graph, GraphSnapshot, Node } from "./graph.ts";
 
 /** A node before and after a rewrite. */
 export interface ChangedNode {
+  /** As it was. */
   readonly before: Node;
+  /** As it is. */
   readonly after: Node;
 }
 
 /** The nodes that differ; a node keeps its id as long as it is in the graph. */
 export interface GraphDiff {
+  /** Nodes that are gone. */
   readonly removed: readonly Node[];
+  /** Nodes that are new. */
   readonly added: readonly Node[];
+  /** Nodes that stayed with other inputs or attributes. */
   readonly changed: readonly ChangedNode[];
 }
 

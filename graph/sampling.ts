@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { Graph } from "./graph.ts";
+
 /** The settings that choose among tokens; a model may bring its own defaults. */
 export interface SamplingDefaults {
   /** 0 always takes the most likely token. */
@@ -34,6 +36,47 @@ export const GREEDY: Sampling = {
   repetitionPenalty: 1,
   seed: 0,
 };
+
+/** What a sampler says about one draw; absent parts change nothing. */
+export interface DrawRule {
+  /** `[ceil(V / 32)]`: bit `id % 32` of word `id / 32` is set for every token that may be drawn. */
+  readonly allowed?: Uint32Array<ArrayBuffer>;
+  /** Finite numbers that are added to the logits of tokens, by their ids. */
+  readonly bias?: ReadonlyMap<number, number>;
+}
+
+/** Asked before each draw of one sequence, with the tokens made so far: it should be quick. */
+export type DrawRules = (made: readonly number[]) => DrawRule;
+
+/** What a sampler knows of the model. */
+export interface SamplerContext {
+  /** V: ids of tokens are below this. */
+  readonly vocabSize: number;
+  /** What each token adds to a text, by its id, empty for special ones; none without a tokenizer. */
+  readonly texts: readonly string[];
+  /** Tokens that end an answer: one that forbids them all lets no answer end by itself. */
+  readonly endTokens: readonly number[];
+}
+
+/** A sampler of a graph, with its configuration. */
+export interface GraphSampler {
+  /** Key of its transform. */
+  readonly key: string;
+  /** Called once for a deployment; the result once for each sequence, with its prompt. */
+  open(context: SamplerContext): (prompt: Int32Array) => DrawRules;
+}
+
+const SAMPLERS_META = "samplers";
+
+/** The samplers of a graph, in the order they are asked. */
+export function samplersOf(graph: Graph): readonly GraphSampler[] {
+  return (graph.meta[SAMPLERS_META] ?? []) as readonly GraphSampler[];
+}
+
+/** Adds a sampler: sequences of the deployment ask it before each draw. */
+export function addSampler(graph: Graph, sampler: GraphSampler): void {
+  graph.setMeta(SAMPLERS_META, [...samplersOf(graph), sampler]);
+}
 
 /** What a draw depends on besides its logits and {@linkcode Sampling}; it is about one draw. */
 export interface DrawDetails {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { RequestError, type WatchedExperts } from "../graph/mod.ts";
+import { type DrawRules, RequestError, type WatchedExperts } from "../graph/mod.ts";
 import type {
   ChatAnswer,
   ChatMessage,
@@ -14,7 +14,8 @@ import type {
   Vocabulary,
 } from "../models/mod.ts";
 import { chatOptionsOf, refuseChatOptions } from "./generation/chat_options.ts";
-import type { DispatchTiming, ExecutorKind, Program } from "./executor.ts";
+import { type EngineReport, type ExecutorReport, phaseReport } from "./engine_report.ts";
+import type { DispatchTiming, Program } from "./executor.ts";
 import {
   type ExpertLoad,
   expertLoad,
@@ -58,14 +59,11 @@ export interface TextCodec {
   renderChat?(messages: readonly ChatMessage[], wishes: ChatVariables): ChatPrompt;
 }
 
-/** Where a model runs. */
-export interface ExecutorReport {
-  /** CPU or WebGPU. */
-  readonly kind: ExecutorKind;
-  /** The device. */
-  readonly description: string;
-  /** Why this executor. */
-  readonly reason: string;
+/** A sampler that was opened for the model. */
+export interface OpenedSampler {
+  readonly key: string;
+  /** Called once for each sequence. */
+  start(prompt: Int32Array): DrawRules;
 }
 
 /** What an engine is made of. */
@@ -76,6 +74,8 @@ export interface EngineParts {
   readonly limits: StepLimits;
   readonly defaults: GenerationDefaults;
   readonly executor: ExecutorReport;
+  /** Samplers of the deployment, in the order they are asked; none by default. */
+  readonly samplers?: readonly OpenedSampler[];
   /** MoE layers whose choices are outputs of the program; none by default. */
   readonly watchedExperts?: readonly WatchedExperts[];
   /** Facts of the deployment for the report, such as the model's name and the transforms. */
@@ -84,39 +84,6 @@ export interface EngineParts {
   readonly seconds?: Readonly<Record<string, number>>;
   /** Frees what the caller made for the engine; the program is disposed before. */
   readonly onClose?: () => void | Promise<void>;
-}
-
-/** Speed of one phase. */
-export interface PhaseReport {
-  /** Tokens computed. */
-  readonly tokens: number;
-  /** Seconds of their steps. */
-  readonly seconds: number;
-  /** The former by the latter; 0 before the first step. */
-  readonly tokensPerSecond: number;
-}
-
-/** Everything there is to know about a running engine; JSON-safe. */
-export interface EngineReport extends Readonly<Record<string, unknown>> {
-  /** The device in words. */
-  readonly device: string;
-  /** Where the model runs, and why there. */
-  readonly executor: ExecutorReport;
-  /** Bytes of weights, caches and activations, where the executor knows them. */
-  readonly bytes: unknown;
-  /** Facts of the program: buffers, objects, dispatches, kernel choices. */
-  readonly program: Readonly<Record<string, unknown>>;
-  /** Sizes of steps and of the cache. */
-  readonly limits: StepLimits;
-  /** Seconds of the deployment by what was done, and the speed of prompts and of answers. */
-  readonly timings: {
-    readonly seconds: Readonly<Record<string, number>>;
-    readonly prefill: PhaseReport;
-    readonly decode: PhaseReport;
-    readonly steps: number;
-  };
-  /** Pages and sequences in use now. */
-  readonly load: { readonly pages: number; readonly running: number; readonly waiting: number };
 }
 
 /** A prompt in the model's tokens. */
@@ -129,12 +96,14 @@ interface PromptTokens {
 export class Engine implements AsyncDisposable {
   readonly #parts: EngineParts;
   readonly #scheduler: Scheduler;
+  readonly #samplers: readonly OpenedSampler[];
   #closing: Promise<void> | undefined;
 
   /** @internal */
   constructor(parts: EngineParts) {
     this.#parts = parts;
     this.#scheduler = new Scheduler(parts.program, parts.limits);
+    this.#samplers = parts.samplers ?? [];
   }
 
   /**
@@ -183,7 +152,10 @@ export class Engine implements AsyncDisposable {
     // Stop strings need text, so they raise the tokenizer's error where there is none.
     const textless = codec.isTextless === true && resolved.stop.length === 0;
     const decode = textless ? () => "" : (ids: readonly number[]) => codec.decode(ids);
-    return { prompt: tokens, options: resolved, reading: answer ?? { decode }, vocabSize };
+    const { draw } = resolved;
+    const rules = this.#samplers.map(({ key, start }) => ({ key, rules: start(tokens) }));
+    const ruled = { ...resolved, draw: { ...draw, ...(rules.length > 0 && { rules }) } };
+    return { prompt: tokens, options: ruled, reading: answer ?? { decode }, vocabSize };
   }
 
   /** Logits of every token of a sequence, `[tokens, vocab]`: row i predicts token i + 1. */
@@ -298,12 +270,12 @@ export class Engine implements AsyncDisposable {
     return this.#parts.codec.renderChat !== undefined;
   }
 
-  /** What runs and how fast, at this moment; JSON-safe. */
   /** Whether `thinking` is an option of its chats: the template has a switch. */
   get canSwitchThinking(): boolean {
     return this.#parts.codec.canSwitchThinking ?? false;
   }
 
+  /** What runs and how fast, at this moment; JSON-safe. */
   get report(): EngineReport {
     const { executor, program, limits, facts, seconds } = this.#parts;
     const stats = this.#scheduler.stats;
@@ -316,8 +288,8 @@ export class Engine implements AsyncDisposable {
       limits,
       timings: {
         seconds: seconds ?? {},
-        prefill: phase(stats.prefillTokens, stats.prefillSeconds),
-        decode: phase(stats.decodeTokens, stats.decodeSeconds),
+        prefill: phaseReport(stats.prefillTokens, stats.prefillSeconds),
+        decode: phaseReport(stats.decodeTokens, stats.decodeSeconds),
         steps: stats.steps,
       },
       load: { pages: stats.pages.used, running: stats.running, waiting: stats.waiting },
@@ -435,8 +407,4 @@ function isChat(
     );
   }
   return true;
-}
-
-function phase(tokens: number, seconds: number): PhaseReport {
-  return { tokens, seconds, tokensPerSecond: seconds > 0 ? tokens / seconds : 0 };
 }

@@ -6,6 +6,7 @@
 
 export * from "./cpu/executor.ts";
 export * from "./engine.ts";
+export type { EngineReport, ExecutorReport, PhaseReport } from "./engine_report.ts";
 export * from "./executor.ts";
 export * from "./executors.ts";
 export * from "./fused_moe.ts";

@@ -12,6 +12,7 @@ export * from "./optimizer.ts";
 export * from "./order.ts";
 export * from "./core/record.ts";
 export * from "./registry.ts";
+export * from "./core/sampler.ts";
 export * from "./core/stage.ts";
 export * from "./core/transform.ts";
 export { type WantedReport, wantedReport } from "./lifecycle/visualize_namespace.ts";

@@ -5,7 +5,13 @@
  * @module
  */
 
-import { type DrawDetails, RequestError } from "../../graph/mod.ts";
+import {
+  type DrawDetails,
+  type DrawRule,
+  type DrawRules,
+  messageOf,
+  RequestError,
+} from "../../graph/mod.ts";
 import { showValue } from "./show_value.ts";
 
 /**
@@ -18,6 +24,13 @@ export type AllowedTokens = (
   made: readonly number[],
 ) => Uint32Array<ArrayBuffer> | undefined;
 
+/** Rules of a sampler for one sequence. */
+export interface NamedRules {
+  /** Key of the sampler, for errors. */
+  readonly key: string;
+  readonly rules: DrawRules;
+}
+
 /** Options of draws for which the device needs data from the host. */
 export interface DrawOptions {
   /** Added to the logits of tokens. */
@@ -27,6 +40,8 @@ export interface DrawOptions {
   /** Subtracted for each time that it was made. */
   readonly frequencyPenalty: number;
   readonly allowedTokens?: AllowedTokens;
+  /** Samplers of the deployment, by name, in the order they are asked. */
+  readonly rules?: readonly NamedRules[];
   /** Number of most likely tokens to report; undefined reports nothing. */
   readonly logprobs?: number;
 }
@@ -41,7 +56,9 @@ export class NextDraw {
   /** Undefined where draws need nothing from the host, which is faster. */
   static create(options: DrawOptions, vocabSize: number): NextDraw | undefined {
     const { logitBias, presencePenalty, frequencyPenalty, allowedTokens, logprobs } = options;
-    const idle = logitBias.size === 0 && presencePenalty === 0 && frequencyPenalty === 0 &&
+    const { rules = [] } = options;
+    const idle = rules.length === 0 && logitBias.size === 0 && presencePenalty === 0 &&
+      frequencyPenalty === 0 &&
       allowedTokens === undefined && logprobs === undefined;
     return idle ? undefined : new NextDraw(options, vocabSize);
   }
@@ -55,8 +72,9 @@ export class NextDraw {
   /** What the next draw depends on; errors of the caller's own function come out of here. */
   next(): DrawDetails {
     const { logprobs } = this.options;
-    const adjust = this.#adjustments();
-    const allowed = this.#allowed();
+    const said = (this.options.rules ?? []).map(({ key, rules }) => this.#ask(key, rules));
+    const adjust = this.#adjustments(said.flatMap(({ bias }) => bias ? [bias] : []));
+    const allowed = this.#allowed(said.flatMap(({ allowed }) => allowed ? [allowed] : []));
     return {
       ...(adjust && { adjust }),
       ...(allowed && { allowed }),
@@ -64,7 +82,34 @@ export class NextDraw {
     };
   }
 
-  #adjustments(): DrawDetails["adjust"] {
+  /** What a sampler says, checked; whatever goes wrong in it names it. */
+  #ask(key: string, rules: DrawRules): DrawRule {
+    const at = `sampler "${key}"`;
+    let rule: DrawRule;
+    try {
+      rule = rules(this.#made);
+    } catch (cause) {
+      throw wrongRule(`${at} to give a rule`, `an error: ${messageOf(cause)}`, cause);
+    }
+    if (typeof rule !== "object" || rule === null) {
+      throw wrongRule(`${at} to give an object`, showValue(rule));
+    }
+    if (rule.allowed) this.#checkMask(rule.allowed, at);
+    if (rule.bias !== undefined && !(rule.bias instanceof Map)) {
+      throw wrongRule(`${at} to give its bias as a Map`, showValue(rule.bias));
+    }
+    for (const [id, value] of rule.bias ?? []) {
+      if (!Number.isInteger(id) || id < 0 || id >= this.vocabSize) {
+        throw wrongRule(`${at} to name token ids from 0 to ${this.vocabSize - 1}`, showValue(id));
+      }
+      if (!Number.isFinite(value)) {
+        throw wrongRule(`${at} to add finite numbers to logits`, showValue(value));
+      }
+    }
+    return rule;
+  }
+
+  #adjustments(biases: readonly ReadonlyMap<number, number>[]): DrawDetails["adjust"] {
     const { logitBias, presencePenalty, frequencyPenalty } = this.options;
     const values = new Map(logitBias);
     if (presencePenalty !== 0 || frequencyPenalty !== 0) {
@@ -73,28 +118,43 @@ export class NextDraw {
         values.set(id, (values.get(id) ?? 0) - penalty);
       }
     }
+    for (const bias of biases) {
+      for (const [id, value] of bias) values.set(id, (values.get(id) ?? 0) + value);
+    }
     if (values.size === 0) return undefined;
     return { ids: Int32Array.from(values.keys()), values: Float32Array.from(values.values()) };
   }
 
-  #allowed(): Uint32Array<ArrayBuffer> | undefined {
-    const mask = this.options.allowedTokens?.(this.#made);
-    if (mask === undefined) return undefined;
+  /** The tokens that the caller and every sampler allow; undefined for all. */
+  #allowed(masks: readonly Uint32Array<ArrayBuffer>[]): Uint32Array<ArrayBuffer> | undefined {
+    const own = this.options.allowedTokens?.(this.#made);
+    if (own !== undefined) this.#checkMask(own, '"allowedTokens"');
+    const [first, ...rest] = own === undefined ? masks : [own, ...masks];
+    if (rest.length === 0) return first;
+    const all = first.map((word, i) => rest.reduce((left, mask) => left & mask[i], word));
+    this.#checkMask(all, "samplers and constraints together");
+    return all;
+  }
+
+  #checkMask(mask: unknown, who: string): void {
     const words = Math.ceil(this.vocabSize / 32);
     if (!(mask instanceof Uint32Array) || mask.length !== words) {
-      throw wrongMask(`a Uint32Array of ${words} words or undefined`, showValue(mask));
+      throw wrongRule(
+        `${who} to allow a Uint32Array of ${words} words or undefined`,
+        showValue(mask),
+      );
     }
     const rest = this.vocabSize % 32;
     const last = rest === 0 ? 0xffffffff : 2 ** rest - 1;
     const some = mask.some((word, i) => (i === words - 1 ? word & last : word) !== 0);
-    if (!some) throw wrongMask("at least one token", "none");
-    return mask;
+    if (!some) throw wrongRule(`${who} to allow at least one token`, "none");
   }
 }
 
-function wrongMask(expected: string, got: string): RequestError {
+function wrongRule(expected: string, got: string, cause?: unknown): RequestError {
   return new RequestError(
     "request/allowed-tokens",
-    `Cannot draw a token: expected "allowedTokens" to allow ${expected}, got ${got}`,
+    `Cannot draw a token: expected ${expected}, got ${got}`,
+    { cause },
   );
 }

@@ -7,7 +7,7 @@
 
 import { fileURLToPath } from "node:url";
 import OpenAI from "../../deps/openai.ts";
-import { pipeline } from "../../mod.ts";
+import { type Pipeline, pipeline } from "../../mod.ts";
 import {
   openLog,
   type RunningServer,
@@ -31,25 +31,26 @@ export function serveScripted(
   context: Partial<ServeContext> = {},
 ): Promise<TestServer> {
   const command = { command: Deno.execPath(), args: ["run", "--quiet", "--no-check", SCRIPTED] };
-  return open({ model: "demo/storyteller" }, options, { command, ...context });
+  return open(pipeline().settings({ model: "demo/storyteller" }), options, { command, ...context });
 }
 
-/** Serves the bundled model on the CPU executor. */
+/** Serves the bundled model on the CPU executor; `over` is laid over its pipeline. */
 export function serveStoryteller(
   options: ServeOptions = {},
   context: Partial<ServeContext> = {},
+  over = pipeline(),
 ): Promise<TestServer> {
   const model = fileURLToPath(new URL("../../demo/storyteller", import.meta.url));
-  return open({ model, executor: "cpu" }, options, context);
+  return open(over.settings({ model, executor: "cpu" }), options, context);
 }
 
 async function open(
-  settings: { model: string; executor?: "cpu" },
+  deployment: Pipeline,
   options: ServeOptions,
   context: Partial<ServeContext>,
 ): Promise<TestServer> {
   const opened = await openLog({ format: "json", level: "error", colors: false });
-  const server = await serve(pipeline().settings(settings), {
+  const server = await serve(deployment, {
     port: 0,
     drainSeconds: 1,
     ...options,
