@@ -24,6 +24,11 @@ import { ropeFrequencies, ropeSchema } from "../config/rope.ts";
 const TYPES = ["sliding_attention", "full_attention"] as const;
 
 const configSchema = z.looseObject({
+  // Gemma 4's dense models have none of the experts; their other parts are not implemented. First, so
+  // that such a model is told so, and not that its config lacks experts.
+  enable_moe_block: z.literal(true),
+  hidden_size_per_layer_input: z.literal(0),
+  num_kv_shared_layers: z.literal(0).default(0),
   ...baseConfigFields,
   rope_parameters: z.object({ sliding_attention: ropeSchema, full_attention: ropeSchema }),
   num_experts: sizeSchema,
@@ -31,10 +36,6 @@ const configSchema = z.looseObject({
   hidden_activation: hiddenActSchema,
   attention_bias: z.boolean().default(false),
   attention_k_eq_v: z.boolean().default(false),
-  // Gemma 4's dense models have none of the experts; their other parts are not implemented.
-  enable_moe_block: z.literal(true),
-  hidden_size_per_layer_input: z.literal(0),
-  num_kv_shared_layers: z.literal(0).default(0),
   use_bidirectional_attention: z.literal("vision").nullish(),
   intermediate_size: sizeSchema,
   moe_intermediate_size: sizeSchema,
