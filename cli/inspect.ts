@@ -88,7 +88,7 @@ async function inspect(
     const graphSubject = { resolved, model, signal };
     const { diff } = flags;
     const views = {
-      model: () => describeModel(model),
+      model: () => describeModel(graphSubject),
       weights: () => showWeights(model, flags, context),
       tensors: () => listTensors(model),
       transforms: () =>

@@ -8,12 +8,15 @@ import { type Model, summarizeWeights, type WeightSummary } from "../models/mod.
 import { describeChat, formatChat, formatEndTokens } from "./chat_view.ts";
 import { count, formatBytes, formatCount, formatTable } from "./format.ts";
 import type { View } from "./inspect_views.ts";
+import { factRows, factsOrReason } from "./pipeline_facts.ts";
+import type { Subject } from "./run_transforms.ts";
 
 /** Names in one line; `--json` has all. */
 const SHOWN = 8;
 
 /** What the model's files say. */
-export function describeModel(model: Model): View {
+export async function describeModel(subject: Subject): Promise<View> {
+  const { model } = subject;
   const { config, checkpoint, architecture, quantization, generation } = model;
   const { graph, unusedTensors } = model.build();
   const weights = summarizeWeights(
@@ -21,6 +24,7 @@ export function describeModel(model: Model): View {
     config.num_experts_per_tok,
     ({ name }) => checkpoint.info(name).byteLength,
   );
+  const facts = await factsOrReason(subject);
   const document = {
     path: model.path,
     architecture: architecture.name,
@@ -29,6 +33,7 @@ export function describeModel(model: Model): View {
     tensors: checkpoint.tensors.size,
     files: [...checkpoint.files.keys()],
     weights,
+    pipeline: facts,
     quantization: describeQuantization(model) ?? null,
     hasChatTemplate: model.chatTemplate !== undefined,
     chat: describeChat(model) ?? null,
@@ -53,6 +58,7 @@ export function describeModel(model: Model): View {
     ...(quantization && quantization.exclude.length > 0
       ? [["  left plain", shorten(quantization.exclude)]]
       : []),
+    ...factRows(facts),
     ["chat template", formatChat(model)],
     ["end tokens", formatEndTokens(model)],
     ["generation", JSON.stringify(generation)],

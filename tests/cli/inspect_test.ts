@@ -35,6 +35,15 @@ Deno.test("inspect model counts weights by kind, and says what is quantized and 
   assert.deepEqual([quantization.dialect, quantization.formats], ["fp8", ["fp8_block 32 × 32"]]);
 });
 
+Deno.test("inspect model tells which transforms match and what a context takes, latents too", async () => {
+  const folder = "tests/golden/deepseek_v3";
+  const { code, stdout, stderr } = await runCli(["inspect", "model", "--model", folder]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^transforms that match .*fuse_shared_experts 2,.*insert_cached_mla/m);
+  // A latent of 32 and a turning key of 32 numbers in f16, in 3 layers.
+  assert.match(stdout, /^KV cache +384 B a token \(3 layers in f16\), 197 kB for 512 tokens/m);
+});
+
 Deno.test("inspect tensors lists the checkpoint", async () => {
   const { code, stdout, stderr } = await runCli(["inspect", "tensors"]);
   assert.equal(code, 0, stderr);
