@@ -117,9 +117,10 @@ export class WebGpuProgram implements Program {
   }
 
   get notices(): readonly string[] {
-    const { readback, handOffReason } = this.context;
+    const { device: { provider, profile }, readback, handOffReason } = this.context;
     const handOff = handOffReason && `sums of workgroups take a dispatch more: ${handOffReason}`;
-    const fallbacks = [readback.notice, handOff].flatMap((text) => text ? [text] : []);
+    const hint = provider.hint?.(profile.description);
+    const fallbacks = [readback.notice, handOff, hint].flatMap((text) => text ? [text] : []);
     return [...reportNotices(this.lists.lowered), ...fallbacks];
   }
 

@@ -29,6 +29,8 @@ export interface WebGpuProvider {
   features(adapter: GPUAdapter): readonly (readonly GPUFeatureName[])[];
   /** Matrices f16 × f16 -> f32 that a subgroup multiplies at once. */
   matrices(adapter: GPUAdapter): readonly MatrixShape[];
+  /** One sentence on what another provider would bring on a GPU, for whoever deploys. */
+  hint?(description: string): string | undefined;
   /** A composed shader as the provider's compiler wants it. */
   shader(wgsl: string): string;
   /** How results are read; absent where a self-test has to find out. */
