@@ -10,6 +10,7 @@ import {
   ENVIRONMENT_PREFIX,
   inapplicableSetting,
   inapplicableSettings,
+  OTHER_VARIABLES,
   SETTING_NAMES,
   settingsSchema,
   SHORTCUTS,
@@ -78,6 +79,13 @@ function settingsPage(): string {
         code(`${ENVIRONMENT_PREFIX}TRANSFORMS__FUSE_MOE__BACKEND`)
       }. Later layers win: defaults, files in ` +
       "their order, environment, flags.",
+    "## Other variables",
+    "Variables with the same prefix that set no value of a pipeline. Any other is an error, where the process may list " +
+      "its environment (`--allow-env`); with `--allow-env=MIXLINE_*`, as tasks have it, only known names can be read.",
+    table(
+      ["variable", "for"],
+      Object.entries(OTHER_VARIABLES).map(([name, use]) => [code(name), use]),
+    ),
     "## Short names",
     table(["name", "stands for"], shortcuts),
     "## Not applicable on WebGPU",

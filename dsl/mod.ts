@@ -32,6 +32,6 @@ export {
 } from "./export/export_trtllm.ts";
 export type { LeftBehind } from "./export/trtllm_config.ts";
 export { formatBytes } from "./report/format.ts";
-export { ENVIRONMENT_PREFIX } from "./text_layers.ts";
+export { ENVIRONMENT_PREFIX, OTHER_VARIABLES } from "./variables.ts";
 export { compareLogits, TransformVerifier, type VerifyRow } from "./verify.ts";
 export type { TypeScriptOptions } from "./write_typescript.ts";

@@ -12,13 +12,8 @@ import { LayerBuilder } from "./layer.ts";
 import type { Origin, TextLocation } from "./origin.ts";
 import { EMPTY_OVERLAY, mergeOverlays, type Overlay } from "./overlay.ts";
 import { topLevelNames } from "./settings.ts";
+import { ENVIRONMENT_PREFIX, OTHER_VARIABLES } from "./variables.ts";
 import { parseYaml, type YamlProblem } from "./yaml_document.ts";
-
-/** What environment variables of a pipeline start with. */
-export const ENVIRONMENT_PREFIX = "MIXLINE_";
-
-/** Variables with the prefix that others read. */
-const OTHER_VARIABLES = ["MIXLINE_TUNED_DIR", "MIXLINE_CACHE_DIR", "MIXLINE_SLOW"];
 
 /** One assignment in a text. */
 interface Assignment {
@@ -82,19 +77,29 @@ function splitFlag(flag: string): Assignment | undefined {
  * Reads variables such as `MIXLINE_MAX_SEQ_LEN` and `MIXLINE_TRANSFORMS__FUSE_MOE__BACKEND`: two
  * underscores are a dot, the value is YAML.
  *
- * @throws {ConfigError} with all issues, among them a variable that is nearly a setting.
+ * @throws {ConfigError} with all issues, among them variables that Mixline does not have.
  */
 export function readEnvironment(environment: Readonly<Record<string, string>>): Overlay {
   const issues: Issue[] = [];
   const assignments = Object.entries(environment).flatMap(([variable, text]) => {
-    if (!variable.startsWith(ENVIRONMENT_PREFIX) || OTHER_VARIABLES.includes(variable)) return [];
+    if (!variable.startsWith(ENVIRONMENT_PREFIX)) return [];
+    if (Object.hasOwn(OTHER_VARIABLES, variable)) return [];
     const path = variable.slice(ENVIRONMENT_PREFIX.length).toLowerCase().split("__");
     const known = [...topLevelNames(), ...inapplicableSettings()];
-    // A name that is not like any setting belongs to another program.
-    const isOurs = path[0] === "transforms" || didYouMean(path[0], known) !== undefined;
     const origin = { layer: "environment", variable } as const;
     const location = () => ({ text: `in ${showName(variable, 120)}` });
-    return isOurs ? [{ path, text, origin, isText: false, location }] : [];
+    const isSetting = path[0] === "transforms" || didYouMean(path[0], known) !== undefined;
+    if (isSetting) return [{ path, text, origin, isText: false, location }];
+    const settings = [...topLevelNames().map((name) => ENVIRONMENT_PREFIX + name.toUpperCase())];
+    issues.push({
+      code: "config/unknown-variable",
+      path: "",
+      problem: `expected a variable of Mixline, got ${showName(variable, 120)}`,
+      hint: didYouMean(variable, [...Object.keys(OTHER_VARIABLES), ...settings]) ??
+        `Unset it, or name a setting: ${settings.join(", ")}`,
+      location: () => ({ text: "in the environment" }),
+    });
+    return [];
   });
   return readAssignments(assignments, issues);
 }

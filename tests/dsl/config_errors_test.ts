@@ -333,7 +333,6 @@ Deno.test("pipeline.fromEnvironment() explains variables that are nearly right",
       MIXLINE_TRANSFORMS__FUSE_MOE__BAKEND: "triton",
       MIXLINE_MAX_SEQ_LENGTH: "4",
       MIXLINE_TUNED_DIR: "tuned",
-      MIXLINE_SOMETHING_ELSE_ALTOGETHER: "1",
       HOME: "/root",
     })
   );
@@ -349,6 +348,15 @@ Deno.test("pipeline.fromEnvironment() explains variables that are nearly right",
       'Did you mean "max_seq_len"?',
     ],
   ]);
+});
+
+Deno.test("pipeline.fromEnvironment() refuses a variable of no setting, and names the nearest", () => {
+  const near = errorOf(() => pipeline.fromEnvironment({ MIXLINE_TUNED_DIRS: "tuned" }));
+  assert.equal(near.code, "config/unknown-variable");
+  assert.match(near.message, /got "?MIXLINE_TUNED_DIRS/);
+  assert.equal(near.hint, 'Did you mean "MIXLINE_TUNED_DIR"?');
+  const far = errorOf(() => pipeline.fromEnvironment({ MIXLINE_QWERTZUIOP: "1" }));
+  assert.match(far.hint ?? "", /^Unset it, or name a setting: MIXLINE_MODEL, /);
 });
 
 Deno.test("methods of a pipeline name the call that was wrong", () => {
