@@ -35,6 +35,33 @@ for (const model of ["qwen3_moe", "mixtral", "olmoe"]) {
   });
 }
 
+Deno.test("of two keys for one number the one wins that the class does not declare", async () => {
+  const raw = await rawConfig("deepseek_v3");
+  const turned = { num_local_experts: 4, ...raw, n_routed_experts: 8 };
+  for (const config of [{ ...raw, num_local_experts: 4 }, turned]) {
+    assert.equal(configure(config).num_experts, 4);
+  }
+  const hunyuan = await rawConfig("hunyuan_v1_moe");
+  assert.equal(
+    configure({ ...hunyuan, moe_topk: 3, num_experts_per_tok: 2 }).num_experts_per_tok,
+    2,
+  );
+  assert.equal(configure({ ...raw, num_local_experts: null }).num_experts, 8);
+});
+
+Deno.test("keys that a class does not read change nothing: DBRX has LayerNorm's own epsilon", async () => {
+  const raw = await rawConfig("dbrx");
+  assert.equal(configure({ ...raw, rms_norm_eps: 0.01 }).rms_norm_eps, 1e-5);
+});
+
+Deno.test("Gemma 4 without experts is told so", async () => {
+  const { num_experts: _, top_k_experts: __, ...raw } = await rawConfig("gemma4");
+  assert.throws(
+    () => configure({ ...raw, enable_moe_block: false }),
+    /enable_moe_block", got false/,
+  );
+});
+
 /** A change of Qwen3-MoE's config, the key that the error names, and what else it says. */
 const REFUSED: readonly (readonly [Record<string, unknown>, string, string])[] = [
   [{ num_local_experts: null }, "num_experts", "got none"],
