@@ -182,6 +182,6 @@ function architecturesPage(): string {
     "Architectures",
     "Models that load, by `architectures` of their `config.json`.",
     table(["name", "in config.json", "what is implemented", "verified by"], rows),
-    "Golden models: logits and greedy tokens are those of transformers, at once, in chunks and token by token, by the eager graph and the fused one, on the CPU and on WebGPU with both MoE backends. Random models: the fused graph computes what the eager one does for random configs; nothing there compares the eager graph with transformers.",
+    "Golden models: logits and greedy tokens are those of transformers, at once, in chunks and token by token, by the eager graph and the fused one, on the CPU and on WebGPU with both MoE backends. Random models: the fused graph computes what the eager one does for random configs. The tests there do not ask transformers; on 2026-11-26 370 models of such configs, of 27 architectures, were compared with transformers 5.18.0 on the CPU once, eager and fused: logits agree within 1e-3 of the largest in 368, and two of DBRX were refused by name.",
   );
 }
