@@ -31,8 +31,8 @@ export interface MatrixTile {
   readonly lanes: number;
 }
 
-/** Words of both that the shader of a product is written in: Tint's own, and those of plain WGSL. */
-const WORDS = {
+/** Words that shaders with matrices are written in: Tint's own, and those of plain WGSL. */
+export const MATRIX_WORDS = {
   subgroup: {
     LOAD_LEFT: "subgroupMatrixLoad<Left, row_major>",
     LOAD_RIGHT: "subgroupMatrixLoad<Right, col_major>",
@@ -157,7 +157,7 @@ export function inMatrices(
       }),
       fragments(...(shape.plain ? [plain, keeps ? plainKept : plainWords] : [subgroup]), halvesOf),
     ),
-    body: instantiate(body, WORDS[shape.plain ? "plain" : "subgroup"]),
+    body: instantiate(body, MATRIX_WORDS[shape.plain ? "plain" : "subgroup"]),
   };
 }
 

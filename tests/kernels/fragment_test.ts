@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { KernelError } from "../../graph/mod.ts";
 import { composeShader, instantiate } from "../../kernels/compose.ts";
+import { MATRIX_WORDS } from "../../kernels/matrices/matrices.ts";
 import { readFragment } from "../../kernels/fragment.ts";
 
 const KERNELS = new URL("../../kernels/", import.meta.url);
@@ -59,7 +60,7 @@ Deno.test("every fragment of a file bears its name, and needs and gives what its
   assert.ok(files.length > 100);
   for (const file of files) {
     const text = await Deno.readTextFile(file);
-    const { name } = readFragment(instantiate(text, PARAMETERS));
+    const { name } = readFragment(instantiate(instantiate(text, MATRIX_WORDS.plain), PARAMETERS));
     assert.equal(name, file.href.slice(KERNELS.href.length).replace(/\.wgsl$/, ""));
   }
 });
