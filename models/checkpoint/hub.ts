@@ -193,6 +193,12 @@ function stopped(id: string, cause: unknown): RequestError {
   );
 }
 
+/** The flag that a refused access needs, such as that of the host that HF_ENDPOINT names. */
+function permissionHint(cause: unknown): string | undefined {
+  const [, kind, what] = messageOf(cause).match(/(net|read|write) access to "([^"]+)"/) ?? [];
+  return kind && `Add --allow-${kind}=${what} to the command: HF_ENDPOINT and HF_HOME may name it`;
+}
+
 function hubError(id: string, cause: unknown, file?: string): CheckpointError {
   const what = file === undefined ? `model "${id}"` : `"${file}" of model "${id}"`;
   const details = { model: id, ...(file !== undefined && { file }) };
@@ -201,7 +207,8 @@ function hubError(id: string, cause: unknown, file?: string): CheckpointError {
       "checkpoint/offline",
       `Cannot download ${what}: expected an answer of the hub, got: ${messageOf(cause)}`,
       {
-        hint: "Check the connection, or give the path of a folder that holds the model",
+        hint: permissionHint(cause) ??
+          "Check the connection, or give the path of a folder that holds the model",
         cause,
         details,
       },
