@@ -22,6 +22,7 @@ import { gemvDispatches, gemvShape } from "./gemv.ts";
 import { normDispatch } from "./norm.ts";
 import { type LinearProblem, type Rounding } from "./problem.ts";
 import { requiredScale, roundDispatch } from "./round_rows.ts";
+import { SKINNY_MAX_ROWS, skinnyDispatches, skinnyShape } from "./skinny.ts";
 
 /**
  * Rows of x up to which a weight is read once for every 8 rows instead of through tiles: a tile of
@@ -48,13 +49,18 @@ export function linearDispatches(problem: LinearProblem, context: LoweringContex
   if (rounding) return roundedDispatches(problem, rounding, context);
   const ends = rows.fixed || rows.ofTokens
     ? []
-    : [1, GEMV_MAX_ROWS].filter((end) => end < largestRows);
+    : formEnds(context.profile).filter((end) => end < largestRows);
   if (ends.length === 0) return formDispatches(problem, context);
   return [...ends, largestRows].flatMap((last, i) => {
     const first = i === 0 ? 1 : ends[i - 1] + 1;
     const form = formDispatches({ ...problem, largestRows: last }, context);
     return form.map((dispatch) => onlyForRows(dispatch, rows, first, last));
   });
+}
+
+/** The most rows of each form but the last. */
+function formEnds(profile: DeviceProfile): number[] {
+  return [...new Set([1, GEMV_MAX_ROWS, skinnyRows(profile)])];
 }
 
 /** A dispatch that is skipped, and reads nothing, in steps of fewer or more rows. */
@@ -78,11 +84,22 @@ function formDispatches(problem: LinearProblem, context: LoweringContext): Dispa
     context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);
     return gemvDispatches({ ...problem, weight }, profile, shape);
   }
+  if (problem.largestRows <= skinnyRows(profile)) {
+    const weight = { ...problem.weight, chunkWords: true };
+    const shape = skinnyShape(problem);
+    context.note(`skinny gemm, ${shape.rows} rows x ${shape.outputs} columns an invocation`);
+    return skinnyDispatches({ ...problem, weight }, profile, shape);
+  }
   const { norm, ...product } = problem;
   context.note(describeGemm(product, profile));
   if (!norm) return gemmDispatches(product, profile);
   const normed = normRows(problem, norm, profile);
   return [normed.dispatch, ...gemmDispatches({ ...product, x: normed.rows }, profile)];
+}
+
+/** Rows up to which weights go straight to registers: a CPU multiplies tiles from its caches. */
+function skinnyRows({ software }: DeviceProfile): number {
+  return software ? GEMV_MAX_ROWS : SKINNY_MAX_ROWS;
 }
 
 /** The norm in front as a dispatch of its own. */
@@ -181,7 +198,8 @@ function roundingOf(node: LinearNode): Rounding | undefined {
 export const linear = defineKernel({
   name: "linear",
   op: "linear",
-  summary: "matrix-vector product up to 16 rows, tiled matrix product above",
+  summary:
+    "matrix-vector product up to 16 rows, on GPUs staged rows up to 64, tiled matrix product above",
   refuse: (node) => refusal(node),
   lower: (node, context) => linearDispatches(problemOf(node, undefined, context), context),
 });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { input } from "../../../graph/mod.ts";
+import { input, type Node, optionalInput } from "../../../graph/mod.ts";
 import { extentOf } from "../../../kernels/access/extent.ts";
 import { GEMM_SHAPES, gemmDispatches } from "../../../kernels/linear/gemm.ts";
+import type { LinearProblem } from "../../../kernels/linear/problem.ts";
+import { skinnyDispatches, type SkinnyShape } from "../../../kernels/linear/skinny.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 import {
   activation,
@@ -47,6 +49,22 @@ async function checkLinear(runner: DispatchRunner, c: LinearCase): Promise<void>
   });
   const worst = worstDifference(got[0], expected[0]);
   assert.ok(worst < TOLERANCES.kernelF32, `${JSON.stringify(c)}: off by ${worst}`);
+}
+
+function skinnyProblem(node: Node, c: LinearCase): LinearProblem {
+  const norm = optionalInput(node, "norm_weight");
+  return {
+    name: "fused_linear",
+    x: input(node, "x"),
+    y: node.outputs[0],
+    weight: { format: c.dtype, payload: input(node, "w"), columns: c.K, chunkWords: true },
+    rows: extentOf(["T"]),
+    largestRows: c.T,
+    outputs: c.N,
+    bias: optionalInput(node, "bias"),
+    residual: optionalInput(node, "residual"),
+    ...(norm && { norm: { weight: norm, eps: 1e-5 } }),
+  };
 }
 
 const CASES: readonly LinearCase[] = [
@@ -113,6 +131,57 @@ webgpuTest("gemmDispatches is right with every tile", () =>
       }
     }
   }));
+
+webgpuTest("skinnyDispatches is right with every shape, with and without subgroups", async () => {
+  const shapes: readonly SkinnyShape[] = [
+    { threads: 128, lanes: 16, outputs: 4, rows: 8 },
+    { threads: 64, lanes: 4, outputs: 1, rows: 4 },
+    { threads: 64, lanes: 8, outputs: 3, rows: 16 },
+  ];
+  const cases: readonly LinearCase[] = [
+    { T: 33, K: 72, N: 66, dtype: "bf16", norm: true, bias: true, residual: true },
+    { T: 17, K: 7, N: 3, dtype: "f32", norm: true, bias: true },
+    { T: 61, K: 520, N: 129, dtype: "f16", residual: true },
+    { T: 40, K: 131, N: 70, dtype: "bf16", norm: true },
+  ];
+  for (const without of [[], ["subgroups"]] as const) {
+    await withRunner(async (runner) => {
+      for (const shape of shapes) {
+        for (const c of cases) {
+          const { got, expected } = await runOp(runner, {
+            op: "fused_linear",
+            attrs: c.norm ? { normEps: 1e-5 } : {},
+            inputs: linearInputs(c),
+            sizes: { T: c.T },
+            lower: (node, { profile }) => skinnyDispatches(skinnyProblem(node, c), profile, shape),
+          });
+          const worst = worstDifference(got[0], expected[0]);
+          assert.ok(worst < TOLERANCES.kernelF32, `${JSON.stringify({ shape, ...c })}: ${worst}`);
+        }
+      }
+    }, { without });
+  }
+});
+
+webgpuTest(
+  "a GPU takes 17 to 64 rows without tiles of weights",
+  () =>
+    withRunner(async (runner) => {
+      const profile = { ...runner.profile, software: false };
+      for (const T of [17, 64, 65]) {
+        const { got, expected, dispatches } = await runOp(runner, {
+          op: "fused_linear",
+          attrs: { normEps: 1e-5 },
+          inputs: linearInputs({ T, K: 136, N: 70, dtype: "bf16", norm: true, residual: true }),
+          sizes: { T },
+          context: { profile, tokens: { min: 1, max: T } },
+        });
+        assert.ok(worstDifference(got[0], expected[0]) < TOLERANCES.kernelF32, `${T} rows`);
+        const names = T <= 64 ? ["fused_linear_skinny"] : ["rms_norm", "fused_linear_gemm"];
+        assert.deepEqual(dispatches.map(({ kernel }) => kernel), names);
+      }
+    }),
+);
 
 webgpuTest(
   "fusedLinear splits a weight that no binding can hold",

@@ -1,0 +1,97 @@
+/**
+ * Linear layers of some tens of rows: weights go straight to registers, rows of x are staged.
+ *
+ * @module
+ */
+
+import { constants, writes } from "../access/access.ts";
+import { extentFunction } from "../access/extent.ts";
+import { chunkOperand, operandAccess } from "../access/operand.ts";
+import { rowsAccess } from "../access/rows.ts";
+import { weightAccess } from "../access/weights.ts";
+import { composeDispatch } from "../dispatch.ts";
+import type { DeviceProfile, Dispatch } from "../kernel.ts";
+import { laneSum } from "../reduce/lane_sum.ts";
+import {
+  epsilon,
+  type LinearProblem,
+  type RowRange,
+  weightBytes,
+  weightPart,
+  weightParts,
+} from "./problem.ts";
+import skinnyBody from "./skinny.wgsl" with { type: "text" };
+
+/** Sizes that a tuner may choose. */
+export interface SkinnyShape {
+  /** Invocations of a workgroup; a power of two. */
+  readonly threads: number;
+  /** Neighbours that share the depth of a weight row; a power of two, at least 4. */
+  readonly lanes: number;
+  /** Weight rows of an invocation. */
+  readonly outputs: number;
+  /** Rows of x that one workgroup takes; a multiple of 4. */
+  readonly rows: number;
+}
+
+/** Rows of x up to which a weight is read straight from memory; above, its tiles are shared. */
+export const SKINNY_MAX_ROWS = 64;
+
+/** Sizes for a problem. */
+export function skinnyShape(_problem: LinearProblem): SkinnyShape {
+  return { threads: 128, lanes: 16, outputs: 4, rows: 8 };
+}
+
+/** The dispatches of a problem: one, or one for each part of a weight that no binding can hold. */
+export function skinnyDispatches(
+  problem: LinearProblem,
+  profile: DeviceProfile,
+  shape: SkinnyShape = skinnyShape(problem),
+): Dispatch[] {
+  const tile = (shape.threads / shape.lanes) * shape.outputs;
+  return weightParts(problem, profile, tile).map((part) =>
+    skinnyDispatch(problem, profile, shape, part)
+  );
+}
+
+function skinnyDispatch(
+  problem: LinearProblem,
+  profile: DeviceProfile,
+  shape: SkinnyShape,
+  part: RowRange,
+): Dispatch {
+  const { weight, x, y, norm, bias, residual, rows, outputs } = problem;
+  const w = weightAccess("w", weightPart(problem, part));
+  const pieces = shape.rows * shape.lanes * Number(w.constants.w_CHUNKS);
+  const tile = (shape.threads / shape.lanes) * shape.outputs;
+  const tiles = Math.ceil((part.end - part.first) / tile);
+  return composeDispatch({
+    kernel: `${problem.name}_skinny`,
+    accesses: [
+      w,
+      rowsAccess("x", weight.columns, { buffer: x }),
+      chunkOperand("norm", weight.columns, norm?.weight, 1),
+      operandAccess("bias", bias, "numbers"),
+      operandAccess("residual", residual, "numbers"),
+      extentFunction("rows_of_step", rows),
+      constants({
+        INVOCATIONS: shape.threads,
+        LANES: shape.lanes,
+        THREAD_OUTPUTS: shape.outputs,
+        BLOCK_ROWS: shape.rows,
+        ROW_QUADS: shape.rows / 4,
+        X_ROUNDS: Math.ceil(pieces / shape.threads),
+        N: outputs,
+        N_FIRST: part.first,
+        N_END: part.end,
+        NORM: norm !== undefined,
+        EPS: epsilon(norm),
+      }),
+      writes("y", "f32", y),
+      laneSum(profile, shape.lanes),
+    ],
+    body: skinnyBody,
+    workgroups: (sizes) => [Math.ceil(rows.of(sizes) / shape.rows), tiles, 1],
+    weightBytes: weightBytes(problem, part),
+  });
+}
