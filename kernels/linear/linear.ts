@@ -22,7 +22,7 @@ import { gemvDispatches, gemvShape } from "./gemv.ts";
 import { normDispatch } from "./norm.ts";
 import { type LinearProblem, type Rounding } from "./problem.ts";
 import { requiredScale, roundDispatch } from "./round_rows.ts";
-import { SKINNY_MAX_ROWS, skinnyDispatches, skinnyShape } from "./skinny.ts";
+import { skinnyDispatches, skinnyRows, skinnyShape } from "./skinny.ts";
 
 /**
  * Rows of x up to which a weight is read once for every 8 rows instead of through tiles: a tile of
@@ -49,7 +49,7 @@ export function linearDispatches(problem: LinearProblem, context: LoweringContex
   if (rounding) return roundedDispatches(problem, rounding, context);
   const ends = rows.fixed || rows.ofTokens
     ? []
-    : formEnds(context.profile).filter((end) => end < largestRows);
+    : formEnds(problem.outputs, context.profile).filter((end) => end < largestRows);
   if (ends.length === 0) return formDispatches(problem, context);
   return [...ends, largestRows].flatMap((last, i) => {
     const first = i === 0 ? 1 : ends[i - 1] + 1;
@@ -59,8 +59,9 @@ export function linearDispatches(problem: LinearProblem, context: LoweringContex
 }
 
 /** The most rows of each form but the last. */
-function formEnds(profile: DeviceProfile): number[] {
-  return [...new Set([1, GEMV_MAX_ROWS, skinnyRows(profile)])];
+function formEnds(outputs: number, profile: DeviceProfile): number[] {
+  return [1, GEMV_MAX_ROWS, Math.max(GEMV_MAX_ROWS, skinnyRows(outputs, profile))]
+    .filter((end, i, ends) => ends.indexOf(end) === i);
 }
 
 /** A dispatch that is skipped, and reads nothing, in steps of fewer or more rows. */
@@ -84,7 +85,7 @@ function formDispatches(problem: LinearProblem, context: LoweringContext): Dispa
     context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);
     return gemvDispatches({ ...problem, weight }, profile, shape);
   }
-  if (problem.largestRows <= skinnyRows(profile)) {
+  if (problem.largestRows <= skinnyRows(problem.outputs, profile)) {
     const weight = { ...problem.weight, chunkWords: true };
     const shape = skinnyShape(problem);
     context.note(`skinny gemm, ${shape.rows} rows x ${shape.outputs} columns an invocation`);
@@ -95,11 +96,6 @@ function formDispatches(problem: LinearProblem, context: LoweringContext): Dispa
   if (!norm) return gemmDispatches(product, profile);
   const normed = normRows(problem, norm, profile);
   return [normed.dispatch, ...gemmDispatches({ ...product, x: normed.rows }, profile)];
-}
-
-/** Rows up to which weights go straight to registers: a CPU multiplies tiles from its caches. */
-function skinnyRows({ software }: DeviceProfile): number {
-  return software ? GEMV_MAX_ROWS : SKINNY_MAX_ROWS;
 }
 
 /** The norm in front as a dispatch of its own. */

@@ -36,10 +36,23 @@ export interface SkinnyShape {
 
 /** Rows of x up to which a weight is read straight from memory; above, its tiles are shared. */
 export const SKINNY_MAX_ROWS = 64;
+/** The same where the rows of the weight alone give tiles enough, as those of a vocabulary do. */
+const MANY_OUTPUTS = { outputs: 32768, rows: 32 };
 
-/** Sizes for a problem. */
-export function skinnyShape(_problem: LinearProblem): SkinnyShape {
-  return { threads: 128, lanes: 16, outputs: 4, rows: 8 };
+/** Rows of x up to which this kernel serves a weight: none on a CPU, whose caches hold tiles. */
+export function skinnyRows(outputs: number, { software }: DeviceProfile): number {
+  if (software) return 0;
+  return outputs >= MANY_OUTPUTS.outputs ? MANY_OUTPUTS.rows : SKINNY_MAX_ROWS;
+}
+
+/**
+ * Sizes for a problem, as measured on an H100 (docs/lab_notes.md). Many weight rows give work enough
+ * for few lanes to each; with fewer, more lanes share a row. From 33 rows of x on 16 share a reading.
+ */
+export function skinnyShape({ outputs, largestRows }: LinearProblem): SkinnyShape {
+  const lanes = outputs >= 4096 ? 8 : 16;
+  const rows = largestRows > 32 ? 16 : 8;
+  return { threads: lanes === 16 && rows === 8 ? 64 : 128, lanes, outputs: 4, rows };
 }
 
 /** The dispatches of a problem: one, or one for each part of a weight that no binding can hold. */

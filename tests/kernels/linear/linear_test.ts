@@ -134,9 +134,11 @@ webgpuTest("gemmDispatches is right with every tile", () =>
 
 webgpuTest("skinnyDispatches is right with every shape, with and without subgroups", async () => {
   const shapes: readonly SkinnyShape[] = [
-    { threads: 128, lanes: 16, outputs: 4, rows: 8 },
+    { threads: 128, lanes: 8, outputs: 4, rows: 8 },
+    { threads: 64, lanes: 16, outputs: 4, rows: 8 },
+    { threads: 128, lanes: 16, outputs: 4, rows: 16 },
+    { threads: 128, lanes: 8, outputs: 4, rows: 16 },
     { threads: 64, lanes: 4, outputs: 1, rows: 4 },
-    { threads: 64, lanes: 8, outputs: 3, rows: 16 },
   ];
   const cases: readonly LinearCase[] = [
     { T: 33, K: 72, N: 66, dtype: "bf16", norm: true, bias: true, residual: true },

@@ -11,32 +11,50 @@ import {
 import { packedInputs } from "../../support/packed_inputs.ts";
 import { DispatchRunner } from "../../support/run_dispatches.ts";
 
-const CASES: readonly { T: number; K: number; N: number; block?: readonly [number, number] }[] = [
+interface PackedCase {
+  readonly T: number;
+  readonly K: number;
+  readonly N: number;
+  readonly block?: readonly [number, number];
+  /** With the kernels that GPUs take. */
+  readonly gpu?: boolean;
+}
+
+const CASES: readonly PackedCase[] = [
   { T: 1, K: 64, N: 24 },
   { T: 3, K: 130, N: 7 },
   { T: 40, K: 96, N: 70 },
   { T: 1, K: 160, N: 33, block: [16, 32] },
   { T: 33, K: 144, N: 40, block: [24, 40] },
+  { T: 40, K: 96, N: 70, gpu: true },
+  { T: 19, K: 130, N: 7, gpu: true },
+  { T: 33, K: 144, N: 40, block: [24, 40], gpu: true },
 ];
 
 webgpuTest("linear reads every packed format like the CPU reference", async (t) => {
   const runner = await DispatchRunner.open();
   try {
     for (const format of PACKED_FORMATS) {
-      for (const { T, K, N, block } of CASES) {
+      for (const { T, K, N, block, gpu } of CASES) {
         const rowBlocks = PACKED_LAYOUTS[format].defaultBlock[0] !== 1;
         if (block && !rowBlocks) continue;
-        await t.step(`${format} T=${T} K=${K} N=${N} block ${block ?? "default"}`, async () => {
-          const { got, expected } = await runOp(runner, {
-            op: "linear",
-            attrs: { format, ...(block && { block }) },
-            inputs: { x: activation(["T", K], { T }, 1), ...packedInputs(format, N, K, block) },
-            sizes: { T },
-            context: { tokens: { min: 1, max: T } },
-          });
-          const worst = worstDifference(got[0], expected[0]);
-          assert.ok(worst < 2e-6, `off by ${worst}`);
-        });
+        await t.step(
+          `${format} T=${T} K=${K} N=${N} block ${block ?? "default"}${gpu ? ", GPU" : ""}`,
+          async () => {
+            const { got, expected } = await runOp(runner, {
+              op: "linear",
+              attrs: { format, ...(block && { block }) },
+              inputs: { x: activation(["T", K], { T }, 1), ...packedInputs(format, N, K, block) },
+              sizes: { T },
+              context: {
+                tokens: { min: 1, max: T },
+                ...(gpu && { profile: { ...runner.profile, software: false } }),
+              },
+            });
+            const worst = worstDifference(got[0], expected[0]);
+            assert.ok(worst < 2e-6, `off by ${worst}`);
+          },
+        );
       }
     }
   } finally {
