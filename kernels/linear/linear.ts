@@ -19,6 +19,7 @@ import {
 } from "../kernel.ts";
 import { describeGemm, gemmDispatches } from "./gemm.ts";
 import { gemvDispatches, gemvShape } from "./gemv.ts";
+import { matrixTile } from "./matrix_gemm.ts";
 import { normDispatch } from "./norm.ts";
 import { type LinearProblem, type Rounding } from "./problem.ts";
 import { requiredScale, roundDispatch } from "./round_rows.ts";
@@ -85,7 +86,8 @@ function formDispatches(problem: LinearProblem, context: LoweringContext): Dispa
     context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);
     return gemvDispatches({ ...problem, weight }, profile, shape);
   }
-  if (problem.largestRows <= skinnyRows(problem.outputs, profile)) {
+  const few = problem.largestRows <= skinnyRows(problem.outputs, profile);
+  if (few && !matrixTile(problem, profile)) {
     const weight = { ...problem.weight, chunkWords: true };
     const shape = skinnyShape(problem);
     context.note(`skinny gemm, ${shape.rows} rows x ${shape.outputs} columns an invocation`);
