@@ -23,7 +23,7 @@ import { rotaryOf } from "../blocks/rotary.ts";
 const configSchema = z.looseObject({
   ...baseConfigFields,
   // LayerNorm's own default, whatever a config says: the class has no key for it.
-  rms_norm_eps: z.unknown().transform(() => 1e-5),
+  rms_norm_eps: z.unknown().default(1e-5).transform(() => 1e-5),
   attn_config: z.looseObject({
     clip_qkv: z.number().positive().nullish(),
     kv_n_heads: sizeSchema.default(1),

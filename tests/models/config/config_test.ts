@@ -51,7 +51,11 @@ Deno.test("of two keys for one number the one wins that the class does not decla
 
 Deno.test("keys that a class does not read change nothing: DBRX has LayerNorm's own epsilon", async () => {
   const raw = await rawConfig("dbrx");
-  assert.equal(configure({ ...raw, rms_norm_eps: 0.01 }).rms_norm_eps, 1e-5);
+  for (const eps of [undefined, null, 0.01]) {
+    assert.equal(configure({ ...raw, rms_norm_eps: eps }).rms_norm_eps, 1e-5);
+  }
+  const { rms_norm_eps: _, ...without } = raw;
+  assert.equal(configure(without).rms_norm_eps, 1e-5);
 });
 
 Deno.test("Gemma 4 without experts is told so", async () => {
