@@ -10,8 +10,9 @@
 import { existsSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { findGroups, type Group, GROUP_VARIABLE, ROOT } from "./groups.ts";
+import { type Printer, type Result, runDeno } from "./run_deno.ts";
 import { Screen } from "./screen.ts";
-import { ensureVulkan, gpuEnvironment, makeShaderCache } from "./vulkan.ts";
+import { ensureVulkan, makeShaderCache } from "./vulkan.ts";
 
 /** What the tests may do; the network is this machine alone. */
 const PERMISSIONS = [
@@ -41,15 +42,6 @@ interface Counts {
   failed: number;
   skipped: number;
 }
-
-/** What a process has printed, and its exit code. */
-interface Result {
-  readonly code: number;
-  readonly output: string;
-}
-
-/** Shows a piece of what a process prints. */
-type Printer = (text: string) => void;
 
 /** A process of the work. */
 type Job = (print: Printer) => Promise<Result>;
@@ -165,30 +157,6 @@ async function testGroup(
  */
 function environmentOf({ name }: Group): Record<string, string> {
   return name.startsWith("tests/kernels") ? { GALLIVM_PERF: "nopt" } : {};
-}
-
-/** Runs deno; its errors come on stderr, as it writes them. */
-async function runDeno(
-  args: string[],
-  env: Readonly<Record<string, string>>,
-  print: Printer,
-): Promise<Result> {
-  const color = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR");
-  const child = new Deno.Command(Deno.execPath(), {
-    args,
-    cwd: ROOT,
-    env: { ...gpuEnvironment(), ...color ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" }, ...env },
-    stdin: "null",
-    stdout: "piped",
-  }).spawn();
-  let output = "";
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    print(text);
-    output += text;
-  }
-  const { code, signal } = await child.status;
-  if (signal !== null) console.error(`deno ${args[0]} was ended by ${signal}`);
-  return { code, output };
 }
 
 function write(text: string): void {

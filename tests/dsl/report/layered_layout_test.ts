@@ -10,16 +10,19 @@ import fc from "../../../deps/fast_check.ts";
 
 const SIZES = { boxWidth: 20, boxHeight: 10, gapX: 4, gapY: 6, laneWidth: 2 };
 
-/** Edges of a graph whose boxes are in topological order. */
-const graphs = fc.integer({ min: 1, max: 24 }).chain((count) =>
-  fc.record({
+/**
+ * Graphs whose boxes are in topological order. Every edge is built from the box it leaves and the
+ * distance it goes, as a filter would search forever in a graph of one box, which has no edge.
+ */
+const graphs = fc.integer({ min: 1, max: 24 }).chain((count) => {
+  const edges = fc.nat(Math.max(0, count - 2)).chain((from) =>
+    fc.tuple(fc.constant(from), fc.integer({ min: from + 1, max: Math.max(count - 1, 1) }))
+  );
+  return fc.record({
     count: fc.constant(count),
-    edges: fc.uniqueArray(
-      fc.tuple(fc.nat(count - 1), fc.nat(count - 1)).filter(([from, to]) => from < to),
-      { maxLength: 40, selector: String },
-    ),
-  })
-);
+    edges: fc.uniqueArray(edges, { maxLength: count === 1 ? 0 : 40, selector: String }),
+  });
+});
 
 Deno.test("boxes of a layout never overlap, lie inside, and edges lead down from box to box", () => {
   fc.assert(fc.property(graphs, ({ count, edges }) => {

@@ -1,0 +1,18 @@
+import assert from "node:assert/strict";
+import { runDeno } from "./run_deno.ts";
+
+Deno.test("runDeno() ends a process that hangs, and tells what it did last", async () => {
+  const hang = 'console.log("a test that never ends ..."); for (;;);';
+  let shown = "";
+  const { code, output } = await runDeno(["eval", hang], {}, (text) => shown += text, 2000);
+  assert.notEqual(code, 0);
+  assert.match(output, /ERRORS\nEnded after 2 s without output, in: a test that never ends \.\.\./);
+  assert.equal(shown, output);
+});
+
+Deno.test("runDeno() lets a process end that prints now and then, however long it takes", async () => {
+  const slow =
+    "for (let i = 0; i < 8; i++) { console.log(i); await new Promise((f) => setTimeout(f, 500)); }";
+  const { code, output } = await runDeno(["eval", slow], {}, () => {}, 3000);
+  assert.deepEqual([code, output.trim().split("\n").length], [0, 8]);
+});
