@@ -20,6 +20,9 @@ export type Printer = (text: string) => void;
 /** How long a process may print nothing, in milliseconds; the longest test takes a tenth of it. */
 const LONGEST_SILENCE = 600_000;
 
+/** What deno test says now and then of a test that does not end, which is no sign of life. */
+const SLOW_NOTE = /^'.*' has been running for over \(.*\)$/gm;
+
 /**
  * Runs deno; its errors come on stderr, as it writes them. A process that prints nothing for
  * `longestSilence` milliseconds is killed and counts as failed; the last line it printed tells where
@@ -51,14 +54,15 @@ export async function runDeno(
   };
   let timer = setTimeout(kill, longestSilence);
   for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    clearTimeout(timer);
     show(text);
+    if (text.replace(SLOW_NOTE, "").trim() === "") continue;
+    clearTimeout(timer);
     timer = setTimeout(kill, longestSilence);
   }
   const { code, signal } = await child.status;
   clearTimeout(timer);
   if (isSilent) {
-    const last = output.trimEnd().split("\n").at(-1);
+    const last = output.replace(SLOW_NOTE, "").trimEnd().split("\n").at(-1);
     show(`\nERRORS\nEnded after ${longestSilence / 1000} s without output, in: ${last}\n`);
   } else if (signal !== null) console.error(`deno ${args[0]} was ended by ${signal}`);
   return { code: code || Number(isSilent), output };

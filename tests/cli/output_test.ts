@@ -6,7 +6,8 @@
 
 import assert from "node:assert/strict";
 import { styleOf } from "../../cli/terminal.ts";
-import { type CliResult, ROOT, runCli } from "../support/cli.ts";
+import { type CliResult, runCli } from "../support/cli.ts";
+import { ROOT } from "../support/root.ts";
 import { IS_QUICK, slowTest } from "../support/quick.ts";
 
 const GENERATE = ["deploy", "--executor", "cpu", "-n", "4", "--temperature", "0"];

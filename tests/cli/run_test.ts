@@ -6,7 +6,8 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { ROOT, runCli } from "../support/cli.ts";
+import { runCli } from "../support/cli.ts";
+import { ROOT } from "../support/root.ts";
 import { slowTest } from "../support/quick.ts";
 
 const MOD = new URL("mod.ts", ROOT).href;

@@ -4,8 +4,7 @@
  * @module
  */
 
-/** Folder of the project. */
-export const ROOT = new URL("../../", import.meta.url);
+import { ROOT } from "./root.ts";
 
 /** What a run of the command line gave. */
 export interface CliResult {
@@ -70,7 +69,10 @@ async function readPermissions(): Promise<string[]> {
     .filter((word) => word.startsWith("--"));
 }
 
-/** Runs what needs no process of its own; it ends with this one, which closes its standard input. */
+/**
+ * Runs what needs no process of its own; it ends with this one, which closes its standard input. As it
+ * also keeps this one alive, only modules that deno test ends itself may import this file.
+ */
 const host = new Deno.Command(Deno.execPath(), {
   args: ["run", ...PERMISSIONS, new URL("cli_host.ts", import.meta.url).pathname],
   cwd: ROOT.pathname,

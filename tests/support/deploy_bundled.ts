@@ -6,7 +6,7 @@
  */
 
 import { MixlineError, pipeline } from "../../mod.ts";
-import { ROOT } from "./cli.ts";
+import { ROOT } from "./root.ts";
 import { STORYTELLER } from "./model_folder.ts";
 
 /** What a deployment said, or the error that ended it. */

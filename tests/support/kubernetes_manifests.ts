@@ -7,7 +7,7 @@
 
 import assert from "node:assert/strict";
 import { parseAllDocuments } from "../../deps/yaml.ts";
-import { ROOT } from "./cli.ts";
+import { ROOT } from "./root.ts";
 
 /** An object of a manifest. */
 export interface Manifest {

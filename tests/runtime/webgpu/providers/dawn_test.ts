@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { ROOT, runCli } from "../../../support/cli.ts";
+import { runCli } from "../../../support/cli.ts";
+import { ROOT } from "../../../support/root.ts";
 import { slowTest } from "../../../support/quick.ts";
 
 slowTest("Dawn on its null backend: opening, pipelines, reads, errors", async () => {

@@ -1,0 +1,2 @@
+/** Folder of the project. */
+export const ROOT = new URL("../../", import.meta.url);
