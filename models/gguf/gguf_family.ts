@@ -129,6 +129,7 @@ function ropeOf(metadata: GgufMetadata, headDim: number): Record<string, unknown
   };
 }
 
-function withoutUndefined(values: Record<string, unknown>): Record<string, unknown> {
+/** The keys that have a value. */
+export function withoutUndefined(values: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }

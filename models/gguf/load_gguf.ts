@@ -12,7 +12,7 @@ import { normalizeConfig } from "../config/hf_config.ts";
 import { ggufCheckpoint } from "./gguf_checkpoint.ts";
 import { GgufSplits } from "./gguf_splits.ts";
 import { findGgufFamily } from "./gguf_families.ts";
-import { commonConfig } from "./gguf_family.ts";
+import { commonConfig, withoutUndefined } from "./gguf_family.ts";
 import { GgufMetadata } from "./gguf_metadata.ts";
 import { ggufChatTemplate, ggufGeneration, ggufTokenizer } from "./gguf_tokenizer.ts";
 
@@ -64,7 +64,9 @@ function openParts(splits: GgufSplits, path: string) {
   const family = findGgufFamily(metadata.architecture, path);
   const facts = splits.facts();
   const common = commonConfig(family, metadata, facts);
-  const raw = normalizeConfig({ ...common, ...family.config(metadata, facts) }, path);
+  // A family leaves a common key out by `undefined`, which no config.json can hold.
+  const said = withoutUndefined({ ...common, ...family.config(metadata, facts) });
+  const raw = normalizeConfig(said, path);
   const architecture = findArchitecture(raw, path);
   const { config, notes, build } = architecture.configure(raw, path);
   const heads = { q: config.num_attention_heads, k: config.num_key_value_heads };

@@ -28,7 +28,7 @@ export const deepseek2 = defineGgufFamily({
         : "greedy",
       num_key_value_heads: metadata.sameInAllLayers("attention.head_count"),
       head_dim: turning,
-      q_lora_rank: metadata.optionalNumber("attention.q_lora_rank") || undefined,
+      q_lora_rank: metadata.optionalNumber("attention.q_lora_rank") || null,
       kv_lora_rank: metadata.number("attention.kv_lora_rank"),
       qk_nope_head_dim: keys - turning,
       qk_rope_head_dim: turning,

@@ -12,8 +12,8 @@ export function groupedRouter(metadata: GgufMetadata): Record<string, unknown> {
     first_k_dense_replace: metadata.optionalNumber("leading_dense_block_count") ?? 0,
     norm_topk_prob: metadata.optionalBoolean("expert_weights_norm") ?? true,
     routed_scaling_factor: metadata.optionalNumber("expert_weights_scale") || 1,
-    n_group: metadata.optionalNumber("expert_group_count") || undefined,
-    topk_group: metadata.optionalNumber("expert_group_used_count") || undefined,
+    n_group: metadata.optionalNumber("expert_group_count") || 1,
+    topk_group: metadata.optionalNumber("expert_group_used_count") || 1,
   };
 }
 
