@@ -151,12 +151,15 @@ async function testGroup(
   );
 }
 
-/**
- * Mesa's software GPU takes longer to optimize the shaders of the kernels' tests, of which most run
- * once on small shapes, than to run them as they are.
- */
+/** Tests that run most shaders once or twice, on small shapes. */
+const SHORT_RUNS = [
+  ...["tests/kernels", "tests/quantization", "tests/family_golden", "tests/models"],
+  ...["tests/runtime", "tests/transforms"],
+];
+
+/** Mesa's software GPU takes longer to optimize the shaders of short runs than to run them as they are. */
 function environmentOf({ name }: Group): Record<string, string> {
-  return name.startsWith("tests/kernels") ? { GALLIVM_PERF: "nopt" } : {};
+  return SHORT_RUNS.some((folder) => name.startsWith(folder)) ? { GALLIVM_PERF: "nopt" } : {};
 }
 
 function write(text: string): void {
