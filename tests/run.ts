@@ -33,6 +33,12 @@ const QUICK_VARIABLE = "MIXLINE_TEST_QUICK";
 /** Processes that run at the same time at most: they share one device. */
 const MOST_JOBS = 4;
 
+/** Tests that run most shaders once or twice, on small shapes. */
+const SHORT_RUNS = [
+  ...["tests/kernels", "tests/quantization", "tests/family_golden", "tests/models"],
+  ...["tests/runtime", "tests/transforms"],
+];
+
 /** An escape sequence that sets a colour. */
 const COLOR = new RegExp("\u001b\\[[0-9;]*m", "g");
 
@@ -150,12 +156,6 @@ async function testGroup(
     (text) => print(text.replace(/(running \d+ tests? from) \S+/, `$1 ${group.name}`)),
   );
 }
-
-/** Tests that run most shaders once or twice, on small shapes. */
-const SHORT_RUNS = [
-  ...["tests/kernels", "tests/quantization", "tests/family_golden", "tests/models"],
-  ...["tests/runtime", "tests/transforms"],
-];
 
 /** Mesa's software GPU takes longer to optimize the shaders of short runs than to run them as they are. */
 function environmentOf({ name }: Group): Record<string, string> {
