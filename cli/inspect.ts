@@ -141,7 +141,8 @@ async function writeReportPage(flags: Flags, { terminal, signal }: CommandContex
     await using engine = await configure(flags)
       .visualizeNamespace({ enabled: true, skip_on_error: false, folder, formats: ["html"] })
       .deploy({ signal, onProgress: (event) => view.show(event) });
-    if (terminal.json) terminal.result(`${JSON.stringify(engine.report, null, 2)}\n`);
+    const { report } = engine;
+    terminal.result(`${terminal.json ? JSON.stringify(report, null, 2) : report.page}\n`);
   } finally {
     view.close();
   }

@@ -5,9 +5,10 @@
  * @module
  */
 
-import { ConfigError, type Graph, watchExperts } from "../graph/mod.ts";
+import { ConfigError, type Graph, messageOf, watchExperts } from "../graph/mod.ts";
 import { Chat, loadModel, type Model } from "../models/mod.ts";
 import {
+  checkOutputFile,
   compileSizes,
   compileWithPages,
   createEngine,
@@ -23,6 +24,7 @@ import {
   optimize,
   type TransformContext,
   type TransformRecord,
+  type WantedReport,
   wantedReport,
 } from "../transforms/mod.ts";
 import { writeReport } from "./report/page.ts";
@@ -132,6 +134,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     log("free_mem_ratio has no effect: WebGPU does not say how much memory is free");
   }
   const page = wantedReport(graph);
+  if (page?.isRequired) checkOutputFile(page.path);
   const samplers = openSamplers(graph, model);
   const watchedExperts = page || options.watchExperts ? watchExperts(graph) : [];
   const wanted = {
@@ -152,6 +155,13 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   );
   [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
   const resources = opened.move();
+  const facts: Record<string, unknown> = {
+    model: describeModel(model),
+    settings: { ...resolved.settings, ...settings },
+    transforms: history,
+    notes: resolved.notes,
+    ...(verifier && { verification: verifier.rows }),
+  };
   const engine = createEngine({
     program,
     watchedExperts,
@@ -161,18 +171,36 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     limits,
     defaults: model.generation,
     executor: { kind, description, reason },
-    facts: {
-      model: describeModel(model),
-      settings: { ...resolved.settings, ...settings },
-      transforms: history,
-      notes: resolved.notes,
-      ...(verifier && { verification: verifier.rows }),
-    },
+    facts,
     seconds: clock.seconds,
     onClose: () => resources.disposeAsync(),
   });
-  if (page) log(await writeReport(graph, engine, page));
+  if (page) facts.page = await writePage(graph, engine, page, log);
   return engine;
+}
+
+/**
+ * Writes the report's page and gives its path, or says why there is none. A deployment that ends for
+ * want of a required page leaves no engine behind.
+ */
+async function writePage(
+  graph: Graph,
+  engine: Engine,
+  page: WantedReport,
+  log: (message: string) => void,
+): Promise<string | undefined> {
+  try {
+    await writeReport(graph, engine, page);
+    log(`The report of this deployment is in "${page.path}"`);
+    return page.path;
+  } catch (error) {
+    if (!page.isRequired) {
+      log(`There is no report of this deployment: ${messageOf(error)}`);
+      return undefined;
+    }
+    await engine.close();
+    throw error;
+  }
 }
 
 /** Keys turned for the length of one sequence are not those of another with the same beginning. */

@@ -67,11 +67,18 @@ function attempt(path: string, write: () => void): void {
     if (error instanceof OutputError) throw error;
     if (statOf(unfinishedName(path)) !== undefined) removeQuietly(unfinishedName(path));
     throw new OutputError("output/file", `Cannot write "${path}": ${messageOf(error)}`, {
-      hint: "Free space on the disk, or name a file elsewhere",
+      hint: isFull(error)
+        ? "Free space on the disk, or name a file elsewhere"
+        : "Name a file in a folder that exists and can be written",
       details: { path },
       cause: error,
     });
   }
+}
+
+/** True for ENOSPC, which Deno raises as an error of no class of its own. */
+function isFull(error: unknown): boolean {
+  return error instanceof Error && Reflect.get(error, "code") === "ENOSPC";
 }
 
 function removeQuietly(path: string): void {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Graph, messageOf } from "../../graph/mod.ts";
+import type { Graph } from "../../graph/mod.ts";
 import { type Engine, writeOutputFile } from "../../runtime/mod.ts";
 import type { WantedReport } from "../../transforms/mod.ts";
 import { markup, trusted } from "./markup.ts";
@@ -57,18 +57,14 @@ ${trusted(script)}</script>
 }
 
 /**
- * Writes the page of a running engine, whole or not at all. Returns a sentence for the user; a page
- * that cannot be written does not stop a deployment.
+ * Writes the page of a running engine, whole or not at all.
+ *
+ * @throws {OutputError} `output/file`: its file cannot be written.
  */
 export async function writeReport(
   graph: Graph,
   engine: Engine,
   wanted: WantedReport,
-): Promise<string> {
-  try {
-    writeOutputFile(wanted.path, reportPage(await reportData(graph, engine, wanted)));
-    return `The report of this deployment is in "${wanted.path}"`;
-  } catch (error) {
-    return `There is no report of this deployment: ${messageOf(error)}`;
-  }
+): Promise<void> {
+  writeOutputFile(wanted.path, reportPage(await reportData(graph, engine, wanted)));
 }

@@ -89,19 +89,24 @@ Deno.test("deploy --dry-run --changes tells what each transform removes and adds
   assert.deepEqual([fuse.removed, fuse.added], [{ moe: 5 }, { fused_moe: 5 }]);
 });
 
-Deno.test("inspect report writes a page, or nothing where the folder cannot be made", async () => {
+Deno.test("inspect report writes a page, or is an error where its file cannot be written", async () => {
   const cwd = await Deno.makeTempDir();
   try {
     const args = ["inspect", "report", "--executor", "cpu"];
-    const written = await runCli(args, { cwd });
-    assert.equal(written.code, 0, written.stderr);
-    assert.match(written.stderr, /The report of this deployment is in "graphs\/storyteller\.html"/);
+    const written = await runCli([...args, "--quiet"], { cwd });
+    assert.deepEqual(written, { code: 0, stdout: "graphs/storyteller.html\n", stderr: "" });
     const page = join(cwd, "graphs", "storyteller.html");
     assert.match(await Deno.readTextFile(page), /^<!doctype html>/);
     const refused = await runCli([...args, "--out", "graphs/storyteller.html"], { cwd });
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /Cannot write "graphs\/storyteller\.html\//);
-    assert.doesNotMatch(refused.stderr, /^transforms/m);
+    assert.doesNotMatch(refused.stderr, /^transforms|Free space/m);
+    await Deno.remove(page);
+    await Deno.mkdir(page);
+    const taken = await runCli(args, { cwd });
+    assert.deepEqual([taken.code, taken.stdout], [1, ""]);
+    assert.match(taken.stderr, /Cannot write "graphs\/storyteller\.html": there is a folder of/);
+    assert.doesNotMatch(taken.stderr, /^weights/m);
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }

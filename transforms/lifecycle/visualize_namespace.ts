@@ -1,7 +1,7 @@
 /**
  * `visualize_namespace`: writes the graph as it is at this stage to a folder, as text and for
  * Graphviz, and asks for a report of the whole deployment as a page. A folder that cannot be written
- * is reported and does not stop the pipeline.
+ * is reported and does not stop the pipeline, unless `skip_on_error` is false.
  *
  * @module
  */
@@ -16,6 +16,8 @@ const EXTENSIONS = { text: "txt", dot: "dot" };
 /** A page that the graph's deployment is to write when it is ready. */
 export interface WantedReport {
   readonly path: string;
+  /** Whether the deployment ends when the page cannot be written (`skip_on_error: false`). */
+  readonly isRequired: boolean;
   /** Text whose tokens show the load of the experts. */
   readonly sample: string;
 }
@@ -52,7 +54,11 @@ export const visualizeNamespace = defineTransform({
       await Deno.writeTextFile(path, WRITERS[format](graph));
     }
     if (!plan.matches.includes("html")) return;
-    const report = { path: `${config.folder}/${name}.html`, sample: config.sample };
-    graph.setMeta("wanted_report", report satisfies WantedReport);
+    const report: WantedReport = {
+      path: `${config.folder}/${name}.html`,
+      isRequired: !config.skip_on_error,
+      sample: config.sample,
+    };
+    graph.setMeta("wanted_report", report);
   },
 });
