@@ -13,7 +13,10 @@ import type * as Library from "npm:@mlc-ai/web-xgrammar@0.1.27";
 import source from "npm:@mlc-ai/web-xgrammar@0.1.27/lib/index.js" with { type: "text" };
 
 /** What the library exports. */
-export type XGrammar = Pick<typeof Library, "GrammarCompiler" | "GrammarMatcher" | "TokenizerInfo">;
+export type XGrammar = Pick<
+  typeof Library,
+  "Grammar" | "GrammarCompiler" | "GrammarMatcher" | "TokenizerInfo"
+>;
 
 export type {
   CompiledGrammar,
@@ -26,9 +29,9 @@ export function openXGrammar(): XGrammar {
   const run = new Function("exports", "module", "require", "__filename", "__dirname", source);
   const module: { exports: Partial<XGrammar> } = { exports: {} };
   run(module.exports, module, createRequire(import.meta.url), "/xgrammar.js", "/");
-  const { GrammarCompiler, GrammarMatcher, TokenizerInfo } = module.exports;
-  if (GrammarCompiler && GrammarMatcher && TokenizerInfo) {
-    return { GrammarCompiler, GrammarMatcher, TokenizerInfo };
+  const { Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } = module.exports;
+  if (Grammar && GrammarCompiler && GrammarMatcher && TokenizerInfo) {
+    return { Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo };
   }
   throw new Error(
     "npm:@mlc-ai/web-xgrammar exports no grammars (this is a bug in Mixline, please report it)",

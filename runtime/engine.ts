@@ -7,10 +7,12 @@
 
 import { type DrawRules, RequestError, type WatchedExperts } from "../graph/mod.ts";
 import type {
+  AnswerDemand,
   ChatAnswer,
   ChatMessage,
   ChatPrompt,
   ChatVariables,
+  TextForm,
   Vocabulary,
 } from "../models/mod.ts";
 import { chatOptionsOf, refuseChatOptions } from "./generation/chat_options.ts";
@@ -189,6 +191,21 @@ export class Engine implements AsyncDisposable {
     return this.#read(prompt, wishes).tokens;
   }
 
+  /**
+   * What the answer to a chat must look like to be JSON of a schema, or to call tools, in the model's
+   * own format: for those who guide its tokens by `allowedTokens`.
+   *
+   * @throws {RequestError} where the model calls no tools in a form that is known, and for chats that
+   *   `generate` refuses.
+   */
+  answerForm(
+    messages: readonly ChatMessage[],
+    demand: AnswerDemand,
+    wishes: ChatVariables = {},
+  ): TextForm {
+    return this.#render(messages, wishes).formOf(demand);
+  }
+
   /** Text of token ids, without special tokens. */
   decode(ids: readonly number[] | Int32Array): string {
     return this.#parts.codec.decode([...ids]);
@@ -336,6 +353,14 @@ export class Engine implements AsyncDisposable {
   }
 
   #readChat(messages: readonly ChatMessage[], wishes: ChatVariables): PromptTokens {
+    const { text, answer } = this.#render(messages, wishes);
+    // The template writes the special tokens itself.
+    const ids = this.#parts.codec.encode(text, { addSpecialTokens: false });
+    const tokens = this.#checkTokens(ids, OF_TEXT);
+    return { tokens, ...(answer && { answer }) };
+  }
+
+  #render(messages: readonly ChatMessage[], wishes: ChatVariables): ChatPrompt {
     const { codec } = this.#parts;
     if (!codec.renderChat) {
       throw new RequestError(
@@ -344,10 +369,7 @@ export class Engine implements AsyncDisposable {
         { hint: "Pass the prompt as a text, in the form the model was trained on" },
       );
     }
-    const { text, answer } = codec.renderChat(messages, wishes);
-    // The template writes the special tokens itself.
-    const tokens = this.#checkTokens(codec.encode(text, { addSpecialTokens: false }), OF_TEXT);
-    return { tokens, ...(answer && { answer }) };
+    return codec.renderChat(messages, wishes);
   }
 
   #checkTokens(given: ArrayLike<number>, hint?: string): Int32Array<ArrayBuffer> {

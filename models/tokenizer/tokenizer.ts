@@ -48,6 +48,8 @@ export interface Vocabulary {
   readonly kind: "byte_level" | "byte_fallback" | "raw";
   /** By id; empty for special tokens and for ids without a token. */
   readonly texts: readonly string[];
+  /** Ids of the tokens that are found whole in a text, such as `<tool_call>`, special ones too. */
+  readonly added: ReadonlyMap<string, number>;
 }
 
 /**
@@ -149,6 +151,7 @@ export class Tokenizer {
     return {
       kind: vocabularyKind(decoder ?? undefined),
       texts: Array.from({ length: size }, (_, id) => text(id)),
+      added: new Map(this.#added(size)),
     };
   }
 
@@ -160,6 +163,12 @@ export class Tokenizer {
   /** Id of the token that ends a text, if the tokenizer has one. */
   get eosTokenId(): number | undefined {
     return this.#idOfSpecial(this.config.eos_token);
+  }
+
+  *#added(size: number): Generator<[string, number]> {
+    for (const [id, { content }] of this.#opened().get_added_tokens_decoder()) {
+      if (id < size) yield [content, id];
+    }
   }
 
   *#specialIds(): Generator<number> {

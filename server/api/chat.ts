@@ -14,6 +14,7 @@ import { type ChoiceEvent, generateChoices } from "./choices.ts";
 import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
 import { checkCanChat, checkModel, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
+import { toolOptions } from "./tool_choice.ts";
 
 type ChatResponse = z.infer<typeof chatResponseSchema>;
 type Choice = ChatResponse["choices"][number];
@@ -49,11 +50,11 @@ export function prepareChat(service: Service, request: ChatRequest): PreparedCha
 
 /** Tools and template variables. */
 function chatOptions(request: ChatRequest): WireOptions {
-  const { tools, tool_choice: choice, reasoning_effort, chat_template_kwargs, response_format } =
-    request;
-  const offered = choice === "none" ? undefined : tools;
+  const { tools, tool_choice: choice, parallel_tool_calls: parallel } = request;
+  const { reasoning_effort, chat_template_kwargs, response_format } = request;
+  const named = typeof choice === "object" && choice !== null ? choice.function : choice;
   return withoutAbsent({
-    tools: offered,
+    ...toolOptions({ tools, choice: named, parallel }),
     ...reasoningOptions(reasoning_effort, chat_template_kwargs),
     responseFormat: response_format?.type === "text" ? undefined : response_format,
   });

@@ -15,6 +15,7 @@ import { ResponseOutput } from "./response_output.ts";
 import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
 import { checkCanChat, checkModel, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
+import { toolOptions } from "./tool_choice.ts";
 
 /** A request that was understood. */
 export interface PreparedResponse {
@@ -26,7 +27,7 @@ export interface PreparedResponse {
 export function prepareResponse(service: Service, request: ResponsesRequest): PreparedResponse {
   checkModel(service, request.model);
   checkCanChat(service, "input");
-  const { instructions, input, tools, tool_choice, reasoning, text } = request;
+  const { instructions, input, tools, tool_choice: choice, reasoning, text } = request;
   const said = typeof input === "string"
     ? [{ role: "user", content: input }]
     : input.flatMap(messageOf);
@@ -36,7 +37,11 @@ export function prepareResponse(service: Service, request: ResponsesRequest): Pr
     options: {
       ...samplingOptions(request, request.max_output_tokens),
       ...withoutAbsent({
-        tools: tool_choice === "none" ? undefined : tools?.map(chatTool),
+        ...toolOptions({
+          tools: tools?.map(chatTool),
+          choice,
+          parallel: request.parallel_tool_calls,
+        }),
         ...reasoningOptions(reasoning?.effort),
         responseFormat: format?.type === "json_schema"
           ? { type: format.type, json_schema: { name: format.name, schema: format.schema } }
@@ -175,5 +180,5 @@ function messageOf(item: z.infer<typeof inputItemSchema>): ChatMessage[] {
 function chatTool(
   { name, description, parameters }: NonNullable<ResponsesRequest["tools"]>[number],
 ) {
-  return { type: "function", function: withoutAbsent({ name, description, parameters }) };
+  return { type: "function", function: { name, ...withoutAbsent({ description, parameters }) } };
 }

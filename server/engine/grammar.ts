@@ -1,5 +1,6 @@
 /**
- * Answers that have to be JSON: a grammar says before each token which ones may come.
+ * Answers that have to be of a form, such as JSON or a call of a tool: a grammar says before each
+ * token which ones may come.
  *
  * @module
  */
@@ -12,9 +13,9 @@ import {
   type XGrammar,
 } from "../../deps/xgrammar.ts";
 import { messageOf, RequestError } from "../../graph/mod.ts";
-import type { Vocabulary } from "../../models/mod.ts";
+import { OUTPUT_FORMATS, type TextForm, type Vocabulary } from "../../models/mod.ts";
 import type { AllowedTokens } from "../../runtime/mod.ts";
-import type { ResponseFormat } from "./protocol.ts";
+import { markText, writeGrammar } from "./grammar_form.ts";
 
 /** What grammars are made for. */
 export interface GrammarModel {
@@ -26,17 +27,21 @@ export interface GrammarModel {
 interface Opened {
   readonly library: XGrammar;
   readonly compiler: GrammarCompiler;
+  /** Marks that are tokens, with their ids. */
+  readonly marks: ReadonlyMap<string, number>;
   readonly compiled: Map<string, CompiledGrammar>;
+}
+
+/** Guides the tokens of one answer; its memory is the library's, and freed with it. */
+export interface Guide extends Disposable {
+  readonly allowedTokens: AllowedTokens;
 }
 
 /** Grammars that are kept. */
 const MOST_COMPILED = 32;
 
-/** Characters of a schema; larger ones take seconds to compile. */
+/** Characters of all schemas of a form; larger ones take seconds to compile. */
 const MOST_SCHEMA_CHARACTERS = 64 << 10;
-
-/** Whitespace between two parts of an answer: without a bound some models write nothing else. */
-const MOST_WHITESPACE = 8;
 
 /** Words of JSON Schema that change what is valid and that the library does not follow. */
 const UNKNOWN_WORDS = [
@@ -65,41 +70,41 @@ export class Grammars {
   constructor(readonly model: GrammarModel) {}
 
   /**
-   * The tokens that may come, for an answer of a form.
+   * Guides an answer of a form. `param` is the field of the request that demands it.
    *
    * @throws {RequestError} for a schema that cannot be followed, by the word that is at fault.
    */
-  async allowedTokens(format: ResponseFormat): Promise<AllowedTokens> {
+  async guide(form: TextForm, param: string): Promise<Guide> {
     const opened = await (this.#opened ??= open(this.model));
-    const schema = format.type === "json_object" ? { type: "object" } : format.json_schema.schema;
-    const text = JSON.stringify(schema);
-    checkSchema(schema, text);
-    const grammar = opened.compiled.get(text) ?? await this.#compile(opened, text);
+    const key = JSON.stringify(form);
+    checkSchemas(form, key, param);
+    const grammar = opened.compiled.get(key) ?? await this.#compile(opened, form, key, param);
     const { GrammarMatcher } = opened.library;
     const matcher = await GrammarMatcher.createGrammarMatcher(grammar, [...this.model.endTokens]);
     return follow(matcher, this.model.vocabulary.texts.length);
   }
 
-  async #compile(opened: Opened, schema: string): Promise<CompiledGrammar> {
+  async #compile(
+    { library, compiler, compiled, marks }: Opened,
+    form: TextForm,
+    key: string,
+    param: string,
+  ): Promise<CompiledGrammar> {
     try {
-      const grammar = await opened.compiler.compileJSONSchema(
-        schema,
-        true,
-        undefined,
-        undefined,
-        true,
-        MOST_WHITESPACE,
-      );
-      const oldest = opened.compiled.keys().next();
-      if (opened.compiled.size >= MOST_COMPILED && !oldest.done) {
-        opened.compiled.delete(oldest.value);
+      const grammar = await compiler.compileGrammar(await writeGrammar(form, library, marks));
+      const [oldest] = compiled;
+      if (compiled.size >= MOST_COMPILED && oldest) {
+        // Matchers that still use it hold the library's own reference.
+        oldest[1].dispose();
+        compiled.delete(oldest[0]);
       }
-      opened.compiled.set(schema, grammar);
+      compiled.set(key, grammar);
       return grammar;
     } catch (error) {
       // The library has ended itself, and every answer that it guides; the next one opens anew.
       this.#opened = undefined;
       throw cannotFollow(
+        param,
         `a schema that the grammar library reads, got one that it does not (${messageOf(error)})`,
       );
     }
@@ -108,16 +113,27 @@ export class Grammars {
 
 async function open({ vocabulary, endTokens }: GrammarModel): Promise<Opened> {
   const library = openXGrammar();
-  const { texts, kind } = vocabulary;
+  const marks = marksOf(vocabulary, endTokens);
+  const texts = [...vocabulary.texts];
+  for (const id of marks.values()) texts[id] = markText(id);
   const info = await library.TokenizerInfo.createTokenizerInfo(
-    [...texts],
-    kind,
+    texts,
+    vocabulary.kind,
     false,
     texts.length,
     [...endTokens],
   );
   const compiler = await library.GrammarCompiler.createGrammarCompiler(info);
-  return { library, compiler, compiled: new Map() };
+  return { library, compiler, marks, compiled: new Map() };
+}
+
+/** Marks of output formats that are tokens; end tokens come after the form, not in it. */
+function marksOf(
+  { added }: Vocabulary,
+  endTokens: readonly number[],
+): ReadonlyMap<string, number> {
+  const known = new Set(OUTPUT_FORMATS.flatMap(({ marks }) => marks));
+  return new Map([...added].filter(([text, id]) => known.has(text) && !endTokens.includes(id)));
 }
 
 /** A vector of the library's memory. */
@@ -146,28 +162,56 @@ function isMaskSource(value: unknown): value is MaskSource {
     typeof value.GetNextTokenBitmask === "function";
 }
 
-function follow(matcher: GrammarMatcher, vocabSize: number): AllowedTokens {
+function follow(matcher: GrammarMatcher, vocabSize: number): Guide {
   const masks = maskSource(matcher);
   let taken = 0;
-  return (made) => {
-    for (; taken < made.length; taken++) matcher.acceptToken(made[taken]);
-    if (matcher.isTerminated()) return undefined;
-    const words = masks.GetNextTokenBitmask(vocabSize);
-    const mask = Uint32Array.from({ length: words.size() }, (_, index) => words.get(index));
-    words.delete();
-    return mask;
+  let isFreed = false;
+  return {
+    allowedTokens(made) {
+      for (; taken < made.length; taken++) matcher.acceptToken(made[taken]);
+      if (matcher.isTerminated()) return undefined;
+      const words = masks.GetNextTokenBitmask(vocabSize);
+      const mask = Uint32Array.from({ length: words.size() }, (_, index) => words.get(index));
+      words.delete();
+      return mask;
+    },
+    [Symbol.dispose]() {
+      if (!isFreed) matcher.dispose();
+      isFreed = true;
+    },
   };
 }
 
-function checkSchema(schema: unknown, text: string): void {
+function checkSchemas(form: TextForm, text: string, param: string): void {
   if (text.length > MOST_SCHEMA_CHARACTERS) {
     throw cannotFollow(
-      `a schema of at most ${MOST_SCHEMA_CHARACTERS} characters, got ${text.length}`,
+      param,
+      `schemas of at most ${MOST_SCHEMA_CHARACTERS} characters, got ${text.length}`,
     );
   }
-  const word = unknownWord(schema);
-  if (word === undefined) return;
-  throw cannotFollow(`a schema without "${word}", which is not supported, got one with it`);
+  for (const schema of schemasIn(form)) {
+    const word = unknownWord(schema);
+    if (word === undefined) continue;
+    throw cannotFollow(
+      param,
+      `a schema without "${word}", which is not supported, got one with it`,
+    );
+  }
+}
+
+function schemasIn(form: TextForm): unknown[] {
+  if (typeof form === "string") return [];
+  switch (form.kind) {
+    case "json":
+      return [form.schema];
+    case "all":
+    case "any":
+      return form.forms.flatMap(schemasIn);
+    case "calls":
+      return form.calls.flatMap(({ content }) => schemasIn(content));
+    default:
+      return [];
+  }
 }
 
 /** The first word of a schema that would be ignored. Names of properties are no words. */
@@ -188,10 +232,10 @@ function unknownWord(schema: unknown): string | undefined {
   return undefined;
 }
 
-function cannotFollow(expected: string): RequestError {
+function cannotFollow(param: string, expected: string): RequestError {
   return new RequestError(
     "request/json-schema",
-    `Cannot answer in the form of response_format: expected ${expected}`,
-    { details: { param: "response_format" } },
+    `Cannot answer in the form of ${param}: expected ${expected}`,
+    { details: { param } },
   );
 }

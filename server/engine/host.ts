@@ -6,14 +6,19 @@
 
 import { type DeployEvent, pipeline } from "../../dsl/mod.ts";
 import { messageOf, MixlineError, RequestError } from "../../graph/mod.ts";
+import type { AnswerDemand, ChatMessage, ChatVariables } from "../../models/mod.ts";
 import type { Engine, Piece } from "../../runtime/mod.ts";
-import { Grammars } from "./grammar.ts";
+import { Grammars, type Guide } from "./grammar.ts";
+import { untilFirstCall } from "./one_call.ts";
 import {
   type EngineCall,
   type EngineEvent,
   readLines,
+  type ResponseFormat,
   type WireError,
+  type WireOptions,
   type WirePiece,
+  type WirePrompt,
 } from "./protocol.ts";
 
 /** Answers calls until the stream of calls ends, as it does when the server is gone. */
@@ -83,15 +88,15 @@ class EngineHost {
     const abort = new AbortController();
     this.#running.set(id, abort);
     try {
-      const { responseFormat, ...given } = options;
-      const allowedTokens = responseFormat && await this.#grammars().allowedTokens(responseFormat);
+      const { responseFormat: _, toolChoice: __, oneCall, ...given } = options;
+      using guide = await this.#guide(prompt, options);
       const generation = this.engine.generate(prompt, {
         ...given,
-        ...(allowedTokens && { allowedTokens }),
+        ...(guide && { allowedTokens: guide.allowedTokens }),
         signal: abort.signal,
       });
       let completionTokens = 0;
-      for await (const piece of generation) {
+      for await (const piece of oneCall ? untilFirstCall(generation) : generation) {
         completionTokens++;
         this.send({ kind: "piece", id, piece: this.#wirePiece(piece) });
       }
@@ -102,15 +107,28 @@ class EngineHost {
     }
   }
 
+  /** Guides an answer whose form the request demands; undefined where it may be anything. */
+  async #guide(prompt: WirePrompt, options: WireOptions): Promise<Guide | undefined> {
+    const { responseFormat, toolChoice } = options;
+    if (!responseFormat && !toolChoice) return undefined;
+    const param = toolChoice ? "tools" : "response_format";
+    const demand = demandOf(options);
+    const form = isChat(prompt)
+      ? this.engine.answerForm(prompt, demand, chatWishes(options))
+      : undefined;
+    if (!form) throw new Error("a form is demanded of a prompt that is no chat");
+    return await this.#grammars(param).guide(form, param);
+  }
+
   /** Grammars need texts of tokens. @throws {RequestError} where there is no tokenizer. */
-  #grammars(): Grammars {
+  #grammars(param: string): Grammars {
     const vocabulary = this.engine.vocabulary();
     if (vocabulary) {
       return this.#made ??= new Grammars({ vocabulary, endTokens: this.engine.endTokens });
     }
     throw new RequestError(
       "request/json-schema",
-      "Cannot answer in the form of response_format: expected a model with a tokenizer, got one without",
+      `Cannot answer in the form of ${param}: expected a model with a tokenizer, got one without`,
     );
   }
 
@@ -126,6 +144,36 @@ class EngineHost {
       },
     };
   }
+}
+
+/** What an answer must be. One that may call tools may be JSON or calls. */
+function demandOf(
+  { responseFormat, toolChoice, tools, oneCall = false }: WireOptions,
+): AnswerDemand {
+  const mayCall = toolChoice !== undefined || (tools?.length ?? 0) > 0;
+  const name = typeof toolChoice === "object" ? toolChoice.name : undefined;
+  return {
+    ...(responseFormat && toolChoice === undefined && { json: schemaOf(responseFormat) }),
+    ...(mayCall && {
+      calls: { several: !oneCall && name === undefined, ...(name !== undefined && { name }) },
+    }),
+  };
+}
+
+function schemaOf(format: ResponseFormat) {
+  return format.type === "json_object" ? { type: "object" } : format.json_schema.schema;
+}
+
+function chatWishes({ tools, thinking, templateVariables }: WireOptions): ChatVariables {
+  return {
+    ...(tools && { tools }),
+    ...(thinking !== undefined && { thinking }),
+    ...(templateVariables && { templateVariables }),
+  };
+}
+
+function isChat(prompt: WirePrompt): prompt is readonly ChatMessage[] {
+  return Array.isArray(prompt) && typeof prompt[0] === "object";
 }
 
 function infoOf(engine: Engine) {

@@ -15,6 +15,10 @@ export type WireOptions =
     readonly logitBias?: Readonly<Record<string, number>>;
     /** The answer is JSON, of a schema or of any form. */
     readonly responseFormat?: ResponseFormat;
+    /** The answer calls a tool: any, or the one of this name. */
+    readonly toolChoice?: "required" | { readonly name: string };
+    /** The answer ends after its first call. */
+    readonly oneCall?: boolean;
   };
 
 /** A form that an answer must have. */

@@ -54,9 +54,16 @@ export const toolSchema = z.strictObject({
   }),
 }).meta({ id: "Tool" });
 
-/** Whether the model may call tools. It is not forced: each family marks its calls in its own way. */
-export const toolChoiceSchema = z.enum(["none", "auto"], {
-  error: 'only "none" and "auto" are supported: no model is forced to call a tool',
+/** Whether the model may, must or must not call tools, or which one it must. */
+export const toolChoiceSchema = z.union([
+  z.enum(["none", "auto", "required"]),
+  z.strictObject({
+    type: z.literal("function", { error: 'expected "function": other choices are not supported' }),
+    function: z.strictObject({ name: z.string() }),
+  }),
+], {
+  error:
+    'expected "none", "auto", "required" or { type: "function", function: { name } }; other choices are not supported',
 });
 
 /** What form the answer has. */

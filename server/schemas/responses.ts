@@ -65,8 +65,17 @@ export const responsesRequestSchema = z.strictObject({
     parameters: z.record(z.string(), z.unknown()).nullish(),
     strict: z.boolean().nullish(),
   })).max(128).nullish(),
-  tool_choice: z.enum(["none", "auto"], {
-    error: 'only "none" and "auto" are supported: no model is forced to call a tool',
+  tool_choice: z.union([
+    z.enum(["none", "auto", "required"]),
+    z.strictObject({
+      type: z.literal("function", {
+        error: 'expected "function": other choices are not supported',
+      }),
+      name: z.string(),
+    }),
+  ], {
+    error:
+      'expected "none", "auto", "required" or { type: "function", name }; other choices are not supported',
   }).nullish(),
   parallel_tool_calls: z.boolean().nullish(),
   text: z.strictObject({

@@ -34,13 +34,13 @@ export function serveScripted(
   return open(pipeline().settings({ model: "demo/storyteller" }), options, { command, ...context });
 }
 
-/** Serves the bundled model on the CPU executor; `over` is laid over its pipeline. */
+/** Serves the bundled model, or one like it, on the CPU executor; `over` is laid over its pipeline. */
 export function serveStoryteller(
   options: ServeOptions = {},
   context: Partial<ServeContext> = {},
   over = pipeline(),
+  model = fileURLToPath(new URL("../../demo/storyteller", import.meta.url)),
 ): Promise<TestServer> {
-  const model = fileURLToPath(new URL("../../demo/storyteller", import.meta.url));
   return open(over.settings({ model, executor: "cpu" }), options, context);
 }
 

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { CallableTool, TextForm } from "./text_form.ts";
+
 /** A call of a tool that the model asks for. */
 export interface ToolCall {
   /** Of the function. */
@@ -50,6 +52,20 @@ export interface OutputFormat {
   /** Whether the models of a template or of a `model_type` answer in this format. */
   recognizes(template: string, modelType: string): boolean;
   open(start: OutputStart): OutputParser;
+  /** What may come before the answer after such a prompt: reasoning. Absent where there is none. */
+  reasoning?(prompt: string): TextForm;
+  /** What an answer in some form looks like. Absent where it is the bare text. */
+  answer?(form: TextForm): TextForm;
+  /** Calls of these tools, one or several, as the models of a template write them. Absent where they call none. */
+  calls?(tools: readonly CallableTool[], options: CallOptions): TextForm;
+}
+
+/** How calls are written. */
+export interface CallOptions {
+  /** An answer may hold several. */
+  readonly several: boolean;
+  /** The chat template, whose own calls show which notation of a family it has. */
+  readonly template: string;
 }
 
 /** Makes a format; a function so that all format files have the same form. */

@@ -5,6 +5,7 @@
  */
 
 import type { OutputParser, OutputPart, ToolCall } from "./output_format.ts";
+import { all, any, type TextForm, until } from "./text_form.ts";
 import { beginsMark, firstMark, Parts } from "./parts.ts";
 
 /** One kind of section. */
@@ -22,6 +23,14 @@ export const THINK: Section = { open: "<think>", close: "</think>" };
 /** True when a prompt ends with the mark that opens a section, as some templates do for thinking. */
 export function endsWithOpen(prompt: string, { open }: Section): boolean {
   return prompt.trimEnd().endsWith(open);
+}
+
+/** Reasoning in a section: the model may leave it out, unless the prompt has opened it. */
+export function reasoningIn(section: Section, prompt: string): TextForm {
+  const { open, close = "" } = section;
+  if (prompt.trimEnd().endsWith(close)) return "";
+  const rest = all(until(close), close, { kind: "space" });
+  return endsWithOpen(prompt, section) ? rest : any(all(open, rest), "");
 }
 
 /**

@@ -1,5 +1,12 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import { endsWithOpen, type Section, SectionParser, THINK } from "../section_parser.ts";
+import {
+  endsWithOpen,
+  reasoningIn,
+  type Section,
+  SectionParser,
+  THINK,
+} from "../section_parser.ts";
+import { all, type CallableTool, calls, jsonCall } from "../text_form.ts";
 import { allCalls, callWith } from "../tool_calls.ts";
 
 const MARK = (name: string) => `<\uFF5Ctool\u2581${name}\uFF5C>`;
@@ -22,6 +29,20 @@ export const deepseek = defineOutputFormat({
   open({ prompt }) {
     const calls: Section = { open: BEGIN, close: END, read: callsIn };
     return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
+  },
+  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  calls: (tools, { several, template }) => {
+    const isFenced = template.includes("```json");
+    const write = (tool: CallableTool) =>
+      isFenced
+        ? jsonCall(`function${SEPARATOR}${tool.name}\n\`\`\`json\n`, tool, "\n```")
+        : jsonCall(`${tool.name}${SEPARATOR}`, tool, "");
+    const between = `${CALL_END}${isFenced ? "\n" : ""}${CALL_BEGIN}`;
+    return all(
+      BEGIN + CALL_BEGIN,
+      calls(tools, write, several ? between : undefined),
+      CALL_END + END,
+    );
   },
 });
 

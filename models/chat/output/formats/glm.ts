@@ -1,5 +1,12 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import { endsWithOpen, type Section, SectionParser, THINK } from "../section_parser.ts";
+import {
+  endsWithOpen,
+  reasoningIn,
+  type Section,
+  SectionParser,
+  THINK,
+} from "../section_parser.ts";
+import { type CallableTool, type CallForm, calls, namedArguments } from "../text_form.ts";
 import { allCalls, argumentOf } from "../tool_calls.ts";
 
 const ARGUMENT = /<arg_key>([^]*?)<\/arg_key>\s*<arg_value>([^]*?)<\/arg_value>/g;
@@ -21,6 +28,8 @@ export const glm = defineOutputFormat({
     };
     return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
   },
+  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  calls: (tools, { several }) => calls(tools, callForm, several ? "\n" : undefined),
 });
 
 function callIn(body: string, tools: readonly unknown[]): ToolCall | undefined {
@@ -29,4 +38,15 @@ function callIn(body: string, tools: readonly unknown[]): ToolCall | undefined {
   const entries = [...body.matchAll(ARGUMENT)]
     .map(([, key, value]) => [key.trim(), argumentOf(value, key.trim(), name, tools)]);
   return { name, arguments: Object.fromEntries(entries) };
+}
+
+function callForm(tool: CallableTool): CallForm {
+  return {
+    begin: `<tool_call>${tool.name}\n`,
+    content: namedArguments(tool, {
+      begin: (name) => `<arg_key>${name}</arg_key>\n<arg_value>`,
+      end: "</arg_value>\n",
+    }),
+    end: "</tool_call>",
+  };
 }

@@ -7,11 +7,13 @@
 
 import { defineOutputFormat, type OutputParser, type OutputPart } from "../output_format.ts";
 import { beginsMark, firstMark, Parts } from "../parts.ts";
+import { all, any, calls, jsonCall, until } from "../text_form.ts";
 import { callWith } from "../tool_calls.ts";
 
 const MESSAGE = "<|message|>";
 const START = "<|start|>";
 const HEADER_MARKS = ["<|channel|>", "<|constrain|>"];
+const ANALYSIS = `<|channel|>analysis${MESSAGE}`;
 /** What ends a message; `<|call|>` and `<|return|>` also end the generation. */
 const ENDS = ["<|end|>", "<|call|>", "<|return|>", START];
 
@@ -21,6 +23,19 @@ export const harmony = defineOutputFormat({
   marks: [MESSAGE, ...HEADER_MARKS, ...ENDS],
   recognizes: (template, modelType) => template.includes("<|channel|>") || modelType === "gpt_oss",
   open: () => new HarmonyParser(),
+  reasoning: () => any(all(ANALYSIS, until("<|end|>"), `<|end|>${START}assistant`), ""),
+  answer: (form) => all(`<|channel|>final${MESSAGE}`, form),
+  // A call ends the generation, so that an answer has one.
+  calls: (tools) =>
+    calls(
+      tools,
+      (tool) =>
+        jsonCall(
+          `<|channel|>commentary to=functions.${tool.name} <|constrain|>json${MESSAGE}`,
+          tool,
+          "",
+        ),
+    ),
 });
 
 /** A message whose body comes. */

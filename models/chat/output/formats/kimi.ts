@@ -1,5 +1,12 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import { endsWithOpen, type Section, SectionParser, THINK } from "../section_parser.ts";
+import {
+  endsWithOpen,
+  reasoningIn,
+  type Section,
+  SectionParser,
+  THINK,
+} from "../section_parser.ts";
+import { all, any, calls, json } from "../text_form.ts";
 import { allCalls, callWith } from "../tool_calls.ts";
 
 const BEGIN = "<|tool_calls_section_begin|>";
@@ -18,6 +25,21 @@ export const kimi = defineOutputFormat({
     const calls: Section = { open: BEGIN, close: END, read: callsIn };
     return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
   },
+  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  calls: (tools, { several }) =>
+    all(
+      BEGIN + CALL_BEGIN,
+      calls(
+        tools,
+        (tool) => ({
+          begin: `functions.${tool.name}:`,
+          content: all(any(..."0123456789"), ARGUMENTS, json(tool.parameters)),
+          end: "",
+        }),
+        several ? CALL_END + CALL_BEGIN : undefined,
+      ),
+      CALL_END + END,
+    ),
 });
 
 function callsIn(body: string): ToolCall[] | undefined {

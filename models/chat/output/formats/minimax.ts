@@ -1,5 +1,12 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import { endsWithOpen, type Section, SectionParser, THINK } from "../section_parser.ts";
+import {
+  endsWithOpen,
+  reasoningIn,
+  type Section,
+  SectionParser,
+  THINK,
+} from "../section_parser.ts";
+import { all, type CallableTool, type CallForm, calls, namedArguments } from "../text_form.ts";
 import { allCalls, argumentOf } from "../tool_calls.ts";
 
 const BEGIN = "<minimax:tool_call>";
@@ -17,6 +24,9 @@ export const minimax = defineOutputFormat({
     const calls: Section = { open: BEGIN, close: END, read: (body) => callsIn(body, tools) };
     return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
   },
+  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  calls: (tools, { several }) =>
+    all(`${BEGIN}\n`, calls(tools, callForm, several ? "\n" : undefined), `\n${END}`),
 });
 
 function callsIn(body: string, tools: readonly unknown[]): ToolCall[] | undefined {
@@ -27,4 +37,15 @@ function callsIn(body: string, tools: readonly unknown[]): ToolCall[] | undefine
       .map(([, key, value]) => [key, argumentOf(value, key, name, tools)]);
     return { name, arguments: Object.fromEntries(entries) };
   }));
+}
+
+function callForm(tool: CallableTool): CallForm {
+  return {
+    begin: `<invoke name="${tool.name}">\n`,
+    content: namedArguments(tool, {
+      begin: (name) => `<parameter name="${name}">`,
+      end: "</parameter>\n",
+    }),
+    end: "</invoke>",
+  };
 }

@@ -1,5 +1,6 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import { endsWithOpen, type Section, SectionParser } from "../section_parser.ts";
+import { endsWithOpen, reasoningIn, type Section, SectionParser } from "../section_parser.ts";
+import { all, type CallableTool, calls, jsonCall } from "../text_form.ts";
 import { allCalls, callOf, callWith, parseJson } from "../tool_calls.ts";
 
 const CALLS = "[TOOL_CALLS]";
@@ -16,6 +17,16 @@ export const mistral = defineOutputFormat({
     const calls: Section = { open: CALLS, read: callsIn };
     const inside = endsWithOpen(prompt, REASONING) ? REASONING : undefined;
     return new SectionParser([REASONING, calls], inside);
+  },
+  reasoning: (prompt) => reasoningIn(REASONING, prompt),
+  calls: (tools, { several, template }) => {
+    if (template.includes(ARGUMENTS)) {
+      const write = (tool: CallableTool) => jsonCall(`${tool.name}${ARGUMENTS}`, tool, "");
+      return all(CALLS, calls(tools, write, several ? CALLS : undefined));
+    }
+    const write = (tool: CallableTool) =>
+      jsonCall(`{"name": "${tool.name}", "arguments": `, tool, "}");
+    return all(`${CALLS}[`, calls(tools, write, several ? ", " : undefined), "]");
   },
 });
 

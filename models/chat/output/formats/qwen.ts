@@ -1,5 +1,12 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import { endsWithOpen, type Section, SectionParser, THINK } from "../section_parser.ts";
+import {
+  endsWithOpen,
+  reasoningIn,
+  type Section,
+  SectionParser,
+  THINK,
+} from "../section_parser.ts";
+import { type CallableTool, type CallForm, calls, jsonCall, namedArguments } from "../text_form.ts";
 import { allCalls, argumentOf, callOf, parseJson } from "../tool_calls.ts";
 
 const FUNCTION = /^\s*<function=([^>\n]+)>([^]*?)(?:<\/function>)?\s*$/;
@@ -22,6 +29,13 @@ export const qwen = defineOutputFormat({
     };
     return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
   },
+  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  calls: (tools, { several, template }) =>
+    calls(
+      tools,
+      template.includes("<function=") ? functionForm : jsonForm,
+      several ? "\n" : undefined,
+    ),
 });
 
 function functionCall(body: string, tools: readonly unknown[]): ToolCall | undefined {
@@ -30,4 +44,20 @@ function functionCall(body: string, tools: readonly unknown[]): ToolCall | undef
   const entries = [...inner.matchAll(PARAMETER)]
     .map(([, key, value]) => [key, argumentOf(value, key, name, tools)]);
   return { name, arguments: Object.fromEntries(entries) };
+}
+
+function jsonForm(tool: CallableTool): CallForm {
+  const begin = `<tool_call>\n{"name": "${tool.name}", "arguments": `;
+  return jsonCall(begin, tool, "}\n</tool_call>");
+}
+
+function functionForm(tool: CallableTool): CallForm {
+  return {
+    begin: `<tool_call>\n<function=${tool.name}>\n`,
+    content: namedArguments(tool, {
+      begin: (name) => `<parameter=${name}>\n`,
+      end: "\n</parameter>\n",
+    }),
+    end: "</function>\n</tool_call>",
+  };
 }
