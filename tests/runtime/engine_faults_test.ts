@@ -13,6 +13,7 @@ function open(): Engine {
       encode: (text) => Array.from(text, (letter) => letter === "€" ? 3000 : letter.charCodeAt(0)),
       decode: (ids) => String.fromCharCode(...ids),
       renderChat: (messages) => ({
+        formOf: () => "",
         text: messages.map(({ content }) => String(content)).join(""),
       }),
     },
