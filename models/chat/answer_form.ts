@@ -8,11 +8,11 @@ import { RequestError } from "../../graph/mod.ts";
 import { isRecord } from "./messages.ts";
 import type { OutputFormat } from "./output/output_format.ts";
 import {
-  all,
-  any,
   type CallableTool,
+  inOrder,
   json,
   type JsonSchema,
+  oneOf,
   type TextForm,
 } from "./output/text_form.ts";
 
@@ -48,8 +48,8 @@ export function answerForm(demand: AnswerDemand, place: AnswerPlace): TextForm {
   const forms: TextForm[] = [];
   if (demand.json) forms.push(format?.answer?.(json(demand.json)) ?? json(demand.json));
   if (demand.calls) forms.push(callsForm(demand.calls, place));
-  const answer = forms.length === 1 ? forms[0] : any(...forms);
-  return format?.reasoning ? all(format.reasoning(place.prompt), answer) : answer;
+  const answer = forms.length === 1 ? forms[0] : oneOf(...forms);
+  return format?.reasoning ? inOrder(format.reasoning(place.prompt), answer) : answer;
 }
 
 function callsForm(

@@ -5,7 +5,7 @@
  */
 
 import type { OutputParser, OutputPart, ToolCall } from "./output_format.ts";
-import { all, any, type TextForm, until } from "./text_form.ts";
+import { inOrder, oneOf, type TextForm, until } from "./text_form.ts";
 import { beginsMark, firstMark, Parts } from "./parts.ts";
 
 /** One kind of section. */
@@ -29,8 +29,8 @@ export function endsWithOpen(prompt: string, { open }: Section): boolean {
 export function reasoningIn(section: Section, prompt: string): TextForm {
   const { open, close = "" } = section;
   if (prompt.trimEnd().endsWith(close)) return "";
-  const rest = all(until(close), close, { kind: "space" });
-  return endsWithOpen(prompt, section) ? rest : any(all(open, rest), "");
+  const rest = inOrder(until(close), close, { kind: "space" });
+  return endsWithOpen(prompt, section) ? rest : oneOf(inOrder(open, rest), "");
 }
 
 /**

@@ -57,12 +57,12 @@ export function until(end: string): TextForm {
 }
 
 /** Forms one after the other. */
-export function all(...forms: readonly TextForm[]): TextForm {
+export function inOrder(...forms: readonly TextForm[]): TextForm {
   return { kind: "all", forms };
 }
 
 /** One of some forms. */
-export function any(...forms: readonly TextForm[]): TextForm {
+export function oneOf(...forms: readonly TextForm[]): TextForm {
   return { kind: "any", forms };
 }
 
@@ -103,10 +103,10 @@ export function namedArguments(
   };
   const forms = Object.entries(isRecord(properties) ? properties : {}).map(([name, schema]) => {
     const own = isRecord(schema) ? { ...schema, ...shared } : {};
-    const form = all(begin(name), valueForm(name, own, end), end);
-    return demanded.includes(name) ? form : any(form, "");
+    const form = inOrder(begin(name), valueForm(name, own, end), end);
+    return demanded.includes(name) ? form : oneOf(form, "");
   });
-  return forms.length === 0 ? "" : all(...forms);
+  return forms.length === 0 ? "" : inOrder(...forms);
 }
 
 /** Words that bound a text, which grammars follow within JSON alone. */
@@ -115,7 +115,7 @@ const BOUNDS_OF_TEXTS = ["pattern", "format", "minLength", "maxLength"];
 function valueForm(name: string, schema: JsonSchema, end: string): TextForm {
   if (![schema.type].flat().includes("string")) return json(schema);
   const values = "const" in schema ? [schema.const] : schema.enum;
-  if (Array.isArray(values)) return any(...values.filter((value) => typeof value === "string"));
+  if (Array.isArray(values)) return oneOf(...values.filter((value) => typeof value === "string"));
   const word = BOUNDS_OF_TEXTS.find((each) => each in schema);
   if (word === undefined) return until(end);
   throw new RequestError(

@@ -6,7 +6,7 @@ import {
   SectionParser,
   THINK,
 } from "../section_parser.ts";
-import { all, type CallableTool, calls, jsonCall } from "../text_form.ts";
+import { type CallableTool, calls, inOrder, jsonCall } from "../text_form.ts";
 import { allCalls, callWith } from "../tool_calls.ts";
 
 const MARK = (name: string) => `<\uFF5Ctool\u2581${name}\uFF5C>`;
@@ -38,7 +38,7 @@ export const deepseek = defineOutputFormat({
         ? jsonCall(`function${SEPARATOR}${tool.name}\n\`\`\`json\n`, tool, "\n```")
         : jsonCall(`${tool.name}${SEPARATOR}`, tool, "");
     const between = `${CALL_END}${isFenced ? "\n" : ""}${CALL_BEGIN}`;
-    return all(
+    return inOrder(
       BEGIN + CALL_BEGIN,
       calls(tools, write, several ? between : undefined),
       CALL_END + END,

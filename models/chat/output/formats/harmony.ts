@@ -7,7 +7,7 @@
 
 import { defineOutputFormat, type OutputParser, type OutputPart } from "../output_format.ts";
 import { beginsMark, firstMark, Parts } from "../parts.ts";
-import { all, any, calls, jsonCall, until } from "../text_form.ts";
+import { calls, inOrder, jsonCall, oneOf, until } from "../text_form.ts";
 import { callWith } from "../tool_calls.ts";
 
 const MESSAGE = "<|message|>";
@@ -23,8 +23,8 @@ export const harmony = defineOutputFormat({
   marks: [MESSAGE, ...HEADER_MARKS, ...ENDS],
   recognizes: (template, modelType) => template.includes("<|channel|>") || modelType === "gpt_oss",
   open: () => new HarmonyParser(),
-  reasoning: () => any(all(ANALYSIS, until("<|end|>"), `<|end|>${START}assistant`), ""),
-  answer: (form) => all(`<|channel|>final${MESSAGE}`, form),
+  reasoning: () => oneOf(inOrder(ANALYSIS, until("<|end|>"), `<|end|>${START}assistant`), ""),
+  answer: (form) => inOrder(`<|channel|>final${MESSAGE}`, form),
   // A call ends the generation, so that an answer has one.
   calls: (tools) =>
     calls(

@@ -6,7 +6,7 @@ import {
   SectionParser,
   THINK,
 } from "../section_parser.ts";
-import { all, any, calls, json } from "../text_form.ts";
+import { calls, inOrder, json, oneOf } from "../text_form.ts";
 import { allCalls, callWith } from "../tool_calls.ts";
 
 const BEGIN = "<|tool_calls_section_begin|>";
@@ -27,13 +27,13 @@ export const kimi = defineOutputFormat({
   },
   reasoning: (prompt) => reasoningIn(THINK, prompt),
   calls: (tools, { several }) =>
-    all(
+    inOrder(
       BEGIN + CALL_BEGIN,
       calls(
         tools,
         (tool) => ({
           begin: `functions.${tool.name}:`,
-          content: all(any(..."0123456789"), ARGUMENTS, json(tool.parameters)),
+          content: inOrder(oneOf(..."0123456789"), ARGUMENTS, json(tool.parameters)),
           end: "",
         }),
         several ? CALL_END + CALL_BEGIN : undefined,

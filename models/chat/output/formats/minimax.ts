@@ -6,7 +6,7 @@ import {
   SectionParser,
   THINK,
 } from "../section_parser.ts";
-import { all, type CallableTool, type CallForm, calls, namedArguments } from "../text_form.ts";
+import { type CallableTool, type CallForm, calls, inOrder, namedArguments } from "../text_form.ts";
 import { allCalls, argumentOf } from "../tool_calls.ts";
 
 const BEGIN = "<minimax:tool_call>";
@@ -26,7 +26,7 @@ export const minimax = defineOutputFormat({
   },
   reasoning: (prompt) => reasoningIn(THINK, prompt),
   calls: (tools, { several }) =>
-    all(`${BEGIN}\n`, calls(tools, callForm, several ? "\n" : undefined), `\n${END}`),
+    inOrder(`${BEGIN}\n`, calls(tools, callForm, several ? "\n" : undefined), `\n${END}`),
 });
 
 function callsIn(body: string, tools: readonly unknown[]): ToolCall[] | undefined {

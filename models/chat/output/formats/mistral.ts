@@ -1,6 +1,6 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
 import { endsWithOpen, reasoningIn, type Section, SectionParser } from "../section_parser.ts";
-import { all, type CallableTool, calls, jsonCall } from "../text_form.ts";
+import { type CallableTool, calls, inOrder, jsonCall } from "../text_form.ts";
 import { allCalls, callOf, callWith, parseJson } from "../tool_calls.ts";
 
 const CALLS = "[TOOL_CALLS]";
@@ -22,11 +22,11 @@ export const mistral = defineOutputFormat({
   calls: (tools, { several, template }) => {
     if (template.includes(ARGUMENTS)) {
       const write = (tool: CallableTool) => jsonCall(`${tool.name}${ARGUMENTS}`, tool, "");
-      return all(CALLS, calls(tools, write, several ? CALLS : undefined));
+      return inOrder(CALLS, calls(tools, write, several ? CALLS : undefined));
     }
     const write = (tool: CallableTool) =>
       jsonCall(`{"name": "${tool.name}", "arguments": `, tool, "}");
-    return all(`${CALLS}[`, calls(tools, write, several ? ", " : undefined), "]");
+    return inOrder(`${CALLS}[`, calls(tools, write, several ? ", " : undefined), "]");
   },
 });
 
