@@ -7,7 +7,13 @@
 
 import { resolve } from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "../deps/commander.ts";
-import { messageOf, MixlineError, WEIGHT_FORMATS, type WeightFormat } from "../graph/mod.ts";
+import {
+  messageOf,
+  MixlineError,
+  permissionHint,
+  WEIGHT_FORMATS,
+  type WeightFormat,
+} from "../graph/mod.ts";
 import { checkOutputFile, writeOutputFile } from "../runtime/mod.ts";
 import { benchDevice } from "./bench_device.ts";
 import { contestantNames } from "./moe_contest.ts";
@@ -93,7 +99,8 @@ if (import.meta.main) {
   } catch (error) {
     // Commander has already printed the error, or the help.
     if (error instanceof CommanderError) Deno.exit(error.exitCode === 0 ? 0 : 2);
-    const hint = error instanceof MixlineError && error.hint ? `\n${error.hint}` : "";
+    const advice = permissionHint(error) ?? (error instanceof MixlineError && error.hint);
+    const hint = advice ? `\n${advice}` : "";
     console.error(`${messageOf(error)}${hint}`);
     Deno.exit(error instanceof MixlineError ? error.exitCode : 1);
   }

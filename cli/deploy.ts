@@ -16,6 +16,7 @@ import { DeployView } from "./deploy_view.ts";
 import { showChanges, showDryRun } from "./dry_run.ts";
 import { formatDuration } from "./format.ts";
 import { generateTexts } from "./generate_text.ts";
+import { modelNeeds, requirePermissions } from "./permissions.ts";
 import { type GivenPrompt, readPrompts } from "./prompt_flags.ts";
 
 /** Sizes of `--benchmark`, where the model has room for them. */
@@ -35,6 +36,7 @@ async function deploy(flags: DeployFlags, context: CommandContext): Promise<void
   }
   const chat = await readChatFlags(flags);
   checkLogprobs(flags);
+  requirePermissions("deploy", modelNeeds(pipeline.resolve().settings.model));
   const prompts = await readPrompts(flags, flags.benchmark ? BENCHMARK_TEXT : DEFAULT_PROMPT);
   await using engine = await start(pipeline, flags, context);
   const result = flags.benchmark

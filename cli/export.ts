@@ -10,6 +10,7 @@ import { exportTrtllm, pipeline, TRTLLM_IMAGE } from "../dsl/mod.ts";
 import { ConfigError, messageOf, OutputError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { collect, countFlag } from "./flags.ts";
+import { requirePermissions } from "./permissions.ts";
 
 /** Runtimes that a pipeline can be exported to. */
 const TARGETS = ["trtllm"] as const;
@@ -50,9 +51,14 @@ function writeExport(
   { output, model, set = [], force, ...options }: ExportFlags,
   { terminal }: CommandContext,
 ): void {
+  requirePermissions("export", [
+    { permission: { name: "read", path: config }, why: "it reads the pipeline" },
+    { permission: { name: "write", path: dirname(resolve(output)) }, why: "it writes the folder" },
+  ]);
   const named = model === undefined ? [] : [`model=${model}`];
   const resolved = pipeline.fromYaml(config).overlay(pipeline.fromFlags([...set, ...named]))
     .resolve();
+  checkTarget(output, force === true);
   const { files, leftBehind } = exportTrtllm(resolved, options);
   writeFolder(output, files, force === true);
   if (terminal.json) {
@@ -63,6 +69,16 @@ function writeExport(
   terminal.result(`${Object.keys(files).map((name) => join(output, name)).join("\n")}\n`);
 }
 
+/** What is there already is replaced only when asked for. */
+function checkTarget(folder: string, force: boolean): void {
+  if (force || !exists(resolve(folder))) return;
+  throw new ConfigError(
+    "cli/output",
+    `Cannot write folder "${folder}": expected none there, got one`,
+    { hint: "Give --force to replace it" },
+  );
+}
+
 /** Writes all files or none: into a folder beside the wanted one, which is then renamed. */
 function writeFolder(
   folder: string,
@@ -70,13 +86,6 @@ function writeFolder(
   force: boolean,
 ): void {
   const target = resolve(folder);
-  if (exists(target) && !force) {
-    throw new ConfigError(
-      "cli/output",
-      `Cannot write folder "${folder}": expected none there, got one`,
-      { hint: "Give --force to replace it" },
-    );
-  }
   const unfinished = join(dirname(target), `.${basename(target)}.unfinished`);
   try {
     removeFolder(unfinished);

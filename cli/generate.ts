@@ -4,12 +4,13 @@
  * @module
  */
 
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Command } from "../deps/commander.ts";
 import { Pipeline, pipeline } from "../dsl/mod.ts";
 import { ConfigError, messageOf } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
+import { type Need, processNeed, requirePermissions } from "./permissions.ts";
 
 /** What generated scripts import. */
 const LIBRARY = new URL("../mod.ts", import.meta.url).href;
@@ -23,12 +24,55 @@ export function generateCommand({ terminal }: CommandContext) {
     .option("--force", "write over a file that is there")
     .option("--debug", "stack traces of errors")
     .action(async (source, flags) => {
-      const isScript = /\.[cm]?[jt]s$/.test(source);
-      const text = isScript ? (await readScript(source)).toYaml() : await writeScript(source);
+      requirePermissions("generate", generateNeeds(source, flags.output));
+      if (flags.output !== undefined) checkOutput(flags.output, flags.force === true);
+      const text = isScript(source)
+        ? (await readScript(source)).toYaml()
+        : await writeScript(source);
       if (flags.output === undefined) return terminal.result(text);
       await writeFile(flags.output, text, flags.force === true);
-      if (!isScript) await deno(["check", "--quiet", flags.output]);
+      if (!isScript(source)) await deno(["check", "--quiet", flags.output]);
     });
+}
+
+function isScript(source: string): boolean {
+  return /\.[cm]?[jt]s$/.test(source);
+}
+
+/** Files, and Deno itself, which formats and checks scripts. */
+function generateNeeds(source: string, output: string | undefined): readonly Need[] {
+  return [
+    { permission: { name: "read", path: source }, why: "it reads the source" },
+    ...(output === undefined
+      ? []
+      : [{ permission: { name: "write", path: output }, why: "it writes the output" } as const]),
+    ...(isScript(source) ? [] : [processNeed("deno fmt formats the script")]),
+  ];
+}
+
+/** A place that is taken or cannot be written to is known before the work. */
+function checkOutput(file: string, force: boolean): void {
+  const info = statOf(file);
+  const folder = statOf(dirname(file));
+  if (info?.isDirectory) throw unwritable(file, "a file's name", "a folder");
+  if (info && !force) throw unwritable(file, "no file there", "one");
+  if (!folder?.isDirectory) throw unwritable(file, "a folder above it", folder ? "a file" : "none");
+}
+
+function statOf(path: string): Deno.FileInfo | undefined {
+  try {
+    return Deno.statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function unwritable(file: string, expected: string, got: string, cause?: unknown): ConfigError {
+  return new ConfigError(
+    "cli/output",
+    `Cannot write file "${file}": expected ${expected}, got ${got}`,
+    { hint: got === "one" ? "Give --force to write over it" : "Choose another file", cause },
+  );
 }
 
 /** The script of a YAML file, formatted. */
@@ -69,14 +113,10 @@ async function writeFile(file: string, text: string, force: boolean): Promise<vo
   try {
     await Deno.writeTextFile(file, text, { createNew: !force });
   } catch (cause) {
-    const exists = cause instanceof Deno.errors.AlreadyExists;
-    throw new ConfigError(
-      "cli/output",
-      `Cannot write file "${file}": expected ${
-        exists ? "no file there, got one" : `a place to write to, got "${messageOf(cause)}"`
-      }`,
-      { hint: exists ? "Give --force to write over it" : "Choose another file", cause },
-    );
+    const isTaken = cause instanceof Deno.errors.AlreadyExists;
+    throw isTaken
+      ? unwritable(file, "no file there", "one", cause)
+      : unwritable(file, "a place to write to", `"${messageOf(cause)}"`, cause);
   }
 }
 

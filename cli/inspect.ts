@@ -5,12 +5,11 @@
  * @module
  */
 
-import { join } from "node:path";
 import { Argument } from "../deps/commander.ts";
 import { ConfigError } from "../graph/mod.ts";
 import { loadModel, type Model } from "../models/mod.ts";
 import { showDiff } from "./changes_view.ts";
-import { checkOutputFile } from "../runtime/mod.ts";
+import { checkOutputFolder } from "../runtime/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
 import { countFlag } from "./flags.ts";
@@ -24,6 +23,7 @@ import {
   showGraph,
 } from "./inspect_views.ts";
 import { describeModel } from "./model_view.ts";
+import { modelNeeds, requirePermissions } from "./permissions.ts";
 import { ByteProgress } from "./progress.ts";
 import { listWeights, type WeightFlags } from "./weights_view.ts";
 
@@ -78,6 +78,7 @@ async function inspect(
   if (wanted === "report") return await writeReportPage(flags, context);
   const { terminal, signal } = context;
   const resolved = configure(flags).resolve();
+  requirePermissions("inspect", modelNeeds(resolved.settings.model));
   for (const note of resolved.notes) terminal.progress(`note: ${note}`);
   const view = new DeployView(terminal);
   const model = await loadModel(resolved.settings.model ?? "", {
@@ -135,10 +136,12 @@ async function showWeights(model: Model, flags: Flags, { terminal, signal }: Com
 /** Deploys the model, which writes the page, and closes it. */
 async function writeReportPage(flags: Flags, { terminal, signal }: CommandContext): Promise<void> {
   const folder = flags.out ?? "graphs";
-  checkOutputFile(join(folder, "report.html"));
+  const pipeline = configure(flags);
+  requirePermissions("inspect report", modelNeeds(pipeline.resolve().settings.model));
+  checkOutputFolder(folder);
   const view = new DeployView(terminal);
   try {
-    await using engine = await configure(flags)
+    await using engine = await pipeline
       .visualizeNamespace({ enabled: true, skip_on_error: false, folder, formats: ["html"] })
       .deploy({ signal, onProgress: (event) => view.show(event) });
     const { report } = engine;

@@ -1,23 +1,116 @@
 /**
- * What a program that deploys needs: the flags of the task `deploy`, for processes started here.
+ * Permissions of Deno: what a command needs is asked for before it begins, in one sentence with flags
+ * and reasons; and the flags of the task `deploy`, for processes started here.
  *
  * @module
  */
 
 import config from "../deno.json" with { type: "json" };
+import { ConfigError, grantHint, permissionHint, permissionWord } from "../graph/mod.ts";
+import { hubNeeds, isHubId } from "../models/mod.ts";
 
 /** Version of the package. */
 export const VERSION: string = config.version;
 
+/** What a command is about to do, and the permission for it. */
+export interface Need {
+  readonly permission: Deno.PermissionDescriptor;
+  /** Such as `it starts the engine's process`. */
+  readonly why: string;
+}
+
+/**
+ * Asks for what is not granted yet: Deno asks people at a terminal, everywhere else this is an error.
+ *
+ * @throws {ConfigError} `cli/permission`, which names every flag that is missing, and why.
+ */
+export function requirePermissions(command: string, needs: readonly Need[]): void {
+  const missing = needs.filter(({ permission }) =>
+    Deno.permissions.requestSync(permission).state !== "granted"
+  );
+  if (missing.length === 0) return;
+  const flags = missing.map(({ permission }) => flagOf(permission));
+  throw new ConfigError(
+    "cli/permission",
+    `Cannot start "${command}": expected the permissions ${
+      missing.map(({ why }, i) => `${flags[i]} (${why})`).join(" and ")
+    }, got none of ${missing.length === 1 ? "it" : "them"}`,
+    {
+      hint: `Add ${flags.join(" ")} to the flags of deno, or --allow-all`,
+      details: { command, flags },
+    },
+  );
+}
+
+/** What opening a model takes: its folder, or the hub and its cache. */
+export function modelNeeds(model: string | null): readonly Need[] {
+  if (model === null) return [];
+  const read = { permission: { name: "read", path: model }, why: "the model is there" } as const;
+  if (!isHubId(model)) return [read];
+  // A folder of that name wins, where it may be looked at.
+  const isReadable = Deno.permissions.querySync(read.permission).state === "granted";
+  return isReadable && isThere(model) ? [] : hubNeeds(model);
+}
+
+/** What starting Deno again takes. */
+export function processNeed(why: string): Need {
+  return { permission: { name: "run", command: "deno" }, why };
+}
+
+/** What to do about a refusal that nobody asked for before; undefined for every other failure. */
+export function refusalHint(error: unknown): string | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const hint = permissionHint(cause);
+    // One variable at a time would be many runs: the task's list has them all.
+    if (hint?.startsWith("Add --allow-env")) return grantHint("env", ENVIRONMENT);
+    if (hint !== undefined) return hint;
+  }
+  return undefined;
+}
+
 /** The `--allow-…` flags of the task, `$HOME` filled in; without a home folder it stays out. */
 export function deployPermissions(): string[] {
   const home = Deno.env.get("HOME");
+  return taskFlags().map((word) =>
+    home === undefined
+      ? word.replace(/\$HOME\/[^,]*,/, "")
+      : word.replace("$HOME", home.replaceAll(",", ",,"))
+  );
+}
+
+function taskFlags(): string[] {
   const words = config.tasks.deploy.command.match(/"[^"]*"|\S+/g) ?? [];
   return words.map((word) => word.replaceAll('"', ""))
-    .filter((word) => word.startsWith("--allow-"))
-    .map((word) =>
-      home === undefined
-        ? word.replace(/\$HOME\/[^,]*,/, "")
-        : word.replace("$HOME", home.replaceAll(",", ",,"))
-    );
+    .filter((word) => word.startsWith("--allow-"));
+}
+
+/** Variables that the task may read. */
+const ENVIRONMENT = taskFlags().find((word) => word.startsWith("--allow-env="))
+  ?.replace("--allow-env=", "");
+
+function flagOf(permission: Deno.PermissionDescriptor): string {
+  switch (permission.name) {
+    case "read":
+    case "write":
+      return permissionWord(permission.name, permission.path?.toString());
+    case "net":
+      return permissionWord("net", permission.host);
+    case "run":
+      return permissionWord("run", permission.command?.toString());
+    case "sys":
+      return permissionWord("sys", permission.kind);
+    case "env":
+      return permissionWord("env", permission.variable);
+    default:
+      return permissionWord(permission.name);
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -5,18 +5,15 @@
  */
 
 import { messageOf, MixlineError, RequestError } from "../graph/mod.ts";
+import { refusalHint } from "./permissions.ts";
 import type { Style } from "./terminal.ts";
-
-/** The tasks grant what a deployment needs; the user grants more, such as folders to write to. */
-const PERMISSION_HINT =
-  "Grant it: run deno run -A cli/main.ts, or add the single flag that Deno names";
 
 /** Exit code after Ctrl-C, as shells count it: 128 + SIGINT. */
 export const EXIT_INTERRUPTED = 130;
 
 /** A refusal by Deno's permissions is not a bug. */
 function isRefused(error: unknown): boolean {
-  return error instanceof Deno.errors.NotCapable;
+  return error instanceof Deno.errors.NotCapable && refusalHint(error) !== undefined;
 }
 
 /** Exit code of an error: the class's own, 1 for unexpected errors. */
@@ -37,7 +34,7 @@ export function renderError(error: unknown, style: Style, stack = false): string
   const label = style.bold(style.red("error:"));
   const lines = [`${label} ${style.bold(sentence(error))}`];
   if (error instanceof MixlineError) lines.push(...renderDetails(error, style));
-  else if (isRefused(error)) lines.push(hintLine(PERMISSION_HINT, style));
+  else if (isRefused(error)) lines.push(hintLine(`${refusalHint(error)}`, style));
   else if (!stack) lines.push(hintLine("Run again with --debug for the stack trace", style));
   if (stack) lines.push(...stackLines(error, style));
   return lines.join("\n");
@@ -49,17 +46,30 @@ export function errorToJson(error: unknown, stack = false): Record<string, unkno
     ? {
       ...error.toJSON(),
       message: sentence(error),
-      ...(error.hint === undefined ? {} : { hint: inFlagWords(error.hint, error) }),
+      ...hintOf(error),
     }
-    : { name: "Error", code: isAbort(error) ? "cli/stopped" : "cli/bug", message: sentence(error) };
+    : { name: "Error", code: unknownCode(error), message: sentence(error), ...hintOf(error) };
   const trace = stack && error instanceof Error ? { stack: error.stack } : {};
   return { error: { ...known, exitCode: exitCodeOf(error), ...trace } };
+}
+
+/** Code of an error that is none of our classes. */
+function unknownCode(error: unknown): string {
+  if (isAbort(error)) return "cli/stopped";
+  return isRefused(error) ? "cli/permission" : "cli/bug";
+}
+
+/** What to do: grant what Deno refused, wherever that was noticed, or what the error itself says. */
+function hintOf(error: unknown): { readonly hint?: string } {
+  const own = error instanceof MixlineError ? error.hint : undefined;
+  const hint = refusalHint(error) ?? (own && inFlagWords(own, error));
+  return hint === undefined ? {} : { hint };
 }
 
 function sentence(error: unknown): string {
   if (error instanceof MixlineError || isAbort(error)) return inFlagWords(messageOf(error), error);
   const message = messageOf(error);
-  if (isRefused(error)) return `Cannot go on: ${message.replace(/, run again with.*$/, "")}`;
+  if (isRefused(error)) return `Cannot go on: ${message}`;
   // The message of a broken invariant has this sentence already.
   const isSaid = message.includes("this is a bug in Mixline");
   return `Cannot go on: ${message}${isSaid ? "" : " (this is a bug in Mixline, please report it)"}`;
@@ -88,7 +98,8 @@ function renderDetails(error: MixlineError, style: Style): string[] {
   if (error.trail.length > 0) {
     lines.push(`  ${style.cyan("in")} ${[...error.trail].reverse().join(" > ")}`);
   }
-  if (error.hint !== undefined) lines.push(hintLine(inFlagWords(error.hint, error), style));
+  const { hint } = hintOf(error);
+  if (hint !== undefined) lines.push(hintLine(hint, style));
   return lines;
 }
 

@@ -7,7 +7,7 @@
 import { Command } from "../deps/commander.ts";
 import { ConfigError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
-import { deployPermissions } from "./permissions.ts";
+import { deployPermissions, processNeed, requirePermissions } from "./permissions.ts";
 
 /** The command. */
 export function runCommand(_context: CommandContext) {
@@ -21,6 +21,7 @@ export function runCommand(_context: CommandContext) {
 }
 
 async function runScript(script: string, args: readonly string[]): Promise<void> {
+  requirePermissions("run", [processNeed("it starts the script in a process of its own")]);
   const info = await Deno.stat(script).catch(() => undefined);
   if (!info?.isFile) {
     throw new ConfigError(

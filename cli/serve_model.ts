@@ -10,6 +10,7 @@ import type { Pipeline } from "../dsl/mod.ts";
 import { isLoopbackUrl, openLog, serve } from "../server/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { BUNDLED_MODEL, configure } from "./configure.ts";
+import { type Need, processNeed, requirePermissions } from "./permissions.ts";
 import { logOptions, type ServeFlags, serveOptions } from "./serve_flags.ts";
 
 /** Serves until the first SIGINT or SIGTERM, which lets requests in flight end. */
@@ -18,6 +19,7 @@ export async function serveModel(
   { terminal, signal }: CommandContext,
 ): Promise<void> {
   const pipeline = configure(flags);
+  requirePermissions("serve", serveNeeds(flags));
   const options = { description: aboutBundled(pipeline), ...await serveOptions(flags) };
   const ended = endSignal(signal);
   await using opened = await openLog(logOptions(flags));
@@ -31,6 +33,16 @@ export async function serveModel(
   else terminal.result(`${isLoopbackUrl(url) ? "" : "reachable from other machines: "}${url}\n`);
   await ended.promise;
   await server.close();
+}
+
+/** The engine, which opens the model, has a process of its own with its own permissions. */
+function serveNeeds({ host = "127.0.0.1", port = 8000 }: ServeFlags): readonly Need[] {
+  const name = host.includes(":") ? `[${host}]` : host;
+  const address = port === 0 ? name : `${name}:${port}`;
+  return [
+    { permission: { name: "net", host: address }, why: "it listens there" },
+    processNeed("it starts the engine's process"),
+  ];
 }
 
 /** What the page says of the model that comes with Mixline. */

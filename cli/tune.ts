@@ -21,6 +21,7 @@ import { loadModel } from "../models/mod.ts";
 import {
   type Ceilings,
   checkOutputFile,
+  checkOutputFolder,
   measureCeilings,
   openDevice,
   TUNED_DIR_VARIABLE,
@@ -35,6 +36,7 @@ import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
 import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
 import { countFlag } from "./flags.ts";
+import { modelNeeds, requirePermissions } from "./permissions.ts";
 import { runTransforms } from "./run_transforms.ts";
 import { describeRow, TuneView } from "./tune_view.ts";
 
@@ -78,7 +80,10 @@ async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
     ? DEFAULT_TOKENS
     : numbers("--tokens", flags.tokens, undefined);
   const folder = flags.out ?? userTunedFolder() ?? "tuned";
-  const device = await openDevice({ webgpu: configure(flags).resolve().settings.webgpu });
+  const { model, webgpu } = configure(flags).resolve().settings;
+  requirePermissions("tune", flags.shape === undefined ? modelNeeds(model) : []);
+  checkOutputFolder(folder);
+  const device = await openDevice({ webgpu });
   try {
     const targets = flags.shape === undefined
       ? await modelTargets(flags, device, signal)

@@ -138,9 +138,40 @@ export function invariant(condition: unknown, message: string): asserts conditio
   if (!condition) throw new Error(`${message} (this is a bug in Mixline, please report it)`);
 }
 
-/** Message of anything thrown, for texts that quote a cause. */
+/**
+ * Message of anything thrown, for texts that quote a cause. Which flag grants what Deno refused is a
+ * hint: see {@linkcode permissionHint}.
+ */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  return error.message.replace(/, run again with the --allow-\w+ flag$/, "");
+}
+
+/**
+ * What to do about an access that Deno refused: the flag that grants it, no more; undefined for every
+ * other failure.
+ *
+ * @example
+ * ```ts
+ * import { permissionHint } from "./errors.ts";
+ * const refused = new Error('Requires net access to "hub.example:443", run again with ..');
+ * console.assert(permissionHint(refused)?.startsWith("Add --allow-net=hub.example:443 "));
+ * ```
+ */
+export function permissionHint(error: unknown): string | undefined {
+  const found = messageOf(error).match(/\bRequires (\w+) access(?: to "([^"]+)")?/);
+  return found ? grantHint(found[1], found[2]) : undefined;
+}
+
+/** The sentence that names the flag of a permission, such as `read` of a path. */
+export function grantHint(kind: string, what?: string): string {
+  return `Add ${permissionWord(kind, what)} to the flags of deno, or --allow-all`;
+}
+
+/** The flag itself, as a shell takes it. */
+export function permissionWord(kind: string, what?: string): string {
+  const flag = what === undefined ? `--allow-${kind}` : `--allow-${kind}=${what}`;
+  return /\s/.test(flag) ? `"${flag}"` : flag;
 }
 
 /**

@@ -24,6 +24,7 @@ export { GGUF_FAMILIES } from "./gguf/gguf_families.ts";
 export { GGUF_TYPES } from "./gguf/gguf_types.ts";
 export * from "./config/hf_config.ts";
 export * from "./checkpoint/hub.ts";
+export * from "./checkpoint/hub_needs.ts";
 export * from "./load_model.ts";
 export * from "./loading/evaluate_weights.ts";
 export type { FilledRange } from "./loading/run_job.ts";

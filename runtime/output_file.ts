@@ -4,8 +4,8 @@
  * @module
  */
 
-import { dirname } from "node:path";
-import { messageOf, OutputError } from "../graph/mod.ts";
+import { dirname, join } from "node:path";
+import { messageOf, OutputError, permissionHint } from "../graph/mod.ts";
 
 /**
  * Makes the folder of a file that will be written, and tries to write there.
@@ -23,6 +23,20 @@ export function checkOutputFile(path: string): void {
 }
 
 /**
+ * Makes a folder whose files get their names later, and tries to write there.
+ *
+ * @throws {OutputError} `output/file`.
+ */
+export function checkOutputFolder(folder: string): void {
+  const probe = join(folder, ".writable");
+  attempt(folder, () => {
+    makeFolderOf(probe, folder);
+    Deno.writeTextFileSync(unfinishedName(probe), "");
+    Deno.removeSync(unfinishedName(probe));
+  });
+}
+
+/**
  * Writes a file beside the one that it then replaces at once: a reader, an interruption or a full disk
  * never leaves half of it.
  *
@@ -36,16 +50,26 @@ export function writeOutputFile(path: string, text: string): void {
   });
 }
 
-function makeFolderOf(path: string): void {
-  const folder = dirname(path);
-  if (statOf(folder)?.isDirectory === false) {
+function makeFolderOf(file: string, shown = file): void {
+  const folder = dirname(file);
+  const { path, isDirectory } = nearestThere(folder);
+  if (!isDirectory) {
     throw new OutputError(
       "output/file",
-      `Cannot write "${path}": expected a folder "${folder}", got a file`,
-      { hint: "Name a folder that exists, or one that can be made", details: { path } },
+      `Cannot write "${shown}": expected a folder "${path}", got a file`,
+      { hint: "Name a folder that exists, or one that can be made", details: { path: shown } },
     );
   }
   Deno.mkdirSync(folder, { recursive: true });
+}
+
+/** The folder, or the first above it that is there. */
+function nearestThere(folder: string): { path: string; isDirectory: boolean } {
+  const info = statOf(folder);
+  const above = dirname(folder);
+  if (info === undefined && above !== folder) return nearestThere(above);
+  // What cannot be looked at is tried: the attempt says what is wrong.
+  return { path: folder, isDirectory: info?.isDirectory ?? true };
 }
 
 function unfinishedName(path: string): string {
@@ -67,13 +91,18 @@ function attempt(path: string, write: () => void): void {
     if (error instanceof OutputError) throw error;
     if (statOf(unfinishedName(path)) !== undefined) removeQuietly(unfinishedName(path));
     throw new OutputError("output/file", `Cannot write "${path}": ${messageOf(error)}`, {
-      hint: isFull(error)
-        ? "Free space on the disk, or name a file elsewhere"
-        : "Name a file in a folder that exists and can be written",
+      hint: hintFor(error),
       details: { path },
       cause: error,
     });
   }
+}
+
+function hintFor(error: unknown): string {
+  return permissionHint(error) ??
+    (isFull(error)
+      ? "Free space on the disk, or name a file elsewhere"
+      : "Name a file in a folder that exists and can be written");
 }
 
 /** True for ENOSPC, which Deno raises as an error of no class of its own. */

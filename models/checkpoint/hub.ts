@@ -13,7 +13,7 @@ import {
   modelInfo,
 } from "../../deps/hub.ts";
 import { z } from "../../deps/zod.ts";
-import { CheckpointError, messageOf, RequestError } from "../../graph/mod.ts";
+import { CheckpointError, messageOf, permissionHint, RequestError } from "../../graph/mod.ts";
 import { downloadBlob, type HubAccess } from "./hub_blob.ts";
 import { isFile } from "./json_file.ts";
 
@@ -191,12 +191,6 @@ function stopped(id: string, cause: unknown): RequestError {
     `Cannot download model "${id}": expected all of it, got a request to stop`,
     { status: 499, hint: "Start it again: it goes on where it stopped", cause },
   );
-}
-
-/** The flag that a refused access needs, such as that of the host that HF_ENDPOINT names. */
-function permissionHint(cause: unknown): string | undefined {
-  const [, kind, what] = messageOf(cause).match(/(net|read|write) access to "([^"]+)"/) ?? [];
-  return kind && `Add --allow-${kind}=${what} to the command: HF_ENDPOINT and HF_HOME may name it`;
 }
 
 function hubError(id: string, cause: unknown, file?: string): CheckpointError {

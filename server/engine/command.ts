@@ -5,6 +5,7 @@
  * @module
  */
 
+import { hostOf } from "../../models/mod.ts";
 import type { EngineCommand } from "./engine_process.ts";
 
 /** Permissions of an engine: reading models, the GPU's environment variables, downloads from the hub. */
@@ -13,8 +14,13 @@ const PERMISSIONS = [
   "--allow-read",
   "--allow-env",
   "--allow-sys=homedir",
-  "--allow-net=huggingface.co,*.huggingface.co,*.hf.co",
 ];
+
+/** Hosts of the public hub, and the one that HF_ENDPOINT names instead. */
+function hubHosts(): string {
+  const mirror = hostOf(Deno.env.get("HF_ENDPOINT") ?? "");
+  return ["huggingface.co", "*.huggingface.co", "*.hf.co", ...(mirror ? [mirror] : [])].join(",");
+}
 
 /** The command for the executable that runs now. `cache` is the hub's folder, which it may write. */
 export function engineCommand(cache: string | undefined): EngineCommand {
@@ -25,7 +31,8 @@ export function engineCommand(cache: string | undefined): EngineCommand {
     ? ["--allow-ffi"]
     : [];
   const entry = import.meta.resolve("./main.ts");
-  return { command, args: ["run", "--quiet", ...PERMISSIONS, ...ffi, ...write, entry] };
+  const net = `--allow-net=${hubHosts()}`;
+  return { command, args: ["run", "--quiet", ...PERMISSIONS, net, ...ffi, ...write, entry] };
 }
 
 /**

@@ -1,0 +1,62 @@
+/**
+ * What a download from the hub is allowed to be, before it begins.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { getHFHubCachePath } from "../../deps/hub.ts";
+
+/** A permission that a download takes, and why. */
+export interface HubNeed {
+  readonly permission: Deno.PermissionDescriptor;
+  readonly why: string;
+}
+
+/** Host of the public hub, and one of those that it sends clients to for weights. */
+const HUB = "huggingface.co";
+const HUB_FILES = "cas-bridge.xethub.hf.co";
+
+/** Permissions for a model of the hub; a model that was downloaded once needs no network. */
+export function hubNeeds(id: string): readonly HubNeed[] {
+  const home = Deno.env.get("HF_HUB_CACHE") ?? Deno.env.get("HUGGINGFACE_HUB_CACHE") ??
+    Deno.env.get("HF_HOME");
+  const sys: HubNeed = {
+    permission: { name: "sys", kind: "homedir" },
+    why: "the hub's cache is in the home folder",
+  };
+  const mayAsk = Deno.permissions.querySync(sys.permission).state === "granted";
+  if (home === undefined && !mayAsk) return [sys, ...networkNeeds()];
+  const cache = getHFHubCachePath();
+  const isCached = isFolder(join(cache, `models--${id.replace("/", "--")}`, "snapshots"));
+  return [
+    { permission: { name: "read", path: cache }, why: "models of the hub are kept there" },
+    ...(isCached ? [] : [
+      {
+        permission: { name: "write", path: cache },
+        why: "the model is downloaded to it",
+      } as const,
+    ]),
+    ...(isCached ? [] : networkNeeds()),
+  ];
+}
+
+function networkNeeds(): readonly HubNeed[] {
+  const endpoint = Deno.env.get("HF_ENDPOINT");
+  const why = endpoint ? "HF_ENDPOINT names it as the hub" : "the model is downloaded from it";
+  const hosts = endpoint ? [hostOf(endpoint)] : [HUB, HUB_FILES];
+  return hosts.flatMap((host) => host ? [{ permission: { name: "net", host }, why } as const] : []);
+}
+
+/** Host and port of a URL; none of a text that is no URL, which the download itself refuses. */
+export function hostOf(url: string): string | undefined {
+  return URL.parse(url)?.host;
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
