@@ -7,7 +7,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { ROOT } from "../support/cli.ts";
+import { ROOT } from "../support/root.ts";
 import { slowTest } from "../support/quick.ts";
 
 const CONFIG = new URL("configs/exact.yaml", ROOT).pathname;
