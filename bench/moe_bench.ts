@@ -7,7 +7,13 @@
  */
 
 import { benchDevice, benchPipelines, moeCases, roundsOf } from "./bench_device.ts";
-import { consume, type ContestResult, type MoeCase, MoeContest } from "./moe_contest.ts";
+import {
+  consume,
+  type ContestResult,
+  type MoeCase,
+  MoeContest,
+  servingBackends,
+} from "./moe_contest.ts";
 import { formatCase, formatRatios, moeRatios } from "./moe_ratios.ts";
 
 const device = await benchDevice();
@@ -53,7 +59,7 @@ function register(layer: MoeCase, name: string): void {
 }
 
 for (const layer of cases) {
-  for (const name of ["auto", "triton", "trtllm"]) register(layer, name);
+  for (const name of servingBackends(layer, device)) register(layer, name);
   if (layer.format === "bf16") register(layer, "unfused");
   if (device.profile.software) register(layer, "cpu");
 }

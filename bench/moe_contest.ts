@@ -83,6 +83,14 @@ export function contestantNames(): string[] {
   return [...backends, "unfused", "cpu"];
 }
 
+/** Names of the backends that serve a layer; the reference is the contestant `cpu`. */
+export function servingBackends(layer: MoeCase, device: WebGpuDevice): string[] {
+  const spec = specOf(layer, device);
+  return moeBackends()
+    .filter((backend) => backend.name !== "reference" && backend.supports(spec) === undefined)
+    .map(({ name }) => name);
+}
+
 /** A layer on a device with all its contestants ready. */
 export class MoeContest {
   readonly #stopwatch: GpuStopwatch;

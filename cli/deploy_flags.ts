@@ -101,7 +101,10 @@ export function deployFlags() {
     .option("--benchmark", "measure tokens per second")
     .option("--dry-run", "show the resolved configuration and what set each value")
     .option("--changes", "with --dry-run: what each transform changes in this model")
-    .option("--verify", "compare every transform's output with the one before it");
+    .option(
+      "--verify",
+      "compare each transform's logits with those before, and the device's with the CPU's",
+    );
 }
 
 /** Parsed flags of `deploy`. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DeployEvent, VerifyRow } from "../dsl/mod.ts";
+import { type DeployEvent, NOTHING_CHANGED, type VerifyRow } from "../dsl/mod.ts";
 import type { TransformRecord } from "../transforms/mod.ts";
 import { count, formatBytes, formatDuration } from "./format.ts";
 import { ByteProgress } from "./progress.ts";
@@ -83,10 +83,16 @@ export class DeployView {
   }
 
   #showVerification(row: VerifyRow): void {
-    if (row.maxDifference === undefined) return;
-    const line = `    ${formatVerification(row)}`;
+    // What matched nothing has changed nothing, which its own line says.
+    if (row.skipped === NOTHING_CHANGED) return;
     const { style } = this.terminal;
-    this.terminal.progress(row.changedTokens === 0 ? style.dim(line) : style.yellow(line));
+    const isRight = row.skipped === undefined
+      ? row.changedTokens === 0 && row.firstBadNode === undefined
+      : true;
+    const lines = formatVerification(row).split("\n").map((line) => `    ${line}`);
+    for (const line of lines) {
+      this.terminal.progress(isRight ? style.dim(line) : style.yellow(line));
+    }
   }
 
   #endTransforms(): void {
@@ -125,10 +131,11 @@ export function formatTransform(record: TransformRecord): string {
 /**
  * `logits within 1.2e-7 of those after match_moe_pattern, the same tokens`; with
  * `mean divergence 2.1e-3 nats` where a transform changes what the model says, as quantizing does.
+ * A compiled program begins with its steps, and has a second line with its first bad node.
  */
-export function formatVerification(
-  { maxDifference = 0, meanDivergence = 0, against, changedTokens }: VerifyRow,
-): string {
+export function formatVerification(row: VerifyRow): string {
+  const { transform, maxDifference = 0, meanDivergence = 0, against, changedTokens } = row;
+  if (row.skipped !== undefined) return `not compared: ${transform}: ${row.skipped}`;
   const tokens = changedTokens === 0
     ? "the same tokens"
     : `${count(changedTokens ?? 0, "token")} changed`;
@@ -136,5 +143,9 @@ export function formatVerification(
     ? ""
     : `, mean divergence ${meanDivergence.toExponential(1)} nats`;
   const difference = maxDifference.toExponential(1);
-  return `logits within ${difference} of those after ${against}${divergence}, ${tokens}`;
+  const [start, of] = row.step === undefined
+    ? ["", `those after ${against}`]
+    : [`${transform}, ${row.step}: `, `those of ${against}`];
+  const bad = row.firstBadNode === undefined ? "" : `\nfirst bad node: ${row.firstBadNode}`;
+  return `${start}logits within ${difference} of ${of}${divergence}, ${tokens}${bad}`;
 }

@@ -30,6 +30,7 @@ import {
 import { writeReport } from "./report/page.ts";
 import { openSamplers } from "./open_samplers.ts";
 import type { ResolvedPipeline } from "./resolve.ts";
+import { compareProgram } from "./verify_program.ts";
 import { TransformVerifier, type VerifyRow } from "./verify.ts";
 
 /** What happens while a model is deployed, in this order. */
@@ -71,7 +72,10 @@ export interface DeployOptions {
   readonly signal?: AbortSignal;
   /** Called as the deployment goes on; what it throws ends it. */
   readonly onProgress?: (event: DeployEvent) => void;
-  /** Compare the logits before and after every transform on the CPU; a text, or true for a default one. */
+  /**
+   * Compare the logits before and after every transform on the CPU, and those of the compiled program
+   * with the CPU's; a text, or true for a default one.
+   */
   readonly verify?: boolean | string;
   /**
    * Make the choices of experts readable for `engine.expertLoad` and `engine.recentExpertLoad`; some
@@ -154,6 +158,16 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     () => compileWithPages(wanted, compile, log),
   );
   [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
+  if (verifier) {
+    const { source, tokenIds, rows } = verifier;
+    const { executor } = chosen;
+    for (
+      const row of await compareProgram({ graph, program, executor, limits, source, tokenIds })
+    ) {
+      rows.push(row);
+      onProgress({ kind: "verify", row });
+    }
+  }
   const resources = opened.move();
   const facts: Record<string, unknown> = {
     model: describeModel(model),

@@ -33,5 +33,5 @@ export {
 export type { LeftBehind } from "./export/trtllm_config.ts";
 export { formatBytes } from "./report/format.ts";
 export { ENVIRONMENT_PREFIX, OTHER_VARIABLES } from "./variables.ts";
-export { compareLogits, TransformVerifier, type VerifyRow } from "./verify.ts";
+export { compareLogits, NOTHING_CHANGED, TransformVerifier, type VerifyRow } from "./verify.ts";
 export type { TypeScriptOptions } from "./write_typescript.ts";

@@ -8,18 +8,25 @@ import { type Graph, isOp, type TensorSource } from "../graph/mod.ts";
 import { openCpuExecutor } from "../runtime/mod.ts";
 import type { TransformRecord } from "../transforms/mod.ts";
 
-/** What one transform did to the logits. JSON-safe. */
+/** Why a transform without matches is not compared. */
+export const NOTHING_CHANGED = "it matched nothing";
+
+/** What one transform, or compiling, did to the logits. JSON-safe. */
 export interface VerifyRow {
-  /** Key of the transform. */
+  /** Key of the transform, or `compiled program`. */
   readonly transform: string;
-  /** The transform whose graph it was compared with. */
+  /** The transform whose graph it was compared with; the CPU for a program. */
   readonly against?: string;
+  /** Steps of the program, such as `16 tokens, one after the other`. */
+  readonly step?: string;
   /** Largest |difference| of two logits, divided by the largest |logit|. */
   readonly maxDifference?: number;
   /** Mean over tokens of the Kullback-Leibler divergence, in nats. */
   readonly meanDivergence?: number;
   /** Tokens whose most likely next token has changed. */
   readonly changedTokens?: number;
+  /** The first node whose result is off, where the logits of a program are. */
+  readonly firstBadNode?: string;
   /** Why there is nothing to compare. */
   readonly skipped?: string;
 }
@@ -52,7 +59,7 @@ export class TransformVerifier {
     const reason = unrunnable(graph);
     if (reason !== undefined) return { transform: key, skipped: reason };
     const before = this.#reference;
-    if (before && num_matches === 0) return { transform: key, skipped: "it matched nothing" };
+    if (before && num_matches === 0) return { transform: key, skipped: NOTHING_CHANGED };
     const logits = await logitsOnCpu(graph, this.source, this.tokenIds);
     this.#reference = { transform: key, logits };
     if (!before) return { transform: key, skipped: "it is the first graph that runs" };

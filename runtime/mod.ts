@@ -20,6 +20,7 @@ export type { Counters, SchedulerStats } from "./scheduling/scheduler_stats.ts";
 export * from "./scheduling/fit_pages.ts";
 export * from "./scheduling/step_limits.ts";
 export * from "./webgpu/measure/ceilings.ts";
+export { tokenRanges } from "./webgpu/plan/buckets.ts";
 export { WEBGPU_CHOICES, type WebGpuChoice } from "./webgpu/providers/mod.ts";
 export { GPU_ENVIRONMENT } from "./webgpu/device/gpu_environment.ts";
 export { openDevice, type OpenDeviceOptions, WebGpuDevice } from "./webgpu/device/device.ts";

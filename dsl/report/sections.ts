@@ -76,8 +76,8 @@ export function verificationSection(rows: readonly VerifyRow[]): Markup | string
   const cells = rows.map((row) =>
     row.skipped === undefined
       ? [
-        row.transform,
-        row.against ?? "",
+        row.step === undefined ? row.transform : `${row.transform}: ${row.step}`,
+        `${row.against ?? ""}${row.firstBadNode ? `; first bad node: ${row.firstBadNode}` : ""}`,
         row.maxDifference?.toExponential(1) ?? "",
         row.meanDivergence?.toExponential(1) ?? "",
         row.changedTokens ?? "",
@@ -85,7 +85,7 @@ export function verificationSection(rows: readonly VerifyRow[]): Markup | string
       : [row.transform, `not compared: ${row.skipped}`, "", "", ""]
   );
   return markup`<h2 id="verification">Verification</h2>
-<p>Logits of a sample text before and after each transform, on the CPU.</p>
+<p>Logits of a sample text before and after each transform, on the CPU, and of the compiled program.</p>
 ${
     table(
       ["transform", "compared with", "largest difference", "divergence (nats)", "changed tokens"],
