@@ -13,6 +13,7 @@ import { CheckpointError, ConfigError, GraphBuilder } from "../../graph/mod.ts";
 import { defineTransform, type TransformRecord } from "../../transforms/mod.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
+import { webgpuTest } from "../support/adapter.ts";
 import { slowTest } from "../support/quick.ts";
 
 const CPU = { model: STORYTELLER, executor: "cpu" } as const;
@@ -106,6 +107,23 @@ Deno.test("deploy({ verify }) compares the logits around every transform", async
   assert.equal(cache?.against, "fuse_residual");
   const without = rows.find(({ transform }) => transform === "insert_cached_attention");
   assert.match(without?.skipped ?? "", /caches/);
+});
+
+webgpuTest("deploy({ verify }) shows what f16 operands change on the device", async () => {
+  const adapter = await navigator.gpu.requestAdapter();
+  if (!adapter?.features.has("shader-f16")) return;
+  const [exact, halves] = await Promise.all((["f32", "f16"] as const).map(async (operands) => {
+    await using engine = await pipeline().fuseMoe({ operands })
+      .deploy({ ...CPU, executor: "webgpu", verify: true });
+    const rows = engine.report.verification as readonly VerifyRow[];
+    return rows.filter(({ transform }) => transform === "compiled program");
+  }));
+  assert.deepEqual(exact.map(({ against }) => against), ["the CPU", "the CPU", undefined]);
+  assert.equal(halves[0].against, "the CPU with f32 operands");
+  assert.equal(halves[0].step, "256 tokens in one step");
+  const [off, more] = [exact, halves].map(([{ maxDifference = NaN }]) => maxDifference);
+  assert.ok(off < TOLERANCES.logitsF32 && more > off && more < TOLERANCES.moeF16, `${off} ${more}`);
+  assert.ok([...exact, ...halves].every(({ firstBadNode }) => firstBadNode === undefined));
 });
 
 slowTest("deploy({ verify }) shows a transform that changes what the model says", async () => {
