@@ -35,6 +35,8 @@ const MAX_UNIT_HEADS = 8;
  * processors. More would take turns there, and leave the last one more to combine.
  */
 const WANTED_WORKGROUPS = 264;
+/** A CPU begins every workgroup by making a context for each of its vectors, even where there is nothing to do. */
+const WANTED_ON_CPU = 8;
 const MAX_SPLITS = 32;
 /** Splits that the last workgroup loads at a time; a CPU takes seconds to compile as many. */
 const COMBINED = { gpu: 16, software: 4 } as const;
@@ -44,10 +46,11 @@ export function workgroupShape(problem: AttentionProblem, mode: DecodeMode): Wor
   const { attrs, context: { profile, tokens } } = problem;
   // A CPU gains nothing from wide workgroups, and takes seconds to compile long kernels.
   for (const unitHeads of unitSizes(problem, profile.software ? 2 : MAX_UNIT_HEADS)) {
-    for (const threads of profile.software ? [64] : [256, 128, 64]) {
+    for (const threads of profile.software ? [16, 32, 64] : [256, 128, 64]) {
       // Sizes of a list's steps are told by neither end alone.
       const workgroups = attrs.heads / unitHeads * Math.sqrt(tokens.min * tokens.max);
-      const splits = clampPower(WANTED_WORKGROUPS / workgroups, MAX_SPLITS);
+      const wanted = profile.software ? WANTED_ON_CPU : WANTED_WORKGROUPS;
+      const splits = clampPower(wanted / workgroups, MAX_SPLITS);
       const lanesK = profile.software ? 4 : threads / 64;
       const shape = { threads, lanesK, unitHeads, splits };
       if (threads > profile.maxInvocations || threads < attrs.headDim / 8) continue;
