@@ -54,6 +54,8 @@ export function workgroupShape(problem: AttentionProblem, mode: DecodeMode): Wor
       const lanesK = profile.software ? 4 : threads / 64;
       const shape = { threads, lanesK, unitHeads, splits };
       if (threads > profile.maxInvocations || threads < attrs.headDim / 8) continue;
+      // Each of the step's own tokens has invocations of its own.
+      if (threads / lanesK < (mode.fresh ?? 1)) continue;
       if (sharedBytes(problem, mode, shape) <= profile.maxWorkgroupStorageBytes) return shape;
     }
   }

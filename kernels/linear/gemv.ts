@@ -75,10 +75,10 @@ function columnsShape(outputs: number, columns: number, profile: DeviceProfile):
 
 /**
  * Sizes for a CPU, which gains nothing from many invocations and begins every workgroup anew: few of
- * both, and more rows for each. llvmpipe takes 0.6 of the time of 32 invocations with one row.
+ * both, and more rows for each. llvmpipe takes 0.6 of the time that 32 invocations with one row take.
  */
 function softwareShape(columns: number, words: number): GemvShape {
-  const threads = 16;
+  const threads = 8;
   const rows = 4;
   return { threads, rows, columns, unroll: unrollFor(Math.floor(words / threads), rows * columns) };
 }
