@@ -6,7 +6,7 @@
 
 import type { Pipeline } from "../dsl/mod.ts";
 import { ConfigError } from "../graph/mod.ts";
-import type { Engine } from "../runtime/mod.ts";
+import { checkOptions, type Engine } from "../runtime/mod.ts";
 import { benchmark, BENCHMARK_TEXT, formatBenchmark } from "./benchmark.ts";
 import { readChatFlags } from "./chat_flags.ts";
 import type { CommandContext } from "./command.ts";
@@ -36,6 +36,8 @@ async function deploy(flags: DeployFlags, context: CommandContext): Promise<void
   }
   const chat = await readChatFlags(flags);
   checkLogprobs(flags);
+  // What an engine would refuse after the weights are read is refused now.
+  checkOptions(generateOptions(flags, signal));
   requirePermissions("deploy", modelNeeds(pipeline.resolve().settings.model));
   const prompts = await readPrompts(flags, flags.benchmark ? BENCHMARK_TEXT : DEFAULT_PROMPT);
   await using engine = await start(pipeline, flags, context);

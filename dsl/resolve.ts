@@ -177,5 +177,30 @@ function collectNotes({ settings, transforms }: Overlay): string[] {
       }
     }
   }
-  return notes;
+  return [...notes, ...fieldsWithoutEffect(transforms)];
+}
+
+/** How the description of a field begins that is read and not used. */
+const ACCEPTED = "Accepted for AutoDeploy's files";
+
+/** Fields that were set to something else than their default and change nothing; a note for each reason. */
+function fieldsWithoutEffect(transforms: Overlay["transforms"]): string[] {
+  const reasons = new Map<string, string[]>();
+  for (const [key, { definition, fields }] of transforms) {
+    const found = definition ?? findTransform(key);
+    if (!found || fields.get("enabled")?.value === false) continue;
+    const shape = configSchema(found).shape as Readonly<Record<string, z.ZodType>>;
+    for (const [name, { value }] of fields) {
+      const schema = shape[name];
+      // What names a kernel of CUDA is told by the transform, which knows whether it is one.
+      if (name === "backend" || !schema?.description?.startsWith(ACCEPTED)) continue;
+      if (JSON.stringify(schema.parse(undefined)) === JSON.stringify(value)) continue;
+      const why = schema.description.slice(ACCEPTED.length).replace(/^; /, "") ||
+        "AutoDeploy's meaning does not exist here";
+      reasons.set(why, [...reasons.get(why) ?? [], `${key}.${name}`]);
+    }
+  }
+  return [...reasons].map(([why, paths]) =>
+    `${paths.join(", ")} ${paths.length === 1 ? "has" : "have"} no effect on WebGPU: ${why}`
+  );
 }

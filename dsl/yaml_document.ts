@@ -12,6 +12,7 @@ import {
   type Document,
   isAlias,
   isScalar,
+  Lexer,
   type Node,
   type Pair,
   Parser,
@@ -51,7 +52,7 @@ export interface YamlDocument {
 
 /** Parses a text. It never throws, and its time grows with the text's length alone. */
 export function parseYaml(text: string): YamlDocument {
-  const tokens = [...new Parser().parse(text)];
+  const tokens = readTokens(text);
   const composer = new Composer({
     prettyErrors: false,
     version: "1.2",
@@ -82,6 +83,19 @@ export function parseYaml(text: string): YamlDocument {
     const problem = `expected YAML: ${lowerFirst(messageOf(error))}`;
     return { document, value: undefined, problems: [{ problem, range: lastAlias(document) }] };
   }
+}
+
+/** The tokens of a text, or of its beginning up to where it is deeper than any configuration. */
+function readTokens(text: string): CST.Token[] {
+  const parser = new Parser();
+  const tokens: CST.Token[] = [];
+  for (const lexeme of new Lexer().lex(text)) {
+    tokens.push(...parser.next(lexeme));
+    // It descends through all that is open again for each token, and a text can exhaust the stack.
+    if (parser.stack.length > 4 * MAX_DEPTH) break;
+  }
+  tokens.push(...parser.end());
+  return tokens;
 }
 
 function lastAlias(document: Document): Range {

@@ -1,6 +1,7 @@
 /**
- * Configurations with random mistakes: each gives a valid pipeline or an error that says where, in
- * little time and few words. `MIXLINE_FUZZ=10000` tries that many of each kind, from a seed of the day.
+ * Ten thousand configurations with random mistakes: each gives a valid pipeline or an error that says
+ * where, in little time and few words. `MIXLINE_FUZZ=100000` tries that many of each kind, from a seed of
+ * the day.
  *
  * @module
  */
@@ -20,6 +21,7 @@ const RIGHT: readonly string[] = [
   ...["default.yaml", "exact.yaml", "per_layer.yaml", "trtllm.yaml"].map((name) =>
     Deno.readTextFileSync(new URL(name, CONFIGS))
   ),
+  Deno.readTextFileSync(new URL("../golden/autodeploy/gpt_oss_20b.yaml", import.meta.url)),
   `model: "demo/storyteller"
 max_seq_len: 512
 max_batch_size: 4
@@ -48,7 +50,12 @@ const FLAGS: readonly string[] = [
   "--model=x",
 ];
 
-const count = Number(Deno.env.get("MIXLINE_FUZZ") ?? (IS_QUICK ? 150 : 500));
+/** How many mistakes are tried, in files and elsewhere. */
+const wanted = Deno.env.get("MIXLINE_FUZZ");
+const counts = {
+  files: Number(wanted ?? (IS_QUICK ? 150 : 10_000)),
+  texts: Number(wanted ?? (IS_QUICK ? 150 : 500)),
+};
 const firstSeed = Deno.env.has("MIXLINE_FUZZ") ? Math.floor(Date.now() / 86_400_000) * 100_000 : 1;
 
 /** What one mistake may cost at most; the slowest seen is a tenth of it. */
@@ -60,7 +67,7 @@ Deno.test("the texts that mistakes are put into have none", () => {
 });
 
 Deno.test("pipeline.fromYaml() of a text with mistakes is a pipeline, or an error with its place", () => {
-  for (let seed = firstSeed; seed < firstSeed + count; seed++) {
+  for (let seed = firstSeed; seed < firstSeed + counts.files; seed++) {
     const random = seededRandom(seed);
     // With a line break a source is a text, never a file's name.
     const text = `${mutateText(RIGHT[Math.floor(random() * RIGHT.length)], random)}\n`;
@@ -81,7 +88,7 @@ Deno.test("pipeline.fromYaml() of a text with mistakes is a pipeline, or an erro
 });
 
 Deno.test("pipeline.fromFlags() and fromEnvironment() of texts with mistakes name flag or variable", () => {
-  for (let seed = firstSeed; seed < firstSeed + count; seed++) {
+  for (let seed = firstSeed; seed < firstSeed + counts.texts; seed++) {
     const random = seededRandom(seed);
     const flag = mutateText(FLAGS[Math.floor(random() * FLAGS.length)], random);
     const error = attempt(`seed ${seed}`, () => pipeline.fromFlags([flag]));

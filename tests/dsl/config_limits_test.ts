@@ -57,6 +57,11 @@ const LARGE_TEXTS: readonly LargeText[] = [
     message: /^Cannot read "max_seq_len" at yaml:1:14: expected a number, got "x{56}\.\.\.$/,
   },
   {
+    what: "lists in lists, 20,000 deep on one line",
+    text: `model_kwargs:\n  ${"- ".repeat(20_000)}x\n`,
+    message: /yaml:2:\d+: expected lists and mappings at most 64 deep, got more$/,
+  },
+  {
     what: "keys in keys, 320 deep",
     text: `model_kwargs:\n  ${"? ".repeat(320)}x\n`,
     message: /yaml:2:\d+: expected lists and mappings at most 64 deep, got more$/,
