@@ -213,10 +213,19 @@ Deno.test("deploy() says which accepted settings have no effect", async () => {
   const notes: string[] = [];
   await using _engine = await pipeline().deploy({
     ...CPU,
-    config: "attn_backend: flashinfer\ncompile_backend: torch-opt\n",
+    config: `
+attn_backend: flashinfer
+compile_backend: torch-opt
+transforms:
+  compile_model: { piecewise_enabled: true, num_batched_inputs: 2 }
+  fuse_moe: { run_per_gm: false }
+  fuse_residual: { enabled: false, run_per_gm: false }
+`,
     onProgress: (event) => event.kind === "note" && notes.push(event.message),
   });
   assert.deepEqual(notes, [
+    "fuse_moe.run_per_gm has no effect on WebGPU: there is one graph",
+    "compile_model.piecewise_enabled has no effect on WebGPU: AutoDeploy's meaning does not exist here",
     'insert_cached_attention: backend "flashinfer" names a CUDA kernel: WebGPU has one paged attention, which is used',
     'compile_model: backend "torch-opt" names a PyTorch compiler: WebGPU dispatches are always prepared',
   ]);
