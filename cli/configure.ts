@@ -5,13 +5,10 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
 import { type Pipeline, pipeline } from "../dsl/mod.ts";
 import { ConfigError } from "../graph/mod.ts";
+import { bundledModel } from "./bundled_model.ts";
 import type { ModelFlags } from "./deploy_flags.ts";
-
-/** Folder of the model that comes with Mixline. */
-export const BUNDLED_MODEL = fileURLToPath(new URL("../demo/storyteller", import.meta.url));
 
 /**
  * The pipeline that flags, files and environment ask for.
@@ -52,5 +49,5 @@ function withFlags(
 /** The bundled model, where none is named. */
 function withModel(configured: Pipeline): Pipeline {
   const { model } = configured.resolve().settings;
-  return model === null ? configured.settings({ model: BUNDLED_MODEL }) : configured;
+  return model === null ? configured.settings({ model: bundledModel() }) : configured;
 }

@@ -10,13 +10,13 @@ import { checkOptions, type Engine } from "../runtime/mod.ts";
 import { benchmark, BENCHMARK_TEXT, formatBenchmark } from "./benchmark.ts";
 import { readChatFlags } from "./chat_flags.ts";
 import type { CommandContext } from "./command.ts";
+import { requireModel } from "./bundled_model.ts";
 import { configure } from "./configure.ts";
 import { DEFAULT_PROMPT, type DeployFlags, deployFlags } from "./deploy_flags.ts";
 import { DeployView } from "./deploy_view.ts";
 import { showChanges, showDryRun } from "./dry_run.ts";
 import { formatDuration } from "./format.ts";
 import { generateTexts } from "./generate_text.ts";
-import { modelNeeds, requirePermissions } from "./permissions.ts";
 import { type GivenPrompt, readPrompts } from "./prompt_flags.ts";
 
 /** Sizes of `--benchmark`, where the model has room for them. */
@@ -38,7 +38,7 @@ async function deploy(flags: DeployFlags, context: CommandContext): Promise<void
   checkLogprobs(flags);
   // What an engine would refuse after the weights are read is refused now.
   checkOptions(generateOptions(flags, signal));
-  requirePermissions("deploy", modelNeeds(pipeline.resolve().settings.model));
+  await requireModel("deploy", pipeline.resolve().settings.model);
   const prompts = await readPrompts(flags, flags.benchmark ? BENCHMARK_TEXT : DEFAULT_PROMPT);
   await using engine = await start(pipeline, flags, context);
   const result = flags.benchmark

@@ -10,7 +10,7 @@ import { Command } from "../deps/commander.ts";
 import { Pipeline, pipeline } from "../dsl/mod.ts";
 import { ConfigError, messageOf } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
-import { type Need, processNeed, requirePermissions } from "./permissions.ts";
+import { importPermission, type Need, processNeed, requirePermissions } from "./permissions.ts";
 
 /** What generated scripts import. */
 const LIBRARY = new URL("../mod.ts", import.meta.url).href;
@@ -31,7 +31,9 @@ export function generateCommand({ terminal }: CommandContext) {
         : await writeScript(source);
       if (flags.output === undefined) return terminal.result(text);
       await writeFile(flags.output, text, flags.force === true);
-      if (!isScript(source)) await deno(["check", "--quiet", flags.output]);
+      if (!isScript(source)) {
+        await deno(["check", "--quiet", ...importPermission(), flags.output]);
+      }
     });
 }
 

@@ -11,6 +11,7 @@ import { loadModel, type Model } from "../models/mod.ts";
 import { showDiff } from "./changes_view.ts";
 import { checkOutputFolder } from "../runtime/mod.ts";
 import type { CommandContext } from "./command.ts";
+import { requireModel } from "./bundled_model.ts";
 import { configure } from "./configure.ts";
 import { countFlag } from "./flags.ts";
 import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
@@ -23,7 +24,6 @@ import {
   showGraph,
 } from "./inspect_views.ts";
 import { describeModel } from "./model_view.ts";
-import { modelNeeds, requirePermissions } from "./permissions.ts";
 import { ByteProgress } from "./progress.ts";
 import { listWeights, type WeightFlags } from "./weights_view.ts";
 
@@ -78,7 +78,7 @@ async function inspect(
   if (wanted === "report") return await writeReportPage(flags, context);
   const { terminal, signal } = context;
   const resolved = configure(flags).resolve();
-  requirePermissions("inspect", modelNeeds(resolved.settings.model));
+  await requireModel("inspect", resolved.settings.model);
   for (const note of resolved.notes) terminal.progress(`note: ${note}`);
   const view = new DeployView(terminal);
   const model = await loadModel(resolved.settings.model ?? "", {
@@ -137,7 +137,7 @@ async function showWeights(model: Model, flags: Flags, { terminal, signal }: Com
 async function writeReportPage(flags: Flags, { terminal, signal }: CommandContext): Promise<void> {
   const folder = flags.out ?? "graphs";
   const pipeline = configure(flags);
-  requirePermissions("inspect report", modelNeeds(pipeline.resolve().settings.model));
+  await requireModel("inspect report", pipeline.resolve().settings.model);
   checkOutputFolder(folder);
   const view = new DeployView(terminal);
   try {

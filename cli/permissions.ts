@@ -17,6 +17,8 @@ export interface Need {
   readonly permission: Deno.PermissionDescriptor;
   /** Such as `it starts the engine's process`. */
   readonly why: string;
+  /** The flag to name; default that of the permission. */
+  readonly flag?: string;
 }
 
 /**
@@ -29,7 +31,7 @@ export function requirePermissions(command: string, needs: readonly Need[]): voi
     Deno.permissions.requestSync(permission).state !== "granted"
   );
   if (missing.length === 0) return;
-  const flags = missing.map(({ permission }) => flagOf(permission));
+  const flags = missing.map(({ permission, flag }) => flag ?? flagOf(permission));
   throw new ConfigError(
     "cli/permission",
     `Cannot start "${command}": expected the permissions ${
@@ -71,11 +73,18 @@ export function refusalHint(error: unknown): string | undefined {
 /** The `--allow-…` flags of the task, `$HOME` filled in; without a home folder it stays out. */
 export function deployPermissions(): string[] {
   const home = Deno.env.get("HOME");
-  return taskFlags().map((word) =>
+  const flags = taskFlags().map((word) =>
     home === undefined
       ? word.replace(/\$HOME\/[^,]*,/, "")
       : word.replace("$HOME", home.replaceAll(",", ",,"))
   );
+  return [...flags, ...importPermission()];
+}
+
+/** What a script needs that imports Mixline from the web, where this code came from there. */
+export function importPermission(): string[] {
+  const { protocol, host } = new URL(import.meta.url);
+  return protocol === "file:" ? [] : [`--allow-import=${host}`];
 }
 
 function taskFlags(): string[] {

@@ -9,7 +9,8 @@ import { join } from "node:path";
 import type { Pipeline } from "../dsl/mod.ts";
 import { isLoopbackUrl, openLog, serve } from "../server/mod.ts";
 import type { CommandContext } from "./command.ts";
-import { BUNDLED_MODEL, configure } from "./configure.ts";
+import { bundledModel, provideBundledModel } from "./bundled_model.ts";
+import { configure } from "./configure.ts";
 import { type Need, processNeed, requirePermissions } from "./permissions.ts";
 import { logOptions, type ServeFlags, serveOptions } from "./serve_flags.ts";
 
@@ -20,6 +21,7 @@ export async function serveModel(
 ): Promise<void> {
   const pipeline = configure(flags);
   requirePermissions("serve", serveNeeds(flags));
+  await provideBundledModel("serve", pipeline.resolve().settings.model);
   const options = { description: aboutBundled(pipeline), ...await serveOptions(flags) };
   const ended = endSignal(signal);
   await using opened = await openLog(logOptions(flags));
@@ -47,7 +49,7 @@ function serveNeeds({ host = "127.0.0.1", port = 8000 }: ServeFlags): readonly N
 
 /** What the page says of the model that comes with Mixline. */
 function aboutBundled(pipeline: Pipeline): string | undefined {
-  if (pipeline.resolve().settings.model !== BUNDLED_MODEL) return undefined;
+  if (pipeline.resolve().settings.model !== bundledModel()) return undefined;
   return "A storyteller with 7.4 million parameters: it makes up little stories and knows nothing else. " +
     "Ask for one, such as: Tell me a story about a fox who finds a drum";
 }

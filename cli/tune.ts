@@ -33,10 +33,10 @@ import {
   writeTunedRow,
 } from "../runtime/mod.ts";
 import type { CommandContext } from "./command.ts";
+import { requireModel } from "./bundled_model.ts";
 import { configure } from "./configure.ts";
 import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
 import { countFlag } from "./flags.ts";
-import { modelNeeds, requirePermissions } from "./permissions.ts";
 import { runTransforms } from "./run_transforms.ts";
 import { describeRow, TuneView } from "./tune_view.ts";
 
@@ -81,7 +81,7 @@ async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
     : numbers("--tokens", flags.tokens, undefined);
   const folder = flags.out ?? userTunedFolder() ?? "tuned";
   const { model, webgpu } = configure(flags).resolve().settings;
-  requirePermissions("tune", flags.shape === undefined ? modelNeeds(model) : []);
+  if (flags.shape === undefined) await requireModel("tune", model);
   checkOutputFolder(folder);
   const device = await openDevice({ webgpu });
   try {

@@ -12,6 +12,9 @@ import { fileURLToPath } from "node:url";
  */
 export function enterUserFolder(): void {
   const userFolder = Deno.env.get("INIT_CWD");
-  const taskFolder = fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "");
+  const folder = new URL("..", import.meta.url);
+  // Loaded from the web, the code is in no folder.
+  if (folder.protocol !== "file:") return;
+  const taskFolder = fileURLToPath(folder).replace(/[\\/]$/, "");
   if (userFolder !== undefined && Deno.cwd() === taskFolder) Deno.chdir(userFolder);
 }

@@ -11,6 +11,8 @@ import { getHFHubCachePath } from "../../deps/hub.ts";
 export interface HubNeed {
   readonly permission: Deno.PermissionDescriptor;
   readonly why: string;
+  /** The flag that grants it, where that is another one than the permission's own. */
+  readonly flag?: string;
 }
 
 /** Host of the public hub, and one of those that it sends clients to for weights. */
@@ -43,9 +45,19 @@ export function hubNeeds(id: string): readonly HubNeed[] {
 
 function networkNeeds(): readonly HubNeed[] {
   const endpoint = Deno.env.get("HF_ENDPOINT");
-  const why = endpoint ? "HF_ENDPOINT names it as the hub" : "the model is downloaded from it";
-  const hosts = endpoint ? [hostOf(endpoint)] : [HUB, HUB_FILES];
-  return hosts.flatMap((host) => host ? [{ permission: { name: "net", host }, why } as const] : []);
+  if (endpoint) {
+    const host = hostOf(endpoint);
+    const why = "HF_ENDPOINT names it as the hub";
+    return host ? [{ permission: { name: "net", host }, why }] : [];
+  }
+  return [
+    { permission: { name: "net", host: HUB }, why: "the model is downloaded from it" },
+    {
+      permission: { name: "net", host: HUB_FILES },
+      why: "weights are there",
+      flag: "--allow-net=*.hf.co",
+    },
+  ];
 }
 
 /** Host and port of a URL; none of a text that is no URL, which the download itself refuses. */
