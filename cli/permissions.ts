@@ -34,9 +34,9 @@ export function requirePermissions(command: string, needs: readonly Need[]): voi
   const flags = missing.map(({ permission, flag }) => flag ?? flagOf(permission));
   throw new ConfigError(
     "cli/permission",
-    `Cannot start "${command}": expected the permissions ${
+    `Cannot start "${command}": expected ${
       missing.map(({ why }, i) => `${flags[i]} (${why})`).join(" and ")
-    }, got none of ${missing.length === 1 ? "it" : "them"}`,
+    }, got ${missing.length === 1 ? "no such permission" : "none of these permissions"}`,
     {
       hint: `Add ${flags.join(" ")} to the flags of deno, or --allow-all`,
       details: { command, flags },

@@ -5,6 +5,8 @@
  */
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { slowTest } from "./support/quick.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -77,3 +79,38 @@ Deno.test("tasks run where the home folder's name has a space", async () => {
     await Deno.remove(home, { recursive: true });
   }
 });
+
+slowTest(
+  "mixline with the least permissions of docs/permissions.md deploys and reports",
+  async () => {
+    const page = await Deno.readTextFile(new URL("docs/permissions.md", ROOT));
+    const [, command] = page.match(/^```sh\n(deno install .*)\n```$/m) ?? [];
+    const folder = await Deno.makeTempDir({ prefix: "mixline install " });
+    const sh = async (cwd: string | URL, text: string) => {
+      const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
+      const { denoDir } = JSON.parse(new TextDecoder().decode(info.stdout));
+      const { code, stdout, stderr } = await new Deno.Command("sh", {
+        args: ["-c", text],
+        cwd,
+        env: { HOME: join(folder, "home"), DENO_DIR: denoDir, NO_COLOR: "1" },
+        stdin: "null",
+      }).output();
+      assert.equal(code, 0, `${text}: ${new TextDecoder().decode(stderr)}`);
+      return new TextDecoder().decode(stdout);
+    };
+    try {
+      await sh(ROOT, command.replace("--global", `--global --root "${folder}"`));
+      const story = await sh(folder, "bin/mixline deploy --executor cpu -n 4 --temperature 0");
+      assert.match(story, /^Once upon a time, there was a$/m);
+      const report = await sh(folder, "bin/mixline inspect report --executor cpu");
+      assert.equal(report, "graphs/storyteller.html\n");
+      // What it may not do it says, with the flag.
+      await assert.rejects(
+        sh(folder, "bin/mixline tune --out elsewhere --shape 64,32,8,2"),
+        /hint: Add --allow-write=elsewhere /,
+      );
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
