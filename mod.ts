@@ -80,6 +80,7 @@ export type {
   OpenedExecutor,
   PhaseReport,
   Piece,
+  PlannedRequest,
   Prompt,
   SchedulerStats,
   StepLimits,

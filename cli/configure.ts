@@ -25,7 +25,9 @@ export function configure(flags: ModelFlags): Pipeline {
     );
   }
   // Loaded first: files may use what plug-ins bring.
-  const plugged = pipeline.empty().settings(flags.plugin ? { plugins: flags.plugin } : {});
+  const plugged = flags.plugin
+    ? pipeline.fromFlags([`--plugins=${JSON.stringify(flags.plugin)}`])
+    : pipeline.empty();
   const configured = pipeline.fromYaml(...files)
     .overlay(plugged)
     .overlay(pipeline.fromEnvironment())

@@ -6,7 +6,7 @@
 
 import type { Pipeline } from "../dsl/mod.ts";
 import { ConfigError } from "../graph/mod.ts";
-import { checkOptions, type Engine } from "../runtime/mod.ts";
+import { checkOptions, type Engine, type PlannedRequest } from "../runtime/mod.ts";
 import { benchmark, BENCHMARK_TEXT, formatBenchmark } from "./benchmark.ts";
 import { readChatFlags } from "./chat_flags.ts";
 import type { CommandContext } from "./command.ts";
@@ -37,17 +37,22 @@ async function deploy(flags: DeployFlags, context: CommandContext): Promise<void
   const chat = await readChatFlags(flags);
   checkLogprobs(flags);
   // What an engine would refuse after the weights are read is refused now.
-  checkOptions(generateOptions(flags, signal));
+  const options = generateOptions(flags, signal);
+  checkOptions(options);
   await requireModel("deploy", pipeline.resolve().settings.model);
   const prompts = await readPrompts(flags, flags.benchmark ? BENCHMARK_TEXT : DEFAULT_PROMPT);
-  await using engine = await start(pipeline, flags, context);
+  const requests = flags.benchmark ? [] : prompts.map(({ shown, input }) => ({
+    prompt: chat ? chat.messagesOf(shown) : input,
+    options: { ...options, ...chat?.options },
+  }));
+  await using engine = await start(pipeline, flags, requests, context);
   const result = flags.benchmark
     ? { benchmark: await runBenchmark(engine, prompts, flags, context) }
     : {
       results: await generateTexts(
         engine,
         prompts,
-        generateOptions(flags, signal),
+        options,
         chat,
         terminal,
       ),
@@ -60,6 +65,7 @@ async function deploy(flags: DeployFlags, context: CommandContext): Promise<void
 async function start(
   pipeline: Pipeline,
   flags: DeployFlags,
+  requests: readonly PlannedRequest[],
   { terminal, signal }: CommandContext,
 ): Promise<Engine> {
   const view = new DeployView(terminal);
@@ -68,6 +74,7 @@ async function start(
     const engine = await pipeline.deploy({
       signal,
       verify: flags.verify ?? false,
+      requests,
       onProgress: (event) => view.show(event),
     });
     view.ready(performance.now() - begin);

@@ -10,7 +10,7 @@ import { exportTrtllm, pipeline, TRTLLM_IMAGE } from "../dsl/mod.ts";
 import { ConfigError, messageOf, OutputError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { collect, countFlag } from "./flags.ts";
-import { requirePermissions } from "./permissions.ts";
+import { refusalHint, requirePermissions } from "./permissions.ts";
 
 /** Runtimes that a pipeline can be exported to. */
 const TARGETS = ["trtllm"] as const;
@@ -97,7 +97,7 @@ function writeFolder(
     Deno.renameSync(unfinished, target);
   } catch (cause) {
     throw new OutputError("output/file", `Cannot write folder "${folder}": ${messageOf(cause)}`, {
-      hint: "Free space on the disk, or name a folder elsewhere",
+      hint: refusalHint(cause) ?? "Name a folder elsewhere, where there is space and you may write",
       cause,
     });
   }

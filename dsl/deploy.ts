@@ -9,11 +9,14 @@ import { ConfigError, type Graph, messageOf, watchExperts } from "../graph/mod.t
 import { Chat, loadModel, type Model } from "../models/mod.ts";
 import {
   checkOutputFile,
+  checkRequest,
   compileSizes,
   compileWithPages,
   createEngine,
   type Engine,
   openExecutor,
+  type PlannedRequest,
+  PromptReader,
   type SizeSettings,
   type StepLimits,
   stepLimits,
@@ -77,6 +80,11 @@ export interface DeployOptions {
    * with the CPU's; a text, or true for a default one.
    */
   readonly verify?: boolean | string;
+  /**
+   * Requests that will be made: one that the engine would refuse ends the deployment before weights
+   * are read.
+   */
+  readonly requests?: readonly PlannedRequest[];
   /**
    * Make the choices of experts readable for `engine.expertLoad` and `engine.recentExpertLoad`; some
    * small buffers then live longer. Default false.
@@ -146,6 +154,12 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     maxWaiting: resolved.settings.maxQueueSize,
     reusePrefixes: resolved.settings.prefixReuse && !keysDependOnLength(graph, log),
   };
+  const codec = codecOf(model);
+  const vocabSize = Number(graph.outputs.get("logits")?.shape[1]);
+  const longest = Math.min(wanted.maxSequenceTokens, wanted.pages * wanted.pageSize);
+  for (const request of options.requests ?? []) {
+    checkRequest(request, new PromptReader(codec, vocabSize), model.generation, longest);
+  }
   const compile = (limits: StepLimits) =>
     chosen.executor.compile(graph, {
       source: model.checkpoint,
@@ -180,8 +194,8 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     program,
     watchedExperts,
     samplers,
-    codec: codecOf(model),
-    vocabSize: Number(graph.outputs.get("logits")?.shape[1]),
+    codec,
+    vocabSize,
     limits,
     defaults: model.generation,
     executor: { kind, description, reason },

@@ -8,14 +8,11 @@
 import { type DrawRules, RequestError, type WatchedExperts } from "../graph/mod.ts";
 import type {
   AnswerDemand,
-  ChatAnswer,
   ChatMessage,
-  ChatPrompt,
   ChatVariables,
   TextForm,
   Vocabulary,
 } from "../models/mod.ts";
-import { chatOptionsOf, refuseChatOptions } from "./generation/chat_options.ts";
 import { type EngineReport, type ExecutorReport, phaseReport } from "./engine_report.ts";
 import type { DispatchTiming, Program } from "./executor.ts";
 import {
@@ -32,34 +29,13 @@ import {
   type GenerationDefaults,
   resolveOptions,
 } from "./generation/generate_options.ts";
+import { type Prompt, PromptReader, type TextCodec } from "./generation/prompt_reader.ts";
 import { engineClosed } from "./scheduling/request_errors.ts";
 import { Scheduler } from "./scheduling/scheduler.ts";
 import { nanLogits } from "./scheduling/sequence.ts";
 import type { SchedulerStats } from "./scheduling/scheduler_stats.ts";
 import { showValue } from "./generation/show_value.ts";
 import type { StepLimits } from "./scheduling/step_limits.ts";
-
-/** What {@linkcode Engine.generate} continues: a text, a chat, or token ids. */
-export type Prompt = string | readonly ChatMessage[] | readonly number[] | Int32Array;
-
-/** Between text and token ids. */
-export interface TextCodec {
-  /** `addSpecialTokens` puts in what the tokenizer's post-processor adds, such as a BOS. */
-  encode(text: string, options: { readonly addSpecialTokens: boolean }): ArrayLike<number>;
-  /** The chat template has a variable that turns thinking on and off. */
-  readonly canSwitchThinking?: boolean;
-  /** Text without special tokens. */
-  decode(ids: readonly number[]): string;
-  /** What the ids below `size` add to a text; absent without a tokenizer. */
-  vocabulary?(size: number): Vocabulary;
-  /** There is no tokenizer: `encode` and `decode` raise, token ids are run, and have empty text. */
-  readonly isTextless?: boolean;
-  /**
-   * The text of a chat up to where the assistant answers, and how the answer reads; absent without a
-   * chat template.
-   */
-  renderChat?(messages: readonly ChatMessage[], wishes: ChatVariables): ChatPrompt;
-}
 
 /** A sampler that was opened for the model. */
 export interface OpenedSampler {
@@ -88,17 +64,12 @@ export interface EngineParts {
   readonly onClose?: () => void | Promise<void>;
 }
 
-/** A prompt in the model's tokens. */
-interface PromptTokens {
-  readonly tokens: Int32Array<ArrayBuffer>;
-  readonly answer?: ChatAnswer;
-}
-
 /** A model that answers. Made by {@linkcode createEngine}. */
 export class Engine implements AsyncDisposable {
   readonly #parts: EngineParts;
   readonly #scheduler: Scheduler;
   readonly #samplers: readonly OpenedSampler[];
+  readonly #reader: PromptReader;
   #closing: Promise<void> | undefined;
 
   /** @internal */
@@ -106,6 +77,7 @@ export class Engine implements AsyncDisposable {
     this.#parts = parts;
     this.#scheduler = new Scheduler(parts.program, parts.limits);
     this.#samplers = parts.samplers ?? [];
+    this.#reader = new PromptReader(parts.codec, parts.vocabSize);
   }
 
   /**
@@ -145,7 +117,7 @@ export class Engine implements AsyncDisposable {
     this.#checkOpen();
     checkOptions(options);
     const { codec, defaults, vocabSize } = this.#parts;
-    const { tokens, answer } = this.#read(prompt, options);
+    const { tokens, answer } = this.#reader.read(prompt, options);
     const resolved = resolveOptions(options, defaults, {
       promptTokens: tokens.length,
       maxSequenceTokens: this.#longest,
@@ -163,7 +135,7 @@ export class Engine implements AsyncDisposable {
   /** Logits of every token of a sequence, `[tokens, vocab]`: row i predicts token i + 1. */
   async logits(tokenIds: readonly number[] | Int32Array): Promise<Float32Array<ArrayBuffer>> {
     this.#checkOpen();
-    const tokens = this.#checkTokens(tokenIds);
+    const tokens = this.#reader.checkTokens(tokenIds);
     if (tokens.length === 0 || tokens.length > this.#longest) {
       throw new RequestError(
         "request/sequence-length",
@@ -178,8 +150,7 @@ export class Engine implements AsyncDisposable {
 
   /** Token ids of a text, with the special tokens that the tokenizer adds. */
   encode(text: string): Int32Array<ArrayBuffer> {
-    if (typeof text !== "string") throw wrongPrompt("a text", text);
-    return Int32Array.from(this.#parts.codec.encode(text, { addSpecialTokens: true }));
+    return this.#reader.encode(text);
   }
 
   /**
@@ -188,7 +159,7 @@ export class Engine implements AsyncDisposable {
    * @throws {RequestError} for prompts that `generate` refuses.
    */
   promptTokens(prompt: Prompt, wishes: ChatVariables = {}): Int32Array<ArrayBuffer> {
-    return this.#read(prompt, wishes).tokens;
+    return this.#reader.read(prompt, wishes).tokens;
   }
 
   /**
@@ -197,13 +168,14 @@ export class Engine implements AsyncDisposable {
    *
    * @throws {RequestError} where the model calls no tools in a form that is known, and for chats that
    *   `generate` refuses.
+   * @internal
    */
   answerForm(
     messages: readonly ChatMessage[],
     demand: AnswerDemand,
     wishes: ChatVariables = {},
   ): TextForm {
-    return this.#render(messages, wishes).formOf(demand);
+    return this.#reader.render(messages, wishes).formOf(demand);
   }
 
   /** Text of token ids, without special tokens. */
@@ -240,7 +212,7 @@ export class Engine implements AsyncDisposable {
   async expertLoad(prompt: Prompt): Promise<readonly ExpertLoad[]> {
     this.#checkOpen();
     const { watchedExperts = [] } = this.#parts;
-    const { tokens } = this.#read(prompt, {});
+    const { tokens } = this.#reader.read(prompt, {});
     if (tokens.length === 0 || watchedExperts.length === 0) return [];
     return await expertLoad(this.#scheduler, tokens.subarray(0, this.#longest), watchedExperts);
   }
@@ -338,95 +310,12 @@ export class Engine implements AsyncDisposable {
   #checkOpen(): void {
     if (this.#closing) throw engineClosed();
   }
-
-  #read(prompt: Prompt, options: GenerateOptions): PromptTokens {
-    if (typeof prompt === "string") {
-      refuseChatOptions(options, "a text");
-      return { tokens: this.#checkTokens(this.encode(prompt), OF_TEXT) };
-    }
-    if (!Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
-      throw wrongPrompt("a text, messages or token ids", prompt);
-    }
-    if (isChat(prompt)) return this.#readChat(prompt, chatOptionsOf(options));
-    refuseChatOptions(options, "token ids");
-    return { tokens: this.#checkTokens(prompt) };
-  }
-
-  #readChat(messages: readonly ChatMessage[], wishes: ChatVariables): PromptTokens {
-    const { text, answer } = this.#render(messages, wishes);
-    // The template writes the special tokens itself.
-    const ids = this.#parts.codec.encode(text, { addSpecialTokens: false });
-    const tokens = this.#checkTokens(ids, OF_TEXT);
-    return { tokens, ...(answer && { answer }) };
-  }
-
-  #render(messages: readonly ChatMessage[], wishes: ChatVariables): ChatPrompt {
-    const { codec } = this.#parts;
-    if (!codec.renderChat) {
-      throw new RequestError(
-        "request/no-chat-template",
-        "Cannot generate from messages: expected a model with a chat template, got one without",
-        { hint: "Pass the prompt as a text, in the form the model was trained on" },
-      );
-    }
-    return codec.renderChat(messages, wishes);
-  }
-
-  #checkTokens(given: ArrayLike<number>, hint?: string): Int32Array<ArrayBuffer> {
-    const { vocabSize } = this.#parts;
-    if (!Array.isArray(given) && !ArrayBuffer.isView(given)) {
-      throw wrongPrompt("token ids as an array", given);
-    }
-    const ids: readonly unknown[] = Array.from(given);
-    const wrong = ids.findIndex((id) =>
-      typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize
-    );
-    if (wrong >= 0) {
-      throw new RequestError(
-        "request/token-id",
-        `Cannot read token ${wrong} of the prompt: expected an id from 0 to ${vocabSize - 1}, got ${
-          showValue(ids[wrong])
-        }`,
-        { hint },
-      );
-    }
-    return Int32Array.from(given);
-  }
 }
 
 /** Most choices of one prompt. */
 const MOST_CHOICES = 128;
 
-const OF_TEXT = "Check that the tokenizer's files belong to these weights";
-
-function wrongPrompt(expected: string, got: unknown): RequestError {
-  return new RequestError(
-    "request/prompt",
-    `Cannot read the prompt: expected ${expected}, got ${showValue(got)}`,
-  );
-}
-
 /** Makes an engine of a compiled program and a tokenizer. */
 export function createEngine(parts: EngineParts): Engine {
   return new Engine(parts);
-}
-
-/** Whether the elements of a prompt are messages; one that begins with a message must hold no other. */
-function isChat(
-  prompt: readonly ChatMessage[] | readonly number[] | Int32Array,
-): prompt is readonly ChatMessage[] {
-  const elements: readonly unknown[] = Array.from<unknown>(prompt);
-  if (typeof elements[0] !== "object") return false;
-  for (const [i, message] of elements.entries()) {
-    const isMessage = typeof message === "object" && message !== null &&
-      typeof Reflect.get(message, "role") === "string";
-    if (isMessage) continue;
-    throw new RequestError(
-      "request/chat",
-      `Cannot read message ${i} of the chat: expected an object with a "role", got ${
-        showValue(message)
-      }`,
-    );
-  }
-  return true;
 }

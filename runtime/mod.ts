@@ -12,6 +12,7 @@ export * from "./executors.ts";
 export * from "./fused_moe.ts";
 export * from "./generation/generate.ts";
 export * from "./generation/generate_options.ts";
+export * from "./generation/prompt_reader.ts";
 export type { FinishReason, Piece } from "./generation/piece_queue.ts";
 export type { AllowedTokens, DrawOptions } from "./generation/next_draw.ts";
 export { cacheBytes, pagesFor } from "./scheduling/kv_cache.ts";

@@ -82,3 +82,19 @@ for (
     assert.match(stderr, message);
   });
 }
+
+Deno.test("requests that cannot be served are refused before weights are read", async () => {
+  const cases = [
+    [["-p", ""], /expected a prompt of at least 1 token, got 0/],
+    [["--token-ids", "1,99999999"], /token 1 of the prompt: expected an id from 0 to 2047/],
+    [["-n", "99999"], /expected at most 1024 together.*\nhint: Lower --max-new-tokens/],
+    [["--chat", "-p", "word ".repeat(1100)], /expected a prompt of at most 1023 tokens/],
+  ] as const;
+  for (const [flags, message] of cases) {
+    const { code, stdout, stderr } = await runCli([...SHORT, ...flags]);
+    assert.equal(code, 2, stderr);
+    assert.equal(stdout, "");
+    assert.match(stderr, message);
+    assert.doesNotMatch(stderr, /^(weights|ready) /m);
+  }
+});
