@@ -16,7 +16,7 @@ import {
   WEIGHT_FORMATS,
   type WeightFormat,
 } from "../graph/mod.ts";
-import { type DeviceMoeSpec, moeSpecOf, tunedFileName } from "../kernels/mod.ts";
+import { BUILTIN_BACKENDS, type DeviceMoeSpec, moeSpecOf, tunedFileName } from "../kernels/mod.ts";
 import { loadModel } from "../models/mod.ts";
 import {
   type Ceilings,
@@ -86,7 +86,7 @@ async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
   const device = await openDevice({ webgpu });
   try {
     const targets = flags.shape === undefined
-      ? await modelTargets(flags, device, signal)
+      ? await modelTargets(flags, device, context)
       : [shapeTarget(flags, flags.shape, device)];
     for (const { file } of targets) checkOutputFile(join(folder, file));
     const ceilings = await measureCeilings(device);
@@ -142,7 +142,7 @@ async function tuneTarget(
 async function modelTargets(
   flags: TuneFlags,
   device: WebGpuDevice,
-  signal: AbortSignal,
+  { signal, terminal }: CommandContext,
 ): Promise<Target[]> {
   for (const flag of ["format", "activation", "operands"] as const) {
     if (flags[flag] !== undefined) {
@@ -157,7 +157,18 @@ async function modelTargets(
   const model = await loadModel(resolved.settings.model ?? "");
   try {
     const { graph } = await runTransforms({ resolved, model, signal });
-    const specs = graph.nodes.filter((node) => isOp(node, "fused_moe"))
+    const layers = graph.nodes.filter((node) => isOp(node, "fused_moe"));
+    const foreign = layers.filter(({ attrs }) => !BUILTIN_BACKENDS.has(attrs.backend));
+    const names = [...new Set(foreign.map(({ attrs }) => attrs.backend))].join(", ");
+    if (foreign.length > 0 && foreign.length === layers.length) {
+      throw nothingToTune(model.path, names);
+    }
+    if (foreign.length > 0) {
+      terminal.progress(
+        `note    ${foreign.length} MoE layers of ${names} are left out: ${WHY_FOREIGN}`,
+      );
+    }
+    const specs = layers.filter((layer) => !foreign.includes(layer))
       .map((node) => ({ ...moeSpecOf(node), profile: device.profile }));
     const targets = specs.map((spec) => ({ spec, file: tunedFileName(spec, device.profile.key) }));
     if (targets.length === 0) {
@@ -171,6 +182,16 @@ async function modelTargets(
   } finally {
     await model.checkpoint.close();
   }
+}
+
+const WHY_FOREIGN = "backends of plug-ins read no tuned tables";
+
+function nothingToTune(model: string, backends: string): ConfigError {
+  return new ConfigError(
+    "cli/no-moe",
+    `Cannot tune "${model}": expected MoE layers of auto, triton or trtllm, got layers of ${backends}: ${WHY_FOREIGN}`,
+    { hint: "Set transforms.fuse_moe.backend=auto, or compare backends with deno task bench" },
+  );
 }
 
 function shapeTarget(flags: TuneFlags, shape: string, { profile }: WebGpuDevice): Target {

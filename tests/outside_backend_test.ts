@@ -103,6 +103,12 @@ outsideTest("a backend in another folder has rows in the bench", {}, async (cwd)
   assert.match(printed, /^ {2}plain_loop +\d.*; 2 dispatches\)$/m);
 });
 
+outsideTest("a backend in another folder is not tuned in silence", {}, async (cwd) => {
+  const { code, stderr } = await runCli(["tune", ...PLUGGED, "--out", "graphs"], { cwd });
+  assert.equal(code, 2, stderr);
+  assert.match(stderr, /got layers of plain_loop: backends of plug-ins read no tuned tables$/m);
+});
+
 outsideTest(
   "a backend that computes wrong is refused with the largest difference and the case",
   { shader: ["y[at] = sums.x * sums.y /", "y[at] = sums.x * sums.x /"] },
