@@ -137,12 +137,14 @@ async function answer() {
       item.querySelector(".facts").classList.add("wrong");
     }
   }
+  const wasAtEnd = isAtEnd();
   item.classList.remove("running");
   running = undefined;
   showRunning(false);
   item.querySelector(".facts").textContent = describe(facts);
   byId("announcer").textContent = facts.end.includes("Cannot") ? facts.end : history[index].content;
   addActions(index, item);
+  if (wasAtEnd) scrollToEnd();
 }
 
 /** Adds one event of the stream to a message. */

@@ -19,7 +19,13 @@ import { type Extent, extentOf, STEP } from "../../access/extent.ts";
 import { operandAccess } from "../../access/operand.ts";
 import { rowsAccess } from "../../access/rows.ts";
 import { composeDispatch } from "../../dispatch.ts";
-import { type Dispatch, foldGrid, type Rows, type Scratch } from "../../kernel.ts";
+import {
+  type DeviceProfile,
+  type Dispatch,
+  foldGrid,
+  type Rows,
+  type Scratch,
+} from "../../kernel.ts";
 import { laneSum } from "../../reduce/lane_sum.ts";
 import { halveRowsDispatch, leftRows } from "../../matrices/halves.ts";
 import { matrixProduct, rowChunks } from "../../matrices/matrices.ts";
@@ -119,13 +125,18 @@ function sort(layer: GroupedLayer): Dispatch {
       constants(plan.constants),
       selectedExperts(layer),
       permuted ? copyAccess(layer) : fragments(alignOnly),
-      constants({ INVOCATIONS: Math.min(256, spec.profile.maxInvocations) }),
+      constants({ INVOCATIONS: sortInvocations(spec.profile) }),
       writes("plan", "u32", plan.scratch),
       STEP,
     ],
     body: alignBody,
     workgroups: ({ T }) => T === 0 ? [0, 1, 1] : [spec.experts, plan.slices, 1],
   });
+}
+
+/** At each of the sort's barriers a CPU changes between all invocations of a workgroup. */
+function sortInvocations({ software, maxInvocations }: DeviceProfile): number {
+  return Math.min(software ? 32 : 256, maxInvocations);
 }
 
 /** What copying rows adds to the sort. */
