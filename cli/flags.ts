@@ -21,13 +21,18 @@ export function numberFlag(flag: string): (text: string) => number {
 }
 
 /** Reads a flag's whole number, at least `least`. */
-export function countFlag(flag: string, least: number): (text: string) => number {
+export function countFlag(
+  flag: string,
+  least: number,
+  most = Number.MAX_SAFE_INTEGER,
+): (text: string) => number {
+  const range = most < Number.MAX_SAFE_INTEGER ? `${least} to ${most}` : String(least);
   return (text) => {
     const value = /^\d+$/.test(text.trim()) ? Number(text) : NaN;
-    if (Number.isSafeInteger(value) && value >= least) return value;
+    if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
     throw new ConfigError(
       "cli/invalid-value",
-      `Cannot read flag "${flag}": expected a whole number from ${least}, got "${text}"`,
+      `Cannot read flag "${flag}": expected a whole number from ${range}, got "${text}"`,
       { details: { flag, value: text } },
     );
   };

@@ -54,9 +54,16 @@ export function modelNeeds(model: string | null): readonly Need[] {
   return isReadable && isThere(model) ? [] : hubNeeds(model);
 }
 
-/** What starting Deno again takes. */
+/** What starting Deno again takes: this executable by its path, or the `deno` of the PATH. */
 export function processNeed(why: string): Need {
-  return { permission: { name: "run", command: "deno" }, why };
+  const byName = { name: "run", command: "deno" } as const;
+  if (isGranted(byName) || !isGranted({ name: "read" })) return { permission: byName, why };
+  const byPath = { name: "run", command: Deno.execPath() } as const;
+  return { permission: isGranted(byPath) ? byPath : byName, why };
+}
+
+function isGranted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
 }
 
 /** What to do about a refusal that nobody asked for before; undefined for every other failure. */

@@ -13,7 +13,7 @@ import { collect, countFlag } from "./flags.ts";
 /** The command `serve` without its action. */
 export function serveFlags() {
   return modelCommand("serve", "Serve a model: OpenAI's API and a web page")
-    .option("--port <n>", "port; 0 takes a free one (default: 8000)", countFlag("--port", 0))
+    .option("--port <n>", "port; 0 takes a free one (default: 8000)", countFlag("--port", 0, 65535))
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
     .option("--served-model-name <name>", "name of the model in requests (default: its own)")
     .option("--api-key <key>", "key that clients must send, repeatable", collect)

@@ -4,7 +4,13 @@
  * @module
  */
 
-import { bodyLimit, cors, type MiddlewareHandler, OpenAPIHono } from "../deps/hono.ts";
+import {
+  bodyLimit,
+  type Context,
+  cors,
+  type MiddlewareHandler,
+  OpenAPIHono,
+} from "../deps/hono.ts";
 import { RequestError } from "../graph/mod.ts";
 import { answerChat, prepareChat, streamChat } from "./api/chat.ts";
 import { answerCompletion, prepareCompletion, streamCompletion } from "./api/completions.ts";
@@ -12,6 +18,7 @@ import {
   expertsOf,
   healthOf,
   listModels,
+  modelOf,
   readMetrics,
   textOf,
   tokensOf,
@@ -23,13 +30,14 @@ import {
   expertsRoute,
   healthRoute,
   liveRoute,
+  modelRoute,
   modelsRoute,
   readyRoute,
   responsesRoute,
   tokenizeRoute,
 } from "./api/routes.ts";
 import { answerResponse, prepareResponse, responseError, streamResponse } from "./api/responses.ts";
-import { answerOnce, answerStream, logFailure, type Service } from "./api/service.ts";
+import { answerOnce, answerStream, checkModel, logFailure, type Service } from "./api/service.ts";
 import { answerError } from "./errors.ts";
 import { hostGuard, keyGuard, securityHeaders } from "./guard.ts";
 import { addPage } from "./page.ts";
@@ -63,23 +71,34 @@ export function createApp(service: Service): OpenAPIHono<Environment> {
   addFacts(app, service);
   addPage(app);
   app.doc31("/openapi.json", OPENAPI);
-  app.notFound((context) =>
-    answerError(
-      context,
-      new RequestError(
-        "request/not-found",
-        `Cannot find a route: expected one of GET /openapi.json, got ${context.req.method} "${
-          context.req.path.slice(0, 200)
-        }"`,
-        { status: 404 },
-      ),
-    )
-  );
+  app.notFound((context) => answerError(context, noRoute(app, context)));
   app.onError((error, context) => {
     logFailure(service, context, error);
     return answerError(context, error);
   });
   return app;
+}
+
+/** What is wrong with a request that no route takes: its path, or only its method. */
+function noRoute(app: OpenAPIHono<Environment>, context: Context): RequestError {
+  const { method, path } = context.req;
+  const methods = app.routes.filter((route) => route.method !== "ALL" && route.path === path)
+    .map((route) => route.method);
+  const got = `${method} "${path.slice(0, 200)}"`;
+  if (methods.length === 0) {
+    return new RequestError(
+      "request/not-found",
+      `Cannot find a route: expected one of GET /openapi.json, got ${got}`,
+      { status: 404 },
+    );
+  }
+  const allowed = [...new Set(methods)].join(", ");
+  context.header("allow", allowed);
+  return new RequestError(
+    "request/method",
+    `Cannot answer the request: expected method ${allowed}, got ${got}`,
+    { status: 405 },
+  );
 }
 
 function addGeneration(app: OpenAPIHono<Environment>, service: Service): void {
@@ -144,6 +163,10 @@ function addGeneration(app: OpenAPIHono<Environment>, service: Service): void {
 
 function addFacts(app: OpenAPIHono<Environment>, service: Service): void {
   app.openapi(modelsRoute, (context) => context.json(listModels(service), 200));
+  app.openapi(modelRoute, (context) => {
+    checkModel(service, context.req.valid("param").model);
+    return context.json(modelOf(service), 200);
+  });
   app.openapi(
     tokenizeRoute,
     async (context) => context.json(await tokensOf(service, context.req.valid("json")), 200),

@@ -107,9 +107,10 @@ function bodyOf(
   return { error: { message, type, param, code } };
 }
 
-function paramOf({ param, option }: Readonly<Record<string, unknown>>): string | null {
-  if (typeof param === "string") return param;
-  return typeof option === "string" ? option : null;
+function paramOf(
+  { param, variable, option }: Readonly<Record<string, unknown>>,
+): string | null {
+  return [param, variable, option].find((name) => typeof name === "string") ?? null;
 }
 
 function invalidBody(error: z.ZodError): ErrorBody {

@@ -138,9 +138,17 @@ async function within(promise: Promise<void>, milliseconds: number): Promise<boo
 }
 
 function cannotListen({ host, port }: { host: string; port: number }, error: unknown): ConfigError {
+  const isTaken = messageOf(error).includes("EADDRINUSE");
   return new ConfigError(
     "serve/cannot-listen",
-    `Cannot serve on ${host}:${port}: expected an address that is free, got ${messageOf(error)}`,
-    { hint: "Give another --port, or end the program that has it", cause: error },
+    `Cannot serve on ${host}:${port}: expected an address of this machine that is free, got ${
+      messageOf(error)
+    }`,
+    {
+      hint: isTaken
+        ? "Give another --port, or end the program that has it"
+        : "Give --host an address of this machine and --port one that this user may take, from 1024 on",
+      cause: error,
+    },
   );
 }

@@ -94,6 +94,13 @@ export function serverSettings(options: ServeOptions = {}): ServerSettings {
     );
   }
   checkKeys(settings);
+  settings.allowedOrigins.forEach(checkOrigin);
+  if (settings.servedModelName === "") {
+    throw new ConfigError(
+      "serve/invalid-option",
+      'Cannot serve with option "servedModelName": expected a name, got an empty text',
+    );
+  }
   if (isLoopback(settings.host) || settings.apiKeys.length > 0 || settings.insecure) {
     return settings;
   }
@@ -112,6 +119,16 @@ export function serverSettings(options: ServeOptions = {}): ServerSettings {
 export function isLoopback(host: string): boolean {
   const bare = host.replace(/^\[(.*)\]$/, "$1").toLowerCase();
   return bare === "localhost" || bare === "::1" || /^127(\.\d{1,3}){3}$/.test(bare);
+}
+
+/** Browsers send an origin in one form; any other text would match none of them. */
+function checkOrigin(origin: string): void {
+  if (origin === "*" || (URL.canParse(origin) && new URL(origin).origin === origin)) return;
+  throw new ConfigError(
+    "serve/invalid-origin",
+    `Cannot let pages of "${origin}" call: expected an origin such as https://app.example or http://localhost:3000, or *, got another text`,
+    { hint: "Give scheme, host and port as browsers show them, without a path" },
+  );
 }
 
 function checkKeys({ apiKeys }: ServerSettings): void {

@@ -11,6 +11,7 @@ import type {
   expertsSchema,
   healthSchema,
   modelListSchema,
+  modelSchema,
   tokenizeRequestSchema,
 } from "../schemas/models.ts";
 import { checkModel, engineInfo, servedModel, type Service } from "./service.ts";
@@ -20,20 +21,22 @@ const STATS_MS = 1000;
 
 /** `GET /v1/models`. */
 export function listModels(service: Service): z.infer<typeof modelListSchema> {
+  return { object: "list", data: [modelOf(service)] };
+}
+
+/** `GET /v1/models/{model}`. */
+export function modelOf(service: Service): z.infer<typeof modelSchema> {
   const { maxSequenceTokens, chats, thinkingSwitch } = engineInfo(service);
+  const { description } = service.settings;
   return {
-    object: "list",
-    data: [{
-      id: servedModel(service),
-      object: "model",
-      created: service.startedAt,
-      owned_by: "mixline",
-      max_model_len: maxSequenceTokens,
-      chats,
-      thinking_switch: thinkingSwitch,
-      ...(service.settings.description !== undefined &&
-        { description: service.settings.description }),
-    }],
+    id: servedModel(service),
+    object: "model",
+    created: service.startedAt,
+    owned_by: "mixline",
+    max_model_len: maxSequenceTokens,
+    chats,
+    thinking_switch: thinkingSwitch,
+    ...(description !== undefined && { description }),
   };
 }
 

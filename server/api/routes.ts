@@ -15,6 +15,7 @@ import {
   expertsSchema,
   healthSchema,
   modelListSchema,
+  modelSchema,
   tokenizeRequestSchema,
   tokenizeResponseSchema,
 } from "../schemas/models.ts";
@@ -101,6 +102,11 @@ export const completionRoute = post(
   completionResponseSchema,
 );
 export const modelsRoute = get("/v1/models", "The model that is served", modelListSchema);
+export const modelRoute = createRoute({
+  ...get("/v1/models/{model}", "The model of this name", modelSchema),
+  path: "/v1/models/{model}",
+  request: { params: z.object({ model: z.string() }) },
+});
 export const tokenizeRoute = post(
   "/tokenize",
   "Token ids of a text or a chat",

@@ -7,7 +7,12 @@
 import { z } from "../../deps/zod.ts";
 import { only, refused, requestFields, samplingFields, usageSchema } from "./common.ts";
 
-const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
+const textPart = z.strictObject({
+  type: z.literal("text", {
+    error: 'expected "text": images, sounds and files are not supported',
+  }),
+  text: z.string(),
+});
 
 const content = z.union([z.string(), z.array(textPart)], {
   error: "expected a text or a list of text parts: images, sounds and files are not supported",

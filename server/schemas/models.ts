@@ -6,19 +6,22 @@
 
 import { z } from "../../deps/zod.ts";
 
+/** `GET /v1/models/{model}`. */
+export const modelSchema = z.object({
+  id: z.string(),
+  object: z.literal("model"),
+  created: z.int(),
+  owned_by: z.string(),
+  max_model_len: z.int(),
+  description: z.string().optional(),
+  chats: z.boolean().describe("it has a chat template"),
+  thinking_switch: z.boolean().describe("its template turns thinking on and off"),
+}).meta({ id: "Model" });
+
 /** `GET /v1/models`. */
 export const modelListSchema = z.object({
   object: z.literal("list"),
-  data: z.array(z.object({
-    id: z.string(),
-    object: z.literal("model"),
-    created: z.int(),
-    owned_by: z.string(),
-    max_model_len: z.int(),
-    description: z.string().optional(),
-    chats: z.boolean().describe("it has a chat template"),
-    thinking_switch: z.boolean().describe("its template turns thinking on and off"),
-  })),
+  data: z.array(modelSchema),
 }).meta({ id: "ModelList" });
 
 /** `POST /tokenize`. */

@@ -9,7 +9,9 @@ import { z } from "../../deps/zod.ts";
 import { refused, samplingFields } from "./common.ts";
 
 const textPart = z.strictObject({
-  type: z.enum(["input_text", "output_text", "text"]),
+  type: z.enum(["input_text", "output_text", "text"], {
+    error: 'expected "input_text": images and files are not supported',
+  }),
   text: z.string(),
   annotations: z.array(z.unknown()).optional(),
   logprobs: z.array(z.unknown()).optional(),

@@ -55,12 +55,16 @@ slowTest("an executable serves the bundled model on a machine with nothing insta
 async function serveOnce(path: string, env: Record<string, string>): Promise<void> {
   const child = new Deno.Command(path, {
     args: ["--port", "0", "--executor", "cpu", "--log-level", "error"],
-    ...{ env, clearEnv: true, stdin: "null", stdout: "piped", stderr: "inherit" },
+    ...{ env, clearEnv: true, stdin: "null", stdout: "piped", stderr: "piped" },
   }).spawn();
   let hasEnded = false;
   try {
     const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
     const { value: url = "" } = await reader.read();
+    if (url === "") {
+      hasEnded = true;
+      assert.fail(await new Response(child.stderr).text());
+    }
     const answer = await fetch(`${url.trim()}/v1/chat/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
@@ -73,7 +77,7 @@ async function serveOnce(path: string, env: Record<string, string>): Promise<voi
     const { usage } = await answer.json();
     assert.equal(usage.completion_tokens, 8);
     child.kill("SIGTERM");
-    await reader.cancel();
+    await Promise.all([reader.cancel(), child.stderr.cancel()]);
     const { code, signal } = await child.status;
     hasEnded = true;
     assert.deepEqual({ code, signal }, { code: 0, signal: null });

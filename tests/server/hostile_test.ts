@@ -93,6 +93,18 @@ Deno.test("bodies that are no JSON, or the wrong bytes, are answered with 4xx", 
   await isWell(opened);
 });
 
+Deno.test("paths and methods that there are not are told apart, with the methods that there are", async () => {
+  await using opened = await serveScripted();
+  const ask = async (method: string, path: string) => {
+    const answer = await fetch(`${opened.url}${path}`, { method });
+    await answer.body?.cancel();
+    return [answer.status, answer.headers.get("allow")];
+  };
+  assert.deepEqual(await ask("GET", "/v1/chat/completions"), [405, "POST"]);
+  assert.deepEqual(await ask("DELETE", "/v1/models"), [405, "GET"]);
+  assert.deepEqual(await ask("GET", "/v1/embeddings"), [404, null]);
+});
+
 slowTest("bytes that are no HTTP, floods of headers and slow clients are cut off", async () => {
   await using opened = await serveScripted({ receiveTimeoutSeconds: 1, maxConnections: 40 });
   const port = Number(new URL(opened.url).port);

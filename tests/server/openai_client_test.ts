@@ -22,6 +22,8 @@ Deno.test("the openai client", async (t) => {
   await t.step("lists the model", async () => {
     const models = await client.models.list();
     assert.deepEqual(models.data.map(({ id }) => id), [model]);
+    assert.deepEqual(await client.models.retrieve(model), models.data[0]);
+    await assert.rejects(client.models.retrieve("org/other"), OpenAI.NotFoundError);
   });
 
   await t.step("gets a chat's answer, with usage", async () => {

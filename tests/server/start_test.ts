@@ -38,6 +38,9 @@ Deno.test("serve() demands a key for addresses beyond this machine, and checks i
       [{ port: 70_000 }, "serve/invalid-option"],
       [{ maxRequests: 0.5 }, "serve/invalid-option"],
       [{ apiKeys: ["short"] }, "serve/invalid-key"],
+      [{ allowedOrigins: ["app.example"] }, "serve/invalid-origin"],
+      [{ allowedOrigins: ["https://app.example/path"] }, "serve/invalid-origin"],
+      [{ servedModelName: "" }, "serve/invalid-option"],
     ] as const
   ) {
     await assert.rejects(serve(pipeline(), options, context), { code });
@@ -58,6 +61,7 @@ Deno.test("the OpenAPI document describes every route", async () => {
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/models",
+    "/v1/models/{model}",
     "/v1/responses",
   ]);
   const body = document.components.schemas.ChatCompletionRequest;

@@ -5,6 +5,7 @@
  */
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { slowTest } from "../support/quick.ts";
 import { until } from "../support/until.ts";
@@ -14,14 +15,19 @@ const TRACE = "0af7651916cd43dd8448eb211c80319c";
 
 slowTest("with OTEL_DENO a request is a span of its client's trace", async () => {
   const traces: string[] = [];
-  await using collector = Deno.serve(
-    { port: 0, hostname: "127.0.0.1", onListen() {} },
-    async (request) => {
-      const text = await request.text();
-      if (new URL(request.url).pathname === "/v1/traces") traces.push(text);
-      return Response.json({});
-    },
-  );
+  // Not `Deno.serve`: HTTP of the servers under test replaces `Response` in this process.
+  const collector = createServer((request, answer) => {
+    request.setEncoding("utf8");
+    let text = "";
+    request.on("data", (part) => text += part);
+    request.on("end", () => {
+      if (request.url === "/v1/traces") traces.push(text);
+      answer.setHeader("content-type", "application/json").end("{}");
+    });
+  });
+  await new Promise<void>((resolve) => collector.listen(0, "127.0.0.1", resolve));
+  const address = collector.address();
+  assert.ok(address !== null && typeof address === "object");
   const server = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--no-lock", "--no-check", MAIN, "serve", "--port", "0"],
@@ -30,7 +36,7 @@ slowTest("with OTEL_DENO a request is a span of its client's trace", async () =>
     env: {
       OTEL_DENO: "true",
       OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
-      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.addr.port}`,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${address.port}`,
       OTEL_BSP_SCHEDULE_DELAY: "50",
     },
     ...{ stdin: "null", stdout: "piped" },
@@ -54,5 +60,7 @@ slowTest("with OTEL_DENO a request is a span of its client's trace", async () =>
   } finally {
     server.kill("SIGTERM");
     await server.status;
+    collector.closeAllConnections();
+    await new Promise((resolve) => collector.close(resolve));
   }
 });
