@@ -226,7 +226,7 @@ function checkRoom(
         prompt + wished
       }`,
       {
-        hint: "Ask for fewer new tokens, or deploy with a larger max_seq_len",
+        hint: "Lower maxNewTokens, or deploy with a larger max_seq_len",
         details: { promptTokens: prompt, maxNewTokens: wished, maxSequenceTokens: most },
       },
     );

@@ -216,7 +216,9 @@ function describe(event: DeployEvent): string[] {
 
 function toWire(error: unknown): WireError {
   if (error instanceof MixlineError) {
-    const { code, message, hint, httpStatus: status, exitCode } = error;
+    const { code, message, httpStatus: status, exitCode } = error;
+    // Clients know the option by the name of OpenAI's API.
+    const hint = error.hint?.replace("maxNewTokens", "max_tokens");
     return { code, message, ...(hint !== undefined && { hint }), status, exitCode };
   }
   return { code: "engine/bug", message: messageOf(error), status: 500, exitCode: 1 };

@@ -117,6 +117,13 @@ slowTest("a served storyteller", async (t) => {
     assert.equal((await complete(PROMPT)).length > 0, true);
   });
 
+  await t.step("names the field that asks for too many tokens", async () => {
+    await assert.rejects(
+      client.completions.create({ model, prompt: PROMPT, max_tokens: 100_000 }),
+      /Lower max_tokens, or/,
+    );
+  });
+
   await t.step("tokenizes and detokenizes", async () => {
     const post = async (path: string, body: unknown) =>
       await (await fetch(`${url}${path}`, {
