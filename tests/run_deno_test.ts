@@ -5,15 +5,15 @@ Deno.test("runDeno() ends a process that hangs, and tells what it did last", asy
   const hang = `console.log("a test that never ends ...");
     setInterval(() => console.log("'a test' has been running for over (1s)"), 500);`;
   let shown = "";
-  const { code, output } = await runDeno(["eval", hang], {}, (text) => shown += text, 2000);
+  const { code, output } = await runDeno(["eval", hang], {}, (text) => shown += text, 4000);
   assert.notEqual(code, 0);
-  assert.match(output, /ERRORS\nEnded after 2 s without output, in: a test that never ends \.\.\./);
+  assert.match(output, /ERRORS\nEnded after 4 s without output, in: a test that never ends \.\.\./);
   assert.equal(shown, output);
 });
 
 Deno.test("runDeno() lets a process end that prints now and then, however long it takes", async () => {
   const slow =
-    "for (let i = 0; i < 8; i++) { console.log(i); await new Promise((f) => setTimeout(f, 500)); }";
-  const { code, output } = await runDeno(["eval", slow], {}, () => {}, 3000);
-  assert.deepEqual([code, output.trim().split("\n").length], [0, 8]);
+    "for (let i = 0; i < 12; i++) { console.log(i); await new Promise((f) => setTimeout(f, 500)); }";
+  const { code, output } = await runDeno(["eval", slow], {}, () => {}, 4000);
+  assert.deepEqual([code, output.trim().split("\n").length], [0, 12]);
 });

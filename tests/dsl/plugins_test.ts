@@ -6,13 +6,17 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type JsonSchema, pipelineJsonSchema } from "../../dsl/schema.ts";
 import { ConfigError, pipeline } from "../../mod.ts";
+import fc from "../../deps/fast_check.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { runCli } from "../support/cli.ts";
+import { anyPipeline } from "../support/pipelines.ts";
 import { slowTest } from "../support/quick.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
+const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
 
 /** A module that brings a transform of this key and a backend of this name. */
 function source(key: string, backend: string): string {
@@ -101,8 +105,9 @@ Deno.test("layers add their plug-ins up, in any grouping", async () => {
   });
 });
 
+// One check for all programs: most of it is the types of the library.
 slowTest(
-  "toTypeScript() of a pipeline with plug-ins type-checks and gives the same pipeline",
+  "toTypeScript() gives programs that type-check: what a method does not take, set() does",
   async () => {
     await inFolder({ "mine.ts": source("ts_counter", "ts_backend") }, async (folder) => {
       const p = pipeline().settings({ plugins: [join(folder, "mine.ts")], maxSeqLen: 64 })
@@ -110,7 +115,13 @@ slowTest(
         .set("transforms.fuse_moe.backend", "ts_backend");
       const file = join(folder, "program.ts");
       await Deno.writeTextFile(file, p.toTypeScript({ module: MOD }));
-      const checked = await new Deno.Command(Deno.execPath(), { args: ["check", file] }).output();
+      const random = fc.sample(anyPipeline, 15).map((each, i) => {
+        const path = join(folder, `program_${i}.ts`);
+        Deno.writeTextFileSync(path, each.toTypeScript({ module: MOD }));
+        return path;
+      });
+      const args = ["check", "--config", CONFIG, file, ...random];
+      const checked = await new Deno.Command(Deno.execPath(), { args }).output();
       assert.equal(checked.code, 0, new TextDecoder().decode(checked.stderr));
       const { deployment } = await import(`file://${file}`);
       assert.ok(deployment.equals(p), deployment.toYaml());

@@ -74,7 +74,11 @@ slowTest(
       return assert.fail("no token came");
     };
     const cold = await firstTokenMs("Then");
-    const warm = Math.min(await firstTokenMs("Now"), await firstTokenMs("One day"));
+    // The best of several: a machine that is busy for a moment makes one of them late.
+    let warm = Infinity;
+    for (const question of ["Now", "One day", "Soon", "Later", "At last"]) {
+      warm = Math.min(warm, await firstTokenMs(question));
+    }
     assert.ok(cold > 5 * warm, `${cold} ms without, ${warm} ms with the prefix`);
   },
 );

@@ -101,7 +101,8 @@ slowTest("a request ends at its deadline", async () => {
 
 Deno.test("requests beyond the room are refused with 429 and Retry-After", async () => {
   await using opened = await serveScripted({ maxRequests: 2 });
-  const held = [ask(opened, "wait 300\nsay a"), ask(opened, "wait 300\nsay b")];
+  // Long enough that a busy machine asks the third before one of them has its answer.
+  const held = [ask(opened, "wait 2000\nsay a"), ask(opened, "wait 2000\nsay b")];
   await until(() => opened.server.service.admission.inFlight === 2);
   const answer = await fetch(`${opened.url}/v1/completions`, {
     method: "POST",

@@ -32,7 +32,8 @@ Deno.test("the default pipeline fuses 48 layers of 128 experts in seconds", asyn
     });
     const seconds = (performance.now() - start) / 1000;
     await model.checkpoint.close();
-    assert.ok(seconds < 10, `took ${seconds.toFixed(1)} s`);
+    // Two seconds alone; work that grows with the square of the nodes would take minutes.
+    assert.ok(seconds < 30, `took ${seconds.toFixed(1)} s`);
     const [eager] = history.filter(({ key }) => key === "export_to_gm");
     assert.ok(eager.nodesAfter > 70_000, `only ${eager.nodesAfter} nodes`);
     const layers = graph.nodes.filter((node) => isOp(node, "fused_moe"));

@@ -26,7 +26,9 @@ async function openEngine(maxNumTokens: number): Promise<Engine> {
   });
 }
 
-const tokens = (count: number) => Array.from({ length: count }, (_, i) => i * 7 % TINY.vocab);
+/** Token ids; those of another `first` have no common beginning. */
+const tokens = (count: number, first = 0) =>
+  Array.from({ length: count }, (_, i) => (first + i * 7) % TINY.vocab);
 
 /** Milliseconds after which an abort or a close must have taken effect, on a machine that is busy. */
 const SOON_MS = 1000;
@@ -39,19 +41,33 @@ Deno.test("a step in slices gives the bits of steps that are too short for them"
 
 Deno.test("timers are served within a long prompt's step", async () => {
   await using engine = await openEngine(4096);
-  let [last, longest, ticks] = [performance.now(), 0, 0];
+  // The process can lose its core for a while, which no slice is guilty of; hardly three times.
+  const seen: string[] = [];
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    const { ticks, longest, whole } = await turnsDuring(() =>
+      engine.generate(tokens(4000, attempt), { maxNewTokens: 1 }).text()
+    );
+    assert.equal(engine.stats().steps, attempt);
+    assert(ticks > 5, `${ticks} turns`);
+    if (longest < whole / 3) return;
+    seen.push(`${longest} ms of ${whole} ms`);
+  }
+  assert.fail(`without a turn: ${seen.join(", ")}`);
+});
+
+/** How many turns a timer had while something ran, and the longest time between two, in milliseconds. */
+async function turnsDuring(work: () => Promise<unknown>) {
+  const started = performance.now();
+  let [last, longest, ticks] = [started, 0, 0];
   const timer = setInterval(() => {
     longest = Math.max(longest, performance.now() - last);
     last = performance.now();
     ticks++;
   }, 10);
-  const started = performance.now();
-  await engine.generate(tokens(4000), { maxNewTokens: 1 }).text();
-  const whole = performance.now() - started;
+  await work();
   clearInterval(timer);
-  assert.equal(engine.stats().steps, 1);
-  assert(ticks > 5 && longest < whole / 3, `${longest} ms without a turn, of ${whole} ms`);
-});
+  return { ticks, longest, whole: performance.now() - started };
+}
 
 Deno.test("an abort within a long prompt's step ends the step", async () => {
   await using engine = await openEngine(4096);
