@@ -153,7 +153,8 @@ webgpuTest("a step of several sequences costs the host what a step of one does",
     // Nothing is created but commands; one is recorded ahead, and some anew when a submit has more steps.
     const { submit = 0, createCommandEncoder = 0, writeBuffer = 0, ...others } = calls;
     assert.deepEqual(others, {});
-    assert(submit <= steps && createCommandEncoder <= submit + 4, JSON.stringify(calls));
+    // How many steps a submit has follows the time they take, so that slow machines record more often.
+    assert(submit <= steps && createCommandEncoder <= steps + 4, JSON.stringify(calls));
     // Of all inputs only the block table changes, when sequences need pages: 30 tokens in 16 each.
     assert(writeBuffer <= 8, JSON.stringify(calls));
   }
