@@ -19,7 +19,7 @@ slowTest("serve() refuses an address that is taken before it loads a model", asy
   const command = { command: "sleep", args: ["60"] };
   const serving = serve(pipeline(), { port }, { log: opened.log, command });
   await assert.rejects(serving, { code: "serve/cannot-listen" });
-  assert.ok(performance.now() - begin < 10_000);
+  assert.ok(performance.now() - begin < 30_000);
 });
 
 Deno.test("serve() raises what keeps the engine from opening, with its code", async () => {
