@@ -7,8 +7,11 @@ import { EagerBlocks } from "../../support/eager_blocks.ts";
 
 const FOLDER = new URL("../../golden/mixtral", import.meta.url).pathname;
 
-async function withModel(use: (context: TransformContext) => Promise<void>): Promise<void> {
-  const model = await openBareModel(FOLDER);
+async function withModel(
+  use: (context: TransformContext) => Promise<void>,
+  folder = FOLDER,
+): Promise<void> {
+  const model = await openBareModel(folder);
   try {
     const { target, settings, log } = contextWithoutModel();
     await use({ model, target, settings, log });
@@ -72,6 +75,29 @@ Deno.test("load_weights names every tensor that nothing reads, and why", async (
     assert.equal(unread.length, total - 1);
     assert.ok(unread.some(({ name }) => name === "lm_head.weight"));
   });
+});
+
+Deno.test("load_weights says aloud that a config with a layer less leaves tensors unread", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = JSON.parse(await Deno.readTextFile(`${FOLDER}/config.json`));
+    const shorter = { ...config, num_hidden_layers: config.num_hidden_layers - 1 };
+    await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(shorter));
+    await Deno.copyFile(`${FOLDER}/model.safetensors`, `${folder}/model.safetensors`);
+    const said: string[] = [];
+    await withModel(async (context) => {
+      const log = (message: string) => void said.push(message);
+      const made = steps("build_model", "export_to_gm", "load_weights");
+      await optimize({ steps: made, context: { ...context, log } });
+    }, folder);
+    const [warning] = said.filter((message) => message.includes("not read"));
+    assert.match(
+      warning,
+      /^\d+ tensors .* no reason is known: model\.layers\.1 \(\d+\); check that/,
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("visualize_namespace writes text and DOT, and only reports a folder it cannot make", async () => {
