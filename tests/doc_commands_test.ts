@@ -17,7 +17,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/^deno task bench:\w+/, "tests/bench: minutes of measuring"],
   [/^deno task compile$/, "tests/server/executable_test.ts"],
   [/^deno task deploy:dawn\b/, "tests/runtime/webgpu/providers: a package of a hundred megabytes"],
-  [/^deno run --lock=dawn.lock\b/, "the same package"],
+  [/^deno .* --webgpu dawn$/, "the same package"],
   [/^deno (install|publish|doc)\b/, "tests/install_test.ts, tests/publish_test.ts"],
   [/^deno (lint|check|cache|compile)\b/, "the gates of a change"],
   [/^deno run http:/, "tests/web_test.ts"],
@@ -88,6 +88,7 @@ function smallTune(args: string[]): void {
 async function readersFolder(): Promise<string> {
   const cwd = await Deno.makeTempDir();
   await Deno.mkdir(join(cwd, "graphs"));
+  await Deno.symlink(new URL("examples", ROOT).pathname, join(cwd, "examples"));
   const yaml = `model: ${STORYTELLER}\ntransforms: { fuse_moe: { backend: triton } }\n`;
   await Deno.writeTextFile(join(cwd, "my.yaml"), yaml);
   const script = `import { pipeline } from "${new URL(
