@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { cliCommand, runCli } from "./support/cli.ts";
 import { type DocCommand, docCommands, shellWords } from "./support/doc_commands.ts";
 import { STORYTELLER } from "./support/model_folder.ts";
+import { slowTest } from "./support/quick.ts";
 import { ROOT } from "./support/root.ts";
 
 /** Commands that are not run here, and what tries them instead. */
@@ -125,7 +126,7 @@ for (const command of found) {
   const args = given && onSmallInputs(given);
   if (!args || known.has(args.join(" "))) continue;
   known.add(args.join(" "));
-  Deno.test(`${command.place}: ${command.words.join(" ")}`, async () => {
+  slowTest(`${command.place}: ${command.words.join(" ")}`, async () => {
     const cwd = await readersFolder();
     try {
       if (args.includes("--port")) return await startAndEnd(args, cwd);
