@@ -43,6 +43,13 @@ const MOST_COMPILED = 32;
 /** Characters of all schemas of a form; larger ones take seconds to compile. */
 const MOST_SCHEMA_CHARACTERS = 64 << 10;
 
+/** How tokens write the character that the text of a mark begins with. */
+const MARK_START: Readonly<Record<Vocabulary["kind"], readonly string[]>> = {
+  byte_level: ["\u0101"],
+  byte_fallback: ["\u0001", "<0x01>"],
+  raw: ["\u0001"],
+};
+
 /** Words of JSON Schema that change what is valid and that the library does not follow. */
 const UNKNOWN_WORDS = [
   "not",
@@ -114,7 +121,11 @@ export class Grammars {
 async function open({ vocabulary, endTokens }: GrammarModel): Promise<Opened> {
   const library = openXGrammar();
   const marks = marksOf(vocabulary, endTokens);
-  const texts = [...vocabulary.texts];
+  // A mark is its token alone: the library never allows a token whose text is empty.
+  const starts = MARK_START[vocabulary.kind];
+  const texts = vocabulary.texts.map((text) =>
+    starts.some((each) => text.includes(each)) ? "" : text
+  );
   for (const id of marks.values()) texts[id] = markText(id);
   const info = await library.TokenizerInfo.createTokenizerInfo(
     texts,

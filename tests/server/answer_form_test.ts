@@ -173,15 +173,19 @@ async function openChat(folder: string) {
     }
     return true;
   };
-  return { chat, prompt, accepts };
+  return { chat, prompt, accepts, idOf: (mark: string) => vocabulary.added.get(mark) };
 }
 
-async function checkNotation(name: string, { prompt, accepts }: OpenChat): Promise<void> {
+/** A mark within a call. */
+const MARK = /<[|｜][^>]*>|\[[A-Z_]+\]|<\/?[\w:]+>/;
+
+async function checkNotation(name: string, { prompt, accepts, idOf }: OpenChat): Promise<void> {
   const [begin, [weather, now = ""], between, end] = CALLS[name];
   const one = begin + weather + end;
   const two = begin + weather + between + now + end;
   const thought = THOUGHTS[name] ?? "<think>\nhm {x}\n</think>\n\n";
   const isLone = now === "";
+  const spelled = one.replace(MARK, (mark) => `\u0001<${idOf(mark) ?? 0}>`);
   const check = async (demand: AnswerDemand, text: string, expected: boolean) => {
     const got = await accepts(prompt.formOf(demand), text);
     assert.equal(got === true, expected, `${JSON.stringify(demand)} of ${text}: ${got}`);
@@ -189,6 +193,7 @@ async function checkNotation(name: string, { prompt, accepts }: OpenChat): Promi
   const many = { calls: { several: true } };
   const single = { calls: { several: false } };
   await check(many, one, true);
+  await check(many, spelled, spelled === one);
   await check(many, thought + one, true);
   if (!isLone) await check(many, two, true);
   if (!isLone) await check(single, two, false);
