@@ -48,6 +48,17 @@ const ROUNDED: readonly PackedOptions[] = [
  */
 const SMALL: Readonly<Record<string, MoeConfig>> = {
   ...CONFIGS,
+  grouped: withTiles(
+    CONFIGS.grouped,
+    8,
+    (tile) => ({ ...tile, threadM: 2, threadN: 2, blockK: 8 }),
+  ),
+  permuted: withTiles(
+    CONFIGS.permuted,
+    8,
+    (tile) => ({ ...tile, threadM: 2, threadN: 2, blockK: 8 }),
+  ),
+  direct: withTiles(CONFIGS.direct, 8, (tile) => ({ ...tile, threadM: 4 })),
   skinny: withTiles(CONFIGS.skinny, 4, (tile) => ({ ...tile, threadM: 4, threadN: 2 })),
 };
 
@@ -84,9 +95,10 @@ for (const [algorithm, small] of Object.entries(SMALL)) {
   check("experts of every packed format", WEIGHTS);
   check("blocks of many sizes", BLOCKS);
   check("activations rounded in front of both products", ROUNDED);
-  if (algorithm === "skinny") {
+  const full = CONFIGS[algorithm as keyof typeof CONFIGS];
+  if (full !== small) {
     const layers: readonly PackedOptions[] = [{ format: "fp8_e4m3", hidden: 46, intermediate: 26 }];
-    check("packed experts with eight rows an invocation", layers, CONFIGS.skinny);
+    check("packed experts with more rows and columns an invocation", layers, full);
   }
 }
 
