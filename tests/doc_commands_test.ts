@@ -1,6 +1,6 @@
 /**
- * Every command in the documents: run as its reader would, with models and files of the tests in place
- * of the reader's, or in a list with the reason why not.
+ * Every command in the documents: run with models and files of the tests in place of the reader's
+ * (`deploy` with `--dry-run`, which reads all its flags), or in a list with the reason why not.
  */
 
 import assert from "node:assert/strict";
