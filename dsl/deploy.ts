@@ -9,11 +9,11 @@ import { ConfigError, type Graph, messageOf, watchExperts } from "../graph/mod.t
 import { Chat, loadModel, type Model } from "../models/mod.ts";
 import {
   checkOutputFile,
-  checkRequest,
   compileSizes,
   compileWithPages,
   createEngine,
   type Engine,
+  longestSequence,
   openExecutor,
   type PlannedRequest,
   PromptReader,
@@ -156,9 +156,9 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   };
   const codec = codecOf(model);
   const vocabSize = Number(graph.outputs.get("logits")?.shape[1]);
-  const longest = Math.min(wanted.maxSequenceTokens, wanted.pages * wanted.pageSize);
+  const reader = new PromptReader(codec, vocabSize);
   for (const request of options.requests ?? []) {
-    checkRequest(request, new PromptReader(codec, vocabSize), model.generation, longest);
+    reader.plan(request, model.generation, longestSequence(wanted));
   }
   const compile = (limits: StepLimits) =>
     chosen.executor.compile(graph, {
@@ -173,14 +173,12 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   );
   [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
   if (verifier) {
-    const { source, tokenIds, rows } = verifier;
     const { executor } = chosen;
-    for (
-      const row of await compareProgram({ graph, program, executor, limits, source, tokenIds })
-    ) {
-      rows.push(row);
-      onProgress({ kind: "verify", row });
-    }
+    const { source, tokenIds, logits, rows } = verifier;
+    const compiled = { graph, program, executor, limits, source, tokenIds, logits };
+    const added = await compareProgram(compiled);
+    rows.push(...added);
+    added.forEach((row) => onProgress({ kind: "verify", row }));
   }
   const resources = opened.move();
   const facts: Record<string, unknown> = {

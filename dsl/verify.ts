@@ -7,6 +7,7 @@
 import { type Graph, isOp, type TensorSource } from "../graph/mod.ts";
 import { openCpuExecutor } from "../runtime/mod.ts";
 import type { TransformRecord } from "../transforms/mod.ts";
+import { logitsOf } from "./single_sequence.ts";
 
 /** Why a transform without matches is not compared. */
 export const NOTHING_CHANGED = "it matched nothing";
@@ -47,6 +48,11 @@ export class TransformVerifier {
 
   /** `source` has the weights; `tokenIds` is the sample, of at least one token. */
   constructor(readonly source: TensorSource, readonly tokenIds: Int32Array<ArrayBuffer>) {}
+
+  /** Logits `[tokens, vocab]` of the sample by the last graph that differs from the one before. */
+  get logits(): Float32Array | undefined {
+    return this.#reference?.logits;
+  }
 
   /** Compares a graph with the last one that could be run; called after every transform that ran. */
   async compare(graph: Graph, record: TransformRecord): Promise<VerifyRow> {
@@ -89,7 +95,8 @@ async function logitsOnCpu(
   tokenIds: Int32Array<ArrayBuffer>,
 ): Promise<Float32Array> {
   const tokens = tokenIds.length;
-  const pages = Math.ceil(tokens / (graph.caches[0]?.pageSize ?? tokens));
+  const pageSize = graph.caches[0]?.pageSize ?? tokens;
+  const pages = Math.ceil(tokens / pageSize);
   const executor = openCpuExecutor();
   try {
     const program = await executor.compile(graph, {
@@ -99,23 +106,10 @@ async function logitsOnCpu(
       pages,
       maxPagesPerSequence: pages,
     });
-    const { logits } = await program.step({
-      tokenIds,
-      positions: count(tokens),
-      sequenceIds: new Int32Array(tokens),
-      blockTable: { data: count(pages), sequences: 1, pages },
-      logitsRows: count(tokens),
-      want: "logits",
-      repeat: 1,
-    });
-    return logits ?? new Float32Array();
+    return await logitsOf(program, { tokenIds, pageSize, chunk: tokens });
   } finally {
     executor.dispose();
   }
-}
-
-function count(length: number): Int32Array<ArrayBuffer> {
-  return Int32Array.from({ length }, (_, i) => i);
 }
 
 /**

@@ -16,6 +16,8 @@ import {
 } from "../graph/mod.ts";
 import {
   compileSizes,
+  configuredOperands,
+  configuredRanges,
   type Executor,
   openCpuExecutor,
   type Program,
@@ -23,6 +25,7 @@ import {
   type StepRequest,
   tokenRanges,
 } from "../runtime/mod.ts";
+import { logitsOf, requestsOf, type Steps } from "./single_sequence.ts";
 import { compareLogits, type VerifyRow } from "./verify.ts";
 
 /** What a deployment has when its program is ready. */
@@ -34,6 +37,8 @@ export interface VerifiedProgram {
   readonly source: TensorSource;
   /** The sample, of at least one token. */
   readonly tokenIds: Int32Array<ArrayBuffer>;
+  /** Logits of the sample on the CPU, where the graph has run there. */
+  readonly logits: Float32Array | undefined;
 }
 
 /** Key under which rows of the program stand beside those of transforms. */
@@ -56,7 +61,8 @@ export async function compareProgram(deployed: VerifiedProgram): Promise<VerifyR
   if (executor.kind === "cpu") return [notCompared("the CPU runs the graph that was compared")];
   const tokenIds = sampleFor(deployed);
   const against = hasHalfOperands(graph) ? "the CPU with f32 operands" : "the CPU";
-  const expected = await cpuLogits(deployed, tokenIds);
+  const isWhole = tokenIds.length === deployed.tokenIds.length;
+  const expected = (isWhole ? deployed.logits : undefined) ?? await cpuLogits(deployed, tokenIds);
   const vocabulary = expected.length / tokenIds.length;
   const compare = async (step: string, steps: Steps): Promise<VerifyRow> => {
     const logits = await logitsOf(program, steps);
@@ -83,13 +89,6 @@ export async function compareProgram(deployed: VerifiedProgram): Promise<VerifyR
   ];
 }
 
-/** A sequence in steps of `chunk` tokens. */
-interface Steps {
-  readonly tokenIds: Int32Array<ArrayBuffer>;
-  readonly chunk: number;
-  readonly pageSize: number;
-}
-
 function notCompared(skipped: string): VerifyRow {
   return { transform: PROGRAM, skipped };
 }
@@ -102,9 +101,9 @@ function sampleFor({ graph, limits, tokenIds }: VerifiedProgram): Int32Array<Arr
 }
 
 /** Whether products may take operands in f16, of dense layers or of experts. */
-function hasHalfOperands({ nodes, meta: { compile } }: Graph): boolean {
-  const dense: unknown = Object(compile).operands ?? "f32";
-  return dense !== "f32" || nodes.some((node) => isOp(node, "fused_moe") && isHalf(node.attrs));
+function hasHalfOperands(graph: Graph): boolean {
+  return configuredOperands(graph) !== "f32" ||
+    graph.nodes.some((node) => isOp(node, "fused_moe") && isHalf(node.attrs));
 }
 
 function isHalf({ operands = "f32" }: { readonly operands?: string }): boolean {
@@ -114,40 +113,6 @@ function isHalf({ operands = "f32" }: { readonly operands?: string }): boolean {
 function wrongFrom(graph: Graph): number {
   const isRounded = hasHalfOperands(graph) || graph.caches.some(({ dtype }) => dtype === "f8_e4m3");
   return isRounded ? WRONG.rounded : WRONG.exact;
-}
-
-/** Logits `[tokens, vocab]` of a sequence. */
-async function logitsOf(program: Program, steps: Steps): Promise<Float32Array> {
-  const parts: Float32Array[] = [];
-  for (const request of requestsOf(steps)) {
-    const { logits } = await program.step(request);
-    if (logits) parts.push(logits);
-  }
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let end = 0;
-  for (const part of parts) {
-    all.set(part, end);
-    end += part.length;
-  }
-  return all;
-}
-
-/** The steps of a single sequence, in the first pages. */
-function requestsOf({ tokenIds, chunk, pageSize }: Steps): StepRequest[] {
-  const count = (length: number, first = 0) => Int32Array.from({ length }, (_, i) => first + i);
-  return Array.from({ length: Math.ceil(tokenIds.length / chunk) }, (_, i) => {
-    const part = tokenIds.slice(i * chunk, (i + 1) * chunk);
-    const pages = Math.ceil((i * chunk + part.length) / pageSize);
-    return {
-      tokenIds: part,
-      positions: count(part.length, i * chunk),
-      sequenceIds: new Int32Array(part.length),
-      blockTable: { data: count(pages), sequences: 1, pages },
-      logitsRows: count(part.length),
-      want: "logits",
-      repeat: 1,
-    };
-  });
 }
 
 async function cpuLogits(
@@ -170,19 +135,13 @@ function compileFor(
   { graph, source, limits }: VerifiedProgram,
   { tokenIds, chunk, pageSize }: Steps,
 ): Promise<Program> {
-  const ends = compileRanges(graph);
-  const range = tokenRanges(limits.maxTokens, ends).find(({ max }) => chunk <= max);
+  const ranges = tokenRanges(limits.maxTokens, configuredRanges(graph));
+  const range = ranges.find(({ max }) => chunk <= max);
   const pages = Math.ceil(tokenIds.length / pageSize);
   return executor.compile(graph, {
     ...compileSizes({ ...limits, maxTokens: range?.max ?? chunk, maxRows: chunk }),
     ...{ source, pages, maxPagesPerSequence: pages, maxSequences: 1, compileAll: false },
   });
-}
-
-/** Ends of ranges that `compile_model` left; undefined for the usual ones. */
-function compileRanges({ meta: { compile } }: Graph): readonly number[] | undefined {
-  const ends: unknown = Object(compile).token_ranges;
-  return Array.isArray(ends) && ends.length > 0 ? ends.map(Number) : undefined;
 }
 
 /** A result of a node that both executors can give. */

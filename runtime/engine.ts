@@ -13,6 +13,7 @@ import type {
   TextForm,
   Vocabulary,
 } from "../models/mod.ts";
+import { chatOptionsOf } from "./generation/chat_options.ts";
 import { type EngineReport, type ExecutorReport, phaseReport } from "./engine_report.ts";
 import type { DispatchTiming, Program } from "./executor.ts";
 import {
@@ -27,7 +28,6 @@ import {
   checkOptions,
   type GenerateOptions,
   type GenerationDefaults,
-  resolveOptions,
 } from "./generation/generate_options.ts";
 import { type Prompt, PromptReader, type TextCodec } from "./generation/prompt_reader.ts";
 import { engineClosed } from "./scheduling/request_errors.ts";
@@ -35,7 +35,7 @@ import { Scheduler } from "./scheduling/scheduler.ts";
 import { nanLogits } from "./scheduling/sequence.ts";
 import type { SchedulerStats } from "./scheduling/scheduler_stats.ts";
 import { showValue } from "./generation/show_value.ts";
-import type { StepLimits } from "./scheduling/step_limits.ts";
+import { longestSequence, type StepLimits } from "./scheduling/step_limits.ts";
 
 /** A sampler that was opened for the model. */
 export interface OpenedSampler {
@@ -115,14 +115,9 @@ export class Engine implements AsyncDisposable {
 
   #start(prompt: Prompt, options: GenerateOptions): GenerationStart {
     this.#checkOpen();
-    checkOptions(options);
     const { codec, defaults, vocabSize } = this.#parts;
-    const { tokens, answer } = this.#reader.read(prompt, options);
-    const resolved = resolveOptions(options, defaults, {
-      promptTokens: tokens.length,
-      maxSequenceTokens: this.#longest,
-      vocabSize,
-    });
+    const planned = { prompt, options };
+    const { tokens, answer, resolved } = this.#reader.plan(planned, defaults, this.#longest);
     // Stop strings need text, so they raise the tokenizer's error where there is none.
     const textless = codec.isTextless === true && resolved.stop.length === 0;
     const decode = textless ? () => "" : (ids: readonly number[]) => codec.decode(ids);
@@ -173,9 +168,9 @@ export class Engine implements AsyncDisposable {
   answerForm(
     messages: readonly ChatMessage[],
     demand: AnswerDemand,
-    wishes: ChatVariables = {},
+    options: GenerateOptions = {},
   ): TextForm {
-    return this.#reader.render(messages, wishes).formOf(demand);
+    return this.#reader.render(messages, chatOptionsOf(options)).formOf(demand);
   }
 
   /** Text of token ids, without special tokens. */
@@ -303,8 +298,7 @@ export class Engine implements AsyncDisposable {
 
   /** Tokens of the longest sequence that the caches hold. */
   get #longest(): number {
-    const { maxSequenceTokens, pages, pageSize } = this.#parts.limits;
-    return Math.min(maxSequenceTokens, pages * pageSize);
+    return longestSequence(this.#parts.limits);
   }
 
   #checkOpen(): void {

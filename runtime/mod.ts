@@ -9,6 +9,7 @@ export * from "./engine.ts";
 export type { EngineReport, ExecutorReport, PhaseReport } from "./engine_report.ts";
 export * from "./executor.ts";
 export * from "./executors.ts";
+export { configuredOperands, configuredRanges } from "./compile_fields.ts";
 export * from "./fused_moe.ts";
 export * from "./generation/generate.ts";
 export * from "./generation/generate_options.ts";

@@ -18,6 +18,7 @@ import {
   checkOptions,
   type GenerateOptions,
   type GenerationDefaults,
+  type ResolvedOptions,
   resolveOptions,
 } from "./generate_options.ts";
 import { showValue } from "./show_value.ts";
@@ -59,6 +60,24 @@ export class PromptReader {
   encode(text: string): Int32Array<ArrayBuffer> {
     if (typeof text !== "string") throw wrongPrompt("a text", text);
     return Int32Array.from(this.codec.encode(text, { addSpecialTokens: true }));
+  }
+
+  /**
+   * A request as it will run: the tokens of its prompt, and its options with what they leave open.
+   *
+   * @throws {RequestError} for a prompt without tokens, one that is too long, wrong options, and so on.
+   */
+  plan(
+    { prompt, options }: PlannedRequest,
+    defaults: GenerationDefaults,
+    maxSequenceTokens: number,
+  ): PromptTokens & { readonly resolved: ResolvedOptions } {
+    checkOptions(options);
+    const { vocabSize } = this;
+    const read = this.read(prompt, options);
+    const promptTokens = read.tokens.length;
+    const sizes = { promptTokens, maxSequenceTokens, vocabSize };
+    return { ...read, resolved: resolveOptions(options, defaults, sizes) };
   }
 
   /** Tokens of a prompt, and how the answer to a chat reads. */
@@ -125,23 +144,6 @@ export interface PlannedRequest {
   readonly prompt: Prompt;
   /** As `engine.generate` takes them. */
   readonly options: GenerateOptions;
-}
-
-/**
- * Refuses what an engine would refuse.
- *
- * @throws {RequestError} for a prompt without tokens, one that is too long, wrong options, and so on.
- */
-export function checkRequest(
-  { prompt, options }: PlannedRequest,
-  reader: PromptReader,
-  defaults: GenerationDefaults,
-  maxSequenceTokens: number,
-): void {
-  checkOptions(options);
-  const { tokens } = reader.read(prompt, options);
-  const { vocabSize } = reader;
-  resolveOptions(options, defaults, { promptTokens: tokens.length, maxSequenceTokens, vocabSize });
 }
 
 const OF_TEXT = "Check that the tokenizer's files belong to these weights";

@@ -39,6 +39,11 @@ export interface StepLimits {
   readonly reusePrefixes?: boolean;
 }
 
+/** Tokens of the longest sequence that has pages. */
+export function longestSequence({ maxSequenceTokens, pages, pageSize }: StepLimits): number {
+  return Math.min(maxSequenceTokens, pages * pageSize);
+}
+
 /** What a deployment asks for. */
 export interface SizeSettings {
   /** Tokens of the longest sequence. */

@@ -10,13 +10,12 @@ import {
   type Graph,
   GraphError,
   invariant,
-  MOE_OPERANDS,
-  type MoeOperands,
   RequestError,
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
 import type { StepSizes, TokenRange } from "../../kernels/mod.ts";
+import { configuredOperands, configuredRanges } from "../compile_fields.ts";
 import { checkStep } from "../step_tokens.ts";
 import type {
   CompileOptions,
@@ -400,23 +399,4 @@ function rangesOf(graph: Graph, options: CompileOptions, decodes: boolean): Toke
     ? singleRanges(Math.min(options.maxSequences, options.maxTokens), ends)
     : [];
   return [...tokenRanges(options.maxTokens, ends), ...singles];
-}
-
-/** Ends of the token ranges that the transform `compile_model` set. */
-function configuredRanges(graph: Graph): readonly number[] | undefined {
-  const ranges = compileField(graph, "token_ranges");
-  if (!Array.isArray(ranges) || ranges.length === 0) return undefined;
-  return ranges.map(Number);
-}
-
-/** Operands of dense layers that the transform `compile_model` set. */
-function configuredOperands(graph: Graph): MoeOperands {
-  const chosen = compileField(graph, "operands");
-  return MOE_OPERANDS.find((each) => each === chosen) ?? "f32";
-}
-
-/** One of the fields that the transform `compile_model` leaves in the graph. */
-function compileField(graph: Graph, name: string): unknown {
-  const { compile } = graph.meta;
-  return typeof compile === "object" && compile !== null ? Reflect.get(compile, name) : undefined;
 }
