@@ -12,7 +12,7 @@ export * from "./blocks/basic.ts";
 export * from "./chat/chat_template.ts";
 export * from "./chat/chat.ts";
 export type { AnswerDemand } from "./chat/answer_form.ts";
-export type { CallForm, TextForm } from "./chat/output/text_form.ts";
+export type { TextForm } from "./chat/output/text_form.ts";
 export { type ChatMessage, readMessages } from "./chat/messages.ts";
 export * from "./chat/output/output_format.ts";
 export * from "./chat/output/output_formats.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { OutputParser, OutputPart, ToolCall } from "./output_format.ts";
+import type { OutputFormat, OutputParser, OutputPart, ToolCall } from "./output_format.ts";
 import { inOrder, oneOf, type TextForm, until } from "./text_form.ts";
 import { beginsMark, firstMark, Parts } from "./parts.ts";
 
@@ -20,13 +20,30 @@ export interface Section {
 /** The section that models think in. */
 export const THINK: Section = { open: "<think>", close: "</think>" };
 
+/**
+ * What an output format with sections has: one for reasoning, and one for calls of the request's tools
+ * where the models make any.
+ */
+export function sections(
+  reasoning: Section,
+  callsOf?: (tools: readonly unknown[]) => Section,
+): Pick<OutputFormat, "open" | "reasoning"> {
+  return {
+    open({ prompt, tools = [] }) {
+      const inside = endsWithOpen(prompt, reasoning) ? reasoning : undefined;
+      return new SectionParser(callsOf ? [reasoning, callsOf(tools)] : [reasoning], inside);
+    },
+    reasoning: (prompt) => reasoningIn(reasoning, prompt),
+  };
+}
+
 /** True when a prompt ends with the mark that opens a section, as some templates do for thinking. */
-export function endsWithOpen(prompt: string, { open }: Section): boolean {
+function endsWithOpen(prompt: string, { open }: Section): boolean {
   return prompt.trimEnd().endsWith(open);
 }
 
 /** Reasoning in a section: the model may leave it out, unless the prompt has opened it. */
-export function reasoningIn(section: Section, prompt: string): TextForm {
+function reasoningIn(section: Section, prompt: string): TextForm {
   const { open, close = "" } = section;
   if (prompt.trimEnd().endsWith(close)) return "";
   const rest = inOrder(until(close), close, { kind: "space" });

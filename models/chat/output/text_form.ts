@@ -24,20 +24,8 @@ export type TextForm =
   | { readonly kind: "all"; readonly forms: readonly TextForm[] }
   /** One of them. */
   | { readonly kind: "any"; readonly forms: readonly TextForm[] }
-  /** One of the calls, or several with the separator between. */
-  | {
-    readonly kind: "calls";
-    readonly calls: readonly CallForm[];
-    /** Not empty; absent where an answer has one call. */
-    readonly separator?: string;
-  };
-
-/** One call of one tool. */
-export interface CallForm {
-  readonly begin: string;
-  readonly content: TextForm;
-  readonly end: string;
-}
+  /** One or more of a form, with the separator between, which is not empty. */
+  | { readonly kind: "list"; readonly form: TextForm; readonly separator: string };
 
 /** A function that may be called. */
 export interface CallableTool {
@@ -69,16 +57,16 @@ export function oneOf(...forms: readonly TextForm[]): TextForm {
 /** Calls of some tools: one, or with a separator one or more. */
 export function calls(
   tools: readonly CallableTool[],
-  write: (tool: CallableTool) => CallForm,
+  write: (tool: CallableTool) => TextForm,
   separator?: string,
 ): TextForm {
-  const forms = tools.map(write);
-  return { kind: "calls", calls: forms, ...(separator !== undefined && { separator }) };
+  const form = oneOf(...tools.map(write));
+  return separator === undefined ? form : { kind: "list", form, separator };
 }
 
-/** Calls whose arguments are JSON between two texts. */
-export function jsonCall(begin: string, { parameters }: CallableTool, end: string): CallForm {
-  return { begin, content: json(parameters), end };
+/** A call whose arguments are JSON between two texts. */
+export function jsonCall(begin: string, { parameters }: CallableTool, end: string): TextForm {
+  return inOrder(begin, json(parameters), end);
 }
 
 /** How a notation writes an argument: around a value that ends where `end` begins. */

@@ -1,11 +1,5 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import {
-  endsWithOpen,
-  reasoningIn,
-  type Section,
-  SectionParser,
-  THINK,
-} from "../section_parser.ts";
+import { sections, THINK } from "../section_parser.ts";
 import { type CallableTool, calls, inOrder, jsonCall } from "../text_form.ts";
 import { allCalls, callWith } from "../tool_calls.ts";
 
@@ -26,11 +20,7 @@ export const deepseek = defineOutputFormat({
   summary: `calls in ${BEGIN}..${END}, and <think>..</think>`,
   marks: ["<think>", "</think>", BEGIN, END, CALL_BEGIN, CALL_END, SEPARATOR],
   recognizes: (template) => template.includes(BEGIN),
-  open({ prompt }) {
-    const calls: Section = { open: BEGIN, close: END, read: callsIn };
-    return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
-  },
-  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  ...sections(THINK, () => ({ open: BEGIN, close: END, read: callsIn })),
   calls: (tools, { several, template }) => {
     const isFenced = template.includes("```json");
     const write = (tool: CallableTool) =>

@@ -1,12 +1,6 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import {
-  endsWithOpen,
-  reasoningIn,
-  type Section,
-  SectionParser,
-  THINK,
-} from "../section_parser.ts";
-import { type CallableTool, type CallForm, calls, namedArguments } from "../text_form.ts";
+import { sections, THINK } from "../section_parser.ts";
+import { type CallableTool, calls, inOrder, namedArguments, type TextForm } from "../text_form.ts";
 import { allCalls, argumentOf } from "../tool_calls.ts";
 
 const ARGUMENT = /<arg_key>([^]*?)<\/arg_key>\s*<arg_value>([^]*?)<\/arg_value>/g;
@@ -20,15 +14,11 @@ export const glm = defineOutputFormat({
     ...["<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
   ],
   recognizes: (template) => template.includes("<arg_key>"),
-  open({ prompt, tools = [] }) {
-    const calls: Section = {
-      open: "<tool_call>",
-      close: "</tool_call>",
-      read: (body) => allCalls([callIn(body, tools)]),
-    };
-    return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
-  },
-  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  ...sections(THINK, (tools) => ({
+    open: "<tool_call>",
+    close: "</tool_call>",
+    read: (body) => allCalls([callIn(body, tools)]),
+  })),
   calls: (tools, { several }) => calls(tools, callForm, several ? "\n" : undefined),
 });
 
@@ -40,13 +30,13 @@ function callIn(body: string, tools: readonly unknown[]): ToolCall | undefined {
   return { name, arguments: Object.fromEntries(entries) };
 }
 
-function callForm(tool: CallableTool): CallForm {
-  return {
-    begin: `<tool_call>${tool.name}\n`,
-    content: namedArguments(tool, {
+function callForm(tool: CallableTool): TextForm {
+  return inOrder(
+    `<tool_call>${tool.name}\n`,
+    namedArguments(tool, {
       begin: (name) => `<arg_key>${name}</arg_key>\n<arg_value>`,
       end: "</arg_value>\n",
     }),
-    end: "</tool_call>",
-  };
+    "</tool_call>",
+  );
 }

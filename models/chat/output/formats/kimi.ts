@@ -1,11 +1,5 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import {
-  endsWithOpen,
-  reasoningIn,
-  type Section,
-  SectionParser,
-  THINK,
-} from "../section_parser.ts";
+import { sections, THINK } from "../section_parser.ts";
 import { calls, inOrder, json, oneOf } from "../text_form.ts";
 import { allCalls, callWith } from "../tool_calls.ts";
 
@@ -21,21 +15,14 @@ export const kimi = defineOutputFormat({
   summary: `calls in ${BEGIN}..${END}, and <think>..</think>`,
   marks: ["<think>", "</think>", BEGIN, END, CALL_BEGIN, CALL_END, ARGUMENTS],
   recognizes: (template) => template.includes(BEGIN),
-  open({ prompt }) {
-    const calls: Section = { open: BEGIN, close: END, read: callsIn };
-    return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
-  },
-  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  ...sections(THINK, () => ({ open: BEGIN, close: END, read: callsIn })),
   calls: (tools, { several }) =>
     inOrder(
       BEGIN + CALL_BEGIN,
       calls(
         tools,
-        (tool) => ({
-          begin: `functions.${tool.name}:`,
-          content: inOrder(oneOf(..."0123456789"), ARGUMENTS, json(tool.parameters)),
-          end: "",
-        }),
+        ({ name, parameters }) =>
+          inOrder(`functions.${name}:`, oneOf(..."0123456789"), ARGUMENTS, json(parameters)),
         several ? CALL_END + CALL_BEGIN : undefined,
       ),
       CALL_END + END,

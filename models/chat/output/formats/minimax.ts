@@ -1,12 +1,6 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import {
-  endsWithOpen,
-  reasoningIn,
-  type Section,
-  SectionParser,
-  THINK,
-} from "../section_parser.ts";
-import { type CallableTool, type CallForm, calls, inOrder, namedArguments } from "../text_form.ts";
+import { sections, THINK } from "../section_parser.ts";
+import { type CallableTool, calls, inOrder, namedArguments, type TextForm } from "../text_form.ts";
 import { allCalls, argumentOf } from "../tool_calls.ts";
 
 const BEGIN = "<minimax:tool_call>";
@@ -20,11 +14,10 @@ export const minimax = defineOutputFormat({
   summary: `calls in ${BEGIN}<invoke name=..>, and <think>..</think>`,
   marks: ["<think>", "</think>", BEGIN, END],
   recognizes: (template) => template.includes(BEGIN),
-  open({ prompt, tools = [] }) {
-    const calls: Section = { open: BEGIN, close: END, read: (body) => callsIn(body, tools) };
-    return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
-  },
-  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  ...sections(
+    THINK,
+    (tools) => ({ open: BEGIN, close: END, read: (body) => callsIn(body, tools) }),
+  ),
   calls: (tools, { several }) =>
     inOrder(`${BEGIN}\n`, calls(tools, callForm, several ? "\n" : undefined), `\n${END}`),
 });
@@ -39,13 +32,13 @@ function callsIn(body: string, tools: readonly unknown[]): ToolCall[] | undefine
   }));
 }
 
-function callForm(tool: CallableTool): CallForm {
-  return {
-    begin: `<invoke name="${tool.name}">\n`,
-    content: namedArguments(tool, {
+function callForm(tool: CallableTool): TextForm {
+  return inOrder(
+    `<invoke name="${tool.name}">\n`,
+    namedArguments(tool, {
       begin: (name) => `<parameter name="${name}">`,
       end: "</parameter>\n",
     }),
-    end: "</invoke>",
-  };
+    "</invoke>",
+  );
 }

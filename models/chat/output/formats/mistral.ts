@@ -1,5 +1,5 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
-import { endsWithOpen, reasoningIn, type Section, SectionParser } from "../section_parser.ts";
+import { type Section, sections } from "../section_parser.ts";
 import { type CallableTool, calls, inOrder, jsonCall } from "../text_form.ts";
 import { allCalls, callOf, callWith, parseJson } from "../tool_calls.ts";
 
@@ -13,12 +13,7 @@ export const mistral = defineOutputFormat({
   summary: "calls after [TOOL_CALLS], and [THINK]..[/THINK]",
   marks: [CALLS, ARGUMENTS, "[THINK]", "[/THINK]"],
   recognizes: (template) => template.includes(CALLS),
-  open({ prompt }) {
-    const calls: Section = { open: CALLS, read: callsIn };
-    const inside = endsWithOpen(prompt, REASONING) ? REASONING : undefined;
-    return new SectionParser([REASONING, calls], inside);
-  },
-  reasoning: (prompt) => reasoningIn(REASONING, prompt),
+  ...sections(REASONING, () => ({ open: CALLS, read: callsIn })),
   calls: (tools, { several, template }) => {
     if (template.includes(ARGUMENTS)) {
       const write = (tool: CallableTool) => jsonCall(`${tool.name}${ARGUMENTS}`, tool, "");

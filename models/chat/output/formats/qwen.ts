@@ -1,12 +1,13 @@
 import { defineOutputFormat, type ToolCall } from "../output_format.ts";
+import { sections, THINK } from "../section_parser.ts";
 import {
-  endsWithOpen,
-  reasoningIn,
-  type Section,
-  SectionParser,
-  THINK,
-} from "../section_parser.ts";
-import { type CallableTool, type CallForm, calls, jsonCall, namedArguments } from "../text_form.ts";
+  type CallableTool,
+  calls,
+  inOrder,
+  jsonCall,
+  namedArguments,
+  type TextForm,
+} from "../text_form.ts";
 import { allCalls, argumentOf, callOf, parseJson } from "../tool_calls.ts";
 
 const FUNCTION = /^\s*<function=([^>\n]+)>([^]*?)(?:<\/function>)?\s*$/;
@@ -21,15 +22,11 @@ export const qwen = defineOutputFormat({
   summary: "calls in <tool_call>..</tool_call>, JSON or <function=..>, and <think>..</think>",
   marks: ["<think>", "</think>", "<tool_call>", "</tool_call>"],
   recognizes: (template) => template.includes("<tool_call>"),
-  open({ prompt, tools = [] }) {
-    const calls: Section = {
-      open: "<tool_call>",
-      close: "</tool_call>",
-      read: (body) => allCalls([callOf(parseJson(body)) ?? functionCall(body, tools)]),
-    };
-    return new SectionParser([THINK, calls], endsWithOpen(prompt, THINK) ? THINK : undefined);
-  },
-  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  ...sections(THINK, (tools) => ({
+    open: "<tool_call>",
+    close: "</tool_call>",
+    read: (body) => allCalls([callOf(parseJson(body)) ?? functionCall(body, tools)]),
+  })),
   calls: (tools, { several, template }) =>
     calls(
       tools,
@@ -46,18 +43,18 @@ function functionCall(body: string, tools: readonly unknown[]): ToolCall | undef
   return { name, arguments: Object.fromEntries(entries) };
 }
 
-function jsonForm(tool: CallableTool): CallForm {
+function jsonForm(tool: CallableTool): TextForm {
   const begin = `<tool_call>\n{"name": "${tool.name}", "arguments": `;
   return jsonCall(begin, tool, "}\n</tool_call>");
 }
 
-function functionForm(tool: CallableTool): CallForm {
-  return {
-    begin: `<tool_call>\n<function=${tool.name}>\n`,
-    content: namedArguments(tool, {
+function functionForm(tool: CallableTool): TextForm {
+  return inOrder(
+    `<tool_call>\n<function=${tool.name}>\n`,
+    namedArguments(tool, {
       begin: (name) => `<parameter=${name}>\n`,
       end: "\n</parameter>\n",
     }),
-    end: "</function>\n</tool_call>",
-  };
+    "</function>\n</tool_call>",
+  );
 }

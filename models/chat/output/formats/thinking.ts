@@ -1,5 +1,5 @@
 import { defineOutputFormat } from "../output_format.ts";
-import { endsWithOpen, reasoningIn, SectionParser, THINK } from "../section_parser.ts";
+import { sections, THINK } from "../section_parser.ts";
 
 /** Models that think in `<think>..</think>` and call no tools in a form that is known. */
 export const thinking = defineOutputFormat({
@@ -7,6 +7,5 @@ export const thinking = defineOutputFormat({
   summary: "reasoning in <think>..</think>",
   marks: ["<think>", "</think>"],
   recognizes: (template) => template.includes("</think>"),
-  open: ({ prompt }) => new SectionParser([THINK], endsWithOpen(prompt, THINK) ? THINK : undefined),
-  reasoning: (prompt) => reasoningIn(THINK, prompt),
+  ...sections(THINK),
 });
