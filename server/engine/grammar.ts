@@ -218,8 +218,8 @@ function schemasIn(form: TextForm): unknown[] {
     case "all":
     case "any":
       return form.forms.flatMap(schemasIn);
-    case "calls":
-      return form.calls.flatMap(({ content }) => schemasIn(content));
+    case "list":
+      return schemasIn(form.form);
     default:
       return [];
   }

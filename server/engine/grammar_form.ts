@@ -61,16 +61,10 @@ class GrammarWriter {
         return `(${(await this.#writeAll(form.forms)).join(" ")})`;
       case "any":
         return `(${(await this.#writeAll(form.forms)).join(" | ")})`;
-      case "calls": {
-        const calls = await this.#writeAll(
-          form.calls.map(({ begin, content, end }) => ({
-            kind: "all" as const,
-            forms: [begin, content, end],
-          })),
-        );
-        const one = this.#rule(`call${this.rules.length}`, calls.join(" | "));
-        const { separator } = form;
-        return separator === undefined ? one : `(${one} (${this.#literal(separator)} ${one})*)`;
+      case "list": {
+        const expression = await this.write(form.form);
+        const one = this.#rule(`item${this.rules.length}`, expression);
+        return `(${one} (${this.#literal(form.separator)} ${one})*)`;
       }
     }
   }

@@ -6,7 +6,7 @@
 
 import { type DeployEvent, pipeline } from "../../dsl/mod.ts";
 import { messageOf, MixlineError, RequestError } from "../../graph/mod.ts";
-import type { AnswerDemand, ChatMessage, ChatVariables } from "../../models/mod.ts";
+import type { AnswerDemand, ChatMessage } from "../../models/mod.ts";
 import type { Engine, Piece } from "../../runtime/mod.ts";
 import { Grammars, type Guide } from "./grammar.ts";
 import { untilFirstCall } from "./one_call.ts";
@@ -112,11 +112,8 @@ class EngineHost {
     const { responseFormat, toolChoice } = options;
     if (!responseFormat && !toolChoice) return undefined;
     const param = toolChoice ? "tools" : "response_format";
-    const demand = demandOf(options);
-    const form = isChat(prompt)
-      ? this.engine.answerForm(prompt, demand, chatWishes(options))
-      : undefined;
-    if (!form) throw new Error("a form is demanded of a prompt that is no chat");
+    if (!isChat(prompt)) throw new Error("a form is demanded of a prompt that is no chat");
+    const form = this.engine.answerForm(prompt, demandOf(options), options);
     return await this.#grammars(param).guide(form, param);
   }
 
@@ -162,14 +159,6 @@ function demandOf(
 
 function schemaOf(format: ResponseFormat) {
   return format.type === "json_object" ? { type: "object" } : format.json_schema.schema;
-}
-
-function chatWishes({ tools, thinking, templateVariables }: WireOptions): ChatVariables {
-  return {
-    ...(tools && { tools }),
-    ...(thinking !== undefined && { thinking }),
-    ...(templateVariables && { templateVariables }),
-  };
 }
 
 function isChat(prompt: WirePrompt): prompt is readonly ChatMessage[] {

@@ -5,7 +5,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { only, refused, requestFields, samplingFields, usageSchema } from "./common.ts";
+import { only, refused, requestFields, samplingFields, toolChoice, usageSchema } from "./common.ts";
 
 const textPart = z.strictObject({
   type: z.literal("text", {
@@ -59,17 +59,11 @@ export const toolSchema = z.strictObject({
   }),
 }).meta({ id: "Tool" });
 
-/** Whether the model may, must or must not call tools, or which one it must. */
-export const toolChoiceSchema = z.union([
-  z.enum(["none", "auto", "required"]),
-  z.strictObject({
-    type: z.literal("function", { error: 'expected "function": other choices are not supported' }),
-    function: z.strictObject({ name: z.string() }),
-  }),
-], {
-  error:
-    'expected "none", "auto", "required" or { type: "function", function: { name } }; other choices are not supported',
-});
+/** Which tools the model may or must call. */
+export const toolChoiceSchema = toolChoice(
+  { function: z.strictObject({ name: z.string() }) },
+  '{ type: "function", function: { name } }',
+);
 
 /** What form the answer has. */
 export const responseFormatSchema = z.discriminatedUnion("type", [

@@ -19,6 +19,24 @@ export function refused(why: string) {
   return z.unknown().refine((value) => value === undefined, { error }).optional().describe(error);
 }
 
+/**
+ * Whether the model may, must or must not call tools, or which one it must: `named` are the fields that
+ * name it, which errors show as `shown`.
+ */
+export function toolChoice<Named extends z.ZodRawShape>(named: Named, shown: string) {
+  return z.union([
+    z.enum(["none", "auto", "required"]),
+    z.strictObject({
+      type: z.literal("function", {
+        error: 'expected "function": other choices are not supported',
+      }),
+      ...named,
+    }),
+  ], {
+    error: `expected "none", "auto", "required" or ${shown}; other choices are not supported`,
+  });
+}
+
 const penalty = z.number().min(-2).max(2);
 
 /** How tokens are drawn. */

@@ -6,7 +6,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { refused, samplingFields } from "./common.ts";
+import { refused, samplingFields, toolChoice } from "./common.ts";
 
 const textPart = z.strictObject({
   type: z.enum(["input_text", "output_text", "text"], {
@@ -67,18 +67,7 @@ export const responsesRequestSchema = z.strictObject({
     parameters: z.record(z.string(), z.unknown()).nullish(),
     strict: z.boolean().nullish(),
   })).max(128).nullish(),
-  tool_choice: z.union([
-    z.enum(["none", "auto", "required"]),
-    z.strictObject({
-      type: z.literal("function", {
-        error: 'expected "function": other choices are not supported',
-      }),
-      name: z.string(),
-    }),
-  ], {
-    error:
-      'expected "none", "auto", "required" or { type: "function", name }; other choices are not supported',
-  }).nullish(),
+  tool_choice: toolChoice({ name: z.string() }, '{ type: "function", name }').nullish(),
   parallel_tool_calls: z.boolean().nullish(),
   text: z.strictObject({
     format: z.discriminatedUnion("type", [
