@@ -14,6 +14,7 @@ import {
   notApplicable,
   orderSteps,
   type Stage,
+  whyWithoutEffect,
 } from "../transforms/mod.ts";
 import { inapplicableField, inapplicableSetting } from "./autodeploy.ts";
 import { camelCase } from "./names.ts";
@@ -180,9 +181,6 @@ function collectNotes({ settings, transforms }: Overlay): string[] {
   return [...notes, ...fieldsWithoutEffect(transforms)];
 }
 
-/** How the description of a field begins that is read and not used. */
-const ACCEPTED = "Accepted for AutoDeploy's files";
-
 /** Fields that were set to something else than their default and change nothing; a note for each reason. */
 function fieldsWithoutEffect(transforms: Overlay["transforms"]): string[] {
   const reasons = new Map<string, string[]>();
@@ -192,11 +190,10 @@ function fieldsWithoutEffect(transforms: Overlay["transforms"]): string[] {
     const shape = configSchema(found).shape as Readonly<Record<string, z.ZodType>>;
     for (const [name, { value }] of fields) {
       const schema = shape[name];
+      const why = schema && whyWithoutEffect(schema);
       // What names a kernel of CUDA is told by the transform, which knows whether it is one.
-      if (name === "backend" || !schema?.description?.startsWith(ACCEPTED)) continue;
+      if (name === "backend" || why === undefined) continue;
       if (JSON.stringify(schema.parse(undefined)) === JSON.stringify(value)) continue;
-      const why = schema.description.slice(ACCEPTED.length).replace(/^; /, "") ||
-        "AutoDeploy's meaning does not exist here";
       reasons.set(why, [...reasons.get(why) ?? [], `${key}.${name}`]);
     }
   }

@@ -5,6 +5,7 @@
  */
 
 export { type CacheNotes, cacheNotes, missingCaches } from "./cache/cache_meta.ts";
+export { whyWithoutEffect } from "./core/accepted.ts";
 export * from "./core/config.ts";
 export * from "./core/not_applicable.ts";
 export type * from "./fields.ts";

@@ -41,6 +41,7 @@ import {
 import { flatten, type Operand, traceOperand } from "./attention_operand.ts";
 import { CACHE_DTYPES, setCacheNotes } from "./cache_meta.ts";
 import { flatResult } from "./flat_result.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 
 interface Match {
@@ -60,7 +61,7 @@ export const insertCachedAttention = defineTransform({
     "Replace `attention`, and the norm, clamp and RoPE before it, by attention over a paged cache",
   config: z.object({
     backend: z.enum(["auto", "flashinfer", "triton", "torch", "trtllm"]).default("auto").describe(
-      "Accepted for AutoDeploy's files; WebGPU has one paged attention",
+      accepted("WebGPU has one paged attention"),
     ),
     cache_dtype: z.enum(["auto", "f16", "f32", "fp8"]).default("auto").describe(
       "Element type of keys and values in the cache; auto is f16, fp8 is E4M3, which saturates at 448",

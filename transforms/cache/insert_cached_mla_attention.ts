@@ -24,6 +24,7 @@
 
 import { z } from "../../deps/zod.ts";
 import { findMatches, type Graph, GraphBuilder, input, replaceNode } from "../../graph/mod.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 import { CACHE_DTYPES, setCacheNotes } from "./cache_meta.ts";
 import { flatResult } from "./flat_result.ts";
@@ -42,7 +43,7 @@ export const insertCachedMlaAttention = defineTransform({
   base: { before: ["insert_cached_attention", "initialize_cache"] },
   config: z.object({
     backend: z.enum(BACKENDS).default("auto").describe(
-      "Accepted for AutoDeploy's files; WebGPU has one attention over latents",
+      accepted("WebGPU has one attention over latents"),
     ),
     cache_dtype: z.enum(["auto", "f16", "f32", "fp8"]).default("auto").describe(
       "Element type of latents in the cache; auto is that of insert_cached_attention, or f16",

@@ -17,6 +17,7 @@ import type {
 import type { DeviceProfile } from "../../kernels/mod.ts";
 import type { BaseConfig } from "../fields.ts";
 import { type Stage, STAGES } from "./stage.ts";
+import { accepted } from "./accepted.ts";
 
 /** Fields that every transform has, with AutoDeploy's names. */
 export const baseConfigSchema = z.object({
@@ -25,9 +26,7 @@ export const baseConfigSchema = z.object({
   skip_on_error: z.boolean().default(false).describe(
     "On an error, restore the graph and go on instead of stopping",
   ),
-  run_per_gm: z.boolean().default(true).describe(
-    "Accepted for AutoDeploy's files; there is one graph",
-  ),
+  run_per_gm: z.boolean().default(true).describe(accepted("there is one graph")),
   run_graph_cleanup: z.boolean().default(true).describe("Remove dead nodes after the transform"),
   run_shape_prop: z.boolean().default(false).describe("Infer types again after the transform"),
   requires_clean_graph: z.boolean().default(true).describe(

@@ -30,6 +30,7 @@ import {
   replaceNode,
   type Value,
 } from "../../graph/mod.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 
 type Linear = Node<"linear"> | Node<"fused_linear">;
@@ -49,10 +50,10 @@ export const fuseRmsnorm = defineTransform({
   base: { after: ["fuse_gemms"] },
   config: z.object({
     rmsnorm_backend: z.enum(BACKENDS).default("auto").describe(
-      "Accepted for AutoDeploy's files; WebGPU has one implementation",
+      accepted("WebGPU has one implementation"),
     ),
     gated_rmsnorm_backend: z.enum(BACKENDS).default("auto").describe(
-      "Accepted for AutoDeploy's files; no architecture here has a gated norm",
+      accepted("no architecture here has a gated norm"),
     ),
   }),
   plan(graph, config) {

@@ -7,6 +7,7 @@
 
 import { z } from "../../deps/zod.ts";
 import { isOp } from "../../graph/mod.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 
 /** See the module's documentation. */
@@ -17,7 +18,7 @@ export const fuseSwiglu = defineTransform({
   base: { enabled: false, after: ["match_swiglu_pattern"] },
   config: z.object({
     swiglu_backend: z.enum(["auto", "fused", "triton", "torch"]).default("auto").describe(
-      "Accepted for AutoDeploy's files; WebGPU has one implementation",
+      accepted("WebGPU has one implementation"),
     ),
   }),
   plan(graph) {

@@ -10,6 +10,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 
 /** See the module's documentation. */
@@ -19,7 +20,7 @@ export const buildModel = defineTransform({
   summary: "Choose the architecture that config.json names",
   base: { run_per_gm: false, requires_clean_graph: false },
   config: z.object({
-    use_strict_forward: z.boolean().default(true).describe("Accepted for AutoDeploy's files"),
+    use_strict_forward: z.boolean().default(true).describe(accepted()),
   }),
   plan(_graph, _config, { model }) {
     const { architecture, config } = model;

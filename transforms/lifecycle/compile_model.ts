@@ -8,6 +8,7 @@
 import { z } from "../../deps/zod.ts";
 import { labelNode, MOE_OPERANDS } from "../../graph/mod.ts";
 import { missingCaches } from "../cache/cache_meta.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 
 const BACKENDS = [
@@ -28,7 +29,7 @@ export const compileModel = defineTransform({
   base: { run_per_gm: false },
   config: z.object({
     backend: z.enum(BACKENDS).default("auto").describe(
-      "Accepted for AutoDeploy's files; pipelines and bind groups are always prepared ahead",
+      accepted("pipelines and bind groups are always prepared ahead"),
     ),
     token_ranges: counts.describe(
       "Largest step of each range of tokens that gets its own dispatches; null is 1, 8, 32, 128, ..",
@@ -39,9 +40,9 @@ export const compileModel = defineTransform({
     operands: z.enum(MOE_OPERANDS).default("f32").describe(
       "Type of the operands of dense layers for many tokens on WebGPU: f16 and auto are f16 where that means tensor cores, with sums in f32, and f32 elsewhere",
     ),
-    num_batched_inputs: z.int().default(2).describe("Accepted for AutoDeploy's files"),
-    piecewise_enabled: z.boolean().default(false).describe("Accepted for AutoDeploy's files"),
-    piecewise_num_tokens: counts.describe("Accepted for AutoDeploy's files"),
+    num_batched_inputs: z.int().default(2).describe(accepted()),
+    piecewise_enabled: z.boolean().default(false).describe(accepted()),
+    piecewise_num_tokens: counts.describe(accepted()),
   }),
   plan(graph, config, { log }) {
     const refusals = missingCaches(graph).map((node) => ({

@@ -14,6 +14,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 
 /** Key of the graph's note about tensors of the checkpoint that the eager graph does not read. */
@@ -26,10 +27,10 @@ export const exportToGm = defineTransform({
   summary: "Make the eager graph of the model",
   base: { run_per_gm: false, requires_clean_graph: false },
   config: z.object({
-    strict: z.boolean().default(false).describe("Accepted for AutoDeploy's files"),
-    clone_state_dict: z.boolean().default(false).describe("Accepted for AutoDeploy's files"),
+    strict: z.boolean().default(false).describe(accepted()),
+    clone_state_dict: z.boolean().default(false).describe(accepted()),
     patch_list: z.array(z.string()).nullable().default(null).describe(
-      "Accepted for AutoDeploy's files; architectures here are written out, not traced",
+      accepted("architectures here are written out, not traced"),
     ),
   }),
   plan(graph, _config, { model, settings: { maxSeqLen } }) {

@@ -8,6 +8,7 @@
 import { z } from "../../deps/zod.ts";
 import { type Graph, tensorNames } from "../../graph/mod.ts";
 import { UNREAD_META } from "./export_to_gm.ts";
+import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
 
 /** Names in a note; the graph's notes have all of them. */
@@ -27,7 +28,7 @@ export const loadWeights = defineTransform({
   base: { run_per_gm: false, expect_mem_change: true },
   config: z.object({
     checkpoint_device: z.string().nullable().default(null).describe(
-      "Accepted for AutoDeploy's files; weights go from the file to the executor's memory",
+      accepted("weights go from the file to the executor's memory"),
     ),
   }),
   plan(graph, _config, { model: { checkpoint }, log }) {
