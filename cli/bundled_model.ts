@@ -8,6 +8,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CheckpointError, messageOf } from "../graph/mod.ts";
+import { statOf } from "../runtime/mod.ts";
 import { modelNeeds, type Need, requirePermissions, VERSION } from "./permissions.ts";
 
 const SOURCE = new URL("../demo/storyteller/", import.meta.url);
@@ -51,7 +52,7 @@ export async function provideBundledModel(command: string, model: string | null)
   await Deno.mkdir(path, { recursive: true });
   for (const name of FILES) {
     const file = join(path, name);
-    if (!await isThere(file)) await download(new URL(name, SOURCE), file);
+    if (!statOf(file)) await download(new URL(name, SOURCE), file);
   }
 }
 
@@ -69,10 +70,6 @@ async function download(url: URL, file: string): Promise<void> {
       { hint: "Name a model with --model", cause },
     );
   }
-}
-
-function isThere(path: string): Promise<boolean> {
-  return Deno.stat(path).then(() => true, () => false);
 }
 
 function cacheFolder(): string {

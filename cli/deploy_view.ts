@@ -86,9 +86,8 @@ export class DeployView {
     // What matched nothing has changed nothing, which its own line says.
     if (row.skipped === NOTHING_CHANGED) return;
     const { style } = this.terminal;
-    const isRight = row.skipped === undefined
-      ? row.changedTokens === 0 && row.firstBadNode === undefined
-      : true;
+    const isRight = row.skipped !== undefined ||
+      (row.changedTokens === 0 && row.firstBadNode === undefined);
     const lines = formatVerification(row).split("\n").map((line) => `    ${line}`);
     for (const line of lines) {
       this.terminal.progress(isRight ? style.dim(line) : style.yellow(line));

@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 import { Command } from "../deps/commander.ts";
 import { Pipeline, pipeline } from "../dsl/mod.ts";
 import { ConfigError, messageOf } from "../graph/mod.ts";
+import { statOf } from "../runtime/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { importPermission, type Need, processNeed, requirePermissions } from "./permissions.ts";
 
@@ -59,14 +60,6 @@ function checkOutput(file: string, force: boolean): void {
   if (info?.isDirectory) throw unwritable(file, "a file's name", "a folder");
   if (info && !force) throw unwritable(file, "no file there", "one");
   if (!folder?.isDirectory) throw unwritable(file, "a folder above it", folder ? "a file" : "none");
-}
-
-function statOf(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.statSync(path);
-  } catch {
-    return undefined;
-  }
 }
 
 function unwritable(file: string, expected: string, got: string, cause?: unknown): ConfigError {

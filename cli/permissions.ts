@@ -7,19 +7,15 @@
 
 import config from "../deno.json" with { type: "json" };
 import { ConfigError, grantHint, permissionHint, permissionWord } from "../graph/mod.ts";
-import { hubNeeds, isHubId } from "../models/mod.ts";
+import { hubNeeds, isHubId, type PermissionNeed } from "../models/mod.ts";
+import { statOf } from "../runtime/mod.ts";
+import { taskPermissions } from "./task_permissions.ts";
 
 /** Version of the package. */
 export const VERSION: string = config.version;
 
-/** What a command is about to do, and the permission for it. */
-export interface Need {
-  readonly permission: Deno.PermissionDescriptor;
-  /** Such as `it starts the engine's process`. */
-  readonly why: string;
-  /** The flag to name; default that of the permission. */
-  readonly flag?: string;
-}
+/** What a command is about to do, such as "it starts the engine's process", and the permission for it. */
+export type Need = PermissionNeed;
 
 /**
  * Asks for what is not granted yet: Deno asks people at a terminal, everywhere else this is an error.
@@ -51,7 +47,7 @@ export function modelNeeds(model: string | null): readonly Need[] {
   if (!isHubId(model)) return [read];
   // A folder of that name wins, where it may be looked at.
   const isReadable = Deno.permissions.querySync(read.permission).state === "granted";
-  return isReadable && isThere(model) ? [] : hubNeeds(model);
+  return isReadable && statOf(model) ? [] : hubNeeds(model);
 }
 
 /** What starting Deno again takes: this executable by its path, or the `deno` of the PATH. */
@@ -80,7 +76,7 @@ export function refusalHint(error: unknown): string | undefined {
 /** The `--allow-…` flags of the task, `$HOME` filled in; without a home folder it stays out. */
 export function deployPermissions(): string[] {
   const home = Deno.env.get("HOME");
-  const flags = taskFlags().map((word) =>
+  const flags = taskPermissions("deploy").map((word) =>
     home === undefined
       ? word.replace(/\$HOME\/[^,]*,/, "")
       : word.replace("$HOME", home.replaceAll(",", ",,"))
@@ -94,14 +90,8 @@ export function importPermission(): string[] {
   return protocol === "file:" ? [] : [`--allow-import=${host}`];
 }
 
-function taskFlags(): string[] {
-  const words = config.tasks.deploy.command.match(/"[^"]*"|\S+/g) ?? [];
-  return words.map((word) => word.replaceAll('"', ""))
-    .filter((word) => word.startsWith("--allow-"));
-}
-
 /** Variables that the task may read. */
-const ENVIRONMENT = taskFlags().find((word) => word.startsWith("--allow-env="))
+const ENVIRONMENT = taskPermissions("deploy").find((word) => word.startsWith("--allow-env="))
   ?.replace("--allow-env=", "");
 
 function flagOf(permission: Deno.PermissionDescriptor): string {
@@ -119,14 +109,5 @@ function flagOf(permission: Deno.PermissionDescriptor): string {
       return permissionWord("env", permission.variable);
     default:
       return permissionWord(permission.name);
-  }
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }

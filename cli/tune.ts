@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { Option } from "../deps/commander.ts";
 import {
   ConfigError,
+  type Graph,
   isOp,
   MOE_ACTIVATIONS,
   MOE_OPERANDS,
@@ -39,6 +40,7 @@ import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
 import { countFlag } from "./flags.ts";
 import { runTransforms } from "./run_transforms.ts";
 import { describeRow, TuneView } from "./tune_view.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** Numbers of tokens that are measured; a row serves steps of half to twice as many. */
 const DEFAULT_TOKENS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
@@ -157,18 +159,7 @@ async function modelTargets(
   const model = await loadModel(resolved.settings.model ?? "");
   try {
     const { graph } = await runTransforms({ resolved, model, signal });
-    const layers = graph.nodes.filter((node) => isOp(node, "fused_moe"));
-    const foreign = layers.filter(({ attrs }) => !BUILTIN_BACKENDS.has(attrs.backend));
-    const names = [...new Set(foreign.map(({ attrs }) => attrs.backend))].join(", ");
-    if (foreign.length > 0 && foreign.length === layers.length) {
-      throw nothingToTune(model.path, names);
-    }
-    if (foreign.length > 0) {
-      terminal.progress(
-        `note    ${foreign.length} MoE layers of ${names} are left out: ${WHY_FOREIGN}`,
-      );
-    }
-    const specs = layers.filter((layer) => !foreign.includes(layer))
+    const specs = tunableLayers(graph, model.path, terminal)
       .map((node) => ({ ...moeSpecOf(node), profile: device.profile }));
     const targets = specs.map((spec) => ({ spec, file: tunedFileName(spec, device.profile.key) }));
     if (targets.length === 0) {
@@ -182,6 +173,19 @@ async function modelTargets(
   } finally {
     await model.checkpoint.close();
   }
+}
+
+/** The MoE layers that read tuned tables; those that do not are told, and are an error where all are. */
+function tunableLayers(graph: Graph, model: string, terminal: Terminal) {
+  const layers = graph.nodes.filter((node) => isOp(node, "fused_moe"));
+  const foreign = layers.filter(({ attrs }) => !BUILTIN_BACKENDS.has(attrs.backend));
+  if (foreign.length === 0) return layers;
+  const names = [...new Set(foreign.map(({ attrs }) => attrs.backend))].join(", ");
+  if (foreign.length === layers.length) throw nothingToTune(model, names);
+  terminal.progress(
+    `note    ${foreign.length} MoE layers of ${names} are left out: ${WHY_FOREIGN}`,
+  );
+  return layers.filter((layer) => !foreign.includes(layer));
 }
 
 const WHY_FOREIGN = "backends of plug-ins read no tuned tables";

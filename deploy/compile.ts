@@ -9,9 +9,12 @@
  * @module
  */
 
-import { dirname, join } from "node:path";
+import { existsSync } from "node:fs";
+import { cp } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import config from "../deno.json" with { type: "json" };
+import { taskPermissions } from "../cli/task_permissions.ts";
 import stub from "./executable.sh" with { type: "text" };
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -41,14 +44,11 @@ async function compile(folder: string): Promise<void> {
     await gather(stage);
     await checkOffline(stage);
     const archive = join(stage, "archive.tar.gz");
-    const parts = [...PARTS, "bin", "demo", "deno.json", "deno_dir"];
-    await run("tar", ["-czf", archive, "-C", stage, ...parts]);
+    const names = [...PARTS, "bin", "demo", "deno.json", "deno_dir"];
+    await run("tar", ["-czf", archive, "-C", stage, ...names]);
     const bytes = await Deno.readFile(archive);
-    const script = await scriptOf(bytes);
-    using file = await Deno.open(output, {
-      ...{ create: true, truncate: true, write: true, mode: 0o755 },
-    });
-    for (const part of [new TextEncoder().encode(script), bytes]) await writeAll(file, part);
+    const parts = new Blob([await scriptOf(bytes), bytes]);
+    await Deno.writeFile(output, parts.stream(), { mode: 0o755 });
     console.log(`${output}: ${(bytes.length / 1e6).toFixed(0)} MB, ${Deno.build.target}`);
   } finally {
     await Deno.remove(stage, { recursive: true });
@@ -80,7 +80,7 @@ async function copyPackages(keys: readonly string[], from: string, to: string): 
   for (const key of keys) {
     // `name@version`, and the versions of peers after an underscore.
     const [, name, version] = key.match(/^(@?[^@]+)@([^_]+)/) ?? [];
-    if (name === undefined || !await exists(join(from, name, version))) continue;
+    if (name === undefined || !existsSync(join(from, name, version))) continue;
     await copy(join(from, name, version), join(to, name, version));
     await copy(join(from, name, "registry.json"), join(to, name, "registry.json"));
   }
@@ -100,17 +100,13 @@ async function checkOffline(stage: string): Promise<void> {
 
 async function scriptOf(archive: Uint8Array<ArrayBuffer>): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", archive));
-  const permissions = servePermissions().map((flag) => `'${flag}'`).join(" ");
+  // The program that it may start is another one: its own Deno, which the script knows.
+  const permissions = taskPermissions("serve").filter((flag) => flag !== "--allow-run=deno")
+    .map((flag) => `'${flag}'`).join(" ");
   const id = `${config.version}-${digest.toHex().slice(0, 16)}`;
   const lines = stub.split("\n").length;
   return stub.replaceAll("@ID@", id).replaceAll("@LINES@", String(lines))
     .replace("@PERMISSIONS@", permissions);
-}
-
-/** The permissions of the task `serve`, but for the program that it may start. */
-function servePermissions(): string[] {
-  const words = config.tasks.serve.command.split(" ");
-  return words.filter((word) => word.startsWith("--allow-") && word !== "--allow-run=deno");
 }
 
 /** Deno's folder of packages. */
@@ -126,20 +122,7 @@ async function run(command: string, args: string[], env = {}): Promise<string> {
   throw new Error(`Cannot run ${command} ${args[0]}: ${new TextDecoder().decode(stderr).trim()}`);
 }
 
+/** Copies a file or a folder, and what links in it point to. */
 async function copy(from: string, to: string): Promise<void> {
-  const { isDirectory } = await Deno.stat(from);
-  if (!isDirectory) {
-    await Deno.mkdir(dirname(to), { recursive: true });
-    return await Deno.copyFile(from, to);
-  }
-  await Deno.mkdir(to, { recursive: true });
-  for await (const { name } of Deno.readDir(from)) await copy(join(from, name), join(to, name));
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
-}
-
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+  await cp(from, to, { recursive: true, dereference: true });
 }

@@ -76,7 +76,8 @@ function unfinishedName(path: string): string {
   return `${path}.unfinished`;
 }
 
-function statOf(path: string): Deno.FileInfo | undefined {
+/** What is at a path; undefined where nothing is, or nothing that may be looked at. */
+export function statOf(path: string): Deno.FileInfo | undefined {
   try {
     return Deno.statSync(path);
   } catch {

@@ -58,6 +58,11 @@ export function isHubId(text: string): boolean {
   return /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(text);
 }
 
+/** The folder of a model in a cache of the hub's clients. */
+export function hubFolder(id: string, cache: string): string {
+  return join(cache, `models--${id.replace("/", "--")}`);
+}
+
 /**
  * Downloads what Mixline needs of a model and returns its folder. What the cache holds is not
  * downloaded again, an interrupted download goes on where it stopped, and without a connection a
@@ -66,7 +71,7 @@ export function isHubId(text: string): boolean {
  */
 export async function downloadModel(id: string, options: DownloadOptions = {}): Promise<string> {
   const revision = options.revision ?? "main";
-  const storage = join(options.cacheDir ?? getHFHubCachePath(), `models--${id.replace("/", "--")}`);
+  const storage = hubFolder(id, options.cacheDir ?? getHFHubCachePath());
   const access = accessOf(options);
   let commit: string;
   let entries: Map<string, ListFileEntry>;

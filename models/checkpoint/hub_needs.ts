@@ -6,12 +6,13 @@
 
 import { join } from "node:path";
 import { getHFHubCachePath } from "../../deps/hub.ts";
+import { hubFolder } from "./hub.ts";
 
-/** A permission that a download takes, and why. */
-export interface HubNeed {
+/** A permission, and a clause that says what for. */
+export interface PermissionNeed {
   readonly permission: Deno.PermissionDescriptor;
   readonly why: string;
-  /** The flag that grants it, where that is another one than the permission's own. */
+  /** The flag to name, where that is another one than the permission's own. */
   readonly flag?: string;
 }
 
@@ -20,17 +21,17 @@ const HUB = "huggingface.co";
 const HUB_FILES = "cas-bridge.xethub.hf.co";
 
 /** Permissions for a model of the hub; a model that was downloaded once needs no network. */
-export function hubNeeds(id: string): readonly HubNeed[] {
+export function hubNeeds(id: string): readonly PermissionNeed[] {
   const home = Deno.env.get("HF_HUB_CACHE") ?? Deno.env.get("HUGGINGFACE_HUB_CACHE") ??
     Deno.env.get("HF_HOME");
-  const sys: HubNeed = {
+  const sys: PermissionNeed = {
     permission: { name: "sys", kind: "homedir" },
     why: "the hub's cache is in the home folder",
   };
   const mayAsk = Deno.permissions.querySync(sys.permission).state === "granted";
   if (home === undefined && !mayAsk) return [sys, ...networkNeeds()];
   const cache = getHFHubCachePath();
-  const isCached = isFolder(join(cache, `models--${id.replace("/", "--")}`, "snapshots"));
+  const isCached = isFolder(join(hubFolder(id, cache), "snapshots"));
   return [
     { permission: { name: "read", path: cache }, why: "models of the hub are kept there" },
     ...(isCached ? [] : [
@@ -38,12 +39,12 @@ export function hubNeeds(id: string): readonly HubNeed[] {
         permission: { name: "write", path: cache },
         why: "the model is downloaded to it",
       } as const,
+      ...networkNeeds(),
     ]),
-    ...(isCached ? [] : networkNeeds()),
   ];
 }
 
-function networkNeeds(): readonly HubNeed[] {
+function networkNeeds(): readonly PermissionNeed[] {
   const endpoint = Deno.env.get("HF_ENDPOINT");
   if (endpoint) {
     const host = hostOf(endpoint);
