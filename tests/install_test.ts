@@ -6,9 +6,9 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { denoDir, resultOf } from "./support/process_result.ts";
 import { slowTest } from "./support/quick.ts";
-
-const ROOT = new URL("../", import.meta.url);
+import { ROOT } from "./support/root.ts";
 
 /** Tasks of people who deploy, with the lock of what they need. */
 const LOCK = "runtime.lock";
@@ -66,15 +66,14 @@ Deno.test("both locks name the same packages with the same contents", async () =
 Deno.test("tasks run where the home folder's name has a space", async () => {
   const home = await Deno.makeTempDir({ prefix: "mixline home " });
   try {
-    const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
-    const { denoDir } = JSON.parse(new TextDecoder().decode(info.stdout));
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    const command = new Deno.Command(Deno.execPath(), {
       args: ["task", "deploy", "--dry-run"],
       cwd: ROOT,
-      env: { HOME: home, DENO_DIR: denoDir, NO_COLOR: "1" },
-    }).output();
-    assert.equal(code, 0, new TextDecoder().decode(stderr));
-    assert.match(new TextDecoder().decode(stdout), /^model: .*storyteller/m);
+      env: { HOME: home, DENO_DIR: await denoDir(), NO_COLOR: "1" },
+    });
+    const { code, stdout, stderr } = await resultOf(command);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^model: .*storyteller/m);
   } finally {
     await Deno.remove(home, { recursive: true });
   }
@@ -86,17 +85,12 @@ slowTest(
     const page = await Deno.readTextFile(new URL("docs/permissions.md", ROOT));
     const [, command] = page.match(/^```sh\n(deno install .*)\n```$/m) ?? [];
     const folder = await Deno.makeTempDir({ prefix: "mixline install " });
+    const env = { HOME: join(folder, "home"), DENO_DIR: await denoDir(), NO_COLOR: "1" };
     const sh = async (cwd: string | URL, text: string) => {
-      const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
-      const { denoDir } = JSON.parse(new TextDecoder().decode(info.stdout));
-      const { code, stdout, stderr } = await new Deno.Command("sh", {
-        args: ["-c", text],
-        cwd,
-        env: { HOME: join(folder, "home"), DENO_DIR: denoDir, NO_COLOR: "1" },
-        stdin: "null",
-      }).output();
-      assert.equal(code, 0, `${text}: ${new TextDecoder().decode(stderr)}`);
-      return new TextDecoder().decode(stdout);
+      const command = new Deno.Command("sh", { args: ["-c", text], cwd, env, stdin: "null" });
+      const { code, stdout, stderr } = await resultOf(command);
+      assert.equal(code, 0, `${text}: ${stderr}`);
+      return stdout;
     };
     try {
       await sh(ROOT, command.replace("--global", `--global --root "${folder}"`));

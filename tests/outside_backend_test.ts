@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { cliCommand, runCli } from "./support/cli.ts";
 import { noAdapterReason } from "./support/adapter.ts";
+import { resultOf } from "./support/process_result.ts";
 import { IS_QUICK } from "./support/quick.ts";
 import { ROOT } from "./support/root.ts";
 
@@ -92,15 +93,15 @@ outsideTest("a backend in another folder serves requests", {}, async (cwd) => {
 
 outsideTest("a backend in another folder has rows in the bench", {}, async (cwd) => {
   const name = "plain_loop T=1 bf16 Qwen3-30B-A3B twin";
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  const command = new Deno.Command(Deno.execPath(), {
     args: ["task", "bench", "bench/moe_bench.ts", "--filter", name],
     cwd: ROOT,
     env: { NO_COLOR: "1", MIXLINE_PLUGINS: JSON.stringify([join(cwd, "mine.ts")]) },
-  }).output();
-  const printed = new TextDecoder().decode(stdout);
-  assert.equal(code, 0, new TextDecoder().decode(stderr));
-  assert.match(printed, new RegExp(`^\\| ${name} +\\| +\\d`, "m"));
-  assert.match(printed, /^ {2}plain_loop +\d.*; 2 dispatches\)$/m);
+  });
+  const { code, stdout, stderr } = await resultOf(command);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, new RegExp(`^\\| ${name} +\\| +\\d`, "m"));
+  assert.match(stdout, /^ {2}plain_loop +\d.*; 2 dispatches\)$/m);
 });
 
 outsideTest("a backend in another folder is not tuned in silence", {}, async (cwd) => {

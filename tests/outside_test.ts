@@ -6,9 +6,9 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { resultOf } from "./support/process_result.ts";
 import { slowTest } from "./support/quick.ts";
-
-const ROOT = new URL("../", import.meta.url);
+import { ROOT } from "./support/root.ts";
 
 /** What README says that a script on the CPU needs. */
 const PERMISSIONS = ["--allow-read", "--allow-env"];
@@ -29,15 +29,15 @@ console.log(JSON.stringify(text));
 
 /** Runs deno in `folder`; gives what it printed. */
 async function deno(folder: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  const command = new Deno.Command(Deno.execPath(), {
     args,
     cwd: folder,
     env: { NO_COLOR: "1" },
     stdin: "null",
-  }).output();
-  const decoder = new TextDecoder();
-  assert.equal(code, 0, `deno ${args.join(" ")}: ${decoder.decode(stderr)}`);
-  return decoder.decode(stdout);
+  });
+  const { code, stdout, stderr } = await resultOf(command);
+  assert.equal(code, 0, `deno ${args.join(" ")}: ${stderr}`);
+  return stdout;
 }
 
 slowTest(

@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { dirname, extname, join } from "node:path";
 import { ID, LocalHub } from "./support/local_hub.ts";
 import { makeModelFolder } from "./support/model_folder.ts";
+import { denoDir, resultOf } from "./support/process_result.ts";
 import { slowTest } from "./support/quick.ts";
 import { ROOT } from "./support/root.ts";
 
@@ -19,25 +20,15 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 const GREEDY = ["--executor", "cpu", "-n", "4", "--temperature", "0"];
 
-interface Run {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function deno(
-  cwd: string,
-  args: readonly string[],
-  env: Record<string, string>,
-): Promise<Run> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [...args],
-    cwd,
-    env: { NO_COLOR: "1", ...env },
-    stdin: "null",
-  }).output();
-  const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+function deno(cwd: string, args: readonly string[], env: Record<string, string>) {
+  return resultOf(
+    new Deno.Command(Deno.execPath(), {
+      args: [...args],
+      cwd,
+      env: { NO_COLOR: "1", ...env },
+      stdin: "null",
+    }),
+  );
 }
 
 /** Serves the project's folder. */
@@ -53,10 +44,9 @@ function serveProject(): Deno.HttpServer<Deno.NetAddr> {
 
 /** A folder for Deno's cache that has the packages of npm already, and nothing of the web. */
 async function makeDenoDir(folder: string): Promise<string> {
-  const info = await deno(folder, ["info", "--json"], {});
   const cache = join(folder, "deno");
   await Deno.mkdir(cache);
-  await Deno.symlink(join(JSON.parse(info.stdout).denoDir, "npm"), join(cache, "npm"));
+  await Deno.symlink(join(await denoDir(), "npm"), join(cache, "npm"));
   return cache;
 }
 

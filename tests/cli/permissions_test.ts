@@ -7,6 +7,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { resultOf } from "../support/process_result.ts";
 import { ROOT } from "../support/root.ts";
 import { slowTest } from "../support/quick.ts";
 
@@ -105,13 +106,13 @@ const REFUSALS: readonly Refusal[] = [
 async function refuse({ granted, script = "cli/main.ts", args, says, hint, code, env }: Refusal) {
   const cwd = await Deno.makeTempDir();
   try {
-    const output = await new Deno.Command(Deno.execPath(), {
+    const command = new Deno.Command(Deno.execPath(), {
       args: ["run", "--no-prompt", "--no-lock", ...granted, join(ROOT.pathname, script), ...args],
       cwd,
       env: { NO_COLOR: "1", ...env },
       stdin: "null",
-    }).output();
-    const stderr = new TextDecoder().decode(output.stderr);
+    });
+    const { stderr, ...output } = await resultOf(command);
     const label = `${args.join(" ")}: ${stderr}`;
     assert.equal(output.code, code ?? 2, label);
     assert.match(stderr, says, label);
@@ -122,7 +123,7 @@ async function refuse({ granted, script = "cli/main.ts", args, says, hint, code,
       /^(model|device|transforms|weights) |bug in Mixline|^\s+at /m,
       label,
     );
-    assert.equal(new TextDecoder().decode(output.stdout), "");
+    assert.equal(output.stdout, "");
     assert.deepEqual(await Array.fromAsync(Deno.readDir(cwd)), []);
   } finally {
     await Deno.remove(cwd, { recursive: true });

@@ -7,6 +7,7 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { resultOf } from "../support/process_result.ts";
 import { slowTest } from "../support/quick.ts";
 
 const COMPILE = fileURLToPath(new URL("../../deploy/compile.ts", import.meta.url));
@@ -97,9 +98,7 @@ async function makeBareMachine(folder: string): Promise<Record<string, string>> 
   return { PATH: programs, XDG_CACHE_HOME: `${folder}/cache` };
 }
 
-async function output(command: string, args: string[], env?: Record<string, string>) {
+function output(command: string, args: string[], env?: Record<string, string>) {
   const options = { args, ...(env && { env, clearEnv: true }), stdin: "null" } as const;
-  const { code, stdout, stderr } = await new Deno.Command(command, options).output();
-  const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  return resultOf(new Deno.Command(command, options));
 }

@@ -4,14 +4,11 @@
  * @module
  */
 
+import { type ProcessResult, resultOf } from "./process_result.ts";
 import { ROOT } from "./root.ts";
 
 /** What a run of the command line gave. */
-export interface CliResult {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+export type CliResult = ProcessResult;
 
 /** Settings of {@linkcode runCli}. */
 export interface CliOptions {
@@ -34,12 +31,7 @@ export async function runCli(
     lastRun = result.catch(() => {});
     return await result;
   }
-  const output = await cliCommand(args, options).output();
-  return {
-    code: output.code,
-    stdout: new TextDecoder().decode(output.stdout),
-    stderr: new TextDecoder().decode(output.stderr),
-  };
+  return await resultOf(cliCommand(args, options));
 }
 
 /** The process of a run, to be spawned by a test that talks to it. */
