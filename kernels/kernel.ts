@@ -179,6 +179,8 @@ export interface LoweringContext {
   readonly handOff?: "ticket" | "dispatch";
   /** What products of dense layers may keep operands in for many rows; f32 when absent. */
   readonly operands?: MoeOperands;
+  /** The node's weights are beyond what f16 holds: its operands stay f32, whatever was asked for. */
+  readonly keepsF32?: boolean;
   /** Measured configurations of MoE layers, where there are any. */
   readonly tuned?: TunedFiles;
   /**

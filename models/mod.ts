@@ -27,6 +27,7 @@ export * from "./checkpoint/hub.ts";
 export * from "./checkpoint/hub_needs.ts";
 export * from "./load_model.ts";
 export * from "./loading/evaluate_weights.ts";
+export { type LeafLargest, weightLeaves } from "./loading/largest_numbers.ts";
 export type { FilledRange } from "./loading/run_job.ts";
 export * from "./loading/materialize.ts";
 export * from "./weights/model_weights.ts";

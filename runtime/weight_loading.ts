@@ -6,7 +6,7 @@
  */
 
 import { RequestError, tensorBytes, type Value, type Weight } from "../graph/mod.ts";
-import { evaluateWeights } from "../models/mod.ts";
+import { evaluateWeights, type LeafLargest } from "../models/mod.ts";
 import type { CompileOptions } from "./executor.ts";
 import { weightKey } from "./weight_key.ts";
 
@@ -34,23 +34,42 @@ export function distinctWeights(values: readonly Value[]): DistinctWeight[] {
 /** Options of a load that an executor is given. */
 export type LoadOptions = Pick<CompileOptions, "source" | "signal" | "onProgress" | "loaders">;
 
-/** Reads every weight once; `write` is given its bytes, in any order, and copies them. */
+/** The largest magnitude in each leaf of some weights, by the ids of their values. */
+export type LargestNumbers = ReadonlyMap<number, readonly number[]>;
+
+/**
+ * Reads every weight once; `write` is given its bytes, in any order, and copies them. Of the values
+ * that are `measured` the largest magnitudes come back.
+ */
 export async function readWeights<Entry extends DistinctWeight>(
   entries: readonly Entry[],
   options: LoadOptions,
   write: (entry: Entry, byteOffset: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void> | void,
-): Promise<void> {
+  measured: ReadonlySet<number> = new Set(),
+): Promise<LargestNumbers> {
   const progress = new LoadProgress(entries, options);
   const weights = entries.map(({ weight }) => weight);
-  for await (
-    const ranges of evaluateWeights(weights, options.source, { workers: options.loaders })
-  ) {
-    for (const { weight, byteOffset, bytes } of ranges) {
+  const found = entries.map(({ ids }): number[] | undefined =>
+    ids.some((id) => measured.has(id)) ? [] : undefined
+  );
+  const evaluated = evaluateWeights(weights, options.source, {
+    workers: options.loaders,
+    measured: new Set(found.keys().filter((i) => found[i] !== undefined)),
+  });
+  for await (const ranges of evaluated) {
+    for (const { weight, byteOffset, bytes, largest = [] } of ranges) {
       const entry = entries[weight];
+      for (const each of largest) raise(found[weight], each);
       progress.add(entry.name, bytes.byteLength);
       await write(entry, byteOffset, bytes);
     }
   }
+  const numbers = entries.flatMap(({ ids }, i) => ids.map((id) => [id, found[i] ?? []] as const));
+  return new Map(numbers.filter(([, each]) => each.length > 0));
+}
+
+function raise(found: number[] | undefined, { leaf, largest }: LeafLargest): void {
+  if (found) found[leaf] = Math.max(found[leaf] ?? 0, largest);
 }
 
 /** Counts the bytes of a load. */

@@ -99,7 +99,7 @@ export interface MoeValues {
 /** The spec of a node for steps of some sizes on a device; without a context, of the node alone. */
 export function moeSpecOf(
   node: Node<"fused_moe">,
-  context?: Pick<LoweringContext, "profile" | "tokens" | "tuned">,
+  context?: Pick<LoweringContext, "profile" | "tokens" | "tuned" | "keepsF32">,
 ): MoeSpec {
   const { attrs } = node;
   return {
@@ -117,7 +117,7 @@ export function moeSpecOf(
     format: attrs.format,
     ...(attrs.block && { block: attrs.block }),
     activationQuant: attrs.activationQuant,
-    operands: attrs.operands ?? "f32",
+    operands: context?.keepsF32 ? "f32" : attrs.operands ?? "f32",
     biasUp: optionalInput(node, "b_up") !== undefined,
     biasDown: optionalInput(node, "b_down") !== undefined,
     residual: optionalInput(node, "residual") !== undefined,

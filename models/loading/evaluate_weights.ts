@@ -16,6 +16,8 @@ export interface EvaluateOptions {
   readonly workers?: number;
   /** Bytes of a job; default 32 MiB on this thread, 4 MiB on workers, each of which has two. */
   readonly jobBytes?: number;
+  /** Indices of weights whose largest magnitudes are told with their ranges. */
+  readonly measured?: ReadonlySet<number>;
   /** The module of a worker, for programs that keep it elsewhere. */
   readonly workerModule?: URL;
 }
@@ -45,12 +47,13 @@ export async function* evaluateWeights(
   options: EvaluateOptions = {},
 ): AsyncGenerator<readonly FilledRange[]> {
   const bytes = weights.reduce((sum, weight) => sum + tensorBytes(weight), 0);
-  const { workers = defaultWorkers(bytes) } = options;
+  const { workers = defaultWorkers(bytes), measured = new Set() } = options;
   const path = source instanceof Checkpoint ? source.reopenPath : undefined;
   if (workers > 0 && source instanceof Checkpoint && path !== undefined) {
     const jobs = cutWeights(weights, options.jobBytes ?? WORKER_BYTES);
     const count = Math.min(workers, jobs.length);
-    using pool = new WeightWorkers(path, weights, count, options.workerModule);
+    const open = { path, weights, measured: [...measured] };
+    using pool = new WeightWorkers(open, count, options.workerModule);
     let some = false;
     try {
       for await (const ranges of pool.run(jobs)) {
@@ -64,19 +67,18 @@ export async function* evaluateWeights(
       source.addFindings([`Weights are loaded by one thread: ${messageOf(error)}`]);
     }
   }
-  yield* evaluateHere(weights, source, cutWeights(weights, options.jobBytes ?? LOCAL_BYTES));
+  const jobs = cutWeights(weights, options.jobBytes ?? LOCAL_BYTES);
+  yield* evaluateHere(new JobRunner(weights, source, measured), jobs);
 }
 
 async function* evaluateHere(
-  weights: readonly Weight[],
-  source: TensorSource,
+  runner: JobRunner,
   jobs: readonly WeightJob[],
 ): AsyncGenerator<readonly FilledRange[]> {
-  const runner = new JobRunner(weights, source);
   let buffer = new ArrayBuffer(0);
   for (const job of jobs) {
     if (buffer.byteLength < jobBytes(job)) buffer = new ArrayBuffer(jobBytes(job));
-    await runner.run(job, buffer);
-    yield filledRanges(job, buffer);
+    const largest = await runner.run(job, buffer);
+    yield filledRanges(job, buffer, largest);
   }
 }

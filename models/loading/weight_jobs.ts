@@ -9,6 +9,7 @@
 import { DTYPE_BYTES, elementCount, isPacked, packedShape } from "../../graph/mod.ts";
 import { type QuantizeWeight, tensorBytes, type Weight } from "../../graph/mod.ts";
 import { bandRows } from "../formats/packed_reader.ts";
+import { isAlongMemory } from "./largest_numbers.ts";
 
 /** Bytes of one weight, by its index in the list that was cut. */
 export interface WeightRange {
@@ -78,7 +79,7 @@ function quantizedLeaves(weight: Weight): QuantizeWeight[] | undefined {
       return quantizedLeaves(weight.of);
     case "stack":
     case "concat": {
-      if (weight.kind === "concat" && !isAlongMemory(weight.shape, weight.dim)) return undefined;
+      if (weight.kind === "concat" && !isAlongMemory(weight)) return undefined;
       const all: QuantizeWeight[] = [];
       for (const part of weight.parts) {
         const leaves = quantizedLeaves(part);
@@ -90,10 +91,6 @@ function quantizedLeaves(weight: Weight): QuantizeWeight[] | undefined {
     default:
       return undefined;
   }
-}
-
-function isAlongMemory(shape: readonly number[], dim: number): boolean {
-  return elementCount(shape.slice(0, dim)) === 1;
 }
 
 function isSame(a: QuantizeWeight[] | undefined, b: readonly QuantizeWeight[]): boolean {
@@ -139,7 +136,7 @@ function rowBytes(leaf: QuantizeWeight, row: number, end: number, rows: number):
 function stepsOf(weight: Weight, bytes: number): number[][] {
   if (quantizedLeaves(weight)) return bandsOf([weight]);
   if (
-    weight.kind === "stack" || (weight.kind === "concat" && isAlongMemory(weight.shape, weight.dim))
+    weight.kind === "stack" || (weight.kind === "concat" && isAlongMemory(weight))
   ) {
     return weight.parts.flatMap((part) => stepsOf(part, bytes));
   }

@@ -32,10 +32,10 @@ export function serve(scope: WorkerScope): void {
 
 async function answer(scope: WorkerScope, message: ToWorker): Promise<void> {
   if (message.kind === "open") {
-    const { path, weights } = message;
+    const { path, weights, measured } = message;
     opened = reopenCheckpoint(path).then((checkpoint) => ({
       checkpoint,
-      runner: new JobRunner(weights, checkpoint),
+      runner: new JobRunner(weights, checkpoint, new Set(measured)),
     }));
     await opened;
     return;
@@ -48,8 +48,8 @@ async function answer(scope: WorkerScope, message: ToWorker): Promise<void> {
     return;
   }
   const { id, job, buffer } = message;
-  await runner.run(job, buffer);
-  scope.postMessage({ kind: "done", id, buffer }, [buffer]);
+  const largest = await runner.run(job, buffer);
+  scope.postMessage({ kind: "done", id, buffer, largest }, [buffer]);
 }
 
 /** The checkpoint that another thread opened; see {@linkcode Checkpoint.reopenPath}. */

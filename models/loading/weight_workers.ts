@@ -29,8 +29,11 @@ export class WeightWorkers implements Disposable {
   #finished = 0;
 
   constructor(
-    path: string,
-    readonly weights: readonly Weight[],
+    open: {
+      readonly path: string;
+      readonly weights: readonly Weight[];
+      readonly measured: readonly number[];
+    },
     count: number,
     module: URL = WORKER_MODULE,
   ) {
@@ -42,7 +45,7 @@ export class WeightWorkers implements Disposable {
         const started = this.#finished > 0;
         this.#arrive(started ? new Error(event.message) : new WorkerStartError(event.message));
       };
-      send(worker, { kind: "open", path, weights });
+      send(worker, { kind: "open", ...open });
       this.#workers.push(worker);
     }
   }
@@ -94,12 +97,12 @@ export class WeightWorkers implements Disposable {
       this.#ended++;
       return this.#wake();
     }
-    const { id, buffer } = message;
+    const { id, buffer, largest } = message;
     const running = this.#running.get(id);
     invariant(running, `job ${id} was finished without being given`);
     this.#running.delete(id);
     this.#free.push(running.worker);
-    this.#arrive(filledRanges(running.job, buffer));
+    this.#arrive(filledRanges(running.job, buffer, largest));
   }
 
   #arrive(result: FilledRange[] | Error): void {

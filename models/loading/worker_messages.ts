@@ -13,11 +13,18 @@ import {
   MixlineError,
   type Weight,
 } from "../../graph/mod.ts";
+import type { JobLargest } from "./run_job.ts";
 import type { WeightJob } from "./weight_jobs.ts";
 
 /** To a worker. A job comes with the buffer that it is to fill. */
 export type ToWorker =
-  | { readonly kind: "open"; readonly path: string; readonly weights: readonly Weight[] }
+  | {
+    readonly kind: "open";
+    readonly path: string;
+    readonly weights: readonly Weight[];
+    /** Indices of the weights whose numbers are measured. */
+    readonly measured: readonly number[];
+  }
   | {
     readonly kind: "job";
     readonly id: number;
@@ -28,7 +35,12 @@ export type ToWorker =
 
 /** From a worker. */
 export type FromWorker =
-  | { readonly kind: "done"; readonly id: number; readonly buffer: ArrayBuffer }
+  | {
+    readonly kind: "done";
+    readonly id: number;
+    readonly buffer: ArrayBuffer;
+    readonly largest: JobLargest;
+  }
   | { readonly kind: "failed"; readonly error: SentError }
   /** Nothing more will come; what reading has shown. */
   | { readonly kind: "ended"; readonly findings: readonly string[] };

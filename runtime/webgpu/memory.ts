@@ -36,6 +36,7 @@ export class ProgramMemory {
   readonly #caches = new Map<string, GPUBuffer>();
   readonly #states = new Map<string, GPUBuffer>();
   readonly #pool: GPUBuffer[] = [];
+  readonly #tickets: GPUBuffer[] = [];
   readonly #plans = new Map<LoweredGraph, BufferPlan>();
   #step: GPUBuffer | undefined;
   #staging: GPUBuffer | undefined;
@@ -83,6 +84,14 @@ export class ProgramMemory {
       },
       buffers: { weights: this.weights.count, activations: this.#pool.length },
     };
+  }
+
+  /** Plans the memory of other lists in place of those before, which are used no more. */
+  async planAnew(lowered: readonly LoweredGraph[]): Promise<void> {
+    for (const buffer of this.#pool.splice(0)) this.#release(buffer);
+    for (const buffer of this.#tickets.splice(0)) this.#release(buffer);
+    this.#plans.clear();
+    await this.#allocatePool(lowered);
   }
 
   /** Finds the buffers of one lowered list; makes its tickets. */
@@ -208,7 +217,9 @@ export class ProgramMemory {
     for (const { resources } of [...lowered.dispatches, ...lowered.sampling]) {
       for (const { kind, key, name, bytes } of resources) {
         if (kind !== "tickets" || tickets.has(key)) continue;
-        tickets.set(key, this.#own(await this.device.allocate(`tickets ${name}`, bytes)));
+        const buffer = this.#own(await this.device.allocate(`tickets ${name}`, bytes));
+        this.#tickets.push(buffer);
+        tickets.set(key, buffer);
       }
     }
     return tickets;

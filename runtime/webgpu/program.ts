@@ -41,10 +41,11 @@ import {
   valueBytes,
 } from "./plan/lower.ts";
 import { ProgramMemory } from "./memory.ts";
+import { describeReasons, type F32Reasons } from "./plan/half_range.ts";
 import { reportNotices } from "./plan/plan_report.ts";
 import type { ProgramContext } from "./program_context.ts";
-import { allOrNone } from "../all_or_none.ts";
 import { StepInputs } from "./step_inputs.ts";
+import { loadAndPrepare } from "./load_and_prepare.ts";
 import { type StepList, StepLists } from "./step_lists.ts";
 import { historyBytes, samplingStates, TokenSteps } from "./token_steps.ts";
 import { DeviceWeights } from "./weights.ts";
@@ -81,8 +82,12 @@ export class WebGpuProgram implements Program {
     const { device, readback } = context;
     const compiled = compiledGraph(graph);
     const operands = configuredOperands(graph);
-    const lowered = rangesOf(graph, options, compiled.language !== undefined)
-      .map((tokens) => lowerRange(compiled, { tokens, operands }, context, options));
+    const ranges = rangesOf(graph, options, compiled.language !== undefined);
+    const lower = (keepsF32?: F32Reasons) =>
+      ranges.map((tokens) =>
+        lowerRange(compiled, { tokens, operands, ...(keepsF32 && { keepsF32 }) }, context, options)
+      );
+    const lowered = lower();
     const rows = options.maxSequences;
     const sampling = compiled.language && { ...compiled.language, slots: rows, maxRows: rows };
     const weights = await DeviceWeights.allocate(boundWeights(lowered), device);
@@ -91,14 +96,9 @@ export class WebGpuProgram implements Program {
       states: sampling ? samplingStates(sampling) : {},
     });
     try {
-      const lists = new StepLists(context, lowered, memory);
-      const { compileAll = !device.profile.software } = options;
-      const wanted = compileAll ? lowered : lowered.slice(0, 1);
-      await allOrNone(options.signal, [
-        (signal) => weights.load({ ...options, signal }),
-        (signal) => lists.prepareAll(wanted, signal),
-      ]);
-      options.signal?.throwIfAborted();
+      const first = new StepLists(context, lowered, memory);
+      const nodes = { nodes: compiled.nodes, operands, profile: device.profile };
+      const lists = await loadAndPrepare(first, nodes, lower, options);
       const inputs = new StepInputs(compiled.inputs, memory);
       const tokens = sampling && new TokenSteps(
         device,
@@ -120,7 +120,9 @@ export class WebGpuProgram implements Program {
     const handOff = handOffReason && `sums of workgroups take a dispatch more: ${handOffReason}`;
     const hint = provider.hint?.(profile.description);
     const fallbacks = [readback.notice, handOff, hint].flatMap((text) => text ? [text] : []);
-    return [...reportNotices(this.lists.lowered), ...fallbacks];
+    const { lowered } = this.lists;
+    const kept = describeReasons(this.graph.nodes, lowered[0].keepsF32 ?? new Map());
+    return [...reportNotices(lowered), ...kept, ...fallbacks];
   }
 
   get preferredRepeat(): number {
@@ -344,11 +346,11 @@ function requestSizes(request: StepRequest, options: CompileOptions): StepSizes 
 
 function lowerRange(
   compiled: CompiledGraph,
-  { tokens, operands }: Pick<LoweringOptions, "tokens" | "operands">,
+  range: Pick<LoweringOptions, "tokens" | "operands" | "keepsF32">,
   { device: { profile }, kernels, tuned, handOff }: ProgramContext,
   options: CompileOptions,
 ): LoweredGraph {
-  const sizes = largestSizes(tokens.max, options);
+  const sizes = largestSizes(range.tokens.max, options);
   // The same in every range, so that all of them share one sampler.
   const sampling = compiled.language && { ...compiled.language, maxRows: options.maxSequences };
   return lowerGraph(compiled, {
@@ -356,9 +358,8 @@ function lowerRange(
     tuned,
     handOff,
     profile,
-    tokens,
     sizes,
-    operands,
+    ...range,
     ...(sampling && { sampling }),
   });
 }

@@ -67,9 +67,9 @@ export class StepLists {
   }
 
   /** Makes lists ready, one after the other, until the signal. */
-  async prepareAll(wanted: readonly LoweredGraph[], signal: AbortSignal): Promise<void> {
+  async prepareAll(wanted: readonly LoweredGraph[], signal?: AbortSignal): Promise<void> {
     for (const each of wanted) {
-      if (signal.aborted) return;
+      if (signal?.aborted) return;
       await this.ready(each);
     }
   }

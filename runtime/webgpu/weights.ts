@@ -11,6 +11,7 @@ import type { WebGpuDevice } from "./device/device.ts";
 import {
   type DistinctWeight,
   distinctWeights,
+  type LargestNumbers,
   type LoadOptions,
   readWeights,
 } from "../weight_loading.ts";
@@ -61,15 +62,17 @@ export class DeviceWeights {
     return this.#bufferOf.get(id);
   }
 
-  /** Brings the weights from their source into their buffers. */
-  async load(options: LoadOptions): Promise<void> {
+  /** Brings the weights from their source into their buffers; tells the largest of those measured. */
+  async load(options: LoadOptions, measured: readonly Value[] = []): Promise<LargestNumbers> {
     const upload = new Upload(this.device);
-    await readWeights(
+    const largest = await readWeights(
       this.#entries,
       options,
       ({ buffer }, byteOffset, bytes) => upload.write(buffer, byteOffset, bytes),
+      new Set(measured.map(({ id }) => id)),
     );
     await upload.finish();
+    return largest;
   }
 
   release(): void {

@@ -13,8 +13,9 @@ export function packedInputs(
   n: number,
   k: number,
   block: readonly [number, number] | undefined,
+  scale = 1,
 ): Record<string, OpInput> {
-  const plain = randomWeight("f32", [n, k], 2);
+  const plain = randomWeight("f32", [n, k], 2, scale);
   const matrix = quantizeMatrix(format, plain.data as Float32Array, n, k, block);
   const shape = packedShape(format, n, k, block);
   const { payloadDtype, scaleDtype, secondScale } = PACKED_LAYOUTS[format];

@@ -30,6 +30,7 @@ import {
   type StepSizes,
   type TokenRange,
 } from "../../../kernels/mod.ts";
+import type { F32Reasons } from "./half_range.ts";
 import { orderByLevel } from "./levels.ts";
 import { missingKernelHint } from "./missing_kernel.ts";
 
@@ -101,6 +102,8 @@ export interface LoweredGraph {
   readonly details?: { readonly before: LoweredDispatch; readonly after: LoweredDispatch };
   readonly outputs: ReadonlyMap<string, Resource>;
   readonly notes: readonly LoweringNote[];
+  /** Why nodes keep f32 operands whatever was asked for. */
+  readonly keepsF32?: F32Reasons;
 }
 
 /** What lowering needs to know. */
@@ -114,6 +117,8 @@ export interface LoweringOptions {
   readonly handOff?: LoweringContext["handOff"];
   /** What products of dense layers may keep operands in for many rows; f32 when absent. */
   readonly operands?: LoweringContext["operands"];
+  /** Why nodes keep f32 operands whatever was asked for. */
+  readonly keepsF32?: F32Reasons;
   /** Measured configurations; without them kernels use their heuristics. */
   readonly tuned?: LoweringContext["tuned"];
   /** What sampling reads and writes, in a language model. */
@@ -129,6 +134,7 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
   const caches = new Map(graph.caches.map((cache) => [cache.name, cache]));
   for (const node of graph.nodes) {
     if (isView(node, tokens.max)) continue;
+    const reason = options.keepsF32?.get(node.id);
     const context: LoweringContext = {
       profile,
       tokens,
@@ -136,11 +142,14 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
       pageSize: graph.caches[0]?.pageSize ?? 16,
       handOff,
       ...(options.tuned && { tuned: options.tuned }),
-      ...(options.operands && { operands: options.operands }),
+      ...(reason !== undefined
+        ? { keepsF32: true }
+        : options.operands && { operands: options.operands }),
       cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
       note: (text, kind) =>
         notes.push({ scope: node.scope, op: node.op, text, isNotice: kind === "notice" }),
     };
+    if (reason !== undefined) context.note(`keeps f32 operands: ${reason}`);
     const owner: DispatchOwner = { id: String(node.id), scope: node.scope, op: node.op };
     for (const dispatch of lowerNode(node, options.kernels, context)) {
       dispatches.push(lowerDispatch(dispatch, owner, roots, sizes, profile));
@@ -168,6 +177,7 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
     }),
     outputs: new Map(outputs),
     notes,
+    ...(options.keepsF32 && { keepsF32: options.keepsF32 }),
   };
 }
 
