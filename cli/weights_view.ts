@@ -42,10 +42,14 @@ interface TensorGroup {
   readonly statistics?: TensorStatistics;
   /** Tensors with NaN or infinite elements. */
   readonly invalid?: readonly string[];
+  /** Matrices that f16 cannot hold: layers of these keep f32 operands. */
+  readonly beyondF16?: readonly string[];
 }
 
-/** Tensors with invalid elements that are named; `--json` has all. */
+/** Tensors of a kind that are named; `--json` has all. */
 const NAMED = 5;
+
+const SMALLEST_NORMAL_F16 = 2 ** -14;
 
 /** The tensors by pattern; `--stats` reads all of their elements. */
 export async function listWeights(
@@ -102,6 +106,7 @@ function groupOf(
   const known = tensors.filter((tensor) => found.has(tensor.name));
   const statistics = known.map((tensor) => found.get(tensor.name) ?? NO_STATISTICS);
   const invalid = known.filter((_, i) => statistics[i].nan + statistics[i].infinite > 0);
+  const beyond = known.filter((_, i) => shape.length > 1 && isBeyondF16(statistics[i]));
   return {
     pattern: tensors.length === 1 ? name : patternOf(name),
     ...{ dtype, shape, count: tensors.length },
@@ -110,8 +115,15 @@ function groupOf(
     ...(known.length > 0 && {
       statistics: statistics.reduce(joinStatistics),
       invalid: invalid.map((tensor) => tensor.name),
+      beyondF16: beyond.map((tensor) => tensor.name),
     }),
   };
+}
+
+/** Whether loading would find it, where operands may be f16. */
+function isBeyondF16({ least, most, aboveF16 }: TensorStatistics): boolean {
+  const largest = Math.max(-least, most);
+  return aboveF16 > 0 || (largest > 0 && largest < SMALLEST_NORMAL_F16);
 }
 
 function textOf(
@@ -132,10 +144,16 @@ function textOf(
   ]);
   const table = formatTable([withStatistics ? [...head, ...more] : head, ...rows]);
   const invalid = groups.flatMap((group) => group.invalid ?? []);
-  const named = invalid.slice(0, NAMED).join(", ");
-  const rest = invalid.length > NAMED ? ` and ${invalid.length - NAMED} more` : "";
+  const beyond = groups.flatMap((group) => group.beyondF16 ?? []);
   return `${table}\n${count(total.tensors, "tensor")}, ${formatBytes(total.bytes)}\n` +
-    (invalid.length > 0 ? `NaN or infinite elements in: ${named}${rest}\n` : "");
+    listText("NaN or infinite elements in", invalid) +
+    listText("Beyond f16, so that operands of their layers stay f32", beyond);
+}
+
+function listText(title: string, names: readonly string[]): string {
+  if (names.length === 0) return "";
+  const rest = names.length > NAMED ? ` and ${names.length - NAMED} more` : "";
+  return `${title}: ${names.slice(0, NAMED).join(", ")}${rest}\n`;
 }
 
 function statisticsCells({ statistics }: TensorGroup): string[] {

@@ -67,6 +67,18 @@ Deno.test("inspect weights --stats counts what later steps stumble over", async 
   });
 });
 
+Deno.test("inspect weights --stats names matrices that keep f32 operands", async () => {
+  const name = "model.layers.1.mlp.experts.2.up_proj.weight";
+  await withChangedTensor(name, [70000], async (folder) => {
+    const args = ["inspect", "weights", "--model", folder, "--stats", "--only", "*.experts.2.*"];
+    const { stdout } = await runCli(args);
+    assert.match(
+      stdout,
+      /^Beyond f16, so that operands of their layers stay f32: model\.layers\.1\.mlp\.experts\.2\.up_proj\.weight$/m,
+    );
+  });
+});
+
 Deno.test("inspect --diff shows the nodes of a transform, layers that are alike once", async () => {
   const args = ["inspect", "--diff", "fuse-moe", "--executor", "cpu"];
   const { code, stdout, stderr } = await runCli(args);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { standardWgsl } from "../../kernels/enables.ts";
 import { GPU_PROFILE } from "../support/gpu_profile.ts";
+import { matrixShaders } from "../support/matrix_shaders.ts";
 import { slowTest } from "../support/quick.ts";
 import { type Device, type Lower, RECORDED } from "../support/recorded_shaders.ts";
 import type { NamedShader, Verdict } from "../tint/compile.ts";
@@ -53,6 +54,14 @@ function shaders(): NamedShader[] {
   );
 }
 
+/** Kernels with matrices of subgroups, which no device on record has. */
+function withMatrices(): NamedShader[] {
+  return [...matrixShaders()].flatMap(({ name, dispatches }) =>
+    dispatches.filter(({ wgsl }) => wgsl.includes("subgroupMatrixLoad"))
+      .map(({ kernel, wgsl }) => ({ name: `${name}: ${kernel}`, wgsl: standardWgsl(wgsl) }))
+  );
+}
+
 /** Barriers must be met by all: `count` may differ between invocations as far as WGSL can tell. */
 const NOT_UNIFORM = `
 var<workgroup> count: atomic<u32>;
@@ -69,7 +78,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
 slowTest(
   "every shader on record is valid WGSL by the specification, uniformity included",
   async () => {
-    const composed = shaders();
+    const matrices = withMatrices();
+    assert.ok(matrices.length > 80, `${matrices.length} shaders with matrices`);
+    const composed = [...shaders(), ...matrices];
     const control = { name: "control", wgsl: NOT_UNIFORM };
     const verdicts = await compile([...composed, control]);
     const invalid = verdicts.filter(({ errors }) => errors.length > 0);

@@ -28,6 +28,9 @@ interface Dawn {
 
 const DAWN = "npm:webgpu@0.6.2";
 
+/** Matrices of subgroups (tensor cores), which the specification does not have yet. */
+const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+
 /** What `create` gave, for as long as the process lives: Dawn crashes when it is collected before. */
 const held: GPU[] = [];
 
@@ -40,11 +43,12 @@ if (import.meta.main) {
 
 async function compileAll(shaders: readonly NamedShader[]): Promise<Verdict[]> {
   const { create }: Dawn = await import(DAWN);
-  const gpu = create(["backend=null"]);
+  const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
   held.push(gpu);
   const adapter = await gpu.requestAdapter();
   if (!adapter) throw new Error("Cannot open Dawn's null adapter: expected one, got none");
-  const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups"] });
+  const requiredFeatures: GPUFeatureName[] = ["shader-f16", "subgroups", MATRICES];
+  const device = await adapter.requestDevice({ requiredFeatures });
   const verdicts: Verdict[] = [];
   for (const { name, wgsl } of shaders) {
     device.pushErrorScope("validation");

@@ -93,15 +93,19 @@ function expertCandidates(spec: DeviceMoeSpec): ExpertConfig[] {
 
 function gemmCandidates(spec: DeviceMoeSpec): GemmConfig[] {
   const rows = rowsPerExpert(spec);
-  const heights = [4, 8, 16, 32, 64, 128].filter((blockM) => blockM <= Math.max(4, 4 * rows));
+  const isHigh = (blockM: number) => blockM > Math.max(4, 4 * rows);
+  // Tensor cores take 16 rows in the time of one.
+  const heights = [4, 8, 16, 32, 64, 128].filter((blockM) => !isHigh(blockM) || blockM === 16);
   const usual = gemmHeuristic(spec, "grouped");
   return heights.flatMap((blockM) =>
-    tiles(spec, blockM, matricesOf(spec)).map((up) => ({
-      algorithm: "grouped" as const,
-      blockM,
-      up,
-      down: blockM === usual.blockM ? usual.down : up,
-    }))
+    tiles(spec, blockM, matricesOf(spec))
+      .filter(({ staging }) => staging === "matrices" || !isHigh(blockM))
+      .map((up) => ({
+        algorithm: "grouped" as const,
+        blockM,
+        up,
+        down: blockM === usual.blockM ? usual.down : up,
+      }))
   );
 }
 

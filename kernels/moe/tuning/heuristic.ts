@@ -73,9 +73,9 @@ export function gemmHeuristic(
   return { algorithm, blockM: 16, up: small, down: small };
 }
 
-/** Whether a layer's rows are enough for tensor cores, on a device that has them. */
+/** Whether a layer's rows are enough for tensor cores, on a device that has them for it. */
 export function prefersMatrices(spec: DeviceMoeSpec): boolean {
-  return matrixTiles(spec).some(({ rows }) => rowsPerExpert(spec) >= rows);
+  return gemmHeuristic(spec, "grouped").up.staging === "matrices";
 }
 
 /**

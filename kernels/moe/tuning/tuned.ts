@@ -75,31 +75,42 @@ export function findTuned(
   algorithms: readonly MoeAlgorithm[],
   note: MoeNote,
 ): TunedChoice | undefined {
-  const name = tunedFileName(spec, spec.profile.key);
-  // With few rows `auto` computes as f32 does, so what was measured for that holds.
-  const few = spec.operands === "auto" && !prefersMatrices(spec);
-  const found = spec.tuned?.read(name) ??
-    (few
-      ? spec.tuned?.read(tunedFileName({ ...spec, operands: "f32" }, spec.profile.key))
-      : undefined);
-  if (!found) {
+  const tables = tablesOf(spec);
+  if (tables.length === 0) {
+    const name = tunedFileName(spec, spec.profile.key);
     note(`no tuned table ${name}, taking the heuristic; "deno task tune" measures one`, "notice");
     return undefined;
   }
-  const rows = PARSED.get(found) ?? parseTunedFile(found);
-  PARSED.set(found, rows);
-  const key = nearestKey([...rows.keys()], spec.tokens.max);
-  if (key === undefined) {
-    note(`${found.path} has no row within a factor of two of ${spec.tokens.max} tokens`);
-    return undefined;
-  }
-  for (const config of rows.get(key) ?? []) {
-    if (!algorithms.includes(config.algorithm)) continue;
-    const reason = refuseConfig(config, spec);
-    if (reason === undefined) return { config, path: found.path, key };
-    note(`row ${key} of ${found.path} left out: ${reason}`, "notice");
+  for (const table of tables) {
+    const { path } = table;
+    const rows = PARSED.get(table) ?? parseTunedFile(table);
+    PARSED.set(table, rows);
+    const key = nearestKey([...rows.keys()], spec.tokens.max);
+    if (key === undefined) {
+      note(`${path} has no row within a factor of two of ${spec.tokens.max} tokens`);
+      continue;
+    }
+    for (const config of rows.get(key) ?? []) {
+      if (!algorithms.includes(config.algorithm)) continue;
+      const reason = refuseConfig(config, spec);
+      if (reason === undefined) return { config, path, key };
+      note(`row ${key} of ${path} left out: ${reason}`, "notice");
+    }
   }
   return undefined;
+}
+
+/**
+ * The tables of a layer: its own, and for `auto` that of f32 where rows are too few for matrices, as
+ * `auto` computes as f32 does there.
+ */
+function tablesOf(spec: DeviceMoeSpec): readonly TunedText[] {
+  const { profile: { key }, tuned, operands } = spec;
+  const own = tuned?.read(tunedFileName(spec, key));
+  const full = operands === "auto" && !prefersMatrices(spec)
+    ? tuned?.read(tunedFileName({ ...spec, operands: "f32" }, key))
+    : undefined;
+  return [own, full].filter((table) => table !== undefined);
 }
 
 /** The key nearest to `tokens` in ratio, within a factor of two; ties to the smaller. */

@@ -9,7 +9,7 @@ import {
   type SlotConfig,
 } from "../../../kernels/moe/algorithms/config.ts";
 import { moeCandidates } from "../../../kernels/moe/tuning/candidates.ts";
-import { gemmHeuristic } from "../../../kernels/moe/tuning/heuristic.ts";
+import { gemmHeuristic, prefersMatrices } from "../../../kernels/moe/tuning/heuristic.ts";
 import { findTuned } from "../../../kernels/moe/tuning/tuned.ts";
 import { parseTunedRow, tunedRow } from "../../../kernels/moe/tuning/tuned_row.ts";
 import { describeConfig } from "../../../kernels/moe/select.ts";
@@ -83,6 +83,37 @@ webgpuTest("matrices take packed weights of every format", async (t) => {
   });
 });
 
+webgpuTest("matrices take rows and weights of any size that f16 can be scaled to", async (t) => {
+  const [tokens, hidden] = [9, 40];
+  await withRunner(async (runner) => {
+    // Weights up to the largest of f16, and down to the smallest that has all of its digits.
+    for (const [weights, rows] of [[65504, 1e-9], [2 ** -13, 1e9]]) {
+      const layer = moeLayer({ tokens, hidden, operands: "f16", dtype: "f32", scale: weights });
+      const { x } = layer.inputs;
+      assert.ok(x && "data" in x && x.data instanceof Float32Array);
+      // Neighbouring tokens differ by a million, and elements of a token as well.
+      const data = Float32Array.from(x.data, (value, i) => {
+        const [row, column] = [Math.floor(i / hidden), i % hidden];
+        return value * rows * 10 ** (row % 2 * 6 - column % 3 * 3);
+      });
+      const sized = { ...layer, inputs: { ...layer.inputs, x: { ...x, data } } };
+      await t.step(`weights of ${weights}`, async () => {
+        const { got, expected } = await runPlain(
+          runner,
+          sized,
+          MATRIX_CONFIGS.permuted,
+          MATRIX_SHAPES[0],
+        );
+        const [a, b] = [numbersOf(got[0]), numbersOf(expected[0])];
+        for (let at = 0; at < a.length; at += hidden) {
+          const error = relativeError(a.slice(at, at + hidden), b.slice(at, at + hidden));
+          assert.ok(error <= TOLERANCES.moeF16Operands, `row ${at / hidden}: ${error}`);
+        }
+      });
+    }
+  });
+});
+
 webgpuTest("matrices give the same bits twice", async () => {
   await withRunner(async (runner) => {
     const run = async () => {
@@ -144,6 +175,38 @@ Deno.test("findTuned() takes the table of f32 for `auto` where rows are too few 
   };
   assert.deepEqual([found(1), found(1024)], ["f32.json", undefined]);
 });
+
+Deno.test("findTuned() takes the table of f32 for `auto` where its own has no row for few tokens", () => {
+  const row = (key: number) => JSON.stringify({ [key]: [tunedRow(SLOTS)] });
+  const tuned = {
+    read: (name: string) =>
+      name.includes("operands=auto")
+        ? { path: "auto.json", text: row(64) }
+        : { path: "f32.json", text: row(1) },
+  };
+  const found = (tokens: number, own: Partial<DeviceMoeSpec> = {}) => {
+    const spec = { ...specOf({ operands: "auto" }, DEVICE), ...own };
+    return findTuned({ ...spec, tokens: { min: 1, max: tokens }, tuned }, ["slots"], () => {})
+      ?.path;
+  };
+  assert.deepEqual([found(1), found(64), found(16)], ["f32.json", "auto.json", undefined]);
+  const rounded = { format: "fp8_e4m3", activationQuant: "static" } as const;
+  assert.equal(prefersMatrices({ ...specOf({ operands: "auto" }, DEVICE), ...rounded }), false);
+});
+
+Deno.test("moeCandidates() tries matrices for few tokens, with the lowest blocks", () => {
+  const spec = { ...specOf({ operands: "auto" }, DEVICE), experts: 64, tokens: { min: 2, max: 2 } };
+  const heights = (operands: "auto" | "f32") =>
+    new Set(
+      moeCandidates({ ...spec, operands }).flatMap((config) =>
+        "blockM" in config ? [`${config.blockM} ${config.up.staging}`] : []
+      ),
+    );
+  assert.deepEqual([...heights("auto")].sort(), ["16 matrices", "4 rows"]);
+  assert.deepEqual([...heights("f32")], ["4 rows"]);
+});
+
+const DEVICE = withMatrices(GPU_PROFILE, MATRIX_SHAPES[0]);
 
 function specOf(options: LayerOptions, profile = GPU_PROFILE): DeviceMoeSpec {
   const { node } = buildNode(moeLayer({ hidden: 256, intermediate: 128, ...options }));

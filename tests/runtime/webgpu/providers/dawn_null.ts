@@ -6,7 +6,7 @@
  */
 
 import assert from "node:assert/strict";
-import { DeviceError, type MixlineError, PACKED_FORMATS } from "../../../../graph/mod.ts";
+import { DeviceError, type MixlineError } from "../../../../graph/mod.ts";
 import { openExecutor } from "../../../../runtime/executors.ts";
 import { openWebGpuExecutor } from "../../../../runtime/mod.ts";
 import { openDevice, type WebGpuDevice } from "../../../../runtime/webgpu/device/device.ts";
@@ -14,10 +14,6 @@ import { PipelineCache } from "../../../../runtime/webgpu/device/pipelines.ts";
 import { Readback } from "../../../../runtime/webgpu/device/readback.ts";
 import { dawnProvider } from "../../../../runtime/webgpu/providers/dawn.ts";
 import { GPU_PROFILE } from "../../../support/gpu_profile.ts";
-import { MATRIX_CONFIGS, MATRIX_SHAPES, withMatrices } from "../../../support/matrix_configs.ts";
-import { lowerWith, moeLayer } from "../../../support/moe_layer.ts";
-import { buildNode } from "../../../support/op_case.ts";
-import { packedLayer } from "../../../support/packed_layer.ts";
 import { RECORDED } from "../../../support/recorded_shaders.ts";
 
 const webgpu = dawnProvider("null");
@@ -67,32 +63,6 @@ Deno.test("Dawn: every shader on record becomes a pipeline", async () => {
     await Promise.all(dispatches.map((dispatch) => pipelines.get(dispatch)));
     assert.ok(device.created.pipelines > 30, `${device.created.pipelines} pipelines`);
     device.check();
-  });
-});
-
-Deno.test("Dawn: products by matrices of every size and format of weights are valid", async () => {
-  await withDevice(async (device) => {
-    const formats = PACKED_FORMATS.map((format) =>
-      packedLayer({ format, hidden: 64, intermediate: 32, operands: "f16" })
-    );
-    const layers = [moeLayer({ operands: "auto", bias: true }), ...formats];
-    for (const shape of MATRIX_SHAPES) {
-      for (const { op, attrs, inputs } of layers) {
-        const { node } = buildNode({ op, attrs, inputs });
-        const context = {
-          ...{ profile: withMatrices(GPU_PROFILE, shape), tokens: { min: 1, max: 64 } },
-          ...{ maxRows: 1, pageSize: 16, cacheDtype: () => "f16" as const, note() {} },
-        };
-        for (const { kernel, wgsl } of lowerWith(MATRIX_CONFIGS.grouped)(node, context)) {
-          const code = device.provider.shader(wgsl);
-          assert.equal(code.includes("subgroupMatrixLoad"), kernel.startsWith("moe_gemm"), kernel);
-          device.gpu.pushErrorScope("validation");
-          device.gpu.createShaderModule({ code });
-          const error = await device.gpu.popErrorScope();
-          assert.equal(error, null, `${kernel}: ${error?.message}`);
-        }
-      }
-    }
   });
 });
 
