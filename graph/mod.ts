@@ -13,6 +13,7 @@ export * from "./dtype.ts";
 export * from "./errors.ts";
 export * from "./formats/codes.ts";
 export * from "./formats/packed.ts";
+export * from "./formats/quantize_matrix.ts";
 export * from "./graph.ts";
 export * from "./infer.ts";
 export * from "./ops.ts";

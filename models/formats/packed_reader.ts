@@ -6,8 +6,10 @@
  */
 
 import {
+  absMax,
   decodeE8M0,
   decodeValue,
+  dependsOnWhole,
   type DequantizeWeight,
   DTYPE_BYTES,
   E4M3_VALUES,
@@ -19,10 +21,12 @@ import {
   type PackedMatrix,
   packedShape,
   quantizeMatrix,
+  type QuantizeOptions,
   type QuantizeWeight,
   type Weight,
 } from "../../graph/mod.ts";
 import { convert, toF32 } from "./convert.ts";
+import { largestMagnitude, quantizeBf16 } from "./quantize_bf16.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -33,19 +37,32 @@ export interface PartReader {
   fill(weight: Weight, first: number, out: Bytes): Promise<void>;
 }
 
-/** Rows of a matrix that are decoded at once, in elements. */
-const PART_ELEMENTS = 2 ** 20;
+/** Elements of a matrix that are decoded or quantized at once: few enough to stay in a core's caches. */
+const PART_ELEMENTS = 2 ** 18;
 
 /** Evaluates `dequantize` and `quantize`; a matrix is the last two dimensions of a weight. */
 export class PackedReader {
-  #quantized:
-    | { readonly key: string; readonly of: Weight; readonly matrix: PackedMatrix }
-    | undefined;
+  /** What was quantized last; its memory is used again for what comes next. */
+  #quantized: PackedMatrix | undefined;
+  /** What rows of which weight those are; undefined when they are not asked for again. */
+  #rows: { readonly key: string; readonly of: Weight } | undefined;
+  /** The largest magnitude of a whole matrix. */
+  #largest: { readonly of: Weight; readonly matrix: number; readonly amax: number } | undefined;
 
+  // Memory that is used again: garbage of this size would pile up faster than it is collected. What is
+  // quantized may be made of what is decoded, and the other way round, so each has memory of its own.
   #values = new Float32Array(0);
   #raw: Bytes = new Uint8Array(0);
+  #decoded = new Float32Array(0);
+  #codes: Bytes = new Uint8Array(0);
 
   constructor(readonly reader: PartReader) {}
+
+  /** Forgets weights; memory stays for others. */
+  forget(): void {
+    this.#rows = undefined;
+    this.#largest = undefined;
+  }
 
   /** Writes elements `first ..` of the real values to `out`. */
   async dequantize(weight: DequantizeWeight, first: number, out: Bytes): Promise<void> {
@@ -114,38 +131,91 @@ export class PackedReader {
     row: number,
     end: number,
   ): Promise<PackedMatrix> {
-    const key = `${format} ${weight.block} ${matrix} ${row}`;
-    if (this.#quantized?.key === key && this.#quantized.of === weight.of) {
-      return this.#quantized.matrix;
-    }
-    const { columns, elements } = matrixOf(weight.of.shape);
-    const count = (end - row) * columns;
-    const values = await this.#readValues(weight.of, matrix * elements + row * columns, count);
-    const reuse = this.#quantized?.matrix;
-    this.#quantized = undefined;
-    const made = quantizeMatrix(format, values, end - row, columns, weight.block, reuse);
-    this.#quantized = { key, of: weight.of, matrix: made };
-    return made;
+    const { of, block } = weight;
+    const key = `${format} ${block} ${matrix} ${row}`;
+    if (this.#quantized && this.#rows?.key === key && this.#rows.of === of) return this.#quantized;
+    const { rows, columns, elements } = matrixOf(of.shape);
+    const isPart = end - row < rows && dependsOnWhole(format, rows, columns, block);
+    const amax = isPart ? await this.#largestOf(of, matrix) : undefined;
+    const first = matrix * elements + row * columns;
+    const reuse = this.#quantized;
+    this.#rows = undefined;
+    const options = { ...(reuse && { reuse }), ...(amax !== undefined && { amax }) };
+    this.#quantized = await this.#quantizePart(weight, format, first, end - row, options);
+    this.#rows = { key, of };
+    return this.#quantized;
   }
 
-  /**
-   * Elements of a weight as f32, in memory that the next call uses again: garbage of this size would
-   * pile up faster than it is collected.
-   */
-  async #readValues(weight: Weight, first: number, count: number): Promise<Float32Array> {
-    if (this.#values.length < count) this.#values = new Float32Array(count);
-    const values = this.#values.subarray(0, count);
-    const target = new Uint8Array(values.buffer, 0, 4 * count);
-    if (weight.dtype === "f32") {
-      await this.reader.fill(weight, first, target);
-      return values;
+  /** Rows from element `first` on: those of bf16 in a fast way, where there is one. */
+  async #quantizePart(
+    { of, block }: QuantizeWeight,
+    format: PackedFormat,
+    first: number,
+    rows: number,
+    options: QuantizeOptions,
+  ): Promise<PackedMatrix> {
+    const { columns } = matrixOf(of.shape);
+    const count = rows * columns;
+    if (of.dtype !== "bf16" || columns % 2 !== 0) {
+      const values = await this.#readValues(of, first, count);
+      return quantizeMatrix(format, values, rows, columns, block, options);
     }
+    const pairs = await this.#readPairs(of, first, count);
+    const isWhole = options.amax === undefined && dependsOnWhole(format, rows, columns, block);
+    const amax = isWhole ? { amax: largestMagnitude(pairs) } : {};
+    return quantizeBf16(format, { pairs, rows, columns }, block, { ...options, ...amax }) ??
+      quantizeMatrix(format, this.#widened(pairs), rows, columns, block, options);
+  }
+
+  /** The largest magnitude of a whole matrix, which is read for it part by part. */
+  async #largestOf(of: Weight, matrix: number): Promise<number> {
+    if (this.#largest?.of === of && this.#largest.matrix === matrix) return this.#largest.amax;
+    const { elements } = matrixOf(of.shape);
+    let amax = 0;
+    for (let at = 0; at < elements; at += PART_ELEMENTS) {
+      const [first, count] = [matrix * elements + at, Math.min(PART_ELEMENTS, elements - at)];
+      const most = of.dtype === "bf16" && count % 2 === 0
+        ? largestMagnitude(await this.#readPairs(of, first, count))
+        : absMax(await this.#readValues(of, first, count));
+      amax = Math.max(amax, most);
+    }
+    this.#largest = { of, matrix, amax };
+    return amax;
+  }
+
+  /** Elements of a weight as f32, until the next call. */
+  async #readValues(weight: Weight, first: number, count: number): Promise<Float32Array> {
+    const values = this.#valuesOf(count);
+    const target = new Uint8Array(values.buffer, 0, 4 * count);
+    if (weight.dtype === "f32") await this.reader.fill(weight, first, target);
+    else convert(weight.dtype, await this.#readRaw(weight, first, count), "f32", target);
+    return values;
+  }
+
+  #widened(pairs: Uint32Array<ArrayBuffer>): Float32Array {
+    const values = this.#valuesOf(2 * pairs.length);
+    const target = new Uint8Array(values.buffer, 0, 4 * values.length);
+    convert("bf16", new Uint8Array(pairs.buffer, 0, 4 * pairs.length), "f32", target);
+    return values;
+  }
+
+  #valuesOf(count: number): Float32Array<ArrayBuffer> {
+    if (this.#values.length < count) this.#values = new Float32Array(count);
+    return this.#values.subarray(0, count);
+  }
+
+  /** Elements of bf16, an even number, two in a word, until the next call. */
+  async #readPairs(weight: Weight, first: number, count: number) {
+    const raw = await this.#readRaw(weight, first, count);
+    return new Uint32Array(raw.buffer, 0, count / 2);
+  }
+
+  async #readRaw(weight: Weight, first: number, count: number): Promise<Bytes> {
     const length = count * DTYPE_BYTES[weight.dtype];
     if (this.#raw.length < length) this.#raw = new Uint8Array(length);
     const raw = this.#raw.subarray(0, length);
     await this.reader.fill(weight, first, raw);
-    convert(weight.dtype, raw, "f32", target);
-    return values;
+    return raw;
   }
 
   async #decodeRows(
@@ -156,26 +226,23 @@ export class PackedReader {
   ): Promise<Float32Array<ArrayBuffer>> {
     const format = packedFormat(weight.format);
     const shape = matrixOf(weight.shape);
-    const { codesPerByte } = PACKED_LAYOUTS[format];
+    const { codesPerByte, hasOffsets } = PACKED_LAYOUTS[format];
     const { columns } = shape;
     const width = columns / codesPerByte;
-    const payload = await this.reader.read(
-      weight.payload,
-      (matrix * shape.rows + row) * width,
-      rows * width,
-    );
-    const { block, scale: [scaleRows, scaleColumns] } = packedShape(
-      format,
-      shape.rows,
-      columns,
-      weight.block,
-    );
-    const scales = await this.#scales(weight, matrix, scaleRows * scaleColumns);
-    const result = new Float32Array(rows * columns);
+    const count = rows * columns;
+    if (this.#codes.length < rows * width) this.#codes = new Uint8Array(rows * width);
+    const payload = this.#codes.subarray(0, rows * width);
+    await this.reader.fill(weight.payload, (matrix * shape.rows + row) * width, payload);
+    const { block, scale } = packedShape(format, shape.rows, columns, weight.block);
+    const firstBlock = Math.floor(row / block[0]);
+    const blocks = Math.ceil((row + rows) / block[0]) - firstBlock;
+    const scales = await this.#scales(weight, matrix, scale, [firstBlock, blocks]);
+    if (this.#decoded.length < count) this.#decoded = new Float32Array(count);
+    const result = this.#decoded.subarray(0, count);
     const table = CODE_VALUES[format];
-    const numbers = PACKED_LAYOUTS[format].hasOffsets ? 2 : 1;
+    const numbers = hasOffsets ? 2 : 1;
     for (let r = 0; r < rows; r++) {
-      const scaleStart = Math.floor((row + r) / block[0]) * scaleColumns;
+      const scaleStart = (Math.floor((row + r) / block[0]) - firstBlock) * scale[1];
       for (let c = 0; c < columns; c++) {
         const at = r * columns + c;
         const code = codesPerByte === 1
@@ -188,17 +255,17 @@ export class PackedReader {
     return result;
   }
 
-  /** Factors of the blocks of one matrix; a scale tensor with fewer entries is shared. */
+  /** Factors of some rows of blocks of one matrix; a scale tensor with fewer entries is shared. */
   async #scales(
     weight: DequantizeWeight,
     matrix: number,
-    count: number,
+    [rows, columns]: readonly [number, number],
+    [row, count]: readonly [number, number],
   ): Promise<Float64Array> {
     const [scale, second] = weight.scales;
-    const bytes = await this.reader.section(scale, matrix, () => {
-      const shared = elementCount(scale.shape) <= count;
-      return this.reader.read(scale, shared ? 0 : matrix * count, count);
-    });
+    const isShared = elementCount(scale.shape) <= rows * columns;
+    const first = (isShared ? 0 : matrix * rows * columns) + row * columns;
+    const bytes = await this.reader.read(scale, first, count * columns);
     const values = Float64Array.from(scaleValues(packedFormat(weight.format), scale, bytes));
     if (second === undefined) return values;
     const one = elementCount(second.shape) === 1;
@@ -207,21 +274,17 @@ export class PackedReader {
   }
 }
 
-/**
- * Rows of a matrix that are quantized at once: whole blocks, about as many elements as are held at
- * once, or all rows where something depends on all of them.
- */
+/** Rows of a matrix that are quantized at once: whole blocks, as many as are held at once. */
 export function bandRows(
   format: PackedFormat,
   rows: number,
   columns: number,
   block: QuantizeWeight["block"],
 ): number {
-  const [height] = packedShape(format, rows, columns, block).block;
-  if (PACKED_LAYOUTS[format].secondScale || height >= rows) return rows;
-  return Math.min(rows, height * Math.max(1, Math.floor(PART_ELEMENTS / (height * columns))));
+  const { block: [height] } = packedShape(format, rows, columns, block);
+  const unit = height >= rows && dependsOnWhole(format, rows, columns, block) ? 1 : height;
+  return Math.min(rows, unit * Math.max(1, Math.floor(PART_ELEMENTS / (unit * columns))));
 }
-
 /** Values of all codes of a format. */
 const CODE_VALUES = Object.fromEntries(
   Object.entries(PACKED_LAYOUTS).map(([format, { codesPerByte }]) => [
