@@ -21,6 +21,7 @@ import type {
   ReciprocalWeight,
   ReshapeWeight,
   ScaledWeight,
+  ShiftedWeight,
   StackWeight,
   TensorWeight,
   TransposeWeight,
@@ -200,6 +201,11 @@ export function scaled(of: Weight, factor: number): ScaledWeight {
   return { kind: "scaled", dtype: "f32", shape: of.shape, of: cast(of, "f32"), factor };
 }
 
+/** Every element of a plain weight plus a number, in f32. */
+export function shifted(of: Weight, by: number): ShiftedWeight {
+  return { kind: "shifted", dtype: "f32", shape: of.shape, of: cast(of, "f32"), by };
+}
+
 /** Names of the checkpoint tensors that a weight reads. */
 export function* tensorNames(weight: Weight): Generator<string> {
   if (weight.kind === "tensor") yield weight.name;
@@ -259,6 +265,8 @@ export function formatWeight(weight: Weight): string {
       return `grouped(${formatWeight(weight.codes)}, ${formatWeight(weight.scale)})`;
     case "scaled":
       return `scaled<${shortestDecimal(Math.fround(weight.factor))}>(${formatWeight(weight.of)})`;
+    case "shifted":
+      return `shifted<${shortestDecimal(Math.fround(weight.by))}>(${formatWeight(weight.of)})`;
     case "checked":
       return formatWeight(weight.of);
     case "unpack":

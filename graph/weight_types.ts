@@ -147,6 +147,16 @@ export interface ScaledWeight extends Typed {
   readonly factor: number;
 }
 
+/** Every element plus a number, f32. */
+export interface ShiftedWeight extends Typed {
+  /** Which expression it is. */
+  readonly kind: "shifted";
+  /** What is added to. */
+  readonly of: Weight;
+  /** What is added. */
+  readonly by: number;
+}
+
 /** How the codes of a matrix are stored in the 32-bit words of a checkpoint. */
 export interface IntegerPacking {
   /** Bits of a code. */
@@ -233,6 +243,7 @@ export type Weight =
   | ReinterpretWeight
   | ReciprocalWeight
   | ScaledWeight
+  | ShiftedWeight
   | UnpackWeight
   | AffineScalesWeight
   | CheckedWeight

@@ -39,6 +39,8 @@ export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {
   readonly reading?: ConfigReading;
   /** Keys of the config as read; unknown keys pass, unsupported values do not. */
   readonly config: Schema;
+  /** What a user should know of a config.json, its missing keys filled in; one sentence each. */
+  remarks?(config: Readonly<Record<string, unknown>>): readonly string[];
   /** Values that keys must have which the class does not read; others are worth a note. */
   readonly assumes?: Readonly<Record<string, unknown>>;
   /** Tensors that checkpoints may hold and the graph does not need. */
@@ -117,7 +119,12 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
       checkGroups(definition.config, config, file);
       return {
         config,
-        notes: [...notes, ...read.notes, ...unreadKeys(definition.config, read.config, definition)],
+        notes: [
+          ...notes,
+          ...read.notes,
+          ...(definition.remarks?.(read.config) ?? []),
+          ...unreadKeys(definition.config, read.config, definition),
+        ],
         build(checkpoint, quantization, options = {}) {
           const weights = new ModelWeights(checkpoint, quantization);
           const graph = new Graph(config.architectures[0]);

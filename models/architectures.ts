@@ -11,6 +11,7 @@ import { dbrx } from "./architectures/dbrx.ts";
 import { llama, mistral, olmo2, qwen3 } from "./architectures/dense.ts";
 import { deepseekV2, deepseekV3, glm4MoeLite } from "./architectures/deepseek.ts";
 import { ernie45Moe } from "./architectures/ernie4_5_moe.ts";
+import { gemma3 } from "./architectures/gemma3.ts";
 import { gemma4 } from "./architectures/gemma4.ts";
 import { gptOss } from "./architectures/gpt_oss.ts";
 import { graniteMoe, graniteMoeShared } from "./architectures/granitemoe.ts";
@@ -34,6 +35,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   dots1,
   ernie45Moe,
   exaoneMoe,
+  gemma3,
   gemma4,
   glm4Moe,
   glm4MoeLite,

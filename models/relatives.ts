@@ -20,9 +20,7 @@ const QWEN_DELTA: Relative = {
 const RELATIVES: Readonly<Record<string, Relative>> = {
   deepseek_v32: { nearest: "deepseek_v3", missing: "sparse attention by an indexer" },
   flex_olmo: { nearest: "olmoe", missing: "norms behind attention and experts" },
-  gemma2: { nearest: "gemma4_text", missing: "norms of 1 + weight, soft caps of scores" },
-  gemma3: { nearest: "gemma4_text", missing: "norms of 1 + weight" },
-  gemma3_text: { nearest: "gemma4_text", missing: "norms of 1 + weight" },
+  gemma2: { nearest: "gemma3_text", missing: "soft caps of scores" },
   glm_moe_dsa: { nearest: "glm4_moe_lite", missing: "sparse attention by an indexer" },
   granitemoehybrid: { nearest: "granitemoeshared", missing: "Mamba-2 layers" },
   jamba: { nearest: "mixtral", missing: "Mamba layers" },

@@ -16,8 +16,16 @@ const GOLDEN = join(import.meta.dirname ?? ".", "golden");
 
 const FAMILIES = [
   ...["afmoe", "dbrx", "deepseek_v2", "deepseek_v2_grouped", "deepseek_v3", "dots1"],
-  ...["ernie4_5_moe", "exaone_moe", "gemma4", "glm4_moe", "glm4_moe_lite", "granitemoe"],
-  ...["granitemoeshared", "hunyuan_v1_moe", "hy_v3", "llama", "llama4_text", "mimo_v2_flash"],
+  ...["ernie4_5_moe", "exaone_moe", "gemma3", "gemma4", "glm4_moe", "glm4_moe_lite"],
+  ...[
+    "granitemoe",
+    "granitemoeshared",
+    "hunyuan_v1_moe",
+    "hy_v3",
+    "llama",
+    "llama4_text",
+    "mimo_v2_flash",
+  ],
   ...["minimax_m2", "mistral", "olmo2", "phimoe", "phimoe_longrope", "qwen2_moe", "qwen3"],
   ...["qwen3_moe_longrope", "solar_open"],
 ];

@@ -135,7 +135,7 @@ function attentionOf(
       ...{ headDim, kvHeads },
     }),
     scale: 1,
-    qkNorm: headNorms(config, weights, module, ["q_norm", "k_norm"], headDim),
+    qkNorm: headNorms(config, weights, module, { headDim }),
     valueNorm: { eps },
     window: type === "sliding_attention" ? config.sliding_window : undefined,
   };

@@ -137,10 +137,9 @@ export const hunyuanV1Moe = defineArchitecture({
           rotary,
         }),
         qkNorm: {
-          ...headNorms(config, weights, `${module}.self_attn`, [
-            "query_layernorm",
-            "key_layernorm",
-          ]),
+          ...headNorms(config, weights, `${module}.self_attn`, {
+            names: ["query_layernorm", "key_layernorm"],
+          }),
           afterRope: true,
         },
       },

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { GraphBuilder, Value, Weight } from "../../graph/mod.ts";
+import { type GraphBuilder, shifted, type Value, type Weight } from "../../graph/mod.ts";
 import { attention, type AttentionBlock, type AttentionSpec, type QkNorm } from "./attention.ts";
 import { layerNorm, linear, rmsNorm, scaled } from "./basic.ts";
 import type { ModelConfig } from "../config/hf_config.ts";
@@ -57,6 +57,8 @@ export interface DecoderOptions {
   };
   /** `layer`: LayerNorm, with biases where the checkpoint has them. */
   readonly norm?: "rms" | "layer";
+  /** Added to the weights of norms (Gemma 3 multiplies by 1 + weight). */
+  readonly normOffset?: number;
   /** Factor on embeddings. */
   readonly embeddingScale?: number;
   /** Factor on what attention and MLP add. */
@@ -159,12 +161,12 @@ function normOf(
   b: GraphBuilder,
   config: ModelConfig,
   weights: ModelWeights,
-  { norm = "rms" }: DecoderOptions,
+  { norm = "rms", normOffset }: DecoderOptions,
 ): Norm {
   const { hidden_size: size, rms_norm_eps: eps } = config;
   return (name, x) => {
     const module = `${b.scope}.${name}`;
-    const weight = normWeight(weights, module, size);
+    const weight = normWeight(weights, module, size, normOffset);
     if (norm === "rms") return rmsNorm(b, name, x, weight, eps);
     const bias = weights.has(`${module}.bias`) ? weights.vector(`${module}.bias`, size) : undefined;
     return layerNorm(b, name, x, { weight, bias }, eps);
@@ -253,19 +255,35 @@ export function plainAttention(
   };
 }
 
+/** What {@linkcode headNorms} may differ in. */
+export interface HeadNormOptions {
+  /** Names of the norms' modules; default `q_norm` and `k_norm`. */
+  readonly names?: readonly [string, string];
+  /** Elements of a head; default that of the config. */
+  readonly headDim?: number;
+  /** Added to the weights. */
+  readonly offset?: number;
+}
+
 /** RMSNorm of q and k over each head, as most families name it. */
 export function headNorms(
   config: ModelConfig,
   weights: ModelWeights,
   module: string,
-  names: readonly [string, string] = ["q_norm", "k_norm"],
-  headDim = config.head_dim,
+  options: HeadNormOptions = {},
 ): QkNorm {
-  const [q, k] = names.map((name) => normWeight(weights, `${module}.${name}`, headDim));
+  const { names = ["q_norm", "k_norm"], headDim = config.head_dim, offset } = options;
+  const [q, k] = names.map((name) => normWeight(weights, `${module}.${name}`, headDim, offset));
   return { over: "head", q, k, eps: config.rms_norm_eps, names };
 }
 
-/** The weight of a norm. */
-export function normWeight(weights: ModelWeights, module: string, size: number): Weight {
-  return weights.vector(`${module}.weight`, size);
+/** The weight of a norm, plus a number where the family adds one. */
+export function normWeight(
+  weights: ModelWeights,
+  module: string,
+  size: number,
+  offset = 0,
+): Weight {
+  const weight = weights.vector(`${module}.weight`, size);
+  return offset === 0 ? weight : shifted(weight, offset);
 }

@@ -25,6 +25,18 @@ export interface RopeReading {
   readonly whenMissing?: Readonly<Record<string, unknown>>;
   /** Layer types with parameters of their own. */
   readonly layerTypes?: readonly string[];
+  /** The same where each layer type has a key of its own for its base (Gemma 3). */
+  readonly byType?: Readonly<Record<string, LayerTypeReading>>;
+}
+
+/** What a class does for the rotary embedding of one layer type. */
+export interface LayerTypeReading {
+  /** Base where config.json has none. */
+  readonly theta: number;
+  /** Key of transformers 4 for the base. */
+  readonly key: string;
+  /** `rope_scaling` of transformers 4 is for this type. */
+  readonly scaling?: boolean;
 }
 
 /** Parameters for the schema, and what a user should know about them. */
@@ -39,6 +51,7 @@ const record = z.record(z.string(), z.unknown());
 
 /** The parameters that a config.json means; nulls of its own have been dropped. */
 export function readRope(config: Raw, reading: RopeReading): ReadRope {
+  if (reading.byType) return readByType(config, reading, reading.byType);
   const scaling = record.safeParse(config.rope_scaling);
   const given = scaling.success && Object.keys(scaling.data).length > 0
     ? config.rope_scaling
@@ -59,6 +72,37 @@ export function readRope(config: Raw, reading: RopeReading): ReadRope {
     ]),
   );
   return { parameters, notes: [...new Set(notes)] };
+}
+
+/** Parameters by layer type; a set without layer types means nothing to such a class. */
+function readByType(
+  config: Raw,
+  reading: RopeReading,
+  types: NonNullable<RopeReading["byType"]>,
+): ReadRope {
+  const notes: string[] = [];
+  const sets = record.safeParse(config.rope_parameters ?? {});
+  if (!sets.success) return { parameters: config.rope_parameters, notes };
+  const ignored = Object.keys(sets.data).filter((key) => !(key in types));
+  if (ignored.length > 0) {
+    notes.push(
+      `${ignored.join(", ")} of rope_parameters has no effect: it has a set for each layer type`,
+    );
+  }
+  const parameters = Object.entries(types).map(([type, { theta, key, scaling }]) => {
+    const set = record.safeParse(sets.data[type] ?? {});
+    if (!set.success) return [type, sets.data[type]];
+    const added = record.safeParse(scaling ? config.rope_scaling ?? {} : {});
+    const own = {
+      rope_theta: config[key] ?? theta,
+      // Such classes begin with a type, which the older key `type` does not change.
+      ...(config.rope_parameters === undefined && { rope_type: "default" }),
+      ...set.data,
+      ...(added.success ? added.data : {}),
+    };
+    return [type, fillIn(own, { ...config, rope_theta: undefined }, reading, notes)];
+  });
+  return { parameters: Object.fromEntries(parameters), notes };
 }
 
 /** One set of parameters with what the config says elsewhere, and the class's defaults. */

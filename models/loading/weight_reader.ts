@@ -74,6 +74,8 @@ export class WeightReader {
         return await this.#fillNumbers(weight.of, first, out, (value) => 1 / value);
       case "scaled":
         return await this.#fillNumbers(weight.of, first, out, (value) => value * weight.factor);
+      case "shifted":
+        return await this.#fillNumbers(weight.of, first, out, (value) => value + weight.by);
       case "unpack":
       case "affine_scales":
       case "grouped":

@@ -22,6 +22,7 @@ const FAMILIES: Readonly<Record<string, { readonly kept: boolean; readonly topK:
   deepseek_v2_grouped: { kept: true, topK: 2 },
   deepseek_v3: { kept: true, topK: 2 },
   ernie4_5_moe: { kept: true, topK: 2 },
+  gemma3: { kept: false, topK: 0 },
   gemma4: { kept: false, topK: 2 },
   glm4_moe: { kept: true, topK: 2 },
   glm4_moe_lite: { kept: true, topK: 2 },

@@ -234,6 +234,19 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       ? { sliding_window: dice.from(2, 9), layer_types: types(dice, layers, LAYER_TYPES) }
       : { sliding_window: null }),
   }),
+  Gemma3ForCausalLM: (dice, { layers }) => ({
+    hidden_activation: dice.pick(ACTS),
+    query_pre_attn_scalar: dice.from(3, 40),
+    sliding_window: dice.from(1, 9),
+    ...(dice.maybe()
+      ? { layer_types: types(dice, layers, LAYER_TYPES) }
+      : { sliding_window_pattern: dice.from(1, 3) }),
+    final_logit_softcapping: dice.pick([null, 5, 30]),
+    rope_parameters: {
+      sliding_attention: ropeOfLayers(dice),
+      full_attention: ropeOfLayers(dice),
+    },
+  }),
   Gemma4ForCausalLM: (dice, own) => ({
     hidden_activation: dice.pick(ACTS),
     top_k_experts: own.num_experts_per_tok,
