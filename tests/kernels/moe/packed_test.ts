@@ -10,19 +10,26 @@ import {
 } from "../../../kernels/moe/algorithms/config.ts";
 import { moeSpecOf } from "../../../kernels/moe/spec.ts";
 import { webgpuTest } from "../../support/adapter.ts";
+import { GPU_PROFILE } from "../../support/gpu_profile.ts";
 import { numbersOf } from "../../support/host_tensors.ts";
 import { CONFIGS } from "../../support/moe_configs.ts";
 import { lowerWith } from "../../support/moe_layer.ts";
 import { buildNode, runOp } from "../../support/op_case.ts";
 import { packedLayer, type PackedOptions } from "../../support/packed_layer.ts";
-import { DispatchRunner } from "../../support/run_dispatches.ts";
+import { withRunner } from "../../support/run_dispatches.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 
-/** Every format with sizes that its words and blocks divide, and with others. */
-const WEIGHTS: readonly PackedOptions[] = PACKED_FORMATS.flatMap((format) => [
-  { format, hidden: 64, intermediate: 32 },
-  { format, hidden: 46, intermediate: 26, bias: true, residual: true },
-]);
+/**
+ * Every format once for an algorithm: words and blocks divide the columns of one product and not those
+ * of the other, in turns, so that every format meets both in every kind of kernel.
+ */
+function weightsFor(turn: number): readonly PackedOptions[] {
+  return PACKED_FORMATS.map((format, i) =>
+    (i + turn) % 2 === 0
+      ? { format, hidden: 64, intermediate: 26 }
+      : { format, hidden: 46, intermediate: 32, bias: true, residual: true }
+  );
+}
 
 const BLOCKS: readonly PackedOptions[] = [
   { format: "fp8_block", block: [32, 32], hidden: 64, intermediate: 96 },
@@ -44,27 +51,20 @@ const ROUNDED: readonly PackedOptions[] = [
 /**
  * The same algorithms with as few sums an invocation as they take: a software adapter compiles the
  * unpacking of every format for every sum. More rows are tried with one format, below, and without
- * packing by `layer_test.ts`.
+ * packing by `layer_test.ts`. `permuted` has the GEMM of `grouped`, as a test says.
  */
-const SMALL: Readonly<Record<string, MoeConfig>> = {
-  ...CONFIGS,
-  grouped: withTiles(
-    CONFIGS.grouped,
-    8,
-    (tile) => ({ ...tile, threadM: 2, threadN: 2, blockK: 8 }),
-  ),
-  permuted: withTiles(
-    CONFIGS.permuted,
-    8,
-    (tile) => ({ ...tile, threadM: 2, threadN: 2, blockK: 8 }),
-  ),
-  direct: withTiles(CONFIGS.direct, 8, (tile) => ({ ...tile, threadM: 4 })),
-  skinny: withTiles(CONFIGS.skinny, 4, (tile) => ({ ...tile, threadM: 4, threadN: 2 })),
+const SMALL: Readonly<Record<keyof typeof CONFIGS, MoeConfig>> = {
+  slots: CONFIGS.slots,
+  experts: CONFIGS.experts,
+  grouped: withTiles(CONFIGS.grouped, 8, { threadM: 2, threadN: 2, blockK: 8 }),
+  permuted: withTiles(CONFIGS.permuted, 8, { threadM: 2, threadN: 2, blockK: 8 }),
+  direct: withTiles(CONFIGS.direct, 8, { threadM: 4 }),
+  skinny: withTiles(CONFIGS.skinny, 4, { threadM: 4, threadN: 2 }),
 };
 
-function withTiles(config: MoeConfig, blockM: number, tile: (of: GemmTile) => GemmTile): MoeConfig {
+function withTiles(config: MoeConfig, blockM: number, tile: Partial<GemmTile>): MoeConfig {
   if (config.algorithm === "slots" || config.algorithm === "experts") return config;
-  return { ...config, blockM, up: tile(config.up), down: tile(config.down) };
+  return { ...config, blockM, up: { ...config.up, ...tile }, down: { ...config.down, ...tile } };
 }
 
 /** The configuration with tiles as deep as a word of the format. */
@@ -77,30 +77,57 @@ function fitting(config: MoeConfig, format: PackedFormat): MoeConfig {
   return { ...config, up: deep(config.up), down: deep(config.down) };
 }
 
-for (const [algorithm, small] of Object.entries(SMALL)) {
-  const check = (name: string, layers: readonly PackedOptions[], config = small) =>
-    webgpuTest(`${algorithm}: ${name} like the CPU`, async (t) => {
-      const runner = await DispatchRunner.open();
+function checkLayers(name: string, layers: readonly PackedOptions[], config: MoeConfig): void {
+  webgpuTest(`${name} like the CPU`, (t) =>
+    withRunner(async (runner) => {
       for (const options of layers) {
         await t.step(JSON.stringify(options), async () => {
           const lower = lowerWith(fitting(config, options.format));
-          const layer = { ...packedLayer(options), lower };
-          const { got, expected } = await runOp(runner, layer);
+          const { got, expected } = await runOp(runner, { ...packedLayer(options), lower });
           const error = relativeError(numbersOf(got[0]), numbersOf(expected[0]));
           assert.ok(error <= TOLERANCES.moeF32, `off by ${error}`);
         });
       }
-      runner.close();
-    });
-  check("experts of every packed format", WEIGHTS);
-  check("blocks of many sizes", BLOCKS);
-  check("activations rounded in front of both products", ROUNDED);
-  const full = CONFIGS[algorithm as keyof typeof CONFIGS];
-  if (full !== small) {
-    const layers: readonly PackedOptions[] = [{ format: "fp8_e4m3", hidden: 46, intermediate: 26 }];
-    check("packed experts with more rows and columns an invocation", layers, full);
-  }
+    }));
 }
+
+for (
+  const [turn, algorithm] of (["slots", "experts", "grouped", "direct", "skinny"] as const)
+    .entries()
+) {
+  const config = SMALL[algorithm];
+  checkLayers(`${algorithm}: experts of every packed format`, weightsFor(turn), config);
+  checkLayers(`${algorithm}: blocks of many sizes`, BLOCKS, config);
+  checkLayers(`${algorithm}: activations rounded in front of both products`, ROUNDED, config);
+}
+
+checkLayers("permuted: rounded activations", [ROUNDED[1], ROUNDED[4]], SMALL.permuted);
+
+for (const algorithm of ["grouped", "direct", "skinny", "permuted"] as const) {
+  const layers: readonly PackedOptions[] = [{ format: "fp8_e4m3", hidden: 64, intermediate: 32 }];
+  const name = `${algorithm}: packed experts with more rows and columns an invocation`;
+  checkLayers(name, layers, CONFIGS[algorithm]);
+}
+
+/** Constants and functions of weights and rows, and the lines that call them. */
+const READING = /^(const|alias) (w|rows)_.*$|^fn (w|rows)_[^]*?^\}$|^.*\b(w|rows)_\w+\(.*$/gm;
+
+Deno.test("permuted and grouped GEMMs read weights and round rows by one text, whatever the format", () => {
+  const texts = (algorithm: "grouped" | "permuted", options: PackedOptions) => {
+    const { node } = buildNode(packedLayer(options));
+    return lowerWith(fitting(SMALL[algorithm], options.format))(node, {
+      ...{ profile: GPU_PROFILE, tokens: { min: 1, max: 8 }, maxRows: 1, pageSize: 16 },
+      cacheDtype: () => "f32",
+      note() {},
+    }).filter(({ kernel }) => kernel.startsWith("moe_gemm"))
+      .flatMap(({ wgsl }) => wgsl.match(READING) ?? []);
+  };
+  for (const options of [...weightsFor(0), ...weightsFor(1), ...BLOCKS, ...ROUNDED]) {
+    const lines = texts("permuted", options);
+    assert.ok(lines.length > 40, `found ${lines.length}`);
+    assert.deepEqual(lines, texts("grouped", options));
+  }
+});
 
 Deno.test("backends refuse roundings that nobody can mean, with the reason", () => {
   const cases: readonly [PackedOptions, RegExp][] = [
