@@ -104,10 +104,14 @@ function deepEnough(tile: GemmTile, { format }: DeviceMoeSpec): GemmTile {
   return { ...tile, blockK: Math.max(word, tile.blockK - tile.blockK % word) };
 }
 
+/** Rows of an expert from which a software adapter runs long enough to repay a shader of 128 sums. */
+const MANY_ROWS = 64;
+
 /**
  * For CPUs that play GPU: their barriers and workgroup memory cost more than loads do, so products
- * are made straight from memory, with as many sums an invocation as rows allow. That keeps operands
- * in f32; for f16 there is a tile small enough to be compiled quickly.
+ * are made straight from memory, with as many sums an invocation as rows allow. Half of the columns
+ * take a third of the time to compile and a sixth more to run. That keeps operands in f32; for f16
+ * there is a tile small enough to be compiled quickly.
  */
 function softwareConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): GemmConfig {
   const rows = rowsPerExpert(spec);
@@ -116,9 +120,9 @@ function softwareConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"])
     return { algorithm, blockM: 16, up: tile, down: tile };
   }
   const blockM = rows > 10 ? 16 : rows > 3 ? 8 : 4;
-  const columns = 8 * spec.profile.subgroupSize;
+  const threadN = blockM > 4 && rows <= MANY_ROWS ? 4 : 8;
   const wide: GemmTile = {
-    ...staged(columns, wordElements(spec.format), blockM, 8),
+    ...staged(threadN * spec.profile.subgroupSize, wordElements(spec.format), blockM, threadN),
     staging: "none",
   };
   return { algorithm, blockM, up: wide, down: wide };
