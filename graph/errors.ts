@@ -163,8 +163,14 @@ export function permissionHint(error: unknown): string | undefined {
   return found ? grantHint(found[1], found[2]) : undefined;
 }
 
-/** The sentence that names the flag of a permission, such as `read` of a path. */
+/**
+ * The sentence that names the flag of a permission, such as `read` of a path. For files below `/dev`,
+ * `/proc` and `/sys`, those of `/dev/shm` included, Deno wants the permission `all`, which takes no path.
+ */
 export function grantHint(kind: string, what?: string): string {
+  if (kind === "all" && what !== undefined) {
+    return "Move the file to another folder, as Deno opens this one with --allow-all alone";
+  }
   return `Add ${permissionWord(kind, what)} to the flags of deno, or --allow-all`;
 }
 

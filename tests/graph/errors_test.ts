@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { nearest } from "../../graph/mod.ts";
+import { nearest, permissionHint } from "../../graph/mod.ts";
 import { cpuTimer } from "../support/cpu_time.ts";
 
 const FLAGS = [
@@ -40,4 +40,12 @@ Deno.test("nearest() refuses long words fast", () => {
   assert.equal(nearest("max_".repeat(100_000), FLAGS), undefined);
   assert.equal(nearest("m".repeat(400_000), FLAGS), undefined);
   assert.ok(computed() < 1000);
+});
+
+Deno.test("permissionHint() names the flag, and another folder where Deno wants all of them", () => {
+  const refused = (kind: string) =>
+    permissionHint(new Error(`Requires ${kind} access to "/dev/shm/m", run again with ..`));
+  assert.match(refused("read") ?? "", /^Add --allow-read=\/dev\/shm\/m to the flags of deno/);
+  assert.match(refused("all") ?? "", /^Move the file to another folder/);
+  assert.equal(permissionHint(new Error("No such file")), undefined);
 });
