@@ -10,6 +10,8 @@ const NO_TORCH = "there is no PyTorch underneath";
 const FROM_FOLDER = "the model folder decides";
 const NO_DRAFT = "there is no speculative decoding";
 const NO_CUDA_GRAPH = "dispatches are always prepared ahead; see compile_model.token_ranges";
+const CLEAN_BEFORE = "set requires_clean_graph";
+const STREAMED = "weights go from the file to the executor's memory";
 const SERVER = "it belongs to the server of TensorRT-LLM";
 const ENGINE = "it belongs to the engine of TensorRT-LLM";
 const CACHE = "set kv_cache_dtype, attn_page_size and free_mem_ratio";
@@ -28,6 +30,7 @@ const GROUPS: readonly (readonly [reason: string, names: readonly string[]])[] =
     "moe_expert_parallel_size",
     "enable_attention_dp",
     "allreduce_strategy",
+    "enable_lm_head_tp_in_adp",
     "simple_shard_only",
     "sharding_dims",
     "sharding_source",
@@ -44,6 +47,7 @@ const GROUPS: readonly (readonly [reason: string, names: readonly string[]])[] =
     "tokenizer_factory",
     "model_kwargs",
     "tokenizer_kwargs",
+    "skip_tokenizer_init",
     "skip_loading_weights",
     "trust_remote_code",
     "disable_overlap_scheduler",
@@ -59,10 +63,16 @@ const GROUPS: readonly (readonly [reason: string, names: readonly string[]])[] =
     "quant_config",
     "calib_config",
   ]],
-  [NO_DRAFT, ["speculative_config", "draft_checkpoint_loader", "decoding_config"]],
+  [NO_DRAFT, [
+    "speculative_config",
+    "speculative_model_kwargs",
+    "draft_checkpoint_loader",
+    "decoding_config",
+  ]],
   [NO_CUDA_GRAPH, ["cuda_graph_config", "torch_compile_config", "use_cuda_graph"]],
-  [CACHE, ["kv_cache_config"]],
+  [CACHE, ["kv_cache_config", "kv_cache_free_gpu_memory_fraction"]],
   ["prompts longer than max_num_tokens are always cut", ["enable_chunked_prefill"]],
+  ["it belongs to the benchmarks of TensorRT-LLM", ["benchmark_enabled"]],
   [SERVER, [
     "num_postprocess_workers",
     "postprocess_tokenizer_dir",
@@ -101,15 +111,31 @@ const SETTINGS: ReadonlyMap<string, string> = new Map(
 
 /** Fields of transforms that exist here; `*` is every transform. */
 const FIELDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  "*": { debug_visualize_dir: "use visualize_namespace" },
+  "*": {
+    debug_visualize_dir: "use visualize_namespace",
+    pre_graph_cleanup: CLEAN_BEFORE,
+    pre_shape_prop: "set requires_shape_prop",
+    post_shape_prop: "set run_shape_prop",
+    pre_recompile_forward: NO_TORCH,
+  },
   build_model: { device: "nothing is allocated while the graph is built" },
   export_to_gm: { num_moe_experts_for_export: "the graph is built with all experts, not traced" },
-  detect_sharding: { simple_shard_filter: "a deployment runs on one device" },
+  detect_sharding: {
+    simple_shard_filter: ONE_DEVICE,
+    exclude_shard_node_filter: ONE_DEVICE,
+    allgather_strategy: ONE_DEVICE,
+    use_fused_qk_norm: ONE_DEVICE,
+    use_allgather_qk_norm: ONE_DEVICE,
+    enable_sharder_ir: ONE_DEVICE,
+  },
+  load_weights: { disable_preload: STREAMED },
+  move_inputs_to_device: { checkpoint_device: STREAMED },
   fuse_finegrained_fp8_moe: {
     allow_different_input_scales: "activations are scaled by block, whichever expert they go to",
   },
   fuse_nvfp4_moe: {
     allow_different_input_scales: "every expert has its own input scale",
+    use_internal_routing: "the router is a kernel of its own",
   },
   quantize_nvfp4_linear_from_config: { load_for_onnx_export: "nothing is exported to ONNX" },
   quantize_mxfp4_moe: {
@@ -118,6 +144,11 @@ const FIELDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   fuse_rmsnorm: { backend: "WebGPU has one implementation" },
   insert_cached_attention: { cache_config: CACHE },
+};
+
+/** Values of fields that exist here; the field then has its default. */
+const VALUES: Readonly<Record<string, readonly [values: readonly string[], reason: string]>> = {
+  "fuse_nvfp4_moe.backend": [["cutlass", "trtllm_gen"], "it names kernels of CUDA"],
 };
 
 /** Top-level names that would load further files: refused, so that none is left out silently. */
@@ -143,6 +174,27 @@ export function inapplicableFieldsOf(key: string): readonly (readonly [string, s
 /** Why a field does nothing here, or undefined for other fields. */
 export function inapplicableField(key: string, field: string): string | undefined {
   return inapplicableFieldsOf(key).find(([name]) => name === field)?.[1];
+}
+
+/** Values of a field that do nothing here, and why; undefined where all that it takes do something. */
+export function inapplicableValues(
+  key: string,
+  field: string,
+): readonly [values: readonly string[], reason: string] | undefined {
+  const place = `${key}.${field}`;
+  return Object.hasOwn(VALUES, place) ? VALUES[place] : undefined;
+}
+
+/** Why a value of a field does nothing here; undefined for others, and for those that its schema takes. */
+export function inapplicableValue(
+  key: string,
+  field: string,
+  value: unknown,
+  schema?: { safeParse(value: unknown): { success: boolean } },
+): string | undefined {
+  const [values, reason] = inapplicableValues(key, field) ?? [[]];
+  const isOne = values.some((each) => each === value) && !schema?.safeParse(value).success;
+  return isOne ? reason : undefined;
 }
 
 /** Whether a top-level name lists further files. */

@@ -18,6 +18,7 @@ import {
   inapplicableField,
   inapplicableSetting,
   inapplicableSettings,
+  inapplicableValue,
   listsFiles,
 } from "./autodeploy.ts";
 import { showName, showPath } from "./excerpt.ts";
@@ -52,7 +53,7 @@ export interface Writer {
 }
 
 type Path = readonly string[];
-type Schema = z.core.$ZodType;
+type Schema = z.ZodType;
 
 /** Gathers the values and the issues of one layer. */
 export class LayerBuilder {
@@ -148,7 +149,8 @@ export class LayerBuilder {
         hint: () => didYouMean(field, Object.keys(shape)) ?? describeFields(definition),
       }, writer);
     }
-    const leaf = this.#leaf(path, value, writer, schema);
+    const isIdle = inapplicableValue(key, field, value, schema) !== undefined;
+    const leaf = this.#leaf(path, value, writer, isIdle ? undefined : schema);
     // As in AutoDeploy, a short name wins over the field it stands for when a file has both.
     const isBeaten = as === undefined && this.#shortcuts.has(`${key}.${field}`);
     if (leaf && !isBeaten) this.#entry(key).set(field, leaf);

@@ -16,7 +16,7 @@ import {
   type Stage,
   whyWithoutEffect,
 } from "../transforms/mod.ts";
-import { inapplicableField, inapplicableSetting } from "./autodeploy.ts";
+import { inapplicableField, inapplicableSetting, inapplicableValue } from "./autodeploy.ts";
 import { camelCase } from "./names.ts";
 import { formatOrigin, type Origin } from "./origin.ts";
 import type { Leaf, Overlay, Plain, TransformEntry } from "./overlay.ts";
@@ -33,6 +33,8 @@ export interface ResolvedValue {
   readonly transform?: string;
   /** As YAML holds it. */
   readonly value: Plain;
+  /** What was written, where that has no meaning here and `value` is the default instead. */
+  readonly written?: Plain;
   /** The layer that set it: defaults, a file's line, a variable, a flag, code. */
   readonly origin: Origin;
 }
@@ -145,11 +147,22 @@ function resolveEntry(key: string, { definition, fields }: TransformEntry) {
     name,
     transform: key,
     ...resolveLeaf(fields.get(name), shape.get(name)),
+    ...idleValue(key, name, fields.get(name), shape.get(name)),
   }));
   // Fields that have no meaning here stay out of what the transform's schema reads.
   const known = values.filter(({ name }) => !found || shape.has(name));
   const config = Object.fromEntries(known.map(({ name, value }) => [name, value]));
   return { values, step: { key, config, ...(definition && { definition }) } };
+}
+
+function idleValue(
+  key: string,
+  name: string,
+  leaf?: Leaf,
+  schema?: z.ZodType,
+): Pick<ResolvedValue, "written"> {
+  const isIdle = leaf && inapplicableValue(key, name, leaf.value, schema) !== undefined;
+  return isIdle ? { written: leaf.value } : {};
 }
 
 /** What was written, or the schema's default: also for a null that the schema does not take. */
@@ -172,13 +185,26 @@ function collectNotes({ settings, transforms }: Overlay): string[] {
     const reason = notApplicable(key)?.reason;
     if (reason !== undefined) notes.push(`${key} is not applicable on WebGPU: ${reason}`);
     else {
-      for (const field of fields.keys()) {
+      for (const [field, { value }] of fields) {
         const why = inapplicableField(key, field);
         if (why !== undefined) notes.push(`${key}.${field} is not applicable on WebGPU: ${why}`);
+        const idle = inapplicableValue(key, field, value, fieldSchema(key, field));
+        if (idle === undefined) continue;
+        notes.push(`${key}.${field}: ${value} is not applicable on WebGPU: ${idle}`);
       }
     }
   }
   return [...notes, ...fieldsWithoutEffect(transforms)];
+}
+
+function fieldSchema(key: string, field: string): z.ZodType | undefined {
+  const found = findTransform(key);
+  const shape: Readonly<Record<string, z.ZodType>> = found
+    ? configSchema(found).shape as Readonly<
+      Record<string, z.ZodType>
+    >
+    : {};
+  return Object.hasOwn(shape, field) ? shape[field] : undefined;
 }
 
 /** Fields that were set to something else than their default and change nothing; a note for each reason. */

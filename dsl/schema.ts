@@ -14,7 +14,12 @@ import {
   notApplicableKeys,
   TRANSFORMS,
 } from "../transforms/mod.ts";
-import { inapplicableFieldsOf, inapplicableSetting, inapplicableSettings } from "./autodeploy.ts";
+import {
+  inapplicableFieldsOf,
+  inapplicableSetting,
+  inapplicableSettings,
+  inapplicableValues,
+} from "./autodeploy.ts";
 import { settingsSchema, SHORTCUTS } from "./settings.ts";
 
 /** A part of a JSON Schema. */
@@ -66,7 +71,7 @@ function transformSchemas(): Record<string, JsonSchema> {
       description: definition.summary,
       additionalProperties: false,
       properties: {
-        ...shareBaseFields(configSchema(definition)),
+        ...withInapplicableValues(definition, shareBaseFields(configSchema(definition))),
         ...inapplicableFields(definition),
       },
     }]),
@@ -79,6 +84,21 @@ function shareBaseFields(schema: z.ZodObject): Record<string, JsonSchema> {
     Object.entries(fieldSchemas(schema)).map(([name, field]) => {
       if (!(name in baseConfigSchema.shape)) return [name, field];
       return [name, { allOf: [{ $ref: `#/definitions/${name}` }], default: field.default }];
+    }),
+  );
+}
+
+/** The schemas of fields, with the values that are only accepted. */
+function withInapplicableValues(
+  { key }: AnyTransform,
+  fields: Record<string, JsonSchema>,
+): Record<string, JsonSchema> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, field]) => {
+      const [values, reason] = inapplicableValues(key, name) ?? [];
+      if (values === undefined || !Array.isArray(field.enum)) return [name, field];
+      const description = `${field.description}; ${values.join(" and ")} do nothing: ${reason}`;
+      return [name, { ...field, description, enum: [...field.enum, ...values] }];
     }),
   );
 }

@@ -326,7 +326,7 @@ export type FieldsByTransform = {
   };
   readonly insert_cached_mla_attention: Partial<BaseConfig> & {
     /** Accepted for AutoDeploy's files; WebGPU has one attention over latents; default "auto". */
-    readonly backend?: "auto" | "flashinfer_mla" | "flashinfer_trtllm_mla" | "torch_mla" | "triton_mla" | undefined;
+    readonly backend?: "auto" | "flashinfer_mla" | "flashinfer_trtllm_mla" | "torch_mla" | "triton_mla" | "trtllm_mla" | undefined;
     /**
      * Element type of latents in the cache; auto is that of insert_cached_attention, or f16; default
      * "auto".
@@ -335,7 +335,7 @@ export type FieldsByTransform = {
   };
   readonly insert_cached_attention: Partial<BaseConfig> & {
     /** Accepted for AutoDeploy's files; WebGPU has one paged attention; default "auto". */
-    readonly backend?: "auto" | "flashinfer" | "triton" | "torch" | "trtllm" | undefined;
+    readonly backend?: "auto" | "flashinfer" | "triton" | "triton_paged" | "torch" | "trtllm" | "deepseek_v4_sparse" | "nanojet" | undefined;
     /**
      * Element type of keys and values in the cache; auto is f16, fp8 is E4M3, which saturates at 448;
      * default "auto".

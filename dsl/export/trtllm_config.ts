@@ -62,7 +62,8 @@ export function trtllmConfig(resolved: ResolvedPipeline, worldSize: number): Trt
       transforms[key] = { ...startOf(key), ...transforms[key], [field]: value };
     }
     if (carried.kind === "left") {
-      leftBehind.push({ path: each.path, value: each.value, reason: carried.reason });
+      const { path, written, value } = each;
+      leftBehind.push({ path, value: written ?? value, reason: carried.reason });
     }
   }
   const given = settings.kv_cache_config;
@@ -88,8 +89,9 @@ function startOf(key: string): Record<string, unknown> {
   return listed === false ? { stage } : {};
 }
 
-function carry({ path, name, transform, value }: ResolvedValue, worldSize: number): Carried {
-  if (transform !== undefined) return carryField(transform, name, value);
+function carry(each: ResolvedValue, worldSize: number): Carried {
+  const { path, name, transform, written, value } = each;
+  if (transform !== undefined) return carryField(transform, name, written ?? value);
   switch (name) {
     case "model":
       return IMPLIED;

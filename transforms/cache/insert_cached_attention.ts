@@ -53,6 +53,12 @@ interface Match {
   readonly depth: number;
 }
 
+/** AutoDeploy's names, which choose among CUDA kernels. */
+const BACKENDS = [
+  ...["auto", "flashinfer", "triton", "triton_paged", "torch", "trtllm"] as const,
+  ...["deepseek_v4_sparse", "nanojet"] as const,
+] as const;
+
 /** See the module's documentation. */
 export const insertCachedAttention = defineTransform({
   key: "insert_cached_attention",
@@ -60,7 +66,7 @@ export const insertCachedAttention = defineTransform({
   summary:
     "Replace `attention`, and the norm, clamp and RoPE before it, by attention over a paged cache",
   config: z.object({
-    backend: z.enum(["auto", "flashinfer", "triton", "torch", "trtllm"]).default("auto").describe(
+    backend: z.enum(BACKENDS).default("auto").describe(
       accepted("WebGPU has one paged attention"),
     ),
     cache_dtype: z.enum(["auto", "f16", "f32", "fp8"]).default("auto").describe(

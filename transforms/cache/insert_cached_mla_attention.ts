@@ -33,6 +33,7 @@ import { type Latent, matchLatent } from "./mla_pattern.ts";
 /** AutoDeploy's names, which choose among CUDA kernels. */
 const BACKENDS = [
   ...["auto", "flashinfer_mla", "flashinfer_trtllm_mla", "torch_mla", "triton_mla"] as const,
+  ...["trtllm_mla"] as const,
 ] as const;
 
 /** See the module's documentation. */
