@@ -15,8 +15,8 @@ import {
 } from "../../kernels/mod.ts";
 import type { RowDraw, StepRequest, StepResult } from "../executor.ts";
 import { DetailedDraws } from "./detailed_draws.ts";
-import { encodeInto } from "./device/command_list.ts";
 import type { WebGpuDevice } from "./device/device.ts";
+import { recordParts, submitParts } from "./device/record_parts.ts";
 import type { ProgramMemory, StateBytes } from "./memory.ts";
 import type { Readback } from "./device/readback.ts";
 import type { StepInputs } from "./step_inputs.ts";
@@ -55,7 +55,7 @@ interface Recorded {
   readonly list: StepList;
   readonly sizes: StepSizes;
   readonly steps: number;
-  readonly commands: GPUCommandBuffer;
+  readonly parts: readonly GPUCommandBuffer[];
 }
 
 /** Runs steps that want tokens. */
@@ -140,17 +140,16 @@ export class TokenSteps {
     const { before, after } = await this.details.prepare(list, want);
     const [tokenBytes, recordBytes] = [sizes.R * 4, this.details.recordBytes(sizes.R)];
     const staging = await this.memory.staging(tokenBytes + recordBytes);
-    const encoder = this.device.gpu.createCommandEncoder();
-    encoder.clearBuffer(this.memory.state("counter"));
-    const pass = encoder.beginComputePass();
-    for (const commands of [list.commands, before, list.sampling, after]) {
-      encodeInto(pass, commands, sizes);
-    }
-    pass.end();
-    const { memory } = this;
-    encoder.copyBufferToBuffer(memory.state("history"), 0, staging, 0, tokenBytes);
-    encoder.copyBufferToBuffer(memory.state("logprobs"), 0, staging, tokenBytes, recordBytes);
-    this.device.gpu.queue.submit([encoder.finish()]);
+    const { memory, device } = this;
+    const commands = [list.commands, before, list.sampling, after].flat();
+    const parts = recordParts(device, commands, sizes, {
+      before: (encoder) => encoder.clearBuffer(memory.state("counter")),
+      after(encoder) {
+        encoder.copyBufferToBuffer(memory.state("history"), 0, staging, 0, tokenBytes);
+        encoder.copyBufferToBuffer(memory.state("logprobs"), 0, staging, tokenBytes, recordBytes);
+      },
+    });
+    submitParts(device, parts);
     await meanwhile?.();
     const copy = await this.readback.read(staging, tokenBytes + recordBytes);
     this.device.check();
@@ -172,12 +171,12 @@ export class TokenSteps {
     const ahead = this.#ahead;
     this.#ahead = undefined;
     const started = performance.now();
-    const commands = ahead && isFor(ahead, list, sizes, steps)
-      ? ahead.commands
+    const parts = ahead && isFor(ahead, list, sizes, steps)
+      ? ahead.parts
       : this.#record(list, sizes, steps);
-    this.device.gpu.queue.submit([commands]);
+    submitParts(this.device, parts);
     if (again) {
-      this.#ahead = { list, sizes, steps, commands: this.#record(list, sizes, steps) };
+      this.#ahead = { list, sizes, steps, parts: this.#record(list, sizes, steps) };
     }
     await meanwhile?.();
     const history = new Int32Array(await this.readback.read(this.staging, bytes));
@@ -193,18 +192,14 @@ export class TokenSteps {
     else if (steps < 0.75 * this.#repeat && this.#repeat > 1) this.#repeat /= 2;
   }
 
-  #record(list: StepList, sizes: StepSizes, steps: number): GPUCommandBuffer {
-    const encoder = this.device.gpu.createCommandEncoder();
-    encoder.clearBuffer(this.memory.state("counter"));
-    const pass = encoder.beginComputePass();
-    for (let step = 0; step < steps; step++) {
-      encodeInto(pass, list.commands, sizes);
-      encodeInto(pass, list.sampling, sizes);
-    }
-    pass.end();
+  #record(list: StepList, sizes: StepSizes, steps: number): readonly GPUCommandBuffer[] {
+    const commands = Array.from({ length: steps }, () => [...list.commands, ...list.sampling]);
     const bytes = steps * sizes.R * 4;
-    encoder.copyBufferToBuffer(this.memory.state("history"), 0, this.staging, 0, bytes);
-    return encoder.finish();
+    return recordParts(this.device, commands.flat(), sizes, {
+      before: (encoder) => encoder.clearBuffer(this.memory.state("counter")),
+      after: (encoder) =>
+        encoder.copyBufferToBuffer(this.memory.state("history"), 0, this.staging, 0, bytes),
+    });
   }
 
   #writeDraws(request: StepRequest, want: readonly Sampling[], advance: boolean): void {

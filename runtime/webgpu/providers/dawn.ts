@@ -57,6 +57,7 @@ export function dawnProvider(backend?: string): WebGpuProvider {
     ],
     matrices: matricesOf,
     shader: standardWgsl,
+    translatesOnSubmit: true,
     readMode: "awaited",
   };
 }

@@ -33,6 +33,8 @@ export interface WebGpuProvider {
   hint?(description: string): string | undefined;
   /** A composed shader as the provider's compiler wants it. */
   shader(wgsl: string): string;
+  /** Whether commands are translated for the driver when they are submitted, not when they are recorded. */
+  readonly translatesOnSubmit?: boolean;
   /** How results are read; absent where a self-test has to find out. */
   readonly readMode?: ReadMode;
 }

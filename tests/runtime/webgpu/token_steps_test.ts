@@ -16,6 +16,7 @@ import {
   type StepRequest,
   type WebGpuExecutor,
 } from "../../../runtime/mod.ts";
+import { nativeProvider } from "../../../runtime/webgpu/providers/native.ts";
 import { WebGpuProgram } from "../../../runtime/webgpu/program.ts";
 import { webgpuTest, withExecutor } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
@@ -133,17 +134,32 @@ webgpuTest("step() repeated on the device gives what single steps give", async (
   });
 });
 
-webgpuTest("step() awaited gives what step() synchronous gives", async () => {
+webgpuTest("step() awaited and in parts gives what step() synchronous gives", async () => {
   const results: number[][][] = [];
-  for (const readMode of ["synchronous", "awaited"] as const) {
-    const executor = await openWebGpuExecutor({ selfTest: false, readMode });
+  const submits: (number | undefined)[] = [];
+  const parts = { ...nativeProvider, translatesOnSubmit: true };
+  const ways = [
+    { readMode: "synchronous" },
+    { readMode: "awaited" },
+    { readMode: "synchronous", provider: parts },
+  ] as const;
+  for (const way of ways) {
+    const executor = await openWebGpuExecutor({ selfTest: false, ...way });
     await runPrograms(executor, {}, async (program) => {
-      results.push(await decode(program, { ...GREEDY, temperature: 1, seed: 5 }, 6));
-      if (readMode === "awaited") assert.equal(program.preferredRepeat, 8);
+      const sampling = { ...GREEDY, temperature: 1, seed: 5 };
+      const calls = await countGpuCalls(async () => {
+        results.push(await decode(program, sampling, 9, 4));
+      });
+      submits.push(calls.submit);
+      if (way.readMode === "awaited") assert.equal(program.preferredRepeat, 8);
     });
     executor.dispose();
   }
-  assert.deepEqual(results[0], results[1]);
+  assert.deepEqual(results[1], results[0]);
+  assert.deepEqual(results[2], results[0]);
+  const [whole = 0, , several = 0] = submits;
+  assert.equal(whole, 3, "the prompts, and twice four steps");
+  assert.ok(several > 2 * whole, `${several} submits`);
 });
 
 webgpuTest(
