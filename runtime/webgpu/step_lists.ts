@@ -68,10 +68,19 @@ export class StepLists {
 
   /** Makes lists ready, one after the other, until the signal. */
   async prepareAll(wanted: readonly LoweredGraph[], signal?: AbortSignal): Promise<void> {
-    for (const each of wanted) {
+    for (const [i, each] of wanted.entries()) {
       if (signal?.aborted) return;
-      await this.ready(each);
+      const made = this.ready(each);
+      // Compilers on other threads are not to run out of work at the end of a list.
+      if (i + 1 < wanted.length) this.#prefetch(wanted[i + 1]);
+      await made;
     }
+  }
+
+  #prefetch({ dispatches, sampling }: LoweredGraph): void {
+    this.context.pipelines.prefetch(
+      [...dispatches, ...sampling].map(({ dispatch }) => dispatch),
+    );
   }
 
   /** Counts of every list and what kernels chose; weight bytes are those of one token. */

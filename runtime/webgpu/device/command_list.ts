@@ -39,6 +39,7 @@ export async function prepareCommands(
   lookup: BufferLookup,
 ): Promise<Command[]> {
   const commands: Command[] = [];
+  pipelines.prefetch(sources.map(({ dispatch }) => dispatch));
   for (const { dispatch, resources, scope } of sources) {
     const { pipeline, layout } = await pipelines.get(dispatch);
     const entries = resources.map((resource, binding) => ({

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { KernelError } from "../../../graph/mod.ts";
+import { KernelError, messageOf } from "../../../graph/mod.ts";
 import type { Dispatch } from "../../../kernels/mod.ts";
 import { yieldToEventLoop } from "../../event_loop.ts";
 import type { WebGpuDevice } from "./device.ts";
@@ -22,19 +22,32 @@ const BUFFER_TYPES = {
   uniform: "uniform",
 } as const satisfies Record<Dispatch["bindings"][number]["access"], GPUBufferBindingType>;
 
+/** Pipelines that compile at a time, where they do so on other threads. */
+const MOST_ASIDE = 8;
+
 /** Pipelines of one device. */
 export class PipelineCache {
+  readonly #turns = new Turns(MOST_ASIDE);
   readonly #pipelines = new Map<string, Promise<Pipeline>>();
-  readonly #modules = new Map<string, { readonly id: number; readonly module: GPUShaderModule }>();
+  readonly #modules = new Map<string, Module>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
 
   constructor(readonly device: WebGpuDevice) {}
 
+  /**
+   * Begins to compile what dispatches will ask for, where that happens on other threads. Errors are
+   * raised when a pipeline is asked for.
+   */
+  prefetch(dispatches: readonly Dispatch[]): void {
+    if (!this.device.provider.compilesAside) return;
+    for (const dispatch of dispatches) this.get(dispatch).catch(() => {});
+  }
+
   /** The pipeline of a dispatch; raises a {@linkcode KernelError} when it does not compile. */
   get(dispatch: Dispatch): Promise<Pipeline> {
-    const { id, module } = this.#module(dispatch);
+    const module = this.#module(dispatch);
     const access = dispatch.bindings.map((binding) => binding.access).join();
-    const key = `${id} ${access} ${JSON.stringify(dispatch.constants ?? {})}`;
+    const key = `${module.id} ${access} ${JSON.stringify(dispatch.constants ?? {})}`;
     const known = this.#pipelines.get(key);
     if (known) return known;
     const made = this.#create(dispatch, module, this.#layout(dispatch, access));
@@ -42,7 +55,7 @@ export class PipelineCache {
     return made;
   }
 
-  #module(dispatch: Dispatch) {
+  #module(dispatch: Dispatch): Module {
     const known = this.#modules.get(dispatch.wgsl);
     if (known) return known;
     const { gpu, created, provider } = this.device;
@@ -52,11 +65,11 @@ export class PipelineCache {
       code: provider.shader(dispatch.wgsl),
       label: dispatch.kernel,
     });
-    gpu.popErrorScope().then((error) => {
+    const checked = gpu.popErrorScope().then((error) => {
       if (error) this.#shaderErrors.set(module, error.message);
     });
     created.shaderModules++;
-    const entry = { id: this.#modules.size, module };
+    const entry = { id: this.#modules.size, module, checked };
     this.#modules.set(dispatch.wgsl, entry);
     return entry;
   }
@@ -79,27 +92,82 @@ export class PipelineCache {
 
   async #create(
     dispatch: Dispatch,
-    module: GPUShaderModule,
+    { module, checked }: Module,
     layout: GPUBindGroupLayout,
   ): Promise<Pipeline> {
     const { gpu, created, provider } = this.device;
-    gpu.pushErrorScope("internal");
-    gpu.pushErrorScope("validation");
-    const pipeline = gpu.createComputePipeline({
+    const descriptor = {
       label: dispatch.kernel,
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main", constants: dispatch.constants },
-    });
-    const errors = await Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
-    const error = errors.find((each) => each !== null);
-    const message = this.#shaderErrors.get(module) ?? error?.message;
-    if (message !== undefined) {
-      throw compileError(dispatch, provider.shader(dispatch.wgsl), message);
+    };
+    const { pipeline, error } = provider.compilesAside
+      ? await this.#turns.take(() => compileAside(gpu, descriptor))
+      : await compileHere(gpu, descriptor);
+    await checked;
+    const message = this.#shaderErrors.get(module) ?? error;
+    if (!pipeline || message !== undefined) {
+      throw compileError(dispatch, provider.shader(dispatch.wgsl), message ?? "no pipeline");
     }
     created.pipelines++;
-    // Compilers block this thread; whatever else goes on, such as loading weights, has a turn.
-    await yieldToEventLoop();
     return { pipeline, layout };
+  }
+}
+
+/** A shader, and when its errors are known. */
+interface Module {
+  readonly id: number;
+  readonly module: GPUShaderModule;
+  readonly checked: Promise<void>;
+}
+
+/** A pipeline, or what the compiler says. */
+interface Compiled {
+  readonly pipeline?: GPUComputePipeline;
+  readonly error?: string;
+}
+
+/** Compilers block this thread; whatever else goes on, such as loading weights, has a turn. */
+async function compileHere(
+  gpu: GPUDevice,
+  descriptor: GPUComputePipelineDescriptor,
+): Promise<Compiled> {
+  gpu.pushErrorScope("internal");
+  gpu.pushErrorScope("validation");
+  const pipeline = gpu.createComputePipeline(descriptor);
+  const errors = await Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
+  const error = errors.find((each) => each !== null)?.message;
+  await yieldToEventLoop();
+  return { pipeline, ...(error !== undefined && { error }) };
+}
+
+async function compileAside(
+  gpu: GPUDevice,
+  descriptor: GPUComputePipelineDescriptor,
+): Promise<Compiled> {
+  try {
+    return { pipeline: await gpu.createComputePipelineAsync(descriptor) };
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
+}
+
+/** Lets so many pieces of work run at a time, the others in the order in which they come. */
+class Turns {
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(private free: number) {}
+
+  async take<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.free > 0) this.free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.free++;
+    }
   }
 }
 

@@ -58,6 +58,7 @@ export function dawnProvider(backend?: string): WebGpuProvider {
     matrices: matricesOf,
     shader: standardWgsl,
     translatesOnSubmit: true,
+    compilesAside: true,
     readMode: "awaited",
   };
 }

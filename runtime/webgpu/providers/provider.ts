@@ -35,6 +35,8 @@ export interface WebGpuProvider {
   shader(wgsl: string): string;
   /** Whether commands are translated for the driver when they are submitted, not when they are recorded. */
   readonly translatesOnSubmit?: boolean;
+  /** Whether pipelines can be compiled on threads of the provider, several at a time. */
+  readonly compilesAside?: boolean;
   /** How results are read; absent where a self-test has to find out. */
   readonly readMode?: ReadMode;
 }
