@@ -19,6 +19,7 @@ import {
   expertHeuristic,
   gemmHeuristic,
   lanesFor,
+  lowestMatrices,
   rowsPerExpert,
   slotHeuristic,
 } from "./heuristic.ts";
@@ -40,7 +41,8 @@ export function moeCandidates(spec: DeviceMoeSpec, best?: MoeConfig): readonly M
   ];
   const usual = best
     ? [best]
-    : [slotHeuristic(spec), expertHeuristic(spec), gemmHeuristic(spec, "grouped")];
+    : [slotHeuristic(spec), expertHeuristic(spec), gemmHeuristic(spec, "grouped")]
+      .concat(lowestMatrices(spec) ?? []);
   const distance = (config: MoeConfig) => Math.min(...usual.map((each) => between(each, config)));
   return all.filter((config) => refuseConfig(config, spec) === undefined)
     .toSorted((a, b) => distance(a) - distance(b));

@@ -78,6 +78,14 @@ export function prefersMatrices(spec: DeviceMoeSpec): boolean {
   return gemmHeuristic(spec, "grouped").up.staging === "matrices";
 }
 
+/** The lowest tile for tensor cores that a device can make of a layer, however few its rows. */
+export function lowestMatrices(spec: DeviceMoeSpec): GemmConfig | undefined {
+  return matrixTiles(spec).map(({ blockM, tile }): GemmConfig => {
+    const deep = deepEnough(tile, spec);
+    return { algorithm: "grouped", blockM, up: deep, down: deep };
+  }).findLast((config) => refuseConfig(config, spec) === undefined);
+}
+
 /**
  * Tiles for tensor cores; none where the device has no matrices, or the layer keeps f32. The first of
  * each number of rows is what an H100 does best, the next for devices of less workgroup memory.

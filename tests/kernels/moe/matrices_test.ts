@@ -203,6 +203,8 @@ Deno.test("moeCandidates() tries matrices for few tokens, with the lowest blocks
       ),
     );
   assert.deepEqual([...heights("auto")].sort(), ["16 matrices", "4 rows"]);
+  const nearest = moeCandidates(spec).slice(0, 12).map((config) => JSON.stringify(config));
+  assert.ok(nearest.some((text) => text.includes("matrices")), "among the first, too");
   assert.deepEqual([...heights("f32")], ["4 rows"]);
 });
 
