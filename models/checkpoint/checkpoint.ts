@@ -183,10 +183,14 @@ export class Checkpoint implements TensorSource {
     return [...new Set([...this.#values.findings, ...this.#others])];
   }
 
-  /** What `reopenCheckpoint` of gives the same tensors in another thread, if anything does. */
+  /** Whether each tensor is a range of its file as it stands, so that any thread can read it there. */
+  get hasPlaces(): boolean {
+    return [...this.files.values()].every((file) => file instanceof SafetensorsFile);
+  }
+
+  /** Path of the file that another thread opens to read the same tensors, if they have no places. */
   get reopenPath(): string | undefined {
     const files = [...this.files.values()];
-    if (files.every((file) => file instanceof SafetensorsFile)) return this.folder;
     return files.length === 1 ? files[0].reopenPath : undefined;
   }
 

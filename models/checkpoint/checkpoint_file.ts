@@ -55,6 +55,21 @@ export async function readFully(
   }
 }
 
+/** The same, from an offset on, while the thread waits. */
+export function readIntoNow(
+  file: Deno.FsFile,
+  byteOffset: number,
+  out: Uint8Array,
+  path: string,
+): void {
+  file.seekSync(byteOffset, Deno.SeekMode.Start);
+  for (let done = 0; done < out.length;) {
+    const count = file.readSync(out.subarray(done));
+    if (count === null) throw truncated(path, `${out.length - done} more bytes`, done);
+    done += count;
+  }
+}
+
 /** The error of a file that ends too early. */
 export function truncated(path: string, expected: string, got: number): CheckpointError {
   return new CheckpointError(

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { basename } from "node:path";
 import { CheckpointError, type DType, elementCount } from "../../graph/mod.ts";
 import { toF32 } from "../formats/convert.ts";
+import { fileName } from "./json_file.ts";
 import type { TensorInfo } from "./safetensors.ts";
 
 /** How many elements of a tensor are not finite numbers. */
@@ -172,7 +172,7 @@ function checkPositive({ name, dtype, file }: TensorInfo, bytes: Uint8Array<Arra
   if (bad === undefined) return;
   throw new CheckpointError(
     "checkpoint/scale",
-    `Cannot load tensor "${name}" of "${basename(file)}": expected a scale above 0, got ${bad}`,
+    `Cannot load tensor "${name}" of "${fileName(file)}": expected a scale above 0, got ${bad}`,
     {
       hint:
         "Set activation_quant: none to leave activations unrounded, or quantize the model again with more calibration data",
@@ -193,7 +193,7 @@ function notFinite(info: TensorInfo, { nan, infinite }: OddValues) {
   return new CheckpointError(
     "checkpoint/not-finite",
     `Cannot load tensor ${titleOf(info)} of "${
-      basename(file)
+      fileName(file)
     }": expected finite numbers, got ${found} of ${elementCount(shape)}${
       madeOf ? ` in its part "${name}"` : ""
     }`,

@@ -47,9 +47,29 @@ export function isAlongMemory({ shape, dim }: Pick<Weight, "shape"> & { dim: num
   return elementCount(shape.slice(0, dim)) === 1;
 }
 
+/** Leaves of a weight that follow each other, and the index of the first of them. */
+export interface MeasuredLeaves {
+  readonly firstLeaf: number;
+  readonly leaves: readonly Pick<WeightLeaf, "first" | "elements">[];
+}
+
+/** Those leaves of a weight that have elements `first .. end - 1`, their places counted from `start` on. */
+export function leavesWithin(
+  leaves: readonly WeightLeaf[],
+  [first, end]: readonly [number, number],
+  start: number,
+): MeasuredLeaves {
+  const isWithin = (leaf: WeightLeaf) => leaf.first < end && leaf.first + leaf.elements > first;
+  return {
+    firstLeaf: leaves.findIndex(isWithin),
+    leaves: leaves.filter(isWithin)
+      .map((leaf) => ({ first: leaf.first - start, elements: leaf.elements })),
+  };
+}
+
 /** The largest magnitudes among elements of a weight, leaf by leaf. */
 export function measureLeaves(
-  leaves: readonly WeightLeaf[],
+  { leaves, firstLeaf }: MeasuredLeaves,
   dtype: DType,
   byteOffset: number,
   bytes: Uint8Array<ArrayBuffer>,
@@ -58,11 +78,11 @@ export function measureLeaves(
   const begin = byteOffset / size;
   const end = begin + bytes.length / size;
   const result: LeafLargest[] = [];
-  for (const [leaf, { first, elements }] of leaves.entries()) {
+  for (const [i, { first, elements }] of leaves.entries()) {
     const [from, to] = [Math.max(begin, first), Math.min(end, first + elements)];
     if (from >= to) continue;
     const part = bytes.subarray((from - begin) * size, (to - begin) * size);
-    result.push({ leaf, largest: largestMagnitude(dtype, part) });
+    result.push({ leaf: firstLeaf + i, largest: largestMagnitude(dtype, part) });
   }
   return result;
 }

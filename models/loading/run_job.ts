@@ -5,7 +5,7 @@
  */
 
 import { DTYPE_BYTES, type TensorSource, type Weight } from "../../graph/mod.ts";
-import { type LeafLargest, measureLeaves, weightLeaves } from "./largest_numbers.ts";
+import { type LeafLargest, type MeasuredLeaves, measureLeaves } from "./largest_numbers.ts";
 import { WeightReader } from "./weight_reader.ts";
 import { padded, type WeightJob, type WeightRange } from "./weight_jobs.ts";
 
@@ -20,48 +20,52 @@ export interface FilledRange extends WeightRange {
 /** Largest magnitudes in the ranges of a job; undefined for those that nobody asked about. */
 export type JobLargest = readonly (readonly LeafLargest[] | undefined)[];
 
-/** Runs jobs one after the other; what neighbouring jobs of a weight share is kept between them. */
-export class JobRunner {
-  #reader: { readonly weight: number; readonly reader: WeightReader } | undefined;
+/** What jobs are about: weights, and what is measured of each. */
+export interface JobSubject {
+  /** Weights that the ranges are of. */
+  readonly weights: readonly Weight[];
+  readonly measured: readonly (MeasuredLeaves | undefined)[];
+}
 
-  constructor(
-    readonly weights: readonly Weight[],
-    readonly source: TensorSource,
-    readonly measured: ReadonlySet<number> = new Set(),
-  ) {}
+/** Runs jobs one after the other, in memory that they share. */
+export class JobRunner {
+  readonly #reader: WeightReader;
+  #subject: JobSubject = { weights: [], measured: [] };
+
+  constructor(source: TensorSource) {
+    this.#reader = new WeightReader(source);
+  }
+
+  /** Sets what the jobs that follow are about, and forgets what there was to know of others. */
+  begin(subject: JobSubject): void {
+    this.#subject = subject;
+    this.#reader.forget();
+  }
 
   /** Fills a buffer of at least the job's size, and looks how large the numbers are. */
-  async run(job: WeightJob, buffer: ArrayBuffer): Promise<JobLargest> {
-    const [{ weight: first }] = job.ranges;
-    if (this.#reader?.weight !== first) {
-      this.#reader = { weight: first, reader: new WeightReader(this.source) };
-    }
-    const { reader } = this.#reader;
-    const filled = filledRanges(job, buffer);
-    const done = job.ranges.map(() => 0);
-    for (const step of job.steps) {
+  async run({ ranges, steps }: WeightJob, buffer: ArrayBuffer): Promise<JobLargest> {
+    const { weights, measured } = this.#subject;
+    const filled = filledRanges(ranges, buffer);
+    const done = ranges.map(() => 0);
+    for (const step of steps) {
       for (const [member, size] of step.entries()) {
         const { weight, byteOffset, bytes } = filled[member];
-        const expression = this.weights[weight];
-        const start = (byteOffset + done[member]) / DTYPE_BYTES[expression.dtype];
-        await reader.fill(expression, start, bytes.subarray(done[member], done[member] + size));
+        const start = (byteOffset + done[member]) / DTYPE_BYTES[weights[weight].dtype];
+        const part = bytes.subarray(done[member], done[member] + size);
+        await this.#reader.fill(weights[weight], start, part);
         done[member] += size;
       }
     }
-    return filled.map((range) =>
-      this.measured.has(range.weight) ? this.#measure(range) : undefined
-    );
-  }
-
-  #measure({ weight, byteOffset, bytes }: FilledRange): LeafLargest[] {
-    const expression = this.weights[weight];
-    return measureLeaves(weightLeaves(expression), expression.dtype, byteOffset, bytes);
+    return filled.map(({ weight, byteOffset, bytes }) => {
+      const leaves = measured[weight];
+      return leaves && measureLeaves(leaves, weights[weight].dtype, byteOffset, bytes);
+    });
   }
 }
 
 /** Where the ranges of a job are in its buffer. */
 export function filledRanges(
-  { ranges }: WeightJob,
+  ranges: readonly WeightRange[],
   buffer: ArrayBuffer,
   found: JobLargest = [],
 ): FilledRange[] {

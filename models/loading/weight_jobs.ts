@@ -6,7 +6,13 @@
  * @module
  */
 
-import { DTYPE_BYTES, elementCount, isPacked, packedShape } from "../../graph/mod.ts";
+import {
+  dependsOnWhole,
+  DTYPE_BYTES,
+  elementCount,
+  isPacked,
+  packedShape,
+} from "../../graph/mod.ts";
 import { type QuantizeWeight, tensorBytes, type Weight } from "../../graph/mod.ts";
 import { bandRows } from "../formats/packed_reader.ts";
 import { isAlongMemory } from "./largest_numbers.ts";
@@ -14,7 +20,7 @@ import { isAlongMemory } from "./largest_numbers.ts";
 /** Bytes of one weight, by its index in the list that was cut. */
 export interface WeightRange {
   readonly weight: number;
-  /** A multiple of 8. */
+  /** A multiple of 4. */
   readonly byteOffset: number;
   readonly byteLength: number;
 }
@@ -27,6 +33,18 @@ export interface WeightJob {
    * the ranges of a step share is computed once.
    */
   readonly steps: readonly (readonly number[])[];
+  /**
+   * Jobs that follow each other with the same number are one thread's: what a matrix as a whole is
+   * asked for, such as its largest number, is computed for the first of them and known to the others.
+   */
+  readonly run: number;
+}
+
+/** Bytes that each weight of a job gets in a step. */
+interface Step {
+  readonly sizes: readonly number[];
+  /** Whether it needs to know what the step before had to find out about their matrix. */
+  readonly isContinued: boolean;
 }
 
 /** Bytes that a job's buffer holds: its ranges one after the other, each at a multiple of 8. */
@@ -41,15 +59,14 @@ export function padded(bytes: number): number {
 
 /** Cuts weights into jobs of about so many bytes, in the order of the weights. */
 export function cutWeights(weights: readonly Weight[], bytes: number): WeightJob[] {
-  return groupsOf(weights).flatMap((group) =>
-    cutSteps(
-      group,
-      group.length === 1 ? stepsOf(weights[group[0]], bytes) : bandsOf(
-        group.map((index) => weights[index]),
-      ),
-      bytes,
-    )
-  );
+  const jobs: WeightJob[] = [];
+  for (const group of groupsOf(weights)) {
+    const steps = group.length === 1
+      ? stepsOf(weights[group[0]], bytes)
+      : bandsOf(group.map((index) => weights[index]));
+    jobs.push(...cutSteps(group, steps, bytes, jobs.length));
+  }
+  return jobs;
 }
 
 /** Indices of weights that are made of the same matrices, such as codes and scales; or of one. */
@@ -102,16 +119,18 @@ function isSame(a: QuantizeWeight[] | undefined, b: readonly QuantizeWeight[]): 
 }
 
 /** For each band of rows that is quantized at once, the bytes that it gives each weight. */
-function bandsOf(weights: readonly Weight[]): number[][] {
+function bandsOf(weights: readonly Weight[]): Step[] {
   const leaves = weights.map((weight) => quantizedLeaves(weight) ?? []);
   return leaves[0].flatMap((leaf, i) => {
     const [rows, columns] = leaf.of.shape;
     const format = isPacked(leaf.format) ? leaf.format : "int8";
     const band = bandRows(format, rows, columns, leaf.block);
-    const steps: number[][] = [];
+    const steps: Step[] = [];
+    const isWhole = dependsOnWhole(format, rows, columns, leaf.block);
     for (let row = 0; row < rows; row += band) {
       const end = Math.min(rows, row + band);
-      steps.push(leaves.map((each) => rowBytes(each[i], row, end, rows)));
+      const sizes = leaves.map((each) => rowBytes(each[i], row, end, rows));
+      steps.push({ sizes, isContinued: isWhole && row > 0 });
     }
     return steps;
   });
@@ -133,7 +152,7 @@ function rowBytes(leaf: QuantizeWeight, row: number, end: number, rows: number):
 }
 
 /** Steps at whose ends a single weight may be cut without work being done twice. */
-function stepsOf(weight: Weight, bytes: number): number[][] {
+function stepsOf(weight: Weight, bytes: number): Step[] {
   if (quantizedLeaves(weight)) return bandsOf([weight]);
   if (
     weight.kind === "stack" || (weight.kind === "concat" && isAlongMemory(weight))
@@ -144,8 +163,10 @@ function stepsOf(weight: Weight, bytes: number): number[][] {
   const total = tensorBytes(weight);
   const unit = unitBytes(weight);
   const step = Math.min(total, Math.max(unit, Math.floor(bytes / unit) * unit));
-  const steps: number[][] = [];
-  for (let at = 0; at < total; at += step) steps.push([Math.min(step, total - at)]);
+  const steps: Step[] = [];
+  for (let at = 0; at < total; at += step) {
+    steps.push({ sizes: [Math.min(step, total - at)], isContinued: false });
+  }
   return steps;
 }
 
@@ -193,28 +214,31 @@ function isCheap(weight: Weight): boolean {
   }
 }
 
-/** Puts steps together to jobs; a job ends where all of its weights are at a multiple of 8 bytes. */
+/** Puts steps together to jobs; a job ends where all of its weights are at a multiple of 4 bytes. */
 function cutSteps(
   group: readonly number[],
-  steps: readonly (readonly number[])[],
+  steps: readonly Step[],
   bytes: number,
+  firstRun: number,
 ): WeightJob[] {
   const jobs: WeightJob[] = [];
   const starts = group.map(() => 0);
   const ends = group.map(() => 0);
-  let own: (readonly number[])[] = [];
+  let own: Step[] = [];
+  let run = firstRun;
   for (const [i, step] of steps.entries()) {
     own.push(step);
-    step.forEach((size, member) => ends[member] += size);
+    step.sizes.forEach((size, member) => ends[member] += size);
     const sum = ends.reduce((total, end, member) => total + end - starts[member], 0);
     const isEnd = i === steps.length - 1;
-    if (!isEnd && (sum < bytes || ends.some((end) => end % 8 !== 0))) continue;
+    if (!isEnd && (sum < bytes || ends.some((end) => end % 4 !== 0))) continue;
     const ranges = group.map((weight, member) => ({
       weight,
       byteOffset: starts[member],
       byteLength: ends[member] - starts[member],
     }));
-    jobs.push({ ranges, steps: own });
+    if (!own[0].isContinued) run = firstRun + jobs.length;
+    jobs.push({ ranges, steps: own.map(({ sizes }) => sizes), run });
     own = [];
     starts.splice(0, starts.length, ...ends);
   }

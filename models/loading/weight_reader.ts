@@ -25,15 +25,22 @@ import { PackedReader } from "../formats/packed_reader.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Default of the source bytes that are held to pick scattered elements from, or to convert. */
-const SECTION_BYTES = 4 * 2 ** 20;
+const SECTION_BYTES = 2 ** 20;
 
 /** Reads ranges of weight expressions; keeps at most one section (such as one expert) of each. */
 export class WeightReader {
   readonly #sections = new Map<Weight, { readonly index: number; readonly bytes: Bytes }>();
   readonly #packed = new PackedReader(this);
-  readonly #integers = new IntegerReader(this);
+  #integers = new IntegerReader(this);
 
   constructor(readonly source: TensorSource, readonly sectionBytes = SECTION_BYTES) {}
+
+  /** Forgets what was read, but for memory that other weights can use. */
+  forget(): void {
+    this.#sections.clear();
+    this.#packed.forget();
+    this.#integers = new IntegerReader(this);
+  }
 
   /** Writes elements `first ..` of a weight to `out`, which holds a whole number of them. */
   async fill(weight: Weight, first: number, out: Bytes): Promise<void> {

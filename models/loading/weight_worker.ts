@@ -1,13 +1,12 @@
 /**
- * A thread that evaluates weights: it opens the checkpoint for itself, and fills the buffers that it
- * is sent.
+ * A thread that evaluates weights: it reads the checkpoint's files for itself, and fills the buffers
+ * that it is sent. There are many of these, so what they import is little: GGUF comes when it is asked for.
  *
  * @module
  */
 
-import { Checkpoint } from "../checkpoint/checkpoint.ts";
-import { isGgufPath, openGgufCheckpoint } from "../gguf/load_gguf.ts";
-import { isFile } from "../checkpoint/json_file.ts";
+import type { TensorSource } from "../../graph/mod.ts";
+import { PlacedTensors } from "./placed_tensors.ts";
 import { JobRunner } from "./run_job.ts";
 import { type FromWorker, sentError, type ToWorker } from "./worker_messages.ts";
 
@@ -17,45 +16,51 @@ interface WorkerScope {
   postMessage(message: FromWorker, transfer?: readonly Transferable[]): void;
 }
 
-let opened: Promise<{ readonly checkpoint: Checkpoint; readonly runner: JobRunner }> | undefined;
-/** Jobs run in the order in which they come. */
-let last: Promise<void> = Promise.resolve();
+/** What tensors are read from. */
+type Source = TensorSource & {
+  readonly findings: readonly string[];
+  close(): Promise<void> | void;
+};
+
+/** Evaluates weights for another thread. */
+class WeightServer {
+  readonly #placed = new PlacedTensors();
+  #source: Source = this.#placed;
+  #runner = new JobRunner(this.#placed);
+
+  async answer(scope: WorkerScope, message: ToWorker): Promise<void> {
+    switch (message.kind) {
+      case "open": {
+        const { openGgufCheckpoint } = await import("../gguf/load_gguf.ts");
+        this.#source = await openGgufCheckpoint(message.path);
+        this.#runner = new JobRunner(this.#source);
+        return;
+      }
+      case "job": {
+        const { id, job, buffer, subject } = message;
+        if (subject) {
+          this.#placed.place(subject.tensors);
+          this.#runner.begin(subject);
+        }
+        const largest = await this.#runner.run(job, buffer);
+        return scope.postMessage({ kind: "done", id, buffer, largest }, [buffer]);
+      }
+      case "end":
+        await this.#source.close();
+        return scope.postMessage({ kind: "ended", findings: this.#source.findings });
+    }
+  }
+}
 
 /** Serves one message after the other. */
 export function serve(scope: WorkerScope): void {
+  const server = new WeightServer();
+  let last: Promise<void> = Promise.resolve();
   scope.onmessage = ({ data }) => {
-    last = last.then(() => answer(scope, data)).catch((error) => {
+    last = last.then(() => server.answer(scope, data)).catch((error) => {
       scope.postMessage({ kind: "failed", error: sentError(error) });
     });
   };
-}
-
-async function answer(scope: WorkerScope, message: ToWorker): Promise<void> {
-  if (message.kind === "open") {
-    const { path, weights, measured } = message;
-    opened = reopenCheckpoint(path).then((checkpoint) => ({
-      checkpoint,
-      runner: new JobRunner(weights, checkpoint, new Set(measured)),
-    }));
-    await opened;
-    return;
-  }
-  if (!opened) throw new Error("a job came before the checkpoint");
-  const { checkpoint, runner } = await opened;
-  if (message.kind === "end") {
-    await checkpoint.close();
-    scope.postMessage({ kind: "ended", findings: checkpoint.findings });
-    return;
-  }
-  const { id, job, buffer } = message;
-  const largest = await runner.run(job, buffer);
-  scope.postMessage({ kind: "done", id, buffer, largest }, [buffer]);
-}
-
-/** The checkpoint that another thread opened; see {@linkcode Checkpoint.reopenPath}. */
-async function reopenCheckpoint(path: string): Promise<Checkpoint> {
-  const isGguf = isGgufPath(path) && await isFile(path);
-  return await (isGguf ? openGgufCheckpoint(path) : Checkpoint.open(path));
 }
 
 const scope: unknown = globalThis;

@@ -11,25 +11,27 @@ import {
   KernelError,
   messageOf,
   MixlineError,
-  type Weight,
 } from "../../graph/mod.ts";
-import type { JobLargest } from "./run_job.ts";
+import type { JobLargest, JobSubject } from "./run_job.ts";
+import type { TensorInfo } from "../checkpoint/safetensors.ts";
 import type { WeightJob } from "./weight_jobs.ts";
 
-/** To a worker. A job comes with the buffer that it is to fill. */
+/** What the jobs of a run are about. */
+export interface RunSubject extends JobSubject {
+  /** Where the weights' tensors are, unless the worker has opened the checkpoint. */
+  readonly tensors: readonly TensorInfo[];
+}
+
+/** To a worker. A job comes with the buffer that it is to fill, the first of a run with its subject. */
 export type ToWorker =
-  | {
-    readonly kind: "open";
-    readonly path: string;
-    readonly weights: readonly Weight[];
-    /** Indices of the weights whose numbers are measured. */
-    readonly measured: readonly number[];
-  }
+  /** Open a checkpoint whose tensors have no places of their own. */
+  | { readonly kind: "open"; readonly path: string }
   | {
     readonly kind: "job";
     readonly id: number;
     readonly job: WeightJob;
     readonly buffer: ArrayBuffer;
+    readonly subject?: RunSubject;
   }
   | { readonly kind: "end" };
 

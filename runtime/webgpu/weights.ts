@@ -6,7 +6,6 @@
  */
 
 import { tensorBytes, type Value } from "../../graph/mod.ts";
-import { yieldToEventLoop } from "../event_loop.ts";
 import type { WebGpuDevice } from "./device/device.ts";
 import {
   type DistinctWeight,
@@ -15,9 +14,7 @@ import {
   type LoadOptions,
   readWeights,
 } from "../weight_loading.ts";
-
-/** Bytes handed over before the queue is waited for, which frees its copies. */
-const BYTES_BETWEEN_WAITS = 64 * 2 ** 20;
+import { Upload } from "./upload.ts";
 
 /** A weight and its buffer. */
 interface Entry extends DistinctWeight {
@@ -78,55 +75,5 @@ export class DeviceWeights {
   release(): void {
     for (const { buffer } of this.#entries) this.device.release(buffer);
     this.#entries.length = 0;
-  }
-}
-
-class Upload {
-  #unwaited = 0;
-  /** Resolves when the copies up to the wait before are on the device. */
-  #before: Promise<unknown> = Promise.resolve();
-
-  constructor(readonly device: WebGpuDevice) {}
-
-  async write(buffer: GPUBuffer, byteOffset: number, bytes: Uint8Array<ArrayBuffer>) {
-    this.#writeAligned(buffer, byteOffset, bytes);
-    this.#unwaited += bytes.byteLength;
-    if (this.#unwaited >= BYTES_BETWEEN_WAITS) await this.wait();
-  }
-
-  /**
-   * Waits for the queue: its copies are on the device, and their memory is free again. Deno's WebGPU
-   * waits within the call itself, and then about 11 ms more for code that awaits its promise. With a
-   * provider whose results are awaited, the copies of the wait before are waited for, so that reading
-   * goes on meanwhile.
-   */
-  async wait(): Promise<void> {
-    this.#unwaited = 0;
-    this.device.gpu.queue.submit([]);
-    const done = this.device.gpu.queue.onSubmittedWorkDone();
-    if (this.device.provider.readMode === "awaited") {
-      await this.#before;
-      this.#before = done;
-    }
-    done.catch(() => {});
-    await yieldToEventLoop();
-    this.device.check();
-  }
-
-  /** Waits for every copy. */
-  async finish(): Promise<void> {
-    await this.wait();
-    await this.#before;
-  }
-
-  /** The queue takes whole words of 4 bytes; only the last word of a weight may be incomplete. */
-  #writeAligned(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>) {
-    const whole = bytes.byteLength - bytes.byteLength % 4;
-    const { queue } = this.device.gpu;
-    if (whole > 0) queue.writeBuffer(buffer, offset, bytes, 0, whole);
-    if (whole === bytes.byteLength) return;
-    const tail = new Uint8Array(4);
-    tail.set(bytes.subarray(whole));
-    queue.writeBuffer(buffer, offset + whole, tail);
   }
 }

@@ -98,7 +98,7 @@ async function evaluated(
   const times = weights.map((weight) => new Uint8Array(tensorBytes(weight)));
   for await (const ranges of evaluateWeights(weights, source, options)) {
     for (const { weight, byteOffset, bytes } of ranges) {
-      assert.equal(byteOffset % 8, 0);
+      assert.equal(byteOffset % 4, 0);
       all[weight].set(bytes, byteOffset);
       for (let i = 0; i < bytes.length; i++) times[weight][byteOffset + i]++;
     }
@@ -221,14 +221,32 @@ Deno.test("cutWeights() makes jobs of about the size that is asked for", () => {
 });
 
 Deno.test("defaultWorkers() leaves small models and small machines to one thread", () => {
-  const gib = 2 ** 30;
+  const plain = [tensor("plain", "bf16", [2 ** 15, 2 ** 15])];
+  const packed = [...plain, quantize("int4", "payload", plain[0])];
   assert.deepEqual(
     [
-      defaultWorkers(gib, 16),
-      defaultWorkers(gib, 64),
-      defaultWorkers(gib, 2),
-      defaultWorkers(1e6, 16),
+      defaultWorkers(plain, 16),
+      defaultWorkers(packed, 16),
+      defaultWorkers(packed, 8),
+      defaultWorkers(packed, 2),
+      defaultWorkers([expert(0)], 16),
     ],
-    [15, 16, 0, 0],
+    [6, 10, 7, 0, 0],
   );
 });
+
+Deno.test("buffers of workers stay within the bytes that a load may hold", () =>
+  withCheckpoint(async (checkpoint) => {
+    const weights = [large, quantize("int8", "payload", large), cast(large, "bf16")];
+    const limit = 200_000;
+    let held = 0;
+    await evaluated(weights, checkpoint, {
+      workers: 3,
+      jobBytes: 50_000,
+      bufferBytes: limit,
+      onBuffers: (bytes) => held = bytes,
+    });
+    // A matrix that is quantized by parts of 409 rows is one job, the only one that needs more.
+    const most = 409 * 640;
+    assert(held > limit / 2 && held <= Math.max(limit, most), `${held} bytes held`);
+  }));

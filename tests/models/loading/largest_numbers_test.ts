@@ -12,6 +12,7 @@ import {
 import { evaluateWeights } from "../../../models/loading/evaluate_weights.ts";
 import {
   largestMagnitude,
+  leavesWithin,
   measureLeaves,
   weightLeaves,
 } from "../../../models/loading/largest_numbers.ts";
@@ -52,8 +53,10 @@ Deno.test("weightLeaves() are the matrices that a weight joins, in the order of 
 Deno.test("measureLeaves() tells the leaves that a range of bytes holds some of", () => {
   const leaves = weightLeaves(stack(["a", "b", "c"].map((name) => tensor(name, "f32", [4]))));
   const bytes = new Uint8Array(Float32Array.of(9, 1, -2, 3, 4, -5).buffer);
-  assert.deepEqual(measureLeaves(leaves, "f32", 3 * 4, bytes), [
-    { leaf: 0, largest: 9 },
+  const expected = [{ leaf: 0, largest: 9 }, { leaf: 1, largest: 4 }, { leaf: 2, largest: 5 }];
+  assert.deepEqual(measureLeaves({ firstLeaf: 0, leaves }, "f32", 3 * 4, bytes), expected);
+  const within = leavesWithin(leaves, [5, 9], 4);
+  assert.deepEqual(measureLeaves(within, "f32", 0, bytes.subarray(4)), [
     { leaf: 1, largest: 4 },
     { leaf: 2, largest: 5 },
   ]);

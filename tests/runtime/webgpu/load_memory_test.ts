@@ -27,8 +27,11 @@ async function writeCheckpoint(folder: string): Promise<void> {
   await writeAll(file, new Uint8Array(length.buffer));
   await writeAll(file, header);
   const block = new Uint8Array(MIB);
+  const elements = new Uint16Array(block.buffer);
   for (let at = 0; at < TENSORS * TENSOR_BYTES; at += MIB) {
     for (let i = 0; i < MIB; i += 65536) crypto.getRandomValues(block.subarray(i, i + 65536));
+    // Without the highest bit of the exponent every element is a number below 2.
+    for (let i = 0; i < elements.length; i++) elements[i] &= 0xbfff;
     await writeAll(file, block);
   }
 }
@@ -51,41 +54,40 @@ function bigGraph(): Graph {
   return b.graph;
 }
 
-/** Most memory that this process has had, in bytes. */
-async function peakMemory(): Promise<number> {
-  const status = await Deno.readTextFile("/proc/self/status");
-  return Number(status.match(/VmHWM:\s*(\d+) kB/)?.[1]) * 1024;
-}
-
-/** Loads 2 GiB and gives the host memory that it took at most beside the device's. */
-async function loadingPeak(folder: string): Promise<number> {
+/** Loads 2 GiB on so many threads, and gives the host memory that it took at most beside the device's. */
+async function loadingPeak(folder: string, loaders: number): Promise<number> {
   const executor = await openWebGpuExecutor();
   await using checkpoint = await Checkpoint.open(folder);
   try {
     const idle = Deno.memoryUsage().rss;
+    let most = idle;
     const program = await executor.compile(bigGraph(), {
       source: checkpoint,
       maxTokens: 1,
       maxSequences: 1,
       pages: 0,
       maxPagesPerSequence: 1,
+      loaders,
+      onProgress: ({ bytes }) => {
+        // The buffers of llvmpipe, a CPU, are host memory as well: what is in them is not asked for.
+        const device = executor.device.profile.software ? bytes : 0;
+        most = Math.max(most, Deno.memoryUsage().rss - device);
+      },
     });
     const { bytes } = program.report as { bytes: { weights: number } };
     assert.equal(bytes.weights, TENSORS * TENSOR_BYTES);
-    // The buffers of llvmpipe, a CPU, are host memory as well: they are not what is asked for.
-    const device = executor.device.profile.software ? bytes.weights : 0;
-    return await peakMemory() - idle - device;
+    return most - idle;
   } finally {
     executor.dispose();
   }
 }
 
 if (SLOW && Deno.build.os === "linux") {
-  webgpuTest("compile() loads 2 GiB in 200 MiB of host memory", async () => {
+  webgpuTest("compile() loads 2 GiB on ten threads in 200 MiB of host memory", async () => {
     const folder = await Deno.makeTempDir();
     try {
       await writeCheckpoint(folder);
-      const peak = await loadingPeak(folder);
+      const peak = await loadingPeak(folder, 10);
       assert(peak < 200 * MIB, `${(peak / MIB).toFixed(0)} MiB above idle`);
       console.log(`${(peak / MIB).toFixed(0)} MiB above idle`);
     } finally {
@@ -94,7 +96,8 @@ if (SLOW && Deno.build.os === "linux") {
   });
 } else {
   Deno.test({
-    name: "compile() loads 2 GiB in 200 MiB of host memory [left out: MIXLINE_SLOW=1 runs it]",
+    name:
+      "compile() loads 2 GiB on ten threads in 200 MiB of host memory [left out: MIXLINE_SLOW=1 runs it]",
     ignore: true,
     fn() {},
   });
