@@ -7,7 +7,7 @@
 import type { z } from "../deps/zod.ts";
 import { Graph, GraphBuilder } from "../graph/mod.ts";
 import type { Checkpoint } from "./checkpoint/checkpoint.ts";
-import { checkConfig } from "./config/config_checks.ts";
+import { checkConfig, checkWindow } from "./config/config_checks.ts";
 import type { GenerationConfig } from "./config/generation_config.ts";
 import {
   checkGroups,
@@ -112,9 +112,10 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
       const reading = definition.reading ?? NO_READING;
       // Without `architectures`, model_type has chosen: the class has its own name.
       const architectures = raw.architectures ?? hfNames.slice(0, 1);
-      const read = readConfig({ ...raw, architectures }, reading);
+      const read = readConfig({ ...raw, architectures }, reading, file);
       const config = parseConfig(definition.config, read.config, file);
       checkConfig(read.config, file);
+      checkWindow(definition.config, read.config, file);
       checkSizes(config, file);
       checkGroups(definition.config, config, file);
       return {

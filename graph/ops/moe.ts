@@ -110,6 +110,8 @@ export interface MoeRouterAttrs {
   readonly sumFloor?: number;
   /** Added to the sum; see `sumFloor`. */
   readonly sumOffset?: number;
+  /** p where the chosen weights are divided by their p-norm; absent is 1, their sum. */
+  readonly normPower?: number;
   /** Factor on the final weights. */
   readonly scale: number;
   /** Factor on the logits; absent is 1. */

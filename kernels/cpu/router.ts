@@ -66,7 +66,9 @@ function route(
   const ids = largest(groups ? keepGroups(choice, groups) : choice, topK);
   const chosen = Float32Array.from(ids, (id) => scores[id]);
   const weights = late ? score(chosen) : chosen;
-  const sum = renormalize ? weights.reduce((total, weight) => total + weight, 0) : 1;
+  const { normPower = 1 } = attrs;
+  const powers = weights.reduce((total, weight) => total + weight ** normPower, 0);
+  const sum = renormalize ? powers ** (1 / normPower) : 1;
   const divisor = Math.max(sum + (attrs.sumOffset ?? 0), attrs.sumFloor ?? 0);
   return {
     ids,

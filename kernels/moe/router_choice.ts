@@ -28,7 +28,8 @@ const OTHER_BYTES = 8 << 10;
 /** True for routers that the plain choice does not serve. */
 function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
   const { scoring, softmaxOver, groups, shared = 0, logitScale = 1 } = attrs;
-  const bounds = attrs.sumFloor !== undefined || attrs.sumOffset !== undefined;
+  const bounds = attrs.sumFloor !== undefined || attrs.sumOffset !== undefined ||
+    attrs.normPower !== undefined;
   return scoring === "sparse_mixer" || (scoring === "sigmoid" && softmaxOver === "selected") ||
     groups !== undefined || shared > 0 || logitScale !== 1 || bounds ||
     inputs.correction !== undefined || inputs.expert_scale !== undefined;
@@ -72,6 +73,7 @@ function plainChoice({ node, experts }: ChoiceProblem): Access {
 function generalChoice({ node, experts: rows }: ChoiceProblem): Access {
   const { topK, scoring, softmaxOver, renormalize, scale, logitScale = 1, groups } = node.attrs;
   const { sumOffset = 0, sumFloor = 0, jitter = 0, shared = 0, sharedGate = false } = node.attrs;
+  const { normPower = 1 } = node.attrs;
   return joinAccess(
     chosenAccess(node),
     operandAccess("correction", optionalInput(node, "correction"), "numbers"),
@@ -89,6 +91,7 @@ function generalChoice({ node, experts: rows }: ChoiceProblem): Access {
       RENORMALIZE: renormalize,
       SUM_OFFSET: f32Literal(sumOffset),
       SUM_FLOOR: f32Literal(sumFloor),
+      NORM_POWER: f32Literal(normPower, "a power of routing weights"),
       SCALE: f32Literal(scale, "a scale of routing weights"),
       LOGIT_SCALE: f32Literal(logitScale, "a scale of logits"),
       JITTER: f32Literal(jitter),

@@ -1,7 +1,7 @@
 //@fragment moe/router_choose_general
 //@needs E EXPERTS GROUPS TOP_K SHARED COLUMNS LOWEST LOGIT_SCALE OVER_ALL SIGMOID TWO_BEST KEPT
 //@needs JITTER INVOCATIONS MIXER RENORMALIZE SUM_OFFSET SUM_FLOOR SCALE SHARED_GATE Invocation
-//@needs correction_at expert_scale_at selected routing_weights
+//@needs NORM_POWER correction_at expert_scale_at selected routing_weights
 //@gives set_logit choose
 // Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory, with everything that
 // router_choose does not know: corrections, groups, scores of the chosen logits alone, bounds of the
@@ -211,9 +211,10 @@ fn choose(first_token: u32, count: u32, invocation: Invocation) {
       if (RENORMALIZE) {
         total = SUM_OFFSET;
         for (var other = 0u; other < TOP_K; other++) {
-          total += weight_of(column, other);
+          let term = weight_of(column, other);
+          total += select(pow(term, NORM_POWER), term, NORM_POWER == 1.0);
         }
-        total = max(total, SUM_FLOOR);
+        total = max(select(pow(total, 1.0 / NORM_POWER), total, NORM_POWER == 1.0), SUM_FLOOR);
       }
       weight = weight_of(column, slot) / total * SCALE * expert_scale_at(expert);
     } else if (SHARED_GATE) {

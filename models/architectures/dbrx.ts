@@ -29,16 +29,21 @@ const configSchema = z.looseObject({
     kv_n_heads: sizeSchema.default(1),
   }).default({ kv_n_heads: 1 }),
   ffn_config: z.looseObject({
-    ffn_act_fn: z.looseObject({ name: hiddenActSchema.default("silu") }).default({ name: "silu" }),
+    ffn_act_fn: z.looseObject({ name: hiddenActSchema.default("silu") }).nullish()
+      .transform((given) => given ?? { name: "silu" as const }),
     ffn_hidden_size: sizeSchema.default(3584),
     moe_num_experts: sizeSchema.default(4),
     moe_top_k: sizeSchema.default(1),
-    // transformers divides by the p-norm; released models have p = 1, the sum.
-    moe_normalize_expert_weights: z.literal(1).nullish().default(1),
-  }),
+    // The p of the p-norm that weights are divided by; released models have 1, the sum.
+    moe_normalize_expert_weights: z.number().positive().nullish().default(1),
+  }).prefault({}),
+  // The class refuses it.
+  tie_word_embeddings: z.literal(false).default(false),
 });
 
 type Config = z.output<typeof configSchema>;
+
+const attentionSchema = z.looseObject({ rope_theta: z.number().optional() });
 
 /** The class's names of what other classes call as we do. */
 const NAMES = {
@@ -59,6 +64,12 @@ export const dbrx = defineArchitecture({
   ],
   reading: { defaults: classDefaults("dbrx"), names: NAMES },
   config: configSchema,
+  remarks: ({ attn_config: own }) => {
+    const theta = attentionSchema.safeParse(own).data?.rope_theta;
+    return theta === undefined
+      ? []
+      : [`attn_config.rope_theta ${theta} has no effect: the class reads rope_theta alone`];
+  },
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {
     decoder(b, config, weights, (_index, module) => ({
@@ -97,6 +108,7 @@ function attentionOf(config: Config, weights: ModelWeights, module: string): Att
 function mlpOf(config: Config, weights: ModelWeights, module: string): MlpBuilder {
   const { hidden_size: hidden, ffn_config: own } = config;
   const { moe_num_experts: experts, ffn_hidden_size: intermediate } = own;
+  const { moe_normalize_expert_weights: power } = own;
   return sparseMlp({
     ...{ experts, hidden, intermediate },
     activation: own.ffn_act_fn.name,
@@ -105,7 +117,7 @@ function mlpOf(config: Config, weights: ModelWeights, module: string): MlpBuilde
       weight: weights.matrix(`${module}.router.layer`, experts, hidden),
       topK: own.moe_top_k,
       scoring: "softmax",
-      renormalize: own.moe_normalize_expert_weights !== null,
+      renormalize: power === null ? false : power === 1 ? true : { power },
     },
     weights: readExperts(weights, `${module}.experts.mlp`, { experts, hidden, intermediate }),
   });

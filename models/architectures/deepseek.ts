@@ -37,7 +37,6 @@ const latentFields = {
   qk_nope_head_dim: sizeSchema,
   qk_rope_head_dim: sizeSchema.multipleOf(2),
   v_head_dim: sizeSchema,
-  mlp_bias: z.boolean().default(false),
 };
 
 const v2Schema = z.looseObject({
@@ -46,18 +45,25 @@ const v2Schema = z.looseObject({
   n_group: sizeSchema.optional(),
   topk_group: sizeSchema.optional(),
   topk_method: z.enum(["greedy", "group_limited_greedy"]).default("greedy"),
+  mlp_bias: z.boolean().default(false),
   routed_scaling_factor: z.number().default(1),
 });
 
-const v3Schema = z.looseObject({
+const v3Fields = {
   ...latentFields,
   ...groupConfigFields,
-  first_k_dense_replace: countSchema.default(0),
-  mlp_layer_types: mlpTypesSchema,
   rope_interleave: z.boolean().default(true),
+};
+
+const v3Schema = z.looseObject({
+  ...v3Fields,
+  first_k_dense_replace: countSchema.default(0),
 });
 
-type Config = z.output<typeof v2Schema> | z.output<typeof v3Schema>;
+const liteSchema = z.looseObject({ ...v3Fields, mlp_layer_types: mlpTypesSchema });
+
+/** What all of them read; `mlp_bias` is DeepSeek-V2's alone. */
+type Config = z.output<z.ZodObject<typeof latentFields>> & { readonly mlp_bias?: boolean };
 
 const FEATURES = [
   "multi-head latent attention, compressed cache",
@@ -99,7 +105,8 @@ export const deepseekV3 = defineArchitecture({
   config: v3Schema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", moe_layer_freq: 1 },
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
-  build: (b, config, weights) => buildV3(b, config, weights, config.first_k_dense_replace),
+  build: (b, config, weights) =>
+    buildV3(b, config, weights, (index) => index >= config.first_k_dense_replace),
 });
 
 /** GLM-4.7-Flash. */
@@ -107,24 +114,29 @@ export const glm4MoeLite = defineArchitecture({
   name: "glm4_moe_lite",
   hfNames: ["Glm4MoeLiteForCausalLM"],
   features: ["sigmoid router with correction and groups", ...FEATURES],
-  reading: { defaults: classDefaults("glm4_moe_lite"), names: NAMES },
-  config: v3Schema,
+  reading: {
+    defaults: classDefaults("glm4_moe_lite"),
+    names: NAMES,
+    rope: { partial: "refuses" },
+  },
+  config: liteSchema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", first_k_dense_replace: 1 },
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
-  build: (b, config, weights) => buildV3(b, config, weights, 1),
+  build: (b, config, weights) =>
+    buildV3(b, config, weights, (index) => isSparseLayer(config.mlp_layer_types, index, 1)),
 });
 
 type Build = Parameters<Parameters<typeof defineArchitecture>[0]["build"]>;
 
 function buildV3(
   b: Build[0],
-  config: z.output<typeof v3Schema>,
+  config: z.output<z.ZodObject<typeof v3Fields>>,
   weights: ModelWeights,
-  firstSparse: number,
+  sparse: Variant["sparse"],
 ): void {
   build(b, config, weights, {
     interleaved: config.rope_interleave,
-    sparse: (index) => isSparseLayer(config.mlp_layer_types, index, firstSparse),
+    sparse,
     router: {
       scoring: "sigmoid",
       corrections: CORRECTION,
@@ -162,7 +174,7 @@ function mlpOf(
   { sparse, router }: Variant,
   index: number,
 ): MlpBuilder {
-  const { hidden_size: hidden, hidden_act: activation, mlp_bias: bias } = config;
+  const { hidden_size: hidden, hidden_act: activation, mlp_bias: bias = false } = config;
   if (!sparse(index)) {
     const { intermediate_size: intermediate } = config;
     return denseMlp(weights, module, { hidden, intermediate, activation, bias });

@@ -66,6 +66,7 @@ export const gemma4 = defineArchitecture({
     defaults: classDefaults("gemma4_text"),
     names: { top_k_experts: "num_experts_per_tok" },
     rope: {
+      newKeysOnly: true,
       layerTypes: TYPES,
       partial: "reads",
       whenMissing: {

@@ -30,18 +30,19 @@ import type { Routing } from "../blocks/moe_router.ts";
 const configSchema = z.looseObject({
   ...baseConfigFields,
   ...moeConfigFields,
-  hidden_act: z.literal("silu"),
   attention_bias: z.boolean().default(true),
   intermediate_size: z.int().positive(),
   sliding_window: z.int().positive().optional(),
   layer_types: z.array(z.enum(["sliding_attention", "full_attention"])).optional(),
-  swiglu_limit: z.number().positive().default(7),
 });
 
 type Config = z.output<typeof configSchema>;
 
 /** Factor in the sigmoid of the experts' activation; transformers has no key for it. */
 const ALPHA = 1.702;
+
+/** Where gate and up are clamped: transformers does not read `swiglu_limit`. */
+const LIMIT = 7;
 
 /** gpt-oss-20b and gpt-oss-120b. */
 export const gptOss = defineArchitecture({
@@ -69,6 +70,7 @@ export const gptOss = defineArchitecture({
     },
   },
   config: configSchema,
+  assumes: { swiglu_limit: LIMIT, hidden_act: "silu" },
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {
     const { num_attention_heads: heads, attention_bias: bias } = config;
@@ -109,7 +111,7 @@ function mlpOf(config: Config, weights: ModelWeights, module: string): MlpBuilde
       x,
       routing,
       count,
-      (b, rows, expert) => clampedMlp(b, rows, experts[expert], config.swiglu_limit),
+      (b, rows, expert) => clampedMlp(b, rows, experts[expert], LIMIT),
     );
   };
 }

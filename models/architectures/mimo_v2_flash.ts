@@ -54,6 +54,7 @@ export const mimoV2Flash = defineArchitecture({
     defaults: classDefaults("mimo_v2_flash"),
     names: { n_routed_experts: "num_experts" },
     rope: {
+      newKeysOnly: true,
       layerTypes: ["sliding_attention", "full_attention"],
       partial: PARTIAL,
       whenMissing: {

@@ -12,14 +12,28 @@ import { sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
 import { NUMBERED_NAMES } from "../weights/model_weights.ts";
-import type { RopeParameters } from "../config/rope.ts";
+import { type RopeParameters, ropeSchema } from "../config/rope.ts";
 import { rotaryOf, type RotarySpec } from "../blocks/rotary.ts";
 import { routedMlp } from "../blocks/routed_mlp.ts";
 
+/** Experts of a token. */
+const CHOSEN = 2;
+
+const scalesSchema = z.looseObject({
+  short_mscale: z.number(),
+  long_mscale: z.number(),
+  original_max_position_embeddings: z.number(),
+});
+
 const configSchema = z.looseObject({
   ...sparseConfigFields,
-  // The sparse mixer chooses one expert, and one more among the others.
-  num_experts_per_tok: z.literal(2),
+  rope_parameters: ropeSchema.superRefine((parameters, context) => {
+    if (parameters.rope_type === "default") return;
+    const { error } = scalesSchema.safeParse(parameters, { reportInput: true });
+    for (const issue of error?.issues ?? []) context.addIssue({ ...issue });
+  }),
+  // The sparse mixer chooses one expert, and one more among the others, whatever a config says.
+  num_experts_per_tok: z.unknown().transform(() => CHOSEN),
   intermediate_size: sizeSchema,
   sliding_window: sizeSchema.optional(),
   lm_head_bias: z.boolean().default(false),
@@ -38,9 +52,14 @@ export const phimoe = defineArchitecture({
   reading: {
     defaults: classDefaults("phimoe"),
     names: { num_local_experts: "num_experts" },
-    rope: { anyLength: ["longrope"] },
+    // The rotary embedding is made anew for each step and never told how long a sequence is.
+    rope: { anyLength: ["longrope", "dynamic"], ownContext: true },
   },
   config: configSchema,
+  remarks: ({ num_experts_per_tok: count }) =>
+    count === CHOSEN
+      ? []
+      : [`num_experts_per_tok ${count} has no effect: the sparse mixer chooses ${CHOSEN} experts`],
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights, { maxSeqLen }) {
     const rotary = scaledRotary(rotaryOf(config), config.rope_parameters, maxSeqLen);
@@ -56,7 +75,7 @@ export const phimoe = defineArchitecture({
         experts: config.num_experts,
         hidden: config.hidden_size,
         intermediate: config.intermediate_size,
-        topK: 2,
+        topK: CHOSEN,
         scoring: "sparse_mixer",
         jitter: config.router_jitter_noise,
         gates: ["gate", "router"],
@@ -69,7 +88,7 @@ export const phimoe = defineArchitecture({
 
 /**
  * transformers takes the short factors whatever the length, and scales cos and sin by `short_mscale`
- * or, past the pretrained length, `long_mscale`.
+ * or, past the pretrained length, `long_mscale`; every type but `default` needs the three numbers.
  */
 function scaledRotary(
   rotary: RotarySpec,
@@ -77,9 +96,8 @@ function scaledRotary(
   maxSeqLen: number,
 ): RotarySpec {
   if (parameters.rope_type === "default") return rotary;
-  const { short_mscale: short, long_mscale: long } = parameters;
+  const { short_mscale: short, long_mscale: long } = scalesSchema.parse(parameters);
   const context = Number(parameters.original_max_position_embeddings);
-  const scale = maxSeqLen > context ? long : short;
-  if (typeof scale !== "number") return rotary;
-  return { ...rotary, frequencies: { ...rotary.frequencies, attentionScaling: scale } };
+  const attentionScaling = maxSeqLen > context ? long : short;
+  return { ...rotary, frequencies: { ...rotary.frequencies, attentionScaling } };
 }

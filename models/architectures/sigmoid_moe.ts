@@ -140,8 +140,8 @@ const solarSchema = z.looseObject(glmFields);
 export const solarOpen = defineArchitecture({
   name: "solar_open",
   hfNames: ["SolarOpenForCausalLM"],
-  features: [`${ROUTER} and groups, shared experts`, "partial rotary", ROPE_TYPES],
-  reading: { defaults: classDefaults("solar_open"), names: NAMES, rope: { partial: "reads" } },
+  features: [`${ROUTER} and groups, shared experts`, ROPE_TYPES],
+  reading: { defaults: classDefaults("solar_open"), names: NAMES, rope: { partial: "refuses" } },
   config: solarSchema,
   assumes: { scoring_func: "sigmoid", first_k_dense_replace: 0 },
   ignoredTensors: IGNORED,

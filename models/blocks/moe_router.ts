@@ -27,8 +27,11 @@ export interface RouterSpec {
   readonly correction?: Weight;
   /** Only experts of the best groups are chosen. */
   readonly groups?: ExpertGroups | undefined;
-  /** The chosen weights are divided by their sum, plus `offset`, at least `floor`. */
-  readonly renormalize?: boolean | { readonly offset?: number; readonly floor?: number };
+  /** The chosen weights are divided by their sum, plus `offset`, at least `floor`; or by their p-norm. */
+  readonly renormalize?:
+    | boolean
+    | { readonly offset?: number; readonly floor?: number }
+    | { readonly power: number };
   /** Factor on the weights. */
   readonly scale?: number;
   /** [E] factor on an expert's weight (Gemma 4). */
@@ -111,11 +114,21 @@ function keepGroups(b: GraphBuilder, scores: Value, { count, kept, by }: ExpertG
 
 function finish(b: GraphBuilder, chosen: Value, { renormalize = false, scale = 1 }: RouterSpec) {
   if (renormalize === false) return scaled(b, chosen, scale);
+  if (typeof renormalize === "object" && "power" in renormalize) {
+    return scaled(b, b.op("div", { a: chosen, b: normOf(b, chosen, renormalize.power) }), scale);
+  }
   const { offset, floor } = renormalize === true ? {} : renormalize;
   const sum = b.op("sum", { x: chosen }, { dim: -1, keepdim: true });
   const shifted = offset === undefined ? sum : b.op("add", { a: sum, b: b.scalar(offset) });
   const total = floor === undefined ? shifted : b.op("clamp", { x: shifted }, { min: floor });
   return scaled(b, b.op("div", { a: chosen, b: total }), scale);
+}
+
+/** The p-norm of each row, of positive numbers. */
+function normOf(b: GraphBuilder, x: Value, power: number): Value {
+  const powers = b.op("pow", { x }, { exponent: power });
+  const sum = b.op("sum", { x: powers }, { dim: -1, keepdim: true });
+  return b.op("pow", { x: sum }, { exponent: 1 / power });
 }
 
 /** Weights [T, K] times the scale of each chosen expert. */

@@ -90,7 +90,7 @@ function correctionOf(
 
 function sharedOf(weights: ModelWeights, module: string, spec: RoutedMlpSpec) {
   const { shared, hidden, activation } = spec;
-  if (!shared) return undefined;
+  if (!shared || (shared.intermediate === 0 && !shared.bias)) return undefined;
   const paths = shared.names.map((name) => `${module}.${name}`);
   const { intermediate, bias = false, gate } = shared;
   if (intermediate === 0) return biasAlone(weights, paths, hidden);

@@ -5,7 +5,9 @@
  * @module
  */
 
+import type { z } from "../../deps/zod.ts";
 import { CheckpointError } from "../../graph/mod.ts";
+import { keysOf } from "./hf_config.ts";
 
 /** Lists with an entry for each layer. */
 const LAYER_LISTS = ["layer_types", "mlp_layer_types", "no_rope_layers"] as const;
@@ -30,6 +32,23 @@ export function checkConfig(config: Readonly<Record<string, unknown>>, file: str
     const hint = 'Add "sliding_window" to config.json: layer_types has layers that slide';
     throw refused(file, "sliding_window", "a number of tokens", "none", hint);
   }
+}
+
+/**
+ * Layers that slide while `use_sliding_window` switches windows off, where the class of `schema` reads both:
+ * transformers masks every token then, or finds no window.
+ */
+export function checkWindow(
+  schema: z.ZodType,
+  config: Readonly<Record<string, unknown>>,
+  file: string,
+): void {
+  const read = keysOf(schema);
+  const { use_sliding_window: used = false, layer_types: types } = config;
+  if (!("use_sliding_window" in read) || !("layer_types" in read) || used !== false) return;
+  if (!Array.isArray(types) || !types.includes("sliding_attention")) return;
+  const hint = 'Set "use_sliding_window" to true, or every entry of layer_types to full_attention';
+  throw refused(file, "layer_types", "no layer that slides", "sliding_attention", hint);
 }
 
 /** Largest number of tokens that positions count. */

@@ -123,8 +123,10 @@ export function normalizeConfig(raw: unknown, file: string): Record<string, unkn
   const text = rawSchema.safeParse(config.text_config);
   if (!text.success) return config;
   const { architectures, quantization_config, tie_word_embeddings } = config;
+  // The wrapper's class has a key of its own for the head and does not read the text's.
+  const { tie_word_embeddings: _, ...own } = text.data;
   return {
-    ...text.data,
+    ...own,
     eos_token_id: text.data.eos_token_id ?? config.eos_token_id,
     bos_token_id: text.data.bos_token_id ?? config.bos_token_id,
     architectures,
@@ -165,7 +167,11 @@ export interface ReadConfig {
  * Fills in what the class fills in. A key with null stays without a value, as in transformers, where
  * the class has no rule of its own for it.
  */
-export function readConfig(raw: Record<string, unknown>, reading: ConfigReading): ReadConfig {
+export function readConfig(
+  raw: Record<string, unknown>,
+  reading: ConfigReading,
+  file: string,
+): ReadConfig {
   const { defaults, names = {}, rope } = reading;
   const merged = dropNulls({
     ...underOneName(defaults.fields, defaults),
@@ -175,7 +181,7 @@ export function readConfig(raw: Record<string, unknown>, reading: ConfigReading)
     if (merged[theirs] !== undefined) merged[ours] = merged[theirs];
   }
   const heads = merged.num_attention_heads;
-  const read = readRope(merged, { theta: defaults.theta, ...rope });
+  const read = readRope(merged, { theta: defaults.theta, ...rope }, file);
   const parts = merged[LEFT_OUT];
   delete merged[LEFT_OUT];
   return {

@@ -187,10 +187,12 @@ function frequenciesOf(
   length: number,
 ): RopeFrequencies {
   const { rope_theta: base, partial_rotary_factor: partial } = parameters;
-  const rotaryDim = Math.floor(headDim * (partial ?? 1));
+  const part = Math.floor(headDim * (partial ?? 1));
+  // Of an odd number the last element has no partner: transformers turns one more, with this period.
+  const rotaryDim = 2 * Math.ceil(part / 2);
   const periods = Float32Array.from(
     { length: rotaryDim / 2 },
-    (_, i) => base ** Math.fround((2 * i) / rotaryDim),
+    (_, i) => base ** Math.fround((2 * i) / part),
   );
   const inverse = periods.map((period) => 1 / period);
   switch (parameters.rope_type) {
@@ -228,11 +230,23 @@ function longRope(
   const context = parameters.original_max_position_embeddings;
   const factor = parameters.factor ?? maxPositions / context;
   const factors = length > context ? parameters.long_factor : parameters.short_factor;
+  if (factors.length !== periods.length) throw badFactors(factors.length, periods.length);
   return {
     inverse: periods.map((period, i) => 1 / Math.fround(Math.fround(factors[i]) * period)),
     attentionScaling: parameters.attention_factor ??
       (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(context))),
   };
+}
+
+function badFactors(got: number, pairs: number): CheckpointError {
+  return new CheckpointError(
+    "checkpoint/config-value",
+    `Cannot use rope_parameters "longrope": expected ${pairs} factors, one for each pair of a head, got ${got}`,
+    {
+      hint: "Check short_factor and long_factor in config.json",
+      details: { key: "rope_parameters", got, pairs },
+    },
+  );
 }
 
 /** The first pairs of the whole head turn, the others stand still (Gemma 4). */

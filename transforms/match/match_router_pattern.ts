@@ -171,21 +171,33 @@ function checkLastDim(probe: Probe, softmax: Node<"softmax">): void {
   probe.check(dim === -1 || dim === last, softmax, "it is not over the experts");
 }
 
-/** `v / (sum(v) + tiny)` where v are the chosen scores; otherwise the scores themselves. */
+/** `v / (sum(v) + tiny)` where v are the chosen scores, or DBRX's p-norm; otherwise the scores themselves. */
 function matchRenormalization(probe: Probe, topk: Node, { chosen, at }: Choice) {
   const users = probe.graph.users(chosen);
-  const total = users.find((user) => isOp(user, "sum"));
+  const power = users.find((user) => isOp(user, "pow"));
+  const total = (power ? probe.graph.users(power.outputs[0]) : users)
+    .find((user) => isOp(user, "sum"));
   if (!total || !isOp(total, "sum")) return { weights: chosen, renormalize: false };
   const last = chosen.shape.length - 1;
   const overSlots = (total.attrs.dim === -1 || total.attrs.dim === last) && total.attrs.keepdim;
   probe.check(overSlots, total, "it is not a sum over the chosen experts that keeps the dimension");
-  const { divisor, ...bounds } = matchDivisor(probe, total.outputs[0]);
+  const { divisor, ...bounds } = isOp(power, "pow")
+    ? matchRoot(probe, total, power.attrs.exponent)
+    : matchDivisor(probe, total.outputs[0]);
   const division = users.find((user) => isOp(user, "div"));
   const divides = division !== undefined && input(division, "a").id === chosen.id &&
     input(division, "b").id === divisor.id;
   if (!divides) return probe.fail(topk, "its values are summed but not divided by their sum");
   probe.check(users.length === 2, at, "its values before the division have another reader");
   return { weights: division.outputs[0], renormalize: true, ...bounds };
+}
+
+/** The root that makes a p-norm of a sum of powers. */
+function matchRoot(probe: Probe, total: Node<"sum">, normPower: number) {
+  const root = probe.onlyUser(total.outputs[0], total);
+  const takes = isOp(root, "pow") && Math.fround(root.attrs.exponent * normPower) === 1;
+  if (!takes) return probe.fail(total, "it is a sum of powers and no p-norm");
+  return { divisor: root.outputs[0], normPower };
 }
 
 /** The sum with what is added to it and its lower bound, where these can be seen. */
