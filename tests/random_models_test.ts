@@ -10,9 +10,10 @@ import { findArchitecture, type Model, normalizeConfig } from "../models/mod.ts"
 import { type Executor, openCpuExecutor } from "../runtime/mod.ts";
 import { optimize } from "../transforms/mod.ts";
 import { webgpuTest, withExecutor } from "./support/adapter.ts";
+import { Dice } from "./support/dice.ts";
 import { FabricatedCheckpoint } from "./support/fabricated_checkpoint.ts";
 import { defaultSteps } from "./support/language_model.ts";
-import { Dice, RANDOM_FAMILIES, randomConfig } from "./support/random_configs.ts";
+import { RANDOM_FAMILIES, randomConfig } from "./support/random_configs.ts";
 import { relativeError, TOLERANCES } from "./support/tolerances.ts";
 
 const CASES = Number(Deno.env.get("MIXLINE_CASES") ?? 1);

@@ -39,6 +39,7 @@ export class FabricatedCheckpoint extends Checkpoint implements TensorSource {
     ) {
       return true;
     }
+    if (STACKED_FAMILIES.includes(this.family) && /\.experts\.\d+\./.test(name)) return false;
     return !ABSENT.test(name) &&
       !(name.endsWith(".bias") && /norm/.test(name) && this.seed % 2 === 0);
   }

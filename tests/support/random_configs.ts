@@ -6,85 +6,12 @@
  */
 
 import { HIDDEN_ACTIVATIONS } from "../../models/mod.ts";
-
-/** Numbers that follow from a seed. */
-export class Dice {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = (seed * 2654435761 + 12345) >>> 0;
-    for (let i = 0; i < 8; i++) this.number();
-  }
-
-  number(): number {
-    this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0;
-    return this.#state / 2 ** 32;
-  }
-
-  /** A whole number from `least` to `most`. */
-  from(least: number, most: number): number {
-    return least + Math.floor(this.number() * (most - least + 1));
-  }
-
-  pick<Item>(items: readonly Item[]): Item {
-    return items[this.from(0, items.length - 1)];
-  }
-
-  maybe(chance = 0.5): boolean {
-    return this.number() < chance;
-  }
-}
+import { Dice } from "./dice.ts";
+import { CONTEXT, respelled, rope, ropeOfLayers } from "./random_rope.ts";
 
 type Config = Record<string, unknown>;
 
 const ACTS = Object.keys(HIDDEN_ACTIVATIONS);
-const CONTEXT = 64;
-
-/** A rotary embedding; `part` is the fraction of a head, where the family reads one. */
-function rope(dice: Dice, rotary: number, part?: number): Config {
-  const common = {
-    rope_theta: dice.pick([1e4, 5e5, 1e6]),
-    ...(part !== undefined && { partial_rotary_factor: part }),
-  };
-  const context = { original_max_position_embeddings: 16 };
-  const factors = () => Array.from({ length: rotary / 2 }, () => 1 + 3 * dice.number());
-  return dice.pick<Config>([
-    { ...common, rope_type: "default" },
-    { ...common, rope_type: "linear", factor: 2.5 },
-    { ...common, rope_type: "dynamic", factor: 2 },
-    {
-      ...common,
-      ...context,
-      rope_type: "llama3",
-      factor: 8,
-      low_freq_factor: 1,
-      high_freq_factor: 4,
-    },
-    { ...common, ...context, rope_type: "yarn", factor: 4, beta_fast: 32, beta_slow: 1 },
-    { ...common, ...context, rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 0.8 },
-    {
-      ...common,
-      ...context,
-      rope_type: "longrope",
-      short_factor: factors(),
-      long_factor: factors(),
-      factor: 4,
-    },
-  ]);
-}
-
-/** A rotary embedding of one layer type, without what it would have to know of the head. */
-function ropeOfLayers(dice: Dice): Config {
-  const theta = { rope_theta: dice.pick([1e4, 1e6]) };
-  const context = { original_max_position_embeddings: 16, factor: 4 };
-  return dice.pick<Config>([
-    { ...theta, rope_type: "default" },
-    { ...theta, rope_type: "linear", factor: 2.5 },
-    { ...theta, ...context, rope_type: "yarn" },
-    { ...theta, ...context, rope_type: "llama3", low_freq_factor: 1, high_freq_factor: 4 },
-  ]);
-}
-
 function types<Item>(dice: Dice, count: number, items: readonly Item[]): Item[] {
   return Array.from({ length: count }, () => dice.pick(items));
 }
@@ -145,21 +72,46 @@ function inGroups(dice: Dice): Config {
   return { ...others, n_routed_experts: undefined, num_experts: experts };
 }
 
+/** Head sizes and key heads of Gemma 4's layers, the same in all layers of a type. */
+function headsByLayer(dice: Dice, layers: readonly string[]): Config {
+  const own = { head_dim: 2 * dice.from(3, 13), ...(dice.maybe() && { num_key_value_heads: 1 }) };
+  const last = layers.length - 1;
+  return Object.fromEntries(
+    layers.flatMap((type, i) => type === "full_attention" || i === last ? [[String(i), own]] : []),
+  );
+}
+
 const LAYER_TYPES = ["sliding_attention", "full_attention"];
 const MLP_TYPES = ["dense", "sparse"];
 
 function latent(dice: Dice): Config {
   const turning = 2 * dice.from(1, 6);
+  const heads = dice.from(1, 6);
   return {
     ...groups(dice),
     head_dim: undefined,
     q_lora_rank: dice.maybe() ? dice.from(8, 30) : null,
+    hidden_size: heads * dice.from(3, 9),
+    num_attention_heads: heads,
+    num_key_value_heads: heads,
     kv_lora_rank: 8 * dice.from(2, 5) - turning % 8,
     qk_rope_head_dim: turning,
     qk_nope_head_dim: dice.from(4, 20),
     v_head_dim: dice.from(4, 24),
     rope_parameters: rope(dice, turning),
     rope_interleave: dice.maybe(),
+  };
+}
+
+/** Windows of Qwen's classes, which switch them on and off. */
+function windows(dice: Dice, layers: number): Config {
+  const used = dice.maybe(0.7);
+  const counted = dice.maybe(0.3);
+  return {
+    use_sliding_window: used,
+    sliding_window: dice.from(1, 9),
+    max_window_layers: dice.from(0, layers),
+    layer_types: counted ? undefined : types(dice, layers, used ? LAYER_TYPES : ["full_attention"]),
   };
 }
 
@@ -170,13 +122,21 @@ function part(dice: Dice, headDim: number): number {
   return 2 * dice.from(1, headDim / 2) / headDim;
 }
 
+/** Phi-MoE's class needs three numbers for every type but the default one. */
+function scaledRope(dice: Dice, headDim: number): Config {
+  const parameters = rope(dice, headDim);
+  if (parameters.rope_type === "default") return parameters;
+  const original_max_position_embeddings = 16;
+  return { ...parameters, short_mscale: 1.1, long_mscale: 1.3, original_max_position_embeddings };
+}
+
 /** What each architecture has besides, by the name in `architectures`. */
 const MAKERS: Readonly<Record<string, Maker>> = {
   AfmoeForCausalLM: (dice, { layers }) => ({
-    num_shared_experts: dice.from(1, 3),
+    num_shared_experts: dice.from(0, 3),
     num_dense_layers: dice.from(0, 3),
     route_scale: dice.pick([1, 2.8]),
-    sliding_window: dice.from(2, 9),
+    sliding_window: dice.from(1, 9),
     layer_types: types(dice, layers, LAYER_TYPES),
     mup_enabled: dice.maybe(),
     attention_bias: false,
@@ -197,13 +157,13 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       head_dim: undefined,
       tie_word_embeddings: false,
       rope_parameters: rope(dice, headDim),
-      attn_config: { kv_n_heads: kvHeads, clip_qkv: dice.maybe() ? 0.7 : null },
+      attn_config: { rope_theta: 5, kv_n_heads: kvHeads, clip_qkv: dice.maybe() ? 0.7 : null },
       ffn_config: {
         ffn_act_fn: { name: dice.pick(ACTS) },
         ffn_hidden_size: dice.from(5, 30),
         moe_num_experts: experts,
         moe_top_k: dice.from(1, experts),
-        moe_normalize_expert_weights: dice.pick([null, 1]),
+        moe_normalize_expert_weights: dice.pick([null, 1, 2, 0.5]),
       },
     };
   },
@@ -215,11 +175,12 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   DeepseekV3ForCausalLM: latent,
   Dots1ForCausalLM: (dice, { layers }) => ({
     ...groups(dice),
-    sliding_window: dice.from(2, 9),
+    sliding_window: dice.from(1, 9),
     layer_types: types(dice, layers, LAYER_TYPES),
   }),
   Ernie4_5_MoeForCausalLM: (dice, { num_experts, num_experts_per_tok }) => ({
     use_bias: dice.maybe(),
+    moe_layer_end_index: dice.pick([-1, -1, 1]),
     moe_num_experts: num_experts,
     moe_k: num_experts_per_tok,
     moe_num_shared_experts: dice.from(0, 3),
@@ -231,10 +192,11 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     ...inGroups(dice),
     num_shared_experts: dice.from(0, 3),
     ...(dice.maybe()
-      ? { sliding_window: dice.from(2, 9), layer_types: types(dice, layers, LAYER_TYPES) }
+      ? { sliding_window: dice.from(1, 9), layer_types: types(dice, layers, LAYER_TYPES) }
       : { sliding_window: null }),
   }),
-  Gemma3ForCausalLM: (dice, { layers }) => ({
+  Gemma3ForCausalLM: (dice, { layers, num_attention_heads: heads }) => ({
+    hidden_size: Number(heads) * dice.from(3, 9),
     hidden_activation: dice.pick(ACTS),
     query_pre_attn_scalar: dice.from(3, 40),
     sliding_window: dice.from(1, 9),
@@ -247,27 +209,31 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       full_attention: ropeOfLayers(dice),
     },
   }),
-  Gemma4ForCausalLM: (dice, own) => ({
-    hidden_activation: dice.pick(ACTS),
-    top_k_experts: own.num_experts_per_tok,
-    attention_k_eq_v: dice.maybe(),
-    enable_moe_block: true,
-    hidden_size_per_layer_input: 0,
-    sliding_window: dice.from(2, 9),
-    layer_types: types(dice, own.layers, LAYER_TYPES),
-    global_head_dim: 2 * dice.from(3, 13),
-    num_global_key_value_heads: dice.maybe() ? 1 : null,
-    final_logit_softcapping: dice.pick([null, 5, 30]),
-    rope_parameters: {
-      sliding_attention: ropeOfLayers(dice),
-      full_attention: {
-        rope_type: "proportional",
-        partial_rotary_factor: dice.number(),
-        rope_theta: dice.pick([1e4, 1e6]),
-        ...(dice.maybe() && { factor: 2 }),
+  Gemma4ForCausalLM: (dice, own) => {
+    const layerTypes = types(dice, own.layers, LAYER_TYPES);
+    return {
+      ...(dice.maybe(0.3) && { per_layer_config: headsByLayer(dice, layerTypes) }),
+      hidden_activation: dice.pick(ACTS),
+      top_k_experts: own.num_experts_per_tok,
+      attention_k_eq_v: dice.maybe(),
+      enable_moe_block: true,
+      hidden_size_per_layer_input: 0,
+      sliding_window: dice.from(1, 9),
+      layer_types: layerTypes,
+      global_head_dim: 2 * dice.from(3, 13),
+      num_global_key_value_heads: dice.maybe() ? 1 : null,
+      final_logit_softcapping: dice.pick([null, 5, 30]),
+      rope_parameters: {
+        sliding_attention: ropeOfLayers(dice),
+        full_attention: {
+          rope_type: "proportional",
+          partial_rotary_factor: dice.number(),
+          rope_theta: dice.pick([1e4, 1e6]),
+          ...(dice.maybe() && { factor: 2 }),
+        },
       },
-    },
-  }),
+    };
+  },
   Glm4MoeForCausalLM: (dice, { headDim }) => {
     const fraction = part(dice, headDim);
     return {
@@ -279,6 +245,11 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   Glm4MoeLiteForCausalLM: (dice, { layers }) => ({
     ...latent(dice),
     mlp_layer_types: types(dice, layers, MLP_TYPES),
+  }),
+  GptOssForCausalLM: (dice, { layers }) => ({
+    sliding_window: dice.from(1, 9),
+    layer_types: dice.maybe() ? types(dice, layers, LAYER_TYPES) : undefined,
+    attention_bias: dice.maybe(),
   }),
   GraniteMoeForCausalLM: (dice) => ({
     embedding_multiplier: 0.5 + dice.number(),
@@ -292,10 +263,13 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     attention_multiplier: 0.05 + dice.number(),
   }),
   HunYuanMoEV1ForCausalLM: (dice, { layers }) => ({
+    ...(dice.maybe(0.4) && {
+      rope_parameters: { rope_type: "dynamic", rope_theta: 1e4, alpha: 50, factor: 1 },
+    }),
     moe_topk: dice.maybe() ? dice.from(1, 3) : types(dice, layers, [1, 2, 3]),
   }),
   HYV3ForCausalLM: (dice, { layers }) => ({
-    num_shared_experts: dice.from(1, 3),
+    num_shared_experts: dice.from(0, 3),
     router_scaling_factor: dice.pick([1, 2.8]),
     mlp_bias: dice.maybe(),
     mlp_layer_types: types(dice, layers, MLP_TYPES),
@@ -311,7 +285,10 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     no_rope_layers: types(dice, layers, [0, 1]),
     layer_types: types(dice, layers, ["chunked_attention", "full_attention"]),
   }),
-  LlamaForCausalLM: (dice) => ({ mlp_bias: dice.maybe() }),
+  LlamaForCausalLM: (dice, own) => ({
+    hidden_size: Number(own.num_attention_heads) * dice.from(3, 9),
+    mlp_bias: dice.maybe(),
+  }),
   MiMoV2FlashForCausalLM: (dice, own) => {
     const fraction = part(dice, own.headDim);
     const parameters = () => ({ ...ropeOfLayers(dice), partial_rotary_factor: fraction });
@@ -321,7 +298,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       num_key_value_heads: kvHeads,
       num_attention_heads: 2 * kvHeads * dice.from(1, 2),
       v_head_dim: dice.from(5, 24),
-      sliding_window: dice.from(2, 9),
+      sliding_window: dice.from(1, 9),
       attention_value_scale: dice.pick([1, 0.7]),
       layer_types: types(dice, own.layers, LAYER_TYPES),
       mlp_layer_types: types(dice, own.layers, MLP_TYPES),
@@ -332,17 +309,25 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     const fraction = part(dice, headDim);
     return { rope_parameters: rope(dice, Math.floor(headDim * fraction), fraction) };
   },
-  MistralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(2, 9) : null }),
-  MixtralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(2, 9) : null }),
+  MistralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(1, 9) : null }),
+  MixtralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(1, 9) : null }),
   Olmo2ForCausalLM: () => ({}),
-  OlmoeForCausalLM: (dice) => ({ clip_qkv: dice.maybe() ? 0.8 : null }),
-  PhimoeForCausalLM: (dice) => ({
-    num_experts_per_tok: 2,
+  OlmoeForCausalLM: (dice, { num_attention_heads: heads }) => {
+    const headDim = 2 * dice.from(3, 9);
+    return {
+      ...{ head_dim: undefined, hidden_size: Number(heads) * headDim },
+      rope_parameters: rope(dice, headDim),
+      clip_qkv: dice.maybe() ? 0.8 : null,
+    };
+  },
+  PhimoeForCausalLM: (dice, { headDim }) => ({
+    num_experts_per_tok: dice.pick([1, 2, 3]),
     num_local_experts: dice.from(3, 9),
+    rope_parameters: scaledRope(dice, headDim),
     lm_head_bias: dice.maybe(),
     router_jitter_noise: dice.pick([0.01, 0.3]),
     tie_word_embeddings: false,
-    sliding_window: dice.maybe() ? dice.from(2, 9) : null,
+    sliding_window: dice.maybe() ? dice.from(1, 9) : null,
   }),
   Qwen2MoeForCausalLM: (dice, own) => ({
     qkv_bias: dice.maybe(),
@@ -350,21 +335,15 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       ? 2 * Number(own.moe_intermediate_size)
       : dice.from(5, 40),
     decoder_sparse_step: dice.from(1, 3),
-    use_sliding_window: dice.maybe(),
-    sliding_window: dice.from(2, 9),
-    layer_types: types(dice, own.layers, LAYER_TYPES),
+    ...windows(dice, own.layers),
     mlp_only_layers: dice.maybe() ? [dice.from(0, own.layers - 1)] : [],
   }),
-  Qwen3ForCausalLM: (dice, { layers }) => ({
-    use_sliding_window: dice.maybe(),
-    sliding_window: dice.from(2, 9),
-    layer_types: types(dice, layers, LAYER_TYPES),
-  }),
+  Qwen3ForCausalLM: (dice, { layers }) => windows(dice, layers),
   Qwen3MoeForCausalLM: (dice, { layers }) => ({
     decoder_sparse_step: dice.from(1, 3),
     mlp_only_layers: dice.maybe() ? [dice.from(0, layers - 1)] : [],
     use_sliding_window: dice.maybe(),
-    sliding_window: dice.from(2, 9),
+    sliding_window: dice.from(1, 9),
   }),
   Qwen3VLMoeForConditionalGeneration: (dice, { layers }) => ({
     decoder_sparse_step: dice.from(1, 2),
@@ -376,11 +355,26 @@ const MAKERS: Readonly<Record<string, Maker>> = {
 /** Architectures that there are random configs of. */
 export const RANDOM_FAMILIES: readonly string[] = Object.keys(MAKERS);
 
+/** Keys that a config may leave to its class without becoming another size. */
+const OPTIONAL = [
+  ...["attention_bias", "decoder_sparse_step", "hidden_act", "mlp_bias", "mlp_layer_types"],
+  ...["mlp_only_layers", "moe_norm_min", "norm_topk_prob", "rms_norm_eps", "rope_interleave"],
+  ...["routed_scaling_factor", "sliding_window", "tie_word_embeddings", "topk_method"],
+];
+
+/** Keys inside of the rotary parameters alone: the class does not look beside them. */
+const ONE_SPELLING = /^(Gemma|MiMo|Phimoe)/;
+
 /** A valid config of an architecture, the same for the same seed. */
 export function randomConfig(architecture: string, seed: number): Record<string, unknown> {
-  const dice = new Dice(seed);
+  const name = [...architecture].reduce((hash, c) => (31 * hash + c.charCodeAt(0)) >>> 0, 7);
+  const dice = new Dice(seed + name % 1000);
   const own = base(dice);
   const { layers: _, headDim: __, ...config } = own;
   const all = { ...config, ...MAKERS[architecture](dice, own), architectures: [architecture] };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  const spelled = ONE_SPELLING.test(architecture) ? all : respelled(dice, all);
+  const left = OPTIONAL.filter(() => dice.maybe(0.15));
+  return Object.fromEntries(
+    Object.entries(spelled).filter(([key, value]) => value !== undefined && !left.includes(key)),
+  );
 }
