@@ -51,6 +51,10 @@ export interface RouterShape extends GemvShape {
 
 /** Workgroups of some 128 invocations that keep a large GPU busy: four for each of an H100's processors. */
 const WANTED_WORKGROUPS = 512;
+/** Tokens up to which a GPU takes each one by itself, so that their choices are made side by side. */
+const MAX_SINGLE_TOKENS = 64;
+/** From that many on twice as many workgroups are faster (docs/lab_notes.md). */
+const CROWDED_TOKENS = 33;
 /** Experts whose sums an invocation holds at a time, for each of its tokens: more would spill. */
 const MAX_ROWS = 4;
 /** Bytes of the router weight up to which one workgroup reads it as fast as many. */
@@ -64,10 +68,12 @@ interface RouterProblem {
 }
 
 /**
- * Tiles of up to eight tokens, and as many shares of the experts as fill the device: all experts
- * one by one for few tokens, some eight experts a workgroup for 512 tokens, no sharing for
- * thousands. A round of a workgroup waits for memory far longer than it computes, so that rounds
- * side by side cost nothing and rounds one after the other do. Eight tokens to a tile keep the
+ * Tiles of tokens, and as many shares of the experts as fill the device: all experts one by one for
+ * few tokens, some eight experts a workgroup for 512 tokens, no sharing for thousands. A round of a
+ * workgroup waits for memory far longer than it computes, so that rounds side by side cost nothing
+ * and rounds one after the other do. On a GPU a tile is one token as long as those of decoding are
+ * meant: the last workgroup of a tile chooses for all its tokens, which takes longer than anything
+ * else (of eight tokens and 128 experts 19 µs on an H100, of one 2). Eight tokens to a tile keep the
  * weight, which every tile reads again, at 32 KiB of cache traffic a token where tokens themselves
  * are 8 (H = 2048, E = 64); each share reads its tokens again too, which is why there are no more
  * than fill the device.
@@ -76,7 +82,8 @@ export function routerShape(
   { weight, experts, mostColumns = GEMV_MAX_COLUMNS }: ShapeProblem,
   { profile, tokens }: Pick<LoweringContext, "profile" | "tokens">,
 ): RouterShape {
-  const columns = Math.min(tokens.max, mostColumns);
+  const isSingle = !profile.software && tokens.max <= MAX_SINGLE_TOKENS;
+  const columns = isSingle ? 1 : Math.min(tokens.max, mostColumns);
   const words = wordsOf(weight);
   const narrow = narrowWorkgroup(profile);
   // Without subgroups every invocation's sums lie in workgroup memory: those of eight tokens are
@@ -87,6 +94,7 @@ export function routerShape(
     Math.ceil(tokens.max / columns),
     experts * weight.columns * 2,
     profile,
+    isSingle && tokens.max >= CROWDED_TOKENS ? 2 * WANTED_WORKGROUPS : WANTED_WORKGROUPS,
   );
   const even = Math.ceil(experts / Math.min(shares, experts));
   const rows = shares === 1 && columns === 1 ? Math.min(experts, 8) : Math.min(even, MAX_ROWS);
@@ -96,10 +104,15 @@ export function routerShape(
 }
 
 /** Workgroups that should share the experts of a tile of tokens. */
-function wantedShares(tiles: number, weightBytes: number, { software }: DeviceProfile): number {
+function wantedShares(
+  tiles: number,
+  weightBytes: number,
+  { software }: DeviceProfile,
+  workgroups: number,
+): number {
   // A CPU has few processors, and handing over costs it more than it gains.
   if (weightBytes <= ONE_WORKGROUP_BYTES || (software && tiles > 1)) return 1;
-  return Math.max(1, Math.floor(WANTED_WORKGROUPS / tiles));
+  return Math.max(1, Math.floor(workgroups / tiles));
 }
 
 /** What the shape of a router depends on. */

@@ -26,7 +26,7 @@ import type { StepList } from "./step_lists.ts";
 const MOST_STEPS = 64;
 
 /** Most milliseconds of one submit of several steps: the tokens come in bursts too short to notice. */
-const BURST_MS = 6;
+const BURST_MS = 16;
 const MOST_REPEAT = 8;
 
 /** Steps per submit where every read takes about 11 ms. */

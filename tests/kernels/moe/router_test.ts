@@ -88,6 +88,7 @@ function large({ profile }: DispatchRunner): Partial<LoweringContext> {
 }
 
 const MANY_TOKENS: readonly RouterCase[] = [
+  { T: 9, E: 40, H: 520, topK: 6, normEps: 1e-5, tokens: 64 },
   { T: 33, E: 64, H: 1088, topK: 8, normEps: 1e-5, tokens: 128 },
   { T: 130, E: 70, H: 264, topK: 6, normEps: 1e-5, renormalize: true, tokens: 512 },
   { T: 41, E: 130, H: 131, topK: 4, normEps: 1e-5, scoring: "sigmoid", bias: true, tokens: 2048 },
@@ -119,6 +120,7 @@ Deno.test("routerShape() fills a large GPU in few turns, whatever the number of 
     const workgroups = Math.ceil(max / columns) * Math.ceil(64 / share);
     assert.ok(workgroups >= (max <= 8 ? 64 : 256), `${max} tokens: ${workgroups} workgroups`);
     assert.equal(share / rows, turns, `${max} tokens`);
+    assert.equal(columns, max <= 64 ? 1 : 8, `${max} tokens`);
   }
 });
 
