@@ -7,6 +7,7 @@
 
 import { tensorBytes, type Value } from "../../graph/mod.ts";
 import type { WebGpuDevice } from "./device/device.ts";
+import { UploadRing } from "./device/upload_ring.ts";
 import {
   type DistinctWeight,
   distinctWeights,
@@ -61,15 +62,23 @@ export class DeviceWeights {
 
   /** Brings the weights from their source into their buffers; tells the largest of those measured. */
   async load(options: LoadOptions, measured: readonly Value[] = []): Promise<LargestNumbers> {
-    const upload = new Upload(this.device);
-    const largest = await readWeights(
-      this.#entries,
-      options,
-      ({ buffer }, byteOffset, bytes) => upload.write(buffer, byteOffset, bytes),
-      new Set(measured.map(({ id }) => id)),
-    );
-    await upload.finish();
-    return largest;
+    const { device } = this;
+    const ring = device.provider.allocatesForWrites
+      ? await UploadRing.open(device, this.bytes)
+      : undefined;
+    const upload = ring ?? new Upload(device);
+    try {
+      const largest = await readWeights(
+        this.#entries,
+        options,
+        ({ buffer }, byteOffset, bytes) => upload.write(buffer, byteOffset, bytes),
+        new Set(measured.map(({ id }) => id)),
+      );
+      await upload.finish();
+      return largest;
+    } finally {
+      ring?.dispose();
+    }
   }
 
   release(): void {

@@ -59,6 +59,7 @@ export function dawnProvider(backend?: string): WebGpuProvider {
     shader: standardWgsl,
     translatesOnSubmit: true,
     compilesAside: true,
+    allocatesForWrites: true,
     readMode: "awaited",
   };
 }

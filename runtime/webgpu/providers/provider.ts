@@ -37,6 +37,8 @@ export interface WebGpuProvider {
   readonly translatesOnSubmit?: boolean;
   /** Whether pipelines can be compiled on threads of the provider, several at a time. */
   readonly compilesAside?: boolean;
+  /** Whether uploads go through mapped buffers of ours, as the provider allocates memory for each write. */
+  readonly allocatesForWrites?: boolean;
   /** How results are read; absent where a self-test has to find out. */
   readonly readMode?: ReadMode;
 }
