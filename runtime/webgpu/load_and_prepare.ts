@@ -41,7 +41,7 @@ async function loadWhilePreparing(
     async (signal) => {
       largest = await lists.memory.weights.load({ ...options, signal }, measured);
     },
-    (signal) => lists.prepareAll(wantedLists(lists, options), signal),
+    (signal) => prepare(lists, options, signal),
   ]);
   options.signal?.throwIfAborted();
   return largest;
@@ -55,12 +55,20 @@ async function prepareAnew(
 ): Promise<StepLists> {
   await memory.planAnew(lowered);
   const lists = new StepLists(context, lowered, memory);
-  await lists.prepareAll(wantedLists(lists, options), options.signal);
+  await prepare(lists, options, options.signal);
   options.signal?.throwIfAborted();
   return lists;
 }
 
-/** The lists to make ready before the first step. */
-function wantedLists({ context, lowered }: StepLists, { compileAll }: CompileOptions) {
-  return compileAll ?? !context.device.profile.software ? lowered : lowered.slice(0, 1);
+/**
+ * Makes ready what any request may need, so that none waits for a compiler; on a software adapter, whose
+ * compiler takes longer than small steps, the list of single tokens.
+ */
+async function prepare(
+  lists: StepLists,
+  { compileAll = !lists.context.device.profile.software }: CompileOptions,
+  signal?: AbortSignal,
+): Promise<void> {
+  await lists.prepareAll(compileAll ? lists.lowered : lists.lowered.slice(0, 1), signal);
+  if (compileAll) await lists.prepareDetails(signal);
 }

@@ -83,6 +83,16 @@ export class StepLists {
     );
   }
 
+  /** Compiles what draws with details need; buffers are bound to it at the first of them. */
+  async prepareDetails(signal?: AbortSignal): Promise<void> {
+    for (const { details } of this.lowered) {
+      for (const each of details ? [details.before, details.after] : []) {
+        if (signal?.aborted) return;
+        await this.context.pipelines.get(each.dispatch);
+      }
+    }
+  }
+
   /** Counts of every list and what kernels chose; weight bytes are those of one token. */
   get report(): ListsReport {
     return this.#report ??= this.#makeReport();
