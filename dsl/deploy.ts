@@ -169,7 +169,11 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     });
   const { program, limits } = await clock.time(
     "weights",
-    () => compileWithPages(wanted, compile, log),
+    () =>
+      compileWithPages(wanted, compile, {
+        fewerSequences: resolved.originOf("max_batch_size")?.layer === "definition",
+        note: log,
+      }),
   );
   [...model.checkpoint.findings, ...program.notices ?? []].forEach(log);
   if (verifier) {
@@ -183,7 +187,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   const resources = opened.move();
   const facts: Record<string, unknown> = {
     model: describeModel(model),
-    settings: { ...resolved.settings, ...settings },
+    settings: { ...resolved.settings, ...settings, maxBatchSize: limits.maxSequences },
     transforms: history,
     notes: resolved.notes,
     ...(verifier && { verification: verifier.rows }),

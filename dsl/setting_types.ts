@@ -26,7 +26,10 @@ export type Settings = {
    * Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096.
    */
   readonly maxSeqLen: number | null;
-  /** Sequences that run at the same time, as long as there are pages for them. */
+  /**
+   * Sequences that run at the same time, as long as there are pages for them; unless it is set,
+   * fewer on devices with memory for few pages.
+   */
   readonly maxBatchSize: number;
   /** Tokens of the largest step, longer prompts take several; null is max_seq_len, at most 2048. */
   readonly maxNumTokens: number | null;
@@ -56,7 +59,10 @@ export interface SettingsInput {
    * Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096.
    */
   readonly maxSeqLen?: number | null | undefined;
-  /** Sequences that run at the same time, as long as there are pages for them; default 64. */
+  /**
+   * Sequences that run at the same time, as long as there are pages for them; unless it is set,
+   * fewer on devices with memory for few pages; default 64.
+   */
   readonly maxBatchSize?: number | undefined;
   /** Tokens of the largest step, longer prompts take several; null is max_seq_len, at most 2048. */
   readonly maxNumTokens?: number | null | undefined;

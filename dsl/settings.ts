@@ -28,7 +28,7 @@ export const settingsSchema = z.object({
     "Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096",
   ),
   max_batch_size: z.int().min(1).default(64).describe(
-    "Sequences that run at the same time, as long as there are pages for them",
+    "Sequences that run at the same time, as long as there are pages for them; unless it is set, fewer on devices with memory for few pages",
   ),
   max_num_tokens: z.int().min(1).nullable().default(null).describe(
     "Tokens of the largest step, longer prompts take several; null is max_seq_len, at most 2048",

@@ -23,6 +23,8 @@ export interface StepLimits {
   readonly maxRows: number;
   /** Sequences that run at a time. */
   readonly maxSequences: number;
+  /** Why there are fewer than the default number of them. */
+  readonly sequencesReason?: string;
   /** Tokens of one sequence, prompt and answer together. */
   readonly maxSequenceTokens: number;
   /** Pages of each cache, and tokens of a page. */

@@ -111,13 +111,40 @@ Deno.test("compileWithPages() takes fewer pages where there is no memory, one se
       new DeviceError("device/out-of-memory", `Cannot allocate ${what}`, { details: { what } }),
     );
   const notes: string[] = [];
-  const note = (text: string) => notes.push(text);
-  const { program, limits } = await compileWithPages(wanted, fails(1100, "keys of cache"), note);
+  const options = { note: (text: string) => notes.push(text) };
+  const { program, limits } = await compileWithPages(wanted, fails(1100, "keys of cache"), options);
   assert.deepEqual([program, limits.pages, notes.length], [1008, 1008, 2]);
   assert.equal(limits.pagesReason, "what the device had memory for");
   assert.match(notes[0], /2016 pages instead of 4032: Cannot allocate keys of cache/);
-  await assert.rejects(compileWithPages(wanted, fails(62, "keys of cache"), note), DeviceError);
+  await assert.rejects(compileWithPages(wanted, fails(62, "keys of cache"), options), DeviceError);
   notes.length = 0;
-  await assert.rejects(compileWithPages(wanted, fails(62, 'weight "w"'), note), DeviceError);
+  await assert.rejects(compileWithPages(wanted, fails(62, 'weight "w"'), options), DeviceError);
   assert.equal(notes.length, 0, "weights do not become smaller with fewer pages");
+});
+
+Deno.test("compileWithPages() takes fewer sequences for few pages, unless their number was asked for", async () => {
+  const wanted = stepLimits(graphOf({}), { ...SETTINGS, maxSeqLen: 4096, maxBatchSize: 64 });
+  for (
+    const [most, fewerSequences, expected] of [[1e9, true, 64], [600, true, 16], [600, false, 64]]
+  ) {
+    const notes: string[] = [];
+    const { program, limits } = await compileWithPages(
+      { ...wanted, pages: 2048 },
+      (limits) =>
+        limits.pages <= Number(most) ? Promise.resolve(limits.maxSequences) : Promise.reject(
+          new DeviceError("device/out-of-memory", "Cannot allocate keys: expected room, got none", {
+            details: { what: "keys" },
+          }),
+        ),
+      { fewerSequences: Boolean(fewerSequences), note: (text) => notes.push(text) },
+    );
+    assert.deepEqual([program, limits.maxSequences], [expected, expected]);
+    assert.equal(limits.sequencesReason !== undefined, expected !== 64);
+    if (expected !== 64) {
+      assert.match(
+        notes.join(),
+        /16 sequences run at a time instead of 32: .* 512 pages, for 512 tokens/,
+      );
+    }
+  }
 });
