@@ -37,7 +37,14 @@ import {
   tokenizeRoute,
 } from "./api/routes.ts";
 import { answerResponse, prepareResponse, responseError, streamResponse } from "./api/responses.ts";
-import { answerOnce, answerStream, checkModel, logFailure, type Service } from "./api/service.ts";
+import {
+  answerOnce,
+  answerStream,
+  checkModel,
+  logFailure,
+  named,
+  type Service,
+} from "./api/service.ts";
 import { answerError } from "./errors.ts";
 import { hostGuard, keyGuard, securityHeaders } from "./guard.ts";
 import { addPage } from "./page.ts";
@@ -103,7 +110,7 @@ function noRoute(app: OpenAPIHono<Environment>, context: Context): RequestError 
 
 function addGeneration(app: OpenAPIHono<Environment>, service: Service): void {
   app.openapi(chatRoute, async (context) => {
-    const request = context.req.valid("json");
+    const request = named(service, context.req.valid("json"));
     const prepared = prepareChat(service, request);
     const id = `chatcmpl-${context.get("requestId")}`;
     if (request.stream) {
@@ -122,7 +129,7 @@ function addGeneration(app: OpenAPIHono<Environment>, service: Service): void {
     );
   });
   app.openapi(responsesRoute, async (context) => {
-    const request = context.req.valid("json");
+    const request = named(service, context.req.valid("json"));
     const prepared = prepareResponse(service, request);
     const id = `resp_${context.get("requestId")}`;
     if (request.stream) {
@@ -141,8 +148,8 @@ function addGeneration(app: OpenAPIHono<Environment>, service: Service): void {
     );
   });
   app.openapi(completionRoute, async (context) => {
-    const request = context.req.valid("json");
-    const prepared = prepareCompletion(service, request);
+    const request = named(service, context.req.valid("json"));
+    const prepared = prepareCompletion(request);
     const id = `cmpl-${context.get("requestId")}`;
     if (request.stream) {
       return await answerStream(

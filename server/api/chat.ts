@@ -12,7 +12,7 @@ import { invalidField } from "../errors.ts";
 import type { ChatRequest, chatResponseSchema } from "../schemas/chat.ts";
 import { type ChoiceEvent, generateChoices } from "./choices.ts";
 import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
-import { checkCanChat, checkModel, now, type Service } from "./service.ts";
+import { checkCanChat, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 import { toolOptions } from "./tool_choice.ts";
 
@@ -28,7 +28,6 @@ export interface PreparedChat {
 
 /** Checks what schemas cannot and makes the engine's request. */
 export function prepareChat(service: Service, request: ChatRequest): PreparedChat {
-  checkModel(service, request.model);
   checkCanChat(service, "messages");
   if (request.top_logprobs && !request.logprobs) {
     throw invalidField(

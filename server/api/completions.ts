@@ -11,7 +11,7 @@ import { invalidField } from "../errors.ts";
 import type { CompletionRequest, completionResponseSchema } from "../schemas/completion.ts";
 import { type ChoiceEvent, generateChoices } from "./choices.ts";
 import { samplingOptions } from "./sampling.ts";
-import { checkModel, now, type Service } from "./service.ts";
+import { now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 
 type CompletionResponse = z.infer<typeof completionResponseSchema>;
@@ -28,11 +28,7 @@ export interface PreparedCompletion {
 }
 
 /** Checks what schemas cannot and makes the engine's requests. */
-export function prepareCompletion(
-  service: Service,
-  request: CompletionRequest,
-): PreparedCompletion {
-  checkModel(service, request.model);
+export function prepareCompletion(request: CompletionRequest): PreparedCompletion {
   const { prompt, logprobs, echo } = request;
   if (echo && typeof logprobs === "number") {
     throw invalidField(

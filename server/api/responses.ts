@@ -13,7 +13,7 @@ import type { inputItemSchema, ResponsesRequest } from "../schemas/responses.ts"
 import { generateChoices } from "./choices.ts";
 import { ResponseOutput } from "./response_output.ts";
 import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
-import { checkCanChat, checkModel, now, type Service } from "./service.ts";
+import { checkCanChat, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 import { toolOptions } from "./tool_choice.ts";
 
@@ -25,7 +25,6 @@ export interface PreparedResponse {
 
 /** Checks what schemas cannot and makes the engine's request. */
 export function prepareResponse(service: Service, request: ResponsesRequest): PreparedResponse {
-  checkModel(service, request.model);
   checkCanChat(service, "input");
   const { instructions, input, tools, tool_choice: choice, reasoning, text } = request;
   const said = typeof input === "string"

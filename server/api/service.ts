@@ -10,8 +10,9 @@ import { RequestError } from "../../graph/mod.ts";
 import type { Admission, Admitted } from "../admission.ts";
 import type { EngineInfo } from "../engine/protocol.ts";
 import type { Supervisor } from "../engine/supervisor.ts";
-import { bugText, invalidField, isBug } from "../errors.ts";
+import { bugText, errorAnswer, invalidField, isBug } from "../errors.ts";
 import type { ServerMetrics } from "../metrics.ts";
+import type { Named } from "../schemas/common.ts";
 import type { ServerSettings } from "../settings.ts";
 import { type ServerEvent, streamEvents, type StreamOptions } from "./sse.ts";
 
@@ -43,6 +44,16 @@ export function engineInfo({ supervisor }: Service): EngineInfo {
   throw new Error(
     "an engine that is ready has no facts (this is a bug in Mixline, please report it)",
   );
+}
+
+/** The request with the name of the model that is served. @throws {RequestError} for another one */
+export function named<Request extends { readonly model?: string | null }>(
+  service: Service,
+  request: Request,
+): Named<Request> {
+  const model = request.model ?? servedModel(service);
+  checkModel(service, model);
+  return { ...request, model };
 }
 
 /** Refuses a model that is not served. */
@@ -103,5 +114,8 @@ export function logFailure({ log }: Service, context: ServiceContext, error: unk
   const requestId = context.get("requestId");
   if (isBug(error)) {
     log.error("request {requestId} failed: {error}", { requestId, error: bugText(error) });
-  } else log.info("request {requestId} was refused: {error}", { requestId, error: String(error) });
+    return;
+  }
+  const { message } = errorAnswer(error).body.error;
+  log.info("request {requestId} was refused: {error}", { requestId, error: message });
 }

@@ -5,7 +5,15 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { only, refused, requestFields, samplingFields, toolChoice, usageSchema } from "./common.ts";
+import {
+  type Named,
+  only,
+  refused,
+  requestFields,
+  samplingFields,
+  toolChoice,
+  usageSchema,
+} from "./common.ts";
 
 const textPart = z.strictObject({
   type: z.literal("text", {
@@ -105,7 +113,7 @@ export const chatRequestSchema = z.strictObject({
 }).meta({ id: "ChatCompletionRequest" });
 
 /** A parsed request. */
-export type ChatRequest = z.infer<typeof chatRequestSchema>;
+export type ChatRequest = Named<z.infer<typeof chatRequestSchema>>;
 
 const tokenLogprob = z.object({
   token: z.string(),

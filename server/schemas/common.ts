@@ -60,9 +60,13 @@ export const samplingFields = {
   ignore_eos: z.boolean().nullish().describe("go on after an end token"),
 };
 
+/** A request whose model is known, named by the client or not. */
+export type Named<Request> = Omit<Request, "model"> & { readonly model: string };
+
 /** Fields about the request rather than the text. */
 export const requestFields = {
-  model: z.string().min(1).describe("one of GET /v1/models"),
+  model: z.string().min(1).nullish()
+    .describe("one of GET /v1/models; left out, the model that is served"),
   stream: z.boolean().nullish(),
   stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).nullish(),
   user: z.string().nullish().describe("accepted, without effect"),

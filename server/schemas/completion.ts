@@ -5,7 +5,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { only, requestFields, samplingFields, usageSchema } from "./common.ts";
+import { type Named, only, requestFields, samplingFields, usageSchema } from "./common.ts";
 
 const tokenIds = z.array(z.int().min(0)).min(1);
 
@@ -28,7 +28,7 @@ export const completionRequestSchema = z.strictObject({
 }).meta({ id: "CompletionRequest" });
 
 /** A parsed request. */
-export type CompletionRequest = z.infer<typeof completionRequestSchema>;
+export type CompletionRequest = Named<z.infer<typeof completionRequestSchema>>;
 
 /** The answer, not streamed. */
 export const completionResponseSchema = z.object({

@@ -6,7 +6,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { refused, samplingFields, toolChoice } from "./common.ts";
+import { type Named, refused, requestFields, samplingFields, toolChoice } from "./common.ts";
 
 const textPart = z.strictObject({
   type: z.enum(["input_text", "output_text", "text"], {
@@ -51,7 +51,7 @@ export const inputItemSchema = z.union([message, functionCall, functionOutput, r
 
 /** The request. */
 export const responsesRequestSchema = z.strictObject({
-  model: z.string().min(1),
+  model: requestFields.model,
   input: z.union([z.string(), z.array(inputItemSchema).min(1)]),
   instructions: z.string().nullish(),
   max_output_tokens: z.int().min(1).nullish(),
@@ -97,7 +97,7 @@ export const responsesRequestSchema = z.strictObject({
 }).meta({ id: "ResponsesRequest" });
 
 /** A parsed request. */
-export type ResponsesRequest = z.infer<typeof responsesRequestSchema>;
+export type ResponsesRequest = Named<z.infer<typeof responsesRequestSchema>>;
 
 /** The answer. */
 export const responsesResponseSchema = z.looseObject({

@@ -65,7 +65,13 @@ Deno.test("the OpenAPI document describes every route", async () => {
     "/v1/responses",
   ]);
   const body = document.components.schemas.ChatCompletionRequest;
-  assert.deepEqual(body.required, ["model", "messages"]);
+  assert.deepEqual(body.required, ["messages"]);
+  const unnamed = await fetch(`${opened.url}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ messages: [{ role: "user", content: "say a" }] }),
+  });
+  assert.equal((await unnamed.json()).model, "scripted");
   const metrics = await (await fetch(`${opened.url}/metrics`)).text();
   assert.match(metrics, /^mixline_kv_pages_total 8$/m);
   assert.match(metrics, /^mixline_engine_state\{state="ready"\} 1$/m);
