@@ -7,21 +7,22 @@
 import { CheckpointError, ConfigError, nearest } from "../graph/mod.ts";
 import type { Architecture } from "./architecture.ts";
 import { afmoe } from "./architectures/afmoe.ts";
+import { aria } from "./architectures/aria.ts";
 import { dbrx } from "./architectures/dbrx.ts";
-import { llama, mistral, olmo2, qwen3 } from "./architectures/dense.ts";
-import { deepseekV2, deepseekV3, glm4MoeLite } from "./architectures/deepseek.ts";
+import { llama, mistral, olmo2, qwen2, qwen3 } from "./architectures/dense.ts";
+import { axk1, deepseekV2, deepseekV3, glm4MoeLite } from "./architectures/deepseek.ts";
 import { ernie45Moe } from "./architectures/ernie4_5_moe.ts";
 import { gemma3 } from "./architectures/gemma3.ts";
 import { gemma4 } from "./architectures/gemma4.ts";
 import { gptOss } from "./architectures/gpt_oss.ts";
-import { graniteMoe, graniteMoeShared } from "./architectures/granitemoe.ts";
+import { graniteMoe, graniteMoeShared, graniteMoeSwa } from "./architectures/granitemoe.ts";
 import { llama4 } from "./architectures/llama4.ts";
 import { mimoV2Flash } from "./architectures/mimo_v2_flash.ts";
 import { mixtral } from "./architectures/mixtral.ts";
-import { olmoe } from "./architectures/olmoe.ts";
+import { flexOlmo, olmoe } from "./architectures/olmoe.ts";
 import { phimoe } from "./architectures/phimoe.ts";
 import { qwen2Moe } from "./architectures/qwen2_moe.ts";
-import { qwen3Moe } from "./architectures/qwen3_moe.ts";
+import { mellum, qwen3Moe } from "./architectures/qwen3_moe.ts";
 import { dots1, glm4Moe, hyV3, minimaxM2, solarOpen } from "./architectures/sigmoid_moe.ts";
 import { exaoneMoe, hunyuanV1Moe, qwen3VlMoe } from "./architectures/tail.ts";
 import { relativeOf } from "./relatives.ts";
@@ -29,12 +30,15 @@ import { relativeOf } from "./relatives.ts";
 /** Every architecture. */
 export const ARCHITECTURES: readonly Architecture[] = [
   afmoe,
+  aria,
+  axk1,
   dbrx,
   deepseekV2,
   deepseekV3,
   dots1,
   ernie45Moe,
   exaoneMoe,
+  flexOlmo,
   gemma3,
   gemma4,
   glm4Moe,
@@ -42,10 +46,12 @@ export const ARCHITECTURES: readonly Architecture[] = [
   gptOss,
   graniteMoe,
   graniteMoeShared,
+  graniteMoeSwa,
   hunyuanV1Moe,
   hyV3,
   llama,
   llama4,
+  mellum,
   mimoV2Flash,
   minimaxM2,
   mistral,
@@ -53,6 +59,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   olmo2,
   olmoe,
   phimoe,
+  qwen2,
   qwen2Moe,
   qwen3,
   qwen3Moe,

@@ -1,7 +1,7 @@
 /**
- * DeepSeek-V2 and V3, and GLM-4.7-Flash: multi-head latent attention, routed experts in groups beside
- * shared ones, first layers dense. After `modeling_deepseek_v2.py`, `modeling_deepseek_v3.py` and
- * `modeling_glm4_moe_lite.py` of transformers.
+ * DeepSeek-V2 and V3, GLM-4.7-Flash and A.X-K1: multi-head latent attention, routed experts in groups beside
+ * shared ones, first layers dense. After `modeling_deepseek_v2.py`, `modeling_deepseek_v3.py`,
+ * `modeling_glm4_moe_lite.py` and `modeling_axk1.py` of transformers.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import {
   sizeSchema,
   sparseConfigFields,
 } from "../config/config_fields.ts";
-import { decoder } from "../blocks/decoder.ts";
+import { decoder, type LayerNorms, PRE_NORMS } from "../blocks/decoder.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
 import { latentAttention } from "../blocks/mla.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
@@ -96,10 +96,14 @@ export const deepseekV2 = defineArchitecture({
   },
 });
 
-/** DeepSeek-V3, R1, Kimi-K2. */
+/** DeepSeek-V3, R1, Kimi-K2, and the text of Kimi-K2.5. */
 export const deepseekV3 = defineArchitecture({
   name: "deepseek_v3",
-  hfNames: ["DeepseekV3ForCausalLM"],
+  hfNames: [
+    "DeepseekV3ForCausalLM",
+    "KimiK25ForConditionalGeneration",
+    "Kimi_K25ForConditionalGeneration",
+  ],
   features: ["sigmoid router with correction and groups", ...FEATURES],
   reading: { defaults: classDefaults("deepseek_v3"), names: NAMES },
   config: v3Schema,
@@ -126,6 +130,28 @@ export const glm4MoeLite = defineArchitecture({
     buildV3(b, config, weights, (index) => isSparseLayer(config.mlp_layer_types, index, 1)),
 });
 
+/** A.X-K1: DeepSeek-V3 with a norm behind the experts. */
+export const axk1 = defineArchitecture({
+  name: "axk1",
+  hfNames: ["AXK1ForCausalLM"],
+  features: [
+    "sigmoid router with correction and groups, norm behind the experts",
+    ...FEATURES,
+  ],
+  reading: { defaults: classDefaults("axk1"), names: NAMES },
+  config: v3Schema,
+  assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", moe_layer_freq: 1 },
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build: (b, config, weights) =>
+    buildV3(
+      b,
+      config,
+      weights,
+      (index) => index >= config.first_k_dense_replace,
+      ["post_mlp_layernorm", "mlp.post_mlp_layernorm"],
+    ),
+});
+
 type Build = Parameters<Parameters<typeof defineArchitecture>[0]["build"]>;
 
 function buildV3(
@@ -133,10 +159,11 @@ function buildV3(
   config: z.output<z.ZodObject<typeof v3Fields>>,
   weights: ModelWeights,
   sparse: Variant["sparse"],
+  normNames: Variant["normNames"] = [],
 ): void {
   build(b, config, weights, {
     interleaved: config.rope_interleave,
-    sparse,
+    ...{ sparse, normNames },
     router: {
       scoring: "sigmoid",
       corrections: CORRECTION,
@@ -149,6 +176,8 @@ function buildV3(
 
 interface Variant {
   readonly interleaved: boolean;
+  /** Names of a norm behind the experts; the first that is there counts. */
+  readonly normNames?: readonly string[];
   readonly sparse: (index: number) => boolean;
   readonly router: Pick<
     RoutedMlpSpec,
@@ -164,7 +193,19 @@ function build(b: Build[0], config: Config, weights: ModelWeights, variant: Vari
   decoder(b, config, weights, (index, module) => ({
     attention: latentAttention(config, weights, `${module}.self_attn`, rotary),
     mlp: mlpOf(config, weights, `${module}.mlp`, variant, index),
+    norms: normsOf(weights, module, variant, index),
   }));
+}
+
+function normsOf(
+  weights: ModelWeights,
+  module: string,
+  { sparse, normNames = [] }: Variant,
+  index: number,
+): LayerNorms {
+  if (normNames.length === 0 || !sparse(index)) return PRE_NORMS;
+  const path = weights.findModule(normNames.map((name) => `${module}.${name}`), "weight");
+  return { ...PRE_NORMS, afterMlp: path.slice(module.length + 1) };
 }
 
 function mlpOf(

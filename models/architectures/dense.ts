@@ -1,7 +1,7 @@
 /**
- * Dense models of the same skeleton: Llama, Qwen3, Mistral and OLMo 2. They load so that people can try
+ * Dense models of the same skeleton: Llama, Qwen2, Qwen3, Mistral and OLMo 2. They load so that people can try
  * the pipeline with a small model; nothing of them is a mixture of experts. After `modeling_llama.py`,
- * `modeling_qwen3.py`, `modeling_mistral.py` and `modeling_olmo2.py` of transformers.
+ * `modeling_qwen2.py`, `modeling_qwen3.py`, `modeling_mistral.py` and `modeling_olmo2.py` of transformers.
  *
  * @module
  */
@@ -82,6 +82,35 @@ const qwenSchema = z.looseObject({
   layer_types: layerTypesSchema,
 });
 
+const qwen2Schema = qwenSchema.omit({ attention_bias: true });
+
+/** Qwen2 and Qwen2.5. */
+export const qwen2 = defineArchitecture({
+  name: "qwen2",
+  hfNames: ["Qwen2ForCausalLM"],
+  features: [
+    "dense; grouped-query attention with biases of q, k and v",
+    "sliding window by layer_types, tied embeddings",
+    ROPE_TYPES,
+  ],
+  notes: NOTES,
+  reading: { defaults: classDefaults("qwen2") },
+  config: qwen2Schema,
+  ignoredTensors: IGNORED,
+  build(b, config, weights) {
+    decoder(b, config, weights, (index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`, {
+          bias: true,
+          outputBias: false,
+        }),
+        window: slides(config, index) ? config.sliding_window : undefined,
+      },
+      mlp: denseMlp(weights, `${module}.mlp`, mlpOf(config)),
+    }));
+  },
+});
+
 /** Qwen3 without experts. */
 export const qwen3 = defineArchitecture({
   name: "qwen3",
@@ -96,21 +125,25 @@ export const qwen3 = defineArchitecture({
   config: qwenSchema,
   ignoredTensors: IGNORED,
   build(b, config, weights) {
-    const { hidden_size: hidden, intermediate_size: intermediate, layer_types: types } = config;
-    const mlp = { hidden, intermediate, activation: config.hidden_act };
-    const slides = (index: number) =>
-      config.use_sliding_window &&
-      (types ? types[index] === "sliding_attention" : index >= config.max_window_layers);
     decoder(b, config, weights, (index, module) => ({
       attention: {
         ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
         qkNorm: headNorms(config, weights, `${module}.self_attn`),
-        window: slides(index) ? config.sliding_window : undefined,
+        window: slides(config, index) ? config.sliding_window : undefined,
       },
-      mlp: denseMlp(weights, `${module}.mlp`, mlp),
+      mlp: denseMlp(weights, `${module}.mlp`, mlpOf(config)),
     }));
   },
 });
+
+function slides(config: z.output<typeof qwen2Schema>, index: number): boolean {
+  const { use_sliding_window: used, layer_types: types, max_window_layers: first } = config;
+  return used && (types ? types[index] === "sliding_attention" : index >= first);
+}
+
+function mlpOf({ hidden_size: hidden, ...others }: z.output<typeof qwen2Schema>) {
+  return { hidden, intermediate: others.intermediate_size, activation: others.hidden_act };
+}
 
 const olmoSchema = z.looseObject(denseFields);
 

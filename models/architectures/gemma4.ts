@@ -24,21 +24,20 @@ import { ropeFrequencies, ropeSchema } from "../config/rope.ts";
 const TYPES = ["sliding_attention", "full_attention"] as const;
 
 const configSchema = z.looseObject({
-  // Gemma 4's dense models have none of the experts; their other parts are not implemented. First, so
-  // that such a model is told so, and not that its config lacks experts.
-  enable_moe_block: z.literal(true),
+  enable_moe_block: z.boolean(),
+  // Not implemented: the small dense models have them.
   hidden_size_per_layer_input: z.literal(0),
   num_kv_shared_layers: z.literal(0).default(0),
   ...baseConfigFields,
   rope_parameters: z.object({ sliding_attention: ropeSchema, full_attention: ropeSchema }),
-  num_experts: sizeSchema,
-  num_experts_per_tok: sizeSchema,
+  num_experts: sizeSchema.optional(),
+  num_experts_per_tok: sizeSchema.optional(),
   hidden_activation: hiddenActSchema,
   attention_bias: z.boolean().default(false),
   attention_k_eq_v: z.boolean().default(false),
   use_bidirectional_attention: z.literal("vision").nullish(),
   intermediate_size: sizeSchema,
-  moe_intermediate_size: sizeSchema,
+  moe_intermediate_size: sizeSchema.optional(),
   sliding_window: sizeSchema,
   layer_types: layerTypesSchema,
   final_logit_softcapping: z.number().positive().nullish(),
@@ -48,17 +47,22 @@ const configSchema = z.looseObject({
     z.string(),
     z.looseObject({ head_dim: sizeSchema.optional(), num_key_value_heads: sizeSchema.optional() }),
   ).optional(),
+}).superRefine((config, context) => {
+  for (const key of ["num_experts", "num_experts_per_tok", "moe_intermediate_size"] as const) {
+    if (!config.enable_moe_block || config[key] !== undefined) continue;
+    context.addIssue({ code: "invalid_type", expected: "number", path: [key], input: undefined });
+  }
 });
 
 type Config = z.output<typeof configSchema>;
 
-/** Gemma-4-26B-A4B. */
+/** Gemma-4-26B-A4B, and dense models without inputs by layer such as Gemma-4-31B. */
 export const gemma4 = defineArchitecture({
   name: "gemma4_text",
   hfNames: ["Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"],
   features: [
     "head size, key heads and RoPE by layer type, keys that are values, sliding window",
-    "dense MLP beside the experts, norms around both, router with norm and scales",
+    "dense MLP beside the experts, norms around both, router with norm and scales; or dense alone",
     "scaled embeddings, soft cap of logits, tied embeddings",
     "RoPE: default, proportional, linear, yarn, llama3 by layer type",
   ],
@@ -80,16 +84,22 @@ export const gemma4 = defineArchitecture({
     },
   },
   config: configSchema,
+  remarks: ({ enable_moe_block: sparse }) =>
+    sparse ? [] : ["a dense model: the transforms for experts have nothing to do"],
   assumes: { query_pre_attn_scalar: undefined },
   ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: attentionOf(config, weights, index, `${module}.self_attn`),
-      mlp: mlpOf(config, weights, module),
-      mlpName: "",
+      mlp: config.enable_moe_block
+        ? sparseMlpOf(config, weights, module)
+        : denseMlp(weights, `${module}.mlp`, denseOf(config)),
+      mlpName: config.enable_moe_block ? "" : "mlp",
       norms: {
         beforeAttention: "input_layernorm",
         afterAttention: "post_attention_layernorm",
+        // With experts each branch norms the residual in its own way.
+        ...(!config.enable_moe_block && { beforeMlp: "pre_feedforward_layernorm" }),
         afterMlp: "post_feedforward_layernorm",
       },
       outputScale: weights.vector(`${module}.layer_scalar`, 1),
@@ -142,10 +152,14 @@ function attentionOf(
   };
 }
 
+function denseOf({ hidden_size: hidden, intermediate_size: intermediate, ...others }: Config) {
+  return { hidden, intermediate, activation: others.hidden_activation };
+}
+
 /** Reads the residual stream itself; each branch norms it in its own way. */
-function mlpOf(config: Config, weights: ModelWeights, module: string): MlpBuilder {
-  const { hidden_size: hidden, rms_norm_eps: eps, num_experts: experts } = config;
-  const { hidden_activation: activation, moe_intermediate_size: inner } = config;
+function sparseMlpOf(config: Config, weights: ModelWeights, module: string): MlpBuilder {
+  const { hidden_size: hidden, rms_norm_eps: eps, num_experts: experts = 0 } = config;
+  const { hidden_activation: activation, moe_intermediate_size: inner = 0 } = config;
   const normed = (name: string) => normWeight(weights, `${module}.${name}`, hidden);
   const norms = {
     dense: normed("pre_feedforward_layernorm"),
@@ -153,13 +167,12 @@ function mlpOf(config: Config, weights: ModelWeights, module: string): MlpBuilde
     experts: normed("pre_feedforward_layernorm_2"),
     afterExperts: normed("post_feedforward_layernorm_2"),
   };
-  const { intermediate_size: intermediate } = config;
-  const dense = denseMlp(weights, `${module}.mlp`, { hidden, intermediate, activation });
+  const dense = denseMlp(weights, `${module}.mlp`, denseOf(config));
   const routerScale = weights.vector(`${module}.router.scale`, hidden);
   const router = {
     name: "router",
     weight: weights.matrix(`${module}.router.proj`, experts, hidden),
-    topK: config.num_experts_per_tok,
+    topK: config.num_experts_per_tok ?? 0,
     scoring: "softmax",
     renormalize: true,
     expertScale: weights.vector(`${module}.router.per_expert_scale`, experts),

@@ -1,6 +1,7 @@
 /**
- * Granite MoE, with and without a shared MLP: four multipliers, and a softmax over the chosen experts.
- * After `modeling_granitemoe.py` and `modeling_granitemoeshared.py` of transformers.
+ * Granite MoE, with and without a shared MLP or sliding windows: four multipliers, and a softmax over the
+ * chosen experts. After `modeling_granitemoe.py`, `modeling_granitemoeshared.py` and
+ * `modeling_granitemoe_swa.py` of transformers.
  *
  * @module
  */
@@ -9,7 +10,12 @@ import { z } from "../../deps/zod.ts";
 import { slice } from "../../graph/mod.ts";
 import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
-import { countSchema, sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
+import {
+  countSchema,
+  layerTypesSchema,
+  sizeSchema,
+  sparseConfigFields,
+} from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
@@ -20,6 +26,8 @@ import {
   sharedOutput,
 } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
+import type { AttentionSpec } from "../blocks/attention.ts";
+import { rotaryOf } from "../blocks/rotary.ts";
 import { routedMlp } from "../blocks/routed_mlp.ts";
 
 const configSchema = z.looseObject({
@@ -65,13 +73,53 @@ export const graniteMoeShared = defineArchitecture({
   build: (b, config, weights) => build(b, config, weights, config.shared_intermediate_size),
 });
 
+const windowSchema = z.looseObject({
+  ...configSchema.shape,
+  sliding_window: sizeSchema,
+  layer_types: layerTypesSchema,
+  layer_rope_theta: z.array(z.number().nonnegative()).optional(),
+});
+
+/** Granite MoE with windows, sinks, and a base of the rotary embedding for each layer. */
+export const graniteMoeSwa = defineArchitecture({
+  name: "granitemoe_swa",
+  hfNames: ["GraniteMoeSWAForCausalLM"],
+  features: [
+    "sliding window by layer_types, sinks, RoPE or none by layer_rope_theta, shared MLP",
+    ...FEATURES,
+  ],
+  reading: { defaults: classDefaults("granitemoe_swa"), names: NAMES },
+  config: windowSchema,
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights) {
+    const { num_attention_heads: heads, layer_types: types, rope_parameters: rope } = config;
+    build(b, config, weights, config.shared_intermediate_size, (index, module) => {
+      const theta = config.layer_rope_theta?.[index] ?? rope.rope_theta;
+      const turned = { ...config, rope_parameters: { ...rope, rope_theta: theta } };
+      const sliding = types ? types[index] === "sliding_attention" : index % 4 !== 0;
+      return {
+        rotary: theta === 0 ? undefined : rotaryOf(turned),
+        window: sliding ? config.sliding_window : undefined,
+        sinks: weights.vector(`${module}.sinks`, heads),
+      };
+    });
+  },
+});
+
 type Build = Parameters<Parameters<typeof defineArchitecture>[0]["build"]>;
 
-function build(b: Build[0], config: Config, weights: ModelWeights, shared: number): void {
-  decoder(b, config, weights, (_index, module) => ({
+function build(
+  b: Build[0],
+  config: Config,
+  weights: ModelWeights,
+  shared: number,
+  more: (index: number, module: string) => Partial<AttentionSpec> = () => ({}),
+): void {
+  decoder(b, config, weights, (index, module) => ({
     attention: {
       ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
       scale: config.attention_multiplier,
+      ...more(index, `${module}.self_attn`),
     },
     mlp: mlpOf(config, weights, module, shared),
     mlpName: "",

@@ -1,6 +1,7 @@
 /**
- * Qwen3-MoE: grouped-query attention with RMSNorm on every head of q and k, and a softmax router.
- * After `modeling_qwen3_moe.py` of transformers.
+ * Qwen3-MoE and Mellum 2: grouped-query attention with RMSNorm on every head of q and k, and a softmax
+ * router; Mellum's layers slide by type, with a rotary embedding for each. After
+ * `modeling_qwen3_moe.py` and `modeling_mellum.py` of transformers.
  *
  * @module
  */
@@ -14,7 +15,13 @@ import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
 import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
 import { denseMlp, softmaxMlp } from "../blocks/moe_block.ts";
-import { ROPE_TYPES } from "../config/rope.ts";
+import { ROPE_TYPES, ropeFrequencies, ropeSchema } from "../config/rope.ts";
+import {
+  isSparseLayer,
+  layerTypesSchema,
+  mlpTypesSchema,
+  sizeSchema,
+} from "../config/config_fields.ts";
 
 const configSchema = z.looseObject({
   ...baseConfigFields,
@@ -56,8 +63,72 @@ export const qwen3Moe = defineArchitecture({
         qkNorm: headNorms(config, weights, `${module}.self_attn`),
         window: config.use_sliding_window ? config.sliding_window : undefined,
       },
-      mlp: mlpOf(config, weights, index, `${module}.mlp`),
+      mlp: mlpOf(config, weights, `${module}.mlp`, isSparse(config, index)),
     }));
+  },
+});
+
+const mellumSchema = z.looseObject({
+  ...baseConfigFields,
+  ...moeConfigFields,
+  rope_parameters: z.object({ sliding_attention: ropeSchema, full_attention: ropeSchema }),
+  hidden_act: hiddenActSchema,
+  attention_bias: z.boolean().default(false),
+  intermediate_size: sizeSchema,
+  moe_intermediate_size: sizeSchema,
+  norm_topk_prob: z.boolean().default(true),
+  sliding_window: sizeSchema.optional(),
+  layer_types: layerTypesSchema,
+  mlp_layer_types: mlpTypesSchema,
+});
+
+/** Mellum2-12B-A2.5B. */
+export const mellum = defineArchitecture({
+  name: "mellum",
+  hfNames: ["MellumForCausalLM"],
+  features: [
+    "grouped-query attention with q and k norms per head, biases",
+    "softmax router with optional renormalisation, dense layers by mlp_layer_types",
+    "sliding window by layer_types, tied embeddings",
+    "RoPE by layer type: default, linear, yarn, llama3",
+  ],
+  reading: {
+    defaults: classDefaults("mellum"),
+    names: { num_local_experts: "num_experts" },
+    rope: {
+      newKeysOnly: true,
+      partial: "refuses",
+      layerTypes: ["sliding_attention", "full_attention"],
+      whenMissing: {
+        sliding_attention: { rope_type: "default", rope_theta: 1e4 },
+        full_attention: { rope_type: "default", rope_theta: 5e5 },
+      },
+    },
+  },
+  config: mellumSchema,
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights) {
+    const { layer_types: types, head_dim: dim, max_position_embeddings: positions } = config;
+    decoder(b, config, weights, (index, module) => {
+      const type = types?.[index] ?? "full_attention";
+      const frequencies = ropeFrequencies(config.rope_parameters[type], dim, positions);
+      return {
+        attention: {
+          ...plainAttention(config, weights, `${module}.self_attn`, {
+            bias: config.attention_bias,
+            rotary: { frequencies, layout: "half" },
+          }),
+          qkNorm: headNorms(config, weights, `${module}.self_attn`),
+          window: type === "sliding_attention" ? config.sliding_window : undefined,
+        },
+        mlp: mlpOf(
+          config,
+          weights,
+          `${module}.mlp`,
+          isSparseLayer(config.mlp_layer_types, index, 0),
+        ),
+      };
+    });
   },
 });
 
@@ -65,10 +136,12 @@ function isSparse(config: Config, index: number): boolean {
   return !config.mlp_only_layers.includes(index) && (index + 1) % config.decoder_sparse_step === 0;
 }
 
-function mlpOf(config: Config, weights: ModelWeights, index: number, module: string) {
+type MlpConfig = Config | z.output<typeof mellumSchema>;
+
+function mlpOf(config: MlpConfig, weights: ModelWeights, module: string, sparse: boolean) {
   const { num_experts: experts, hidden_size: hidden } = config;
   const activation = config.hidden_act;
-  if (!isSparse(config, index)) {
+  if (!sparse) {
     return denseMlp(weights, module, {
       hidden,
       intermediate: config.intermediate_size,

@@ -25,7 +25,8 @@ export interface LayerNorms {
   readonly afterMlp?: string;
 }
 
-const PRE_NORMS: LayerNorms = {
+/** A norm in front of each of the two blocks. */
+export const PRE_NORMS: LayerNorms = {
   beforeAttention: "input_layernorm",
   beforeMlp: "post_attention_layernorm",
 };

@@ -22,7 +22,7 @@ const ABSENT =
   /gate_up_proj$|input_linear\.weight$|\.(weight_scale|weight_packed|qweight)|_blocks$/;
 
 /** Checkpoints of transformers 5's layout alone. */
-const STACKED_FAMILIES = ["granitemoe", "granitemoeshared", "gpt_oss"];
+const STACKED_FAMILIES = ["granitemoe", "granitemoe_swa", "granitemoeshared", "gpt_oss"];
 
 /** Random tensors by name, made when they are asked for. */
 export class FabricatedCheckpoint extends Checkpoint implements TensorSource {

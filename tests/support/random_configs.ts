@@ -141,6 +141,14 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     mup_enabled: dice.maybe(),
     attention_bias: false,
   }),
+  AriaTextForCausalLM: (dice, own) => ({
+    hidden_size: Number(own.num_attention_heads) * dice.from(3, 9),
+    moe_num_experts: own.num_experts,
+    moe_topk: own.num_experts_per_tok,
+    moe_num_shared_experts: dice.from(0, 3),
+    mlp_bias: dice.maybe(0.3),
+  }),
+  AXK1ForCausalLM: (dice) => ({ ...latent(dice), q_lora_rank: dice.from(8, 30) }),
   DbrxForCausalLM: (dice) => {
     const [kvHeads, headDim, experts] = [dice.from(1, 2), 2 * dice.from(3, 10), dice.from(3, 7)];
     const heads = kvHeads * dice.from(1, 3);
@@ -195,6 +203,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       ? { sliding_window: dice.from(1, 9), layer_types: types(dice, layers, LAYER_TYPES) }
       : { sliding_window: null }),
   }),
+  FlexOlmoForCausalLM: () => ({}),
   Gemma3ForCausalLM: (dice, { layers, num_attention_heads: heads }) => ({
     hidden_size: Number(heads) * dice.from(3, 9),
     hidden_activation: dice.pick(ACTS),
@@ -216,7 +225,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
       hidden_activation: dice.pick(ACTS),
       top_k_experts: own.num_experts_per_tok,
       attention_k_eq_v: dice.maybe(),
-      enable_moe_block: true,
+      enable_moe_block: dice.maybe(0.7),
       hidden_size_per_layer_input: 0,
       sliding_window: dice.from(1, 9),
       layer_types: layerTypes,
@@ -262,6 +271,13 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     residual_multiplier: 0.2 + dice.number(),
     attention_multiplier: 0.05 + dice.number(),
   }),
+  GraniteMoeSWAForCausalLM: (dice, { layers }) => ({
+    shared_intermediate_size: dice.pick([0, 12]),
+    attention_multiplier: 0.05 + dice.number(),
+    sliding_window: dice.from(1, 9),
+    layer_types: dice.maybe() ? types(dice, layers, LAYER_TYPES) : undefined,
+    layer_rope_theta: dice.maybe() ? types(dice, layers, [0, 1e4, 5e5]) : undefined,
+  }),
   HunYuanMoEV1ForCausalLM: (dice, { layers }) => ({
     ...(dice.maybe(0.4) && {
       rope_parameters: { rope_type: "dynamic", rope_theta: 1e4, alpha: 50, factor: 1 },
@@ -288,6 +304,15 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   LlamaForCausalLM: (dice, own) => ({
     hidden_size: Number(own.num_attention_heads) * dice.from(3, 9),
     mlp_bias: dice.maybe(),
+  }),
+  MellumForCausalLM: (dice, { layers }) => ({
+    sliding_window: dice.from(1, 9),
+    layer_types: types(dice, layers, LAYER_TYPES),
+    mlp_layer_types: types(dice, layers, MLP_TYPES),
+    rope_parameters: {
+      sliding_attention: ropeOfLayers(dice),
+      full_attention: ropeOfLayers(dice),
+    },
   }),
   MiMoV2FlashForCausalLM: (dice, own) => {
     const fraction = part(dice, own.headDim);
@@ -329,6 +354,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     tie_word_embeddings: false,
     sliding_window: dice.maybe() ? dice.from(1, 9) : null,
   }),
+  Qwen2ForCausalLM: (dice, { layers }) => windows(dice, layers),
   Qwen2MoeForCausalLM: (dice, own) => ({
     qkv_bias: dice.maybe(),
     shared_expert_intermediate_size: dice.maybe()
@@ -363,7 +389,7 @@ const OPTIONAL = [
 ];
 
 /** Keys inside of the rotary parameters alone: the class does not look beside them. */
-const ONE_SPELLING = /^(Gemma|MiMo|Phimoe)/;
+const ONE_SPELLING = /^(Gemma|Mellum|MiMo|Phimoe)/;
 
 /** A valid config of an architecture, the same for the same seed. */
 export function randomConfig(architecture: string, seed: number): Record<string, unknown> {

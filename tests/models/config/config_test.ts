@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { CheckpointError } from "../../../graph/mod.ts";
 import {
+  ARCHITECTURES,
   findArchitecture,
   normalizeConfig,
   parseConfig,
@@ -58,11 +59,12 @@ Deno.test("keys that a class does not read change nothing: DBRX has LayerNorm's 
   assert.equal(configure(without).rms_norm_eps, 1e-5);
 });
 
-Deno.test("Gemma 4 without experts is told so", async () => {
+Deno.test("Gemma 4 is told which of its parts are missing", async () => {
   const { num_experts: _, top_k_experts: __, ...raw } = await rawConfig("gemma4");
+  assert.throws(() => configure(raw), /"num_experts", got none/);
   assert.throws(
-    () => configure({ ...raw, enable_moe_block: false }),
-    /enable_moe_block", got false/,
+    () => configure({ ...raw, enable_moe_block: false, hidden_size_per_layer_input: 256 }),
+    /hidden_size_per_layer_input", got 256/,
   );
 });
 
@@ -197,6 +199,27 @@ Deno.test("findArchitecture() names the nearest relative of a family that does n
       error.hint ===
         "Choose a model of qwen3_moe, its nearest relative that loads; of qwen3_next is missing: layers of the gated delta rule, gated attention, norms of 1 + weight",
   );
+});
+
+/** Mixtures of experts of transformers 5.18 that do not load. */
+const RELATED = [
+  ...["axk2", "cohere2_moe", "deepseek_ocr2", "deepseek_v32", "deepseek_v4", "diffusion_gemma"],
+  ...["doge", "ernie4_5_vl_moe", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoehybrid"],
+  ...["hy_v4", "inkling_text", "jamba", "jetmoe", "kimi_linear", "laguna", "lfm2_moe"],
+  ...["longcat_flash", "minimax", "minimax_m3_vl_text", "mistral4", "nemotron_h", "qwen3_5_moe"],
+  ...["qwen3_next", "qwen3_omni_moe", "qwen4_exp", "step3p5", "step3p7", "zaya"],
+];
+
+Deno.test("every mixture of experts that does not load has a relative that does", () => {
+  for (const type of RELATED) {
+    const find = () => findArchitecture({ model_type: type, architectures: ["Other"] }, FILE);
+    assert.throws(find, (error) => {
+      const hint = error instanceof CheckpointError ? error.hint ?? "" : "";
+      const nearest = /^Choose a model of (\w+), its nearest relative that loads/.exec(hint)?.[1];
+      assert.ok(ARCHITECTURES.some(({ name }) => name === nearest), `${type}: ${hint}`);
+      return hint.includes(`of ${type} is missing: `);
+    });
+  }
 });
 
 Deno.test("parseConfig() suggests a key with nearly the same name", () => {
