@@ -1,7 +1,7 @@
 //@fragment attention/prepare_heads
 //@needs FRESH_MAX NORM D EPS HEADS NORM_ALL KV_HEADS HEAD_UNITS GROUP HG INVOCATIONS SCALE
 //@needs SQUARES_Q ROUNDS_Q ELEMENTS ELEMENTS_K ROUNDS_K Span positions sequence_ids first_seen
-//@needs Invocation square_result q_quad q_rotation k_Rotation k_rotation step v_raw k_quad
+//@needs Invocation square_result q_quad q_rotation k_Rotation k_rotation step_tokens v_raw k_quad
 //@needs square_share fresh_values cached clipped square_join queries q_element_at fresh_keys
 //@needs k_element_at cache_row keys_store Chunk values_store VALUE_NORM VALUE_EPS
 //@gives prepare
@@ -61,7 +61,7 @@ fn prepare(token: u32, unit: u32, span: Span, fresh: bool, invocation: Invocatio
   //@end
   // Where a sequence has one token at most, that is this one.
   let step_first = select(0u, token, FRESH_MAX == 1u);
-  let step_end = select(step.x, token + 1u, FRESH_MAX == 1u);
+  let step_end = select(step_tokens(token), token + 1u, FRESH_MAX == 1u);
   var count = 0u;
   for (var i = step_first; fresh && i < step_end; i++) {
     if (is_fresh(i, span)) {

@@ -1,5 +1,5 @@
 //@fragment attention/share_tiles
-//@needs TILE FRESH FRESH_MAX SPLITS sequence_ids positions step first_seen
+//@needs TILE FRESH FRESH_MAX SPLITS sequence_ids positions step_tokens first_seen
 //@gives Span span_of
 // How the context of one token is divided among workgroups, from the token's position alone.
 //
@@ -16,7 +16,8 @@ fn span_of(token: u32) -> Span {
   let sequence = sequence_ids[token];
   let position = u32(positions[token]);
   var end = position + select(1u, 0u, FRESH);
-  for (var i = 0u; FRESH && FRESH_MAX > 1u && i < step.x; i++) {
+  let tokens = step_tokens(token);
+  for (var i = 0u; FRESH && FRESH_MAX > 1u && i < tokens; i++) {
     if (sequence_ids[i] == sequence) {
       end = min(end, u32(positions[i]));
     }

@@ -41,6 +41,12 @@ fn first_seen(position: u32) -> u32 {
   return select(0u, position + 1u - min(WINDOW, position + 1u), WINDOW > 0u);
 }
 
+// Tokens of a step that has this one. Mesa's software adapter compiles a shader anew in every dispatch where
+// a loop ends at a number of a uniform buffer alone; this one depends on the invocation too.
+fn step_tokens(token: u32) -> u32 {
+  return max(step.x, token + 1u);
+}
+
 // Whether a token is one of at least LONG_RUN neighbours of the same sequence: those are attended
 // to in tiles of queries, all others one by one. A step of one sequence has long runs only.
 fn in_long_run(token: u32) -> bool {
@@ -55,7 +61,8 @@ fn in_long_run(token: u32) -> bool {
     }
     run++;
   }
-  for (var i = token + 1u; i < step.x && run < LONG_RUN; i++) {
+  let end = step_tokens(token);
+  for (var i = token + 1u; i < end && run < LONG_RUN; i++) {
     if (sequence_ids[i] != sequence) {
       break;
     }
