@@ -28,8 +28,12 @@ export interface WorkgroupShape extends DecodeShape {
   readonly lanesK: number;
 }
 
-/** Query heads whose results fit into registers. */
-const MAX_UNIT_HEADS = 8;
+/**
+ * Query heads of a unit at most (on a GPU as many as have results that fit into registers), workgroups in
+ * the order of preference, and numbers of a head for each invocation.
+ */
+const ON_GPU = { unitHeads: 8, threads: [256, 128, 64], elements: 8 } as const;
+const ON_CPU = { unitHeads: 1, threads: [16, 32, 64, 128], elements: 4 } as const;
 /**
  * Workgroups that keep a large GPU busy while each waits for memory: two for each of an H100's 132
  * processors. More would take turns there, and leave the last one more to combine.
@@ -44,16 +48,18 @@ const COMBINED = { gpu: 16, software: 4 } as const;
 /** The widest workgroup, and the most heads, that workgroup memory allows. */
 export function workgroupShape(problem: AttentionProblem, mode: DecodeMode): WorkgroupShape {
   const { attrs, context: { profile, tokens } } = problem;
-  // A CPU gains nothing from wide workgroups, and takes seconds to compile long kernels.
-  for (const unitHeads of unitSizes(problem, profile.software ? 2 : MAX_UNIT_HEADS)) {
-    for (const threads of profile.software ? [16, 32, 64] : [256, 128, 64]) {
+  // A software adapter gains nothing from many heads in a unit, and takes seconds to compile long texts:
+  // what an invocation prepares of a head is written out number by number.
+  const { unitHeads: mostHeads, threads: widths, elements } = profile.software ? ON_CPU : ON_GPU;
+  for (const unitHeads of unitSizes(problem, mostHeads)) {
+    for (const threads of widths) {
       // Sizes of a list's steps are told by neither end alone.
       const workgroups = attrs.heads / unitHeads * Math.sqrt(tokens.min * tokens.max);
       const wanted = profile.software ? WANTED_ON_CPU : WANTED_WORKGROUPS;
       const splits = clampPower(wanted / workgroups, MAX_SPLITS);
       const lanesK = profile.software ? 4 : threads / 64;
       const shape = { threads, lanesK, unitHeads, splits };
-      if (threads > profile.maxInvocations || threads < attrs.headDim / 8) continue;
+      if (threads > profile.maxInvocations || threads < attrs.headDim / elements) continue;
       // Each of the step's own tokens has invocations of its own.
       if (threads / lanesK < (mode.fresh ?? 1)) continue;
       if (sharedBytes(problem, mode, shape) <= profile.maxWorkgroupStorageBytes) return shape;
