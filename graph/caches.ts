@@ -11,7 +11,7 @@ import { type CacheSpec, isOp, type Node } from "./graph.ts";
 /** The sizes of a cache as a node wants them. */
 export type WantedCache = Pick<CacheSpec, "name" | "kvHeads" | "headDim" | "valueDim" | "window">;
 
-/** The cache of a node; undefined when it keeps nothing between steps. */
+/** The cache of a node; undefined when it keeps nothing for each token between steps. */
 export function cacheOf(node: Node): WantedCache | undefined {
   if (isOp(node, "cached_attention")) {
     const { cache: name, kvHeads, headDim, valueDim, window, chunk } = node.attrs;

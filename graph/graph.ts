@@ -42,7 +42,10 @@ export interface Node<Op extends OpName = OpName> {
   readonly scope: string;
 }
 
-/** Keys and values of one attention layer, kept between steps. */
+/**
+ * Keys and values of one attention layer, kept between steps: a row for each token, in pages. What a layer
+ * keeps for a whole sequence is no such cache but a state of its slot (docs/architecture.md).
+ */
 export interface CacheSpec {
   /** Name that attention nodes call it by. */
   readonly name: string;

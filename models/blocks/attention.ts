@@ -80,7 +80,10 @@ export interface AttentionContext {
   readonly mask: Value | undefined;
 }
 
-/** An attention layer as the decoder's frame sees it. */
+/**
+ * An attention layer as the decoder's frame sees it; one without positions and masks may mix tokens in
+ * any other causal way (docs/architecture.md, "What is kept between steps").
+ */
 export interface AttentionBlock {
   /** As in {@linkcode AttentionSpec}: the frame makes the tables. */
   readonly rotary?: RotarySpec | undefined;

@@ -26,7 +26,10 @@ import {
 import { stagingBuffer } from "./device/readback.ts";
 import type { DeviceWeights } from "./weights.ts";
 
-/** Bytes of each buffer that outlives steps, by name. */
+/**
+ * Bytes of each buffer that outlives steps, by name: a row for each slot, such as the tokens it has seen.
+ * A recurrent layer's state would be one of them (docs/architecture.md).
+ */
 export type StateBytes = Readonly<Record<string, number>>;
 
 /** Buffers of a program by what they hold. */
