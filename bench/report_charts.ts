@@ -1,21 +1,14 @@
 /**
- * The pictures of a report as SVG, made by Vega-Lite without a browser. Text and lines are drawn in
- * `currentColor`, so that a page may be light or dark.
+ * The pictures of a report: of its layers here, and those of whole models.
  *
  * @module
  */
 
-import { compile, type Config, type TopLevelSpec } from "../deps/vega_lite.ts";
-import { Error as ERROR_LEVEL, parse, View } from "../deps/vega.ts";
+import type { TopLevelSpec } from "../deps/vega_lite.ts";
+import { type Chart, draw, INK } from "./draw.ts";
+import { drawModels } from "./model_charts.ts";
 import type { Report, ReportCase } from "./report_data.ts";
 import { formatRate } from "./statistics.ts";
-
-/** A picture with its words. */
-export interface Chart {
-  readonly title: string;
-  readonly text: string;
-  readonly svg: string;
-}
 
 /** Colours that stand out on white and on black; also told apart by their marks. */
 const COLORS: Readonly<Record<string, string>> = {
@@ -27,27 +20,19 @@ const COLORS: Readonly<Record<string, string>> = {
 };
 const OTHERS = ["#f59f00", "#15aabf", "#e64980"];
 
-const INK = "currentColor";
-const FONT = "system-ui, sans-serif";
-
-const CONFIG: Config = {
-  background: "transparent",
-  font: FONT,
-  axis: {
-    ...{ labelColor: INK, titleColor: INK, domainColor: INK, tickColor: INK, gridColor: INK },
-    ...{ gridOpacity: 0.14, domainOpacity: 0.5, tickOpacity: 0.5 },
-    ...{ labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-  },
-  legend: {
-    ...{ labelColor: INK, titleColor: INK, labelFontSize: 12, titleFontSize: 12 },
-    ...{ labelLimit: 260, symbolSize: 90, symbolBaseFillColor: INK, symbolBaseStrokeColor: INK },
-  },
-  header: { labelColor: INK, titleColor: INK, labelFontSize: 13, labelFontWeight: "bold" },
-  view: { stroke: INK, strokeOpacity: 0.2 },
-};
+/** The pictures of a report. */
+export interface ReportCharts {
+  readonly models: readonly Chart[];
+  readonly layers: readonly Chart[];
+}
 
 /** All pictures of a report. */
-export async function drawCharts(report: Report): Promise<readonly Chart[]> {
+export async function drawCharts(report: Report): Promise<ReportCharts> {
+  const layers = report.cases.length === 0 ? [] : await drawLayers(report);
+  return { models: await drawModels(report.models), layers };
+}
+
+async function drawLayers(report: Report): Promise<readonly Chart[]> {
   // One format per picture: that of most layers.
   const shown = report.cases.find(({ format }) => format === "bf16") ?? report.cases[0];
   const plain = report.cases.filter(({ format }) => format === shown?.format);
@@ -81,16 +66,6 @@ export async function drawCharts(report: Report): Promise<readonly Chart[]> {
       dispatchSpec(plain),
     ),
   ]);
-}
-
-async function draw(title: string, text: string, spec: Partial<TopLevelSpec>): Promise<Chart> {
-  const whole = { ...spec, config: CONFIG, padding: 8 } as TopLevelSpec;
-  const view = new View(parse(compile(whole).spec), { renderer: "none", logLevel: ERROR_LEVEL });
-  try {
-    return { title, text, svg: await view.toSVG() };
-  } finally {
-    view.finalize();
-  }
 }
 
 /** Rows for a chart: one for each case and contestant. */

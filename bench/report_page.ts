@@ -4,21 +4,24 @@
  * @module
  */
 
+import type { Chart } from "./draw.ts";
+import { escape, percent, table } from "./html.ts";
+import { modelTables } from "./model_section.ts";
 import { formatRatios, titleOf } from "./moe_ratios.ts";
-import type { Chart } from "./report_charts.ts";
+import type { ReportCharts } from "./report_charts.ts";
 import type { Report, ReportCase } from "./report_data.ts";
 import { formatRate, formatSeconds } from "./statistics.ts";
 import style from "./report.css" with { type: "text" };
 
 /** The page. */
-export function reportPage(report: Report, charts: readonly Chart[]): string {
+export function reportPage(report: Report, charts: ReportCharts): string {
   const { device, versions, date, clock, rounds } = report;
   const facts = [
     ["device", device],
     ["date", date.slice(0, 16).replace("T", " ") + " UTC"],
     ["versions", `Mixline ${versions.mixline}, Deno ${versions.deno}`],
     [
-      "times",
+      "times of layers",
       `median of ${rounds} rounds, all contestants in turn, by ${clock}; cpu by wall clock`,
     ],
     ["ceilings", ceilings(report)],
@@ -33,12 +36,13 @@ export function reportPage(report: Report, charts: readonly Chart[]): string {
 ${style}</style>
 </head>
 <body>
-<h1>MoE layers on ${escape(device)}</h1>
+<h1>Mixline on ${escape(device)}</h1>
 <dl>${facts.map(([name, text]) => `<dt>${name}</dt><dd>${escape(text)}</dd>`).join("")}</dl>
 ${report.ratios ? `<pre>${escape(formatRatios(report.ratios))}</pre>` : ""}
-${charts.map(figure).join("\n")}
-<h2>Numbers</h2>
-${table(report.cases)}
+${charts.models.map(figure).join("\n")}
+${modelTables(report.models)}
+${charts.layers.map(figure).join("\n")}
+${layerTable(report.cases)}
 ${leftOut(report)}
 </body>
 </html>
@@ -58,7 +62,8 @@ function figure({ title, text, svg }: Chart): string {
 <p>${escape(text)}</p>`;
 }
 
-function table(cases: readonly ReportCase[]): string {
+function layerTable(cases: readonly ReportCase[]): string {
+  if (cases.length === 0) return "";
   const head = [
     "layer",
     "by",
@@ -79,22 +84,14 @@ function table(cases: readonly ReportCase[]): string {
       formatSeconds(seconds.highest),
       String(seconds.n),
       name === "cpu" ? "" : String(dispatches),
-      `${(100 * ofReadBandwidth).toFixed(1)} %`,
-      `${(100 * ofFlops).toFixed(1)} %`,
+      percent(ofReadBandwidth),
+      percent(ofFlops),
     ])
   );
-  const line = (cells: readonly string[], tag: string) =>
-    `<tr>${cells.map((cell) => `<${tag}>${escape(cell)}</${tag}>`).join("")}</tr>`;
-  return `<div class="wide"><table><thead>${line(head, "th")}</thead><tbody>
-${rows.map((row) => line(row, "td")).join("\n")}
-</tbody></table></div>`;
+  return `<h2>MoE layers</h2>
+${table(head, rows)}`;
 }
-
 function leftOut({ leftOut }: Report): string {
   if (leftOut.length === 0) return "";
   return `<h2>Left out</h2><ul>${leftOut.map((each) => `<li>${escape(each)}</li>`).join("")}</ul>`;
-}
-
-function escape(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 }

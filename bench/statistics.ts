@@ -42,3 +42,15 @@ export function formatRate(perSecond: number, unit: string): string {
     [1e6, "M"];
   return `${(perSecond / Number(size)).toPrecision(3)} ${prefix}${unit}`;
 }
+
+/** Bytes with three figures: `13.8 GB`. */
+export function formatBytes(bytes: number): string {
+  const [size, unit] = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"]]
+    .find(([size]) => bytes >= Number(size)) ?? [1e3, "kB"];
+  return `${(bytes / Number(size)).toPrecision(3)} ${unit}`;
+}
+
+/** A number of things, whole from 100 on: `1,270`, `86.4`. */
+export function formatRound(value: number): string {
+  return value.toLocaleString("en", { maximumFractionDigits: value >= 100 ? 0 : 1 });
+}

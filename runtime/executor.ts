@@ -73,6 +73,8 @@ export interface DispatchTiming {
   readonly scope: string;
   /** Between its two timestamps. */
   readonly seconds: number;
+  /** Bytes of weights that it reads, each counted once. */
+  readonly weightBytes: number;
 }
 
 /** A graph made ready to run, with its weights and caches in place. */

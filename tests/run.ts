@@ -35,7 +35,7 @@ const MOST_JOBS = 4;
 
 /** Tests that run most shaders once or twice, on small shapes. */
 const SHORT_RUNS = [
-  ...["tests/kernels", "tests/quantization", "tests/family_golden", "tests/models"],
+  ...["tests/bench", "tests/kernels", "tests/quantization", "tests/family_golden", "tests/models"],
   ...["tests/runtime", "tests/transforms"],
 ];
 

@@ -102,7 +102,9 @@ async function medianProfile(engine: Engine, context: number): Promise<readonly 
 }
 
 /** Sums of the dispatches that differ in the layer's number alone, in order of first use. */
-export function groupDispatches(timings: readonly DispatchTiming[]): readonly DispatchGroup[] {
+export function groupDispatches(
+  timings: readonly Omit<DispatchTiming, "weightBytes">[],
+): readonly DispatchGroup[] {
   const groups = new Map<
     string,
     { kernel: string; scope: string; count: number; seconds: number }

@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
+import { formatModel } from "../../bench/model_section.ts";
+import { withShares } from "../../bench/model_shares.ts";
+import type { ModelResult } from "../../bench/model_result.ts";
 import type { ContestResult } from "../../bench/moe_contest.ts";
 import { formatRatios, moeRatios } from "../../bench/moe_ratios.ts";
 import { drawCharts } from "../../bench/report_charts.ts";
-import type { Report } from "../../bench/report_data.ts";
+import { failures, type Report } from "../../bench/report_data.ts";
 import { reportPage } from "../../bench/report_page.ts";
 import { formatSeconds, summarize } from "../../bench/statistics.ts";
+import { stepTime } from "../../bench/token_time.ts";
+import type { Ceilings } from "../../runtime/mod.ts";
 
 /** A layer with the given times of three rounds, in milliseconds. */
 function result(
@@ -53,7 +58,71 @@ Deno.test("moeRatios() has nothing to say where nobody ran beside auto", () => {
   assert.equal(moeRatios([result("a", 1, { auto: [1] })]), undefined);
 });
 
-Deno.test("reportPage() is one file with four pictures that needs nothing from elsewhere", async () => {
+const CEILINGS: Ceilings = {
+  ...{ readBytesPerSecond: 1e10, flopsPerSecond: 1e11, dispatchSeconds: 1e-6, clock: "wall clock" },
+};
+
+const MODEL: ModelResult = {
+  ...{ name: "A model", layers: 2, allLayers: 3, format: "bf16", weightBytes: 5e6 },
+  ...{ tokenWeightBytes: 2e6, readySeconds: 2, seconds: { weights: 1 }, coldTokenSeconds: 0.1 },
+  prompts: [{
+    ...{ tokens: 16, answer: 5, tokenBytes: 3e6, decode: summarize([90, 100, 110]) },
+    ...{ firstToken: summarize([0.01, 0.02]), prefill: summarize([1600, 800]) },
+  }],
+  ...{ streams: [{ streams: 1, tokensPerSecond: summarize([80]) }], streamTokens: 16 },
+  tokenTime: stepTime([[
+    { kernel: "router", scope: "model.layers.0.mlp.gate", seconds: 1e-3, weightBytes: 1e6 },
+    {
+      kernel: "attention_decode",
+      scope: "model.layers.0.self_attn",
+      seconds: 2e-3,
+      weightBytes: 0,
+    },
+    { kernel: "sample", scope: "", seconds: 1e-3, weightBytes: 0 },
+  ]], { tokens: 1, context: 16, cacheBytes: 5e6 }),
+  promptTime: stepTime([[
+    { kernel: "router", scope: "model.layers.0.mlp.gate", seconds: 1e-3, weightBytes: 1e6 },
+  ]], { tokens: 16, context: 0, cacheBytes: 0 }),
+  problems: ["2 streams: no memory"],
+};
+
+Deno.test("withShares() gives the bytes of a token, and of each kind, as shares of the ceiling", () => {
+  const { prompts, tokenTime } = withShares(MODEL, CEILINGS);
+  assert.equal(prompts[0].ofReadBandwidth, 3e6 * 100 / 1e10);
+  const shares = tokenTime?.kinds.map(({ kind, ofReadBandwidth }) => [kind, ofReadBandwidth]);
+  assert.deepEqual(shares, [["attention", 0.25], ["router", 0.1], ["sampling", 0]]);
+});
+
+Deno.test("formatModel() tells speeds, shares, and what was not measured", () => {
+  const text = formatModel(withShares(MODEL, CEILINGS));
+  assert.match(text, /^A model, 2 of 3 layers\n/);
+  assert.match(
+    text,
+    /16 tokens: first after 15\.0 ms, then 100 \(90 \.\. 110, n = 3\) tokens\/s, 3\.0 %/,
+  );
+  assert.match(text, /router: 1000\.0 µs a layer, 10\.0 %/);
+  assert.match(text, /sampling: 1000\.0 µs\n/);
+  assert.match(text, /NOT measured: 2 streams: no memory/);
+});
+
+Deno.test("a report goes on after what fails", async () => {
+  const [said, failed]: [string[], unknown[]] = [[], []];
+  const parts = [
+    { title: "a", work: () => Promise.reject(new Error("broken")) },
+    { title: "b", work: () => Promise.resolve(1) },
+  ];
+  const options = {
+    say: (text: string) => said.push(text),
+    onFailure: (error: unknown) => failed.push(error),
+  };
+  assert.deepEqual(await Array.fromAsync(failures(parts, options)), ["a: broken", undefined]);
+  assert.deepEqual(said, ["1 of 2  a", "  broken", "2 of 2  b"]);
+  assert.equal(failed.length, 1);
+  const late = await Array.fromAsync(failures(parts, { minutes: 0 }));
+  assert.deepEqual(late, ["a: 0 minutes were over", "b: 0 minutes were over"]);
+});
+
+Deno.test("reportPage() is one file with eight pictures that needs nothing from elsewhere", async () => {
   const rates = { flopsPerSecond: 1e9, bytesPerSecond: 1e9, ofReadBandwidth: 0.5, ofFlops: 0.1 };
   const results = [1, 64].flatMap((tokens) => [
     result("a", tokens, { ...FAST, cpu: [3, 3, 3] }),
@@ -65,19 +134,17 @@ Deno.test("reportPage() is one file with four pictures that needs nothing from e
     versions: { mixline: "1.2.3", deno: "4.5.6" },
     date: "2026-01-02T03:04:05.000Z",
     rounds: 3,
-    ceilings: {
-      ...{ readBytesPerSecond: 1e10, flopsPerSecond: 1e11, dispatchSeconds: 1e-6 },
-      clock: "wall clock",
-    },
+    ceilings: CEILINGS,
     cases: results.map((each) => ({
       ...each,
       times: each.times.map((time) => ({ ...time, ...rates })),
     })),
+    models: [withShares(MODEL, CEILINGS)],
     leftOut: ["c, bf16, T = 1: too large"],
     ratios: moeRatios(results),
   };
   const page = reportPage(report, await drawCharts(report));
-  assert.equal(page.match(/<svg/g)?.length, 4);
+  assert.equal(page.match(/<svg/g)?.length, 8);
   assert.doesNotMatch(page, /<script|<link|<img|url\(|href="http|src=/);
   assert.doesNotMatch(page, /NaN|undefined|Infinity/);
   assert.match(page, /A &quot;GPU&quot; of &lt;tests> &amp; more/);
@@ -92,6 +159,12 @@ Deno.test("reportPage() is one file with four pictures that needs nothing from e
       "2026-01-02 03:04 UTC",
       "Mixline 1.2.3, Deno 4.5.6",
       "too large",
+      "Where a token's time goes",
+      "milliseconds of a token",
+      "prompt tokens/s",
+      "2 of 3 layers",
+      "16 tokens, 5 new",
+      "2 streams: no memory",
     ]
   ) {
     assert.ok(page.includes(text), `the page has "${text}"`);

@@ -119,6 +119,8 @@ webgpuTest("profile() times every dispatch of a step where the device has a cloc
   if (!executor.device.profile.timestamps) return assert.equal(decode, undefined);
   const kernels = decode?.map(({ kernel }) => kernel) ?? [];
   assert.deepEqual([kernels[0], kernels.at(-1)], ["embedding", "sample"]);
+  const bytes = (decode ?? []).reduce((sum, { weightBytes }) => sum + weightBytes, 0);
+  assert.equal(bytes, Reflect.get(engine.report.program, "weightBytesPerToken"));
   for (const { scope, seconds } of [...decode ?? [], ...prefill ?? []]) {
     assert(seconds >= 0 && seconds < 60, `${seconds} s`);
     assert(scope === "" || scope.startsWith("model.layers.0"), scope);

@@ -22,6 +22,8 @@ export interface Command {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   readonly workgroups: Dispatch["workgroups"];
+  /** Bytes of weights that it reads, each counted once. */
+  readonly weightBytes: (sizes: StepSizes) => number;
 }
 
 /** What is needed to make a command. */
@@ -65,6 +67,7 @@ export async function prepareCommands(
       pipeline,
       group,
       workgroups: (sizes) => dispatch.workgroups(sizes),
+      weightBytes: (sizes) => dispatch.weightBytes?.(sizes) ?? 0,
     });
   }
   return commands;

@@ -58,10 +58,11 @@ export async function timeCommands(
     encoder.copyBufferToBuffer(resolved, 0, staging, 0, bytes);
     device.gpu.queue.submit([encoder.finish()]);
     const stamps = new BigUint64Array(await readback.read(staging, bytes));
-    return commands.map(({ kernel, scope }, i) => ({
+    return commands.map(({ kernel, scope, weightBytes }, i) => ({
       kernel,
       scope,
       seconds: Number(stamps[2 * i + 1] - stamps[2 * i]) * 1e-9,
+      weightBytes: weightBytes(sizes),
     }));
   } finally {
     device.release(resolved);
