@@ -338,10 +338,13 @@ function reduce(layer: GroupedLayer): Dispatch {
   const { spec, values, plan, permuted } = layer;
   const { alias, elements } = elementsOf(spec.hidden);
   const threads = Math.min(256, spec.profile.maxInvocations);
+  const { TOP_K, EXPERTS, PLAN_POSITIONS } = plan.constants;
   return composeDispatch({
     kernel: permuted ? "moe_finalize" : "moe_reduce",
     accesses: [
-      constants({ ...plan.constants, ROW_ELEMENTS: elements, INVOCATIONS: threads }),
+      // Without constants that it does not use, one shader serves steps of all sizes.
+      constants({ TOP_K, EXPERTS, ROW_ELEMENTS: elements, INVOCATIONS: threads }),
+      constants(permuted ? { PLAN_POSITIONS } : {}),
       reads("rows", "Element", expertRows(layer)),
       selectedExperts(layer),
       fragments(alias),

@@ -1,11 +1,5 @@
-const BLOCK_M = 16u;
 const TOP_K = 2u;
 const EXPERTS = 6u;
-const PLAN_EXPERTS = 4u;
-const PLAN_PAIRS = 13u;
-const PLAN_SIZE = 157u;
-const PLAN_POSITIONS = 157u;
-const PADDING = 4294967295u;
 const ROW_ELEMENTS = 10u;
 const INVOCATIONS = 256u;
 

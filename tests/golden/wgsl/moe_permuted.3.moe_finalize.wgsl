@@ -1,13 +1,8 @@
-const BLOCK_M = 8u;
 const TOP_K = 2u;
 const EXPERTS = 6u;
-const PLAN_EXPERTS = 4u;
-const PLAN_PAIRS = 17u;
-const PLAN_SIZE = 121u;
-const PLAN_POSITIONS = 968u;
-const PADDING = 4294967295u;
 const ROW_ELEMENTS = 10u;
 const INVOCATIONS = 256u;
+const PLAN_POSITIONS = 968u;
 
 @group(0) @binding(0) var<storage, read> rows: array<Element>;
 @group(0) @binding(1) var<storage, read> selected: array<i32>;
