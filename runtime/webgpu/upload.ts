@@ -6,7 +6,6 @@
  */
 
 import { yieldToEventLoop } from "../event_loop.ts";
-import type { WebGpuDevice } from "./device/device.ts";
 
 /** Bytes of which the queue may have copies: enough to keep a bus busy while the next are read. */
 const UNWAITED_BYTES = 32 * 2 ** 20;
@@ -16,7 +15,6 @@ export interface UploadTarget {
   readonly gpu: {
     readonly queue: Pick<GPUQueue, "writeBuffer" | "submit" | "onSubmittedWorkDone">;
   };
-  readonly provider: Pick<WebGpuDevice["provider"], "readMode">;
   /** Raises the first failure that the device reported. */
   check(): void;
 }
@@ -24,8 +22,6 @@ export interface UploadTarget {
 /** Copies bytes to buffers of a device. */
 export class Upload {
   #unwaited = 0;
-  /** Resolves when the copies up to the wait before are on the device. */
-  #before: Promise<unknown> = Promise.resolve();
 
   constructor(readonly device: UploadTarget, readonly unwaitedBytes = UNWAITED_BYTES) {}
 
@@ -35,41 +31,22 @@ export class Upload {
     byteOffset: number,
     bytes: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
-    // Where two waits are under way, each has half.
-    const most = this.#isAwaited ? this.unwaitedBytes / 2 : this.unwaitedBytes;
     const size = Math.ceil(bytes.byteLength / 4) * 4;
-    if (this.#unwaited > 0 && this.#unwaited + size > most) await this.wait();
+    if (this.#unwaited > 0 && this.#unwaited + size > this.unwaitedBytes) await this.finish();
     this.#writeAligned(buffer, byteOffset, bytes);
     this.#unwaited += size;
   }
 
   /**
-   * Waits for the queue: its copies are on the device, and their memory is free again. Deno's WebGPU
-   * waits within the call itself, and then about 11 ms more for code that awaits its promise. With a
-   * provider whose results are awaited, the copies of the wait before are waited for, so that reading
-   * goes on meanwhile.
+   * Waits for every copy: they are on the device, and their memory is free again. Deno's WebGPU waits
+   * within the call itself, and then about 11 ms more for code that awaits its promise.
    */
-  async wait(): Promise<void> {
+  async finish(): Promise<void> {
     this.#unwaited = 0;
     this.device.gpu.queue.submit([]);
-    const done = this.device.gpu.queue.onSubmittedWorkDone();
-    if (this.#isAwaited) {
-      await this.#before;
-      this.#before = done;
-    }
-    done.catch(() => {});
+    this.device.gpu.queue.onSubmittedWorkDone().catch(() => {});
     await yieldToEventLoop();
     this.device.check();
-  }
-
-  /** Waits for every copy. */
-  async finish(): Promise<void> {
-    await this.wait();
-    await this.#before;
-  }
-
-  get #isAwaited(): boolean {
-    return this.device.provider.readMode === "awaited";
   }
 
   /** The queue takes whole words of 4 bytes; only the last word of a weight may be incomplete. */
