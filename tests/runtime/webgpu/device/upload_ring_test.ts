@@ -33,20 +33,7 @@ webgpuTest(
     ring.dispose();
     assert.equal(device.allocatedBytes, before);
     assert.deepEqual((await bytesOf(device, a)).subarray(0, 9000), bytes);
-    assert.deepEqual([...(await bytesOf(device, b)).subarray(4, 16)], [
-      0,
-      0,
-      0,
-      0,
-      1,
-      2,
-      3,
-      0,
-      0,
-      0,
-      0,
-      0,
-    ]);
+    assert.equal((await bytesOf(device, b)).subarray(4, 16).join(""), "000012300000");
     device.check();
     device.close();
   },

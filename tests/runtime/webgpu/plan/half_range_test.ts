@@ -1,17 +1,24 @@
 /** Layers whose weights f16 cannot hold: with plain WGSL as matrices, on software Vulkan. */
 
 import assert from "node:assert/strict";
-import { concat, Graph, GraphBuilder, PACKED_FORMATS, stack, tensor } from "../../../graph/mod.ts";
-import { tunedRow } from "../../../kernels/mod.ts";
-import { largestMagnitude } from "../../../models/loading/largest_numbers.ts";
-import { openCpuExecutor } from "../../../runtime/mod.ts";
-import { nativeProvider } from "../../../runtime/webgpu/providers/native.ts";
-import { nodesBeyondHalves } from "../../../runtime/webgpu/plan/half_range.ts";
-import { webgpuTest, withExecutor } from "../../support/adapter.ts";
-import { MATRIX_CONFIGS, MATRIX_SHAPES } from "../../support/matrix_configs.ts";
-import { buildNode, randomF32 } from "../../support/op_case.ts";
-import { packedInputs } from "../../support/packed_inputs.ts";
-import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
+import {
+  concat,
+  Graph,
+  GraphBuilder,
+  PACKED_FORMATS,
+  stack,
+  tensor,
+} from "../../../../graph/mod.ts";
+import { tunedRow } from "../../../../kernels/mod.ts";
+import { largestMagnitude } from "../../../../models/loading/largest_numbers.ts";
+import { openCpuExecutor } from "../../../../runtime/mod.ts";
+import { nativeProvider } from "../../../../runtime/webgpu/providers/native.ts";
+import { nodesBeyondHalves } from "../../../../runtime/webgpu/plan/half_range.ts";
+import { webgpuTest, withExecutor } from "../../../support/adapter.ts";
+import { MATRIX_CONFIGS, MATRIX_SHAPES } from "../../../support/matrix_configs.ts";
+import { buildNode, randomF32 } from "../../../support/op_case.ts";
+import { packedInputs } from "../../../support/packed_inputs.ts";
+import { relativeError, TOLERANCES } from "../../../support/tolerances.ts";
 
 const [T, HIDDEN, INTERMEDIATE, EXPERTS, TOP_K] = [40, 24, 16, 2, 2];
 const EXPERT = [INTERMEDIATE, HIDDEN] as const;
