@@ -199,11 +199,7 @@ function collectNotes({ settings, transforms }: Overlay): string[] {
 
 function fieldSchema(key: string, field: string): z.ZodType | undefined {
   const found = findTransform(key);
-  const shape: Readonly<Record<string, z.ZodType>> = found
-    ? configSchema(found).shape as Readonly<
-      Record<string, z.ZodType>
-    >
-    : {};
+  const shape: Readonly<Record<string, z.ZodType>> = found ? configSchema(found).shape : {};
   return Object.hasOwn(shape, field) ? shape[field] : undefined;
 }
 

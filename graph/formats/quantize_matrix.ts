@@ -135,9 +135,7 @@ function encodeScale(format: PackedFormat, amax: number, secondScale: number): n
     case "nvfp4":
       return encodeE4M3(amax / E2M1_MAX / secondScale);
     default:
-      return Math.fround(
-        amax / LARGEST_CODES[format],
-      ) || 1;
+      return Math.fround(amax / LARGEST_CODES[format]) || 1;
   }
 }
 

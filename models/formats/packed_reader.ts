@@ -26,7 +26,7 @@ import {
   type Weight,
 } from "../../graph/mod.ts";
 import { convert, toF32 } from "./convert.ts";
-import { largestMagnitude, quantizeBf16 } from "./quantize_bf16.ts";
+import { largestOfPairs, quantizeBf16 } from "./quantize_bf16.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -162,7 +162,7 @@ export class PackedReader {
     }
     const pairs = await this.#readPairs(of, first, count);
     const isWhole = options.amax === undefined && dependsOnWhole(format, rows, columns, block);
-    const amax = isWhole ? { amax: largestMagnitude(pairs) } : {};
+    const amax = isWhole ? { amax: largestOfPairs(pairs) } : {};
     return quantizeBf16(format, { pairs, rows, columns }, block, { ...options, ...amax }) ??
       quantizeMatrix(format, this.#widened(pairs), rows, columns, block, options);
   }
@@ -175,7 +175,7 @@ export class PackedReader {
     for (let at = 0; at < elements; at += PART_ELEMENTS) {
       const [first, count] = [matrix * elements + at, Math.min(PART_ELEMENTS, elements - at)];
       const most = of.dtype === "bf16" && count % 2 === 0
-        ? largestMagnitude(await this.#readPairs(of, first, count))
+        ? largestOfPairs(await this.#readPairs(of, first, count))
         : absMax(await this.#readValues(of, first, count));
       amax = Math.max(amax, most);
     }
@@ -285,6 +285,7 @@ export function bandRows(
   const unit = height >= rows && dependsOnWhole(format, rows, columns, block) ? 1 : height;
   return Math.min(rows, unit * Math.max(1, Math.floor(PART_ELEMENTS / (unit * columns))));
 }
+
 /** Values of all codes of a format. */
 const CODE_VALUES = Object.fromEntries(
   Object.entries(PACKED_LAYOUTS).map(([format, { codesPerByte }]) => [

@@ -21,9 +21,9 @@ import {
   type ScaleBlock,
 } from "../../graph/mod.ts";
 
-/** The bits of the magnitude of an element; from `ODD` on they are infinity and NaN. */
+/** The bits of the magnitude of an element; from `INFINITE` on they are infinity and NaN. */
 const MAGNITUDE = 0x7fff;
-const ODD = 0x7f80;
+const INFINITE = 0x7f80;
 
 /** Magnitudes from 2^-100 on: their steps are neither subnormal nor near it. */
 const SMALLEST_FAST = 27 << 7;
@@ -46,7 +46,7 @@ export interface Bf16Rows {
 }
 
 /** The largest magnitude of some elements. Infinity and NaN are larger than all numbers. */
-export function largestMagnitude(pairs: Uint32Array): number {
+export function largestOfPairs(pairs: Uint32Array): number {
   return VALUES[largestBits(pairs, 0, pairs.length)];
 }
 
@@ -148,7 +148,7 @@ function encodeInt8(
     for (let from = row; from < row + columns; from += width) {
       const to = Math.min(from + width, row + columns);
       const most = largestBits(pairs, from, to);
-      if (most >= ODD) return false;
+      if (most >= INFINITE) return false;
       const step = Math.fround(VALUES[most] / 127) || 1;
       scale[block++] = step;
       if (hasNoHalves(most, step)) {
@@ -179,7 +179,7 @@ function encodeInt4(
     for (let from = row; from < row + columns; from += width) {
       const to = Math.min(from + width, row + columns);
       const most = largestBits(pairs, from, to);
-      if (most >= ODD) return false;
+      if (most >= INFINITE) return false;
       const step = Math.fround(VALUES[most] / 7) || 1;
       scale[block++] = step;
       if (hasNoHalves(most, step)) {
@@ -226,7 +226,7 @@ function encodeMxfp4(
       const to = Math.min(from + width, row + columns);
       const most = largestBits(pairs, from, to);
       const exponent = most >> 7;
-      if (most >= ODD || (most > 0 && exponent < 6)) return false;
+      if (most >= INFINITE || (most > 0 && exponent < 6)) return false;
       scale[block++] = most === 0 ? 127 : exponent - 2;
       const base = Math.max(0, exponent - 5) << 7;
       for (let i = from; i < to; i++) {
@@ -263,7 +263,7 @@ function encodeFp8(
 }
 
 function makeFp8Codes(amax: number, step: number): Uint8Array {
-  const codes = fp8Codes?.codes ?? new Uint8Array(ODD);
+  const codes = fp8Codes?.codes ?? new Uint8Array(INFINITE);
   NUMBER[0] = amax;
   const most = BITS[0] >>> 16;
   for (let bits = 0; bits <= most; bits++) codes[bits] = encodeE4M3(VALUES[bits] / step);

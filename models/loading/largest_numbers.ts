@@ -12,6 +12,7 @@ import {
   elementCount,
   type Weight,
 } from "../../graph/mod.ts";
+import { largestOfPairs } from "../formats/quantize_bf16.ts";
 
 /** A part of a weight that is a matrix of its own, such as one of an expert. */
 export interface WeightLeaf {
@@ -103,7 +104,7 @@ export function largestMagnitude(dtype: DType, bytes: Uint8Array<ArrayBuffer>): 
     case "f32":
       return f32Of(largestWord(wordsOf(bytes)));
     case "bf16":
-      return f32Of(largestHalf(bytes) << 16);
+      return largestHalf(bytes);
     case "f8_e4m3":
       return E4M3_VALUES[largestByte(bytes, 0x7f)];
     case "u8":
@@ -129,22 +130,16 @@ function largestWord(words: Uint32Array): number {
 
 /** Two elements at a time, where they lie so. */
 function largestHalf(bytes: Uint8Array<ArrayBuffer>): number {
-  const isAligned = bytes.byteOffset % 4 === 0;
-  const words = isAligned ? wordsOf(bytes) : new Uint32Array(0);
-  let [low, high] = [0, 0];
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i];
-    if ((word & 0x7fff) > low) low = word & 0x7fff;
-    if ((word & 0x7fff0000) > high) high = word & 0x7fff0000;
-  }
+  const pairs = bytes.byteOffset % 4 === 0 ? wordsOf(bytes) : new Uint32Array(0);
   const { buffer, byteOffset, byteLength } = bytes;
   const rest = new Uint16Array(
     buffer,
-    byteOffset + words.byteLength,
-    (byteLength >> 1) - 2 * words.length,
+    byteOffset + pairs.byteLength,
+    (byteLength >> 1) - 2 * pairs.length,
   );
-  for (let i = 0; i < rest.length; i++) low = Math.max(low, rest[i] & 0x7fff);
-  return Math.max(low, high >>> 16);
+  let largest = 0;
+  for (let i = 0; i < rest.length; i++) largest = Math.max(largest, rest[i] & 0x7fff);
+  return Math.max(largestOfPairs(pairs), f32Of(largest << 16));
 }
 
 function largestByte(bytes: Uint8Array, mask: number): number {

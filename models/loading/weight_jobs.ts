@@ -12,8 +12,10 @@ import {
   elementCount,
   isPacked,
   packedShape,
+  type QuantizeWeight,
+  tensorBytes,
+  type Weight,
 } from "../../graph/mod.ts";
-import { type QuantizeWeight, tensorBytes, type Weight } from "../../graph/mod.ts";
 import { bandRows } from "../formats/packed_reader.ts";
 import { isAlongMemory } from "./largest_numbers.ts";
 

@@ -6,6 +6,7 @@
  */
 
 import { concat, elementCount, invariant, stack, type Weight } from "../../graph/mod.ts";
+import { isAlongMemory } from "./largest_numbers.ts";
 
 /** A weight that has some elements of another one, in the same order. */
 export interface WeightPortion {
@@ -33,9 +34,8 @@ export function weightPortion(weight: Weight, first: number, count: number): Wei
     case "stack":
       return portionOfParts(weight.parts, first, count, stack);
     case "concat": {
-      const { dim, shape, parts } = weight;
-      if (elementCount(shape.slice(0, dim)) !== 1) return { weight, start: 0 };
-      return portionOfParts(parts, first, count, (some) => concat(some, dim));
+      if (!isAlongMemory(weight)) return { weight, start: 0 };
+      return portionOfParts(weight.parts, first, count, (some) => concat(some, weight.dim));
     }
     default:
       return { weight, start: 0 };

@@ -7,7 +7,7 @@ import {
   quantizeMatrix,
   type ScaleBlock,
 } from "../../../graph/mod.ts";
-import { largestMagnitude, quantizeBf16 } from "../../../models/formats/quantize_bf16.ts";
+import { largestOfPairs, quantizeBf16 } from "../../../models/formats/quantize_bf16.ts";
 import { randomNumbers } from "../../support/op_case.ts";
 
 const COLUMNS = 96;
@@ -76,7 +76,7 @@ Deno.test("quantizeBf16() gives the bits of quantizeMatrix()", () => {
     for (const codes of [ordinary, hard.slice(0, hard.length - hard.length % COLUMNS)]) {
       const { rows, values, matrix } = rowsOf(codes);
       const whole = dependsOnWhole(format, rows, COLUMNS, block);
-      const options = whole ? { amax: largestMagnitude(matrix.pairs) } : {};
+      const options = whole ? { amax: largestOfPairs(matrix.pairs) } : {};
       const expected = quantizeMatrix(format, values, rows, COLUMNS, block);
       const first = quantizeBf16(format, matrix, block, options);
       assert(first, format);
