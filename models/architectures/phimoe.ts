@@ -82,7 +82,7 @@ export const phimoe = defineArchitecture({
         source: NUMBERED_NAMES,
         activation: config.hidden_act,
       }),
-    }), { norm: "layer", headBias: config.lm_head_bias });
+    }), { norm: "layer", normBias: true, headBias: config.lm_head_bias });
   },
 });
 

@@ -56,8 +56,10 @@ export interface DecoderOptions {
     readonly embed: string;
     readonly norm: string;
   };
-  /** `layer`: LayerNorm, with biases where the checkpoint has them. */
+  /** `layer`: LayerNorm. */
   readonly norm?: "rms" | "layer";
+  /** LayerNorm has biases. */
+  readonly normBias?: boolean;
   /** Added to the weights of norms (Gemma 3 multiplies by 1 + weight). */
   readonly normOffset?: number;
   /** Factor on embeddings. */
@@ -162,14 +164,14 @@ function normOf(
   b: GraphBuilder,
   config: ModelConfig,
   weights: ModelWeights,
-  { norm = "rms", normOffset }: DecoderOptions,
+  { norm = "rms", normBias, normOffset }: DecoderOptions,
 ): Norm {
   const { hidden_size: size, rms_norm_eps: eps } = config;
   return (name, x) => {
     const module = `${b.scope}.${name}`;
     const weight = normWeight(weights, module, size, normOffset);
     if (norm === "rms") return rmsNorm(b, name, x, weight, eps);
-    const bias = weights.has(`${module}.bias`) ? weights.vector(`${module}.bias`, size) : undefined;
+    const bias = normBias ? weights.vector(`${module}.bias`, size) : undefined;
     return layerNorm(b, name, x, { weight, bias }, eps);
   };
 }

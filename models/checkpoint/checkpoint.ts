@@ -10,12 +10,12 @@ import {
   CheckpointError,
   type DType,
   formatShape,
-  nearest,
   tensor,
   type TensorSource,
   type TensorWeight,
 } from "../../graph/mod.ts";
 import { isFile, readJson } from "./json_file.ts";
+import { nearestTensor } from "./nearest_tensor.ts";
 import {
   SafetensorsFile,
   type TensorInfo,
@@ -104,7 +104,7 @@ export class Checkpoint implements TensorSource {
     if (info) return info;
     const unreadable = this.unreadable.get(name);
     if (unreadable) throw unreadableType(unreadable);
-    const near = nearest(name, this.tensors.keys());
+    const near = nearestTensor([name], this.tensors.keys());
     throw new CheckpointError(
       "checkpoint/missing-tensor",
       `Cannot find tensor "${name}": expected it in checkpoint "${this.folder}", got ${this.tensors.size} others`,

@@ -34,7 +34,7 @@ export interface ExpertStacks {
 
 /**
  * Whether the stacks are transposed: [E, H, 2I] and [E, I, H], which are multiplied from the right, in
- * place of [E, 2I, H] and [E, H, I]. Where one of them is square, the other one decides.
+ * place of [E, 2I, H] and [E, H, I]. Where one of them is square or has a wrong shape, the other decides.
  *
  * @example
  * ```ts
@@ -46,11 +46,11 @@ export interface ExpertStacks {
  */
 export function areTransposed({ gateUp, down }: ExpertStacks, sizes: ExpertSizes): boolean {
   const { experts, hidden, intermediate } = sizes;
-  const turned = String(gateUp) === String([experts, hidden, 2 * intermediate]) &&
-    String(down) === String([experts, intermediate, hidden]);
-  const straight = String(gateUp) === String([experts, 2 * intermediate, hidden]) &&
-    String(down) === String([experts, hidden, intermediate]);
-  return turned && !straight;
+  const fitting = (wanted: readonly (readonly number[])[]) =>
+    [gateUp, down].filter((shape, i) => String(shape) === String(wanted[i])).length;
+  const turned = fitting([[experts, hidden, 2 * intermediate], [experts, intermediate, hidden]]);
+  const straight = fitting([[experts, 2 * intermediate, hidden], [experts, hidden, intermediate]]);
+  return turned > straight;
 }
 
 /** Experts out of stacks [E, 2I, H], gate rows first, and [E, H, I]. */

@@ -5,15 +5,9 @@
  * @module
  */
 
-import {
-  cast,
-  CheckpointError,
-  type DType,
-  nearest,
-  tensorNames,
-  type Weight,
-} from "../../graph/mod.ts";
+import { cast, CheckpointError, type DType, tensorNames, type Weight } from "../../graph/mod.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { nearestTensor } from "../checkpoint/nearest_tensor.ts";
 import type { Quantization } from "../quantization/quantization.ts";
 import {
   areTransposed,
@@ -182,7 +176,7 @@ export class ModelWeights {
   }
 
   #missing(names: readonly string[]): CheckpointError {
-    const near = nearest(this.#stored(names[0]), this.#checkpoint.tensors.keys());
+    const near = nearestTensor(names.map(this.#stored), this.#checkpoint.tensors.keys());
     const quoted = names.map((name) => `"${name}"`).join(" or ");
     return new CheckpointError(
       "checkpoint/missing-tensor",

@@ -6,7 +6,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { type Graph, tensorNames } from "../../graph/mod.ts";
+import { type Graph, nearest, tensorNames } from "../../graph/mod.ts";
 import { UNREAD_META } from "./export_to_gm.ts";
 import { accepted } from "../core/accepted.ts";
 import { defineTransform } from "../core/transform.ts";
@@ -42,7 +42,7 @@ export const loadWeights = defineTransform({
       reason: reasons.has(name) ? reasons.get(name) : "no node reads it any more",
     }));
     const unexplained = unread.filter(({ reason }) => reason === undefined);
-    if (unexplained.length > 0) log(warnOf(unexplained.map(({ name }) => name)));
+    if (unexplained.length > 0) log(warnOf(unexplained.map(({ name }) => name), read));
     return {
       matches: [{ unread }],
       notes: [
@@ -69,13 +69,15 @@ function describeUnread(unread: readonly Unread[]): string[] {
   });
 }
 
-/** A sentence about unexpected tensors; those of a layer are named together. */
-function warnOf(names: readonly string[]): string {
+/** A sentence about unexpected tensors; those of a layer are named together, others with a name like theirs. */
+function warnOf(names: readonly string[], read: ReadonlySet<string>): string {
   const groups = Map.groupBy(names, (name) => /^(.*\.layers\.\d+)\./.exec(name)?.[1] ?? name);
-  const places = [...groups].map(([group, { length }]) =>
-    length > 1 ? `${group} (${length})` : group
-  );
-  const shown = places.slice(0, SHOWN).join(", ");
+  const places = [...groups];
+  const shown = places.slice(0, SHOWN).map(([group, tensors]) => {
+    if (tensors.length > 1) return `${group} (${tensors.length})`;
+    const near = nearest(tensors[0], read);
+    return near === undefined ? tensors[0] : `${tensors[0]} (the nearest that is read: ${near})`;
+  }).join(", ");
   const more = places.length > SHOWN ? ` and ${places.length - SHOWN} more` : "";
   const tensors = names.length === 1
     ? "1 tensor of the checkpoint is"

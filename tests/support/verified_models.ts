@@ -1,0 +1,72 @@
+/**
+ * The golden models: what tests compare with transformers, and what the reference of architectures says
+ * of it.
+ *
+ * @module
+ */
+
+/** A folder of `tests/golden` with a model and what transformers computes with it. */
+export interface VerifiedModel {
+  /** Name of the architecture that loads it. */
+  readonly architecture: string;
+  /** Values of a prompt inside: hidden states, routers, inputs and outputs of the blocks with experts. */
+  readonly inside?: boolean;
+  /** `config_legacy.json`: the config as transformers 4 wrote it. */
+  readonly legacy?: boolean;
+  /** Where experts and their names in memory, as newer exporters write them, are not those of the hub. */
+  readonly kept?: boolean;
+  /** `hub/config.json`: the vision model that is published, whose text this is. */
+  readonly wrapped?: boolean;
+}
+
+const INSIDE = { inside: true, legacy: true } as const;
+const ALL = { ...INSIDE, kept: true } as const;
+
+/** Every golden model by its folder. */
+export const VERIFIED_MODELS: Readonly<Record<string, VerifiedModel>> = {
+  afmoe: { architecture: "afmoe", ...ALL },
+  aria_text: { architecture: "aria_text" },
+  axk1: { architecture: "axk1" },
+  dbrx: { architecture: "dbrx", ...INSIDE },
+  deepseek_v2: { architecture: "deepseek_v2", ...ALL },
+  deepseek_v2_grouped: { architecture: "deepseek_v2", ...ALL },
+  deepseek_v3: { architecture: "deepseek_v3", ...ALL },
+  dots1: { architecture: "dots1" },
+  ernie4_5_moe: { architecture: "ernie4_5_moe", ...ALL },
+  exaone_moe: { architecture: "exaone_moe" },
+  flex_olmo: { architecture: "flex_olmo" },
+  gemma3: { architecture: "gemma3_text", legacy: true },
+  gemma4: { architecture: "gemma4_text", ...INSIDE, wrapped: true },
+  gemma4_dense: { architecture: "gemma4_text" },
+  glm4_moe: { architecture: "glm4_moe", ...ALL },
+  glm4_moe_lite: { architecture: "glm4_moe_lite", ...ALL },
+  gpt_oss: { architecture: "gpt_oss", ...INSIDE },
+  granitemoe: { architecture: "granitemoe", ...ALL },
+  granitemoeshared: { architecture: "granitemoeshared" },
+  granitemoe_swa: { architecture: "granitemoe_swa" },
+  hunyuan_v1_moe: { architecture: "hunyuan_v1_moe" },
+  hy_v3: { architecture: "hy_v3", ...ALL },
+  llama: { architecture: "llama" },
+  llama4_text: { architecture: "llama4_text", ...INSIDE },
+  mellum: { architecture: "mellum" },
+  mimo_v2_flash: { architecture: "mimo_v2_flash", ...ALL },
+  minimax_m2: { architecture: "minimax_m2", ...ALL },
+  mistral: { architecture: "mistral" },
+  mixtral: { architecture: "mixtral", ...ALL },
+  olmo2: { architecture: "olmo2" },
+  olmoe: { architecture: "olmoe", ...ALL },
+  phimoe: { architecture: "phimoe", ...ALL },
+  phimoe_longrope: { architecture: "phimoe" },
+  qwen2: { architecture: "qwen2" },
+  qwen2_moe: { architecture: "qwen2_moe", ...ALL },
+  qwen3: { architecture: "qwen3" },
+  qwen3_moe: { architecture: "qwen3_moe", ...ALL },
+  qwen3_moe_longrope: { architecture: "qwen3_moe" },
+  solar_open: { architecture: "solar_open" },
+};
+
+/** Models that have all tensors of every prompt, and `fused/` with kept names. */
+export const FIRST_MODELS: readonly string[] = ["qwen3_moe", "mixtral", "olmoe", "gpt_oss"];
+
+/** Architectures that compute of text what another one does: the golden model is read by other names. */
+export const SAME_TEXT: Readonly<Record<string, string>> = { qwen3_vl_moe_text: "qwen3_moe" };
