@@ -19,6 +19,12 @@ import { type OpName, OPS, WEIGHT_FORMATS } from "../graph/mod.ts";
 import { KERNELS, moeBackends, type MoeSpec, TUNED_ROWS } from "../kernels/mod.ts";
 import { ARCHITECTURES } from "../models/mod.ts";
 import { z } from "../deps/zod.ts";
+import { RANDOM_FAMILIES } from "../tests/support/random_configs.ts";
+import {
+  SAME_TEXT,
+  VERIFIED_MODELS,
+  type VerifiedModel,
+} from "../tests/support/verified_models.ts";
 import { code, page, table } from "./markdown.ts";
 
 /** The layer for which backends are asked; only its format changes. */
@@ -164,27 +170,56 @@ function fieldsOf(shape: z.core.$ZodLooseShape, prefix = ""): string[][] {
   });
 }
 
-/** Families whose golden models are small and computed by the eager graph, and token by token on the CPU. */
-const EAGER_ALONE = ["aria_text", "axk1", "flex_olmo", "granitemoe_swa", "mellum", "qwen2"];
+/** Marks of what a golden model has besides logits, greedy tokens and the hub's files, by its letter. */
+const VERIFIED: readonly (readonly [keyof VerifiedModel, string, string])[] = [
+  [
+    "inside",
+    "i",
+    "values inside: hidden states, logits, choices and weights of routers, on the CPU; the choices on WebGPU too; and " +
+    "each block with experts alone, from transformers' input to its output, on the CPU (eager and fused) and on WebGPU " +
+    "with both backends, for 1, 5 and 39 tokens",
+  ],
+  ["legacy", "4", "the config as transformers 4 wrote it, on the CPU (eager) and on WebGPU"],
+  [
+    "kept",
+    "k",
+    "experts stacked and named as in transformers' memory, on the CPU (eager) and on WebGPU",
+  ],
+  ["wrapped", "v", "the text of the published vision model, on the CPU (eager) and on WebGPU"],
+];
 
-function verifiedBy(name: string): string {
-  if (EAGER_ALONE.includes(name)) return "golden models by the eager graph, random models";
-  // It computes the same of text alone.
-  if (name === "qwen3_vl_moe_text") return "Qwen3-MoE's golden model, random models";
-  return "golden models, random models";
+function verifiedBy({ name, hfNames }: (typeof ARCHITECTURES)[number]): string {
+  const models = Object.entries(VERIFIED_MODELS).flatMap(([folder, model]) => {
+    if (model.architecture !== name) return [];
+    const marks = VERIFIED.flatMap(([field, mark]) => model[field] ? [mark] : []);
+    return [marks.length > 0 ? `${code(folder)} (${marks.join(" ")})` : code(folder)];
+  });
+  const same = SAME_TEXT[name];
+  if (same !== undefined) models.push(`${code(same)} by its names, on the CPU`);
+  const isRandom = RANDOM_FAMILIES.some((each) => hfNames.includes(each));
+  return [...models, ...isRandom ? ["random models"] : []].join(", ");
 }
 
 function architecturesPage(): string {
-  const rows = ARCHITECTURES.map(({ name, hfNames, features }) => [
-    code(name),
-    hfNames.map(code).join(", "),
-    features.join(", "),
-    verifiedBy(name),
+  const rows = ARCHITECTURES.map((each) => [
+    code(each.name),
+    each.hfNames.map(code).join(", "),
+    each.features.join(", "),
+    verifiedBy(each),
   ]);
   return page(
     "Architectures",
     "Models that load, by `architectures` of their `config.json`.",
     table(["name", "in config.json", "what is implemented", "verified by"], rows),
-    "Golden models: logits and greedy tokens are those of transformers, at once, in chunks and token by token, by the eager graph and the fused one, on the CPU and on WebGPU with both MoE backends. Random models: the fused graph computes what the eager one does for random configs. The tests there do not ask transformers; on 2026-11-26 370 models of such configs, of 27 architectures, were compared with transformers 5.18.0 on the CPU once, eager and fused: logits agree within 1e-3 of the largest in 368, and two of DBRX were refused by name. On 2026-11-27 154 models of 32 architectures, with all spellings of the rotary embedding and keys left out, were compared by their eager graphs: all agree.",
+    "## Golden models",
+    "Each of the models named above is in `tests/golden`, with what transformers computes with it. Tests find " +
+      "transformers' logits (1e-3 of the largest, cache in f32), chosen experts where they are known, and greedy tokens: " +
+      "on the CPU through the public pipeline, and of the fused graph on WebGPU with the backends `triton` and `trtllm`; " +
+      "each with prompts at once, in chunks and token by token. The eager graph's greedy tokens are theirs too, on the " +
+      "CPU. A tensor of each kind, when it is missing, misspelled or of another shape, is named in the error with the " +
+      "nearest name, as is a tensor too many in a warning. A letter says what is compared besides:",
+    table(["mark", "what is compared"], VERIFIED.map(([, mark, what]) => [mark, what])),
+    "## Random models",
+    "The fused graph computes what the eager one does for random configs of the architecture. The tests there do not ask transformers; on 2026-11-26 370 models of such configs, of 27 architectures, were compared with transformers 5.18.0 on the CPU once, eager and fused: logits agree within 1e-3 of the largest in 368, and two of DBRX were refused by name. On 2026-11-27 154 models of 32 architectures, with all spellings of the rotary embedding and keys left out, were compared by their eager graphs: all agree.",
   );
 }

@@ -1,106 +1,79 @@
 /**
- * Every family through the public pipeline against transformers: logits and greedy tokens on the CPU
- * and on WebGPU with each backend; prompts at once, in chunks, and token by token.
+ * Every golden model against transformers: logits, chosen experts and greedy tokens, prompts at once, in
+ * chunks and token by token, through the public pipeline on the CPU, and fused for WebGPU with each
+ * backend; on WebGPU also the blocks with experts alone.
  */
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import { type HostTensor, invariant } from "../graph/mod.ts";
-import { type Engine, pipeline } from "../mod.ts";
-import { webgpuTest } from "./support/adapter.ts";
-import { readSafetensors } from "./support/safetensors.ts";
+import type { WebGpuExecutor } from "../runtime/webgpu/executor.ts";
+import { webgpuTest, withExecutor } from "./support/adapter.ts";
+import { blocksOf, checkBlocks, checkModel } from "./support/check_golden.ts";
+import { type Form, formsOf, withGoldenModel } from "./support/golden_folders.ts";
+import { fusedGraph } from "./support/golden_steps.ts";
+import { checkEngine } from "./support/golden_engine.ts";
+import { GoldenValues } from "./support/golden_values.ts";
+import { fusedLayers, withBackend } from "./support/quantized_models.ts";
 import { IS_QUICK } from "./support/quick.ts";
-import { TOLERANCES } from "./support/tolerances.ts";
+import { VERIFIED_MODELS } from "./support/verified_models.ts";
 
-const GOLDEN = join(import.meta.dirname ?? ".", "golden");
+const BACKENDS = ["triton", "trtllm"] as const;
 
-const FAMILIES = [
-  ...["afmoe", "dbrx", "deepseek_v2", "deepseek_v2_grouped", "deepseek_v3", "dots1"],
-  ...["ernie4_5_moe", "exaone_moe", "gemma3", "gemma4", "glm4_moe", "glm4_moe_lite"],
-  ...[
-    "granitemoe",
-    "granitemoeshared",
-    "hunyuan_v1_moe",
-    "hy_v3",
-    "llama",
-    "llama4_text",
-    "mimo_v2_flash",
-  ],
-  ...["minimax_m2", "mistral", "olmo2", "phimoe", "phimoe_longrope", "qwen2_moe", "qwen3"],
-  ...["qwen3_moe_longrope", "solar_open"],
-];
+/** Tokens of the largest step, and the prompts that are tried with it. */
+const CPU_RUNS: readonly (readonly [number, readonly string[]])[] = IS_QUICK
+  ? [[5, ["p0", "p1", "p2"]]]
+  : [[64, ["p0", "p1", "p2"]], [5, ["p0", "p1", "p2"]], [1, ["p1"]]];
 
-/** Beyond this many tokens LongRoPE takes its other factors, which transformers does in mid-sequence. */
-const SHORT: Readonly<Record<string, number>> = { phimoe_longrope: 64, qwen3_moe_longrope: 64 };
-
-interface Place {
-  readonly executor: "cpu" | "webgpu";
-  readonly backend: "triton" | "trtllm" | "auto";
-  /** Tokens of the largest step, and the prompts that are tried with it. */
-  readonly runs: readonly (readonly [number, readonly string[]])[];
+for (const name of Object.keys(VERIFIED_MODELS)) {
+  Deno.test(`${name} on the CPU gives transformers' logits and greedy tokens`, async () => {
+    const golden = await GoldenValues.of(name);
+    for (const [maxNumTokens, prompts] of CPU_RUNS) {
+      const place = { executor: "cpu", backend: "auto", maxNumTokens } as const;
+      const known = prompts.filter((each) => golden.prompts.includes(each));
+      await checkEngine(name, golden, place, known);
+    }
+  });
 }
 
-const ALL = ["p0", "p1", "p2"];
-
-const PLACES: readonly Place[] = [
-  {
-    ...{ executor: "cpu", backend: "auto" },
-    runs: IS_QUICK ? [[5, ALL]] : [[64, ALL], [5, ALL], [1, ["p1"]]],
-  },
-  { executor: "webgpu", backend: "triton", runs: [[64, ["p0", "p2"]], [1, ["p0"]]] },
-  { executor: "webgpu", backend: "trtllm", runs: [[5, ["p1"]]] },
-];
-
-/** An engine with a cache in f32, as the goldens were made. */
-function deploy(name: string, { executor, backend }: Place, maxNumTokens: number): Promise<Engine> {
-  return pipeline()
-    .fuseMoe({ backend })
-    .insertCachedAttention({ cache_dtype: "f32" })
-    .settings({ maxNumTokens, maxSeqLen: SHORT[name] ?? 128, maxBatchSize: 1 })
-    .deploy({ model: join(GOLDEN, name), executor });
+/** The backends take turns over the forms of a model, so that each form reaches the device. */
+function formOf(name: string, index: number): Form {
+  const forms = formsOf(name);
+  return forms[index % forms.length] ?? "hub";
 }
 
-function numbers(tensors: ReadonlyMap<string, HostTensor>, name: string): number[] {
-  const tensor = tensors.get(name);
-  invariant(tensor, `the golden file has no ${name}`);
-  return Array.from(tensor.data as ArrayLike<number | bigint>, Number);
+async function checkOnDevice(
+  executor: WebGpuExecutor,
+  name: string,
+  form: Form,
+  backend: (typeof BACKENDS)[number],
+): Promise<void> {
+  const golden = await GoldenValues.of(name);
+  const target = { executor: "webgpu", profile: executor.device.profile } as const;
+  await withGoldenModel(name, form, async (model) => {
+    const graph = await fusedGraph(model, target, withBackend(backend));
+    assert.ok(fusedLayers(graph).every(({ attrs }) => attrs.backend === backend));
+    await checkModel(executor, graph, model, golden);
+    if (!VERIFIED_MODELS[name].inside) return;
+    const blocks = await fusedGraph(blocksOf(model), target, withBackend(backend));
+    assert.equal(fusedLayers(blocks).length, golden.outputs.length);
+    // Sizes in the ranges of the steps above, whose shaders are there already.
+    await checkBlocks(executor, blocks, model, golden, [1, 5, 39]);
+  });
 }
 
-for (const name of FAMILIES) {
-  for (const place of PLACES) {
-    const where = place.executor === "cpu" ? "the CPU" : `WebGPU with ${place.backend}`;
-    const test = place.executor === "cpu" ? Deno.test : webgpuTest;
-    test(`${name} on ${where} gives transformers' logits and greedy tokens`, async () => {
-      const tensors = await readSafetensors(
-        new URL(`golden/${name}/golden.safetensors`, import.meta.url),
-      );
-      for (const [chunk, prompts] of place.runs) {
-        await using engine = await deploy(name, place, chunk);
-        const kept = prompts.filter((prompt) => tensors.has(`${prompt}.logits`));
-        assert.ok(kept.length > 0, `the golden file has none of ${prompts}`);
-        for (const prompt of kept) await check(engine, tensors, prompt, chunk);
+// One device for all: models of the same sizes share its compiled shaders.
+webgpuTest(
+  "golden models on WebGPU give transformers' logits, experts and greedy tokens",
+  async (t) => {
+    await withExecutor({ selfTest: false }, async (executor) => {
+      for (const name of Object.keys(VERIFIED_MODELS)) {
+        for (const [i, backend] of BACKENDS.entries()) {
+          const form = formOf(name, i);
+          await t.step(
+            `${name} with ${backend}, ${form} files`,
+            () => checkOnDevice(executor, name, form, backend),
+          );
+        }
       }
     });
-  }
-}
-
-async function check(
-  engine: Engine,
-  tensors: ReadonlyMap<string, HostTensor>,
-  prompt: string,
-  chunk: number,
-): Promise<void> {
-  const what = `${prompt} in steps of ${chunk}`;
-  const ids = numbers(tensors, `${prompt}.input_ids`);
-  const expected = numbers(tensors, `${prompt}.logits`);
-  const logits = await engine.logits(Int32Array.from(ids));
-  assert.equal(logits.length, expected.length, what);
-  const largest = Math.max(...expected.map(Math.abs));
-  const worst = Math.max(...expected.map((each, i) => Math.abs(each - logits[i])));
-  assert.ok(worst <= TOLERANCES.logitsF32 * largest, `${what}: off by ${worst} of ${largest}`);
-  const continuation = numbers(tensors, `${prompt}.greedy`);
-  const greedy: number[] = [];
-  const options = { maxNewTokens: continuation.length, temperature: 0, ignoreEos: true };
-  for await (const { token } of engine.generate(ids, options)) greedy.push(token);
-  assert.deepEqual(greedy, continuation, what);
-}
+  },
+);

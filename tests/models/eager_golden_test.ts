@@ -6,6 +6,7 @@ import { Checkpoint, findArchitecture, normalizeConfig } from "../../models/mod.
 import { openCpuExecutor } from "../../runtime/mod.ts";
 import { readSafetensors } from "../support/safetensors.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
+import { FIRST_MODELS } from "../support/verified_models.ts";
 
 const GOLDEN = new URL("../golden/", import.meta.url);
 
@@ -89,7 +90,7 @@ async function compare(model: Fixture, golden: ReadonlyMap<string, HostTensor>, 
   }
 }
 
-for (const name of ["qwen3_moe", "mixtral", "olmoe", "gpt_oss"]) {
+for (const name of FIRST_MODELS) {
   const folder = new URL(name, GOLDEN).pathname;
   for (
     const [variant, path, configFile] of [

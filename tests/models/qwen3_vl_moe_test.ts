@@ -8,10 +8,12 @@ import type { HostTensor } from "../../graph/mod.ts";
 import { Checkpoint, findArchitecture, normalizeConfig } from "../../models/mod.ts";
 import { keptTensors, writeModel } from "../support/kept_layout.ts";
 import { logitsOf } from "../support/language_model.ts";
+import { GOLDEN } from "../support/golden_values.ts";
 import { readSafetensors } from "../support/safetensors.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
+import { SAME_TEXT } from "../support/verified_models.ts";
 
-const FOLDER = new URL("../golden/qwen3_moe/", import.meta.url);
+const FOLDER = new URL(`${SAME_TEXT.qwen3_vl_moe_text}/`, GOLDEN);
 
 /** The config as the hub has it: sections of the rotary embedding, which text alone does not feel. */
 async function configOf(): Promise<Record<string, unknown>> {

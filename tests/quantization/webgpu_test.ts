@@ -14,7 +14,6 @@ import {
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 
 const MODELS = [
-  "gpt_oss",
   "quantized/gpt_oss_mxfp4",
   "quantized/qwen3_moe_fp8_block32",
   "quantized/qwen3_moe_fp8_block128",

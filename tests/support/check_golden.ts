@@ -1,0 +1,128 @@
+/**
+ * Comparisons of a golden model with transformers: the whole model in steps of several sizes, and its
+ * blocks with experts alone.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import type { Graph } from "../../graph/mod.ts";
+import type { Model } from "../../models/mod.ts";
+import type { Executor, Program } from "../../runtime/mod.ts";
+import type { GoldenValues } from "./golden_values.ts";
+import { compileForSteps, exposeChoices, follow, prefill } from "./golden_steps.ts";
+import { cutMoeBlocks } from "./moe_blocks.ts";
+import { relativeError, TOLERANCES } from "./tolerances.ts";
+
+/**
+ * The longest prompt at once, one in chunks of 5, one token by token: logits and choices of experts of
+ * each, and the greedy tokens behind the first and the last.
+ */
+export async function checkModel(
+  executor: Executor,
+  graph: Graph,
+  model: Model,
+  golden: GoldenValues,
+): Promise<void> {
+  const choices = exposeChoices(graph);
+  const program = await compileForSteps(executor, graph, model);
+  const longest = golden.prompts.slice(-1)[0];
+  for (const [prompt, size] of [[longest, 64], ["p1", 5], ["p0", 1]] as const) {
+    const what = `${prompt} in steps of ${size}`;
+    const ids = golden.get(`${prompt}.input_ids`);
+    const { logits, named } = await prefill(program, ids, size, choices.map(({ name }) => name));
+    const error = relativeError(logits, golden.get(`${prompt}.logits`));
+    assert.ok(error <= TOLERANCES.logitsF32, `${what}: logits are off by ${error}`);
+    for (const { layer, name } of choices) {
+      const known = `${prompt}.router.${layer}.ids`;
+      if (!golden.has(known)) continue;
+      const chosen = sortRows(named[name], ids.length, golden.get(known).length / ids.length);
+      assert.deepEqual(chosen, golden.get(known), `${what}: ${known}`);
+    }
+    if (size !== 5) await checkGreedy(program, logits, golden, prompt);
+  }
+  program.dispose();
+}
+
+/** The routed experts of every token in ascending order; shared ones, if any, have the numbers behind. */
+function sortRows(ids: readonly number[], rows: number, topK: number): number[] {
+  const size = ids.length / rows;
+  return Array.from(
+    { length: rows },
+    (_, row) => ids.slice(row * size, (row + 1) * size).sort((a, b) => a - b).slice(0, topK),
+  ).flat();
+}
+
+async function checkGreedy(
+  program: Program,
+  logits: readonly number[],
+  golden: GoldenValues,
+  prompt: string,
+): Promise<void> {
+  const expected = golden.get(`${prompt}.greedy`);
+  const tokens = golden.get(`${prompt}.input_ids`).length;
+  const last = logits.slice(-logits.length / tokens);
+  const first = last.indexOf(Math.max(...last));
+  assert.deepEqual(await follow(program, first, tokens, expected.length), expected, prompt);
+}
+
+/** The rows of a golden tensor, `repeats` times over. */
+function rowsOf(values: readonly number[], repeats: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from(
+    { length: repeats * values.length },
+    (_, i) => values[i % values.length],
+  );
+}
+
+/** The model whose eager graph is its blocks with experts. */
+export function blocksOf(model: Model): Model {
+  return {
+    ...model,
+    build(options) {
+      const built = model.build(options);
+      cutMoeBlocks(built.graph);
+      return built;
+    },
+  };
+}
+
+/** Layers of the blocks of such a graph, ascending. */
+export function layersOf(graph: Graph): number[] {
+  return [...graph.outputs.keys()].map((name) => Number(name.slice("y.".length)));
+}
+
+/**
+ * Every block with experts from transformers' input to its output, in steps of these many tokens; more
+ * than the prompt has are the prompt several times.
+ */
+export async function checkBlocks(
+  executor: Executor,
+  graph: Graph,
+  model: Model,
+  golden: GoldenValues,
+  sizes: readonly number[],
+): Promise<void> {
+  const tokens = golden.get("p1.input_ids").length;
+  const program = await executor.compile(graph, {
+    source: model.checkpoint,
+    ...{ maxTokens: 64, maxSequences: 1, pages: 0, maxPagesPerSequence: 1 },
+  });
+  for (const T of sizes) {
+    const part = (name: string) => {
+      const values = golden.get(name);
+      const width = values.length / tokens;
+      return rowsOf(values, Math.ceil(T / tokens)).slice(0, T * width);
+    };
+    const inputs: Record<string, Float32Array<ArrayBuffer>> = {};
+    for (const layer of layersOf(graph)) {
+      inputs[`x.${layer}`] = part(`p1.moe.${layer}.in`);
+      inputs[`beside.${layer}`] = new Float32Array(inputs[`x.${layer}`].length);
+    }
+    const results = await program.run(inputs, { T });
+    for (const layer of layersOf(graph)) {
+      const error = relativeError(results[`y.${layer}`], part(`p1.moe.${layer}.out`));
+      assert.ok(error <= TOLERANCES.moeF32, `block ${layer}, ${T} tokens: off by ${error}`);
+    }
+  }
+  program.dispose();
+}
