@@ -38,7 +38,7 @@ export * from "./quantization/read_quantization.ts";
 export * from "./quantization/refused_methods.ts";
 export * from "./quantization/registry.ts";
 export * from "./config/rope.ts";
-export type { RopeReading } from "./config/rope_config.ts";
+export type { LayerTypeReading, RopeReading } from "./config/rope_config.ts";
 export * from "./blocks/rotary.ts";
 export * from "./checkpoint/safetensors.ts";
 export * from "./checkpoint/tensor_statistics.ts";

@@ -20,7 +20,7 @@ const CASES = Number(Deno.env.get("MIXLINE_CASES") ?? 1);
 const SEED = Number(Deno.env.get("MIXLINE_SEED") ?? 1);
 const PAGES = 4;
 /** One in so many architectures goes to WebGPU when no number of cases is asked for. */
-const FEW = 9;
+const FEW = 12;
 
 /** A model of a random config with random weights, and some tokens. */
 function makeModel(architecture: string, seed: number) {

@@ -110,6 +110,7 @@ const CASES: Record<string, readonly Case[]> = {
   "scales of experts and logits, bounds of the sum": [
     { T: 5, E: 12, H: 40, topK: 4, renormalize: true, expertScale: true, logitScale: 0.2 },
     { T: 5, E: 12, H: 40, topK: 4, renormalize: true, sumFloor: 0.7, logitScale: 0.1 },
+    { T: 5, E: 12, H: 40, topK: 4, renormalize: true, normPower: 0.5 },
     { T: 2, E: 9, H: 30, topK: 9, scoring: "sigmoid", softmaxOver: "selected" },
   ],
   "scores at the far ends": [

@@ -3,7 +3,12 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { CheckpointError } from "../../../graph/mod.ts";
-import { findArchitecture, normalizeConfig, ropeFrequencies } from "../../../models/mod.ts";
+import {
+  findArchitecture,
+  normalizeConfig,
+  ropeFrequencies,
+  type RopeParameters,
+} from "../../../models/mod.ts";
 
 const GOLDEN = new URL("../../golden/", import.meta.url);
 
@@ -86,6 +91,19 @@ Deno.test("rope parameters that give no frequencies are refused, and those of re
   }
   const { inverse } = ropeFrequencies({ rope_type: "default", rope_theta: 1e7 }, 128, 10_485_760);
   assert.equal(inverse.length, 64);
+});
+
+Deno.test("longrope wants a factor for each pair of a head", () => {
+  const parameters: RopeParameters = {
+    rope_type: "longrope",
+    ...{ rope_theta: 1e4, original_max_position_embeddings: 8 },
+    ...{ short_factor: [1, 2, 3], long_factor: [1, 2, 3, 4] },
+  };
+  assert.throws(
+    () => ropeFrequencies(parameters, 8, 64),
+    /expected 4 factors, one for each pair of a head, got 3$/,
+  );
+  assert.equal(ropeFrequencies(parameters, 8, 64, 64).inverse.length, 4);
 });
 
 Deno.test("model_type decides where architectures is missing", async () => {

@@ -38,6 +38,12 @@ const CASES: readonly Case[] = [
     inverse: [1, 0.10000000149011612, 0.009999999776482582, 0.0010000000474974513],
   },
   {
+    name: "default on a part of the head that is odd",
+    parameters: { rope_type: "default", rope_theta: 1e4, partial_rotary_factor: 0.34 },
+    headDim: 16,
+    inverse: [1, 0.02511886344, 0.0006309573071],
+  },
+  {
     name: "linear",
     parameters: { rope_type: "linear", rope_theta: 1e4, factor: 4 },
     headDim: 16,

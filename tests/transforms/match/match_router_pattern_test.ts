@@ -9,6 +9,8 @@ interface RouterForm {
   /** Softmax of the chosen scores. */
   readonly after?: boolean;
   readonly renormalize?: boolean;
+  /** The sum is of such powers; its root is the inverse power, or the other. */
+  readonly power?: readonly [number, number];
   /** Added to the sum before the division. */
   readonly epsilon?: number;
   readonly scale?: number;
@@ -31,8 +33,12 @@ function router(form: RouterForm): EagerBlocks {
     const { outputs: [chosen, selected] } = b.node("topk", { x: scores }, { k: 3 });
     let weights: Value = form.after ? b.op("softmax", { x: chosen }, { dim: -1 }) : chosen;
     if (form.renormalize) {
-      const sum = b.op("sum", { x: weights }, { dim: -1, keepdim: true });
-      const divisor = form.epsilon === undefined
+      const [power, root] = form.power ?? [1, 1];
+      const terms = form.power ? b.op("pow", { x: weights }, { exponent: power }) : weights;
+      const sum = b.op("sum", { x: terms }, { dim: -1, keepdim: true });
+      const divisor = form.power
+        ? b.op("pow", { x: sum }, { exponent: root })
+        : form.epsilon === undefined
         ? sum
         : b.op("add", { a: sum, b: b.scalar(form.epsilon) });
       weights = b.op("div", { a: weights, b: divisor });
@@ -48,6 +54,10 @@ function router(form: RouterForm): EagerBlocks {
 const FORMS: Record<string, [RouterForm, Partial<MoeRouterAttrs>]> = {
   "softmax": [{}, { scoring: "softmax", softmaxOver: "all", renormalize: false, scale: 1 }],
   "softmax, renormalised": [{ renormalize: true }, { renormalize: true }],
+  "softmax, divided by the 3-norm": [
+    { renormalize: true, power: [3, 1 / 3] },
+    { renormalize: true, normPower: 3 },
+  ],
   "softmax with a bias": [{ bias: true }, { renormalize: false }],
   "sigmoid": [{ scoring: "sigmoid" }, { scoring: "sigmoid" }],
   "sigmoid, renormalised, scaled": [
@@ -78,6 +88,11 @@ for (const [name, [form, expected]] of Object.entries(FORMS)) {
 }
 
 const REASONS: [string, RouterForm, string][] = [
+  [
+    "a sum of powers whose root is another",
+    { renormalize: true, power: [2, 1] },
+    "mlp (sum): it is a sum of powers and no p-norm",
+  ],
   [
     "raw scores",
     { scoring: "none" },
