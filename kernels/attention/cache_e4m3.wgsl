@@ -1,6 +1,6 @@
 //@fragment attention/cache_e4m3
-//@needs $NAME D Chunk
-//@gives $NAME_store
+//@needs $NAME D Chunk $NAME_Word
+//@gives $NAME_store $NAME_pack $NAME_put
 // Writing a cache of E4M3 codes, bound as array<vec2<u32>>; `load_cache_e4m3` reads it. Numbers
 // beyond ±448 saturate.
 fn $NAME_code(value: f32) -> u32 {
@@ -17,6 +17,14 @@ fn $NAME_codes_of(x: vec4<f32>) -> u32 {
     | ($NAME_code(x.w) << 24u);
 }
 
+fn $NAME_pack(value: Chunk) -> $NAME_Word {
+  return vec2($NAME_codes_of(value.lo), $NAME_codes_of(value.hi));
+}
+
+fn $NAME_put(row: u32, chunk: u32, word: $NAME_Word) {
+  $NAME[row * (D / 8u) + chunk] = word;
+}
+
 fn $NAME_store(row: u32, chunk: u32, value: Chunk) {
-  $NAME[row * (D / 8u) + chunk] = vec2($NAME_codes_of(value.lo), $NAME_codes_of(value.hi));
+  $NAME_put(row, chunk, $NAME_pack(value));
 }

@@ -1,6 +1,6 @@
 //@fragment attention/cache_f16
-//@needs $NAME D Chunk
-//@gives $NAME_store
+//@needs $NAME D Chunk $NAME_Word
+//@gives $NAME_store $NAME_pack $NAME_put
 // Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold
 // becomes NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key
 // could go unseen.
@@ -9,11 +9,19 @@ fn $NAME_pair(x: vec2<f32>) -> u32 {
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn $NAME_store(row: u32, chunk: u32, value: Chunk) {
-  $NAME[row * (D / 8u) + chunk] = vec4(
+fn $NAME_pack(value: Chunk) -> $NAME_Word {
+  return vec4(
     $NAME_pair(value.lo.xy),
     $NAME_pair(value.lo.zw),
     $NAME_pair(value.hi.xy),
     $NAME_pair(value.hi.zw),
   );
+}
+
+fn $NAME_put(row: u32, chunk: u32, word: $NAME_Word) {
+  $NAME[row * (D / 8u) + chunk] = word;
+}
+
+fn $NAME_store(row: u32, chunk: u32, value: Chunk) {
+  $NAME_put(row, chunk, $NAME_pack(value));
 }

@@ -1,9 +1,17 @@
 //@fragment attention/cache_f32
-//@needs D $NAME Chunk
-//@gives $NAME_store
+//@needs D $NAME Chunk $NAME_Word
+//@gives $NAME_store $NAME_pack $NAME_put
 // Writing a cache of f32, bound as array<vec4<u32>>; `load_f32` reads it.
-fn $NAME_store(row: u32, chunk: u32, value: Chunk) {
+fn $NAME_pack(value: Chunk) -> $NAME_Word {
+  return $NAME_Word(bitcast<vec4<u32>>(value.lo), bitcast<vec4<u32>>(value.hi));
+}
+
+fn $NAME_put(row: u32, chunk: u32, word: $NAME_Word) {
   let at = row * (D / 4u) + chunk * 2u;
-  $NAME[at] = bitcast<vec4<u32>>(value.lo);
-  $NAME[at + 1u] = bitcast<vec4<u32>>(value.hi);
+  $NAME[at] = word.lo;
+  $NAME[at + 1u] = word.hi;
+}
+
+fn $NAME_store(row: u32, chunk: u32, value: Chunk) {
+  $NAME_put(row, chunk, $NAME_pack(value));
 }

@@ -1,0 +1,79 @@
+/**
+ * Attention of single tokens, each the only one of its sequence, with as little text as possible.
+ *
+ * @module
+ */
+
+import { constants, fragments, joinAccess } from "../access/access.ts";
+import { reductionAccess } from "../reduce/reduction.ts";
+import combineText from "./combine_lean.wgsl" with { type: "text" };
+import { type LanesShape, refuseLanes } from "./decode_lanes.ts";
+import decodeBody from "./decode_lean.wgsl" with { type: "text" };
+import { type DecodeMode, type DecodeVariant, variantConstants } from "./decode_variant.ts";
+import fetchText from "./fetch_lanes.wgsl" with { type: "text" };
+import totalsText from "./lane_totals.wgsl" with { type: "text" };
+import { type AttentionProblem, sourceAccess } from "./operands.ts";
+import shareText from "./share_turns.wgsl" with { type: "text" };
+import turnHalf from "./turn_half.wgsl" with { type: "text" };
+import turnNone from "./turn_none.wgsl" with { type: "text" };
+
+/** Why the lean way cannot have these sizes, or undefined when it can. */
+export function refuseLean(
+  problem: AttentionProblem,
+  mode: DecodeMode,
+  shape: LanesShape,
+): string | undefined {
+  const { attrs: { rope, valueNorm, headDim } } = problem;
+  const { threads, lanes, unitHeads } = shape;
+  if (mode.fresh !== 1) return "takes tokens that are alone in their sequence";
+  if (rope && (rope.layout !== "half" || rope.rotaryDim % 16 !== 0)) return "takes rotated halves";
+  if (rope && rope.rotaryDim / 2 > threads) return "takes an angle for each invocation";
+  if (valueNorm) return "takes values without a norm";
+  if (lanes < headDim / 8) return "takes a lane for each chunk of a head";
+  if (threads / lanes < unitHeads + 2) return "takes a group of lanes for each head, key and value";
+  return refuseLanes(problem, mode, shape);
+}
+
+/** The way with these sizes. */
+export function leanVariant(
+  problem: AttentionProblem,
+  mode: DecodeMode,
+  shape: LanesShape,
+  combined = 8,
+): DecodeVariant {
+  const { attrs: { headDim, heads, kvHeads, rope }, context: { profile } } = problem;
+  const { threads, lanes, unroll, leastShare, unitHeads } = shape;
+  const groups = threads / lanes;
+  const joined = Math.min(32, profile.subgroupSize, threads) / lanes;
+  const turn = groups * unroll;
+  const access = joinAccess(
+    sourceAccess(problem),
+    fragments(fetchText, totalsText, rope ? turnHalf : turnNone),
+    reductionAccess(profile, [{ name: "square", slots: "SQUARES", operation: "add" }]),
+    constants({
+      ...variantConstants(problem, mode, shape),
+      LANES: lanes,
+      STEPS: Math.log2(lanes),
+      CHUNKS: 1,
+      GROUPS: groups,
+      JOINED: joined,
+      JOINS: Math.log2(joined),
+      PARTIES: groups / joined,
+      UNROLL: unroll,
+      TURN: turn,
+      SQUARES: 2,
+      ROUNDS_Q: Math.ceil(heads * headDim / 4 / threads),
+      ROUNDS_K: Math.ceil(kvHeads * headDim / 4 / threads),
+      LEAST_SHARE: Math.ceil(leastShare / turn) * turn,
+    }),
+  );
+  return {
+    shape,
+    body: decodeBody,
+    share: shareText,
+    combine: combineText,
+    combined,
+    access,
+    note: `${unitHeads} heads a unit, ${lanes} lanes a key, ${shape.splits} splits`,
+  };
+}
