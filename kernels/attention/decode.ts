@@ -10,7 +10,8 @@ import { composeDispatch } from "../dispatch.ts";
 import type { Dispatch, StepSizes } from "../kernel.ts";
 import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
 import combineBody from "./combine_dispatch.wgsl" with { type: "text" };
-import { type LanesShape, lanesShape, lanesVariant } from "./decode_lanes.ts";
+import { lanesShape, lanesVariant } from "./decode_lanes.ts";
+import { leanShape, leanVariant, refuseLean } from "./decode_lean.ts";
 import type { DecodeMode, DecodeShape, DecodeVariant } from "./decode_variant.ts";
 import { workgroupShape, workgroupVariant } from "./decode_workgroup.ts";
 import {
@@ -22,15 +23,14 @@ import {
 } from "./operands.ts";
 import resultText from "./result.wgsl" with { type: "text" };
 
-/** The way that suits the device. */
-export function decodeVariant(
-  problem: AttentionProblem,
-  mode: DecodeMode,
-  lanes: LanesShape | undefined = lanesShape(problem, mode),
-): DecodeVariant {
-  return lanes
-    ? lanesVariant(problem, mode, lanes)
-    : workgroupVariant(problem, mode, workgroupShape(problem, mode));
+/** The way that suits the device, and what the lean one does not take. */
+export function decodeVariant(problem: AttentionProblem, mode: DecodeMode): DecodeVariant {
+  const lanes = lanesShape(problem, mode);
+  if (!lanes) return workgroupVariant(problem, mode, workgroupShape(problem, mode));
+  const lean = leanShape(problem, lanes);
+  return refuseLean(problem, mode, lean) === undefined
+    ? leanVariant(problem, mode, lean)
+    : lanesVariant(problem, mode, lanes);
 }
 
 /**
@@ -77,7 +77,7 @@ function decodeDispatch(
       fragments(share),
     ],
     body,
-    workgroups: (sizes) => decodeGrid(problem, mode, shape, sizes, shape.splits),
+    workgroups: (sizes) => decodeGrid(problem, mode, shape, sizes, splitsIn(problem, shape, sizes)),
   });
 }
 
@@ -98,6 +98,16 @@ function combineDispatch(
     body: combineBody,
     workgroups: (sizes) => decodeGrid(problem, mode, shape, sizes, 1),
   });
+}
+
+/** Splits that the longest context of a step can have: a workgroup with nothing to do takes time too. */
+function splitsIn(
+  { context }: AttentionProblem,
+  { splits, leastShare }: DecodeShape,
+  { P }: StepSizes,
+): number {
+  if (leastShare === undefined) return splits;
+  return Math.min(splits, Math.ceil(P * context.pageSize / leastShare));
 }
 
 function decodeGrid(

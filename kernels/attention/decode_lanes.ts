@@ -32,7 +32,7 @@ const MAX_SPLITS = 32;
 /** Positions of a workgroup at least: four turns of 16 on an H100, where 16 and 128 are slower. */
 const LEAST_SHARE = 64;
 /** Splits that the last workgroup loads at a time. */
-const COMBINED = 8;
+export const COMBINED = 8;
 
 /** Sizes that a tuner may choose. */
 export interface LanesShape extends DecodeShape {
@@ -42,7 +42,7 @@ export interface LanesShape extends DecodeShape {
   readonly unroll: number;
   /** Whether the next turn is asked for before this one is computed; takes registers. */
   readonly ahead: boolean;
-  /** Positions that are not worth another workgroup; rounded up to whole turns. */
+  /** Positions that are not worth another workgroup; the kernel rounds them up to whole turns. */
   readonly leastShare: number;
 }
 
@@ -128,6 +128,25 @@ function partiesOf(shape: LanesShape, profile: DeviceProfile): number {
   return shape.threads / shape.lanes / joinedGroups(shape, profile);
 }
 
+/** Constants of `fetch_lanes.wgsl`, `lane_totals.wgsl` and `share_turns.wgsl`. */
+export function turnConstants({ context: { profile } }: AttentionProblem, shape: LanesShape) {
+  const { threads, lanes, unroll, leastShare } = shape;
+  const groups = threads / lanes;
+  const joined = joinedGroups(shape, profile);
+  const turn = groups * unroll;
+  return {
+    LANES: lanes,
+    STEPS: Math.log2(lanes),
+    GROUPS: groups,
+    JOINED: joined,
+    JOINS: Math.log2(joined),
+    PARTIES: groups / joined,
+    UNROLL: unroll,
+    TURN: turn,
+    LEAST_SHARE: Math.ceil(leastShare / turn) * turn,
+  };
+}
+
 /** The way with these sizes. */
 export function lanesVariant(
   problem: AttentionProblem,
@@ -135,10 +154,7 @@ export function lanesVariant(
   shape: LanesShape,
 ): DecodeVariant {
   const { attrs: { headDim }, context: { profile } } = problem;
-  const { threads, lanes, unroll, ahead, leastShare, unitHeads } = shape;
-  const groups = threads / lanes;
-  const joined = joinedGroups(shape, profile);
-  const turn = groups * unroll;
+  const { lanes, ahead, unitHeads } = shape;
   const preparation = mode.fresh === undefined
     ? readyAccess(mode.ready)
     : slotsAccess(problem, mode.fresh, shape);
@@ -151,17 +167,9 @@ export function lanesVariant(
     ),
     constants({
       ...variantConstants(problem, mode, shape),
-      LANES: lanes,
-      STEPS: Math.log2(lanes),
+      ...turnConstants(problem, shape),
       CHUNKS: Math.ceil(headDim / 8 / lanes),
-      GROUPS: groups,
-      JOINED: joined,
-      JOINS: Math.log2(joined),
-      PARTIES: groups / joined,
-      UNROLL: unroll,
-      TURN: turn,
       AHEAD: ahead,
-      LEAST_SHARE: Math.ceil(leastShare / turn) * turn,
     }),
   );
   return {

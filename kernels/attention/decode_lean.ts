@@ -7,7 +7,7 @@
 import { constants, fragments, joinAccess } from "../access/access.ts";
 import { reductionAccess } from "../reduce/reduction.ts";
 import combineText from "./combine_lean.wgsl" with { type: "text" };
-import { type LanesShape, refuseLanes } from "./decode_lanes.ts";
+import { COMBINED, type LanesShape, refuseLanes, turnConstants } from "./decode_lanes.ts";
 import decodeBody from "./decode_lean.wgsl" with { type: "text" };
 import { type DecodeMode, type DecodeVariant, variantConstants } from "./decode_variant.ts";
 import fetchText from "./fetch_lanes.wgsl" with { type: "text" };
@@ -16,6 +16,15 @@ import { type AttentionProblem, sourceAccess } from "./operands.ts";
 import shareText from "./share_turns.wgsl" with { type: "text" };
 import turnHalf from "./turn_half.wgsl" with { type: "text" };
 import turnNone from "./turn_none.wgsl" with { type: "text" };
+
+/**
+ * The sizes of the other way, with more keys in flight where no key serves several query heads: all
+ * of them come from memory then. Where heads share keys most words come from a cache, and the
+ * registers are better left to more workgroups (measured at 1 and 8 sequences, docs/lab_notes.md).
+ */
+export function leanShape({ attrs }: AttentionProblem, lanes: LanesShape): LanesShape {
+  return { ...lanes, unroll: attrs.heads === attrs.kvHeads ? 4 : 2 };
+}
 
 /** Why the lean way cannot have these sizes, or undefined when it can. */
 export function refuseLean(
@@ -39,32 +48,20 @@ export function leanVariant(
   problem: AttentionProblem,
   mode: DecodeMode,
   shape: LanesShape,
-  combined = 8,
 ): DecodeVariant {
   const { attrs: { headDim, heads, kvHeads, rope }, context: { profile } } = problem;
-  const { threads, lanes, unroll, leastShare, unitHeads } = shape;
-  const groups = threads / lanes;
-  const joined = Math.min(32, profile.subgroupSize, threads) / lanes;
-  const turn = groups * unroll;
+  const { threads, lanes, unitHeads } = shape;
   const access = joinAccess(
     sourceAccess(problem),
     fragments(fetchText, totalsText, rope ? turnHalf : turnNone),
     reductionAccess(profile, [{ name: "square", slots: "SQUARES", operation: "add" }]),
     constants({
       ...variantConstants(problem, mode, shape),
-      LANES: lanes,
-      STEPS: Math.log2(lanes),
+      ...turnConstants(problem, shape),
       CHUNKS: 1,
-      GROUPS: groups,
-      JOINED: joined,
-      JOINS: Math.log2(joined),
-      PARTIES: groups / joined,
-      UNROLL: unroll,
-      TURN: turn,
       SQUARES: 2,
       ROUNDS_Q: Math.ceil(heads * headDim / 4 / threads),
       ROUNDS_K: Math.ceil(kvHeads * headDim / 4 / threads),
-      LEAST_SHARE: Math.ceil(leastShare / turn) * turn,
     }),
   );
   return {
@@ -72,8 +69,8 @@ export function leanVariant(
     body: decodeBody,
     share: shareText,
     combine: combineText,
-    combined,
+    combined: COMBINED,
     access,
-    note: `${unitHeads} heads a unit, ${lanes} lanes a key, ${shape.splits} splits`,
+    note: `lean, ${unitHeads} heads a unit, ${lanes} lanes a key, ${shape.splits} splits`,
   };
 }

@@ -25,6 +25,8 @@ export interface DecodeShape {
   readonly unitHeads: number;
   /** Workgroups that share one context, at most. */
   readonly splits: number;
+  /** Positions that each of them has at least; unknown where nothing is said. */
+  readonly leastShare?: number;
 }
 
 /** One way, for one problem: its text and what the text wants. */

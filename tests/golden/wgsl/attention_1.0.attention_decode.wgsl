@@ -21,13 +21,6 @@ const QKV_WIDTH = 5120u;
 const V_FIRST = 4608u;
 const VALUE_NORM = false;
 const VALUE_EPS = 0.0f;
-const SLOTS = 2u;
-const SLOT_ROUNDS = 1u;
-const OWN_ROUNDS = 1u;
-const VALUE_ROUNDS = 1u;
-const ROUNDS_Q = 8u;
-const ROUNDS_K = 1u;
-const SQUARES = 2u;
 const HG = 1u;
 const HEAD_UNITS = 8u;
 const UNITS = 32u;
@@ -37,15 +30,17 @@ const FRESH_MAX = 1u;
 const ONLY_SHORT_RUNS = false;
 const LANES = 16u;
 const STEPS = 4u;
-const CHUNKS = 1u;
 const GROUPS = 8u;
 const JOINED = 2u;
 const JOINS = 1u;
 const PARTIES = 4u;
 const UNROLL = 2u;
 const TURN = 16u;
-const AHEAD = false;
 const LEAST_SHARE = 64u;
+const CHUNKS = 1u;
+const SQUARES = 2u;
+const ROUNDS_Q = 8u;
+const ROUNDS_K = 1u;
 const INVOCATIONS = 128u;
 const TICKET = true;
 
@@ -100,13 +95,21 @@ fn keys_pair(x: vec2<f32>) -> u32 {
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn keys_store(row: u32, chunk: u32, value: Chunk) {
-  keys[row * (D / 8u) + chunk] = vec4(
+fn keys_pack(value: Chunk) -> keys_Word {
+  return vec4(
     keys_pair(value.lo.xy),
     keys_pair(value.lo.zw),
     keys_pair(value.hi.xy),
     keys_pair(value.hi.zw),
   );
+}
+
+fn keys_put(row: u32, chunk: u32, word: keys_Word) {
+  keys[row * (D / 8u) + chunk] = word;
+}
+
+fn keys_store(row: u32, chunk: u32, value: Chunk) {
+  keys_put(row, chunk, keys_pack(value));
 }
 
 // Weight rows of f16, a multiple of 8 long, bound as array<vec4<u32>>. Needs no shader-f16.
@@ -135,13 +138,21 @@ fn values_pair(x: vec2<f32>) -> u32 {
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn values_store(row: u32, chunk: u32, value: Chunk) {
-  values[row * (D / 8u) + chunk] = vec4(
+fn values_pack(value: Chunk) -> values_Word {
+  return vec4(
     values_pair(value.lo.xy),
     values_pair(value.lo.zw),
     values_pair(value.hi.xy),
     values_pair(value.hi.zw),
   );
+}
+
+fn values_put(row: u32, chunk: u32, word: values_Word) {
+  values[row * (D / 8u) + chunk] = word;
+}
+
+fn values_store(row: u32, chunk: u32, value: Chunk) {
+  values_put(row, chunk, values_pack(value));
 }
 
 // What a number is after a way through the cache: steps are 2^-10 of the power of two below it, and
@@ -227,41 +238,38 @@ fn store_result(token: u32, unit: u32, e: u32, sum: f32, peak: f32, total: f32) 
   y[(token * HEADS + head) * D + e % D] = sum * gain_of(head, peak, total);
 }
 
-// Combines what the splits of one token and one unit found, in order: first the weight of every
-// split in workgroup memory, then each invocation its numbers. Little text, because a kernel that
-// has not run for a while comes from memory too. COMBINED splits are loaded at a time.
-var<workgroup> split_peaks: array<f32, HG * SPLITS>;
-var<workgroup> split_totals: array<f32, HG * SPLITS>;
-
+// Combines what the splits of one token and one unit found, in order: each left its own result, and
+// the logarithm of what its softmax adds up to. COMBINED splits are loaded at a time.
 fn combine(token: u32, unit: u32, splits: u32, index: u32) {
   let base = partial_at(token, unit, 0u);
-  for (var i = index; i < HG * splits; i += INVOCATIONS) {
-    let at = base + (i % splits) * PARTIAL + HG * D + i / splits;
-    split_peaks[i] = load_partial(at);
-    split_totals[i] = load_partial(at + HG);
-  }
-  workgroupBarrier();
   for (var e = index; e < HG * D; e += INVOCATIONS) {
-    let h = e / D;
-    var peak = LOWEST;
-    for (var s = 0u; s < splits; s++) {
-      peak = max(peak, split_peaks[h * splits + s]);
-    }
-    var total = 0.0;
+    let head = head_of(unit, e / D);
+    var peak = sink_at(head);
+    var total = 1.0;
     var sum = 0.0;
     for (var s = 0u; s < splits; s += COMBINED) {
       //@repeat u COMBINED
-      let value_$u = load_partial(base + min(s + $u, splits - 1u) * PARTIAL + e);
+      let at_$u = base + min(s + $u, splits - 1u) * PARTIAL;
+      let value_$u = load_partial(at_$u + e);
+      let weight_$u = load_partial(at_$u + HG * D + e / D);
       //@end
+      var top = peak;
       //@repeat u COMBINED
-      if (s + $u < splits) {
-        let factor = exp(split_peaks[h * splits + s + $u] - peak);
-        total += factor * split_totals[h * splits + s + $u];
+      top = max(top, weight_$u);
+      //@end
+      let before = exp(peak - top);
+      peak = top;
+      total *= before;
+      sum *= before;
+      //@repeat u COMBINED
+      {
+        let factor = select(0.0, exp(weight_$u - top), s + $u < splits);
+        total += factor;
         sum += factor * value_$u;
       }
       //@end
     }
-    store_result(token, unit, e, sum, peak, total);
+    y[(token * HEADS + head) * D + e % D] = sum / total;
   }
 }
 
@@ -391,6 +399,10 @@ fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
   return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
 }
 
+fn v_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + V_FIRST / 4u + quad];
+}
+
 fn clipped(x: f32) -> f32 {
   return x;
 }
@@ -459,178 +471,6 @@ fn k_element(token: u32, head: u32, d: u32, scale: f32) -> f32 {
   return k_element_at(token, head, d, k_rotation(head, d), scale);
 }
 
-// What a workgroup of decode_lanes.wgsl needs before it looks at the cache, made from the step's q,
-// k and v: queries of the unit, and with `own` the keys and values of the step's own tokens as far
-// as this one sees them, in workgroup memory; its own ones in the cache as well. Returns their
-// number.
-//
-// A slot is a head of one of them: HG queries, then keys. LANES invocations bring a slot from
-// memory, normed; then every invocation turns single elements by the angle of their position.
-//
-// SLOT_ROUNDS are the slots of a group of lanes, OWN_ROUNDS its values' heads, VALUE_ROUNDS the elements
-// of values of an invocation, ROUNDS_Q and ROUNDS_K the quads of a sum over all heads.
-var<workgroup> slot_rows: array<vec4<f32>, SLOTS * D / 4u>;
-
-const QUADS_Q = HEADS * D / 4u;
-const QUADS_K = KV_HEADS * D / 4u;
-
-fn angle_at(position: u32, d: u32) -> vec2<f32> {
-  let frequency = rotary_frequency(rotary_pair(min(d, max(ROTARY, 1u) - 1u)).frequency);
-  return cos_sin(f32(position) * frequency) * ATTENTION_SCALING;
-}
-
-fn prepare(token: u32, unit: u32, span: Span, own: bool, invocation: Invocation) -> u32 {
-  let kv_head = unit / HEAD_UNITS;
-  let first_head = kv_head * GROUP + (unit % HEAD_UNITS) * HG;
-  let count = select(0u, span.run, own);
-  // The first of the step's own tokens that this one sees.
-  let first_own = token + 1u - max(count, 1u);
-  let lane = invocation.index % LANES;
-  let angle = angle_at(span.position, invocation.index % D);
-  //@repeat n VALUE_ROUNDS
-  let value_$n = min(invocation.index + $n * INVOCATIONS, max(count, 1u) * D - 1u);
-  let raw_value_$n = v_raw(first_own + value_$n / D, kv_head * D + value_$n % D);
-  //@end
-  if (NORM && NORM_ALL) {
-    sum_squares(token, first_own, count, invocation);
-  }
-  //@repeat r SLOT_ROUNDS
-  {
-    let slot = invocation.index / LANES + $r * GROUPS;
-    let is_key = slot >= HG;
-    let source = select(token, first_own + min(slot - HG, max(count, 1u) - 1u), is_key);
-    let head = select(first_head + min(slot, HG - 1u), kv_head, is_key);
-    var square = 0.0;
-    //@repeat c CHUNKS
-    let chunk_$c = min(lane + $c * LANES, D / 8u - 1u);
-    let x_$c = slot_chunk(source, head, chunk_$c, is_key);
-    square += select(0.0, chunk_dot(x_$c, x_$c), lane + $c * LANES < D / 8u);
-    //@end
-    var scale = 1.0;
-    if (NORM && !NORM_ALL) {
-      scale = inverseSqrt(lane_total(square) / f32(D) + EPS);
-    }
-    if (NORM && NORM_ALL) {
-      let heads = select(HEADS, KV_HEADS, is_key);
-      let sum = square_result(select(0u, min(1u + slot - HG, FRESH_MAX), is_key), invocation);
-      scale = inverseSqrt(sum / f32(heads * D) + EPS);
-    }
-    //@repeat c CHUNKS
-    if (slot < HG + count && lane + $c * LANES < D / 8u) {
-      let n = slot_norm(head, chunk_$c, is_key);
-      let at = slot * (D / 4u) + 2u * chunk_$c;
-      slot_rows[at] = clipped_quad(x_$c.lo * scale * n.lo);
-      slot_rows[at + 1u] = clipped_quad(x_$c.hi * scale * n.hi);
-    }
-    //@end
-  }
-  //@end
-  //@repeat n VALUE_ROUNDS
-  if (invocation.index + $n * INVOCATIONS < count * D) {
-    fresh_values[value_$n / 4u][value_$n % 4u] =
-      select(cached(clipped(raw_value_$n)), raw_value_$n, VALUE_NORM);
-  }
-  //@end
-  workgroupBarrier();
-  if (VALUE_NORM) {
-    norm_values(count, invocation);
-  }
-  for (var e = invocation.index; e < (HG + count) * D; e += INVOCATIONS) {
-    let slot = e / D;
-    let d = e % D;
-    var x = slot_rows[e / 4u][e % 4u];
-    if (d < ROTARY) {
-      let position = span.position - select(0u, HG + count - 1u - slot, slot >= HG);
-      var by = angle;
-      if (INVOCATIONS % D != 0u || (FRESH_MAX > 1u && position != span.position)) {
-        by = angle_at(position, d);
-      }
-      let pair = rotary_pair(d);
-      let other = slot * D + pair.other;
-      x = x * by.x + slot_rows[other / 4u][other % 4u] * by.y * pair.sign;
-    }
-    if (slot < HG) {
-      queries[e / 4u][e % 4u] = x * SCALE;
-    } else {
-      let at = e - HG * D;
-      fresh_keys[at / 4u][at % 4u] = cached(x);
-    }
-  }
-  workgroupBarrier();
-  if (own && unit % HEAD_UNITS == 0u) {
-    let row = cache_row(span.sequence, span.position, kv_head);
-    let at = (count - 1u) * (D / 4u);
-    for (var c = invocation.index; c < D / 8u; c += INVOCATIONS) {
-      keys_store(row, c, Chunk(fresh_keys[at + 2u * c], fresh_keys[at + 2u * c + 1u]));
-      values_store(row, c, Chunk(fresh_values[at + 2u * c], fresh_values[at + 2u * c + 1u]));
-    }
-  }
-  return count;
-}
-
-// Norms the values, each head by LANES invocations.
-fn norm_values(count: u32, invocation: Invocation) {
-  //@repeat r OWN_ROUNDS
-  {
-    let slot = invocation.index / LANES + $r * GROUPS;
-    let end = select(0u, D / 4u, slot < count);
-    var square = 0.0;
-    for (var quad = invocation.index % LANES; quad < end; quad += LANES) {
-      let x = fresh_values[slot * (D / 4u) + quad];
-      square += dot(x, x);
-    }
-    let scale = inverseSqrt(lane_total(square) / f32(D) + VALUE_EPS);
-    for (var quad = invocation.index % LANES; quad < end; quad += LANES) {
-      let at = slot * (D / 4u) + quad;
-      let x = clipped_quad(fresh_values[at] * scale);
-      fresh_values[at] = vec4(cached(x.x), cached(x.y), cached(x.z), cached(x.w));
-    }
-  }
-  //@end
-}
-
-// Σ x² over all heads: of the token's q in slot 0, then of the k of each of the step's own tokens.
-fn sum_squares(token: u32, first_own: u32, count: u32, invocation: Invocation) {
-  var sum = 0.0;
-  //@repeat n ROUNDS_Q
-  let q_$n = q_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_Q - 1u));
-  //@end
-  for (var i = 0u; i < count; i++) {
-    sum = 0.0;
-    //@repeat n ROUNDS_K
-    {
-      let quad = invocation.index + $n * INVOCATIONS;
-      let x = k_quad(first_own + i, min(quad, QUADS_K - 1u));
-      sum += select(0.0, dot(x, x), quad < QUADS_K);
-    }
-    //@end
-    square_share(1u + i, sum, invocation);
-  }
-  sum = 0.0;
-  //@repeat n ROUNDS_Q
-  sum += select(0.0, dot(q_$n, q_$n), invocation.index + $n * INVOCATIONS < QUADS_Q);
-  //@end
-  square_share(0u, sum, invocation);
-  square_join(invocation);
-}
-
-fn slot_chunk(token: u32, head: u32, chunk: u32, is_key: bool) -> Chunk {
-  let quad = head * (D / 4u) + 2u * chunk;
-  return Chunk(qk_quad(token, quad, is_key), qk_quad(token, quad + 1u, is_key));
-}
-
-fn slot_norm(head: u32, chunk: u32, is_key: bool) -> Chunk {
-  let quad = select(0u, head * (D / 4u), NORM_ALL) + 2u * chunk;
-  if (is_key) {
-    return Chunk(k_norm_quad(quad), k_norm_quad(quad + 1u));
-  }
-  return Chunk(q_norm_quad(quad), q_norm_quad(quad + 1u));
-}
-
-fn clipped_quad(x: vec4<f32>) -> vec4<f32> {
-  return vec4(clipped(x.x), clipped(x.y), clipped(x.z), clipped(x.w));
-}
-
 // How keys and values of a turn come from the cache to the lanes of decode_lanes.wgsl.
 
 struct Fetched {
@@ -688,6 +528,25 @@ fn joined_max(value: f32) -> f32 {
   top = max(top, subgroupShuffleXor(top, LANES << u32($s)));
   //@end
   return top;
+}
+
+// Rotate-half of a chunk in registers: element i turns with i + ROTARY / 2, which another lane has.
+const REACH = ROTARY / 16u;
+
+fn turned(x: Chunk, lane: u32, invocation: Invocation) -> Chunk {
+  let is_low = lane < REACH;
+  let partner = invocation.in_subgroup - lane + select(lane - REACH, lane + REACH, is_low);
+  let lo = subgroupShuffle(x.lo, partner);
+  let hi = subgroupShuffle(x.hi, partner);
+  if (lane >= 2u * REACH) {
+    return x;
+  }
+  let at = 2u * select(lane - REACH, lane, is_low);
+  let sign = select(1.0, -1.0, is_low);
+  return Chunk(
+    x.lo * cosines[at] + lo * sines[at] * sign,
+    x.hi * cosines[at + 1u] + hi * sines[at + 1u] * sign,
+  );
 }
 
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
@@ -760,48 +619,52 @@ fn span_of(token: u32) -> Span {
   return Span(u32(sequence), position, first, end, share, splits, min(run, position + 1u - seen));
 }
 
-// Attention of single tokens over the paged cache, LANES invocations of a subgroup to a key.
+// Attention of single tokens, each the only one of its sequence, over the paged cache. As
+// decode_lanes.wgsl, with less text and fewer barriers: a kernel that has not run for a while comes
+// from memory, as its data do.
 //
 // y [T, HEADS · D] f32
 // Grid: split, unit (a key head, or a part of the query heads that share it), token.
 //
-// LANES neighbours hold the queries of the unit's HG heads in registers, CHUNKS chunks each, and
-// take UNROLL keys and values a turn. Scores are summed by shuffles, so that nothing passes through
-// workgroup memory and nobody waits for a barrier until the context is read. Every group of lanes
-// has a softmax of its own; JOINED of them meet by shuffles at the end, and the rest once in
-// workgroup memory. Keys and values of the first turn are on their way while the queries are made.
-//
-// With FRESH the step's own tokens are brought into the cache here as well: nobody reads them from
-// there in this step (see share_turns.wgsl), so one dispatch is enough. With TICKET the last split
-// to arrive combines all of them; otherwise `attention_combine` does.
-//
-// STEPS is log2 LANES, GROUPS INVOCATIONS / LANES, JOINS log2 JOINED, PARTIES GROUPS / JOINED, TURN
-// GROUPS · UNROLL. AHEAD asks for the next turn before this one is computed.
-
+// LANES neighbours have a chunk each of a head. The first HG + 2 groups of lanes make the unit's
+// queries and the token's own key and value; the last split stores these, and begins its softmax
+// with them, so that they need no turn of their own.
 var<workgroup> queries: array<vec4<f32>, HG * D / 4u>;
-var<workgroup> fresh_keys: array<vec4<f32>, FRESH_MAX * D / 4u>;
-var<workgroup> fresh_values: array<vec4<f32>, FRESH_MAX * D / 4u>;
+var<workgroup> own_keys: array<keys_Word, D / 8u>;
+var<workgroup> own_values: array<values_Word, D / 8u>;
+var<workgroup> cosines: array<vec4<f32>, max(1u, ROTARY / 8u)>;
+var<workgroup> sines: array<vec4<f32>, max(1u, ROTARY / 8u)>;
 var<workgroup> sums: array<vec4<f32>, PARTIES * HG * D / 4u>;
 var<workgroup> peaks: array<f32, HG * PARTIES>;
 var<workgroup> totals: array<f32, HG * PARTIES>;
 var<workgroup> arrived: u32;
+
+// Less than any score, and so much more than LOWEST that a masked score weighs nothing beside it.
+const NO_PEAK = -1e30;
+const QUADS_Q = HEADS * D / 4u;
+const QUADS_K = KV_HEADS * D / 4u;
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let token = group.z;
   let unit = group.y;
   let split = group.x;
-  if (ONLY_SHORT_RUNS && in_long_run(token)) {
-    return;
-  }
-  let span = span_of(token);
-  if (split >= span.splits) {
-    return;
-  }
   let index = invocation.index;
   let lane = index % LANES;
   let row = index / LANES;
   let kv_head = unit / HEAD_UNITS;
+  let is_value = row == HG + 1u;
+  let is_key = row == HG;
+  let chunk = min(lane, D / 8u - 1u);
+  let head = select(kv_head * GROUP + (unit % HEAD_UNITS) * HG + min(row, HG - 1u), kv_head, row >= HG);
+  let raw = raw_chunk(token, head * (D / 4u) + 2u * chunk, is_key, is_value);
+  let norm = norm_of(select(0u, head * (D / 4u), NORM_ALL) + 2u * chunk, is_key, is_value);
+  let frequency = rotary_frequency(min(index, max(ROTARY / 2u, 1u) - 1u));
+  let span = span_of(token);
+  if (split >= span.splits) {
+    return;
+  }
+  let own = split + 1u == span.splits;
   let first = span.first + split * span.share;
   let end = max(first, min(first + span.share, span.end));
   let turns = (end - first + TURN - 1u) / TURN;
@@ -809,105 +672,98 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   if (turns > 0u) {
     next = fetch_turn(span.sequence, first + row, end, kv_head, lane);
   }
-  let fresh_count = prepare(token, unit, span, FRESH && split + 1u == span.splits, invocation);
+  if (index < ROTARY / 2u) {
+    let angle = cos_sin(f32(span.position) * frequency) * ATTENTION_SCALING;
+    cosines[index / 4u][index % 4u] = angle.x;
+    sines[index / 4u][index % 4u] = angle.y;
+  }
+  if (NORM && NORM_ALL) {
+    sum_squares(token, invocation);
+  } else {
+    workgroupBarrier();
+  }
+  var scale = 1.0;
+  if (NORM_ALL) {
+    let sum = square_result(select(0u, 1u, is_key), invocation);
+    scale = inverseSqrt(sum / f32(select(QUADS_Q, QUADS_K, is_key) * 4u) + EPS);
+  } else if (NORM) {
+    let square = select(0.0, chunk_dot(raw, raw), lane < D / 8u);
+    scale = inverseSqrt(lane_total(square) / f32(D) + EPS);
+  }
+  scale = select(scale, 1.0, is_value);
+  let x = Chunk(clipped_quad(raw.lo * scale * norm.lo), clipped_quad(raw.hi * scale * norm.hi));
+  let by_angle = turned(x, lane, invocation);
+  let stores = own && unit % HEAD_UNITS == 0u;
+  if (row < HG && lane < D / 8u) {
+    queries[row * (D / 4u) + 2u * lane] = by_angle.lo * SCALE;
+    queries[row * (D / 4u) + 2u * lane + 1u] = by_angle.hi * SCALE;
+  } else if (own && is_key && lane < D / 8u) {
+    let word = keys_pack(by_angle);
+    own_keys[lane] = word;
+    if (stores) {
+      keys_put(cache_row(span.sequence, span.position, kv_head), lane, word);
+    }
+  } else if (own && is_value && lane < D / 8u) {
+    let word = values_pack(x);
+    own_values[lane] = word;
+    if (stores) {
+      values_put(cache_row(span.sequence, span.position, kv_head), lane, word);
+    }
+  }
+  workgroupBarrier();
 
+  // The first group of the last split begins with the token's own key and value.
+  let mine = own && row == 0u;
+  let own_key = keys_unpack(own_keys[chunk], 0u);
+  let own_value = values_unpack(own_values[chunk], 0u);
   //@repeat h HG
-  var peak_$h = LOWEST;
-  var total_$h = 0.0;
-  //@repeat c CHUNKS
-  let query_$h_$c = query_chunk($h, lane + $c * LANES);
-  var lo_$h_$c = vec4<f32>();
-  var hi_$h_$c = vec4<f32>();
-  //@end
+  let query_$h = query_chunk($h, lane);
+  var peak_$h = select(NO_PEAK, lane_total(chunk_dot(own_key, query_$h)), mine);
+  var total_$h = select(0.0, 1.0, mine);
+  var lo_$h = select(vec4<f32>(), own_value.lo, mine);
+  var hi_$h = select(vec4<f32>(), own_value.hi, mine);
   //@end
 
   for (var turn = 0u; turn < turns; turn++) {
     let at = first + turn * TURN + row;
     let now = next;
-    if (AHEAD && turn + 1u < turns) {
+    if (turn + 1u < turns) {
       next = fetch_turn(span.sequence, at + TURN, end, kv_head, lane);
     }
     //@repeat u UNROLL
     //@repeat h HG
-    var score_$h_$u = 0.0;
+    var score_$u_$h = LOWEST;
     //@end
-    //@repeat c CHUNKS
     {
-      let key = keys_unpack(now.key_$u_$c, 0u);
+      let key = keys_unpack(now.key_$u_0, 0u);
       //@repeat h HG
-      score_$h_$u += chunk_dot(key, query_$h_$c);
+      score_$u_$h = select(LOWEST, lane_total(chunk_dot(key, query_$h)), at + $u * GROUPS < end);
       //@end
     }
-    //@end
-    //@repeat h HG
-    score_$h_$u = select(LOWEST, lane_total(score_$h_$u), at + $u * GROUPS < end);
-    //@end
     //@end
     //@repeat h HG
     {
       var top = peak_$h;
       //@repeat u UNROLL
-      top = max(top, score_$h_$u);
+      top = max(top, score_$u_$h);
       //@end
       let factor = exp(peak_$h - top);
       peak_$h = top;
       total_$h *= factor;
-      //@repeat c CHUNKS
-      lo_$h_$c *= factor;
-      hi_$h_$c *= factor;
-      //@end
+      lo_$h *= factor;
+      hi_$h *= factor;
       //@repeat u UNROLL
-      score_$h_$u = select(0.0, exp(score_$h_$u - top), at + $u * GROUPS < end);
-      total_$h += score_$h_$u;
+      score_$u_$h = exp(score_$u_$h - top);
+      total_$h += score_$u_$h;
       //@end
     }
     //@end
     //@repeat u UNROLL
-    //@repeat c CHUNKS
     {
-      let value = values_unpack(now.value_$u_$c, 0u);
+      let value = values_unpack(now.value_$u_0, 0u);
       //@repeat h HG
-      lo_$h_$c += score_$h_$u * value.lo;
-      hi_$h_$c += score_$h_$u * value.hi;
-      //@end
-    }
-    //@end
-    //@end
-    if (!AHEAD && turn + 1u < turns) {
-      next = fetch_turn(span.sequence, at + TURN, end, kv_head, lane);
-    }
-  }
-
-  if (fresh_count > 0u) {
-    // One of the step's own tokens for each of the first groups of lanes.
-    let mine = row < fresh_count;
-    let key_row = min(row, fresh_count - 1u) * (D / 8u);
-    //@repeat h HG
-    var score_$h = 0.0;
-    //@end
-    //@repeat c CHUNKS
-    {
-      let at = 2u * (key_row + min(lane + $c * LANES, D / 8u - 1u));
-      let key = Chunk(fresh_keys[at], fresh_keys[at + 1u]);
-      //@repeat h HG
-      score_$h += chunk_dot(key, query_$h_$c);
-      //@end
-    }
-    //@end
-    //@repeat h HG
-    {
-      score_$h = lane_total(score_$h);
-      let top = max(peak_$h, select(LOWEST, score_$h, mine));
-      let factor = exp(peak_$h - top);
-      peak_$h = top;
-      score_$h = select(0.0, exp(score_$h - top), mine);
-      total_$h = total_$h * factor + score_$h;
-      //@repeat c CHUNKS
-      {
-        let at = 2u * (key_row + min(lane + $c * LANES, D / 8u - 1u));
-        lo_$h_$c = lo_$h_$c * factor + score_$h * fresh_values[at];
-        hi_$h_$c = hi_$h_$c * factor + score_$h * fresh_values[at + 1u];
-      }
+      lo_$h += score_$u_$h * value.lo;
+      hi_$h += score_$u_$h * value.hi;
       //@end
     }
     //@end
@@ -918,19 +774,15 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
     let peak = joined_max(peak_$h);
     let factor = exp(peak_$h - peak);
     let total = joined_sum(vec4(total_$h * factor)).x;
-    //@repeat c CHUNKS
-    let sum_lo_$c = joined_sum(lo_$h_$c * factor);
-    let sum_hi_$c = joined_sum(hi_$h_$c * factor);
-    //@end
+    let lo = joined_sum(lo_$h * factor);
+    let hi = joined_sum(hi_$h * factor);
     if (row % JOINED == 0u) {
       let party = row / JOINED;
-      //@repeat c CHUNKS
-      if (lane + $c * LANES < D / 8u) {
-        let at = (party * HG + $h) * (D / 4u) + 2u * (lane + $c * LANES);
-        sums[at] = sum_lo_$c;
-        sums[at + 1u] = sum_hi_$c;
+      if (lane < D / 8u) {
+        let at = (party * HG + $h) * (D / 4u) + 2u * lane;
+        sums[at] = lo;
+        sums[at + 1u] = hi;
       }
-      //@end
       if (lane == 0u) {
         peaks[$h * PARTIES + party] = peak;
         totals[$h * PARTIES + party] = total;
@@ -940,37 +792,30 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   //@end
   workgroupBarrier();
   let base = partial_at(token, unit, split);
-  for (var i = index; i < HG * D / 4u; i += INVOCATIONS) {
-    let h = i / (D / 4u);
-    var peak = LOWEST;
+  for (var e = index; e < HG * D; e += INVOCATIONS) {
+    let h = e / D;
+    var peak = NO_PEAK;
     //@repeat p PARTIES
     let peak_$p = peaks[h * PARTIES + $p];
     peak = max(peak, peak_$p);
     //@end
     var total = 0.0;
-    var sum = vec4<f32>();
+    var sum = 0.0;
     //@repeat p PARTIES
     {
       let factor = exp(peak_$p - peak);
       total += factor * totals[h * PARTIES + $p];
-      sum += factor * sums[$p * (HG * D / 4u) + i];
+      sum += factor * sums[$p * (HG * D / 4u) + e / 4u][e % 4u];
     }
     //@end
     if (span.splits == 1u) {
-      let head = head_of(unit, h);
-      sum *= gain_of(head, peak, total);
-      let at = (token * HEADS + head) * D + (i % (D / 4u)) * 4u;
-      //@repeat e 4
-      y[at + $e] = sum[$e];
-      //@end
+      let result_head = head_of(unit, h);
+      y[(token * HEADS + result_head) * D + e % D] = sum * gain_of(result_head, peak, total);
     } else {
-      //@repeat e 4
-      store_partial(base + i * 4u + $e, sum[$e]);
-      //@end
-    }
-    if (span.splits > 1u && i % (D / 4u) == 0u) {
-      store_partial(base + HG * D + h, peak);
-      store_partial(base + HG * D + HG + h, total);
+      store_partial(base + e, sum / total);
+      if (e % D == 0u) {
+        store_partial(base + HG * D + h, peak + log(total));
+      }
     }
   }
   if (!TICKET || span.splits == 1u) {
@@ -986,11 +831,54 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   }
 }
 
+// Eight numbers of a query, a key or a value as they come from the projections.
+fn raw_chunk(token: u32, quad: u32, is_key: bool, is_value: bool) -> Chunk {
+  if (is_value) {
+    return Chunk(v_quad(token, quad), v_quad(token, quad + 1u));
+  }
+  return Chunk(qk_quad(token, quad, is_key), qk_quad(token, quad + 1u, is_key));
+}
+
+fn norm_of(quad: u32, is_key: bool, is_value: bool) -> Chunk {
+  if (!NORM || is_value) {
+    return Chunk(vec4(1.0), vec4(1.0));
+  }
+  if (is_key) {
+    return Chunk(k_norm_quad(quad), k_norm_quad(quad + 1u));
+  }
+  return Chunk(q_norm_quad(quad), q_norm_quad(quad + 1u));
+}
+
+// Σ x² over all heads of the token's q, and of its k.
+fn sum_squares(token: u32, invocation: Invocation) {
+  //@repeat n ROUNDS_Q
+  let q_$n = q_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_Q - 1u));
+  //@end
+  //@repeat n ROUNDS_K
+  let k_$n = k_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_K - 1u));
+  //@end
+  var sum = 0.0;
+  //@repeat n ROUNDS_Q
+  sum += select(0.0, dot(q_$n, q_$n), invocation.index + $n * INVOCATIONS < QUADS_Q);
+  //@end
+  square_share(0u, sum, invocation);
+  sum = 0.0;
+  //@repeat n ROUNDS_K
+  sum += select(0.0, dot(k_$n, k_$n), invocation.index + $n * INVOCATIONS < QUADS_K);
+  //@end
+  square_share(1u, sum, invocation);
+  square_join(invocation);
+}
+
 // A chunk of a query, zero behind the end of a head.
-fn query_chunk(h: u32, chunk: u32) -> Chunk {
-  if (chunk >= D / 8u) {
+fn query_chunk(h: u32, lane: u32) -> Chunk {
+  if (lane >= D / 8u) {
     return Chunk(vec4<f32>(), vec4<f32>());
   }
-  let at = (h * (D / 8u) + chunk) * 2u;
+  let at = h * (D / 4u) + 2u * lane;
   return Chunk(queries[at], queries[at + 1u]);
+}
+
+fn clipped_quad(x: vec4<f32>) -> vec4<f32> {
+  return vec4(clipped(x.x), clipped(x.y), clipped(x.z), clipped(x.w));
 }

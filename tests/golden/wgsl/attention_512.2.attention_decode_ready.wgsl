@@ -21,15 +21,15 @@ const FRESH_MAX = 1u;
 const ONLY_SHORT_RUNS = true;
 const LANES = 16u;
 const STEPS = 4u;
-const CHUNKS = 1u;
 const GROUPS = 8u;
 const JOINED = 2u;
 const JOINS = 1u;
 const PARTIES = 4u;
 const UNROLL = 2u;
 const TURN = 16u;
-const AHEAD = false;
 const LEAST_SHARE = 64u;
+const CHUNKS = 1u;
+const AHEAD = false;
 const INVOCATIONS = 128u;
 const TICKET = true;
 

@@ -37,15 +37,15 @@ const FRESH_MAX = 8u;
 const ONLY_SHORT_RUNS = false;
 const LANES = 16u;
 const STEPS = 4u;
-const CHUNKS = 1u;
 const GROUPS = 8u;
 const JOINED = 2u;
 const JOINS = 1u;
 const PARTIES = 4u;
 const UNROLL = 2u;
 const TURN = 16u;
-const AHEAD = false;
 const LEAST_SHARE = 64u;
+const CHUNKS = 1u;
+const AHEAD = false;
 const INVOCATIONS = 128u;
 const TICKET = true;
 
@@ -100,13 +100,21 @@ fn keys_pair(x: vec2<f32>) -> u32 {
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn keys_store(row: u32, chunk: u32, value: Chunk) {
-  keys[row * (D / 8u) + chunk] = vec4(
+fn keys_pack(value: Chunk) -> keys_Word {
+  return vec4(
     keys_pair(value.lo.xy),
     keys_pair(value.lo.zw),
     keys_pair(value.hi.xy),
     keys_pair(value.hi.zw),
   );
+}
+
+fn keys_put(row: u32, chunk: u32, word: keys_Word) {
+  keys[row * (D / 8u) + chunk] = word;
+}
+
+fn keys_store(row: u32, chunk: u32, value: Chunk) {
+  keys_put(row, chunk, keys_pack(value));
 }
 
 // Weight rows of f16, a multiple of 8 long, bound as array<vec4<u32>>. Needs no shader-f16.
@@ -135,13 +143,21 @@ fn values_pair(x: vec2<f32>) -> u32 {
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn values_store(row: u32, chunk: u32, value: Chunk) {
-  values[row * (D / 8u) + chunk] = vec4(
+fn values_pack(value: Chunk) -> values_Word {
+  return vec4(
     values_pair(value.lo.xy),
     values_pair(value.lo.zw),
     values_pair(value.hi.xy),
     values_pair(value.hi.zw),
   );
+}
+
+fn values_put(row: u32, chunk: u32, word: values_Word) {
+  values[row * (D / 8u) + chunk] = word;
+}
+
+fn values_store(row: u32, chunk: u32, value: Chunk) {
+  values_put(row, chunk, values_pack(value));
 }
 
 // What a number is after a way through the cache: steps are 2^-10 of the power of two below it, and
@@ -389,6 +405,10 @@ fn k_quad(token: u32, quad: u32) -> vec4<f32> {
 // A quad of q, or of k with `is_key`.
 fn qk_quad(token: u32, quad: u32, is_key: bool) -> vec4<f32> {
   return qkv[token * (QKV_WIDTH / 4u) + quad + select(0u, HEADS * (D / 4u), is_key)];
+}
+
+fn v_quad(token: u32, quad: u32) -> vec4<f32> {
+  return qkv[token * (QKV_WIDTH / 4u) + V_FIRST / 4u + quad];
 }
 
 fn clipped(x: f32) -> f32 {

@@ -163,13 +163,21 @@ fn keys_pair(x: vec2<f32>) -> u32 {
   return pack2x16float(x) | beyond.x | beyond.y;
 }
 
-fn keys_store(row: u32, chunk: u32, value: Chunk) {
-  keys[row * (D / 8u) + chunk] = vec4(
+fn keys_pack(value: Chunk) -> keys_Word {
+  return vec4(
     keys_pair(value.lo.xy),
     keys_pair(value.lo.zw),
     keys_pair(value.hi.xy),
     keys_pair(value.hi.zw),
   );
+}
+
+fn keys_put(row: u32, chunk: u32, word: keys_Word) {
+  keys[row * (D / 8u) + chunk] = word;
+}
+
+fn keys_store(row: u32, chunk: u32, value: Chunk) {
+  keys_put(row, chunk, keys_pack(value));
 }
 
 // What a number is after a way through the cache: steps are 2^-10 of the power of two below it, and

@@ -264,8 +264,10 @@ webgpuTest(
         [...run(3, 20, 30), [2, 64]],
         [[3, 50]],
       ] as const;
+      const context = { profile: { ...runner.profile, software: false } };
       for (const model of models) {
         for (const tokens of steps) await check(runner, { model, steps: [tokens] });
+        await check(runner, { model, steps: [[[1, 0]], [[2, 130]]], context });
       }
     }),
 );
@@ -307,7 +309,11 @@ webgpuTest(
         await check(runner, { model, steps, context: few });
       }
       const even: Model = { ...SHAPES[0], heads: 3, kvHeads: 3, qkNorm: "all" };
-      await check(runner, { model: even, steps: positions, context: { profile } });
+      // Half of each head turns.
+      const partly: Model = { ...MODELS[1], rope: HALF, qkNorm: "all", split: true, window: 100 };
+      for (const model of [even, partly]) {
+        await check(runner, { model, steps: positions, context: { profile } });
+      }
     }),
 );
 
