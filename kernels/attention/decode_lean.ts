@@ -12,6 +12,7 @@ import decodeBody from "./decode_lean.wgsl" with { type: "text" };
 import { type DecodeMode, type DecodeVariant, variantConstants } from "./decode_variant.ts";
 import fetchText from "./fetch_lanes.wgsl" with { type: "text" };
 import totalsText from "./lane_totals.wgsl" with { type: "text" };
+import leanSource from "./lean_source.wgsl" with { type: "text" };
 import { type AttentionProblem, sourceAccess } from "./operands.ts";
 import shareText from "./share_turns.wgsl" with { type: "text" };
 import turnHalf from "./turn_half.wgsl" with { type: "text" };
@@ -53,7 +54,7 @@ export function leanVariant(
   const { threads, lanes, unitHeads } = shape;
   const access = joinAccess(
     sourceAccess(problem),
-    fragments(fetchText, totalsText, rope ? turnHalf : turnNone),
+    fragments(fetchText, totalsText, leanSource, rope ? turnHalf : turnNone),
     reductionAccess(profile, [{ name: "square", slots: "SQUARES", operation: "add" }]),
     constants({
       ...variantConstants(problem, mode, shape),

@@ -530,6 +530,53 @@ fn joined_max(value: f32) -> f32 {
   return top;
 }
 
+// How decode_lean.wgsl reads what the projections left, four numbers at a time.
+const QUADS_Q = HEADS * D / 4u;
+const QUADS_K = KV_HEADS * D / 4u;
+
+// Eight numbers of a query, a key or a value as they come from the projections.
+fn raw_chunk(token: u32, quad: u32, is_key: bool, is_value: bool) -> Chunk {
+  if (is_value) {
+    return Chunk(v_quad(token, quad), v_quad(token, quad + 1u));
+  }
+  return Chunk(qk_quad(token, quad, is_key), qk_quad(token, quad + 1u, is_key));
+}
+
+fn norm_of(quad: u32, is_key: bool, is_value: bool) -> Chunk {
+  if (!NORM || is_value) {
+    return Chunk(vec4(1.0), vec4(1.0));
+  }
+  if (is_key) {
+    return Chunk(k_norm_quad(quad), k_norm_quad(quad + 1u));
+  }
+  return Chunk(q_norm_quad(quad), q_norm_quad(quad + 1u));
+}
+
+// Σ x² over all heads of the token's q, and of its k.
+fn sum_squares(token: u32, invocation: Invocation) {
+  //@repeat n ROUNDS_Q
+  let q_$n = q_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_Q - 1u));
+  //@end
+  //@repeat n ROUNDS_K
+  let k_$n = k_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_K - 1u));
+  //@end
+  var sum = 0.0;
+  //@repeat n ROUNDS_Q
+  sum += select(0.0, dot(q_$n, q_$n), invocation.index + $n * INVOCATIONS < QUADS_Q);
+  //@end
+  square_share(0u, sum, invocation);
+  sum = 0.0;
+  //@repeat n ROUNDS_K
+  sum += select(0.0, dot(k_$n, k_$n), invocation.index + $n * INVOCATIONS < QUADS_K);
+  //@end
+  square_share(1u, sum, invocation);
+  square_join(invocation);
+}
+
+fn clipped_quad(x: vec4<f32>) -> vec4<f32> {
+  return vec4(clipped(x.x), clipped(x.y), clipped(x.z), clipped(x.w));
+}
+
 // Rotate-half of a chunk in registers: element i turns with i + ROTARY / 2, which another lane has.
 const REACH = ROTARY / 16u;
 
@@ -641,8 +688,6 @@ var<workgroup> arrived: u32;
 
 // Less than any score, and so much more than LOWEST that a masked score weighs nothing beside it.
 const NO_PEAK = -1e30;
-const QUADS_Q = HEADS * D / 4u;
-const QUADS_K = KV_HEADS * D / 4u;
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
@@ -831,45 +876,6 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   }
 }
 
-// Eight numbers of a query, a key or a value as they come from the projections.
-fn raw_chunk(token: u32, quad: u32, is_key: bool, is_value: bool) -> Chunk {
-  if (is_value) {
-    return Chunk(v_quad(token, quad), v_quad(token, quad + 1u));
-  }
-  return Chunk(qk_quad(token, quad, is_key), qk_quad(token, quad + 1u, is_key));
-}
-
-fn norm_of(quad: u32, is_key: bool, is_value: bool) -> Chunk {
-  if (!NORM || is_value) {
-    return Chunk(vec4(1.0), vec4(1.0));
-  }
-  if (is_key) {
-    return Chunk(k_norm_quad(quad), k_norm_quad(quad + 1u));
-  }
-  return Chunk(q_norm_quad(quad), q_norm_quad(quad + 1u));
-}
-
-// Σ x² over all heads of the token's q, and of its k.
-fn sum_squares(token: u32, invocation: Invocation) {
-  //@repeat n ROUNDS_Q
-  let q_$n = q_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_Q - 1u));
-  //@end
-  //@repeat n ROUNDS_K
-  let k_$n = k_quad(token, min(invocation.index + $n * INVOCATIONS, QUADS_K - 1u));
-  //@end
-  var sum = 0.0;
-  //@repeat n ROUNDS_Q
-  sum += select(0.0, dot(q_$n, q_$n), invocation.index + $n * INVOCATIONS < QUADS_Q);
-  //@end
-  square_share(0u, sum, invocation);
-  sum = 0.0;
-  //@repeat n ROUNDS_K
-  sum += select(0.0, dot(k_$n, k_$n), invocation.index + $n * INVOCATIONS < QUADS_K);
-  //@end
-  square_share(1u, sum, invocation);
-  square_join(invocation);
-}
-
 // A chunk of a query, zero behind the end of a head.
 fn query_chunk(h: u32, lane: u32) -> Chunk {
   if (lane >= D / 8u) {
@@ -877,8 +883,4 @@ fn query_chunk(h: u32, lane: u32) -> Chunk {
   }
   let at = h * (D / 4u) + 2u * lane;
   return Chunk(queries[at], queries[at + 1u]);
-}
-
-fn clipped_quad(x: vec4<f32>) -> vec4<f32> {
-  return vec4(clipped(x.x), clipped(x.y), clipped(x.z), clipped(x.w));
 }
