@@ -6,6 +6,7 @@ import {
   concat,
   constant,
   dependsOnWhole,
+  f32ToBf16,
   PACKED_FORMATS,
   PACKED_LAYOUTS,
   type PackedFormat,
@@ -41,12 +42,21 @@ async function withCheckpoint(body: (checkpoint: Checkpoint) => Promise<void>): 
     const values = randomF32(shape[0] * shape[1], seed, 3);
     return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
   };
+  const halves = (shape: readonly number[], seed: number) => {
+    const values = randomF32(shape[0] * shape[1], seed, 3);
+    return {
+      dtype: "BF16",
+      shape,
+      data: new Uint8Array(Uint16Array.from(values, f32ToBf16).buffer),
+    };
+  };
   const experts = Array.from({ length: EXPERTS }, (_, i) => [`e${i}`, matrix(SMALL, i)]);
   const broken = matrix(SMALL, 99);
   new Float32Array(broken.data.buffer)[77] = NaN;
   const file = encodeSafetensors({
     ...Object.fromEntries(experts),
     large: matrix(LARGE, 50),
+    half: halves(LARGE, 51),
     broken,
   });
   try {
@@ -60,6 +70,7 @@ async function withCheckpoint(body: (checkpoint: Checkpoint) => Promise<void>): 
 
 const expert = (i: number) => tensor(`e${i}`, "f32", SMALL);
 const large = tensor("large", "f32", LARGE);
+const half = tensor("half", "bf16", LARGE);
 
 /** Codes, scales and what else there is of stacked experts and of a large matrix. */
 function quantized(format: PackedFormat): Weight[] {
@@ -77,6 +88,10 @@ function quantized(format: PackedFormat): Weight[] {
 }
 
 const OTHERS: readonly Weight[] = [
+  // Two jobs at least, of which the second knows the largest number from the first.
+  quantize("fp8_e4m3", "payload", half),
+  quantize("fp8_e4m3", "scale", half),
+  quantize("int4", "payload", half),
   expert(2),
   cast(large, "bf16"),
   transpose(large, 0, 1),
@@ -126,12 +141,13 @@ slowTest(
 
 Deno.test("quantized rows are those of the whole matrix", () =>
   withCheckpoint(async (checkpoint) => {
-    const values = await loadWeight(large, checkpoint);
-    assert(values.data instanceof Float32Array);
-    for (const format of PACKED_FORMATS) {
-      const whole = quantizeMatrix(format, values.data, ...LARGE);
-      const payload = await loadWeight(quantize(format, "payload", large), checkpoint);
-      const scale = await loadWeight(quantize(format, "scale", large), checkpoint);
+    const cases = PACKED_FORMATS.flatMap((format) => [[format, large], [format, half]] as const);
+    for (const [format, matrix] of cases) {
+      const { data } = await loadWeight(cast(matrix, "f32"), checkpoint);
+      assert(data instanceof Float32Array);
+      const whole = quantizeMatrix(format, data, ...LARGE);
+      const payload = await loadWeight(quantize(format, "payload", matrix), checkpoint);
+      const scale = await loadWeight(quantize(format, "scale", matrix), checkpoint);
       const codes = new Uint8Array(
         payload.data.buffer,
         payload.data.byteOffset,
@@ -207,7 +223,7 @@ Deno.test("a load that is broken off leaves no worker behind", () =>
       break;
     }
     await using again = await Checkpoint.open(checkpoint.folder);
-    assert.equal(again.tensors.size, EXPERTS + 2);
+    assert.equal(again.tensors.size, EXPERTS + 3);
   }));
 
 Deno.test("cutWeights() makes jobs of about the size that is asked for", () => {
