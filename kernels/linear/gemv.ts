@@ -54,7 +54,7 @@ export function gemvShape(problem: LinearProblem, profile: DeviceProfile): GemvS
   const { outputs, largestRows } = problem;
   const columns = Math.min(largestRows, GEMV_MAX_COLUMNS);
   const words = wordsOf(problem.weight);
-  if (profile.software) return softwareShape(columns, words);
+  if (profile.software) return softwareShape(columns, outputs);
   if (columns > 4) return columnsShape(outputs, columns, profile);
   const rows = outputs >= 32768 ? 4 : outputs >= 4096 || columns > 2 ? 2 : 1;
   const narrow = narrowWorkgroup(profile);
@@ -76,11 +76,13 @@ function columnsShape(outputs: number, columns: number, profile: DeviceProfile):
 /**
  * Sizes for a CPU, which gains nothing from many invocations and begins every workgroup anew: few of
  * both, and more rows for each. llvmpipe takes 0.6 of the time that 32 invocations with one row take.
+ * Words in flight gain nothing there and take as long again to compile, as do four rows of a small
+ * matrix for many columns.
  */
-function softwareShape(columns: number, words: number): GemvShape {
+function softwareShape(columns: number, outputs: number): GemvShape {
   const threads = 8;
-  const rows = 4;
-  return { threads, rows, columns, unroll: unrollFor(Math.floor(words / threads), rows * columns) };
+  const rows = columns > 4 && outputs < 512 ? 2 : 4;
+  return { threads, rows, columns, unroll: 1 };
 }
 
 /** Words in flight: the largest of 4, 3, 2 that leaves no rest, fewer when registers are short. */

@@ -99,7 +99,7 @@ export function routerShape(
   const even = Math.ceil(experts / Math.min(shares, experts));
   const rows = shares === 1 && columns === 1 ? Math.min(experts, 8) : Math.min(even, MAX_ROWS);
   const share = Math.min(experts, Math.ceil(even / rows) * rows);
-  const unroll = unrollFor(Math.floor(words / threads), rows * columns);
+  const unroll = profile.software ? 1 : unrollFor(Math.floor(words / threads), rows * columns);
   return { threads, rows, columns, unroll, share };
 }
 
