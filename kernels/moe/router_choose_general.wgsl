@@ -209,12 +209,13 @@ fn choose(first_token: u32, count: u32, invocation: Invocation) {
       expert = chosen[column * TOP_K + slot];
       var total = 1.0;
       if (RENORMALIZE) {
-        total = SUM_OFFSET;
+        total = 0.0;
         for (var other = 0u; other < TOP_K; other++) {
           let term = weight_of(column, other);
           total += select(pow(term, NORM_POWER), term, NORM_POWER == 1.0);
         }
-        total = max(select(pow(total, 1.0 / NORM_POWER), total, NORM_POWER == 1.0), SUM_FLOOR);
+        total = select(pow(total, 1.0 / NORM_POWER), total, NORM_POWER == 1.0);
+        total = max(total + SUM_OFFSET, SUM_FLOOR);
       }
       weight = weight_of(column, slot) / total * SCALE * expert_scale_at(expert);
     } else if (SHARED_GATE) {

@@ -112,6 +112,7 @@ const CASES: Record<string, readonly Case[]> = {
     { T: 5, E: 12, H: 40, topK: 4, renormalize: true, sumFloor: 0.7, logitScale: 0.1 },
     { T: 5, E: 12, H: 40, topK: 4, renormalize: true, normPower: 0.5 },
     { T: 2, E: 9, H: 30, topK: 9, scoring: "sigmoid", softmaxOver: "selected" },
+    { T: 2, E: 9, H: 30, topK: 3, renormalize: true, normPower: 2, sumOffset: 0.5 },
   ],
   "scores at the far ends": [
     { T: 3, E: 12, H: 40, topK: 2, shared: 1, magnitude: 1e4 },
