@@ -5,22 +5,13 @@
  * @module
  */
 
-import { Command, CommanderError, InvalidArgumentError } from "../deps/commander.ts";
+import { CommanderError } from "../deps/commander.ts";
 import { type Pipeline, pipeline } from "../dsl/mod.ts";
 import { messageOf, MixlineError } from "../graph/mod.ts";
 import type { Engine } from "../runtime/mod.ts";
 import { openLog, serve } from "../server/mod.ts";
+import { serveBenchCommand, type ServeBenchFlags as Flags } from "./serve_command.ts";
 import { formatRatio, formatSeconds, summarize } from "./statistics.ts";
-
-interface Flags {
-  readonly model: string;
-  readonly executor?: string;
-  readonly streams: readonly number[];
-  readonly promptTokens: number;
-  readonly newTokens: number;
-  readonly rounds: number;
-  readonly json?: true;
-}
 
 /** One request: when its tokens came, in seconds after it was sent. */
 type Arrivals = readonly number[];
@@ -36,8 +27,6 @@ interface Result {
   readonly firstToken: readonly number[];
   readonly betweenTokens: readonly number[];
 }
-
-const MODEL = new URL("../demo/storyteller", import.meta.url).pathname;
 
 async function run(flags: Flags): Promise<void> {
   const settings = { model: flags.model, ...(flags.executor && { executor: flags.executor }) };
@@ -166,27 +155,9 @@ function share(list: readonly number[], part: number): number {
   return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)] ?? NaN;
 }
 
-function whole(text: string): number {
-  const value = Number(text);
-  if (Number.isSafeInteger(value) && value >= 1) return value;
-  throw new InvalidArgumentError(`expected a whole number from 1, got "${text}"`);
-}
-
-const program = new Command("bench:serve")
-  .description("Measure a served model with several streams, and its engine without HTTP")
-  .option("--model <path>", "model folder", MODEL)
-  .option("--executor <name>", "where to run (default: auto)")
-  .option("--streams <list>", "numbers of streams", (text) => text.split(",").map(whole), [1, 8])
-  .option("--prompt-tokens <n>", "tokens of each prompt", whole, 32)
-  .option("--new-tokens <n>", "tokens of each answer", whole, 64)
-  .option("--rounds <n>", "rounds, after one that warms up", whole, 5)
-  .option("--json", "one JSON document on stdout")
-  .exitOverride()
-  .action(run);
-
 if (import.meta.main) {
   try {
-    await program.parseAsync(Deno.args, { from: "user" });
+    await serveBenchCommand().action(run).parseAsync(Deno.args, { from: "user" });
   } catch (error) {
     // Commander has already printed the error, or the help.
     if (error instanceof CommanderError) Deno.exit(error.exitCode === 0 ? 0 : 2);

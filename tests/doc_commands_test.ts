@@ -1,32 +1,43 @@
 /**
- * Every command in the documents: run with models and files of the tests in place of the reader's
- * (`deploy` with `--dry-run`, which reads all its flags), or in a list with the reason why not.
+ * Every command in the documents: run with models and files of the tests in place of the reader's, on
+ * few tokens and small layers. Where that takes what a test machine has not, its flags are read by the
+ * command itself; what is left is in a list with what runs it instead.
+ *
+ * @module
  */
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import { cliCommand, runCli } from "./support/cli.ts";
+import { fileURLToPath } from "node:url";
+import { reportCommand } from "../bench/report_command.ts";
+import { serveBenchCommand } from "../bench/serve_command.ts";
+import { createProgram } from "../cli/main.ts";
+import { openTerminal } from "../cli/terminal.ts";
+import { cliCommand } from "./support/cli.ts";
 import { type DocCommand, docCommands, shellWords } from "./support/doc_commands.ts";
-import { STORYTELLER } from "./support/model_folder.ts";
+import { DocReader } from "./support/doc_reader.ts";
 import { slowTest } from "./support/quick.ts";
 import { ROOT } from "./support/root.ts";
+import { findGroups } from "./groups.ts";
+import { readArguments } from "./run.ts";
 
-/** Commands that are not run here, and what tries them instead. */
+/** Commands that other tests run. */
 const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
-  [/^deno task (test|ok|gen)\b/, "this run, and its gates"],
-  [/^deno task bench\b/, "tests/bench, tests/outside_backend_test.ts: minutes of measuring"],
-  [/^deno task bench:\w+/, "tests/bench: minutes of measuring"],
+  [/^deno task ok$/, "this run is a part of it"],
+  [/^deno task gen$/, "tests/generated_test.ts"],
+  [/^deno task bench( bench\/moe_bench\.ts)?$/, "tests/outside_backend_test.ts"],
   [/^deno task compile$/, "tests/server/executable_test.ts"],
-  [/^deno task deploy:dawn\b/, "tests/runtime/webgpu/providers: a package of a hundred megabytes"],
-  [/^deno .* --webgpu dawn$/, "the same package"],
   [/^deno (install|publish|doc)\b/, "tests/install_test.ts, tests/publish_test.ts"],
   [/^deno (lint|check|cache|compile)\b/, "the gates of a change"],
   [/^deno run http:/, "tests/web_test.ts"],
-  [/^(curl|scp|ssh|source|systemctl|sudo|podman|docker|kubectl|haproxy)\b/, "other programs"],
+  [/^(curl|scp|ssh|systemctl|sudo|podman|docker|kubectl|haproxy)\b/, "other programs"],
 ];
 
-/** What stands for a model of the reader's, which has the chat template or the size that it needs. */
-const MODEL_PLACEHOLDER = /^(~\/models\/[\w.-]+|allenai\/[\w.-]+|DIR|x\.gguf)$/;
+/** Commands whose flags alone are read, with what a test machine lacks. */
+const READ_ALONE: readonly (readonly [RegExp, string])[] = [
+  [/^tune .*--webgpu dawn$/, "Dawn, a package of a hundred megabytes"],
+  [/^bench:report\b/, "the time for whole layers; tests/bench draws a page"],
+  [/^bench:serve\b/, "the time for rounds; tests/server serves streams"],
+];
 
 const DOCUMENTS = ["README.md", "CONTRIBUTING.md", ...markdownOf("docs"), ...markdownOf("deploy")];
 
@@ -37,106 +48,121 @@ function markdownOf(folder: string): string[] {
 
 const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
 
-/** The command line's arguments, or undefined for what is tried elsewhere. */
-function cliArguments({ place, words }: DocCommand): string[] | undefined {
-  const plain = words.filter((word, i) => i > 0 || !/^[A-Z_]+=/.test(word));
+/** A command line of Mixline's, or of its benches and tests. */
+interface Line {
+  readonly place: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** The line of a command, or undefined for what other tests run. */
+function lineOf({ place, words }: DocCommand): Line | undefined {
+  const isVariable = (word: string) => /^[A-Z_]+=/.test(word);
+  const first = words.findIndex((word) => !isVariable(word));
+  // Others are for drivers.
+  const env = Object.fromEntries(
+    words.slice(0, first).map((word) => word.split("=", 2)).filter(([name]) =>
+      /^(MIXLINE|HF)_/.test(name)
+    ),
+  );
+  const plain = words.slice(first);
   if (plain[0] === "npx") plain.splice(0, 3, "deno");
-  const line = plain.join(" ");
-  const [program, task, name, ...rest] = plain;
-  if (program === "deno" && task === "task") {
-    assert.ok(name === undefined || name in tasks, `${place}: there is no task ${name}`);
-  }
+  // What a shell reads from a process is that process.
+  if (plain[0] === "source") plain.splice(0, 2, plain[1].replace("<(", ""));
+  const line = plain.map((word) => word.replace(/\)$/, "")).join(" ");
   if (ELSEWHERE.some(([pattern]) => pattern.test(line)) || line === "deno task") return undefined;
-  if (program === "mixline") return plain.slice(1);
+  const [program, task, name, ...rest] = line.startsWith("mixline ") ? line.split(" ") : plain;
+  if (program === "mixline") return { place, env, args: [task, name, ...rest].filter(Boolean) };
+  const main = plain.indexOf("cli/main.ts");
+  if (program === "deno" && main > 0) return { place, env, args: plain.slice(main + 1) };
   assert.ok(program === "deno" && task === "task", `${place}: nothing tries "${line}"`);
-  return [name, ...rest];
+  assert.ok(name in tasks, `${place}: there is no task ${name}`);
+  if (name === "deploy:dawn") return { place, env, args: ["deploy", "--webgpu", "dawn", ...rest] };
+  return { place, env, args: [name, ...rest] };
 }
 
-/** The same command on small inputs: what is named after the reader's files is a file of the tests. */
-function onSmallInputs(args: readonly string[]): string[] {
-  const small = args.map((arg) => MODEL_PLACEHOLDER.test(arg) ? STORYTELLER : arg);
-  const [command] = small;
-  if (command === "deploy" && !small.includes("--dry-run") && !small.includes("--serve")) {
-    small.push("--dry-run");
-  }
-  if (command === "serve" || small.includes("--serve")) {
-    const port = small.indexOf("--port");
-    if (port >= 0) small.splice(port, 2);
-    small.push("--port", "0");
-  }
-  if (command === "generate" || command === "export") {
-    const output = small.indexOf("-o") + 1;
-    small[output] = join("graphs", small[output]);
-  }
-  if (command === "tune") smallTune(small);
-  return small;
-}
-
-/** A layer of a few rows, one number of tokens, one candidate. */
-function smallTune(args: string[]): void {
-  const set = (flag: string, value: string) => {
-    const place = args.indexOf(flag);
-    if (place >= 0) args[place + 1] = value;
-    else args.push(flag, value);
+/** Reads the flags of a command, which does nothing. */
+async function readFlags([name, ...flags]: readonly string[]): Promise<void> {
+  const benches = [reportCommand(), serveBenchCommand()];
+  const context = {
+    terminal: openTerminal({ quiet: true }),
+    signal: new AbortController().signal,
   };
-  if (!args.includes("--model")) set("--shape", "32,16,4,2");
-  set("--tokens", "1");
-  set("--candidates", "1");
-  set("--out", "graphs");
+  const commands = [...benches, ...createProgram(context).commands];
+  const command = commands.find((each) => each.name() === name);
+  assert.ok(command, name);
+  await command.action(() => {}).parseAsync(flags, { from: "user" });
 }
 
-/** A folder with the files that the documents name. */
-async function readersFolder(): Promise<string> {
-  const cwd = await Deno.makeTempDir();
-  await Deno.mkdir(join(cwd, "graphs"));
-  await Deno.symlink(new URL("examples", ROOT).pathname, join(cwd, "examples"));
-  const yaml = `model: ${STORYTELLER}\ntransforms: { fuse_moe: { backend: triton } }\n`;
-  await Deno.writeTextFile(join(cwd, "my.yaml"), yaml);
-  const script = `import { pipeline } from "${new URL(
-    "mod.ts",
-    ROOT,
-  )}";\nconsole.log(pipeline());\n`;
-  await Deno.writeTextFile(join(cwd, "mine.ts"), script);
-  return cwd;
+/** The paths that a line of `deno task test` names have tests. */
+async function checkTestLine([, ...given]: readonly string[]): Promise<void> {
+  const { paths } = readArguments(given.filter((arg) => arg !== "--quick"));
+  for (const path of paths) assert.ok((await findGroups([path])).length > 0, path);
 }
 
 /** Starts a server, waits until it listens, and ends it. */
 async function startAndEnd(args: readonly string[], cwd: string): Promise<void> {
   const child = cliCommand(args, { cwd }).spawn();
   const said = new Response(child.stderr).text();
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    if (text.includes("http://127.0.0.1:")) child.kill("SIGTERM");
+  let text = "";
+  let isEnding = false;
+  for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    // A line comes in one piece or in several.
+    if (isEnding || !/http:\/\/127\.0\.0\.1:\d+\s/.test(text)) continue;
+    isEnding = true;
+    child.kill("SIGTERM");
   }
   const { code } = await child.status;
   assert.equal(code, 0, await said);
+  assert.ok(isEnding, text);
 }
 
 const found = (await Promise.all(
   DOCUMENTS.map(async (path) => docCommands(path, await Deno.readTextFile(new URL(path, ROOT)))),
 )).flat();
+const lines = found.flatMap((command) => lineOf(command) ?? []);
 
-Deno.test("the documents have commands, and each stands for something", () => {
-  assert.ok(found.length > 40, `${found.length} commands`);
-  for (const command of found) cliArguments(command);
+Deno.test("the documents have commands, and none is in a list that nothing needs", () => {
+  assert.ok(found.length > 60 && lines.length > 40, `${found.length}, ${lines.length}`);
+  const all = found.map(({ words }) => words.filter((word) => !/^[A-Z_]+=/.test(word)).join(" "));
+  for (const [pattern, reason] of ELSEWHERE) {
+    const files = reason.match(/tests\/[\w/]+\.ts/g) ?? [];
+    for (const file of files) assert.ok(Deno.statSync(new URL(file, ROOT)).isFile, file);
+    const isOther = reason === "other programs";
+    assert.ok(isOther || all.some((line) => pattern.test(line)), String(pattern));
+  }
 });
 
-const known = new Set<string>();
-for (const command of found) {
-  const given = cliArguments(command);
-  const args = given && onSmallInputs(given);
-  if (!args || known.has(args.join(" "))) continue;
-  known.add(args.join(" "));
-  slowTest(`${command.place}: ${command.words.join(" ")}`, async () => {
-    const cwd = await readersFolder();
-    try {
-      if (args.includes("--port")) return await startAndEnd(args, cwd);
-      const { code, stderr } = await runCli(args, { cwd });
-      assert.equal(code, 0, `${args.join(" ")}\n${stderr}`);
-    } finally {
-      await Deno.remove(cwd, { recursive: true });
+Deno.test("flags of commands that cannot run here are read by the commands themselves", async () => {
+  for (const { place, args } of lines) {
+    if (args[0] === "test") await checkTestLine(args);
+    else if (READ_ALONE.some(([pattern]) => pattern.test(args.join(" ")))) {
+      await assert.doesNotReject(readFlags(args), place);
     }
-  });
-}
+  }
+  await assert.rejects(readFlags(["bench:report", "--tokns", "1"]), /unknown option '--tokns'/);
+  await assert.rejects(readFlags(["tune", "--webgpu", "down"]), /Allowed choices are native, dawn/);
+});
+
+slowTest("every command of the documents runs", async (t) => {
+  await using reader = await DocReader.open(fileURLToPath(ROOT));
+  const known = new Set<string>();
+  for (const { place, args, env } of lines) {
+    if (args[0] === "test" || READ_ALONE.some(([pattern]) => pattern.test(args.join(" ")))) {
+      continue;
+    }
+    const small = reader.onSmallInputs(args);
+    const key = JSON.stringify([small, env]);
+    if (known.has(key)) continue;
+    known.add(key);
+    await t.step(`${place}: ${args.join(" ")}`, async () => {
+      if (small.includes("--port")) return await startAndEnd(small, reader.folder);
+      const { code, stderr } = await reader.run(small, env);
+      assert.equal(code, 0, `${small.join(" ")}\n${stderr}`);
+    });
+  }
+});
 
 Deno.test("shellWords() splits as a shell does", () => {
   assert.deepEqual(shellWords(`a --b '{c: d}'  "e f"g #h 'i`), ["a", "--b", "{c: d}", "e fg"]);

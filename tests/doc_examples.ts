@@ -42,10 +42,16 @@ export function findExamples(path: string, text: string): Example[] {
 /** Defines a test for each example of a file; `path` is its name. */
 export function defineExamples(path: string, url: URL): void {
   for (const { line, code } of findExamples(path, Deno.readTextFileSync(url))) {
-    const module = `${code}\n// line ${line} of ${path}\n`.replaceAll(
-      /(from |import\()"(\.[^"]*)"/g,
-      (_, before, imported) => `${before}${JSON.stringify(new URL(imported, url).href)}`,
-    );
+    // The package is this folder, whatever its name.
+    const module = `${code}\n// line ${line} of ${path}\n`
+      .replace(
+        'from "@mixline/mixline"',
+        `from ${JSON.stringify(import.meta.resolve("../mod.ts"))}`,
+      )
+      .replaceAll(
+        /(from |import\()"(\.[^"]*)"/g,
+        (_, before, imported) => `${before}${JSON.stringify(new URL(imported, url).href)}`,
+      );
     Deno.test(`example of ${path}:${line}`, async () => {
       await withAssertions(() => import(`data:text/typescript,${encodeURIComponent(module)}`));
     });

@@ -17,6 +17,8 @@ export const GROUP_VARIABLE = "MIXLINE_TEST_GROUP";
 /** Folders and files with tests or with examples that are run as tests. */
 const TESTED = [
   "README.md",
+  "docs/chats.md",
+  "docs/configuration.md",
   "mod.ts",
   "api",
   "graph",

@@ -26,12 +26,7 @@ export async function runCli(
   args: readonly string[],
   options?: CliOptions,
 ): Promise<CliResult> {
-  if (options === undefined) {
-    const result = lastRun.then(() => askHost(args));
-    lastRun = result.catch(() => {});
-    return await result;
-  }
-  return await resultOf(cliCommand(args, options));
+  return options ? await resultOf(cliCommand(args, options)) : await shared.run(args);
 }
 
 /** The process of a run, to be spawned by a test that talks to it. */
@@ -61,28 +56,64 @@ async function readPermissions(): Promise<string[]> {
     .filter((word) => word.startsWith("--"));
 }
 
+/** What a host is asked. */
+export interface HostRequest {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A process that runs command lines, one after another, in a folder. */
+export class CliHost implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #question: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #answers: ReadableStreamDefaultReader<string>;
+  #lastRun: Promise<unknown> = Promise.resolve();
+
+  constructor(folder: string) {
+    this.#process = new Deno.Command(Deno.execPath(), {
+      args: ["run", ...PERMISSIONS, new URL("cli_host.ts", import.meta.url).pathname],
+      cwd: folder,
+      env: { NO_COLOR: "1" },
+      stdin: "piped",
+      stdout: "piped",
+    }).spawn();
+    this.#question = this.#process.stdin.getWriter();
+    this.#answers = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  /** Runs a command line, its output kept; with `env` besides the environment of the process. */
+  async run(args: readonly string[], env: HostRequest["env"] = {}): Promise<CliResult> {
+    const result = this.#lastRun.then(() => this.#ask({ args, env }));
+    this.#lastRun = result.catch(() => {});
+    return await result;
+  }
+
+  async #ask(request: HostRequest): Promise<CliResult> {
+    await this.#question.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
+    let line = "";
+    while (!line.endsWith("\n")) {
+      const { done, value } = await this.#answers.read();
+      if (done) {
+        throw new Error(
+          `mixline ${request.args.join(" ")} ended the process of its tests: ${line}`,
+        );
+      }
+      line += value;
+    }
+    return JSON.parse(line);
+  }
+
+  /** Ends the process. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    // It may have ended by itself, which its last answer has told.
+    await this.#question.close().catch(() => {});
+    await this.#answers.cancel();
+    await this.#process.status;
+  }
+}
+
 /**
  * Runs what needs no process of its own; it ends with this one, which closes its standard input. As it
  * also keeps this one alive, only modules that deno test ends itself may import this file.
  */
-const host = new Deno.Command(Deno.execPath(), {
-  args: ["run", ...PERMISSIONS, new URL("cli_host.ts", import.meta.url).pathname],
-  cwd: ROOT.pathname,
-  env: { NO_COLOR: "1" },
-  stdin: "piped",
-  stdout: "piped",
-}).spawn();
-const question = host.stdin.getWriter();
-const answers = host.stdout.pipeThrough(new TextDecoderStream()).getReader();
-let lastRun: Promise<unknown> = Promise.resolve();
-
-async function askHost(args: readonly string[]): Promise<CliResult> {
-  await question.write(new TextEncoder().encode(`${JSON.stringify(args)}\n`));
-  let line = "";
-  while (!line.endsWith("\n")) {
-    const { done, value } = await answers.read();
-    if (done) throw new Error(`mixline ${args.join(" ")} ended the process of its tests: ${line}`);
-    line += value;
-  }
-  return JSON.parse(line);
-}
+const shared = new CliHost(ROOT.pathname);

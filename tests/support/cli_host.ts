@@ -1,7 +1,7 @@
 /**
  * Runs command lines one after another in one process, which `cli.ts` starts: half a second for each
- * process is most of what a command takes. Each line of standard input is the arguments of one, in
- * JSON; each line of standard output is its {@linkcode CliResult}.
+ * process is most of what a command takes. Each line of standard input is the arguments of one and its
+ * environment, in JSON; each line of standard output is its {@linkcode CliResult}.
  *
  * @module
  */
@@ -9,24 +9,27 @@
 import { createInterface } from "node:readline";
 import process from "node:process";
 import { main } from "../../cli/main.ts";
-import type { CliResult } from "./cli.ts";
+import type { CliResult, HostRequest } from "./cli.ts";
 
 const answer = Deno.stdout.writeSync.bind(Deno.stdout);
 const folder = Deno.cwd();
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const text = `${JSON.stringify(await run(JSON.parse(line)))}\n`;
+  const { args, env }: HostRequest = JSON.parse(line);
+  const text = `${JSON.stringify(await run(args, env))}\n`;
   const bytes = new TextEncoder().encode(text);
   for (let done = 0; done < bytes.length;) done += answer(bytes.subarray(done));
 }
 
 /** Runs a command line as a process of its own would, its output kept. */
-async function run(args: readonly string[]): Promise<CliResult> {
+async function run(args: readonly string[], env: HostRequest["env"]): Promise<CliResult> {
   const stdout = keepWrites(Deno.stdout);
   const stderr = keepWrites(Deno.stderr);
   Deno.exitCode = 0;
   Deno.chdir(folder);
+  for (const [name, value] of Object.entries(env)) Deno.env.set(name, value);
   const code = await main(args);
+  for (const name of Object.keys(env)) Deno.env.delete(name);
   return { code, stdout: stdout(), stderr: stderr() };
 }
 
