@@ -5,6 +5,7 @@
  */
 
 import type { ExpertLoad } from "../../runtime/mod.ts";
+import { formatCount } from "./format.ts";
 import { type Markup, markup } from "./markup.ts";
 
 /** Shades besides "never". */
@@ -23,8 +24,8 @@ export function expertMap(loads: readonly ExpertLoad[]): Markup {
   const width = LABEL_WIDTH + experts * cell;
   const height = (loads.length + 1) * CELL_HEIGHT;
   const label =
-    `Choices of ${experts} experts in ${loads.length} layers; the table below has the ` +
-    `busiest`;
+    `Choices of ${formatCount(experts, "expert")} in ${formatCount(loads.length, "layer")}; ` +
+    `the table below has the busiest`;
   return markup`<div class="wide"><svg class="map" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${label}">
 ${loads.map(({ counts, scope }, row) => mapRow(shortScope(scope), counts.map(shadeOf), row, cell))}
 ${axis(experts, loads.length, cell)}

@@ -33,3 +33,9 @@ export function formatDispatchTime(seconds: number): string {
 export function formatShare(part: number, whole: number): string {
   return whole > 0 ? `${(100 * part / whole).toFixed(1)} %` : "";
 }
+
+/** A number of things, by the word for one of them. */
+export function formatCount(number: number, thing: string): string {
+  const things = /(s|sh|ch|x)$/.test(thing) ? `${thing}es` : `${thing}s`;
+  return `${number} ${number === 1 ? thing : things}`;
+}

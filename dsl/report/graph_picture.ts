@@ -4,7 +4,7 @@
  * @module
  */
 
-import { formatBytes } from "./format.ts";
+import { formatBytes, formatCount } from "./format.ts";
 import type { BlockNode, GraphBlock } from "./graph_blocks.ts";
 import { layeredLayout, type Point } from "./layered_layout.ts";
 import { type Markup, markup } from "./markup.ts";
@@ -24,7 +24,8 @@ export function blockPicture(block: GraphBlock): Markup {
   const layout = layeredLayout(nodes.length + 1, edges, SIZES);
   const width = layout.width + 2 * MARGIN;
   const height = layout.height + 2 * MARGIN;
-  const label = `Graph of ${block.title}: ${block.nodes.length} operations, listed below`;
+  const count = formatCount(block.nodes.length, "operation");
+  const label = `Graph of ${block.title}: ${count}, listed below`;
   return markup`<svg viewBox="0 0 ${round(width)} ${round(height)}" width="${
     round(width)
   }" height="${

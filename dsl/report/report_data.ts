@@ -134,7 +134,7 @@ function factsOf({ report }: Engine): (readonly [string, string])[] {
     .map(([step, time]) => `${step} ${time.toFixed(1)} s`);
   return [
     ["model", `${model.name} (${model.architecture})`],
-    ["device", `${report.device} (${report.executor.reason})`],
+    ["device", deviceAndReason(report)],
     ["longest sequence", `${report.limits.maxSequenceTokens} tokens`],
     ["sequences at once", String(report.limits.maxSequences)],
     ["pages of the cache", `${report.limits.pages} of ${report.limits.pageSize} tokens`],
@@ -167,4 +167,9 @@ function numbersOf(value: unknown): (readonly [string, number])[] {
 
 function listOf<Item>(value: unknown): readonly Item[] {
   return Array.isArray(value) ? value : [];
+}
+
+/** The device, and why it was taken, which the device of a fallback says itself. */
+function deviceAndReason({ device, executor: { reason } }: Engine["report"]): string {
+  return device.includes(reason) ? device : `${device} (${reason})`;
 }

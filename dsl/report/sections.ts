@@ -7,7 +7,7 @@
 import type { TransformRecord } from "../../transforms/mod.ts";
 import type { VerifyRow } from "../verify.ts";
 import { expertMap } from "./expert_map.ts";
-import { formatBytes, formatDispatchTime, formatShare } from "./format.ts";
+import { formatBytes, formatCount, formatDispatchTime, formatShare } from "./format.ts";
 import type { BlockNode, GraphBlock } from "./graph_blocks.ts";
 import { blockPicture } from "./graph_picture.ts";
 import { type Markup, markup } from "./markup.ts";
@@ -114,7 +114,7 @@ function blockSection(block: GraphBlock, isOpen: boolean): Markup {
   const layers = block.layers > 1 ? `, ${block.layers} layers` : "";
   const bytes = block.weightBytes > 0 ? `, ${formatBytes(block.weightBytes)} of weights` : "";
   return markup`<details class="block" ${isOpen ? "open" : ""}><summary>${block.title}${layers}: ${
-    operations(block.nodes.length)
+    formatCount(block.nodes.length, "operation")
   }${bytes}</summary>
 <div class="picture" tabindex="0" role="group" aria-label="Picture of ${block.title}; arrow keys move it">${
     blockPicture(block)
@@ -136,10 +136,6 @@ function blockSection(block: GraphBlock, isOpen: boolean): Markup {
 `;
 }
 
-function operations(number: number): string {
-  return number === 1 ? "1 operation" : `${number} operations`;
-}
-
 function operation({ op, count }: BlockNode): string {
   return count > 1 ? `${op} × ${count}` : op;
 }
@@ -156,7 +152,7 @@ ${
       formats.map(({ format, bytes, tensors }) => ({
         name: format,
         part: bytes,
-        text: `${formatBytes(bytes)} in ${tensors} tensors`,
+        text: `${formatBytes(bytes)} in ${formatCount(tensors, "tensor")}`,
       })),
       formats.reduce((sum, { bytes }) => sum + bytes, 0),
     )
@@ -188,7 +184,7 @@ export function dispatchSection(dispatches: Measured<readonly DispatchGroup[]>):
   const total = groups.reduce((sum, { seconds }) => sum + seconds, 0);
   const count = groups.reduce((sum, group) => sum + group.count, 0);
   return markup`<h2 id="dispatches">Dispatches</h2>
-<p>One decoding step: ${count} dispatches, ${
+<p>One decoding step: ${formatCount(count, "dispatch")}, ${
     formatDispatchTime(total)
   } when each is timed alone (median of five
 steps), which adds a few µs to each. Dispatches at the same place of every layer are one line, in the order in which they run.</p>

@@ -43,6 +43,8 @@ Deno.test("the page of a deployment has transforms, graph, memory, dispatches an
   assert.doesNotMatch(page, /(src|href)="(?!#)|url\(|@import|https?:/);
   assert.match(page, /<summary>match_router_pattern|<td class="">match_router_pattern/);
   assert.match(page, /model\.layers\.0 to 4, 5 layers: 5 operations/);
+  assert.match(page, /in front of the layers: 1 operation, /);
+  assert.doesNotMatch(page, /[^\d.]1 (operations|tensors|dispatches|experts|layers)\b/);
   assert.match(page, /Not timed: the executor has no clock for single dispatches/);
   assert.match(page, /Choices of 16 experts in 5 layers/);
   assert.equal(page.match(/<svg viewBox/g)?.length, 3);
