@@ -12,7 +12,7 @@ import { ConfigError, pipeline } from "../../mod.ts";
 import fc from "../../deps/fast_check.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { runCli } from "../support/cli.ts";
-import { anyPipeline } from "../support/pipelines.ts";
+import { anyPipeline, pluggedPipelines } from "../support/pipelines.ts";
 import { slowTest } from "../support/quick.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
@@ -115,7 +115,7 @@ slowTest(
         .set("transforms.fuse_moe.backend", "ts_backend");
       const file = join(folder, "program.ts");
       await Deno.writeTextFile(file, p.toTypeScript({ module: MOD }));
-      const random = fc.sample(anyPipeline, 15).map((each, i) => {
+      const random = fc.sample(fc.oneof(anyPipeline, pluggedPipelines()), 15).map((each, i) => {
         const path = join(folder, `program_${i}.ts`);
         Deno.writeTextFileSync(path, each.toTypeScript({ module: MOD }));
         return path;

@@ -10,7 +10,12 @@ import { inapplicableSettings } from "../../dsl/autodeploy.ts";
 import { type Pipeline, pipeline } from "../../dsl/pipeline.ts";
 import { fieldSchemas, type JsonSchema } from "../../dsl/schema.ts";
 import { settingsSchema } from "../../dsl/settings.ts";
-import { allTransforms, configSchema, notApplicableKeys } from "../../transforms/mod.ts";
+import {
+  allTransforms,
+  configSchema,
+  findTransform,
+  notApplicableKeys,
+} from "../../transforms/mod.ts";
 
 /** One value that somebody writes. */
 interface Write {
@@ -23,8 +28,11 @@ const plain = fc.jsonValue({ maxDepth: 2 }).filter((value) =>
   !JSON.stringify(value).includes("${")
 );
 
-/** A plug-in among the pipelines: the module of an example, with the transform `scale_logits`. */
-const PLUGIN = fileURLToPath(new URL("../../examples/04_own_transform.ts", import.meta.url));
+/** Plug-ins: modules of examples, with a transform, a backend and a sampler. */
+const PLUGINS = ["04_own_transform", "05_own_backend", "07_own_sampler"].map((name) =>
+  fileURLToPath(new URL(`../../examples/${name}.ts`, import.meta.url))
+);
+const [PLUGIN] = PLUGINS;
 pipeline().settings({ plugins: [PLUGIN] });
 
 const settingWrites = fc.oneof(
@@ -68,6 +76,35 @@ export const anyPipeline: fc.Arbitrary<Pipeline> = fc.tuple(
   )
 );
 
+/**
+ * Pipelines with plug-ins, and values for what these bring. What this registers, stays: only tests that
+ * run behind those of messages may call it.
+ */
+export function pluggedPipelines(): fc.Arbitrary<Pipeline> {
+  pipeline().settings({ plugins: PLUGINS });
+  const own = ["scale_logits", "without_letter"].map((key) => {
+    const definition = findTransform(key);
+    if (!definition) throw new Error(`The examples bring no ${key}`);
+    const schema = configSchema(definition);
+    return writesOf(`transforms.${key}.`, schema.shape, fieldSchemas(schema));
+  });
+  const backends: fc.Arbitrary<Write> = fc.constantFrom(
+    { path: "transforms.fuse_moe.backend", value: "plain_loop" },
+    {
+      path: "transforms.fuse_moe.overrides",
+      value: [{ match: "model.layers.0.*", backend: "plain_loop" }],
+    },
+  );
+  const writes = fc.array(fc.oneof(...own, backends), { minLength: 1, maxLength: 4 });
+  return fc.tuple(anyPipeline, fc.subarray(PLUGINS, { minLength: 1 }), writes)
+    .map(([lower, plugins, values]) =>
+      values.reduce(
+        (below, { path, value }) => below.set(path, value),
+        lower.settings({ plugins }),
+      )
+    );
+}
+
 function writesOf(
   prefix: string,
   shape: Readonly<Record<string, unknown>>,
@@ -107,7 +144,8 @@ function valuesOfType(type: string, schema: JsonSchema): fc.Arbitrary<unknown> {
     case "number":
       return fc.double({ min: minimum, minExcluded, max: maximum, noNaN: true });
     case "string":
-      return fc.string({ minLength: 1 }).filter((text) => !text.includes("${"));
+      return fc.string({ minLength: Number(schema.minLength ?? 1), ...mostLength(schema) })
+        .filter((text) => !text.includes("${"));
     case "array":
       return fc.array(valuesOf(schema.items as JsonSchema), { maxLength: 3 });
     case "object":
@@ -124,4 +162,8 @@ function valuesOfType(type: string, schema: JsonSchema): fc.Arbitrary<unknown> {
     default:
       throw new Error(`no values of type "${type}"`);
   }
+}
+
+function mostLength({ maxLength }: JsonSchema): { maxLength?: number } {
+  return typeof maxLength === "number" ? { maxLength } : {};
 }
