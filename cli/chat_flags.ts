@@ -80,6 +80,6 @@ function flagError(flag: string, expected: string, got: string): ConfigError {
   return new ConfigError(
     "cli/invalid-value",
     `Cannot read flag "${flag}": expected ${expected}, got ${got}`,
-    { hint: "See: deno task deploy --help", details: { flag } },
+    { hint: 'Give --help behind "deploy" to see what it takes', details: { flag } },
   );
 }

@@ -38,6 +38,37 @@ export function countFlag(
   };
 }
 
+/** What values are that cannot be empty, by their names in the help. */
+const NAMED: Readonly<Record<string, string>> = {
+  ...{ file: "a file", folder: "a folder", dir: "a folder", source: "a file", config: "a file" },
+  ...{ script: "a file", address: "an address", name: "a name", key: "a key", origin: "an origin" },
+};
+
+/** Refuses empty texts where a command takes a name: they would mean the current folder, or nothing. */
+export function refuseEmptyNames(command: CommandUnknownOpts): void {
+  const values = [
+    ...command.options.map((option) => ({
+      what: `flag "${option.long ?? option.flags}"`,
+      name: option.flags.match(/<(\w+)/)?.[1],
+      value: command.getOptionValue(option.attributeName()),
+    })),
+    ...command.registeredArguments.map((argument, i) => ({
+      what: `argument "${argument.name()}"`,
+      name: argument.name(),
+      value: command.processedArgs[i],
+    })),
+  ];
+  for (const { what, name = "", value } of values) {
+    const empty = [value].flat().find((each) => typeof each === "string" && each.trim() === "");
+    if (empty === undefined || !Object.hasOwn(NAMED, name)) continue;
+    throw new ConfigError(
+      "cli/invalid-value",
+      `Cannot read ${what}: expected ${NAMED[name]}, got "${empty}"`,
+      { details: { name, value } },
+    );
+  }
+}
+
 /** Gathers the values of a flag that may stand several times. */
 export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
@@ -51,7 +82,7 @@ export function flagError(
 ): ConfigError {
   const command = program.commands.find((command) => command.name() === args[0]) ?? program;
   const name = error.message.match(/'([^']*)'/)?.[1] ?? "";
-  const help = `See: deno task ${command.name()} --help`;
+  const help = `Give --help behind "${command.name()}" to see what it takes`;
   switch (error.code) {
     case "commander.unknownCommand":
       return unknown("command", name, program.commands.map((command) => command.name()));

@@ -20,7 +20,7 @@ import type { CommandContext } from "./command.ts";
 import { completionsCommand } from "./completions.ts";
 import { deployCommand } from "./deploy.ts";
 import { exportCommand } from "./export.ts";
-import { flagError } from "./flags.ts";
+import { flagError, refuseEmptyNames } from "./flags.ts";
 import { setGpuEnvironment } from "./gpu_environment.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
@@ -90,7 +90,8 @@ export function createProgram(context: CommandContext) {
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })
-    .helpCommand(false);
+    .helpCommand(false)
+    .hook("preAction", (_program, command) => refuseEmptyNames(command));
   for (const make of COMMANDS) {
     program.addCommand(make(context).copyInheritedSettings(program));
   }

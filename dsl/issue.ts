@@ -205,8 +205,11 @@ function bound(
   isInclusive = true,
 ): string {
   const range = `${isInclusive ? inclusive : exclusive} ${limit}`;
-  if (origin === "array") return `a list of ${range} entries`;
-  if (origin === "string") return Number(limit) === 1 ? "a text" : `a text of ${range} characters`;
+  if (origin === "array") return `a list of ${range} ${Number(limit) === 1 ? "entry" : "entries"}`;
+  if (origin === "string") {
+    if (inclusive === "at least" && Number(limit) === 1) return "a text that is not empty";
+    return `a text of ${range} ${Number(limit) === 1 ? "character" : "characters"}`;
+  }
   return `${origin === "int" ? "a whole number" : "a number"} of ${range}`;
 }
 

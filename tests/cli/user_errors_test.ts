@@ -235,6 +235,29 @@ for (const { mistake, args, code, says, yaml, prepare } of CASES) {
   });
 }
 
+/** Empty texts where a command takes a name, and what is said of each. */
+const EMPTY: readonly (readonly [args: readonly string[], says: string])[] = [
+  [["serve", "--host", ""], 'flag "--host": expected an address'],
+  [["serve", "--api-key", "a", "--api-key", ""], 'flag "--api-key": expected a key'],
+  [["deploy", "--config", ""], 'flag "--config": expected a file'],
+  [["deploy", "--prompt-file", ""], 'flag "--prompt-file": expected a file'],
+  [["inspect", "report", "--out", " "], 'flag "--out": expected a folder'],
+  [["tune", "--out", ""], 'flag "--out": expected a folder'],
+  [["run", ""], 'argument "script": expected a file'],
+  [["generate", ""], 'argument "source": expected a file'],
+  [["generate", "a.yaml", "-o", ""], 'flag "--output": expected a file'],
+  [["export", "", "-o", "d", "--target", "trtllm"], 'argument "config": expected a file'],
+  [["export", "a.yaml", "-o", "", "--target", "trtllm"], 'flag "--output": expected a folder'],
+];
+
+Deno.test("main() refuses an empty text where a command takes a name", async () => {
+  for (const [args, says] of EMPTY) {
+    const { code, stdout, stderr } = await runCli(args);
+    assert.ok(stderr.startsWith(`error: Cannot read ${says}, got "`), `${args}: ${stderr}`);
+    assert.deepEqual([code, stdout], [2, ""]);
+  }
+});
+
 Deno.test("main() gives an error as JSON on stdout when --json is given", async () => {
   const result = await runCli(["deploy", "--json", "--modle", "x"]);
   const { error } = JSON.parse(result.stdout);

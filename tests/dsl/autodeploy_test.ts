@@ -117,7 +117,7 @@ Deno.test("a backend that exists on CUDA alone is a note, and comes back from YA
   assert.match(read.toTypeScript(), /\.set\("transforms\.fuse_nvfp4_moe\.backend", "trtllm_gen"\)/);
   assert.throws(
     () => pipeline.fromYaml("transforms: { fuse_nvfp4_moe: { backend: trtllm_gem } }"),
-    /expected auto, triton, trtllm or reference, got "trtllm_gem"/,
+    /expected auto, .* got "trtllm_gem"/,
   );
 });
 

@@ -166,7 +166,10 @@ Deno.test("flags of their own are texts, not YAML", async () => {
   assert.equal(text.resolve().settings.model, "*x");
   const empty = await runCli(["deploy", "--dry-run", "--model", ""]);
   assert.equal(empty.code, 2);
-  assert.match(empty.stderr, /Cannot read "model" in --model=: expected a text, got ""/);
+  assert.match(
+    empty.stderr,
+    /Cannot read "model" in --model=: expected a text that is not empty, got ""/,
+  );
   const config = await runCli(["deploy", "--dry-run", "--config", ""]);
   assert.equal(config.code, 2);
   assert.match(config.stderr, /Cannot read flag "--config": expected a file, got ""/);
