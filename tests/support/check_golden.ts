@@ -10,7 +10,7 @@ import type { Graph } from "../../graph/mod.ts";
 import type { Model } from "../../models/mod.ts";
 import type { Executor, Program } from "../../runtime/mod.ts";
 import type { GoldenValues } from "./golden_values.ts";
-import { compileForSteps, exposeChoices, follow, prefill } from "./golden_steps.ts";
+import { compileForSteps, exposeChoices, follow, MOST_TOKENS, prefill } from "./golden_steps.ts";
 import { cutMoeBlocks } from "./moe_blocks.ts";
 import { relativeError, TOLERANCES } from "./tolerances.ts";
 
@@ -66,12 +66,11 @@ async function checkGreedy(
   assert.deepEqual(await follow(program, first, tokens, expected.length), expected, prompt);
 }
 
-/** The rows of a golden tensor, `repeats` times over. */
-function rowsOf(values: readonly number[], repeats: number): Float32Array<ArrayBuffer> {
-  return Float32Array.from(
-    { length: repeats * values.length },
-    (_, i) => values[i % values.length],
-  );
+/** The first rows of a golden tensor, which follow each other again and again. */
+function rowsOf(golden: GoldenValues, name: string, rows: number): Float32Array<ArrayBuffer> {
+  const values = golden.get(name);
+  const width = values.length / golden.get("p1.input_ids").length;
+  return Float32Array.from({ length: rows * width }, (_, i) => values[i % values.length]);
 }
 
 /** The model whose eager graph is its blocks with experts. */
@@ -92,9 +91,23 @@ export function layersOf(graph: Graph): number[] {
 }
 
 /**
- * Every block with experts from transformers' input to its output, in steps of these many tokens; more
- * than the prompt has are the prompt several times.
+ * Blocks with experts from transformers' inputs, in a step of so many tokens; more than the prompt has
+ * are the prompt several times. Gives the rows by layer.
  */
+export async function runBlocks(
+  executor: Executor,
+  graph: Graph,
+  model: Model,
+  golden: GoldenValues,
+  tokens: number,
+): Promise<Map<number, ArrayLike<number>>> {
+  const program = await compileBlocks(executor, graph, model);
+  const rows = await stepOfBlocks(program, graph, golden, tokens);
+  program.dispose();
+  return rows;
+}
+
+/** The same in steps of several sizes, compared with transformers' outputs. */
 export async function checkBlocks(
   executor: Executor,
   graph: Graph,
@@ -102,27 +115,34 @@ export async function checkBlocks(
   golden: GoldenValues,
   sizes: readonly number[],
 ): Promise<void> {
-  const tokens = golden.get("p1.input_ids").length;
-  const program = await executor.compile(graph, {
-    source: model.checkpoint,
-    ...{ maxTokens: 64, maxSequences: 1, pages: 0, maxPagesPerSequence: 1 },
-  });
-  for (const T of sizes) {
-    const part = (name: string) => {
-      const values = golden.get(name);
-      const width = values.length / tokens;
-      return rowsOf(values, Math.ceil(T / tokens)).slice(0, T * width);
-    };
-    const inputs: Record<string, Float32Array<ArrayBuffer>> = {};
-    for (const layer of layersOf(graph)) {
-      inputs[`x.${layer}`] = part(`p1.moe.${layer}.in`);
-      inputs[`beside.${layer}`] = new Float32Array(inputs[`x.${layer}`].length);
-    }
-    const results = await program.run(inputs, { T });
-    for (const layer of layersOf(graph)) {
-      const error = relativeError(results[`y.${layer}`], part(`p1.moe.${layer}.out`));
-      assert.ok(error <= TOLERANCES.moeF32, `block ${layer}, ${T} tokens: off by ${error}`);
+  const program = await compileBlocks(executor, graph, model);
+  for (const tokens of sizes) {
+    for (const [layer, got] of await stepOfBlocks(program, graph, golden, tokens)) {
+      const error = relativeError(got, rowsOf(golden, `p1.moe.${layer}.out`, tokens));
+      assert.ok(error <= TOLERANCES.moeF32, `block ${layer}, ${tokens} tokens: off by ${error}`);
     }
   }
   program.dispose();
+}
+
+function compileBlocks(executor: Executor, graph: Graph, { checkpoint }: Model): Promise<Program> {
+  return executor.compile(graph, {
+    source: checkpoint,
+    ...{ maxTokens: MOST_TOKENS, maxSequences: 1, pages: 0, maxPagesPerSequence: 1 },
+  });
+}
+
+async function stepOfBlocks(
+  program: Program,
+  graph: Graph,
+  golden: GoldenValues,
+  tokens: number,
+): Promise<Map<number, ArrayLike<number>>> {
+  const inputs: Record<string, Float32Array<ArrayBuffer>> = {};
+  for (const layer of layersOf(graph)) {
+    inputs[`x.${layer}`] = rowsOf(golden, `p1.moe.${layer}.in`, tokens);
+    inputs[`beside.${layer}`] = new Float32Array(inputs[`x.${layer}`].length);
+  }
+  const results = await program.run(inputs, { T: tokens });
+  return new Map(layersOf(graph).map((layer) => [layer, results[`y.${layer}`]]));
 }
