@@ -259,6 +259,8 @@ export class Scheduler {
       if (draw) this.#deliver(state, result, row++);
       if (this.places.active.has(state)) this.places.remember(state);
     }
+    // A first token goes out before the next step is recorded, which takes some milliseconds.
+    if (shares.some((share) => isPrompt(share) && share.draw)) await this.#meanwhile();
   }
 
   /** Takes the pages that a step needs; the youngest sequences give theirs where none is free. */

@@ -200,6 +200,16 @@ Deno.test("a long prompt does not hold up a short one, and is not held up", asyn
   await Promise.all(others);
 });
 
+Deno.test("a first token is given before the next step begins", async () => {
+  const { program, engine } = open({}, { repeat: 4 });
+  const steps: number[] = [];
+  for await (const _ of engine.generate("abc", { maxNewTokens: 6 })) {
+    steps.push(program.requests.length);
+  }
+  assert.equal(steps[0], 1);
+  await engine.close();
+});
+
 Deno.test("those that wait are served in the order of arrival", async () => {
   const { engine } = open({ maxSequences: 1, maxTokens: 8 });
   const order: number[] = [];
