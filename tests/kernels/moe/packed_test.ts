@@ -59,12 +59,17 @@ const SMALL: Readonly<Record<keyof typeof CONFIGS, MoeConfig>> = {
   grouped: withTiles(CONFIGS.grouped, 8, { threadM: 2, threadN: 2, blockK: 8 }),
   permuted: withTiles(CONFIGS.permuted, 8, { threadM: 2, threadN: 2, blockK: 8 }),
   direct: withTiles(CONFIGS.direct, 8, { threadM: 4 }),
-  skinny: withTiles(CONFIGS.skinny, 4, { threadM: 4, threadN: 2 }),
+  skinny: withDown(withTiles(CONFIGS.skinny, 4, { threadM: 4, threadN: 2 }), { threadN: 1 }),
 };
 
 function withTiles(config: MoeConfig, blockM: number, tile: Partial<GemmTile>): MoeConfig {
   if (config.algorithm === "slots" || config.algorithm === "experts") return config;
   return { ...config, blockM, up: { ...config.up, ...tile }, down: { ...config.down, ...tile } };
+}
+
+function withDown(config: MoeConfig, tile: Partial<GemmTile>): MoeConfig {
+  if (config.algorithm === "slots" || config.algorithm === "experts") return config;
+  return { ...config, down: { ...config.down, ...tile } };
 }
 
 /** The configuration with tiles as deep as a word of the format. */
