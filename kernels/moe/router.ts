@@ -82,20 +82,18 @@ export function routerShape(
   { weight, experts, mostColumns = GEMV_MAX_COLUMNS }: ShapeProblem,
   { profile, tokens }: Pick<LoweringContext, "profile" | "tokens">,
 ): RouterShape {
-  const isSingle = !profile.software && tokens.max <= MAX_SINGLE_TOKENS;
-  const columns = isSingle ? 1 : Math.min(tokens.max, mostColumns);
+  const { columns, workgroups } = tilesFor(tokens.max, mostColumns, profile);
   const words = wordsOf(weight);
   const narrow = narrowWorkgroup(profile);
   // Without subgroups every invocation's sums lie in workgroup memory: those of eight tokens are
   // many.
   const wide = words >= 4 * narrow && (profile.subgroups || columns === 1);
   const threads = Math.min(profile.maxInvocations, wide ? 4 * narrow : narrow);
-  const shares = wantedShares(
-    Math.ceil(tokens.max / columns),
-    experts * weight.columns * 2,
-    profile,
-    isSingle && tokens.max >= CROWDED_TOKENS ? 2 * WANTED_WORKGROUPS : WANTED_WORKGROUPS,
-  );
+  const tiles = Math.ceil(tokens.max / columns);
+  // A CPU has few processors, and handing over costs it more than it gains.
+  const isShared = experts * weight.columns * 2 > ONE_WORKGROUP_BYTES &&
+    !(profile.software && tiles > 1);
+  const shares = isShared ? Math.max(1, Math.floor(workgroups / tiles)) : 1;
   const even = Math.ceil(experts / Math.min(shares, experts));
   const rows = shares === 1 && columns === 1 ? Math.min(experts, 8) : Math.min(even, MAX_ROWS);
   const share = Math.min(experts, Math.ceil(even / rows) * rows);
@@ -103,16 +101,13 @@ export function routerShape(
   return { threads, rows, columns, unroll, share };
 }
 
-/** Workgroups that should share the experts of a tile of tokens. */
-function wantedShares(
-  tiles: number,
-  weightBytes: number,
-  { software }: DeviceProfile,
-  workgroups: number,
-): number {
-  // A CPU has few processors, and handing over costs it more than it gains.
-  if (weightBytes <= ONE_WORKGROUP_BYTES || (software && tiles > 1)) return 1;
-  return Math.max(1, Math.floor(workgroups / tiles));
+/** Tokens of a tile, and about how many workgroups all tiles should have together. */
+function tilesFor(tokens: number, mostColumns: number, { software }: DeviceProfile) {
+  if (software || tokens > MAX_SINGLE_TOKENS) {
+    return { columns: Math.min(tokens, mostColumns), workgroups: WANTED_WORKGROUPS };
+  }
+  const isCrowded = tokens >= CROWDED_TOKENS;
+  return { columns: 1, workgroups: isCrowded ? 2 * WANTED_WORKGROUPS : WANTED_WORKGROUPS };
 }
 
 /** What the shape of a router depends on. */
