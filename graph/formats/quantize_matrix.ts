@@ -11,6 +11,7 @@ import {
   PACKED_LAYOUTS,
   type PackedFormat,
   type PackedMatrix,
+  type PackedShape,
   packedShape,
   type ScaleBlock,
 } from "./packed.ts";
@@ -62,16 +63,7 @@ export function quantizeMatrix(
 ): PackedMatrix {
   const shape = packedShape(format, rows, columns, block);
   const [scaleRows, scaleColumns] = shape.scale;
-  const { scaleDtype } = PACKED_LAYOUTS[format];
-  const [bytes, scales] = [shape.payload[0] * shape.payload[1], scaleRows * scaleColumns];
-  const fits = reuse?.payload.length === bytes && reuse.scale.length === scales &&
-    reuse.scale instanceof Float32Array === (scaleDtype === "f32");
-  const payload = fits ? reuse.payload.fill(0) : new Uint8Array(bytes);
-  const scale = fits
-    ? reuse.scale
-    : scaleDtype === "f32"
-    ? new Float32Array(scales)
-    : new Uint8Array(scales);
+  const { payload, scale } = memoryFor(format, shape, reuse);
   const secondScale = format === "nvfp4"
     ? Math.fround((amax ?? absMax(values)) / (E4M3_MAX * E2M1_MAX)) || 1
     : 1;
@@ -101,6 +93,19 @@ export function quantizeMatrix(
     }
   }
   return { payload, scale, secondScale };
+}
+
+/** Memory for codes, which are 0, and for scales. */
+function memoryFor(format: PackedFormat, shape: PackedShape, reuse?: PackedMatrix) {
+  const isF32 = PACKED_LAYOUTS[format].scaleDtype === "f32";
+  const [bytes, scales] = [shape.payload[0] * shape.payload[1], shape.scale[0] * shape.scale[1]];
+  const fits = reuse?.payload.length === bytes && reuse.scale.length === scales &&
+    reuse.scale instanceof Float32Array === isF32;
+  if (fits) return { payload: reuse.payload.fill(0), scale: reuse.scale };
+  return {
+    payload: new Uint8Array(bytes),
+    scale: isF32 ? new Float32Array(scales) : new Uint8Array(scales),
+  };
 }
 
 /** Lowest code and number of steps of a format with offsets. */

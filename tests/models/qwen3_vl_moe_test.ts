@@ -15,7 +15,7 @@ import { SAME_TEXT } from "../support/verified_models.ts";
 
 const FOLDER = new URL(`${SAME_TEXT.qwen3_vl_moe_text}/`, GOLDEN);
 
-/** The config as the hub has it: sections of the rotary embedding, which text alone does not feel. */
+/** The config as the hub has it: sections of the rotary embedding, which change nothing for text alone. */
 async function configOf(): Promise<Record<string, unknown>> {
   const text = JSON.parse(await Deno.readTextFile(new URL("config.json", FOLDER)));
   const { rope_parameters: { rope_theta }, num_local_experts, ...others } = text;
