@@ -13,7 +13,13 @@ import {
   modelInfo,
 } from "../../deps/hub.ts";
 import { z } from "../../deps/zod.ts";
-import { CheckpointError, messageOf, permissionHint, RequestError } from "../../graph/mod.ts";
+import {
+  CheckpointError,
+  ConfigError,
+  messageOf,
+  permissionHint,
+  RequestError,
+} from "../../graph/mod.ts";
 import { downloadBlob, type HubAccess } from "./hub_blob.ts";
 import { isFile } from "./json_file.ts";
 
@@ -145,7 +151,7 @@ async function shardNames(path: string): Promise<string[]> {
 function accessOf(options: DownloadOptions): HubAccess {
   const accessToken = options.accessToken ?? Deno.env.get("HF_TOKEN");
   return {
-    hubUrl: options.hubUrl ?? Deno.env.get("HF_ENDPOINT"),
+    hubUrl: options.hubUrl ?? endpoint(),
     ...(accessToken && { accessToken }),
     fetch: async (input, init) => {
       const waiting = new AbortController();
@@ -161,6 +167,17 @@ function accessOf(options: DownloadOptions): HubAccess {
       }
     },
   };
+}
+
+/** The hub that a variable names; undefined for the public one. */
+function endpoint(): string | undefined {
+  const url = Deno.env.get("HF_ENDPOINT") || undefined;
+  if (url === undefined || /^https?:$/.test(URL.parse(url)?.protocol ?? "")) return url;
+  throw new ConfigError(
+    "checkpoint/hub",
+    `Cannot read variable "HF_ENDPOINT": expected the address of a hub, got "${url}"`,
+    { hint: "Write it with https:// or http://", details: { variable: "HF_ENDPOINT", value: url } },
+  );
 }
 
 /** The folder of a revision that an earlier run downloaded whole. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { webgpuTest } from "../support/adapter.ts";
 import { cliCommand, runCli } from "../support/cli.ts";
-import { STORYTELLER } from "../support/model_folder.ts";
+import { makeModelFolder, STORYTELLER, weightsWith } from "../support/model_folder.ts";
 import { slowTest } from "../support/quick.ts";
 
 /** A machine with no GPU and no software one. */
@@ -47,6 +47,21 @@ Deno.test("deploy gives one JSON document when --json is given", async () => {
   assert.equal(results[1].prompt, "The end");
   assert.equal(report.executor.kind, "cpu");
   assert.ok(report.transforms.some((record: { key: string }) => record.key === "fuse_moe"));
+});
+
+Deno.test("deploy notes tensors of the checkpoint that the architecture does not know, by name", async () => {
+  const names = ["model.layers.0.mlp.extra.weight", "adapter.weight"];
+  const root = await Deno.makeTempDir();
+  try {
+    const model = await makeModelFolder(root, { "model.safetensors": await weightsWith(names) });
+    const flags = ["--executor", "cpu", "--temperature", "0", "--max-new-tokens", "1"];
+    const { code, stdout, stderr } = await runCli(["deploy", "--model", model, ...flags]);
+    assert.deepEqual([code, stdout], [0, "Once upon a time,\n"], stderr);
+    const [note = ""] = stderr.match(/^note +2 tensors of the checkpoint are not read.*$/m) ?? [];
+    for (const name of names) assert.ok(note.includes(name), stderr);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
 });
 
 Deno.test("deploy takes prompts as messages of a chat when --chat is given", async () => {

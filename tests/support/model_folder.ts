@@ -55,3 +55,22 @@ export async function reshapedWeights(
   bytes.set(new TextEncoder().encode(text.padEnd(headerBytes)), 8);
   return bytes;
 }
+
+/** The safetensors file with further tensors, of one number each, that no architecture knows. */
+export async function weightsWith(names: readonly string[]): Promise<Uint8Array> {
+  const bytes = await Deno.readFile(new URL("model.safetensors", MODEL));
+  const headerBytes = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerBytes)));
+  const data = bytes.subarray(8 + headerBytes);
+  for (const [i, name] of names.entries()) {
+    const begin = data.length + 4 * i;
+    header[name] = { dtype: "F32", shape: [1], data_offsets: [begin, begin + 4] };
+  }
+  const text = JSON.stringify(header);
+  const padded = text.padEnd(Math.ceil(text.length / 8) * 8);
+  const made = new Uint8Array(8 + padded.length + data.length + 4 * names.length);
+  new DataView(made.buffer).setBigUint64(0, BigInt(padded.length), true);
+  made.set(new TextEncoder().encode(padded), 8);
+  made.set(data, 8 + padded.length);
+  return made;
+}

@@ -142,6 +142,20 @@ Deno.test("downloadModel() names weights that are not there", async () => {
   );
 });
 
+Deno.test("downloadModel() refuses an HF_ENDPOINT that is no address", async () => {
+  const before = Deno.env.get("HF_ENDPOINT");
+  Deno.env.set("HF_ENDPOINT", "mirror.example");
+  try {
+    await assert.rejects(
+      downloadModel(ID, { cacheDir: "/nowhere" }),
+      /Cannot read variable "HF_ENDPOINT": expected the address of a hub, got "mirror.example"/,
+    );
+  } finally {
+    if (before === undefined) Deno.env.delete("HF_ENDPOINT");
+    else Deno.env.set("HF_ENDPOINT", before);
+  }
+});
+
 Deno.test("isHubId() tells ids from paths", () => {
   for (const id of ["org/name", "Qwen/Qwen3-30B-A3B", "a/b.c_d-e"]) assert.ok(isHubId(id), id);
   for (
