@@ -21,6 +21,7 @@ import { ARCHITECTURES } from "../models/mod.ts";
 import { z } from "../deps/zod.ts";
 import { RANDOM_FAMILIES } from "../tests/support/random_configs.ts";
 import {
+  PACKED_BLOCKS,
   SAME_TEXT,
   VERIFIED_MODELS,
   type VerifiedModel,
@@ -196,6 +197,9 @@ function verifiedBy({ name, hfNames }: (typeof ARCHITECTURES)[number]): string {
   });
   const same = SAME_TEXT[name];
   if (same !== undefined) models.push(`${code(same)} by its names, on the CPU`);
+  const formats = PACKED_BLOCKS.filter(([model]) => VERIFIED_MODELS[model].architecture === name)
+    .map(([, , format]) => code(format));
+  if (formats.length > 0) models.push(`experts in ${[...new Set(formats)].join(" and ")}`);
   const isRandom = RANDOM_FAMILIES.some((each) => hfNames.includes(each));
   return [...models, ...isRandom ? ["random models"] : []].join(", ");
 }
@@ -217,7 +221,8 @@ function architecturesPage(): string {
       "on the CPU through the public pipeline, and of the fused graph on WebGPU with the backends `triton` and `trtllm`; " +
       "each with prompts at once, in chunks and token by token. The eager graph's greedy tokens are theirs too, on the " +
       "CPU. A tensor of each kind, when it is missing, misspelled or of another shape, is named in the error with the " +
-      "nearest name, as is a tensor too many in a warning. A letter says what is compared besides:",
+      "nearest name, as is a tensor too many in a warning. Experts in a packed format: blocks alone of a model of the " +
+      "architecture, on WebGPU with one or both backends, against the same graph on the CPU. A letter says what is compared besides:",
     table(["mark", "what is compared"], VERIFIED.map(([, mark, what]) => [mark, what])),
     "## Random models",
     "The fused graph computes what the eager one does for random configs of the architecture. The tests there do not ask transformers; on 2026-11-26 370 models of such configs, of 27 architectures, were compared with transformers 5.18.0 on the CPU once, eager and fused: logits agree within 1e-3 of the largest in 368, and two of DBRX were refused by name. On 2026-11-27 154 models of 32 architectures, with all spellings of the rotary embedding and keys left out, were compared by their eager graphs: all agree.",

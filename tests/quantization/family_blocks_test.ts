@@ -15,30 +15,7 @@ import { GoldenValues } from "../support/golden_values.ts";
 import { withPackedExperts } from "../support/packed_experts.ts";
 import { fusedLayers, withBackend } from "../support/quantized_models.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
-
-/** A model, what of its blocks matters, the format of its experts, the backend, tokens of a step. */
-type Case = readonly [
-  name: string,
-  what: string,
-  format: PackedFormat,
-  backend: "triton" | "trtllm",
-  tokens: number,
-];
-
-const CASES: readonly Case[] = [
-  ["deepseek_v3", "groups, shared slots", "fp8_block", "triton", 39],
-  ["deepseek_v3", "groups, shared slots", "fp8_block", "trtllm", 1],
-  ["deepseek_v2_grouped", "two shared slots", "int4", "trtllm", 39],
-  ["ernie4_5_moe", "two shared slots", "nvfp4", "triton", 1],
-  ["glm4_moe", "a shared slot", "nvfp4", "trtllm", 39],
-  ["llama4_text", "weights in front of the experts", "fp8_e4m3", "triton", 1],
-  ["llama4_text", "weights in front of the experts", "int8", "trtllm", 39],
-  ["gemma4", "GELU, rows that no block divides, norms around", "int8", "triton", 39],
-  ["gemma4", "GELU, rows that no block divides, norms around", "mxfp4", "trtllm", 1],
-  ["gpt_oss", "biases, clamped SwiGLU", "int4", "triton", 1],
-  ["qwen2_moe", "a gated MLP beside the experts", "mxfp4", "triton", 39],
-  ["phimoe", "the sparse mixer", "fp8_e4m3", "trtllm", 39],
-];
+import { PACKED_BLOCKS, type PackedBlock } from "../support/verified_models.ts";
 
 /** Opens a model with experts of a format, from the file or packed while they load. */
 function withFormat(
@@ -53,7 +30,11 @@ function withFormat(
   return withGoldenModel(name, "hub", (model) => use(model, changes));
 }
 
-async function check(executor: Executor, target: Parameters<typeof fusedGraph>[1], given: Case) {
+async function check(
+  executor: Executor,
+  target: Parameters<typeof fusedGraph>[1],
+  given: PackedBlock,
+) {
   const [name, , format, backend, tokens] = given;
   const golden = await GoldenValues.of(name);
   await withFormat(name, format, async (model, changes) => {
@@ -75,7 +56,7 @@ async function check(executor: Executor, target: Parameters<typeof fusedGraph>[1
 webgpuTest("packed experts of the families give on WebGPU what they give on the CPU", async (t) => {
   await withExecutor({ selfTest: false }, async (executor) => {
     const target = { executor: "webgpu", profile: executor.device.profile } as const;
-    for (const given of CASES) {
+    for (const given of PACKED_BLOCKS) {
       const [name, what, format, backend, tokens] = given;
       await t.step(
         `${name} (${what}) in ${format} with ${backend}, ${tokens} tokens`,

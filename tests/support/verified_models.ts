@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { PackedFormat } from "../../graph/mod.ts";
+
 /** A folder of `tests/golden` with a model and what transformers computes with it. */
 export interface VerifiedModel {
   /** Name of the architecture that loads it. */
@@ -70,3 +72,28 @@ export const FIRST_MODELS: readonly string[] = ["qwen3_moe", "mixtral", "olmoe",
 
 /** Architectures that compute of text what another one does: the golden model is read by other names. */
 export const SAME_TEXT: Readonly<Record<string, string>> = { qwen3_vl_moe_text: "qwen3_moe" };
+
+/** A model, what of its blocks matters, the format of its experts, the backend, tokens of a step. */
+export type PackedBlock = readonly [
+  name: string,
+  what: string,
+  format: PackedFormat,
+  backend: "triton" | "trtllm",
+  tokens: number,
+];
+
+/** Blocks with packed experts that are compared on WebGPU with the CPU, every format with each backend. */
+export const PACKED_BLOCKS: readonly PackedBlock[] = [
+  ["deepseek_v3", "groups, shared slots", "fp8_block", "triton", 39],
+  ["deepseek_v3", "groups, shared slots", "fp8_block", "trtllm", 1],
+  ["deepseek_v2_grouped", "two shared slots", "int4", "trtllm", 39],
+  ["ernie4_5_moe", "two shared slots", "nvfp4", "triton", 1],
+  ["glm4_moe", "a shared slot", "nvfp4", "trtllm", 39],
+  ["llama4_text", "weights in front of the experts", "fp8_e4m3", "triton", 1],
+  ["llama4_text", "weights in front of the experts", "int8", "trtllm", 39],
+  ["gemma4", "GELU, rows that no block divides, norms around", "int8", "triton", 39],
+  ["gemma4", "GELU, rows that no block divides, norms around", "mxfp4", "trtllm", 1],
+  ["gpt_oss", "biases, clamped SwiGLU", "int4", "triton", 1],
+  ["qwen2_moe", "a gated MLP beside the experts", "mxfp4", "triton", 39],
+  ["phimoe", "the sparse mixer", "fp8_e4m3", "trtllm", 39],
+];
