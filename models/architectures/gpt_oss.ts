@@ -34,6 +34,15 @@ const configSchema = z.looseObject({
   intermediate_size: z.int().positive(),
   sliding_window: z.int().positive().optional(),
   layer_types: z.array(z.enum(["sliding_attention", "full_attention"])).optional(),
+}).superRefine(({ layer_types: types, sliding_window: window }, context) => {
+  // Without a list every second layer slides; lists are checked for all families.
+  if (types !== undefined || window !== undefined) return;
+  context.addIssue({
+    code: "invalid_type",
+    expected: "number",
+    path: ["sliding_window"],
+    input: undefined,
+  });
 });
 
 type Config = z.output<typeof configSchema>;

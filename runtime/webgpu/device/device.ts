@@ -146,7 +146,8 @@ export class WebGpuDevice {
         "device/buffer-too-large",
         `Cannot allocate ${what}: expected at most ${this.profile.maxBufferBytes} bytes a buffer, got ${size}`,
         {
-          hint: "Lower max_num_tokens or the cache's size, or use a device with larger buffers",
+          hint:
+            "Lower max_num_tokens or max_batch_size, whichever is larger, or max_seq_len, or use a device with larger buffers",
           details: { what, bytes: size, limit: this.profile.maxBufferBytes },
         },
       );

@@ -14,7 +14,9 @@ const GOLDEN = new URL("../../golden/", import.meta.url);
 
 async function configure(model: string, changes: Record<string, unknown>) {
   const file = fileURLToPath(new URL(`${model}/config.json`, GOLDEN));
-  const config = { ...JSON.parse(await Deno.readTextFile(file)), ...changes };
+  // Changes to undefined are keys that are left out, as in a file.
+  const whole = { ...JSON.parse(await Deno.readTextFile(file)), ...changes };
+  const config = JSON.parse(JSON.stringify(whole));
   const raw = normalizeConfig(config, file);
   return findArchitecture(raw, file).configure(raw, file);
 }
@@ -34,6 +36,21 @@ function experts(count: number): Record<string, unknown> {
 const REFUSED: readonly (readonly [string, Record<string, unknown>, string])[] = [
   ["gpt_oss", { layer_types: ["full_attention"] }, '(3) entries for key "layer_types", got 1'],
   ["gpt_oss", { layer_types: [] }, 'entries for key "layer_types", got 0'],
+  [
+    "gpt_oss",
+    { sliding_window: null },
+    'expected a number of tokens for key "sliding_window", got none',
+  ],
+  [
+    "gpt_oss",
+    { sliding_window: null, layer_types: null },
+    'expected a value of type number for key "sliding_window", got none',
+  ],
+  [
+    "exaone_moe",
+    { sliding_window: null },
+    'expected a number of tokens for key "sliding_window", got none',
+  ],
   [
     "gpt_oss",
     { sliding_window: 5e9 },
@@ -115,6 +132,14 @@ Deno.test("model_type decides where architectures is missing", async () => {
     configure("qwen3_moe", { architectures: undefined, model_type: "mamba" }),
     /got no architectures and model_type "mamba"$/,
   );
+});
+
+Deno.test("a missing sliding_window is that of the class, or none where no layer slides", async () => {
+  const { config } = await configure("gpt_oss", { sliding_window: undefined });
+  assert.equal(Reflect.get(config, "sliding_window"), 128);
+  const full = { sliding_window: null, layer_types: Array(3).fill("full_attention") };
+  const open = await configure("gpt_oss", full);
+  assert.equal(Reflect.get(open.config, "sliding_window"), undefined);
 });
 
 Deno.test("groups that a family does not read are no reason to refuse a config", async () => {
