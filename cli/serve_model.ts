@@ -12,7 +12,8 @@ import type { CommandContext } from "./command.ts";
 import { bundledModel, provideBundledModel } from "./bundled_model.ts";
 import { configure } from "./configure.ts";
 import { type Need, processNeed, requirePermissions } from "./permissions.ts";
-import { logOptions, type ServeFlags, serveOptions } from "./serve_flags.ts";
+import type { ServeFlags } from "./serve_flags.ts";
+import { logOptions, serveOptions } from "./serve_options.ts";
 
 /** Serves until the first SIGINT or SIGTERM, which lets requests in flight end. */
 export async function serveModel(

@@ -10,7 +10,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { reportCommand } from "../bench/report_command.ts";
 import { serveBenchCommand } from "../bench/serve_command.ts";
-import { createProgram } from "../cli/main.ts";
+import { createProgram } from "../cli/program.ts";
+import { serveCommand } from "../cli/serve.ts";
 import { openTerminal } from "../cli/terminal.ts";
 import { cliCommand } from "./support/cli.ts";
 import { type DocCommand, docCommands, shellWords } from "./support/doc_commands.ts";
@@ -88,7 +89,7 @@ async function readFlags([name, ...flags]: readonly string[]): Promise<void> {
     terminal: openTerminal({ quiet: true }),
     signal: new AbortController().signal,
   };
-  const commands = [...benches, ...createProgram(context).commands];
+  const commands = [...benches, ...createProgram(context, serveCommand).commands];
   const command = commands.find((each) => each.name() === name);
   assert.ok(command, name);
   await command.action(() => {}).parseAsync(flags, { from: "user" });

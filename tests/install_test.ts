@@ -10,12 +10,11 @@ import { denoDir, resultOf } from "./support/process_result.ts";
 import { slowTest } from "./support/quick.ts";
 import { ROOT } from "./support/root.ts";
 
-/** Tasks of people who deploy, with the lock of what they need. */
-const LOCK = "runtime.lock";
-const TASKS = ["deploy", "serve", "inspect", "tune", "gen"];
-
-/** Packages of the npm registry that a deployment may bring with it. */
-const MOST_PACKAGES = 30;
+/** Locks of people who deploy: their tasks, what is run there, and how many packages it may bring with it. */
+const LOCKS = {
+  "deploy.lock": { tasks: ["deploy", "inspect", "tune"], entry: "cli/task.ts", most: 17 },
+  "runtime.lock": { tasks: ["serve", "gen"], entry: "cli/main.ts", most: 30 },
+};
 
 interface Lock {
   readonly specifiers: Readonly<Record<string, string>>;
@@ -28,19 +27,21 @@ Deno.test("tasks of deployments have a lock of their own, which names what they 
   const { tasks, imports } = await readJson("deno.json");
   // What deno.json itself imports would come with every task.
   assert.equal(imports, undefined);
-  for (const name of TASKS) {
-    const { command } = tasks[name];
-    assert.ok(command.includes(`--lock=${LOCK} `), `task ${name}: ${command}`);
+  for (const [file, { tasks: names, entry, most }] of Object.entries(LOCKS)) {
+    for (const name of names) {
+      const { command } = tasks[name];
+      assert.ok(command.includes(`--lock=${file} `), `task ${name}: ${command}`);
+    }
+    const lock: Lock = await readJson(file);
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["info", "--json", "--lock", file, "--frozen", entry],
+      cwd: ROOT,
+    }).output();
+    const { npmPackages } = JSON.parse(new TextDecoder().decode(stdout));
+    const update = `deno cache --lock=${file} ${entry} writes it anew`;
+    assert.deepEqual(Object.keys(lock.npm).sort(), Object.keys(npmPackages).sort(), update);
+    assert.ok(Object.keys(lock.npm).length <= most, file);
   }
-  const lock: Lock = await readJson(LOCK);
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", "--lock", LOCK, "--frozen", "cli/main.ts"],
-    cwd: ROOT,
-  }).output();
-  const { npmPackages } = JSON.parse(new TextDecoder().decode(stdout));
-  const update = `deno cache --lock=${LOCK} cli/main.ts docs/generate.ts writes it anew`;
-  assert.deepEqual(Object.keys(lock.npm).sort(), Object.keys(npmPackages).sort(), update);
-  assert.ok(Object.keys(lock.npm).length <= MOST_PACKAGES);
 });
 
 Deno.test("the lock of benches and tests names every library", async () => {
@@ -53,15 +54,44 @@ Deno.test("the lock of benches and tests names every library", async () => {
   assert.equal(code, 0, new TextDecoder().decode(stderr));
 });
 
-Deno.test("both locks name the same packages with the same contents", async () => {
-  const [lock, all]: Lock[] = await Promise.all([readJson(LOCK), readJson("deno.lock")]);
-  for (const [name, { integrity }] of Object.entries(lock.npm)) {
-    assert.equal(all.npm[name]?.integrity, integrity, name);
-  }
-  for (const [specifier, version] of Object.entries(lock.specifiers)) {
-    assert.equal(all.specifiers[specifier], version, specifier);
+Deno.test("all locks name the same packages with the same contents", async () => {
+  const [all, ...locks]: Lock[] = await Promise.all(
+    ["deno.lock", ...Object.keys(LOCKS)].map(readJson),
+  );
+  for (const lock of locks) {
+    for (const [name, { integrity }] of Object.entries(lock.npm)) {
+      assert.equal(all.npm[name]?.integrity, integrity, name);
+    }
+    for (const [specifier, version] of Object.entries(lock.specifiers)) {
+      assert.equal(all.specifiers[specifier], version, specifier);
+    }
   }
 });
+
+slowTest(
+  "deploy --serve of the task starts a server with the libraries that it needs itself",
+  async () => {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--lock=deploy.lock",
+        "--frozen",
+        "--allow-read",
+        "--allow-env",
+        "--allow-run=deno",
+      ]
+        .concat("cli/task.ts", "deploy", "--serve", "--port", "0", "--executor", "cpu", "--json"),
+      ...{ cwd: ROOT, env: { NO_COLOR: "1" }, stdin: "null", stdout: "piped", stderr: "null" },
+    }).spawn();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream());
+    for await (const line of lines) {
+      const answer = await fetch(`${JSON.parse(line).url}/v1/models`);
+      assert.match(await answer.text(), /storyteller/);
+      child.kill("SIGTERM");
+    }
+    assert.equal((await child.status).code, 0);
+  },
+);
 
 Deno.test("tasks run where the home folder's name has a space", async () => {
   const home = await Deno.makeTempDir({ prefix: "mixline home " });

@@ -45,15 +45,16 @@ export function cliCommand(args: readonly string[], options: CliOptions = {}): D
   });
 }
 
-/** Flags of `deno run` in the task `deploy`. */
+/** Permissions of the task `deploy`, and the lock of all that `cli/main.ts` imports. */
 const PERMISSIONS: readonly string[] = await readPermissions();
 
 async function readPermissions(): Promise<string[]> {
   const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   const words: string[] = tasks.deploy.command.split(" ");
   const home = Deno.env.get("HOME") ?? "/nonexistent";
-  return words.map((word) => word.replaceAll('"', "").replace("$HOME", home))
-    .filter((word) => word.startsWith("--"));
+  const granted = words.map((word) => word.replaceAll('"', "").replace("$HOME", home))
+    .filter((word) => word.startsWith("--allow-"));
+  return ["--lock=runtime.lock", ...granted];
 }
 
 /** What a host is asked. */
