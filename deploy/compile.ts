@@ -66,6 +66,13 @@ async function gather(stage: string): Promise<void> {
   await Deno.writeTextFile(join(stage, "deno.json"), JSON.stringify(offline, null, 2));
   await copy(await Deno.realPath(Deno.execPath()), join(stage, "bin/deno"));
   const lock = JSON.parse(await Deno.readTextFile(join(ROOT, "runtime.lock")));
+  const lockFlags = [`--lock=${join(ROOT, "runtime.lock")}`, "--frozen"];
+  await run("deno", [
+    "cache",
+    "--quiet",
+    ...lockFlags,
+    ...ENTRIES.map((entry) => join(ROOT, entry)),
+  ]);
   const packages = await npmCache();
   for await (const { name: registry, isDirectory } of Deno.readDir(packages)) {
     if (isDirectory) {
@@ -82,7 +89,9 @@ async function copyPackages(keys: readonly string[], from: string, to: string): 
     const [, name, version] = key.match(/^(@?[^@]+)@([^_]+)/) ?? [];
     if (name === undefined || !existsSync(join(from, name, version))) continue;
     await copy(join(from, name, version), join(to, name, version));
-    await copy(join(from, name, "registry.json"), join(to, name, "registry.json"));
+    // Versions that the lock names are found without the registry's list, which may not have been asked for.
+    const list = join(from, name, "registry.json");
+    if (existsSync(list)) await copy(list, join(to, name, "registry.json"));
   }
 }
 
