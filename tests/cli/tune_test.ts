@@ -14,7 +14,7 @@ const SHAPE = ["--shape", "32,32,4,2", "--candidates", "2"];
 
 function tuneCommand(args: readonly string[]): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", ...PERMISSIONS, new URL("cli/main.ts", ROOT).pathname, "tune", ...args],
+    args: ["run", ...PERMISSIONS, new URL("cli/task.ts", ROOT).pathname, "tune", ...args],
     cwd: ROOT.pathname,
     env: { NO_COLOR: "1" },
     stdin: "null",
