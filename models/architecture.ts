@@ -114,7 +114,7 @@ export function defineArchitecture<Schema extends z.ZodType<ModelConfig>>(
       const architectures = raw.architectures ?? hfNames.slice(0, 1);
       const read = readConfig({ ...raw, architectures }, reading, file);
       const config = parseConfig(definition.config, read.config, file);
-      checkConfig(read.config, file);
+      checkConfig(definition.config, read.config, file);
       checkWindow(definition.config, read.config, file);
       checkSizes(config, file);
       checkGroups(definition.config, config, file);

@@ -9,13 +9,15 @@ import type { Architecture } from "./architecture.ts";
 import { afmoe } from "./architectures/afmoe.ts";
 import { aria } from "./architectures/aria.ts";
 import { dbrx } from "./architectures/dbrx.ts";
+import { cohere2Moe } from "./architectures/cohere2_moe.ts";
 import { llama, mistral, olmo2, qwen2, qwen3 } from "./architectures/dense.ts";
-import { axk1, deepseekV2, deepseekV3, glm4MoeLite } from "./architectures/deepseek.ts";
+import { axk1, deepseekV2, deepseekV3, glm4MoeLite, mistral4 } from "./architectures/deepseek.ts";
 import { ernie45Moe } from "./architectures/ernie4_5_moe.ts";
 import { gemma3 } from "./architectures/gemma3.ts";
 import { gemma4 } from "./architectures/gemma4.ts";
 import { gptOss } from "./architectures/gpt_oss.ts";
 import { graniteMoe, graniteMoeShared, graniteMoeSwa } from "./architectures/granitemoe.ts";
+import { laguna } from "./architectures/laguna.ts";
 import { llama4 } from "./architectures/llama4.ts";
 import { mimoV2Flash } from "./architectures/mimo_v2_flash.ts";
 import { mixtral } from "./architectures/mixtral.ts";
@@ -32,6 +34,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   afmoe,
   aria,
   axk1,
+  cohere2Moe,
   dbrx,
   deepseekV2,
   deepseekV3,
@@ -49,12 +52,14 @@ export const ARCHITECTURES: readonly Architecture[] = [
   graniteMoeSwa,
   hunyuanV1Moe,
   hyV3,
+  laguna,
   llama,
   llama4,
   mellum,
   mimoV2Flash,
   minimaxM2,
   mistral,
+  mistral4,
   mixtral,
   olmo2,
   olmoe,

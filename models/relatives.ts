@@ -72,11 +72,6 @@ const RELATIVES: Readonly<Record<string, Relative>> = {
     nearest: "axk1",
     missing: `${MISSING.indexer}, attention and norms behind gates of low rank`,
   },
-  cohere2_moe: {
-    nearest: "mixtral",
-    missing:
-      "attention and experts side by side behind one norm, shared experts that are averaged with the others, RoPE in sliding layers alone",
-  },
   deepseek_ocr2: { nearest: "deepseek_v2", missing: "plain attention in place of latents" },
   deepseek_ocr2_text: { nearest: "deepseek_v2", missing: "plain attention in place of latents" },
   deepseek_v32: { nearest: "deepseek_v3", missing: MISSING.indexer },
@@ -109,10 +104,6 @@ const RELATIVES: Readonly<Record<string, Relative>> = {
       "attention whose projections of queries and outputs are experts, biases behind experts",
   },
   kimi_linear: { nearest: "deepseek_v3", missing: "layers of Kimi delta attention" },
-  laguna: {
-    nearest: "afmoe",
-    missing: "heads by layer, a softplus gate for each head, a soft cap of the router's logits",
-  },
   lfm2_moe: { nearest: "qwen3_moe", missing: "layers of short convolutions" },
   longcat_flash: {
     nearest: "deepseek_v3",
@@ -121,10 +112,6 @@ const RELATIVES: Readonly<Record<string, Relative>> = {
   minimax: { nearest: "minimax_m2", missing: "layers of lightning attention" },
   minimax_m3_vl: MINIMAX_M3,
   minimax_m3_vl_text: MINIMAX_M3,
-  mistral4: {
-    nearest: "deepseek_v3",
-    missing: "a temperature by position in latent attention, a softmax router with groups",
-  },
   nemotron_h: { nearest: "granitemoeshared", missing: "Mamba-2 layers, one block a layer" },
   nemotron_h_omni: { nearest: "granitemoeshared", missing: "Mamba-2 layers, one block a layer" },
   olmo3: { nearest: "olmo2", missing: "sliding windows by layer type" },

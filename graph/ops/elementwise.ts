@@ -83,6 +83,7 @@ export type ElementwiseOps = {
   readonly quick_gelu: NoAttrs;
   readonly mish: NoAttrs;
   readonly laplace: NoAttrs;
+  readonly softplus: NoAttrs;
   readonly pow: { exponent: number };
   readonly clamp: { min?: number; max?: number };
   readonly cast: { dtype: DType };
@@ -115,6 +116,7 @@ export const ELEMENTWISE_OPS: OpTable<ElementwiseOps> = {
   quick_gelu: unary("x · sigmoid(1.702 x)", 5),
   mish: unary("x · tanh(log(1 + eˣ))", 8),
   laplace: unary("(1 + erf((x - √½) / (√2 · √(1 / 4π)))) / 2", 8),
+  softplus: unary("log(1 + eˣ)", 6),
   pow: {
     summary: "x to a constant power",
     inputs: ["x"],

@@ -137,6 +137,7 @@ export const ELEMENTWISE_KERNELS = cpuKernels({
   quick_gelu: unary(ACTIVATIONS.quick_gelu),
   mish: unary(ACTIVATIONS.mish),
   laplace: unary(ACTIVATIONS.laplace),
+  softplus: unary((x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))),
   pow: ({ inputs, attrs }) => [mapped(inputs.get("x"), (x) => x ** attrs.exponent)],
   clamp({ inputs, attrs: { min = -Infinity, max = Infinity } }) {
     return [mapped(inputs.get("x"), (x) => Math.min(Math.max(x, min), max))];

@@ -44,6 +44,8 @@ const UNARY = {
   quick_gelu: activationOp("quick_gelu"),
   mish: activationOp("mish"),
   laplace: activationOp("laplace"),
+  // Neither form loses a large x, and none of them is infinite.
+  softplus: { expression: "max(x, 0.0) + log(1.0 + exp(-abs(x)))" },
 } as const satisfies Partial<Record<OpName, Unary>>;
 
 function activationOp(name: Activation): Unary {

@@ -96,7 +96,11 @@ function attentionOf(
       rotary: sliding ? rotaryOf(config) : null,
     }),
     qkNorm: headNorms(config, weights, module),
-    gate: weights.matrix(`${module}.gate_proj`, rows, config.hidden_size),
+    gate: {
+      name: "gate_proj",
+      weight: weights.matrix(`${module}.gate_proj`, rows, config.hidden_size),
+      activation: "sigmoid",
+    },
     window: sliding ? config.sliding_window : undefined,
   };
 }

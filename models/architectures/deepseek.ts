@@ -1,13 +1,14 @@
 /**
- * DeepSeek-V2 and V3, GLM-4.7-Flash and A.X-K1: multi-head latent attention, routed experts in groups beside
- * shared ones, first layers dense. After `modeling_deepseek_v2.py`, `modeling_deepseek_v3.py`,
- * `modeling_glm4_moe_lite.py` and `modeling_axk1.py` of transformers.
+ * DeepSeek-V2 and V3, GLM-4.7-Flash, A.X-K1 and Mistral 4: multi-head latent attention, routed experts in
+ * groups beside shared ones, first layers dense. After `modeling_deepseek_v2.py`, `modeling_deepseek_v3.py`,
+ * `modeling_glm4_moe_lite.py`, `modeling_axk1.py` and `modeling_mistral4.py` of transformers.
  *
  * @module
  */
 
 import { z } from "../../deps/zod.ts";
 import { defineArchitecture } from "../architecture.ts";
+import type { Temperature } from "../blocks/attention.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import {
   countSchema,
@@ -152,6 +153,74 @@ export const axk1 = defineArchitecture({
     ),
 });
 
+/** Mistral 4 grows with the position what other families leave to the rotary embedding. */
+const mistralSchema = z.looseObject({
+  ...v3Fields,
+  first_k_dense_replace: countSchema.default(0),
+}).superRefine(({ rope_parameters: rope, ...config }, context) => {
+  const refuse = (key: string, message: string, input: unknown) =>
+    context.addIssue({ code: "custom", path: ["rope_parameters", key], message, input });
+  // transformers' class fails without these.
+  if (typeof rope.llama_4_scaling_beta !== "number") {
+    refuse("llama_4_scaling_beta", "a number", rope.llama_4_scaling_beta);
+  }
+  if (typeof rope.original_max_position_embeddings !== "number") {
+    refuse("original_max_position_embeddings", "a number", rope.original_max_position_embeddings);
+  }
+  const { qk_rope_head_dim: turning, qk_nope_head_dim: nope } = config;
+  if (rope.rope_type === "default" && nope > 0) {
+    refuse("rope_type", "a type that reads partial_rotary_factor, such as yarn", rope.rope_type);
+  }
+  const part = rope.partial_rotary_factor ?? turning / (turning + nope);
+  if (Math.floor((turning + nope) * part) !== turning) {
+    const message = `qk_rope_head_dim / (qk_nope_head_dim + qk_rope_head_dim)`;
+    refuse("partial_rotary_factor", message, rope.partial_rotary_factor);
+  }
+});
+
+/** Mistral-Small-4. */
+export const mistral4 = defineArchitecture({
+  name: "mistral4",
+  hfNames: ["Mistral4ForCausalLM"],
+  features: [
+    "softmax router with groups, renormalised, temperature by position",
+    ...FEATURES,
+  ],
+  reading: {
+    defaults: classDefaults("mistral4"),
+    names: NAMES,
+    rope: {
+      partial: "reads",
+      whenMissing: {
+        ...{ rope_type: "yarn", rope_theta: 10000, factor: 128, beta_fast: 32, beta_slow: 1 },
+        ...{ original_max_position_embeddings: 8192, mscale_all_dim: 1, mscale: 1 },
+        llama_4_scaling_beta: 0.1,
+      },
+    },
+  },
+  config: mistralSchema,
+  assumes: { scoring_func: "softmax" },
+  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  build(b, config, weights) {
+    const { rope_parameters: { partial_rotary_factor: _, ...rope } } = config;
+    build(b, { ...config, rope_parameters: rope }, weights, {
+      interleaved: config.rope_interleave,
+      sparse: (index) => index >= config.first_k_dense_replace,
+      temperature: {
+        scale: Number(rope.llama_4_scaling_beta),
+        floor: Number(rope.original_max_position_embeddings),
+        first: 0,
+      },
+      router: {
+        scoring: "softmax",
+        groups: groupsOf(config.n_group, config.topk_group, "two_best"),
+        renormalize: config.norm_topk_prob && { offset: 1e-20 },
+        scale: config.routed_scaling_factor,
+      },
+    });
+  },
+});
+
 type Build = Parameters<Parameters<typeof defineArchitecture>[0]["build"]>;
 
 function buildV3(
@@ -179,6 +248,8 @@ interface Variant {
   /** Names of a norm behind the experts; the first that is there counts. */
   readonly normNames?: readonly string[];
   readonly sparse: (index: number) => boolean;
+  /** Of queries. */
+  readonly temperature?: Temperature;
   readonly router: Pick<
     RoutedMlpSpec,
     "scoring" | "corrections" | "groups" | "renormalize" | "scale"
@@ -191,7 +262,13 @@ function build(b: Build[0], config: Config, weights: ModelWeights, variant: Vari
     headDim: config.qk_rope_head_dim,
   });
   decoder(b, config, weights, (index, module) => ({
-    attention: latentAttention(config, weights, `${module}.self_attn`, rotary),
+    attention: latentAttention(
+      config,
+      weights,
+      `${module}.self_attn`,
+      rotary,
+      variant.temperature,
+    ),
     mlp: mlpOf(config, weights, `${module}.mlp`, variant, index),
     norms: normsOf(weights, module, variant, index),
   }));

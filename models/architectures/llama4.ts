@@ -92,7 +92,7 @@ function attentionOf(
     qkNorm: turns && config.use_qk_norm ? { over: "head", eps, afterRope: true } : undefined,
     chunk: chunked ? config.attention_chunk_size : undefined,
     ...(!turns && config.attn_temperature_tuning &&
-      { temperature: { scale: config.attn_scale, floor: config.floor_scale } }),
+      { temperature: { scale: config.attn_scale, floor: config.floor_scale, first: 1 } }),
   };
 }
 

@@ -197,7 +197,8 @@ export const hyV3 = defineArchitecture({
           scale: config.router_scaling_factor,
           shared: {
             names: ["shared_mlp", "shared_experts"],
-            intermediate: shared * intermediate,
+            // With no shared experts the class takes the size of its dense layers.
+            intermediate: shared * intermediate || config.intermediate_size,
             bias,
           },
         })

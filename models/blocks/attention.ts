@@ -62,10 +62,28 @@ export interface AttentionSpec {
   readonly chunk?: number | undefined;
   /** [heads] logits that take part in the softmax and have no value (gpt-oss). */
   readonly sinks?: Weight | undefined;
-  /** q · (log(1 + ⌊(position + 1) / floor⌋) · scale + 1): Llama 4's temperature. */
-  readonly temperature?: { readonly scale: number; readonly floor: number };
-  /** The result is multiplied with sigmoid(gate · x) before the output projection (AFMoE). */
-  readonly gate?: Weight;
+  /** q times a factor that grows with the position (Llama 4). */
+  readonly temperature?: Temperature;
+  /** The result is multiplied with it before the output projection. */
+  readonly gate?: AttentionGate;
+}
+
+/** Factors on what attention makes: a function of a projection of the layer's input. */
+export interface AttentionGate {
+  /** Name of its module. */
+  readonly name: string;
+  /** [heads · valueDim, H], or [heads, H] with one factor for each head. */
+  readonly weight: Weight;
+  readonly activation: "sigmoid" | "softplus";
+  readonly perHead?: boolean;
+}
+
+/** Queries are multiplied with `log(1 + ⌊(position + first) / floor⌋) · scale + 1`. */
+export interface Temperature {
+  readonly scale: number;
+  readonly floor: number;
+  /** The number of the first position: 1 in Llama 4. */
+  readonly first: number;
 }
 
 /** What the attention layers of a step share. */
@@ -78,6 +96,8 @@ export interface AttentionContext {
   readonly positions: Value;
   /** [T, T] additive mask of the layer's window; not needed with sinks. */
   readonly mask: Value | undefined;
+  /** [T, 1] factor on queries, of a layer with a temperature. */
+  readonly temperature?: Value | undefined;
 }
 
 /**
@@ -93,16 +113,18 @@ export interface AttentionBlock {
   readonly chunk?: number | undefined;
   /** As in {@linkcode AttentionSpec}. */
   readonly sinks?: Weight | undefined;
+  /** As in {@linkcode AttentionSpec}: the frame makes the factors. */
+  readonly temperature?: Temperature | undefined;
   /** Adds the nodes of the layer; gives what it adds to the residual, [T, H]. */
   build(b: GraphBuilder, context: AttentionContext): Value;
 }
 
 /** Causal self-attention, as transformers' `eager_attention_forward`. */
 export function attention(b: GraphBuilder, spec: AttentionSpec, context: AttentionContext): Value {
-  const { heads, kvHeads, headDim, valueDim = headDim, temperature, gate } = spec;
+  const { heads, kvHeads, headDim, valueDim = headDim, gate } = spec;
   const query = project(b, spec, "q", spec.q, context);
   const key = project(b, spec, "k", spec.k, context);
-  const q = temperature ? tempered(b, query.turned, context.positions, temperature) : query.turned;
+  const q = tempered(b, query.turned, context);
   const made = spec.v
     ? splitHeads(b, clipped(b, linear(b, "v_proj", context.x, spec.v.weight, spec.v.bias), spec), {
       heads: kvHeads,
@@ -115,13 +137,29 @@ export function attention(b: GraphBuilder, spec: AttentionSpec, context: Attenti
   const merged = b.op("reshape", { x: b.op("transpose", { x: mixed }, { dims: [0, 1] }) }, {
     shape: [context.x.shape[0], heads * valueDim],
   });
-  const gated = gate
-    ? b.op("mul", {
-      a: merged,
-      b: b.op("sigmoid", { x: linear(b, "gate_proj", context.x, gate) }),
-    })
-    : merged;
+  const gated = gate ? gatedHeads(b, merged, context.x, gate, heads) : merged;
   return linear(b, spec.outputName ?? "o_proj", gated, spec.o.weight, spec.o.bias);
+}
+
+/** Queries [heads, T, D] or [T, N] times the factors of a layer that has some. */
+export function tempered(b: GraphBuilder, q: Value, { temperature }: AttentionContext): Value {
+  return temperature ? b.op("mul", { a: q, b: temperature }) : q;
+}
+
+/** Heads [T, heads · D] times the gate of their layer's input. */
+function gatedHeads(
+  b: GraphBuilder,
+  merged: Value,
+  x: Value,
+  { name, weight, activation, perHead = false }: AttentionGate,
+  heads: number,
+): Value {
+  const gate = b.op(activation, { x: linear(b, name, x, weight) });
+  if (!perHead) return b.op("mul", { a: merged, b: gate });
+  const [tokens, width] = merged.shape;
+  const byHead = b.op("reshape", { x: merged }, { shape: [tokens, heads, Number(width) / heads] });
+  const times = b.op("mul", { a: byHead, b: b.op("unsqueeze", { x: gate }, { dim: 2 }) });
+  return b.op("reshape", { x: times }, { shape: merged.shape });
 }
 
 /** q or k: `projected` [T, heads, headDim] as its layer gives it, `turned` [heads, T, headDim]. */
@@ -161,21 +199,6 @@ function splitHeads(
   { heads, dim }: { heads: number; dim: number },
 ): Value {
   return b.op("reshape", { x }, { shape: [x.shape[0], heads, dim] });
-}
-
-/** q [heads, T, D] times a factor that grows with the position. */
-function tempered(
-  b: GraphBuilder,
-  q: Value,
-  positions: Value,
-  { scale, floor }: { scale: number; floor: number },
-): Value {
-  const position = b.op("cast", { x: positions }, { dtype: "f32" });
-  const next = b.op("add", { a: position, b: b.scalar(1) });
-  const steps = b.op("floor", { x: b.op("div", { a: next, b: b.scalar(floor) }) });
-  const log = b.op("log", { x: b.op("add", { a: steps, b: b.scalar(1) }) });
-  const factor = b.op("add", { a: b.op("mul", { a: log, b: b.scalar(scale) }), b: b.scalar(1) });
-  return b.op("mul", { a: q, b: b.op("unsqueeze", { x: factor }, { dim: 1 }) });
 }
 
 /** Heads [KH, T, D] repeated for the query heads that share them: [KH · repeats, T, D]. */

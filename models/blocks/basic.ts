@@ -85,3 +85,9 @@ export interface Projection {
 export function scaled(b: GraphBuilder, x: Value, factor: number): Value {
   return factor === 1 ? x : b.op("mul", { a: x, b: b.scalar(factor) });
 }
+
+/** `cap · tanh(x / cap)`. */
+export function softCapped(b: GraphBuilder, x: Value, cap: number): Value {
+  const bent = b.op("tanh", { x: b.op("div", { a: x, b: b.scalar(cap) }) });
+  return b.op("mul", { a: bent, b: b.scalar(cap) });
+}

@@ -5,8 +5,14 @@
  */
 
 import { type GraphBuilder, shifted, type Value, type Weight } from "../../graph/mod.ts";
-import { attention, type AttentionBlock, type AttentionSpec, type QkNorm } from "./attention.ts";
-import { layerNorm, linear, rmsNorm, scaled } from "./basic.ts";
+import {
+  attention,
+  type AttentionBlock,
+  type AttentionSpec,
+  type QkNorm,
+  type Temperature,
+} from "./attention.ts";
+import { layerNorm, linear, rmsNorm, scaled, softCapped } from "./basic.ts";
 import type { ModelConfig } from "../config/hf_config.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import type { MlpBuilder } from "./moe_block.ts";
@@ -43,6 +49,8 @@ export interface LayerSpec {
   readonly mlpName?: string;
   /** Default: a norm in front of each of the two. */
   readonly norms?: LayerNorms;
+  /** The block after attention reads what attention reads, and both are added (Cohere). */
+  readonly parallel?: boolean;
   /** [1] factor on the layer's result (Gemma 4). */
   readonly outputScale?: Weight;
 }
@@ -101,6 +109,7 @@ export function decoder(
     });
     const rotary = tablesOf(b, positions, blocks);
     const masks = causalMasks(b, positions, blocks);
+    const factors = temperatures(b, positions, blocks);
     const last = specs.reduce((x, spec, i) =>
       b.within(`${names.layers}.${i}`, () => {
         const block = blocks[i];
@@ -110,6 +119,7 @@ export function decoder(
             rotary: block.rotary && rotary.get(rotaryKey(block.rotary)),
             positions,
             mask: masks.get(maskKey(block)),
+            temperature: block.temperature && factors.get(JSON.stringify(block.temperature)),
           }));
       }), embedded);
     return norm(names.norm, last);
@@ -126,9 +136,7 @@ function shapeLogits(
 ): Value {
   return b.within("lm_head", () => {
     const times = scaled(b, logits, logitScale);
-    if (logitCap === undefined) return times;
-    const bent = b.op("tanh", { x: b.op("div", { a: times, b: b.scalar(logitCap) }) });
-    return b.op("mul", { a: bent, b: b.scalar(logitCap) });
+    return logitCap === undefined ? times : softCapped(b, times, logitCap);
   });
 }
 
@@ -138,15 +146,16 @@ type Norm = (name: string, x: Value) => Value;
 function decoderLayer(
   b: GraphBuilder,
   x: Value,
-  { mlp, norms = PRE_NORMS, attentionName = "self_attn", mlpName = "mlp", outputScale }: LayerSpec,
+  { mlp, norms = PRE_NORMS, parallel = false, ...spec }: LayerSpec,
   { norm, residualScale }: { norm: Norm; residualScale: number },
   attend: (x: Value) => Value,
 ): Value {
+  const { attentionName = "self_attn", mlpName = "mlp", outputScale } = spec;
   const maybe = (name: string | undefined, value: Value) => name ? norm(name, value) : value;
   const input = maybe(norms.beforeAttention, x);
   const attended = maybe(norms.afterAttention, b.within(attentionName, () => attend(input)));
   const sum = b.op("add", { a: x, b: scaled(b, attended, residualScale) });
-  const between = maybe(norms.beforeMlp, sum);
+  const between = parallel ? input : maybe(norms.beforeMlp, sum);
   const made = mlpName === "" ? mlp(b, between) : b.within(mlpName, () => mlp(b, between));
   const added = maybe(norms.afterMlp, made);
   const out = b.op("add", { a: sum, b: scaled(b, added, residualScale) });
@@ -155,8 +164,11 @@ function decoderLayer(
 
 function blockOf(spec: AttentionSpec | AttentionBlock): AttentionBlock {
   if ("build" in spec) return spec;
-  const { rotary, window, chunk, sinks } = spec;
-  return { rotary, window, chunk, sinks, build: (b, context) => attention(b, spec, context) };
+  const { rotary, window, chunk, sinks, temperature } = spec;
+  return {
+    ...{ rotary, window, chunk, sinks, temperature },
+    build: (b, context) => attention(b, spec, context),
+  };
 }
 
 /** Norms over the hidden size, their weights named after the scope. */
@@ -208,6 +220,26 @@ function causalMasks(b: GraphBuilder, positions: Value, blocks: readonly Attenti
   return masks;
 }
 
+/** The factors [T, 1] of each temperature that layers have. */
+function temperatures(b: GraphBuilder, positions: Value, blocks: readonly AttentionBlock[]) {
+  const factors = new Map<string, Value>();
+  for (const { temperature } of blocks) {
+    const key = JSON.stringify(temperature);
+    if (!temperature || factors.has(key)) continue;
+    factors.set(key, b.within("temperature", () => factorsOf(b, positions, temperature)));
+  }
+  return factors;
+}
+
+function factorsOf(b: GraphBuilder, positions: Value, { scale, floor, first }: Temperature): Value {
+  const position = b.op("cast", { x: positions }, { dtype: "f32" });
+  const counted = first === 0 ? position : b.op("add", { a: position, b: b.scalar(first) });
+  const steps = b.op("floor", { x: b.op("div", { a: counted, b: b.scalar(floor) }) });
+  const log = b.op("log", { x: b.op("add", { a: steps, b: b.scalar(1) }) });
+  const factor = b.op("add", { a: b.op("mul", { a: log, b: b.scalar(scale) }), b: b.scalar(1) });
+  return b.op("unsqueeze", { x: factor }, { dim: 1 });
+}
+
 /** What {@linkcode plainAttention} may differ in. */
 export interface PlainAttentionOptions {
   /** q, k and v have biases; and the output projection unless `outputBias` says otherwise. */
@@ -216,6 +248,8 @@ export interface PlainAttentionOptions {
   readonly outputBias?: boolean;
   /** Elements of a value head. */
   readonly valueDim?: number;
+  /** Query heads; default those of the config. */
+  readonly heads?: number;
   /** Default those of the config. */
   readonly kvHeads?: number;
   /** Elements of a head; default that of the config. */
@@ -235,7 +269,8 @@ export function plainAttention(
   module: string,
   options: PlainAttentionOptions = {},
 ): AttentionSpec {
-  const { num_attention_heads: heads, hidden_size: hidden } = config;
+  const { hidden_size: hidden } = config;
+  const { heads = config.num_attention_heads } = options;
   const { kvHeads = config.num_key_value_heads, headDim = config.head_dim } = options;
   const { bias = false, outputBias = bias, valueDim = headDim, outputName = "o_proj" } = options;
   const projection = (name: string, rows: number, columns: number, bias: boolean) => ({

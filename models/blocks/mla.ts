@@ -6,7 +6,13 @@
  */
 
 import type { GraphBuilder, Value, Weight } from "../../graph/mod.ts";
-import { type AttentionBlock, type AttentionContext, mixTokens } from "./attention.ts";
+import {
+  type AttentionBlock,
+  type AttentionContext,
+  mixTokens,
+  type Temperature,
+  tempered,
+} from "./attention.ts";
 import { linear, type Projection, rmsNorm } from "./basic.ts";
 import type { ModelConfig } from "../config/hf_config.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
@@ -34,6 +40,7 @@ export function latentAttention(
   weights: ModelWeights,
   module: string,
   rotary: RotarySpec,
+  temperature?: Temperature,
 ): AttentionBlock {
   const { num_attention_heads: heads, hidden_size: hidden, attention_bias: biased } = config;
   const { qk_nope_head_dim: nope, qk_rope_head_dim: turning, v_head_dim: valueDim } = config;
@@ -50,8 +57,11 @@ export function latentAttention(
   const output = projection("o_proj", hidden, heads * valueDim, biased);
   return {
     rotary,
+    temperature,
     build(b, context) {
-      const byHead = splitHeads(b, query(b, context.x), heads, keyDim);
+      // transformers does so behind the rotary embedding, which a factor on all of q does not mind.
+      const factored = tempered(b, query(b, context.x), context);
+      const byHead = splitHeads(b, factored, heads, keyDim);
       const q = concat(b, [
         part(b, byHead, 0, nope),
         turn(b, part(b, byHead, nope, keyDim), context),

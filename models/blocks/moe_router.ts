@@ -5,7 +5,7 @@
  */
 
 import type { ExpertGroups, GraphBuilder, Value, Weight } from "../../graph/mod.ts";
-import { scaled } from "./basic.ts";
+import { scaled, softCapped } from "./basic.ts";
 
 /** The choice of experts. */
 export interface RouterSpec {
@@ -19,10 +19,10 @@ export interface RouterSpec {
   readonly bias?: Weight;
   readonly topK: number;
   /**
-   * Scores of the logits: over all experts before the choice; `softmax_chosen` over the chosen ones
-   * after it; `sparse_mixer` is Phi-MoE's.
+   * Scores of the logits: over all experts before the choice; `softmax_chosen` and `sigmoid_chosen` over
+   * the chosen ones after it; `sparse_mixer` is Phi-MoE's.
    */
-  readonly scoring: "softmax" | "softmax_chosen" | "sigmoid" | "sparse_mixer";
+  readonly scoring: "softmax" | "softmax_chosen" | "sigmoid" | "sigmoid_chosen" | "sparse_mixer";
   /** [E] added to the scores for the choice alone. */
   readonly correction?: Weight;
   /** Only experts of the best groups are chosen. */
@@ -38,6 +38,8 @@ export interface RouterSpec {
   readonly expertScale?: Weight;
   /** `sparse_mixer` only. */
   readonly jitter?: number;
+  /** Logits l become cap · tanh(l / cap) (Laguna). */
+  readonly logitCap?: number;
 }
 
 /** What the router decides, each [T, K]. */
@@ -50,19 +52,23 @@ export interface Routing {
 export function route(b: GraphBuilder, x: Value, spec: RouterSpec): Routing {
   return b.within(spec.name ?? "gate", () => {
     const { weight, bias, topK: k, prepare } = spec;
-    const logits = b.op("linear", {
+    const raw = b.op("linear", {
       x: prepare ? prepare(b, x) : x,
       w: b.weight("weight", weight),
       bias: bias && b.weight("bias", bias),
     });
+    const logits = spec.logitCap === undefined ? raw : softCapped(b, raw, spec.logitCap);
     if (spec.scoring === "sparse_mixer") {
       const attrs = { topK: k, jitter: spec.jitter ?? 0 };
       const [selected, weights] = b.node("sparse_mixer", { x: logits }, attrs).outputs;
       return { selected, weights };
     }
-    if (spec.scoring === "softmax_chosen") {
-      const [chosen, selected] = b.node("topk", { x: logits }, { k }).outputs;
-      return { selected, weights: finish(b, b.op("softmax", { x: chosen }, { dim: -1 }), spec) };
+    if (spec.scoring === "softmax_chosen" || spec.scoring === "sigmoid_chosen") {
+      const [x, selected] = b.node("topk", { x: logits }, { k }).outputs;
+      const scores = spec.scoring === "softmax_chosen"
+        ? b.op("softmax", { x }, { dim: -1 })
+        : b.op("sigmoid", { x });
+      return { selected, weights: finish(b, scores, spec) };
     }
     const scores = spec.scoring === "sigmoid"
       ? b.op("sigmoid", { x: logits })

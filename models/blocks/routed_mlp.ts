@@ -33,6 +33,7 @@ export interface RoutedMlpSpec {
   readonly renormalize?: RouterSpec["renormalize"];
   readonly scale?: number;
   readonly jitter?: number;
+  readonly logitCap?: number;
   readonly shared?: {
     /** Names of the shared expert's module. */
     readonly names: readonly string[];
@@ -60,7 +61,7 @@ export function routedMlp(
   const name = weights.findName(candidates.map(({ name }) => name));
   const found = candidates.find((each) => each.name === name) ?? candidates[0];
   const { module, gate } = found;
-  const { topK, scoring, groups, renormalize, scale, jitter } = spec;
+  const { topK, scoring, groups, renormalize, scale, jitter, logitCap } = spec;
   return sparseMlp({
     ...{ experts, hidden, intermediate: spec.intermediate, activation },
     router: {
@@ -71,6 +72,7 @@ export function routedMlp(
       ...(renormalize !== undefined && { renormalize }),
       ...(scale !== undefined && { scale }),
       ...(jitter !== undefined && { jitter }),
+      ...(logitCap !== undefined && { logitCap }),
     },
     weights: weights.experts(module, source, spec),
     shared: sharedOf(weights, module, spec),

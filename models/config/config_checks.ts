@@ -14,8 +14,15 @@ const LAYER_LISTS = ["layer_types", "mlp_layer_types", "no_rope_layers"] as cons
 
 const HINT = "Check that config.json belongs to these weights";
 
-/** Checks what a class reads of a config.json; an error names the key, what was expected and what stands there. */
-export function checkConfig(config: Readonly<Record<string, unknown>>, file: string): void {
+/**
+ * Checks what the class of `schema` reads of a config.json; an error names the key, what was expected and what
+ * stands there.
+ */
+export function checkConfig(
+  schema: z.ZodType,
+  config: Readonly<Record<string, unknown>>,
+  file: string,
+): void {
   checkNumbers(config, file, "");
   const layers = Number(config.num_hidden_layers);
   const predicting = Number(config.num_nextn_predict_layers ?? 0);
@@ -27,7 +34,8 @@ export function checkConfig(config: Readonly<Record<string, unknown>>, file: str
     throw refused(file, key, `num_hidden_layers (${layers}) entries`, `${list.length}`, HINT);
   }
   const { layer_types: types, sliding_window: window } = config;
-  const slides = Array.isArray(types) && types.includes("sliding_attention");
+  const slides = "layer_types" in keysOf(schema) && Array.isArray(types) &&
+    types.includes("sliding_attention");
   if (slides && typeof window !== "number") {
     const hint = 'Add "sliding_window" to config.json: layer_types has layers that slide';
     throw refused(file, "sliding_window", "a number of tokens", "none", hint);

@@ -16,6 +16,7 @@ import {
   plainAttention,
 } from "../../models/mod.ts";
 import { openCpuExecutor } from "../../runtime/mod.ts";
+import { FabricatedCheckpoint } from "../support/fabricated_checkpoint.ts";
 import { type ReferenceConfig, referenceLogits, type Rows } from "../support/reference_decoder.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 import { encodeSafetensors, type TensorToWrite } from "../support/write_safetensors.ts";
@@ -286,3 +287,13 @@ async function eagerLogits(
     await Deno.remove(folder, { recursive: true });
   }
 }
+
+Deno.test("Hunyuan 3 without shared experts has an MLP of its dense layers' size in their place", () => {
+  const raw = { ...BASE, architectures: ["HYV3ForCausalLM"], num_shared_experts: 0 };
+  const config = normalizeConfig({ ...raw, intermediate_size: 20 }, "config.json");
+  const checkpoint = new FabricatedCheckpoint("hy_v3", "f32", 1);
+  const { graph } = findArchitecture(config, "config.json").configure(config, "config.json")
+    .build(checkpoint);
+  const up = graph.nodes.filter(({ scope }) => scope.endsWith("shared_mlp.up_proj"));
+  assert.deepEqual(up.map(({ outputs: [y] }) => y.shape), [["T", 20]]);
+});

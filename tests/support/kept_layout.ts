@@ -13,6 +13,10 @@ const FILE_TYPES: Readonly<Record<string, string>> = { f32: "F32", bf16: "BF16",
 
 /** New names of modules in memory, by family; where they are the same as on the hub, none. */
 const RENAMED: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> = {
+  laguna: [
+    [/\.mlp\.experts\.e_score_correction_bias$/, ".mlp.gate.e_score_correction_bias"],
+    [/\.mlp\.shared_expert\./, ".mlp.shared_experts."],
+  ],
   mixtral: [[/\.block_sparse_moe\./, ".mlp."]],
   mimo_v2_flash: [[/\.self_attn\.attention_sink_bias$/, ".self_attn.sinks"]],
   minimax_m2: [[/\.block_sparse_moe\./, ".mlp."]],

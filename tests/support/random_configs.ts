@@ -149,6 +149,21 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     mlp_bias: dice.maybe(0.3),
   }),
   AXK1ForCausalLM: (dice) => ({ ...latent(dice), q_lora_rank: dice.from(8, 30) }),
+  Cohere2MoeForCausalLM: (dice, { layers }) => ({
+    rms_norm_eps: dice.maybe() ? dice.pick([1e-6, 1e-2]) : null,
+    layer_norm_eps: dice.pick([1e-5, 1e-2]),
+    logit_scale: dice.pick([0.0625, 1, 1.5]),
+    num_shared_experts: dice.from(0, 3),
+    shared_expert_combination_strategy: dice.pick(["average", "sum"]),
+    expert_selection_fn: dice.pick(["softmax", "sigmoid"]),
+    prefix_dense_intermediate_size: dice.maybe() ? dice.from(9, 40) : null,
+    prefix_dense_sliding_window_pattern: dice.from(1, 2),
+    sliding_window_pattern: dice.from(1, 3),
+    sliding_window: dice.from(1, 9),
+    first_k_dense_replace: dice.from(0, layers),
+    ...(dice.maybe(0.4) && { layer_types: types(dice, layers, LAYER_TYPES) }),
+    ...(dice.maybe(0.4) && { mlp_layer_types: types(dice, layers, MLP_TYPES) }),
+  }),
   DbrxForCausalLM: (dice) => {
     const [kvHeads, headDim, experts] = [dice.from(1, 2), 2 * dice.from(3, 10), dice.from(3, 7)];
     const heads = kvHeads * dice.from(1, 3);
@@ -290,6 +305,22 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     mlp_bias: dice.maybe(),
     mlp_layer_types: types(dice, layers, MLP_TYPES),
   }),
+  LagunaForCausalLM: (dice, { layers, headDim, num_key_value_heads: kvHeads }) => {
+    const partial = () => ({ ...ropeOfLayers(dice), partial_rotary_factor: part(dice, headDim) });
+    return {
+      gating: dice.pick([true, "per-head", "per-element"]),
+      num_attention_heads_per_layer: dice.maybe(0.7)
+        ? Array.from({ length: layers }, () => Number(kvHeads) * dice.from(1, 4))
+        : undefined,
+      shared_expert_intermediate_size: dice.from(5, 30),
+      moe_routed_scaling_factor: dice.pick([1.0, 2.5]),
+      moe_router_logit_softcapping: dice.pick([0.0, 0.0, 1.5]),
+      sliding_window: dice.from(1, 9),
+      layer_types: types(dice, layers, LAYER_TYPES),
+      mlp_layer_types: dice.maybe() ? types(dice, layers, MLP_TYPES) : undefined,
+      rope_parameters: { sliding_attention: partial(), full_attention: partial() },
+    };
+  },
   Llama4ForCausalLM: (dice, { layers }) => ({
     intermediate_size_mlp: dice.from(9, 40),
     attention_chunk_size: dice.from(2, 9),
@@ -335,6 +366,23 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     return { rope_parameters: rope(dice, Math.floor(headDim * fraction), fraction) };
   },
   MistralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(1, 9) : null }),
+  Mistral4ForCausalLM: (dice) => {
+    const own = latent(dice);
+    const [turning, nope] = [Number(own.qk_rope_head_dim), Number(own.qk_nope_head_dim)];
+    return {
+      ...own,
+      rope_parameters: {
+        ...{ rope_type: "yarn", rope_theta: dice.pick([1e4, 1e6]), factor: dice.pick([4, 16]) },
+        ...{ original_max_position_embeddings: dice.pick([3, 16]), beta_fast: 8, beta_slow: 1 },
+        ...{
+          mscale: 1.0,
+          mscale_all_dim: dice.pick([1.0, 0.5]),
+          llama_4_scaling_beta: dice.number(),
+        },
+        ...(dice.maybe() && { partial_rotary_factor: turning / (turning + nope) }),
+      },
+    };
+  },
   MixtralForCausalLM: (dice) => ({ sliding_window: dice.maybe() ? dice.from(1, 9) : null }),
   Olmo2ForCausalLM: () => ({}),
   OlmoeForCausalLM: (dice, { num_attention_heads: heads }) => {
@@ -389,7 +437,7 @@ const OPTIONAL = [
 ];
 
 /** Keys inside of the rotary parameters alone: the class does not look beside them. */
-const ONE_SPELLING = /^(Gemma|Mellum|MiMo|Phimoe)/;
+const ONE_SPELLING = /^(Gemma|Laguna|Mellum|MiMo|Mistral4|Phimoe)/;
 
 /** A valid config of an architecture, the same for the same seed. */
 export function randomConfig(architecture: string, seed: number): Record<string, unknown> {

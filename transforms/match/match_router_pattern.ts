@@ -132,7 +132,9 @@ function matchLate(
     return probe.fail(topk, `its scores are raw and go to ${after.op}, not to softmax or sigmoid`);
   }
   if (isOp(after, "softmax")) checkLastDim(probe, after);
-  const { value, scale } = matchScale(probe, after.outputs[0]);
+  const late = { chosen: after.outputs[0], at: after };
+  const { weights, ...renormalization } = matchRenormalization(probe, topk, late);
+  const { value, scale } = matchScale(probe, weights);
   return {
     weights: value,
     expertScale: undefined,
@@ -140,7 +142,7 @@ function matchLate(
       ...attrs,
       scoring: after.op === "sigmoid" ? "sigmoid" as const : "softmax" as const,
       softmaxOver: "selected" as const,
-      renormalize: false,
+      ...renormalization,
       scale,
     },
   };
@@ -172,7 +174,11 @@ function checkLastDim(probe: Probe, softmax: Node<"softmax">): void {
 }
 
 /** `v / (sum(v) + tiny)` where v are the chosen scores, or DBRX's p-norm; otherwise the scores themselves. */
-function matchRenormalization(probe: Probe, topk: Node, { chosen, at }: Choice) {
+function matchRenormalization(
+  probe: Probe,
+  topk: Node,
+  { chosen, at }: Pick<Choice, "chosen" | "at">,
+) {
   const users = probe.graph.users(chosen);
   const power = users.find((user) => isOp(user, "pow"));
   const total = (power ? probe.graph.users(power.outputs[0]) : users)

@@ -55,7 +55,17 @@ function masked(shape: OpInput["shape"]): OpInput {
   return { ...rest, data: values };
 }
 
-const UNARY = ["neg", "cos", "sin", "relu", "sigmoid", "silu", "gelu", "gelu_tanh"] as const;
+const UNARY = [
+  "neg",
+  "cos",
+  "sin",
+  "relu",
+  "sigmoid",
+  "silu",
+  "gelu",
+  "gelu_tanh",
+  "softplus",
+] as const;
 
 const CASES = [
   ...UNARY.map((op) => opCase(op, {}, { x: extreme(["T", 33]) })),

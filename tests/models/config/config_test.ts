@@ -171,6 +171,35 @@ Deno.test("configure() says which keys have no effect", async () => {
   ]);
 });
 
+Deno.test("configure() wants a window of classes that read layer_types alone", async () => {
+  const layer_types = ["sliding_attention", "full_attention"];
+  const change = { num_hidden_layers: 2, layer_types, sliding_window: null };
+  const read = async (folder: string) => {
+    const raw = normalizeConfig({ ...await rawConfig(folder), ...change }, FILE);
+    return findArchitecture(raw, FILE).configure(raw, FILE).notes;
+  };
+  assert.deepEqual((await read("llama")).slice(1), [
+    'layer_types ["sliding_attention","full_attention"] has no effect: llama does not read it',
+  ]);
+  await assert.rejects(read("dots1"), /key "sliding_window", got none/);
+});
+
+Deno.test("configure() refuses what Mistral 4's rotary embedding cannot be", async () => {
+  const { rope_parameters, ...others } = await rawConfig("mistral4");
+  const read = (change: Record<string, unknown>) => {
+    const parameters = { ...rope_parameters as Record<string, unknown>, ...change };
+    const raw = normalizeConfig({ ...others, rope_parameters: parameters }, FILE);
+    return findArchitecture(raw, FILE).configure(raw, FILE);
+  };
+  read({ partial_rotary_factor: undefined });
+  assert.throws(
+    () => read({ partial_rotary_factor: 0.9 }),
+    /key "rope_parameters.partial_rotary_factor", got 0.9/,
+  );
+  assert.throws(() => read({ rope_type: "default" }), /key "rope_parameters.rope_type"/);
+  assert.throws(() => read({ llama_4_scaling_beta: undefined }), /llama_4_scaling_beta", got none/);
+});
+
 Deno.test("normalizeConfig() refuses what is no object", () => {
   for (const raw of [[], null, "text", 5]) {
     assert.throws(() => normalizeConfig(raw, FILE), { code: "checkpoint/config" });
@@ -203,10 +232,10 @@ Deno.test("findArchitecture() names the nearest relative of a family that does n
 
 /** Mixtures of experts of transformers 5.18 that do not load. */
 const RELATED = [
-  ...["axk2", "cohere2_moe", "deepseek_ocr2", "deepseek_v32", "deepseek_v4", "diffusion_gemma"],
+  ...["axk2", "deepseek_ocr2", "deepseek_v32", "deepseek_v4", "diffusion_gemma"],
   ...["doge", "ernie4_5_vl_moe", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoehybrid"],
-  ...["hy_v4", "inkling_text", "jamba", "jetmoe", "kimi_linear", "laguna", "lfm2_moe"],
-  ...["longcat_flash", "minimax", "minimax_m3_vl_text", "mistral4", "nemotron_h", "qwen3_5_moe"],
+  ...["hy_v4", "inkling_text", "jamba", "jetmoe", "kimi_linear", "lfm2_moe"],
+  ...["longcat_flash", "minimax", "minimax_m3_vl_text", "nemotron_h", "qwen3_5_moe"],
   ...["qwen3_next", "qwen3_omni_moe", "qwen4_exp", "step3p5", "step3p7", "zaya"],
 ];
 
