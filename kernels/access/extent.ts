@@ -22,6 +22,8 @@ export interface Extent {
   readonly fixed: boolean;
   /** Whether it grows with T, by which lists of dispatches are chosen already. */
   readonly ofTokens: boolean;
+  /** What the expression reads, where it is not the step; the host knows no more than a bound then. */
+  readonly access?: Access;
   of(sizes: StepSizes): number;
 }
 
@@ -65,6 +67,7 @@ export function extentOf(dims: Shape): Extent {
 /** A function without parameters for a size: the number itself, or one that reads the step. */
 export function extentFunction(name: string, extent: Extent): Access {
   const text = fragments(`fn ${name}() -> u32 {\n  return ${extent.wgsl};\n}`);
+  if (extent.access) return joinAccess(extent.access, text);
   return extent.fixed ? text : joinAccess(STEP, text);
 }
 

@@ -1,5 +1,5 @@
 //@fragment attention/cache_e4m3
-//@needs $NAME D Chunk $NAME_Word
+//@needs $NAME $NAME_COLUMNS Chunk $NAME_Word
 //@gives $NAME_store $NAME_pack $NAME_put
 // Writing a cache of E4M3 codes, bound as array<vec2<u32>>; `load_cache_e4m3` reads it. Numbers
 // beyond ±448 saturate.
@@ -22,7 +22,7 @@ fn $NAME_pack(value: Chunk) -> $NAME_Word {
 }
 
 fn $NAME_put(row: u32, chunk: u32, word: $NAME_Word) {
-  $NAME[row * (D / 8u) + chunk] = word;
+  $NAME[row * ($NAME_COLUMNS / 8u) + chunk] = word;
 }
 
 fn $NAME_store(row: u32, chunk: u32, value: Chunk) {

@@ -1,5 +1,5 @@
 //@fragment attention/cache_f16
-//@needs $NAME D Chunk $NAME_Word
+//@needs $NAME $NAME_COLUMNS Chunk $NAME_Word
 //@gives $NAME_store $NAME_pack $NAME_put
 // Writing a cache of f16, bound as array<vec4<u32>>; `load_f16` reads it. What f16 cannot hold
 // becomes NaN by its bits: WGSL leaves open what pack2x16float makes of it, and an infinite key
@@ -19,7 +19,7 @@ fn $NAME_pack(value: Chunk) -> $NAME_Word {
 }
 
 fn $NAME_put(row: u32, chunk: u32, word: $NAME_Word) {
-  $NAME[row * (D / 8u) + chunk] = word;
+  $NAME[row * ($NAME_COLUMNS / 8u) + chunk] = word;
 }
 
 fn $NAME_store(row: u32, chunk: u32, value: Chunk) {

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { constants, reads, writes } from "../access/access.ts";
+import { constants, fragments, joinAccess, writes } from "../access/access.ts";
 import { composeDispatch } from "../dispatch.ts";
 import { defineKernel, type Dispatch, foldGrid } from "../kernel.ts";
 import { scratchRows } from "../linear/linear.ts";
@@ -17,24 +17,18 @@ import {
   type AttentionProblem,
   cacheAccess,
   pagingAccess,
+  pagingConstants,
   problemOf,
   sinkAccess,
   sizeConstants,
   sourceAccess,
 } from "./operands.ts";
+import { prefillDispatch, type TileProblem } from "./prefill.ts";
 import { matrixPrefill } from "./prefill_matrices.ts";
-import prefillBody from "./prefill.wgsl" with { type: "text" };
+import wholeContext from "./whole_context.wgsl" with { type: "text" };
 
 /** Tokens of a step up to which each attends by itself, whether or not sequences have several. */
 export const DECODE_MAX_TOKENS = 8;
-/** Sizes of `attention_prefill`. */
-const TILE_QUERIES = 64;
-const TILE_KEYS = 32;
-const PREFILL_INVOCATIONS = 128;
-/** Results of 64 dimensions that an invocation's registers hold; wider heads take several workgroups. */
-const MAX_SLICES = 4;
-/** Workgroup memory that tiles of 32 dimensions take. */
-const DEEP_TILE_BYTES = 23 << 10;
 const APPEND_INVOCATIONS = 128;
 
 /** Brings the step's tokens into the cache and its queries into scratch. */
@@ -57,40 +51,33 @@ function appendDispatch(
   });
 }
 
-function prefillDispatch(
-  problem: AttentionProblem,
-  ready: ReturnType<typeof scratchRows>,
-): Dispatch {
-  const { node, attrs, context: { profile } } = problem;
-  const all = Math.ceil(attrs.headDim / 64);
-  const parts = Math.ceil(all / MAX_SLICES);
-  const slices = Math.ceil(all / parts);
-  // A CPU takes seconds to compile what is written out for a GPU; small devices lack the memory.
-  const depth = profile.software || profile.maxWorkgroupStorageBytes < DEEP_TILE_BYTES ? 8 : 32;
-  return composeDispatch({
-    kernel: "attention_prefill",
-    accesses: [
+/** Tiles of queries over the paged cache. */
+function tilesOf(problem: AttentionProblem, ready: ReturnType<typeof scratchRows>): TileProblem {
+  const { node, attrs: { heads, kvHeads, headDim, window, scale }, context } = problem;
+  return {
+    ...{ heads, kvHeads, headDim, valueDim: headDim, scale, ready, y: node.outputs[0] },
+    source: joinAccess(
       pagingAccess(problem),
       cacheAccess(problem, "read"),
       sinkAccess(problem),
-      constants({
-        ...sizeConstants(problem),
-        DEPTH: depth,
-        LOADS_Q: Math.ceil((TILE_QUERIES * depth) / 8 / PREFILL_INVOCATIONS),
-        LOADS_K: Math.ceil((TILE_KEYS * depth) / 8 / PREFILL_INVOCATIONS),
-        DEPTHS: Math.ceil(attrs.headDim / depth),
-        QUERIES: TILE_QUERIES,
-        KEYS: TILE_KEYS,
-        INVOCATIONS: PREFILL_INVOCATIONS,
-        SLICES: slices,
-        CHUNKS: attrs.headDim / 8,
-      }),
-      reads("ready", "vec4<f32>", ready),
-      writes("y", "vec4<f32>", node.outputs[0]),
-    ],
-    body: prefillBody,
-    workgroups: ({ T }) => [Math.ceil(T / TILE_QUERIES), attrs.heads, parts],
-  });
+      pagingConstants({ kvHeads, window, pageSize: context.pageSize }),
+    ),
+    results: fragments(wholeContext),
+    profile: context.profile,
+    runs: () => true,
+  };
+}
+
+/** The dispatches of tiles, by matrices where operands may be halves and the cache holds none wider. */
+function tileDispatches(
+  { cacheFormat, context: { operands = "f32", tokens, note } }: AttentionProblem,
+  tiles: TileProblem,
+): readonly Dispatch[] {
+  const mayHalve = operands !== "f32" && cacheFormat !== "f32";
+  const matrices = mayHalve ? matrixPrefill(tiles, tokens.max) : undefined;
+  const how = matrices ? "tiles of queries by matrices, f16 operands" : "tiles of queries";
+  note(`prefill: append, ${how}, then single tokens of other sequences`);
+  return matrices ? [matrices.halve, matrices.attend(tiles)] : [prefillDispatch(tiles)];
 }
 
 /** `cached_attention` over caches of every type. */
@@ -117,12 +104,9 @@ export const cachedAttention = defineKernel({
       return decodeDispatches(problem, node.outputs[0], { fresh });
     }
     const ready = scratchRows("ready", tokens.max, heads * headDim);
-    const matrices = matrixPrefill(problem, ready);
-    const tiles = matrices ? "tiles of queries by matrices, f16 operands" : "tiles of queries";
-    note(`prefill: append, ${tiles}, then single tokens of other sequences`);
     return [
       appendDispatch(problem, ready),
-      ...matrices ?? [prefillDispatch(problem, ready)],
+      ...tileDispatches(problem, tilesOf(problem, ready)),
       ...decodeDispatches(problem, node.outputs[0], { ready }),
     ];
   },

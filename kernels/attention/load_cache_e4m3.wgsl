@@ -1,5 +1,5 @@
 //@fragment attention/load_cache_e4m3
-//@needs $NAME D Chunk
+//@needs $NAME $NAME_COLUMNS Chunk
 //@gives $NAME_Word $NAME_fetch $NAME_unpack
 // Rows of a cache of E4M3 codes, a multiple of 8 long, bound as array<vec2<u32>>.
 //
@@ -7,7 +7,7 @@
 alias $NAME_Word = vec2<u32>;
 
 fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
-  return $NAME[row * (D / 8u) + word];
+  return $NAME[row * ($NAME_COLUMNS / 8u) + word];
 }
 
 fn $NAME_values(word: u32) -> vec4<f32> {

@@ -82,20 +82,33 @@ export function problemOf(
 }
 
 /** Constants of the model and the cache. */
-export function sizeConstants({ attrs, context }: AttentionProblem): ShaderConstants {
+export function sizeConstants({ attrs, context: { pageSize } }: AttentionProblem): ShaderConstants {
   const { heads, kvHeads, headDim, window, scale } = attrs;
   return {
     HEADS: heads,
-    KV_HEADS: kvHeads,
     GROUP: heads / kvHeads,
     D: headDim,
-    PAGE: context.pageSize,
-    // Beyond the largest u32 a window is as wide as any sequence.
-    WINDOW: Math.min(window ?? 0, 2 ** 32 - 1),
+    ...pagingConstants({ kvHeads, window, pageSize }).constants,
     SCALE: f32Literal(scale, "a scale of attention"),
     LOWEST,
-    LONG_RUN,
   };
+}
+
+/** Constants of the way from positions to rows of the cache. */
+export function pagingConstants(
+  { kvHeads, window, pageSize }: {
+    readonly kvHeads: number;
+    readonly window: number | undefined;
+    readonly pageSize: number;
+  },
+): Access {
+  return constants({
+    KV_HEADS: kvHeads,
+    PAGE: pageSize,
+    // Beyond the largest u32 a window is as wide as any sequence.
+    WINDOW: Math.min(window ?? 0, 2 ** 32 - 1),
+    LONG_RUN,
+  });
 }
 
 /** The step's positions and the way from them to rows of the cache. */
@@ -194,17 +207,28 @@ function partsAccess(
   format: CacheFormat,
   access: "read" | "read_write",
 ): Access {
-  const { element, load, store, rounding } = CACHE_FORMATS[format];
-  const bind = access === "read" ? reads : writes;
-  const texts = access === "read" ? [load] : [load, store];
   const bound = parts.map((part) =>
-    joinAccess(
-      bind(part, element, { kind: "cache", cache, part }),
-      fragments(...texts.map((text) => instantiate(text, { NAME: part }))),
-      constants({ [`${part}_COLUMNS`]: columns, [`${part}_FIRST_ROW`]: 0 }),
-    )
+    keptRows(part, columns, format, access, { kind: "cache", cache, part })
   );
-  return joinAccess(fragments(chunk), ...bound, fragments(...rounding));
+  return joinAccess(...bound, fragments(...CACHE_FORMATS[format].rounding));
+}
+
+/** Rows of keys or values in a format of caches, wherever they are. */
+export function keptRows(
+  name: string,
+  columns: number,
+  format: CacheFormat,
+  access: "read" | "read_write",
+  buffer: CacheBuffer | Scratch,
+): Access {
+  const { element, load, store } = CACHE_FORMATS[format];
+  const texts = access === "read" ? [load] : [load, store];
+  return joinAccess(
+    fragments(chunk),
+    (access === "read" ? reads : writes)(name, element, buffer),
+    fragments(...texts.map((text) => instantiate(text, { NAME: name }))),
+    constants({ [`${name}_COLUMNS`]: columns, [`${name}_FIRST_ROW`]: 0 }),
+  );
 }
 
 /** The sinks' logits; without sinks a logit that no softmax feels. */

@@ -1,24 +1,23 @@
 //@fragment attention/prefill
-//@needs DEPTH QUERIES KEYS CHUNKS HEADS D SCALE INVOCATIONS GROUP LOWEST DEPTHS SLICES LOADS_Q
-//@needs LOADS_K Chunk step ready keys_unpack keys_fetch sequence_ids positions first_seen
-//@needs in_long_run cache_row values_unpack values_fetch sink_at y
-// Attention of many tokens of a sequence over the paged cache, which holds them already: tiles of
+//@needs DEPTH QUERIES KEYS CHUNKS VALUE_CHUNKS HEADS D V SCALE INVOCATIONS GROUP LOWEST DEPTHS SLICES
+//@needs LOADS_Q LOADS_K Chunk step ready keys_unpack keys_fetch sequence_ids positions first_seen
+//@needs in_long_run span_of cache_row values_unpack values_fetch shares_of put_result
+// Attention of many tokens of a sequence over keys and values that are all there already: tiles of
 // queries against tiles of keys with a running softmax, so that no [T, T] matrix exists.
 //
-// ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · D] f32
+// ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · V] f32
 // Grid: tile of QUERIES tokens, head, SLICES · 64 dimensions of the results.
 //
 // QUERIES = 64, KEYS = 32, INVOCATIONS = 16 x 8: an invocation owns the scores of 4 queries and 4
 // keys, and of the results 4 queries and 8 of every 64 dimensions. Queries and keys pass through
 // workgroup memory DEPTH dimensions at a time, dimension outermost; weights lie there key by key, 4
-// queries a vec4. Values come straight from the cache: the invocations of a row read one after the
-// other.
+// queries a vec4. Values come straight from memory: the invocations of a row read one after the other.
 //
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
 //
-// DEPTHS is ceil(D / DEPTH), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks
-// that an invocation stages.
+// DEPTHS is ceil(D / DEPTH), CHUNKS D / 8, VALUE_CHUNKS V / 8; LOADS_Q and LOADS_K are the chunks that
+// an invocation stages.
 
 const DEPTH_CHUNKS = DEPTH / 8u;
 
@@ -92,7 +91,8 @@ fn main(
       last = max(last, position);
       run_end++;
     }
-    if (in_long_run(run)) {
+    let span = span_of(u32(sequence), first, last);
+    if (in_long_run(run) && span.x <= span.y) {
       var peak = vec4(LOWEST);
       var total = vec4<f32>();
       //@repeat r 4
@@ -101,18 +101,18 @@ fn main(
       var hi_$r_$s = vec4<f32>();
       //@end
       //@end
-      // What each of the invocation's queries sees: positions from_r to to_r - 1, none outside the
+      // What each of the invocation's queries sees here: positions from_r to to_r - 1, none outside the
       // run.
       //@repeat r 4
       let in_run_$r = own + $r >= run && own + $r < run_end;
       let position_$r = select(0u, u32(positions[min(own + $r, step.x - 1u)]), in_run_$r);
-      let to_$r = select(0u, position_$r + 1u, in_run_$r);
+      let to_$r = select(0u, min(position_$r, span.y) + 1u, in_run_$r);
       let from_$r = first_seen(position_$r);
       //@end
 
-      for (var base = first; base <= last; base += KEYS) {
+      for (var base = span.x; base <= span.y; base += KEYS) {
         if (index < KEYS) {
-          rows[index] = cache_row(u32(sequence), min(base + index, last), kv_head);
+          rows[index] = cache_row(u32(sequence), min(base + index, span.y), kv_head);
         }
         //@repeat c 4
         var score_$c = vec4<f32>();
@@ -188,7 +188,7 @@ fn main(
           let row = rows[key];
           //@repeat s SLICES
           {
-            let v = values_unpack(values_fetch(row, min(first_chunk + $s * 8u, CHUNKS - 1u)), 0u);
+            let v = values_unpack(values_fetch(row, min(first_chunk + $s * 8u, VALUE_CHUNKS - 1u)), 0u);
             //@repeat r 4
             lo_$r_$s = fma(vec4(weight[$r]), v.lo, lo_$r_$s);
             hi_$r_$s = fma(vec4(weight[$r]), v.hi, hi_$r_$s);
@@ -206,16 +206,14 @@ fn main(
       //@repeat k 8
       sum += peaks[$k * (QUERIES / 4u) + index_q];
       //@end
-      let sink = sink_at(head);
-      let top = max(peak, vec4(sink));
-      let scale = exp(peak - top) / (sum * exp(peak - top) + exp(vec4(sink) - top));
       //@repeat r 4
       if (in_run_$r) {
-        let at = ((own + $r) * HEADS + head) * D / 4u;
+        let shares = shares_of(own + $r, head, peak[$r], sum[$r], span.x == 0u, index_k == 0u);
+        let at = ((own + $r) * HEADS + head) * V / 4u;
         //@repeat s SLICES
-        if (first_chunk + $s * 8u < CHUNKS) {
-          y[at + (first_chunk + $s * 8u) * 2u] = lo_$r_$s * scale[$r];
-          y[at + (first_chunk + $s * 8u) * 2u + 1u] = hi_$r_$s * scale[$r];
+        if (first_chunk + $s * 8u < VALUE_CHUNKS) {
+          put_result(at + (first_chunk + $s * 8u) * 2u, lo_$r_$s, shares);
+          put_result(at + (first_chunk + $s * 8u) * 2u + 1u, hi_$r_$s, shares);
         }
         //@end
       }

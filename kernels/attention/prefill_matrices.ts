@@ -5,20 +5,14 @@
  * @module
  */
 
-import { constants, fragments, writes } from "../access/access.ts";
+import { constants, fragments } from "../access/access.ts";
 import { extentOf } from "../access/extent.ts";
 import { composeDispatch } from "../dispatch.ts";
-import type { Dispatch, MatrixShape, Scratch } from "../kernel.ts";
+import type { DeviceProfile, Dispatch, MatrixShape } from "../kernel.ts";
 import { type HalvedRows, halveRowsDispatch, leftRows } from "../matrices/halves.ts";
 import { inMatrices } from "../matrices/matrices.ts";
 import matrixOperands from "./matrix_operands.wgsl" with { type: "text" };
-import {
-  type AttentionProblem,
-  cacheAccess,
-  pagingAccess,
-  sinkAccess,
-  sizeConstants,
-} from "./operands.ts";
+import { tileConstants, type TileProblem, tileResults } from "./prefill.ts";
 import prefillBody from "./prefill_matrices.wgsl" with { type: "text" };
 
 /** Queries of a workgroup, and keys of a tile. */
@@ -26,10 +20,11 @@ const TILE = 64;
 /** Queries of a team; four teams make a tile. */
 const TEAM_QUERIES = 16;
 const TEAMS = TILE / TEAM_QUERIES;
-/** Dimensions that results have a multiple of, and the most that registers hold. */
+/** Dimensions that heads have a multiple of, and the most of keys and of values that registers hold. */
 const SLICE = 64;
-const MOST_DIMENSIONS = 128;
-/** Paging, keys, values, sinks, queries with their scales, and results. */
+const MOST_DIMENSIONS = 192;
+const MOST_VALUES = 128;
+/** Paging, keys, values, sinks or shares of the softmax, queries with their scales, and results. */
 const STORAGE_BUFFERS = 9;
 
 /** Workgroup memory in bytes. */
@@ -38,7 +33,7 @@ function storageBytes(headDim: number): number {
 }
 
 /** The largest matrices of a device that make up the tiles, or undefined where it has none for them. */
-function shapeFor({ context: { profile } }: AttentionProblem): MatrixShape | undefined {
+function shapeFor(profile: DeviceProfile): MatrixShape | undefined {
   const size = ({ m, n, k }: MatrixShape) => m * n * k;
   return profile.matrices
     ?.filter(({ m, n, k }) =>
@@ -47,74 +42,80 @@ function shapeFor({ context: { profile } }: AttentionProblem): MatrixShape | und
     .toSorted((a, b) => size(b) - size(a))[0];
 }
 
+/** Whether a device has matrices for heads of these sizes, and what they take. */
+export function takesMatrices(
+  { headDim, valueDim }: Pick<TileProblem, "headDim" | "valueDim">,
+  profile: DeviceProfile,
+): boolean {
+  const lanes = profile.subgroupSize;
+  const sizes = headDim % SLICE === 0 && headDim <= MOST_DIMENSIONS && valueDim % SLICE === 0 &&
+    valueDim <= Math.min(headDim, MOST_VALUES);
+  return shapeFor(profile) !== undefined && sizes && profile.subgroups &&
+    [16, 32, 64].includes(lanes) && lanes * TEAMS <= profile.maxInvocations &&
+    STORAGE_BUFFERS <= profile.maxStorageBuffers &&
+    storageBytes(headDim) <= profile.maxWorkgroupStorageBytes;
+}
+
 /**
- * The dispatches: queries as halves, then tiles of them. Undefined where operands stay f32, the device
- * has no matrices for it, or the cache holds more than f16 can.
+ * The dispatches: queries as halves, of at most `largest` tokens, then tiles of them. Undefined where the
+ * device has no matrices for it.
  */
 export function matrixPrefill(
-  problem: AttentionProblem,
-  ready: Scratch,
-): readonly Dispatch[] | undefined {
-  const { attrs, cacheFormat, context: { operands = "f32", profile, tokens } } = problem;
-  const { headDim, heads } = attrs;
-  const shape = shapeFor(problem);
-  const lanes = profile.subgroupSize;
-  const fits = operands !== "f32" && cacheFormat !== "f32" && profile.subgroups &&
-    headDim % SLICE === 0 && headDim <= MOST_DIMENSIONS && [16, 32, 64].includes(lanes) &&
-    lanes * TEAMS <= profile.maxInvocations && STORAGE_BUFFERS <= profile.maxStorageBuffers &&
-    storageBytes(headDim) <= profile.maxWorkgroupStorageBytes;
-  if (!shape || !fits) return undefined;
+  problem: TileProblem,
+  largest: number,
+): { readonly halve: Dispatch; readonly attend: (part: TileProblem) => Dispatch } | undefined {
+  const { headDim, heads, ready, profile } = problem;
+  const shape = shapeFor(profile);
+  if (!shape || !takesMatrices(problem, profile)) return undefined;
   const { halved, dispatch } = halveRowsDispatch({
     name: "queries",
     x: ready,
     rows: extentOf(["T", heads]),
-    largest: tokens.max * heads,
+    largest: largest * heads,
     columns: headDim,
     chunks: headDim / 8,
   }, profile);
-  return [dispatch, tilesDispatch(problem, halved, shape, lanes)];
+  return { halve: dispatch, attend: (part) => tilesDispatch(part, halved, shape) };
 }
 
 function tilesDispatch(
-  problem: AttentionProblem,
+  problem: TileProblem,
   queries: HalvedRows,
   shape: MatrixShape,
-  lanes: number,
 ): Dispatch {
-  const { node, attrs: { headDim, heads } } = problem;
+  const { heads, headDim, valueDim, source, profile } = problem;
+  const lanes = profile.subgroupSize;
   const { access, body } = inMatrices(prefillBody, shape, lanes, true);
   const invocations = lanes * TEAMS;
   const parts = lanes / TEAM_QUERIES;
   return composeDispatch({
     kernel: "attention_prefill_matrices",
     accesses: [
-      pagingAccess(problem),
-      cacheAccess(problem, "read"),
-      sinkAccess(problem),
+      source,
       leftRows(queries),
       constants({
-        ...sizeConstants(problem),
+        ...tileConstants(problem),
         QUERIES: TILE,
         KEYS: TILE,
         INVOCATIONS: invocations,
         PARTS: parts,
         PART_WORDS: TILE / parts / 8,
-        CHUNKS: headDim / 8,
         LOADS: TILE * (headDim / 8) / invocations,
+        VALUE_LOADS: TILE * (valueDim / 8) / invocations,
         TEAM_M: TEAM_QUERIES,
         TEAMS,
         ROWS_F: TEAM_QUERIES / shape.m,
         DEPTH_F: headDim / shape.k,
         KEYS_F: TILE / shape.n,
         STEPS_F: TILE / shape.k,
-        SLICES: headDim / SLICE,
+        SLICES: valueDim / SLICE,
         SLICE_F: SLICE / shape.n,
       }),
       access,
       fragments(matrixOperands),
-      writes("y", "vec4<f32>", node.outputs[0]),
+      tileResults(problem),
     ],
     body,
-    workgroups: ({ T }) => [Math.ceil(T / TILE), heads, 1],
+    workgroups: (sizes) => problem.runs(sizes) ? [Math.ceil(sizes.T / TILE), heads, 1] : [0, 0, 0],
   });
 }

@@ -1,14 +1,15 @@
 //@fragment attention/prefill_matrices
-//@needs QUERIES KEYS INVOCATIONS PARTS PART_WORDS CHUNKS HEADS D SCALE GROUP LOWEST LOADS TEAM_M TEAMS MATRIX_M MATRIX_N
-//@needs MATRIX_K ROWS_F DEPTH_F KEYS_F STEPS_F SLICES SLICE_F Chunk step sequence_ids positions first_seen
-//@needs in_long_run cache_row keys_fetch keys_unpack values_fetch values_unpack values_Word sink_at
-//@needs halves_of Result team_of lane_of STRIDE SCORES SCORE_STRIDE SLACK WEIGHT_STRIDE TEAM_SCORES
-//@needs SLICE_QUADS operands grown query_word halves_scale y $KEPT_WORDS
-// Attention of many tokens of a sequence over the paged cache by matrices of a subgroup (tensor cores):
-// tiles of queries against tiles of keys with a running softmax. Scores and results are sums in f32 of
-// products of f16; the softmax is f32.
+//@needs QUERIES KEYS INVOCATIONS PARTS PART_WORDS CHUNKS VALUE_CHUNKS HEADS V SCALE GROUP LOWEST LOADS
+//@needs VALUE_LOADS TEAM_M TEAMS MATRIX_M MATRIX_N MATRIX_K ROWS_F DEPTH_F KEYS_F STEPS_F SLICES SLICE_F
+//@needs Chunk step sequence_ids positions first_seen in_long_run span_of cache_row keys_fetch keys_unpack
+//@needs values_fetch values_unpack values_Word shares_of put_result halves_of Result team_of lane_of
+//@needs STRIDE SCORES SCORE_STRIDE SLACK WEIGHT_STRIDE TEAM_SCORES SLICE_QUADS operands grown query_word
+//@needs halves_scale $KEPT_WORDS
+// Attention of many tokens of a sequence by matrices of a subgroup (tensor cores): tiles of queries
+// against tiles of keys with a running softmax. Scores and results are sums in f32 of products of f16;
+// the softmax is f32.
 //
-// halves [T · HEADS, D] f16 and halves_scale [T · HEADS]: queries after norm and RoPE; y [T, HEADS · D]
+// halves [T · HEADS, D] f16 and halves_scale [T · HEADS]: queries after norm and RoPE; y [T, HEADS · V]
 // Grid: tile of QUERIES tokens, the last ones first, as they see the most keys; head.
 //
 // A team (subgroup) has TEAM_M queries: it keeps them, and their results, as matrices. Keys and then
@@ -77,7 +78,8 @@ fn main(
       last = max(last, position);
       run_end++;
     }
-    if (in_long_run(run)) {
+    let span = span_of(u32(sequence), first, last);
+    if (in_long_run(run) && span.x <= span.y) {
       var reference = LOWEST;
       var total = 0.0;
       //@repeat m ROWS_F
@@ -87,30 +89,37 @@ fn main(
       //@end
       //@end
       //@end
-      // What the invocation's query sees: positions from `begin` to `end` - 1, none outside the run.
+      // What the invocation's query sees here: positions from `begin` to `end` - 1, none outside the run.
       let in_run = token >= run && token < run_end;
       let known = min(token, step.x - 1u);
       let position = select(0u, u32(positions[known]), in_run);
-      let end = select(0u, position + 1u, in_run);
+      let end = select(0u, min(position, span.y) + 1u, in_run);
       let begin = first_seen(position);
       let scale = halves_scale[known * HEADS + head] * SCALE;
       //@repeat i LOADS
       let key_$i = (index + $i * INVOCATIONS) / CHUNKS;
       let chunk_$i = (index + $i * INVOCATIONS) % CHUNKS;
       let at_$i = key_$i * STRIDE + chunk_$i;
-      var keys_$i = keys_fetch(cache_row(u32(sequence), min(first + key_$i, last), kv_head), chunk_$i);
+      var keys_$i = keys_fetch(cache_row(u32(sequence), min(span.x + key_$i, span.y), kv_head), chunk_$i);
+      //@end
+      //@repeat i VALUE_LOADS
+      let value_key_$i = (index + $i * INVOCATIONS) / VALUE_CHUNKS;
+      let value_chunk_$i = (index + $i * INVOCATIONS) % VALUE_CHUNKS;
+      let value_at_$i = value_key_$i * STRIDE + value_chunk_$i;
       var values_$i = values_Word();
       //@end
 
-      for (var base = first; base <= last; base += KEYS) {
+      for (var base = span.x; base <= span.y; base += KEYS) {
         tiles++;
         workgroupBarrier();
         //@repeat i LOADS
         operands[at_$i] = halves_of(keys_unpack(keys_$i, 0u));
         //@end
         workgroupBarrier();
-        //@repeat i LOADS
-        values_$i = values_fetch(cache_row(u32(sequence), min(base + key_$i, last), kv_head), chunk_$i);
+        //@repeat i VALUE_LOADS
+        values_$i = values_fetch(
+          cache_row(u32(sequence), min(base + value_key_$i, span.y), kv_head), value_chunk_$i,
+        );
         //@end
         //@repeat n KEYS_F
         {
@@ -131,8 +140,8 @@ fn main(
         }
         //@end
         workgroupBarrier();
-        //@repeat i LOADS
-        operands[at_$i] = halves_of(values_unpack(values_$i, 0u));
+        //@repeat i VALUE_LOADS
+        operands[value_at_$i] = halves_of(values_unpack(values_$i, 0u));
         //@end
 
         // The running softmax: scores nobody may see are LOWEST, and their weights zero below.
@@ -154,7 +163,7 @@ fn main(
         let factor = select(1.0, exp(reference - top), moves);
         total *= factor;
         reference = select(reference, top, moves);
-        if (moves && base != first) {
+        if (moves && base != span.x) {
           atomicMax(&grown, tiles);
         }
         if (workgroupUniformLoad(&grown) == tiles) {
@@ -188,9 +197,10 @@ fn main(
         operands[weights_at + $w] = halves_of(Chunk(weight_$w_0, weight_$w_1));
         //@end
         workgroupBarrier();
-        if (base + KEYS <= last) {
+        if (base + KEYS <= span.y) {
           //@repeat i LOADS
-          keys_$i = keys_fetch(cache_row(u32(sequence), min(base + KEYS + key_$i, last), kv_head), chunk_$i,
+          keys_$i = keys_fetch(
+            cache_row(u32(sequence), min(base + KEYS + key_$i, span.y), kv_head), chunk_$i,
           );
           //@end
         }
@@ -216,9 +226,10 @@ fn main(
       for (var reach = 1u; reach < PARTS; reach *= 2u) {
         total += subgroupShuffleXor(total, reach);
       }
-      let sink = sink_at(head);
-      let peak = max(reference, sink);
-      let share = exp(reference - peak) / (total * exp(reference - peak) + exp(sink - peak));
+      var shares = vec2<f32>();
+      if (in_run) {
+        shares = shares_of(token, head, reference, total, span.x == 0u, part == 0u);
+      }
       //@repeat s SLICES
       {
         workgroupBarrier();
@@ -229,9 +240,9 @@ fn main(
         //@end
         workgroupBarrier();
         if (in_run) {
-          let at = ((token * HEADS + head) * D + $s * KEYS) / 4u;
+          let at = ((token * HEADS + head) * V + $s * KEYS) / 4u;
           for (var q = part; q < SLICE_QUADS; q += PARTS) {
-            y[at + q] = bitcast<vec4<f32>>(operands[row_scores + q]) * share;
+            put_result(at + q, bitcast<vec4<f32>>(operands[row_scores + q]), shares);
           }
         }
       }

@@ -4,20 +4,18 @@
  * @module
  */
 
-import { type Access, constants, fragments, writes } from "../access/access.ts";
+import { type Access, constants, fragments } from "../access/access.ts";
 import { extentFunction } from "../access/extent.ts";
-import { operandAccess } from "../access/operand.ts";
 import { rowsAccess } from "../access/rows.ts";
 import { weightAccess, wordChunks } from "../access/weights.ts";
 import { composeDispatch } from "../dispatch.ts";
 import type { DeviceProfile, Dispatch } from "../kernel.ts";
 import gemmBody from "./gemm.wgsl" with { type: "text" };
-import storeRagged from "./gemm_store_ragged.wgsl" with { type: "text" };
-import storeVec4 from "./gemm_store_vec4.wgsl" with { type: "text" };
 import { matrixDispatches, matrixTile, type Product } from "./matrix_gemm.ts";
 import {
   type LinearProblem,
   type RowRange,
+  storeAccess,
   weightBytes,
   weightPart,
   weightParts,
@@ -91,9 +89,17 @@ export function describeGemm(problem: Product, profile: DeviceProfile): string {
 }
 
 /** What happens to a sum before it is stored; `finish_quad(sum, at) -> vec4<f32>`. */
-export const KEEP_SUM: Access = fragments(
+const KEEP_SUM: Access = fragments(
   "fn finish_quad(sum: vec4<f32>, at: u32) -> vec4<f32> {\n  return sum;\n}",
 );
+
+/** What a product may have beside its problem. */
+export interface GemmOptions {
+  readonly shape?: GemmShape;
+  readonly finish?: Access;
+  /** `store_quad(row, column, sum)`, in place of `y` with bias and residual. */
+  readonly store?: Access;
+}
 
 /**
  * The dispatches of a problem without norm: by matrices where it may and the device has them, otherwise
@@ -102,26 +108,24 @@ export const KEEP_SUM: Access = fragments(
 export function gemmDispatches(
   problem: Product,
   profile: DeviceProfile,
-  options: { readonly shape?: GemmShape; readonly finish?: Access } = {},
+  options: GemmOptions = {},
 ): Dispatch[] {
-  const { finish = KEEP_SUM } = options;
+  const { finish = KEEP_SUM, store = storeAccess(problem, finish) } = options;
   const matrices = options.shape ? undefined : matrixTile(problem, profile);
-  if (matrices) return matrixDispatches(problem, matrices, finish, profile);
+  if (matrices) return matrixDispatches(problem, matrices, store, profile);
   const shape = options.shape ?? gemmShape(problem, profile);
   return weightParts(problem, profile, shape.tileN).map((part) =>
-    gemmDispatch(problem, shape, finish, part)
+    gemmDispatch(problem, shape, store, part)
   );
 }
 
 function gemmDispatch(
   problem: LinearProblem,
   shape: GemmShape,
-  finish: Access,
+  store: Access,
   part: RowRange,
 ): Dispatch {
-  const { weight, x, y, bias, residual, rows, outputs } = problem;
-  const quads = outputs % 4 === 0;
-  const form = quads ? "quads" : "numbers and quads";
+  const { weight, x, rows, outputs } = problem;
   const w = weightAccess("w", weightPart(problem, part));
   const groupsN = Math.ceil((part.end - part.first) / shape.tileN);
   return composeDispatch({
@@ -129,9 +133,6 @@ function gemmDispatch(
     accesses: [
       w,
       rowsAccess("x", weight.columns, { buffer: x }),
-      operandAccess("bias", bias, form),
-      operandAccess("residual", residual, form),
-      finish,
       extentFunction("rows_of_step", rows),
       constants({
         ...shapeConstants(shape, weight.columns, Number(w.constants.w_CHUNKS)),
@@ -139,8 +140,7 @@ function gemmDispatch(
         N_FIRST: part.first,
         N_END: part.end,
       }),
-      writes("y", quads ? "vec4<f32>" : "f32", y),
-      fragments(quads ? storeVec4 : storeRagged),
+      store,
     ],
     body: gemmBody,
     workgroups: (sizes) => [groupsN, Math.ceil(rows.of(sizes) / shape.tileM), 1],

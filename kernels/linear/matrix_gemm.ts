@@ -5,9 +5,8 @@
  * @module
  */
 
-import { type Access, constants, fragments, writes } from "../access/access.ts";
+import { type Access, constants, fragments } from "../access/access.ts";
 import { extentFunction } from "../access/extent.ts";
-import { operandAccess } from "../access/operand.ts";
 import { weightAccess, wordChunks } from "../access/weights.ts";
 import { composeDispatch } from "../dispatch.ts";
 import type { DeviceProfile, Dispatch } from "../kernel.ts";
@@ -20,8 +19,6 @@ import {
   rowChunks,
   teamsOf,
 } from "../matrices/matrices.ts";
-import storeRagged from "./gemm_store_ragged.wgsl" with { type: "text" };
-import storeVec4 from "./gemm_store_vec4.wgsl" with { type: "text" };
 import matrixBlocks from "./matrix_blocks.wgsl" with { type: "text" };
 import {
   type LinearProblem,
@@ -78,7 +75,7 @@ function fits(tile: MatrixTile, profile: DeviceProfile): boolean {
 export function matrixDispatches(
   problem: Product,
   tile: MatrixTile,
-  finish: Access,
+  store: Access,
   profile: DeviceProfile,
 ): Dispatch[] {
   const { name, x, rows, largestRows, weight: { columns } } = problem;
@@ -89,21 +86,19 @@ export function matrixDispatches(
   const parts = weightParts(problem, profile, tile.blockN);
   return [
     dispatch,
-    ...parts.map((part) => partDispatch(problem, tile, finish, part, halved, profile)),
+    ...parts.map((part) => partDispatch(problem, tile, store, part, halved, profile)),
   ];
 }
 
 function partDispatch(
   problem: Product,
   tile: MatrixTile,
-  finish: Access,
+  store: Access,
   part: RowRange,
   halved: HalvedRows,
   profile: DeviceProfile,
 ): Dispatch {
-  const { y, bias, residual, rows, outputs } = problem;
-  const quads = outputs % 4 === 0;
-  const form = quads ? "quads" : "numbers and quads";
+  const { rows, outputs } = problem;
   const w = weightAccess("w", weightPart(problem, part));
   const { access, body } = matrixProduct(tile, 1, w.constants, profile);
   const groupsN = Math.ceil((part.end - part.first) / tile.blockN);
@@ -112,14 +107,11 @@ function partDispatch(
     accesses: [
       w,
       leftRows(halved),
-      operandAccess("bias", bias, form),
-      operandAccess("residual", residual, form),
-      finish,
       extentFunction("rows_of_step", rows),
       access,
       constants({ OUTPUTS: outputs, N: outputs, N_FIRST: part.first, N_END: part.end }),
-      writes("y", quads ? "vec4<f32>" : "f32", y),
-      fragments(matrixBlocks, quads ? storeVec4 : storeRagged),
+      store,
+      fragments(matrixBlocks),
     ],
     body,
     workgroups: (sizes) => [groupsN, Math.ceil(rows.of(sizes) / tile.blockM), 1],

@@ -5,11 +5,14 @@
  */
 
 import type { MoeOperands, Value } from "../../graph/mod.ts";
-import type { WeightSpec } from "../access/access.ts";
+import { type Access, fragments, joinAccess, type WeightSpec, writes } from "../access/access.ts";
 import type { Extent } from "../access/extent.ts";
+import { operandAccess } from "../access/operand.ts";
 import { scaleBytes, weightRowBytes } from "../access/weights.ts";
 import { f32Literal } from "../compose.ts";
 import type { DeviceProfile, Rows } from "../kernel.ts";
+import storeRagged from "./gemm_store_ragged.wgsl" with { type: "text" };
+import storeVec4 from "./gemm_store_vec4.wgsl" with { type: "text" };
 
 /** How rows are rounded: with the checkpoint's scale [1], or with one for so many columns of a row. */
 export type Rounding =
@@ -84,4 +87,20 @@ export function weightBytes(
 /** Epsilon as a constant. */
 export function epsilon(norm: LinearProblem["norm"]): string {
   return f32Literal(norm?.eps ?? 0, "an epsilon of norms");
+}
+
+/** Where a tile's results go, and what is added to them: `store_quad(row, column, sum)`. */
+export function storeAccess(
+  { y, bias, residual, outputs }: Pick<LinearProblem, "y" | "bias" | "residual" | "outputs">,
+  finish: Access,
+): Access {
+  const quads = outputs % 4 === 0;
+  const form = quads ? "quads" : "numbers and quads";
+  return joinAccess(
+    operandAccess("bias", bias, form),
+    operandAccess("residual", residual, form),
+    finish,
+    writes("y", quads ? "vec4<f32>" : "f32", y),
+    fragments(quads ? storeVec4 : storeRagged),
+  );
 }

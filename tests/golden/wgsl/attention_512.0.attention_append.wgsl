@@ -12,14 +12,14 @@ const keys_FIRST_ROW = 0u;
 const values_COLUMNS = 128u;
 const values_FIRST_ROW = 0u;
 const HEADS = 32u;
-const KV_HEADS = 4u;
 const GROUP = 8u;
 const D = 128u;
+const KV_HEADS = 4u;
 const PAGE = 16u;
 const WINDOW = 0u;
+const LONG_RUN = 8u;
 const SCALE = 0.0883883461356163f;
 const LOWEST = -3.4028234663852886e+38f;
-const LONG_RUN = 8u;
 const INVOCATIONS = 128u;
 
 @group(0) @binding(0) var<storage, read> positions: array<i32>;
@@ -302,7 +302,7 @@ fn keys_pack(value: Chunk) -> keys_Word {
 }
 
 fn keys_put(row: u32, chunk: u32, word: keys_Word) {
-  keys[row * (D / 8u) + chunk] = word;
+  keys[row * (keys_COLUMNS / 8u) + chunk] = word;
 }
 
 fn keys_store(row: u32, chunk: u32, value: Chunk) {
@@ -345,7 +345,7 @@ fn values_pack(value: Chunk) -> values_Word {
 }
 
 fn values_put(row: u32, chunk: u32, word: values_Word) {
-  values[row * (D / 8u) + chunk] = word;
+  values[row * (values_COLUMNS / 8u) + chunk] = word;
 }
 
 fn values_store(row: u32, chunk: u32, value: Chunk) {

@@ -2,15 +2,18 @@ const keys_COLUMNS = 128u;
 const keys_FIRST_ROW = 0u;
 const values_COLUMNS = 128u;
 const values_FIRST_ROW = 0u;
-const HEADS = 32u;
 const KV_HEADS = 4u;
-const GROUP = 8u;
-const D = 128u;
 const PAGE = 16u;
 const WINDOW = 0u;
+const LONG_RUN = 8u;
+const HEADS = 32u;
+const GROUP = 8u;
+const D = 128u;
+const V = 128u;
 const SCALE = 0.0883883461356163f;
 const LOWEST = -3.4028234663852886e+38f;
-const LONG_RUN = 8u;
+const CHUNKS = 16u;
+const VALUE_CHUNKS = 16u;
 const DEPTH = 32u;
 const LOADS_Q = 2u;
 const LOADS_K = 1u;
@@ -19,7 +22,6 @@ const QUERIES = 64u;
 const KEYS = 32u;
 const INVOCATIONS = 128u;
 const SLICES = 2u;
-const CHUNKS = 16u;
 
 @group(0) @binding(0) var<storage, read> positions: array<i32>;
 @group(0) @binding(1) var<storage, read> sequence_ids: array<i32>;
@@ -133,23 +135,43 @@ fn sink_at(i: u32) -> f32 {
   return -3.4028234663852886e+38f;
 }
 
-// Attention of many tokens of a sequence over the paged cache, which holds them already: tiles of
+// Attention that sees all of its keys in one dispatch.
+
+// The first and the last of a run's keys that are here.
+fn span_of(sequence: u32, first: u32, last: u32) -> vec2<u32> {
+  return vec2(first, last);
+}
+
+// What counts of a query's result in `y` so far, and what its sums are multiplied with. Weights are
+// relative to `peak`, and `total` is their sum; `begins` where no key came before, `alone` for one of
+// the invocations that share a query.
+fn shares_of(token: u32, head: u32, peak: f32, total: f32, begins: bool, alone: bool) -> vec2<f32> {
+  let sink = sink_at(head);
+  let top = max(peak, sink);
+  let factor = exp(peak - top);
+  return vec2(0.0, factor / (total * factor + exp(sink - top)));
+}
+
+fn put_result(at: u32, sums: vec4<f32>, shares: vec2<f32>) {
+  y[at] = sums * shares.y;
+}
+
+// Attention of many tokens of a sequence over keys and values that are all there already: tiles of
 // queries against tiles of keys with a running softmax, so that no [T, T] matrix exists.
 //
-// ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · D] f32
+// ready [T, HEADS · D] f32: queries after norm and RoPE; y [T, HEADS · V] f32
 // Grid: tile of QUERIES tokens, head, SLICES · 64 dimensions of the results.
 //
 // QUERIES = 64, KEYS = 32, INVOCATIONS = 16 x 8: an invocation owns the scores of 4 queries and 4
 // keys, and of the results 4 queries and 8 of every 64 dimensions. Queries and keys pass through
 // workgroup memory DEPTH dimensions at a time, dimension outermost; weights lie there key by key, 4
-// queries a vec4. Values come straight from the cache: the invocations of a row read one after the
-// other.
+// queries a vec4. Values come straight from memory: the invocations of a row read one after the other.
 //
 // A tile may hold tokens of several sequences: each run of one sequence is a pass of its own. Runs
 // shorter than LONG_RUN are left to attention_decode when the step has several sequences.
 //
-// DEPTHS is ceil(D / DEPTH), CHUNKS D / 8; LOADS_Q and LOADS_K are the chunks
-// that an invocation stages.
+// DEPTHS is ceil(D / DEPTH), CHUNKS D / 8, VALUE_CHUNKS V / 8; LOADS_Q and LOADS_K are the chunks that
+// an invocation stages.
 
 const DEPTH_CHUNKS = DEPTH / 8u;
 
@@ -223,7 +245,8 @@ fn main(
       last = max(last, position);
       run_end++;
     }
-    if (in_long_run(run)) {
+    let span = span_of(u32(sequence), first, last);
+    if (in_long_run(run) && span.x <= span.y) {
       var peak = vec4(LOWEST);
       var total = vec4<f32>();
       //@repeat r 4
@@ -232,18 +255,18 @@ fn main(
       var hi_$r_$s = vec4<f32>();
       //@end
       //@end
-      // What each of the invocation's queries sees: positions from_r to to_r - 1, none outside the
+      // What each of the invocation's queries sees here: positions from_r to to_r - 1, none outside the
       // run.
       //@repeat r 4
       let in_run_$r = own + $r >= run && own + $r < run_end;
       let position_$r = select(0u, u32(positions[min(own + $r, step.x - 1u)]), in_run_$r);
-      let to_$r = select(0u, position_$r + 1u, in_run_$r);
+      let to_$r = select(0u, min(position_$r, span.y) + 1u, in_run_$r);
       let from_$r = first_seen(position_$r);
       //@end
 
-      for (var base = first; base <= last; base += KEYS) {
+      for (var base = span.x; base <= span.y; base += KEYS) {
         if (index < KEYS) {
-          rows[index] = cache_row(u32(sequence), min(base + index, last), kv_head);
+          rows[index] = cache_row(u32(sequence), min(base + index, span.y), kv_head);
         }
         //@repeat c 4
         var score_$c = vec4<f32>();
@@ -319,7 +342,7 @@ fn main(
           let row = rows[key];
           //@repeat s SLICES
           {
-            let v = values_unpack(values_fetch(row, min(first_chunk + $s * 8u, CHUNKS - 1u)), 0u);
+            let v = values_unpack(values_fetch(row, min(first_chunk + $s * 8u, VALUE_CHUNKS - 1u)), 0u);
             //@repeat r 4
             lo_$r_$s = fma(vec4(weight[$r]), v.lo, lo_$r_$s);
             hi_$r_$s = fma(vec4(weight[$r]), v.hi, hi_$r_$s);
@@ -337,16 +360,14 @@ fn main(
       //@repeat k 8
       sum += peaks[$k * (QUERIES / 4u) + index_q];
       //@end
-      let sink = sink_at(head);
-      let top = max(peak, vec4(sink));
-      let scale = exp(peak - top) / (sum * exp(peak - top) + exp(vec4(sink) - top));
       //@repeat r 4
       if (in_run_$r) {
-        let at = ((own + $r) * HEADS + head) * D / 4u;
+        let shares = shares_of(own + $r, head, peak[$r], sum[$r], span.x == 0u, index_k == 0u);
+        let at = ((own + $r) * HEADS + head) * V / 4u;
         //@repeat s SLICES
-        if (first_chunk + $s * 8u < CHUNKS) {
-          y[at + (first_chunk + $s * 8u) * 2u] = lo_$r_$s * scale[$r];
-          y[at + (first_chunk + $s * 8u) * 2u + 1u] = hi_$r_$s * scale[$r];
+        if (first_chunk + $s * 8u < VALUE_CHUNKS) {
+          put_result(at + (first_chunk + $s * 8u) * 2u, lo_$r_$s, shares);
+          put_result(at + (first_chunk + $s * 8u) * 2u + 1u, hi_$r_$s, shares);
         }
         //@end
       }

@@ -3,14 +3,14 @@ const keys_FIRST_ROW = 0u;
 const values_COLUMNS = 128u;
 const values_FIRST_ROW = 0u;
 const HEADS = 32u;
-const KV_HEADS = 4u;
 const GROUP = 8u;
 const D = 128u;
+const KV_HEADS = 4u;
 const PAGE = 16u;
 const WINDOW = 0u;
+const LONG_RUN = 8u;
 const SCALE = 0.0883883461356163f;
 const LOWEST = -3.4028234663852886e+38f;
-const LONG_RUN = 8u;
 const COMBINED = 8u;
 const ROTARY = 128u;
 const ATTENTION_SCALING = 1.0f;
@@ -110,7 +110,7 @@ fn keys_pack(value: Chunk) -> keys_Word {
 }
 
 fn keys_put(row: u32, chunk: u32, word: keys_Word) {
-  keys[row * (D / 8u) + chunk] = word;
+  keys[row * (keys_COLUMNS / 8u) + chunk] = word;
 }
 
 fn keys_store(row: u32, chunk: u32, value: Chunk) {
@@ -153,7 +153,7 @@ fn values_pack(value: Chunk) -> values_Word {
 }
 
 fn values_put(row: u32, chunk: u32, word: values_Word) {
-  values[row * (D / 8u) + chunk] = word;
+  values[row * (values_COLUMNS / 8u) + chunk] = word;
 }
 
 fn values_store(row: u32, chunk: u32, value: Chunk) {

@@ -22,9 +22,9 @@ const N_END = 5120u;
 
 @group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> residual: array<vec4<f32>>;
-@group(0) @binding(4) var<uniform> step: vec4<u32>;
+@group(0) @binding(2) var<uniform> step: vec4<u32>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 
 // Eight consecutive elements: the unit in which weights and activations are read.
@@ -61,6 +61,10 @@ fn x_chunk(row: u32, chunk: u32) -> Chunk {
   return Chunk(x[at], x[at + 1u]);
 }
 
+fn rows_of_step() -> u32 {
+  return step.x;
+}
+
 // Four neighbours of an array<vec4<f32>>; `i` counts numbers.
 fn bias_quad(i: u32) -> vec4<f32> {
   return bias[i / 4u];
@@ -73,10 +77,6 @@ fn residual_quad(i: u32) -> vec4<f32> {
 
 fn finish_quad(sum: vec4<f32>, at: u32) -> vec4<f32> {
   return sum;
-}
-
-fn rows_of_step() -> u32 {
-  return step.x;
 }
 
 // Four results of one row; N is a multiple of 4.
