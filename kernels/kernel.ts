@@ -169,6 +169,9 @@ export interface LoweringContext {
   readonly maxRows: number;
   /** Page size of the caches. */
   readonly pageSize: number;
+  /** Sequences that a step may have, and tokens that one of them may be long; unknown when absent. */
+  readonly maxSequences?: number;
+  readonly maxSequenceTokens?: number;
   /** Numbers of the graph's caches by name. */
   readonly cacheDtype: (cache: string) => "f32" | "f16" | "f8_e4m3";
   /**

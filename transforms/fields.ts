@@ -332,6 +332,12 @@ export type FieldsByTransform = {
      * "auto".
      */
     readonly cache_dtype?: "auto" | "f16" | "f32" | "fp8" | undefined;
+    /**
+     * Tokens of a sequence in a step from which WebGPU makes keys and values of its latents (expanded
+     * form) instead of taking its queries to them; auto: where that is less arithmetic; default
+     * "auto".
+     */
+    readonly expand_from?: "auto" | "never" | number | undefined;
   };
   readonly insert_cached_attention: Partial<BaseConfig> & {
     /** Accepted for AutoDeploy's files; WebGPU has one paged attention; default "auto". */

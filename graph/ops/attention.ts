@@ -86,6 +86,11 @@ export interface CachedMlaAttrs {
   readonly kvFirst?: number;
   /** Epsilon of the RMSNorm of the latent of queries; with `q_w` alone. */
   readonly qEps?: number;
+  /**
+   * Tokens of a sequence in a step from which a kernel makes keys and values of its latents instead of
+   * taking queries to them; absent: where that is less arithmetic. Results are the same.
+   */
+  readonly expandFrom?: number | "never";
 }
 
 /** Numbers of the weight that makes queries, where the op has it. */

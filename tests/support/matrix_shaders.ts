@@ -7,16 +7,19 @@
 
 import { type AttrsOf, PACKED_FORMATS } from "../../graph/mod.ts";
 import { cachedAttention } from "../../kernels/attention/cached_attention.ts";
+import { mlaAttention } from "../../kernels/attention/mla/mla.ts";
 import type { Dispatch, LoweringContext, MatrixShape } from "../../kernels/kernel.ts";
 import { gatedMlp } from "../../kernels/linear/gated_mlp.ts";
 import { fusedLinear } from "../../kernels/linear/linear.ts";
 import { gemmHeuristic } from "../../kernels/moe/tuning/heuristic.ts";
 import { moeSpecOf } from "../../kernels/moe/spec.ts";
 import { GPU_PROFILE } from "./gpu_profile.ts";
+import { latentAttrs, latentInputs } from "./latent_cases.ts";
 import { MATRIX_CONFIGS, MATRIX_SHAPES, withMatrices } from "./matrix_configs.ts";
 import { type LayerOptions, lowerWith, moeLayer } from "./moe_layer.ts";
 import { buildNode, type OpCase, type OpInput, randomWeight } from "./op_case.ts";
 import { packedInputs } from "./packed_inputs.ts";
+import { run } from "./paged_steps.ts";
 import { packedLayer } from "./packed_layer.ts";
 
 /** Dispatches of one layer. */
@@ -43,7 +46,8 @@ export function* matrixShaders(): Generator<MatrixShaders> {
   for (const shape of MATRIX_SHAPES) {
     const size = `${shape.m}x${shape.n}x${shape.k}`;
     const formats = shape === MATRIX_SHAPES[0] ? packed(shape) : [];
-    const layers = [...formats, ...experts(shape), ...dense(shape), ...attention(shape)];
+    const attends = [...attention(shape), ...latentAttention(shape)];
+    const layers = [...formats, ...experts(shape), ...dense(shape), ...attends];
     for (const { name, dispatches } of layers) {
       yield { name: `${size} ${name}`, dispatches };
     }
@@ -114,6 +118,20 @@ function* dense(shape: MatrixShape): Generator<MatrixShaders> {
     inputs: { x: rows(40), w_gate: up, w_up: up, w_down: down, residual: rows(40) },
   });
   yield { name: "dense MLP", dispatches: gatedMlp.lower(node, contextFor(shape, 64)) };
+}
+
+/** DeepSeek-V2-Lite's: keys are wider than values. */
+function* latentAttention(shape: MatrixShape): Generator<MatrixShaders> {
+  const model = { heads: 16, nopeDim: 128, ropeDim: 64, valueDim: 128, latentDim: 512 };
+  for (const cacheDtype of ["f16", "f8_e4m3"] as const) {
+    const given = { op: "cached_mla_attention", attrs: latentAttrs(model) } as const;
+    const { node } = buildNode({ ...given, inputs: latentInputs(model, run(0, 0, 1)) });
+    const dispatches = mlaAttention.lower(node, {
+      ...{ ...contextFor(shape, 512), cacheDtype: () => cacheDtype },
+      ...{ maxSequences: 8, maxSequenceTokens: 8192 },
+    });
+    yield { name: `latent attention, ${cacheDtype}`, dispatches };
+  }
 }
 
 function* attention(shape: MatrixShape): Generator<MatrixShaders> {

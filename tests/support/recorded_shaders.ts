@@ -49,7 +49,7 @@ function lower<Op extends OpName>(
     profile: GPU_PROFILE,
     tokens: { min: 1, max },
     maxRows: Math.min(max, 8),
-    pageSize: 16,
+    ...{ pageSize: 16, maxSequences: 2, maxSequenceTokens: 512 },
     cacheDtype: () => "f16",
     note() {},
     ...device,

@@ -49,6 +49,9 @@ export const insertCachedMlaAttention = defineTransform({
     cache_dtype: z.enum(["auto", "f16", "f32", "fp8"]).default("auto").describe(
       "Element type of latents in the cache; auto is that of insert_cached_attention, or f16",
     ),
+    expand_from: z.union([z.enum(["auto", "never"]), z.int().positive()]).default("auto").describe(
+      "Tokens of a sequence in a step from which WebGPU makes keys and values of its latents (expanded form) instead of taking its queries to them; auto: where that is less arithmetic",
+    ),
   }),
   plan(graph, config) {
     const found = findMatches(graph, "attention", matchLatent);
@@ -61,11 +64,11 @@ export const insertCachedMlaAttention = defineTransform({
     if (plan.matches.length > 0 && config.cache_dtype !== "auto") {
       setCacheNotes(graph, { latentDtype: CACHE_DTYPES[config.cache_dtype] });
     }
-    for (const match of plan.matches) insert(graph, match);
+    for (const match of plan.matches) insert(graph, match, config.expand_from);
   },
 });
 
-function insert(graph: Graph, match: Latent): void {
+function insert(graph: Graph, match: Latent, expandFrom: number | "auto" | "never"): void {
   const { attention, sizes } = match;
   const { node: last, flat } = flatResult(graph, attention);
   const b = new GraphBuilder(graph, { scope: attention.scope, before: graph.current(last) });
@@ -89,6 +92,7 @@ function insert(graph: Graph, match: Latent): void {
     ...(match.q.made && { qEps: match.q.made.eps }),
     ...(match.q.first > 0 && { qFirst: match.q.first }),
     ...(match.kv.first > 0 && { kvFirst: match.kv.first }),
+    ...(expandFrom !== "auto" && { expandFrom }),
   });
   if (flat) return replaceNode(graph, last, result);
   const byToken = b.op("reshape", { x: result }, {

@@ -2,7 +2,7 @@
 //@needs UNIT D INVOCATIONS SPLITS HEADS TEAMS LANES WORDS WORDS_IN_FLIGHT KEYS_IN_FLIGHT LOWEST SCALE
 //@needs L Chunk ready Invocation sequence_ids positions cache_row keys_of_share
 //@needs keys_unpack keys_fetch chunk_dot lane_sum peak_share peak_join peak_result total_share
-//@needs total_join total_result chunk_scale partials
+//@needs total_join total_result chunk_scale partials is_expanded
 // Attention over latents: UNIT heads of one token, over one share of its context.
 //
 // ready [T, HEADS, D] f32, keys: the cache, rows of D = L + R numbers of which the first L are the values
@@ -80,7 +80,7 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   let share = keys_of_share(context);
   let begin = min(context, group.z * share);
   let end = min(context, begin + share);
-  if (begin == end) {
+  if (begin == end || is_expanded(token)) {
     return;
   }
   for (var i = index; i < UNIT * D_WORDS; i += INVOCATIONS) {

@@ -1,8 +1,9 @@
 //@fragment attention/mla/prepare
 //@needs INVOCATIONS HEADS PIECES PIECE WORDS N R Q_WIDTH Q_FIRST q Invocation store_latent absorb
-//@needs turn_query
+//@needs turn_query is_expanded store_query
 //@gives query_at
-// Brings the latents of a step into the cache, and its queries to the latents.
+// Brings the latents of a step into the cache, and its queries to the latents, unless their sequence is
+// expanded.
 //
 // q [T, Q_WIDTH] f32, of which the HEADS · (N + R) columns from Q_FIRST on are meant
 // Grid: token, piece of PIECE words of a head; the last one of a token is the latent.
@@ -20,6 +21,12 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
   }
   let head = group.y / PIECES;
   let first_word = (group.y % PIECES) * PIECE;
+  if (is_expanded(token)) {
+    if (first_word == 0u) {
+      store_query(token, head, invocation.index);
+    }
+    return;
+  }
   if (first_word == 0u) {
     turn_query(token, head, invocation.index);
   }

@@ -17,6 +17,7 @@ import { LOWEST } from "../../compose.ts";
 import type { LoweringContext } from "../../kernel.ts";
 import { sharesOfSlot } from "../../reduce/reduction.ts";
 import type { CacheFormat } from "../operands.ts";
+import type { Expansion } from "./expansion.ts";
 import paging from "../paging.wgsl" with { type: "text" };
 import sharesText from "./shares.wgsl" with { type: "text" };
 
@@ -44,6 +45,8 @@ export interface MlaProblem {
   readonly invocations: number;
   /** Workgroups that share a context, at most. */
   readonly splits: number;
+  /** Which sequences are expanded; none when absent. */
+  readonly expansion?: Expansion;
 }
 
 /** The problem of a node. */

@@ -31,7 +31,9 @@ import { keysAccess } from "../operands.ts";
 import ropeHalf from "../rope_half.wgsl" with { type: "text" };
 import ropeInterleaved from "../rope_interleaved.wgsl" with { type: "text" };
 import absorbText from "./absorb.wgsl" with { type: "text" };
+import { formAccess } from "./forms.ts";
 import latentText from "./latent.wgsl" with { type: "text" };
+import plainQueryText from "./plain_query.wgsl" with { type: "text" };
 import prepareBody from "./prepare.wgsl" with { type: "text" };
 import { groupsOver, type MlaProblem, piecesOfHead, sizeConstants, stepAccess } from "./problem.ts";
 import queryBody from "./query.wgsl" with { type: "text" };
@@ -48,12 +50,19 @@ const MOST_WORDS = 6;
 /** Words of 8 numbers that are worth a workgroup. */
 const LEAST_PIECE = 8;
 
-/** Queries ready for `attend.wgsl`; the step's latents are in the cache then. */
-export function queryDispatches(problem: MlaProblem, ready: Scratch): Dispatch[] {
+/**
+ * Queries ready for `attend.wgsl`, and in `turned` those of sequences that are expanded; the step's
+ * latents are in the cache then.
+ */
+export function queryDispatches(
+  problem: MlaProblem,
+  ready: Scratch,
+  turned: Scratch | undefined,
+): Dispatch[] {
   const { node, attrs, queryWeight, context: { tokens, handOff = "ticket" } } = problem;
   const q = input(node, "q");
   const first = attrs.qFirst ?? 0;
-  if (!queryWeight) return [prepareDispatch(problem, ready, q, Number(q.shape[1]), first)];
+  if (!queryWeight) return [prepareDispatch(problem, ready, q, Number(q.shape[1]), first, turned)];
   if (tokens.max === 1 && first === 0 && handOff === "ticket") {
     return [queryDispatch(problem, queryWeight, ready)];
   }
@@ -68,8 +77,9 @@ export function queryDispatches(problem: MlaProblem, ready: Scratch): Dispatch[]
       ...{ x: normed, y: queries, weight: queryWeight, outputs: width },
       rows: extentOf(["T"]),
       largestRows: tokens.max,
+      operands: problem.context.operands,
     }, problem.context),
-    prepareDispatch(problem, ready, queries, width, 0),
+    prepareDispatch(problem, ready, queries, width, 0, turned),
   ];
 }
 
@@ -117,8 +127,9 @@ function prepareDispatch(
   q: Rows,
   width: number,
   first: number,
+  turned: Scratch | undefined,
 ): Dispatch {
-  const { attrs, words, weight } = problem;
+  const { attrs, words, weight, expansion } = problem;
   const piece = Math.ceil(words / piecesOfHead(problem, Math.ceil(words / LEAST_PIECE)));
   const pieces = Math.ceil(words / piece);
   return composeDispatch({
@@ -127,6 +138,8 @@ function prepareDispatch(
       preparation(problem, ready, piece, INVOCATIONS),
       reads("q", "f32", q),
       constants({ PIECE: piece, PIECES: pieces, Q_WIDTH: width, Q_FIRST: first }),
+      formAccess(expansion),
+      ...(turned ? [writes("turned", "f32", turned), fragments(plainQueryText)] : []),
     ],
     body: prepareBody,
     workgroups: ({ T }) => [T, attrs.heads * pieces + 1, 1],

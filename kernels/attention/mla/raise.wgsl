@@ -1,6 +1,6 @@
 //@fragment attention/mla/raise
 //@needs WORDS INVOCATIONS HEADS SPLITS L LOWEST V N PIECES PIECE LANES WORDS_IN_FLIGHT
-//@needs SPLITS_IN_FLIGHT Chunk partials positions used_splits w_dot w_fetch lane_sum y
+//@needs SPLITS_IN_FLIGHT Chunk partials positions used_splits w_dot w_fetch lane_sum y is_expanded
 // Combines the shares of a head's mixed latents and multiplies them with value rows of w.
 //
 // partials [T, HEADS, SPLITS, L + 2] f32, w [HEADS · (N + V), L], y [T, HEADS · V] f32
@@ -47,6 +47,9 @@ fn main(
   @builtin(local_invocation_index) index: u32,
 ) {
   let token = group.x;
+  if (is_expanded(token)) {
+    return;
+  }
   let head = group.y / PIECES;
   let first_value = (group.y % PIECES) * PIECE;
   let lane = index % LANES;

@@ -94,6 +94,10 @@ function halfWeights(node: Node, { operands, profile }: OperandNodes): HalfWeigh
   if (isOp(node, "linear") || isOp(node, "fused_linear")) {
     return [halfWeight(node, "w", node.attrs.format)];
   }
+  if (isOp(node, "cached_mla_attention")) {
+    const names = ["w", "q_w"].filter((name) => optionalInput(node, name));
+    return names.map((name) => halfWeight(node, name, undefined));
+  }
   if (!isOp(node, "gated_mlp")) return [];
   return ["w_gate", "w_up", "w_down"].map((name) => halfWeight(node, name, undefined));
 }

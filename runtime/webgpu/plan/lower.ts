@@ -132,6 +132,7 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
   const notes: LoweringNote[] = [];
   const dispatches: UnorderedDispatch[] = [];
   const caches = new Map(graph.caches.map((cache) => [cache.name, cache]));
+  const pageSize = graph.caches[0]?.pageSize ?? 16;
   for (const node of graph.nodes) {
     if (isView(node, tokens.max)) continue;
     const reason = options.keepsF32?.get(node.id);
@@ -139,7 +140,9 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
       profile,
       tokens,
       maxRows: sizes.R,
-      pageSize: graph.caches[0]?.pageSize ?? 16,
+      pageSize,
+      maxSequences: sizes.S,
+      maxSequenceTokens: sizes.P * pageSize,
       handOff,
       ...(options.tuned && { tuned: options.tuned }),
       ...(reason !== undefined

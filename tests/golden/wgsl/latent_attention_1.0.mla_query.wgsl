@@ -173,7 +173,7 @@ fn keys_pack(value: Chunk) -> keys_Word {
 }
 
 fn keys_put(row: u32, chunk: u32, word: keys_Word) {
-  keys[row * (D / 8u) + chunk] = word;
+  keys[row * (keys_COLUMNS / 8u) + chunk] = word;
 }
 
 fn keys_store(row: u32, chunk: u32, value: Chunk) {

@@ -1,121 +1,16 @@
 import assert from "node:assert/strict";
 import fc from "../../../../deps/fast_check.ts";
-import type { AttrsOf } from "../../../../graph/mod.ts";
 import { mlaAttention } from "../../../../kernels/attention/mla/mla.ts";
 import { webgpuTest } from "../../../support/adapter.ts";
 import {
-  activation,
-  buildNode,
-  type OpInput,
-  randomWeight,
-  runOp,
-  worstDifference,
-} from "../../../support/op_case.ts";
-import {
-  cachedNumbers,
-  type CacheDtype,
-  checkCache,
-  inverseFrequencies,
-  placeInputs,
-  run,
-  stepSizes,
-  type Tokens,
-} from "../../../support/paged_steps.ts";
-import { type DispatchRunner, withRunner } from "../../../support/run_dispatches.ts";
-import { TOLERANCES } from "../../../support/tolerances.ts";
-
-type Attrs = AttrsOf<"cached_mla_attention">;
-
-interface Model extends Pick<Attrs, "heads" | "nopeDim" | "ropeDim" | "valueDim" | "latentDim"> {
-  readonly layout?: "half" | "interleaved";
-  readonly scale?: number;
-  readonly weight?: "f32" | "f16" | "bf16";
-  readonly dtype?: CacheDtype;
-  /** Largest number of queries and latents. */
-  readonly magnitude?: number;
-  /** Numbers of the latents that queries are made of; absent: queries are given. */
-  readonly rank?: number;
-  /** Columns in front of queries, of the same value as keys' latents, which lie behind them. */
-  readonly joined?: number;
-}
-
-/** Columns of `q`, and of what queries and latents are joined in. */
-function widths({ heads, nopeDim, ropeDim, latentDim, rank, joined = 0 }: Model) {
-  const own = rank ?? heads * (nopeDim + ropeDim);
-  return { own, all: joined + own + latentDim + ropeDim };
-}
-
-function attrsOf(model: Model): Attrs {
-  const { heads, nopeDim, ropeDim, valueDim, latentDim, layout = "half" } = model;
-  return {
-    ...{ heads, nopeDim, ropeDim, valueDim, latentDim, cache: "layer", eps: 1e-6 },
-    scale: model.scale ?? (nopeDim + ropeDim) ** -0.5,
-    rope: { layout, rotaryDim: ropeDim, attentionScaling: 1.1 },
-    ...(model.rank !== undefined && { qEps: 1e-5 }),
-    ...(model.joined !== undefined && {
-      qFirst: model.joined,
-      kvFirst: model.joined + widths(model).own,
-    }),
-  };
-}
-
-function inputsOf(model: Model, tokens: Tokens): Record<string, OpInput> {
-  const { heads, nopeDim, ropeDim, valueDim, latentDim, magnitude = 2, rank, joined } = model;
-  const sizes = { T: tokens.length };
-  const { own, all } = widths(model);
-  const both = activation(["T", all], sizes, 35, magnitude);
-  const queries = heads * (nopeDim + ropeDim);
-  return {
-    q: joined === undefined ? activation(["T", own], sizes, 31, magnitude) : both,
-    kv: joined === undefined ? activation(["T", latentDim + ropeDim], sizes, 32, magnitude) : both,
-    ...(rank !== undefined && {
-      q_norm: randomWeight("f32", [rank], 36),
-      q_w: randomWeight(model.weight ?? "bf16", [queries, rank], 37, 0.5),
-    }),
-    kv_norm: randomWeight("f32", [latentDim], 33),
-    w: randomWeight(model.weight ?? "bf16", [heads * (nopeDim + valueDim), latentDim], 34, 0.3),
-    ...placeInputs(tokens),
-    inv_freq: inverseFrequencies(ropeDim),
-  };
-}
-
-/** Runs steps one after the other; results and the cache of latents must be the CPU's. */
-async function check(
-  runner: DispatchRunner,
-  model: Model,
-  { steps, software = true, handOff }: {
-    steps: readonly Tokens[];
-    software?: boolean;
-    handOff?: "dispatch";
-  },
-): Promise<void> {
-  const { latentDim, ropeDim, dtype = "f32" } = model;
-  const cache = {
-    keys: cachedNumbers(dtype, [1, 16, latentDim + ropeDim], 11),
-    values: cachedNumbers(dtype, [1, 16, 0], 12),
-  };
-  for (const [i, tokens] of steps.entries()) {
-    const { got, expected } = await runOp(runner, {
-      op: "cached_mla_attention",
-      attrs: attrsOf(model),
-      inputs: inputsOf(model, tokens),
-      sizes: stepSizes(tokens),
-      caches: { layer: cache },
-      context: {
-        cacheDtype: () => dtype,
-        profile: { ...runner.profile, software },
-        ...(handOff && { handOff }),
-      },
-      kernel: mlaAttention,
-    });
-    const what = `${JSON.stringify(model)}, step ${i} of ${tokens.length} tokens`;
-    assert.ok(got[0].data.every((each) => Number.isFinite(Number(each))), what);
-    const worst = worstDifference(got[0], expected[0]);
-    const tolerance = TOLERANCES[dtype === "f16" ? "kernelF16Cache" : "kernelF32"];
-    assert.ok(worst < tolerance, `${what}: off by ${worst}`);
-    await checkCache(runner, cache, ["keys"], what);
-  }
-}
+  checkLatent as check,
+  latentAttrs,
+  latentInputs,
+  type LatentModel as Model,
+} from "../../../support/latent_cases.ts";
+import { buildNode } from "../../../support/op_case.ts";
+import { run, type Tokens } from "../../../support/paged_steps.ts";
+import { withRunner } from "../../../support/run_dispatches.ts";
 
 /** One token at the beginning and far behind it; a prompt; sequences of different lengths. */
 const STEPS: readonly Tokens[] = [
@@ -166,7 +61,9 @@ for (const [name, model] of Object.entries(MADE)) {
       await check(runner, model, { steps: STEPS });
       // Shared out as on a GPU, with the last workgroup of a head to arrive and without it.
       await check(runner, model, { steps: [[[1, 3]], run(2, 30, 2)], software: false });
-      await check(runner, model, { steps: [[[1, 4]]], software: false, handOff: "dispatch" });
+      await check(runner, model, {
+        ...{ steps: [[[1, 4]]], software: false, context: { handOff: "dispatch" } },
+      });
     }));
 }
 
@@ -218,8 +115,8 @@ webgpuTest("mlaAttention says which latents it does not take", () =>
   withRunner(({ profile }) => {
     const refuse = (latentDim: number, ropeDim: number) => {
       const model = { heads: 1, nopeDim: 4, ropeDim, valueDim: 4, latentDim };
-      const inputs = inputsOf(model, run(0, 0, 1));
-      const { node } = buildNode({ op: "cached_mla_attention", attrs: attrsOf(model), inputs });
+      const inputs = latentInputs(model, run(0, 0, 1));
+      const { node } = buildNode({ op: "cached_mla_attention", attrs: latentAttrs(model), inputs });
       return mlaAttention.refuse(node, {
         profile,
         tokens: { min: 1, max: 1 },

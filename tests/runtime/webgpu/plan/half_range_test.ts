@@ -15,9 +15,11 @@ import { openCpuExecutor } from "../../../../runtime/mod.ts";
 import { nativeProvider } from "../../../../runtime/webgpu/providers/native.ts";
 import { nodesBeyondHalves } from "../../../../runtime/webgpu/plan/half_range.ts";
 import { webgpuTest, withExecutor } from "../../../support/adapter.ts";
+import { latentAttrs, latentInputs } from "../../../support/latent_cases.ts";
 import { MATRIX_CONFIGS, MATRIX_SHAPES } from "../../../support/matrix_configs.ts";
 import { buildNode, randomF32 } from "../../../support/op_case.ts";
 import { packedInputs } from "../../../support/packed_inputs.ts";
+import { run } from "../../../support/paged_steps.ts";
 import { relativeError, TOLERANCES } from "../../../support/tolerances.ts";
 
 const [T, HIDDEN, INTERMEDIATE, EXPERTS, TOP_K] = [40, 24, 16, 2, 2];
@@ -145,4 +147,18 @@ Deno.test("packed weights are too large or too small by their scales, in every f
     );
     assert.equal(reason(0), "none", `${format}, zeros`);
   }
+});
+
+Deno.test("weights that make keys, values and queries of latents may meet halves", () => {
+  const model = { heads: 2, nopeDim: 8, ropeDim: 8, valueDim: 8, latentDim: 16, rank: 16 };
+  const { node } = buildNode({
+    ...{ op: "cached_mla_attention", attrs: latentAttrs(model) },
+    inputs: latentInputs(model, run(0, 0, 1)),
+  });
+  const given = { nodes: [node], operands: "auto", profile: { matrices: MATRIX_SHAPES } } as const;
+  const reason = (large: string) =>
+    nodesBeyondHalves(given, ({ name }) => [name === large ? 1e5 : 1]).get(node.id);
+  assert.match(reason("w") ?? "", /tensor "w" are up to 1.00e\+5, and f16 ends at 65504/);
+  assert.match(reason("q_w") ?? "", /tensor "q_w" are up to/);
+  assert.equal(reason(""), undefined);
 });

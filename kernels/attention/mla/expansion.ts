@@ -1,0 +1,158 @@
+/**
+ * When latent attention makes keys and values of latents (the expanded form): which sequences of a step,
+ * by the arithmetic it takes, and in how many stretches, by the memory it may take.
+ *
+ * @module
+ */
+
+import type { StepSizes } from "../../kernel.ts";
+import { WIDEST_VALUES } from "../prefill.ts";
+import { takesMatrices } from "../prefill_matrices.ts";
+import type { MlaProblem } from "./problem.ts";
+
+/** Bytes of keys and values that are there at a time, where no sequence is too long for it. */
+const WANTED_BYTES = 2 ** 26;
+/** Stretches of the longest sequence, and at least of all sequences of a step together. */
+const MOST_STRETCHES = 16;
+const LEAST_STRETCHES = 4;
+/** Stretches are a multiple of so many tokens. */
+const UNIT = 64;
+/** Tokens of a sequence in a step below which tiles of queries would be mostly empty. */
+const LEAST_TOKENS = 32;
+/** Sequences whose tokens a workgroup counts. */
+const MOST_SEQUENCES = 2048;
+/** The widest key heads that tiles of queries take. */
+const WIDEST_KEYS = 512;
+
+/** How the sequences of a step are expanded that it pays for. */
+export interface Expansion {
+  /** Tokens of a sequence in a step from which it may pay, and from which it does at any context. */
+  readonly least: number;
+  readonly sure: number;
+  /**
+   * It pays while the products of earlier tokens' latents are fewer than those it saves:
+   * earlier · perToken <= pairs of queries and keys · perPair.
+   */
+  readonly perToken: number;
+  readonly perPair: number;
+  /** Tokens of a stretch, whose keys and values are there at a time, and stretches of a step. */
+  readonly rows: number;
+  readonly stretches: number;
+  readonly format: "f16" | "f32";
+  /** Rows of the block table, at most. */
+  readonly slots: number;
+}
+
+/** Why keys and values of heads of these sizes are not made, or undefined where they can be. */
+function refusal({ attrs, context: { profile, maxSequences = 0 } }: MlaProblem) {
+  const { nopeDim, ropeDim, valueDim, latentDim } = attrs;
+  const odd = [nopeDim, ropeDim, valueDim, latentDim].find((size) => size % 8 !== 0);
+  if (odd !== undefined) return `it takes heads and latents of a multiple of 8, not ${odd}`;
+  if (valueDim > WIDEST_VALUES) return `it takes values of up to ${WIDEST_VALUES}`;
+  if (nopeDim + ropeDim > WIDEST_KEYS) return `it takes keys of up to ${WIDEST_KEYS}`;
+  if (maxSequences > MOST_SEQUENCES) return `it takes up to ${MOST_SEQUENCES} sequences`;
+  if (profile.maxStorageBuffers < 8) return "it takes 8 storage buffers";
+  return undefined;
+}
+
+/** The expansion of a node's steps; undefined where all of them keep the absorbed form. */
+export function expansionOf(problem: MlaProblem): Expansion | undefined {
+  const { attrs, context } = problem;
+  const { tokens, maxSequences, maxSequenceTokens, note } = context;
+  const decodes = tokens.single || tokens.max === 1;
+  if (decodes || maxSequences === undefined || maxSequenceTokens === undefined) return undefined;
+  const rule = ruleOf(problem);
+  if (!rule || rule.least > tokens.max) return undefined;
+  const reason = refusal(problem);
+  if (reason !== undefined) {
+    // Whoever asks for it by a number is told; elsewhere the report says it.
+    const kind = attrs.expandFrom === undefined ? undefined : "notice";
+    note(`prompts keep the absorbed form: ${reason}`, kind);
+    return undefined;
+  }
+  const format = formatOf(problem);
+  return {
+    ...rule,
+    ...stretchesOf(problem, format, maxSequences, maxSequenceTokens),
+    ...{ format, slots: maxSequences },
+  };
+}
+
+/** From how many tokens on it pays: as the settings say, or by arithmetic. */
+function ruleOf(
+  { attrs: { nopeDim, ropeDim, valueDim, latentDim, expandFrom } }: MlaProblem,
+): Pick<Expansion, "least" | "sure" | "perToken" | "perPair"> | undefined {
+  if (expandFrom === "never") return undefined;
+  if (expandFrom !== undefined) {
+    return { least: expandFrom, sure: expandFrom, perToken: 0, perPair: 1 };
+  }
+  const perToken = latentDim * (nopeDim + valueDim);
+  const perPair = 2 * latentDim + ropeDim - (nopeDim + ropeDim + valueDim);
+  if (perPair <= 0) return undefined;
+  const sure = Math.max(LEAST_TOKENS, Math.ceil(perToken / perPair));
+  return { least: LEAST_TOKENS, sure, perToken, perPair };
+}
+
+/** Halves where matrices multiply them, so that f32 stays f32 everywhere else. */
+function formatOf(
+  { attrs: { nopeDim, ropeDim, valueDim }, cacheFormat, context }: MlaProblem,
+): "f16" | "f32" {
+  const { operands = "f32", profile } = context;
+  const sizes = { headDim: nopeDim + ropeDim, valueDim };
+  const isHalf = operands !== "f32" && cacheFormat !== "f32" && takesMatrices(sizes, profile);
+  return isHalf ? "f16" : "f32";
+}
+
+/** Bytes of a number of keys and values. */
+export function numberBytes({ format }: Pick<Expansion, "format">): number {
+  return format === "f16" ? 2 : 4;
+}
+
+/** Bytes that a token takes in a stretch: its latent, and keys and values of all heads. */
+function tokenBytes({ attrs }: MlaProblem, format: Expansion["format"]): number {
+  const { heads, nopeDim, ropeDim, valueDim, latentDim } = attrs;
+  return heads * (nopeDim + ropeDim + valueDim) * numberBytes({ format }) + 4 * latentDim;
+}
+
+/** Bytes that the stretch of an expansion takes. */
+export function stretchBytes(problem: MlaProblem, { rows, format }: Expansion): number {
+  return rows * tokenBytes(problem, format);
+}
+
+/**
+ * As many tokens as the wanted bytes hold, or more where a sequence would have too many stretches, but no
+ * more than can be bound, nor than there are.
+ */
+function stretchesOf(
+  problem: MlaProblem,
+  format: Expansion["format"],
+  sequences: number,
+  longest: number,
+): Pick<Expansion, "rows" | "stretches"> {
+  const { attrs: { heads, nopeDim, ropeDim, valueDim }, context: { profile } } = problem;
+  const all = sequences * longest;
+  const wanted = Math.max(WANTED_BYTES / tokenBytes(problem, format), longest / MOST_STRETCHES);
+  const widest = heads * Math.max(nopeDim + ropeDim, valueDim) * numberBytes({ format });
+  const bindable = Math.floor(profile.maxBindingBytes / widest / UNIT);
+  const units = Math.min(Math.ceil(wanted / UNIT), Math.ceil(all / UNIT), bindable);
+  const rows = UNIT * Math.max(1, units);
+  const most = Math.min(all, Math.max(longest, LEAST_STRETCHES * rows));
+  return { rows, stretches: Math.min(MOST_STRETCHES, Math.ceil(most / rows)) };
+}
+
+/** Tokens whose keys and values a step may have, at most. */
+export function mostRows(
+  { context: { pageSize } }: MlaProblem,
+  { least, rows, stretches }: Expansion,
+  { T, S, P }: StepSizes,
+): number {
+  const sequences = Math.min(S, Math.floor(T / least));
+  return Math.min(stretches * rows, sequences * P * pageSize);
+}
+
+/** Whether a step has nothing to do in the absorbed form, as far as the host knows. */
+export function allExpanded(problem: MlaProblem, expansion: Expansion, sizes: StepSizes): boolean {
+  const { S, T, P } = sizes;
+  const { sure, rows, stretches } = expansion;
+  return S === 1 && T >= sure && P * problem.context.pageSize <= rows * stretches;
+}

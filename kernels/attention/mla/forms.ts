@@ -1,0 +1,70 @@
+/**
+ * Which form each sequence of a step takes: the plan that is made on the device, where positions are.
+ *
+ * @module
+ */
+
+import { input } from "../../../graph/mod.ts";
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  reads,
+  writes,
+} from "../../access/access.ts";
+import { STEP } from "../../access/extent.ts";
+import { f32Literal } from "../../compose.ts";
+import { composeDispatch } from "../../dispatch.ts";
+import type { Dispatch, Scratch } from "../../kernel.ts";
+import absorbedOnly from "./absorbed_only.wgsl" with { type: "text" };
+import type { Expansion } from "./expansion.ts";
+import planBody from "./plan.wgsl" with { type: "text" };
+import planned from "./planned.wgsl" with { type: "text" };
+import type { MlaProblem } from "./problem.ts";
+
+const INVOCATIONS = 256;
+/** The place of what is not expanded. */
+const NOT_EXPANDED = constants({ NOT_EXPANDED: 2 ** 32 - 1 });
+
+/** Two counts, and two numbers for every sequence. */
+function planOf({ slots }: Expansion): Scratch {
+  return { kind: "scratch", name: "plan", bytes: 4 * (2 + 2 * slots) };
+}
+
+/** The plan alone, and with `is_expanded` and `first_place`. */
+export function formsAccess(
+  expansion: Expansion,
+): { readonly plan: Access; readonly access: Access } {
+  const plan = reads("plan", "u32", planOf(expansion));
+  return { plan, access: joinAccess(plan, NOT_EXPANDED, fragments(planned)) };
+}
+
+/** `is_expanded`, for kernels of the absorbed form. */
+export function formAccess(expansion: Expansion | undefined): Access {
+  return expansion ? formsAccess(expansion).access : fragments(absorbedOnly);
+}
+
+/** Decides for the sequences of a step. */
+export function planDispatch({ node, context }: MlaProblem, expansion: Expansion): Dispatch {
+  const { slots, rows, stretches, least, perToken, perPair } = expansion;
+  return composeDispatch({
+    kernel: "mla_plan",
+    accesses: [
+      ...["positions", "sequence_ids"].map((name) => reads(name, "i32", input(node, name))),
+      STEP,
+      writes("plan", "u32", planOf(expansion)),
+      NOT_EXPANDED,
+      constants({
+        INVOCATIONS: Math.min(INVOCATIONS, context.profile.maxInvocations),
+        SLOTS: slots,
+        CAPACITY: rows * stretches,
+        LEAST: least,
+        PER_TOKEN: f32Literal(perToken),
+        PER_PAIR: f32Literal(perPair),
+      }),
+    ],
+    body: planBody,
+    workgroups: () => [1, 1, 1],
+  });
+}

@@ -1,0 +1,47 @@
+//@fragment attention/mla/plan
+//@needs INVOCATIONS SLOTS CAPACITY LEAST PER_TOKEN PER_PAIR NOT_EXPANDED step sequence_ids positions plan
+// Which sequences of a step are expanded, and where their keys and values stand among those of all.
+//
+// plan u32: expanded sequences; the tokens of their contexts; for each of SLOTS sequences the place of
+// its first token, or NOT_EXPANDED; and the expanded sequences in order
+// One workgroup.
+
+var<workgroup> tokens: array<atomic<u32>, SLOTS>;
+var<workgroup> ends: array<atomic<u32>, SLOTS>;
+
+// Whether as many new tokens at the end of a context make it pay to expand all of it.
+fn pays(count: u32, end: u32) -> bool {
+  let fresh = f32(count);
+  let earlier = f32(end) - fresh;
+  let pairs = fresh * (earlier + 0.5 * (fresh + 1.0));
+  return count >= LEAST && earlier * PER_TOKEN <= pairs * PER_PAIR;
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(local_invocation_index) index: u32) {
+  // The number of turns depends on the invocation, as `step_tokens` explains.
+  for (var first = 0u; first + index < max(step.x, index); first += INVOCATIONS) {
+    let sequence = u32(sequence_ids[first + index]);
+    atomicAdd(&tokens[sequence], 1u);
+    atomicMax(&ends[sequence], u32(positions[first + index]) + 1u);
+  }
+  workgroupBarrier();
+  if (index > 0u) {
+    return;
+  }
+  var count = 0u;
+  var rows = 0u;
+  for (var slot = 0u; slot < min(step.z, SLOTS); slot++) {
+    let end = atomicLoad(&ends[slot]);
+    var place = NOT_EXPANDED;
+    if (pays(atomicLoad(&tokens[slot]), end) && rows + end <= CAPACITY) {
+      place = rows;
+      plan[2u + SLOTS + count] = slot;
+      count++;
+      rows += end;
+    }
+    plan[2u + slot] = place;
+  }
+  plan[0] = count;
+  plan[1] = rows;
+}
