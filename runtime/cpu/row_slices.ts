@@ -27,6 +27,7 @@ const BY_ROWS: ReadonlySet<OpName> = new Set<OpName>([
   "moe",
   "fused_moe",
   "cached_attention",
+  "cached_mla_attention",
 ]);
 
 /** Milliseconds that one slice should take. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { MixlineError } from "../../../graph/mod.ts";
+import { bindShape, input, MixlineError } from "../../../graph/mod.ts";
 import {
   compileSizes,
   createEngine,
@@ -7,7 +7,11 @@ import {
   openCpuExecutor,
   stepLimits,
 } from "../../../runtime/mod.ts";
+import { runInSlices } from "../../../runtime/cpu/row_slices.ts";
 import { cpuTimer } from "../../support/cpu_time.ts";
+import { latentAttrs, latentInputs, type LatentModel } from "../../support/latent_cases.ts";
+import { buildNode, runOnCpu } from "../../support/op_case.ts";
+import { cachedNumbers, run, stepSizes } from "../../support/paged_steps.ts";
 import { NO_TENSORS } from "../../support/test_kernels.ts";
 import { TINY, tinyLanguageModel } from "../../support/tiny_language_model.ts";
 
@@ -38,6 +42,47 @@ Deno.test("a step in slices gives the bits of steps that are too short for them"
   await using sliced = await openEngine(512);
   await using short = await openEngine(16);
   assert.deepEqual(await sliced.logits(tokens(300)), await short.logits(tokens(300)));
+});
+
+Deno.test("latent attention in slices gives the bits of one piece", async () => {
+  const model: LatentModel = { heads: 2, nopeDim: 5, ropeDim: 4, valueDim: 3, latentDim: 12 };
+  const step = [...run(1, 3, 30), ...run(0, 0, 10)];
+  const given = { op: "cached_mla_attention", attrs: latentAttrs(model) } as const;
+  const inputs = latentInputs(model, step);
+  const { node, values } = buildNode({ ...given, inputs });
+  const tensors = new Map(
+    [...values].map(([{ id, dtype, shape }, data]) =>
+      [id, { dtype, shape: bindShape(shape, stepSizes(step)), data }] as const
+    ),
+  );
+  const cacheOf = () => ({
+    keys: cachedNumbers("f16", [1, 16, 16], 11),
+    values: cachedNumbers("f16", [1, 16, 0], 12),
+  });
+  const sizes = { R: 1, ...stepSizes(step) };
+  const whole = runOnCpu({ ...given, inputs, sizes, caches: { layer: cacheOf() } }, sizes);
+  const cache = cacheOf();
+  const slices: number[] = [];
+  const sliced = await runInSlices(
+    node,
+    (value) => {
+      const found = tensors.get(value.id);
+      assert.ok(found);
+      return found;
+    },
+    sizes,
+    (tensor, bindings) => {
+      slices.push(Number(bindings.T));
+      const own = Object.fromEntries(
+        Object.keys(inputs).map((name) => [name, tensor(input(node, name))]),
+      );
+      const some = { ...sizes, T: Number(bindings.T) };
+      return runOnCpu({ ...given, inputs: own, sizes: some, caches: { layer: cache } }, some);
+    },
+    () => Promise.resolve(),
+  );
+  assert.ok(slices.length > 1, `${slices}`);
+  assert.deepEqual(sliced, whole);
 });
 
 Deno.test("timers are served within a long prompt's step", async () => {
