@@ -177,6 +177,7 @@ const LAYERS: Readonly<Record<string, Lower>> = {
   attention_512: (device) => attention(512, device),
   latent_attention_1: (device) => latentAttention(1, device),
   latent_attention_64: (device) => latentAttention(64, device),
+  latent_attention_512: (device) => latentAttention(512, device),
   post_norm: (device) =>
     lower(
       "post_norm",

@@ -2,7 +2,7 @@ const NOT_EXPANDED = 4294967295u;
 const INVOCATIONS = 256u;
 const SLOTS = 2u;
 const CAPACITY = 1024u;
-const LEAST = 32u;
+const LEAST = 448u;
 const PER_TOKEN = 229376.0f;
 const PER_PAIR = 576.0f;
 

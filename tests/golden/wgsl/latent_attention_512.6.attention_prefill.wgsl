@@ -21,7 +21,7 @@ const QUERIES = 64u;
 const KEYS = 32u;
 const INVOCATIONS = 128u;
 const SLICES = 4u;
-const BEFORE = 1280u;
+const BEFORE = 10240u;
 const AFTER = 0u;
 
 @group(0) @binding(0) var<storage, read> positions: array<i32>;
