@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { webgpuTest } from "../support/adapter.ts";
-import { cliCommand, runCli } from "../support/cli.ts";
+import { cliCommand, CliHost, runCli } from "../support/cli.ts";
 import { makeModelFolder, STORYTELLER, weightsWith } from "../support/model_folder.ts";
 import { slowTest } from "../support/quick.ts";
+import { ROOT } from "../support/root.ts";
 
 /** A machine with no GPU and no software one. */
 const NO_DRIVER = { VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" };
@@ -18,13 +19,6 @@ Deno.test("deploy streams the prompt and its continuation to stdout, progress to
   assert.match(stderr, /^ +fuse_moe +5 matches +\d+ nodes +[\d.]+ ms +14\.9 MB$/m);
   assert.match(stderr, /^weights +14\.9 MB in /m);
   assert.match(stderr, /^12 tokens after 4, [\d.]+ tokens\/s, first after /m);
-});
-
-Deno.test("deploy writes no escape sequences when its output is not a terminal", async () => {
-  const { stdout, stderr } = await runCli([...GREEDY, "--max-new-tokens", "2"], {
-    env: { NO_COLOR: "", TERM: "xterm-256color" },
-  });
-  assert.ok(!stdout.includes("\x1b") && !stderr.includes("\x1b"));
 });
 
 Deno.test("deploy keeps stderr empty when --quiet is given", async () => {
@@ -84,20 +78,15 @@ Deno.test("deploy seed of sampling; the same seed gives the same text when its s
   assert.notEqual(a.stdout, c.stdout);
 });
 
-Deno.test("deploy runs on the CPU and says why when there is no WebGPU adapter", async () => {
-  const args = ["deploy", "--temperature", "0", "--max-new-tokens", "4"];
-  const { code, stdout, stderr } = await runCli(args, { env: NO_DRIVER });
-  assert.equal(code, 0, stderr);
-  assert.equal(stdout, "Once upon a time, there was a\n");
-  const lines = stderr.split("\n").filter((line) => line.includes("WebGPU"));
-  assert.equal(lines.length, 1, stderr);
+Deno.test("deploy runs on the CPU and says why when there is no WebGPU adapter, or exits with 5", async () => {
+  await using host = new CliHost(ROOT.pathname, { env: NO_DRIVER });
+  const onCpu = await host.run(["deploy", "--temperature", "0", "--max-new-tokens", "4"]);
+  assert.equal(onCpu.code, 0, onCpu.stderr);
+  assert.equal(onCpu.stdout, "Once upon a time, there was a\n");
+  const lines = onCpu.stderr.split("\n").filter((line) => line.includes("WebGPU"));
+  assert.equal(lines.length, 1, onCpu.stderr);
   assert.match(lines[0], /^device +CPU.*no WebGPU adapter/);
-});
-
-Deno.test("deploy exits with 5 when --executor webgpu has no adapter", async () => {
-  const { code, stdout, stderr } = await runCli(["deploy", "--executor", "webgpu"], {
-    env: NO_DRIVER,
-  });
+  const { code, stdout, stderr } = await host.run(["deploy", "--executor", "webgpu"]);
   assert.deepEqual({ code, stdout }, { code: 5, stdout: "" }, stderr);
   assert.match(stderr, /^error: .*adapter/m);
   assert.match(stderr, /^hint: /m);

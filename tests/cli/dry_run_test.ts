@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { runCli } from "../support/cli.ts";
+import { runCli, runSharedCli } from "../support/cli.ts";
 
 Deno.test("deploy --dry-run names the layer that set each value", async () => {
   const folder = await Deno.makeTempDir({ prefix: "mixline_" });
@@ -10,10 +10,10 @@ Deno.test("deploy --dry-run names the layer that set each value", async () => {
       "max_seq_len: 64\nmax_batch_size: 2\ntransforms:\n  fuse_moe:\n    backend: triton\n",
     );
     await Deno.writeTextFile(high, "max_batch_size: 4\n");
-    const { code, stdout, stderr } = await runCli([
+    const { code, stdout, stderr } = await runSharedCli([
       ...["deploy", "--dry-run", "--json", "--config", low, high],
       ...["--set", "transforms.fuse-gemms.enabled=false", "--executor", "cpu"],
-    ], { env: { MIXLINE_MAX_NUM_TOKENS: "32" } });
+    ], { MIXLINE_MAX_NUM_TOKENS: "32" });
     assert.equal(code, 0, stderr);
     const { values } = JSON.parse(stdout);
     const found = (path: string) => values.find((value: { path: string }) => value.path === path);

@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { f32ToBf16 } from "../../graph/mod.ts";
 import { SafetensorsFile } from "../../models/mod.ts";
-import { runCli } from "../support/cli.ts";
+import { CliHost, runCli } from "../support/cli.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
 
 /** A copy of the bundled model with other numbers at the start of one of its bf16 tensors. */
@@ -105,11 +105,12 @@ Deno.test("inspect report writes a page, or is an error where its file cannot be
   const cwd = await Deno.makeTempDir();
   try {
     const args = ["inspect", "report", "--executor", "cpu"];
-    const written = await runCli([...args, "--quiet"], { cwd });
+    await using host = new CliHost(cwd);
+    const written = await host.run([...args, "--quiet"]);
     assert.deepEqual(written, { code: 0, stdout: "graphs/storyteller.html\n", stderr: "" });
     const page = join(cwd, "graphs", "storyteller.html");
     assert.match(await Deno.readTextFile(page), /^<!doctype html>/);
-    const refused = await runCli([...args, "--out", "graphs/storyteller.html"], { cwd });
+    const refused = await host.run([...args, "--out", "graphs/storyteller.html"]);
     assert.equal(refused.code, 1);
     assert.match(
       refused.stderr,
@@ -118,7 +119,7 @@ Deno.test("inspect report writes a page, or is an error where its file cannot be
     assert.doesNotMatch(refused.stderr, /^model|Free space/m);
     await Deno.remove(page);
     await Deno.mkdir(page);
-    const taken = await runCli(args, { cwd });
+    const taken = await host.run(args);
     assert.deepEqual([taken.code, taken.stdout], [1, ""]);
     assert.match(taken.stderr, /Cannot write "graphs\/storyteller\.html": there is a folder of/);
     assert.doesNotMatch(taken.stderr, /^weights/m);

@@ -17,10 +17,14 @@ async function withFile(text: string, body: (path: string) => Promise<void>): Pr
   }
 }
 
-Deno.test("deploy reads prompts from standard input and from files", () =>
+Deno.test("deploy reads prompts from standard input and from files, and writes no colours to pipes", () =>
   withFile("Once upon a time\n", async (path) => {
-    const piped = await runCli([...SHORT, "-p", "-"], { redirect: `< ${path}` });
+    const piped = await runCli([...SHORT, "-p", "-"], {
+      redirect: `< ${path}`,
+      env: { NO_COLOR: "", TERM: "xterm-256color" },
+    });
     assert.equal(piped.stdout, `Once upon a time${STORY}\n`, piped.stderr);
+    assert.ok(!piped.stderr.includes("\x1b"), "an escape sequence");
     const both = await runCli([...SHORT, "--json", "--prompt", "A", "--prompt-file", path]);
     const { results } = JSON.parse(both.stdout);
     assert.deepEqual(results.map(({ prompt }: { prompt: string }) => prompt), [

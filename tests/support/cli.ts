@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type ProcessResult, resultOf } from "./process_result.ts";
+import { FULL_VARIABLE, type ProcessResult, resultOf } from "./process_result.ts";
 import { ROOT } from "./root.ts";
 
 /** What a run of the command line gave. */
@@ -20,13 +20,19 @@ export interface CliOptions {
 
 /**
  * Runs a command line, its output kept: in a process of its own with `options`, and without any in one
- * that runs several, one after another.
+ * that runs several, one after another. Where a test needs no more of that one than its environment,
+ * it uses {@linkcode runSharedCli}.
  */
 export async function runCli(
   args: readonly string[],
   options?: CliOptions,
 ): Promise<CliResult> {
   return options ? await resultOf(cliCommand(args, options)) : await shared.run(args);
+}
+
+/** Runs a command line in the process that runs several, with `env` beside its environment. */
+export function runSharedCli(args: readonly string[], env: HostRequest["env"]): Promise<CliResult> {
+  return shared.run(args, env);
 }
 
 /** The process of a run, to be spawned by a test that talks to it. */
@@ -54,13 +60,20 @@ async function readPermissions(): Promise<string[]> {
   const home = Deno.env.get("HOME") ?? "/nonexistent";
   const granted = words.map((word) => word.replaceAll('"', "").replace("$HOME", home))
     .filter((word) => word.startsWith("--allow-"));
-  return ["--lock=runtime.lock", ...granted];
+  return [`--lock=${new URL("runtime.lock", ROOT).pathname}`, ...granted];
 }
 
 /** What a host is asked. */
 export interface HostRequest {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+}
+
+/** Settings of a {@linkcode CliHost}. */
+export interface HostOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** A stream that goes to /dev/full, which answers every write as a full disk does. */
+  readonly full?: "stdout" | "stderr";
 }
 
 /** A process that runs command lines, one after another, in a folder. */
@@ -70,16 +83,21 @@ export class CliHost implements AsyncDisposable {
   readonly #answers: ReadableStreamDefaultReader<string>;
   #lastRun: Promise<unknown> = Promise.resolve();
 
-  constructor(folder: string) {
-    this.#process = new Deno.Command(Deno.execPath(), {
-      args: ["run", ...PERMISSIONS, new URL("cli_host.ts", import.meta.url).pathname],
+  constructor(folder: string, { env, full }: HostOptions = {}) {
+    const answers = full === "stdout" ? "stderr" : "stdout";
+    const command = ["run", ...PERMISSIONS, new URL("cli_host.ts", import.meta.url).pathname];
+    const redirect = full === "stdout" ? "> /dev/full" : "2> /dev/full";
+    const shell = full && ["-c", `exec "$0" "$@" ${redirect}`, Deno.execPath()];
+    this.#process = new Deno.Command(shell ? "sh" : Deno.execPath(), {
+      args: [...shell ?? [], ...command],
       cwd: folder,
-      env: { NO_COLOR: "1" },
+      env: { NO_COLOR: "1", ...env, ...full && { [FULL_VARIABLE]: full } },
       stdin: "piped",
-      stdout: "piped",
+      stdout: answers === "stdout" ? "piped" : "inherit",
+      stderr: answers === "stderr" ? "piped" : "inherit",
     }).spawn();
     this.#question = this.#process.stdin.getWriter();
-    this.#answers = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    this.#answers = this.#process[answers].pipeThrough(new TextDecoderStream()).getReader();
   }
 
   /** Runs a command line, its output kept; with `env` besides the environment of the process. */

@@ -1,7 +1,7 @@
 /**
  * Runs command lines one after another in one process, which `cli.ts` starts: half a second for each
  * process is most of what a command takes. Each line of standard input is the arguments of one and its
- * environment, in JSON; each line of standard output is its {@linkcode CliResult}.
+ * environment, in JSON; each line of standard output, or of standard error where that one is full, is its {@linkcode CliResult}.
  *
  * @module
  */
@@ -10,8 +10,12 @@ import { createInterface } from "node:readline";
 import process from "node:process";
 import { main } from "../../cli/main.ts";
 import type { CliResult, HostRequest } from "./cli.ts";
+import { FULL_VARIABLE } from "./process_result.ts";
 
-const answer = Deno.stdout.writeSync.bind(Deno.stdout);
+/** The stream that takes nothing, if any: writes to it are to fail as they do. */
+const full = Deno.env.get(FULL_VARIABLE);
+const answers = full === "stdout" ? Deno.stderr : Deno.stdout;
+const answer = answers.writeSync.bind(answers);
 const folder = Deno.cwd();
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -23,13 +27,17 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 /** Runs a command line as a process of its own would, its output kept. */
 async function run(args: readonly string[], env: HostRequest["env"]): Promise<CliResult> {
-  const stdout = keepWrites(Deno.stdout);
-  const stderr = keepWrites(Deno.stderr);
+  const stdout = full === "stdout" ? () => "" : keepWrites(Deno.stdout);
+  const stderr = full === "stderr" ? () => "" : keepWrites(Deno.stderr);
   Deno.exitCode = 0;
   Deno.chdir(folder);
+  const before = Object.keys(env).map((name) => [name, Deno.env.get(name)] as const);
   for (const [name, value] of Object.entries(env)) Deno.env.set(name, value);
   const code = await main(args);
-  for (const name of Object.keys(env)) Deno.env.delete(name);
+  for (const [name, value] of before) {
+    if (value === undefined) Deno.env.delete(name);
+    else Deno.env.set(name, value);
+  }
   return { code, stdout: stdout(), stderr: stderr() };
 }
 

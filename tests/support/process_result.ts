@@ -1,3 +1,12 @@
+/**
+ * Processes that tests start, and what came of them.
+ *
+ * @module
+ */
+
+/** Names the stream of `cli_host.ts` that takes nothing, "stdout" or "stderr"; it answers on the other one. */
+export const FULL_VARIABLE = "MIXLINE_TEST_FULL";
+
 /** What a process that has ended has printed, and its exit code. */
 export interface ProcessResult {
   readonly code: number;
