@@ -10,6 +10,7 @@
 import { existsSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { findGroups, type Group, GROUP_VARIABLE, ROOT } from "./groups.ts";
+import { shareProcesses } from "./quick_groups.ts";
 import { type Printer, type Result, runDeno } from "./run_deno.ts";
 import { Screen } from "./screen.ts";
 import { ensureVulkan, makeShaderCache } from "./vulkan.ts";
@@ -63,7 +64,8 @@ async function main(args: string[]): Promise<number> {
     console.error(`Cannot test "${path}": expected files with tests or examples, got none`);
     return report([{ code: 1, output: "" }]);
   }
-  const groups = await findGroups(paths);
+  const found = await findGroups(paths);
+  const groups = isQuick ? shareProcesses(found) : found;
   makeShaderCache();
   if (!isQuick) console.log((await ensureVulkan()).message);
   const jobs: Job[] = groups.map((group) => (print) => testGroup(group, flags, isQuick, print));

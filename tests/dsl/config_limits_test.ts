@@ -11,6 +11,7 @@ import { pipeline } from "../../dsl/pipeline.ts";
 import { ConfigError } from "../../graph/mod.ts";
 import { cpuTimer } from "../support/cpu_time.ts";
 import { runCli } from "../support/cli.ts";
+import { slowTest } from "../support/quick.ts";
 
 /** What an error about any text may take; twenty issues with their excerpts are 8 kB. */
 const LIMITS = { milliseconds: 10_000, characters: 12_000 };
@@ -19,6 +20,8 @@ interface LargeText {
   readonly what: string;
   readonly text: string;
   readonly message: RegExp;
+  /** Takes a second, most of which is the YAML library's. */
+  readonly isSlow?: boolean;
 }
 
 const names = (count: number, separator: string) =>
@@ -35,11 +38,13 @@ const LARGE_TEXTS: readonly LargeText[] = [
     text: `${names(60_000, "\n")}\n`,
     message:
       /^Cannot read "k0" at yaml:1:1: expected a known setting, got "k0" \(and 59999 more\)$/,
+    isSlow: true,
   },
   {
     what: "a list of 20,000 entries that are all wrong",
     text: `transforms: {fuse_moe: {overrides: [${"{match: 1}, ".repeat(20_000)}]}}\n`,
     message: /overrides\[0\]\.match" at yaml:1:45: expected a text, got 1 \(and 39999 more\)$/,
+    isSlow: true,
   },
   {
     what: "20,000 braces that are never closed, on one line of 100 kB",
@@ -74,8 +79,9 @@ const LARGE_TEXTS: readonly LargeText[] = [
   },
 ];
 
-for (const { what, text, message } of LARGE_TEXTS) {
-  Deno.test(`pipeline.fromYaml() of ${what} fails fast and in few words`, () => {
+for (const { what, text, message, isSlow } of LARGE_TEXTS) {
+  const test = isSlow ? slowTest : Deno.test;
+  test(`pipeline.fromYaml() of ${what} fails fast and in few words`, () => {
     const computed = cpuTimer();
     const error = errorOf(() => pipeline.fromYaml(text));
     const shown = renderError(error, styleOf(false));

@@ -180,7 +180,7 @@ Deno.test("--plugin brings what a YAML file of the same command uses", async () 
       const { code, stdout, stderr } = await runCli([...args, "--json"], { cwd: folder });
       assert.equal(code, 0, stderr);
       assert.match(stdout, /nodes were counted/);
-      const without = await runCli(["deploy", "-c", "p.yaml", "--dry-run"], { cwd: folder });
+      const without = await runCli(["deploy", "-c", join(folder, "p.yaml"), "--dry-run"]);
       assert.equal(without.code, 2);
       assert.match(without.stderr, /expected a known transform, got "cli_counter"/);
     },

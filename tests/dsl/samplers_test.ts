@@ -11,6 +11,7 @@ import { z } from "../../deps/zod.ts";
 import { pipelineJsonSchema } from "../../dsl/mod.ts";
 import type { DrawRule, DrawRules } from "../../graph/mod.ts";
 import { defineSampler, type Engine, type MixlineError, pipeline } from "../../mod.ts";
+import { slowTest } from "../support/quick.ts";
 import { serveStoryteller } from "../support/server.ts";
 
 const MODEL = fileURLToPath(new URL("../../demo/storyteller", import.meta.url));
@@ -69,7 +70,7 @@ Deno.test("a sampler's module in another folder gives a YAML key, a schema, and 
   }
 });
 
-Deno.test("a server's answers obey the sampler of its pipeline", async () => {
+slowTest("a server's answers obey the sampler of its pipeline", async () => {
   const over = pipeline().settings({ plugins: [EXAMPLE] }).set("transforms.without_letter", {
     letter: "e",
   });

@@ -5,17 +5,13 @@
  */
 
 import assert from "node:assert/strict";
-import {
-  createOpenAICompatible,
-  generateText,
-  jsonSchema,
-  stepCountIs,
-  streamText,
-  tool,
-} from "../../deps/ai_sdk.ts";
+import { slowTest } from "../support/quick.ts";
 import { serveScripted } from "../support/server.ts";
 
-Deno.test("an agent of the AI SDK calls a tool and hears its result", async () => {
+slowTest("an agent of the AI SDK calls a tool and hears its result", async () => {
+  // Loading it takes longer than the conversation.
+  const { createOpenAICompatible, generateText, jsonSchema, stepCountIs, streamText, tool } =
+    await import("../../deps/ai_sdk.ts");
   await using opened = await serveScripted();
   const provider = createOpenAICompatible({ name: "mixline", baseURL: `${opened.url}/v1` });
   const cities: string[] = [];

@@ -10,6 +10,7 @@ import type { Piece } from "../../runtime/mod.ts";
 import { Grammars } from "../../server/engine/grammar.ts";
 import { untilFirstCall } from "../../server/engine/one_call.ts";
 import { makeNotationModel, NOTATIONS } from "../support/format_models.ts";
+import { slowTest } from "../support/quick.ts";
 
 const TOOLS = [
   {
@@ -135,7 +136,8 @@ const THOUGHTS: Readonly<Record<string, string>> = {
 
 for (const asTokens of [true, false]) {
   const kind = asTokens ? "tokens" : "texts";
-  Deno.test(`forced calls are those of each notation, with marks that are ${kind}`, async (t) => {
+  const test = asTokens ? Deno.test : slowTest;
+  test(`forced calls are those of each notation, with marks that are ${kind}`, async (t) => {
     const root = await Deno.makeTempDir({ prefix: "mixline_forms_" });
     try {
       for (const notation of NOTATIONS) {

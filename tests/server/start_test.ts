@@ -22,7 +22,7 @@ slowTest("serve() refuses an address that is taken before it loads a model", asy
   assert.ok(performance.now() - begin < 30_000);
 });
 
-Deno.test("serve() raises what keeps the engine from opening, with its code", async () => {
+slowTest("serve() raises what keeps the engine from opening, with its code", async () => {
   await using opened = await openLog({ format: "json", level: "error", colors: false });
   const serving = serve(pipeline().settings({ model: "/nowhere" }), { port: 0 }, {
     log: opened.log,

@@ -36,10 +36,13 @@ export function readManifests(text: string): Manifest[] {
   });
 }
 
-/** What the compiler says of manifests; empty when all are valid. */
-export async function checkManifests(manifests: readonly Manifest[]): Promise<string> {
+/** What the compiler says; empty when all manifests are valid, and it finds a mistake in each `wrong` one. */
+export async function checkManifests(
+  manifests: readonly Manifest[],
+  wrong: readonly Manifest[],
+): Promise<string> {
   const kinds = [...Object.keys(API_VERSIONS), "LeaderWorkerSet"];
-  for (const { kind, apiVersion } of manifests) {
+  for (const { kind, apiVersion } of [...manifests, ...wrong]) {
     assert.ok(kinds.includes(kind), `no type of ${kind} is known`);
     assert.equal(apiVersion, API_VERSIONS[kind] ?? "leaderworkerset.x-k8s.io/v1");
   }
@@ -48,9 +51,8 @@ export async function checkManifests(manifests: readonly Manifest[]): Promise<st
       Object.keys(API_VERSIONS).join(", ")
     }, ObjectMeta, PodTemplateSpec } from "${new URL("deps/kubernetes_types.ts", ROOT)}";`,
     LEADER_WORKER_SET,
-    ...manifests.map((manifest, i) =>
-      `export const object${i}: ${manifest.kind} = ${JSON.stringify(manifest)};`
-    ),
+    ...manifests.map((manifest, i) => declare(`object${i}`, manifest)),
+    ...wrong.map((manifest, i) => `// @ts-expect-error\n${declare(`wrong${i}`, manifest)}`),
   ].join("\n");
   const file = await Deno.makeTempFile({ suffix: ".ts" });
   try {
@@ -64,6 +66,10 @@ export async function checkManifests(manifests: readonly Manifest[]): Promise<st
   } finally {
     await Deno.remove(file);
   }
+}
+
+function declare(name: string, manifest: Manifest): string {
+  return `export const ${name}: ${manifest.kind} = ${JSON.stringify(manifest)};`;
 }
 
 /**

@@ -4,6 +4,7 @@ import { optimize } from "../../transforms/mod.ts";
 import { cpuTimer } from "../support/cpu_time.ts";
 import { openBareModel } from "../support/bare_model.ts";
 import { defaultSteps } from "../support/language_model.ts";
+import { slowTest } from "../support/quick.ts";
 import { writeSyntheticModel } from "../support/synthetic_model.ts";
 
 /** Layers and experts of Qwen3-30B-A3B; the sizes of its matrices do not matter to transforms. */
@@ -16,7 +17,7 @@ const SIZES = {
   vocabulary: 64,
 };
 
-Deno.test("the default pipeline fuses 48 layers of 128 experts in seconds", async () => {
+slowTest("the default pipeline fuses 48 layers of 128 experts in seconds", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await writeSyntheticModel(folder, SIZES);

@@ -21,6 +21,7 @@ import { ConfigError, type Pipeline, pipeline, type ResolvedPipeline } from "../
 import { notApplicable, notApplicableKeys, transformKeys } from "../../../transforms/mod.ts";
 import { checkManifests, readManifests } from "../../support/kubernetes_manifests.ts";
 import { anyPipeline } from "../../support/pipelines.ts";
+import { slowTest } from "../../support/quick.ts";
 
 /** A file of AutoDeploy, or one like it. */
 interface AutoDeployFile {
@@ -179,16 +180,12 @@ Deno.test("exports of random pipelines have names of upstream's alone", () => {
   );
 });
 
-Deno.test("manifests are valid for one node and for several, and scripts for a shell", async () => {
-  const yaml = "model: \"some/odd 'name' $(x)\"\n";
-  const one = exported(yaml, { worldSize: 4 });
-  const several = exported(yaml, { worldSize: 16, gpusPerNode: 8 });
-  const objects = [one, several].flatMap(({ files }) => readManifests(files["kubernetes.yaml"]));
+Deno.test("manifests have the objects of one node or of several, and scripts for a shell", async () => {
+  const { one, several, objects } = exportOdd();
   assert.deepEqual(objects.map(({ kind }) => kind), [
     ...["ConfigMap", "Deployment", "Service"],
     ...["ConfigMap", "LeaderWorkerSet", "Service"],
   ]);
-  assert.equal(await checkManifests(objects), "");
   for (const { metadata: { name } } of objects) assert.match(name, /^[a-z][a-z0-9-]{0,62}$/);
   const { data = {} } = objects[3];
   const scripts = [one.files["serve.sh"], data["leader.sh"], data["worker.sh"]];
@@ -204,16 +201,27 @@ Deno.test("manifests are valid for one node and for several, and scripts for a s
   assert.ok(!("serve.sh" in several.files), "one machine is not enough");
 });
 
-Deno.test("a manifest with a misspelt field, or a wrong type, is found", async () => {
-  const [, deployment] = readManifests(exported("model: org/model").files["kubernetes.yaml"]);
-  const wrong = JSON.parse(JSON.stringify(deployment).replace('"replicas":1', '"replica":1'));
-  assert.match(await checkManifests([wrong]), /'"replica"' does not exist/);
-});
+/** Exports for one node and for several of a model with a name that has to be quoted. */
+function exportOdd() {
+  const yaml = "model: \"some/odd 'name' $(x)\"\n";
+  const one = exported(yaml, { worldSize: 4 });
+  const several = exported(yaml, { worldSize: 16, gpusPerNode: 8 });
+  const objects = [one, several].flatMap(({ files }) => readManifests(files["kubernetes.yaml"]));
+  return { one, several, objects };
+}
 
-Deno.test("the manifests of deploy/ are valid", async () => {
-  const file = new URL("../../../deploy/kubernetes/mixline.yaml", import.meta.url);
-  assert.equal(await checkManifests(readManifests(await Deno.readTextFile(file))), "");
-});
+// One check for all: most of it is the types of Kubernetes.
+slowTest(
+  "manifests of exports and of deploy/ are valid, and a misspelt field is found",
+  async () => {
+    const { objects } = exportOdd();
+    const [, deployment] = readManifests(exported("model: org/model").files["kubernetes.yaml"]);
+    const ours = new URL("../../../deploy/kubernetes/mixline.yaml", import.meta.url);
+    const valid = [...objects, deployment, ...readManifests(await Deno.readTextFile(ours))];
+    const misspelt = JSON.parse(JSON.stringify(deployment).replace('"replicas":1', '"replica":1'));
+    assert.equal(await checkManifests(valid, [misspelt]), "");
+  },
+);
 
 Deno.test("what cannot be exported is refused", () => {
   const cases: readonly (readonly [string, TrtllmOptions, RegExp])[] = [
