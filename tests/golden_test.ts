@@ -44,7 +44,7 @@ for (const where of EVERYWHERE) {
     const { prompts }: Story = JSON.parse(await Deno.readTextFile(file));
     assert.equal(prompts.length, 6);
     await using engine = await deployGolden(DEMO, { ...where, maxNumTokens: 64, maxSeqLen: 128 });
-    for (const { prompt_ids, greedy_ids } of IS_QUICK ? prompts.slice(0, 2) : prompts) {
+    for (const { prompt_ids, greedy_ids } of IS_QUICK ? prompts.slice(0, 1) : prompts) {
       const options = { maxNewTokens: greedy_ids.length, temperature: 0, ignoreEos: true };
       const tokens: number[] = [];
       for await (const { token } of engine.generate(prompt_ids, options)) tokens.push(token);

@@ -10,7 +10,17 @@ import { CliHost, type CliResult } from "../support/cli.ts";
 import { ROOT } from "../support/root.ts";
 import { slowTest } from "../support/quick.ts";
 
-const GENERATE = ["deploy", "--executor", "cpu", "-n", "4", "--temperature", "0"];
+const GENERATE = [
+  "deploy",
+  "--executor",
+  "cpu",
+  "-n",
+  "4",
+  "--temperature",
+  "0",
+  "--set",
+  "max_batch_size=2",
+];
 const isLinux = Deno.build.os === "linux";
 
 /** What is said of every failed write: one sentence, no trace, no bug. */

@@ -2,7 +2,17 @@ import assert from "node:assert/strict";
 import { runCli } from "../support/cli.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
 
-const GREEDY = ["deploy", "--model", STORYTELLER, "--executor", "cpu", "--temperature", "0"];
+const FEW = ["--set", "max_batch_size=2"];
+const GREEDY = [
+  "deploy",
+  "--model",
+  STORYTELLER,
+  "--executor",
+  "cpu",
+  ...FEW,
+  "--temperature",
+  "0",
+];
 const SHORT = [...GREEDY, "--max-new-tokens", "4"];
 /** What the bundled model goes on with after "Once upon a time". */
 const STORY = ", there was a";

@@ -16,7 +16,8 @@ import { TOLERANCES } from "../support/tolerances.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { slowTest } from "../support/quick.ts";
 
-const CPU = { model: STORYTELLER, executor: "cpu" } as const;
+/** The cache of a few sequences: that of 64 takes longer to allocate than the rest of a deployment. */
+const CPU = { model: STORYTELLER, executor: "cpu", config: "max_batch_size: 2" } as const;
 const GREEDY = { maxNewTokens: 4, temperature: 0 } as const;
 
 /** The logits with a nonlinearity over them: what a wrong transform might do. */
@@ -64,7 +65,7 @@ Deno.test("deploy() lays config over the pipeline, and its own options over that
   const lower = pipeline().settings({ maxSeqLen: 64, model: "nowhere", executor: "webgpu" });
   await using engine = await lower.deploy({
     ...CPU,
-    config: ["max_seq_len: 32", pipeline().disable("fuse_moe")],
+    config: ["max_seq_len: 32\nmax_batch_size: 2", pipeline().disable("fuse_moe")],
   });
   const { report } = engine;
   assert.equal((report.settings as { maxSeqLen: number }).maxSeqLen, 32);
@@ -177,7 +178,7 @@ Deno.test("deploy() lowers the default batch size to the tokens of a step, and s
 
 Deno.test("deploy() says once what the CPU executor does not have", async () => {
   const asked = pipeline().fuseMoe({ operands: "f16", backend: "trtllm" });
-  const notes = await notesOf(asked, "free_mem_ratio: 0.5");
+  const notes = await notesOf(asked, "max_batch_size: 2\nfree_mem_ratio: 0.5");
   const ofLayers = notes.filter((note) => note.includes("5 MoE layers"));
   assert.deepEqual(ofLayers.toSorted(), [
     "5 MoE layers ask for f16 operands: the CPU executor computes in f32",
@@ -207,6 +208,7 @@ Deno.test("deploy() says which accepted settings have no effect", async () => {
   const notes = await notesOf(
     pipeline(),
     `
+max_batch_size: 2
 attn_backend: flashinfer
 compile_backend: torch-opt
 transforms:

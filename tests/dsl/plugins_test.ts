@@ -177,7 +177,8 @@ Deno.test("--plugin brings what a YAML file of the same command uses", async () 
     { "mine.ts": source("cli_counter", "cli_backend"), "p.yaml": yaml },
     async (folder) => {
       const args = ["deploy", "--plugin", "mine.ts", "-c", "p.yaml", "-x", "cpu", "-n", "2"];
-      const { code, stdout, stderr } = await runCli([...args, "--json"], { cwd: folder });
+      const few = ["--set", "max_batch_size=2"];
+      const { code, stdout, stderr } = await runCli([...args, ...few, "--json"], { cwd: folder });
       assert.equal(code, 0, stderr);
       assert.match(stdout, /nodes were counted/);
       const without = await runCli(["deploy", "-c", join(folder, "p.yaml"), "--dry-run"]);

@@ -26,7 +26,7 @@ function withSampler(open: () => (prompt: Int32Array) => DrawRules) {
     config: z.object({}),
     open,
   });
-  return pipeline().settings({ executor: "cpu" }).use(sampler);
+  return pipeline().settings({ executor: "cpu", maxBatchSize: 2 }).use(sampler);
 }
 
 /** A mask of one token. */
@@ -47,7 +47,7 @@ Deno.test("a sampler's module in another folder gives a YAML key, a schema, and 
     const file = join(folder, "config.yaml");
     await Deno.writeTextFile(
       file,
-      "plugins: [./mine.ts]\nexecutor: cpu\ntransforms: { without_letter: { letter: a } }\n",
+      "plugins: [./mine.ts]\nexecutor: cpu\nmax_batch_size: 2\ntransforms: { without_letter: { letter: a } }\n",
     );
     const read = pipeline.fromYaml(file);
     assert.ok(pipeline.fromYaml(read.toYaml()).equals(read));
@@ -100,7 +100,8 @@ Deno.test("samplers know the prompt and the tokens made; biases and masks of all
   const free = await tokensOf(engine, draw);
   assert.deepEqual(seen.prompt, engine.encode(PROMPT));
   assert.deepEqual(seen.made, [[], free.slice(0, 1), free.slice(0, 2)]);
-  await using plain = await pipeline().deploy({ model: MODEL, executor: "cpu" });
+  await using plain = await pipeline().settings({ executor: "cpu", maxBatchSize: 2 })
+    .deploy({ model: MODEL });
   assert.deepEqual(await tokensOf(plain, draw), free, "a rule that says nothing changes nothing");
   rule = { bias: new Map([[7, 1000]]) };
   assert.deepEqual(await tokensOf(engine, draw), [7, 7, 7]);

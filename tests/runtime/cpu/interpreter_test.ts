@@ -58,13 +58,13 @@ function longGraph(): Graph {
   return b.graph;
 }
 
-const LONG_INPUT = { x: new Float32Array(256 * 400) };
+const LONG_INPUT = { x: new Float32Array(256 * 150) };
 
 Deno.test("run() gives timers their turns while it computes", async () => {
   const program = await openCpuExecutor().compile(longGraph(), plainOptions(new Map()));
   let turns = 0;
   const timer = setInterval(() => turns++, 1);
-  await program.run(LONG_INPUT, { T: 400 });
+  await program.run(LONG_INPUT, { T: 150 });
   clearInterval(timer);
   assert.ok(turns >= 2, `${turns} turns`);
 });
@@ -72,7 +72,7 @@ Deno.test("run() gives timers their turns while it computes", async () => {
 Deno.test("dispose() stops a run before its next node and refuses further ones", async () => {
   const executor = openCpuExecutor();
   const program = await executor.compile(longGraph(), plainOptions(new Map()));
-  const run = () => program.run(LONG_INPUT, { T: 400 });
+  const run = () => program.run(LONG_INPUT, { T: 150 });
   const running = run();
   setTimeout(() => executor.dispose(), 0);
   for (const attempt of [running, running.catch(run)]) {

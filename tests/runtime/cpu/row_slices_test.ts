@@ -91,7 +91,7 @@ Deno.test("timers are served within a long prompt's step", async () => {
   const seen: string[] = [];
   for (let attempt = 1; attempt <= 3; attempt++) {
     const { ticks, longest, whole } = await turnsDuring(() =>
-      engine.generate(tokens(4000, attempt), { maxNewTokens: 1 }).text()
+      engine.generate(tokens(2000, attempt), { maxNewTokens: 1 }).text()
     );
     assert.equal(engine.stats().steps, attempt);
     assert(ticks > 5, `${ticks} turns`);
