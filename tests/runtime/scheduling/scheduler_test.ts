@@ -5,6 +5,7 @@ import { createEngine, type Engine } from "../../../runtime/engine.ts";
 import type { GenerateOptions } from "../../../runtime/generation/generate_options.ts";
 import type { StepLimits } from "../../../runtime/scheduling/step_limits.ts";
 import { FakeProgram, type NextToken } from "../../support/fake_program.ts";
+import { until } from "../../support/until.ts";
 
 const VOCAB = 128;
 const LIMITS: StepLimits = {
@@ -120,7 +121,7 @@ Deno.test("sequences are what they are alone, under arrivals, cancels and lack o
           assert.deepEqual(got, wanted.slice(0, got.length));
           if (!leave || leave.after > maxNewTokens) assert.equal(got.length, maxNewTokens);
         }));
-        while (engine.stats().running > 0) await pause(1);
+        await until(() => engine.stats().running === 0);
         assertEmpty(engine);
         assert(program.requests.every(({ tokenIds }) => tokenIds.length <= limits.maxTokens));
         preemptions += engine.stats().preemptions;
@@ -142,7 +143,7 @@ Deno.test("pages are taken as a sequence grows, and given back", async () => {
   for (let i = 0; i < 60; i++) await generation.next();
   assert(engine.stats().pages.used >= 16);
   await generation.return();
-  await pause(1);
+  await until(() => engine.stats().running === 0);
   assertEmpty(engine);
 });
 
@@ -237,7 +238,7 @@ Deno.test("iterators that are dropped block nobody, and go on when they are read
     const generation = engine.generate(letters(5), { maxNewTokens: 200, seed });
     dropped.push({ generation, first: await generation.next() });
   }
-  while (engine.stats().running > 0) await pause(1);
+  await until(() => engine.stats().running === 0);
   assertEmpty(engine);
   assert.equal((await tokensOf(engine, letters(5, 60), { maxNewTokens: 20 })).length, 20);
   const [{ generation, first }] = dropped;
@@ -259,7 +260,7 @@ Deno.test("a request ends with 504 when its time is over, also while it waits", 
     tokensOf(engine, letters(3), { maxNewTokens: 3900, timeoutMs: 10 }),
   );
   assert.equal(slow.code, "request/timeout");
-  await pause(1);
+  await until(() => engine.stats().running === 0);
   assertEmpty(engine);
 });
 
