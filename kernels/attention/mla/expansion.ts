@@ -64,7 +64,8 @@ export function expansionOf(problem: MlaProblem): Expansion | undefined {
   const { tokens, maxSequences, maxSequenceTokens, note } = context;
   const decodes = tokens.single || tokens.max === 1;
   if (decodes || maxSequences === undefined || maxSequenceTokens === undefined) return undefined;
-  const rule = ruleOf(problem);
+  const format = formatOf(problem);
+  const rule = ruleOf(problem, format);
   if (!rule || rule.least > tokens.max) return undefined;
   const reason = refusal(problem);
   if (reason !== undefined) {
@@ -73,7 +74,6 @@ export function expansionOf(problem: MlaProblem): Expansion | undefined {
     note(`prompts keep the absorbed form: ${reason}`, kind);
     return undefined;
   }
-  const format = formatOf(problem);
   return {
     ...rule,
     ...stretchesOf(problem, format, maxSequences, maxSequenceTokens),
@@ -82,17 +82,18 @@ export function expansionOf(problem: MlaProblem): Expansion | undefined {
 }
 
 /**
- * From how many tokens on it pays: as the settings say, or by arithmetic, where tiles of queries are
- * enough to keep a GPU busy: with fewer of them an H100 took up to twice as long for the same products.
+ * From how many tokens on it pays: as the settings say; where matrices multiply, from a tile of queries
+ * on, as an H100 takes a third to a sixteenth of the time then; elsewhere by arithmetic, where tiles are
+ * enough to keep a GPU busy, as with fewer of them it takes up to twice as long for the same products.
  */
 function ruleOf(
   { attrs, context: { profile } }: MlaProblem,
+  format: Expansion["format"],
 ): Pick<Expansion, "least" | "sure" | "perToken" | "perPair"> | undefined {
   const { heads, nopeDim, ropeDim, valueDim, latentDim, expandFrom } = attrs;
   if (expandFrom === "never") return undefined;
-  if (expandFrom !== undefined) {
-    return { least: expandFrom, sure: expandFrom, perToken: 0, perPair: 1 };
-  }
+  const always = expandFrom ?? (format === "f16" ? TILE : undefined);
+  if (always !== undefined) return { least: always, sure: always, perToken: 0, perPair: 1 };
   const perToken = latentDim * (nopeDim + valueDim);
   const perPair = 2 * latentDim + ropeDim - (nopeDim + ropeDim + valueDim);
   if (perPair <= 0) return undefined;

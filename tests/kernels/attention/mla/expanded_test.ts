@@ -192,6 +192,13 @@ Deno.test("expand_from says from which tokens on, and for whom the expanded form
   // Too few tiles of queries for a GPU.
   assert.ok(!expands({}, { tokens: { min: 129, max: 500 } }));
   assert.ok(expands({ heads: 32 }, { tokens: { min: 129, max: 500 } }));
+  // With matrices a tile of queries is enough.
+  const profile = withMatrices(GPU_PROFILE, { m: 16, n: 16, k: 16 });
+  const halves = { profile, operands: "auto", tokens: { min: 33, max: 64 } } as const;
+  const fitting = { nopeDim: 64, ropeDim: 64, valueDim: 64 };
+  assert.ok(expands(fitting, halves));
+  assert.ok(!expands(fitting, { ...halves, tokens: { min: 33, max: 63 } }));
+  assert.ok(!expands(fitting, { ...halves, cacheDtype: () => "f32" }));
   const { notes } = lower({ ...small, nopeDim: 20, expandFrom: 4 }, {});
   assert.ok(notes.some((note) => /prompts keep the absorbed form.*not 20/.test(note)));
 });
