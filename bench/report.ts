@@ -16,6 +16,7 @@ import { formatRatios } from "./moe_ratios.ts";
 import { drawCharts } from "./report_charts.ts";
 import { reportCommand, type ReportFlags } from "./report_command.ts";
 import { measureReport, type Report } from "./report_data.ts";
+import { documentOf, writeReportFiles } from "./report_files.ts";
 import { reportPage } from "./report_page.ts";
 
 async function writeReport({ out, json, ...flags }: ReportFlags): Promise<void> {
@@ -41,9 +42,8 @@ async function writeReport({ out, json, ...flags }: ReportFlags): Promise<void> 
   });
   device.close();
   try {
-    // First what took the time, then its picture.
-    writeOutputFile(numbers, documentOf(report));
-    writeOutputFile(page, reportPage(report, await drawCharts(report)));
+    const drawPage = async () => reportPage(report, await drawCharts(report));
+    await writeReportFiles({ numbers, page }, report, drawPage);
   } finally {
     if (json) print(documentOf(report));
     else console.log(formatReport(report));
@@ -64,10 +64,6 @@ function keep(path: string, report: Report, say: (text: string) => void): void {
 function print(text: string): void {
   let rest = new TextEncoder().encode(text);
   while (rest.length > 0) rest = rest.subarray(Deno.stdout.writeSync(rest));
-}
-
-function documentOf(report: Report): string {
-  return `${JSON.stringify(report, null, 2)}\n`;
 }
 
 /** What a terminal shows of a report. */

@@ -6,6 +6,7 @@ import type { ContestResult } from "../../bench/moe_contest.ts";
 import { formatRatios, moeRatios } from "../../bench/moe_ratios.ts";
 import { drawCharts } from "../../bench/report_charts.ts";
 import { failures, type Report } from "../../bench/report_data.ts";
+import { writeReportFiles } from "../../bench/report_files.ts";
 import { reportPage } from "../../bench/report_page.ts";
 import { formatSeconds, summarize } from "../../bench/statistics.ts";
 import { stepTime } from "../../bench/token_time.ts";
@@ -122,6 +123,43 @@ Deno.test("a report goes on after what fails", async () => {
   assert.deepEqual(late, ["a: 0 minutes were over", "b: 0 minutes were over"]);
 });
 
+/** A report before anything is measured. */
+const EMPTY: Report = {
+  device: 'A "GPU" of <tests> & more',
+  clock: "wall clock",
+  versions: { mixline: "1.2.3", deno: "4.5.6" },
+  date: "2026-01-02T03:04:05.000Z",
+  rounds: 3,
+  ceilings: CEILINGS,
+  cases: [],
+  models: [],
+  leftOut: [],
+  ratios: undefined,
+};
+
+Deno.test("writeReportFiles() keeps the numbers where the page cannot be made or written", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const files = { numbers: `${folder}/r.json`, page: `${folder}/r.html` };
+    await writeReportFiles(files, EMPTY, () => Promise.resolve("old"));
+    assert.equal(await Deno.readTextFile(files.page), "old");
+    const failing = async (rounds: number, drawPage: () => Promise<string>) => {
+      await assert.rejects(
+        writeReportFiles(files, { ...EMPTY, rounds }, drawPage),
+        /no pictures|r\.html/,
+      );
+      assert.deepEqual(JSON.parse(await Deno.readTextFile(files.numbers)).rounds, rounds);
+      assert.equal(await Deno.readTextFile(files.page), "old");
+    };
+    await failing(4, () => Promise.reject(new Error("no pictures")));
+    // Stands for a full disk: nothing can be written beside the page.
+    await Deno.mkdir(`${files.page}.unfinished/x`, { recursive: true });
+    await failing(5, () => Promise.resolve("new"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("reportPage() is one file with eight pictures that needs nothing from elsewhere", async () => {
   const rates = { flopsPerSecond: 1e9, bytesPerSecond: 1e9, ofReadBandwidth: 0.5, ofFlops: 0.1 };
   const results = [1, 64].flatMap((tokens) => [
@@ -129,12 +167,7 @@ Deno.test("reportPage() is one file with eight pictures that needs nothing from 
     result("b", tokens, SLOW),
   ]);
   const report: Report = {
-    device: 'A "GPU" of <tests> & more',
-    clock: "wall clock",
-    versions: { mixline: "1.2.3", deno: "4.5.6" },
-    date: "2026-01-02T03:04:05.000Z",
-    rounds: 3,
-    ceilings: CEILINGS,
+    ...EMPTY,
     cases: results.map((each) => ({
       ...each,
       times: each.times.map((time) => ({ ...time, ...rates })),

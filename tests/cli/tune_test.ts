@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { parseTunedFile } from "../../kernels/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
+import { CliHost } from "../support/cli.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -47,27 +48,52 @@ async function rowsOf(folder: string): Promise<number[]> {
   return [...parseTunedFile({ path, text: await Deno.readTextFile(path) }).keys()];
 }
 
-webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trace", async (t) => {
+/** Command lines that are refused, with what is said of each: without a stack trace. */
+async function refuse(
+  folder: string,
+  table: readonly (readonly [args: readonly string[], code: number, says: RegExp])[],
+): Promise<void> {
+  await using host = new CliHost(folder, { task: "tune" });
+  for (const [args, expected, says] of table) {
+    const { code, stdout, stderr } = await host.run(["tune", ...args]);
+    assert.deepEqual([code, stdout], [expected, ""], `${args}: ${stderr}`);
+    assert.match(stderr, says);
+    assert.doesNotMatch(stderr, /^\s+at |bug in Mixline/m);
+  }
+}
+
+webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trace", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    const table: readonly [readonly string[], RegExp][] = [
-      [["--shape", "32,32,4"], /flag "--shape": expected 4 whole numbers .* got "32,32,4"/],
-      [["--shape", "32,32,4,0"], /flag "--shape": expected 4 whole numbers/],
-      [["--shape", "32,32,4,5"], /flag "--shape": expected at most 4 chosen experts, got 5/],
-      [[...SHAPE, "--tokens", "1,x"], /flag "--tokens": expected a list of whole numbers/],
-      [["--format", "f16"], /flag "--format" with a model: expected --shape/],
-      [["--operands", "f16"], /flag "--operands" with a model: expected --shape/],
-      [[...SHAPE, "--operands", "f8"], /--operands.*f8/],
-      [[...SHAPE, "--format", "f17"], /--format.*f17/],
-    ];
-    for (const [args, message] of table) {
-      await t.step(args.join(" "), async () => {
-        const { code, stderr } = await runTune([...args, "--out", folder]);
-        assert.equal(code, 2, stderr);
-        assert.match(stderr, message);
-        assert.doesNotMatch(stderr, /^\s+at /m);
-      });
-    }
+    await refuse(folder, [
+      [["--shape", "32,32,4"], 2, /flag "--shape": expected 4 whole numbers .* got "32,32,4"/],
+      [["--shape", "32,32,4,0"], 2, /flag "--shape": expected 4 whole numbers/],
+      [["--shape", "32,32,4,5"], 2, /flag "--shape": expected at most 4 chosen experts, got 5/],
+      [[...SHAPE, "--tokens", "1,x"], 2, /flag "--tokens": expected a list of whole numbers/],
+      [["--format", "f16"], 2, /flag "--format" with a model: expected --shape/],
+      [["--operands", "f16"], 2, /flag "--operands" with a model: expected --shape/],
+      [[...SHAPE, "--operands", "f8"], 2, /--operands.*f8/],
+      [[...SHAPE, "--format", "f17"], 2, /--format.*f17/],
+    ]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("tune finds an --out that cannot be written before it opens a device", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const file = `${folder}/file`;
+    await Deno.writeTextFile(file, "");
+    await refuse(folder, [
+      [
+        [...SHAPE, "--out", file],
+        1,
+        /Cannot write ".*file": expected a folder ".*file", got a file/,
+      ],
+      [[...SHAPE, "--out", `${file}/tables`], 1, /Cannot write ".*tables": .*got a file/],
+    ]);
+    assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name), ["file"]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

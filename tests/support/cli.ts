@@ -37,7 +37,7 @@ export function runSharedCli(args: readonly string[], env: HostRequest["env"]): 
 
 /** The process of a run, to be spawned by a test that talks to it. */
 export function cliCommand(args: readonly string[], options: CliOptions = {}): Deno.Command {
-  const command = ["run", ...PERMISSIONS, new URL("cli/main.ts", ROOT).pathname, ...args];
+  const command = ["run", ...flagsOf("deploy"), new URL("cli/main.ts", ROOT).pathname, ...args];
   const { redirect } = options;
   // Of the arguments after `-c` and its text, the first is $0 and the others are "$@".
   const shell = ["-c", `exec "$0" "$@" ${redirect}`, Deno.execPath(), ...command];
@@ -51,17 +51,16 @@ export function cliCommand(args: readonly string[], options: CliOptions = {}): D
   });
 }
 
-/** Permissions of the task `deploy`, and the lock of all that `cli/main.ts` imports. */
-const PERMISSIONS: readonly string[] = await readPermissions();
-
-async function readPermissions(): Promise<string[]> {
-  const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
-  const words: string[] = tasks.deploy.command.split(" ");
+/** Flags of `deno run`: the lock of all that `cli/main.ts` imports, and permissions of a task. */
+function flagsOf(task: "deploy" | "tune"): string[] {
+  const words: string[] = tasks[task].command.split(" ");
   const home = Deno.env.get("HOME") ?? "/nonexistent";
   const granted = words.map((word) => word.replaceAll('"', "").replace("$HOME", home))
     .filter((word) => word.startsWith("--allow-"));
   return [`--lock=${new URL("runtime.lock", ROOT).pathname}`, ...granted];
 }
+
+const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
 
 /** What a host is asked. */
 export interface HostRequest {
@@ -72,6 +71,8 @@ export interface HostRequest {
 /** Settings of a {@linkcode CliHost}. */
 export interface HostOptions {
   readonly env?: Readonly<Record<string, string>>;
+  /** Whose permissions it has; default `deploy`. */
+  readonly task?: "deploy" | "tune";
   /** A stream that goes to /dev/full, which answers every write as a full disk does. */
   readonly full?: "stdout" | "stderr";
 }
@@ -83,9 +84,10 @@ export class CliHost implements AsyncDisposable {
   readonly #answers: ReadableStreamDefaultReader<string>;
   #lastRun: Promise<unknown> = Promise.resolve();
 
-  constructor(folder: string, { env, full }: HostOptions = {}) {
+  constructor(folder: string, { env, full, task = "deploy" }: HostOptions = {}) {
     const answers = full === "stdout" ? "stderr" : "stdout";
-    const command = ["run", ...PERMISSIONS, new URL("cli_host.ts", import.meta.url).pathname];
+    const host = new URL("cli_host.ts", import.meta.url).pathname;
+    const command = ["run", ...flagsOf(task), host];
     const redirect = full === "stdout" ? "> /dev/full" : "2> /dev/full";
     const shell = full && ["-c", `exec "$0" "$@" ${redirect}`, Deno.execPath()];
     this.#process = new Deno.Command(shell ? "sh" : Deno.execPath(), {

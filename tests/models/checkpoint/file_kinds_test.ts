@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { CheckpointError } from "../../../graph/mod.ts";
 import { Checkpoint, loadModel } from "../../../models/mod.ts";
+import { STORYTELLER } from "../../support/model_folder.ts";
 
 const INDEX = "model.safetensors.index.json";
 
@@ -50,6 +51,18 @@ for (const file of ["config.json", "model.safetensors", INDEX]) {
       await Deno.symlink(`${folder}/${file}`, `${folder}/${file}`);
       const open = file === "config.json" ? loadModel(folder) : Checkpoint.open(folder);
       await assert.rejects(open, refused(`${folder}/${file}`, "symbolic links"));
+    });
+  });
+}
+
+for (const file of ["chat_template.jinja", "tokenizer.json", "generation_config.json"]) {
+  Deno.test(`${file} in a circle of links is refused by its path`, async () => {
+    await withFolder(async (folder) => {
+      await Deno.symlink(file, `${folder}/${file}`);
+      for await (const { name } of Deno.readDir(STORYTELLER)) {
+        if (name !== file) await Deno.symlink(`${STORYTELLER}/${name}`, `${folder}/${name}`);
+      }
+      await assert.rejects(loadModel(folder), refused(`${folder}/${file}`, "symbolic links"));
     });
   });
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { openDevice, type WebGpuDevice } from "../../../../runtime/webgpu/device/device.ts";
 import { Readback } from "../../../../runtime/webgpu/device/readback.ts";
-import { webgpuTest } from "../../../support/adapter.ts";
+import { webgpuTest, withExecutor } from "../../../support/adapter.ts";
+import { SMALL, smallGraph, TEST_KERNELS } from "../../../support/test_kernels.ts";
 
 /** Runs `body` while the range of a mapped buffer cannot be had, for the first `times` calls. */
 async function withoutRanges<Result>(times: number, body: () => Promise<Result>): Promise<Result> {
@@ -60,3 +61,24 @@ webgpuTest("read() goes over to awaiting when a range is missing later", async (
   assert.equal(await roundTrip(device, readback, 8), 8);
   device.close();
 });
+
+webgpuTest(
+  "a program that goes over to awaiting says so in its report and in a notice",
+  async () => {
+    await withExecutor({ kernels: TEST_KERNELS }, async (executor) => {
+      const program = await executor.compile(smallGraph(), SMALL);
+      assert.deepEqual(program.notices, []);
+      const x = new Float32Array(6).fill(1);
+      const { y } = await withoutRanges(1, () => program.run({ x }, { T: 1 }));
+      assert.deepEqual([...y], [2, 4, 6, 8, 10, 12]);
+      assert.deepEqual(program.report.readback, {
+        mode: "awaited",
+        reason: "a result was not there at once: Buffer is not mapped",
+      });
+      assert.match(
+        String(program.notices),
+        /^results are awaited, some 11 ms a read: a result was/,
+      );
+    });
+  },
+);
