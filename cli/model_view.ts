@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type Model, summarizeWeights, type WeightSummary } from "../models/mod.ts";
+import {
+  type LayerSummary,
+  type Model,
+  summarizeLayers,
+  summarizeWeights,
+  type WeightSummary,
+} from "../models/mod.ts";
 import { describeChat, formatChat, formatEndTokens } from "./chat_view.ts";
 import { count, formatBytes, formatCount, formatTable } from "./format.ts";
 import type { View } from "./inspect_views.ts";
@@ -24,6 +30,7 @@ export async function describeModel(subject: Subject): Promise<View> {
     config.num_experts_per_tok,
     ({ name }) => checkpoint.info(name).byteLength,
   );
+  const sparse = summarizeLayers(graph, config.num_experts_per_tok);
   const facts = await factsOrReason(subject);
   const document = {
     path: model.path,
@@ -33,6 +40,9 @@ export async function describeModel(subject: Subject): Promise<View> {
     tensors: checkpoint.tensors.size,
     files: [...checkpoint.files.keys()],
     weights,
+    layers: config.num_hidden_layers,
+    sparseLayers: sparse ?? null,
+    context: config.max_position_embeddings,
     pipeline: facts,
     quantization: describeQuantization(model) ?? null,
     hasChatTemplate: model.chatTemplate !== undefined,
@@ -49,6 +59,9 @@ export async function describeModel(subject: Subject): Promise<View> {
     ["weights", formatFiles(model)],
     ["parameters", `${formatCount(weights.parameters)}, ${formatCount(weights.active)} active`],
     ...weights.kinds.map((kind) => [`  ${kind.kind}`, formatKind(kind)]),
+    ["layers", formatLayers(config.num_hidden_layers, sparse)],
+    ["experts", sparse ? formatExperts(sparse) : "none: a dense model"],
+    ["context", `${config.max_position_embeddings} tokens`],
     [
       "quantization",
       quantization
@@ -80,6 +93,14 @@ function formatFiles({ bytes, checkpoint: { tensors, files } }: Model): string {
     : `${
       formatBytes(bytes)
     } as kept in memory, ${tensors.size} tensors made of ${stored.size} in ${where}`;
+}
+
+function formatLayers(layers: number, sparse: LayerSummary | undefined): string {
+  return sparse ? `${layers}, ${sparse.sparse} with experts` : `${layers}`;
+}
+
+function formatExperts({ experts, chosen }: LayerSummary): string {
+  return `${experts.join(" or ")} a layer, ${chosen.join(" or ")} a token`;
 }
 
 function describeQuantization({ quantization }: Model) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CheckpointError, ConfigError, nearest } from "../graph/mod.ts";
+import { CheckpointError, ConfigError, editDistance, nearest } from "../graph/mod.ts";
 import type { Architecture } from "./architecture.ts";
 import { afmoe } from "./architectures/afmoe.ts";
 import { aria } from "./architectures/aria.ts";
@@ -24,8 +24,15 @@ import { mixtral } from "./architectures/mixtral.ts";
 import { flexOlmo, olmoe } from "./architectures/olmoe.ts";
 import { phimoe } from "./architectures/phimoe.ts";
 import { qwen2Moe } from "./architectures/qwen2_moe.ts";
-import { mellum, qwen3Moe } from "./architectures/qwen3_moe.ts";
-import { dots1, glm4Moe, hyV3, minimaxM2, solarOpen } from "./architectures/sigmoid_moe.ts";
+import { mellum, qwen3Moe, qwen3OmniMoe } from "./architectures/qwen3_moe.ts";
+import {
+  dots1,
+  glm4Moe,
+  glm4vMoe,
+  hyV3,
+  minimaxM2,
+  solarOpen,
+} from "./architectures/sigmoid_moe.ts";
 import { exaoneMoe, hunyuanV1Moe, qwen3VlMoe } from "./architectures/tail.ts";
 import { relativeOf } from "./relatives.ts";
 
@@ -46,6 +53,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   gemma4,
   glm4Moe,
   glm4MoeLite,
+  glm4vMoe,
   gptOss,
   graniteMoe,
   graniteMoeShared,
@@ -68,6 +76,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   qwen2Moe,
   qwen3,
   qwen3Moe,
+  qwen3OmniMoe,
   qwen3VlMoe,
   solarOpen,
 ];
@@ -105,9 +114,12 @@ export function registerArchitecture(architecture: Architecture): void {
   ADDED.push(architecture);
 }
 
+/** Vision models with a text of any family; `model_type` is that of their text. */
+const WRAPPERS = ["Mistral3ForConditionalGeneration"];
+
 /**
- * The architecture that a config.json names, or without `architectures` the one of its `model_type`; an
- * error that lists all when it is unknown.
+ * The architecture that a config.json names; the one of its `model_type` where it names none, or a wrapper
+ * of any text. An error that lists all when it is unknown.
  */
 export function findArchitecture(config: Record<string, unknown>, file: string): Architecture {
   const names = Array.isArray(config.architectures) ? config.architectures.map(String) : [];
@@ -117,9 +129,12 @@ export function findArchitecture(config: Record<string, unknown>, file: string):
   if (found) return found;
   const { model_type: type } = config;
   const byType = allArchitectures().find(({ name }) => name === type);
-  if (byType && names.length === 0) return byType;
+  const open = names.length === 0 || names.some((name) => WRAPPERS.includes(name));
+  if (byType && open) return byType;
   const known = allArchitectures().flatMap(({ hfNames }) => hfNames);
-  const near = names.length > 0 ? nearest(names[0], known) : undefined;
+  const alike = names.length > 0 ? nearest(names[0], known) : undefined;
+  // Classes of other families have names as long, and half of the letters.
+  const near = alike !== undefined && editDistance(names[0], alike) <= 2 ? alike : undefined;
   throw new CheckpointError(
     "checkpoint/architecture",
     `Cannot use the model of config "${file}": expected one of ${known.join(", ")}, got ${

@@ -11,7 +11,7 @@ import { findArchitecture } from "./architectures.ts";
 import { ChatTemplate } from "./chat/chat_template.ts";
 import { Checkpoint } from "./checkpoint/checkpoint.ts";
 import { readGenerationConfig } from "./config/generation_config.ts";
-import { normalizeConfig } from "./config/hf_config.ts";
+import { type ModelConfig, normalizeConfig } from "./config/hf_config.ts";
 import { isGgufPath, loadGguf } from "./gguf/load_gguf.ts";
 import { downloadModel, type DownloadOptions, isHubId } from "./checkpoint/hub.ts";
 import { isFile, readConfigJson, readJson } from "./checkpoint/json_file.ts";
@@ -61,9 +61,19 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     generation,
     bytes: checkpoint.bytes,
     quantization,
-    notes: [...notes, ...checkpoint.notes],
+    notes: [...notes, ...checkpoint.notes, ...headNotes(config, checkpoint)],
     build: (options) => build(checkpoint, quantization, options),
   };
+}
+
+/** The head counts, as in transformers 5; people wonder about the memory, or about the config. */
+function headNotes({ tie_word_embeddings: tied }: ModelConfig, checkpoint: Checkpoint): string[] {
+  const own = [...checkpoint.tensors.keys()].find((name) => /(^|\.)lm_head\.weight$/.test(name));
+  return tied && own !== undefined
+    ? [
+      `tie_word_embeddings is true and the checkpoint has ${own}: it is read, and not the embedding in its place`,
+    ]
+    : [];
 }
 
 /** A folder wins over a model of the hub with the same name. */

@@ -38,8 +38,6 @@ const ERNIE_VL: Relative = {
   missing: `experts for text beside those for images, ${MISSING.sections}`,
 };
 
-const GLM4V: Relative = { nearest: "glm4_moe", missing: MISSING.sections };
-
 const INKLING: Relative = {
   nearest: "gemma3_text",
   missing: "logits by relative position, short convolutions, a router with experts of its own",
@@ -49,11 +47,6 @@ const MINIMAX_M3: Relative = {
   nearest: "minimax_m2",
   missing:
     "sparse attention over blocks that an indexer chooses, norms of 1 + weight, clamped SwiGLU",
-};
-
-const OMNI: Relative = {
-  nearest: "qwen3_vl_moe_text",
-  missing: "a config and weights below a thinker, speech",
 };
 
 const QWEN4: Relative = {
@@ -88,8 +81,6 @@ const RELATIVES: Readonly<Record<string, Relative>> = {
   ernie4_5_vl_moe: ERNIE_VL,
   ernie4_5_vl_moe_text: ERNIE_VL,
   gemma2: { nearest: "gemma3_text", missing: "soft caps of scores" },
-  glm4v_moe: GLM4V,
-  glm4v_moe_text: GLM4V,
   glm5_next: GLM5_NEXT,
   glm5_next_text: GLM5_NEXT,
   glm_moe_dsa: { nearest: "glm4_moe_lite", missing: MISSING.indexer },
@@ -119,9 +110,6 @@ const RELATIVES: Readonly<Record<string, Relative>> = {
   qwen3_5_moe: QWEN_DELTA,
   qwen3_5_moe_text: QWEN_DELTA,
   qwen3_next: QWEN_DELTA,
-  qwen3_omni_moe: OMNI,
-  qwen3_omni_moe_text: OMNI,
-  qwen3_omni_moe_thinker: OMNI,
   qwen4_exp: QWEN4,
   qwen4_exp_text: QWEN4,
   step3p5: STEP,
@@ -132,9 +120,83 @@ const RELATIVES: Readonly<Record<string, Relative>> = {
   },
 };
 
+const LEARNED: Relative = {
+  nearest: "llama",
+  missing: "LayerNorm with biases, an MLP without a gate, fused projections",
+};
+
+const REMOTE = "a class of transformers, whose code would be followed";
+
+/** Families without experts, wrappers of them, and such as transformers has no class for. */
+const DENSE_RELATIVES: Readonly<Record<string, Relative>> = {
+  apertus: {
+    nearest: "llama",
+    missing: "an activation with weights (xIELU), an MLP without a gate",
+  },
+  arcee: { nearest: "llama", missing: "an MLP without a gate" },
+  bailing_moe: { nearest: "glm4_moe", missing: REMOTE },
+  bailing_moe_v2: { nearest: "glm4_moe", missing: REMOTE },
+  bloom: LEARNED,
+  chatglm: { nearest: "llama", missing: REMOTE },
+  cohere: { nearest: "cohere2_moe", missing: "layers without experts, norms of q and k" },
+  cohere2: { nearest: "cohere2_moe", missing: "layers without experts" },
+  deepseek: { nearest: "deepseek_v2", missing: "plain attention in place of latents" },
+  ernie4_5: { nearest: "ernie4_5_moe", missing: "layers without experts" },
+  exaone4: {
+    nearest: "olmo2",
+    missing: "norms of each head of q and k, RoPE in sliding layers alone",
+  },
+  falcon: LEARNED,
+  gemma: {
+    nearest: "gemma3_text",
+    missing: "layers without norms of q and k or behind the blocks",
+  },
+  gemma3n: { nearest: "gemma3_text", missing: "inputs by layer, several residual streams" },
+  gemma3n_text: { nearest: "gemma3_text", missing: "inputs by layer, several residual streams" },
+  glm: {
+    nearest: "llama",
+    missing: "a partial rotary embedding of adjacent pairs, gate and up in one tensor",
+  },
+  glm4: {
+    nearest: "llama",
+    missing:
+      "a partial rotary embedding of adjacent pairs, gate and up in one tensor, norms behind the blocks",
+  },
+  gpt2: LEARNED,
+  gpt_neox: LEARNED,
+  gptj: LEARNED,
+  granite: {
+    nearest: "granitemoe",
+    missing: "layers without experts",
+  },
+  hunyuan_v1_dense: { nearest: "hunyuan_v1_moe", missing: "layers without experts" },
+  lfm2: { nearest: "qwen3", missing: "layers of short convolutions" },
+  ministral: { nearest: "mistral", missing: "sliding windows by layer type" },
+  ministral3: { nearest: "mistral", missing: "a temperature by position" },
+  mllama: { nearest: "llama", missing: "attention to images" },
+  nemotron: { nearest: "llama", missing: "LayerNorm of 1 + weight, an MLP without a gate" },
+  nllb_moe: { nearest: "mixtral", missing: "an encoder" },
+  olmo: { nearest: "olmo2", missing: "LayerNorm without weights in front of the blocks" },
+  openai_privacy_filter: { nearest: "gpt_oss", missing: "attention in both directions" },
+  opt: LEARNED,
+  phi: LEARNED,
+  qwen2_5_vl: { nearest: "qwen2", missing: MISSING.sections },
+  qwen2_vl: { nearest: "qwen2", missing: MISSING.sections },
+  qwen3_5: { ...QWEN_DELTA, nearest: "qwen3" },
+  qwen3_5_text: { ...QWEN_DELTA, nearest: "qwen3" },
+  qwen3_vl: { nearest: "qwen3", missing: MISSING.sections },
+  seed_oss: { nearest: "llama", missing: "attention with biases of q, k and v alone" },
+  smallthinker: { nearest: "qwen3_moe", missing: REMOTE },
+  smollm3: { nearest: "llama", missing: "layers without RoPE" },
+  starcoder2: LEARNED,
+  switch_transformers: { nearest: "mixtral", missing: "an encoder" },
+};
+
 /** A sentence about the nearest family that loads, or undefined for types that are not known. */
 export function relativeOf(type: unknown): string | undefined {
-  if (typeof type !== "string" || !Object.hasOwn(RELATIVES, type)) return undefined;
-  const { nearest, missing } = RELATIVES[type];
+  if (typeof type !== "string") return undefined;
+  const table = [RELATIVES, DENSE_RELATIVES].find((each) => Object.hasOwn(each, type));
+  if (!table) return undefined;
+  const { nearest, missing } = table[type];
   return `Choose a model of ${nearest}, its nearest relative that loads; of ${type} is missing: ${missing}`;
 }

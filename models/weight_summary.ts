@@ -7,6 +7,8 @@
 import {
   elementCount,
   type Graph,
+  input,
+  isOp,
   type TensorWeight,
   type Value,
   type Weight,
@@ -35,12 +37,12 @@ export interface WeightSummary {
 
 /** Kinds by the names of the graph's weights; the first that matches. */
 const KINDS: readonly (readonly [kind: string, pattern: RegExp])[] = [
-  ["experts", /\.experts\.\d+\./],
+  ["experts", /\.experts\./],
   ["shared experts", /shared_(expert|mlp)/],
   ["embedding", /(^|[._])(embed|wte)/],
   ["head", /^lm_head\b/],
   ["routers", /\.(gate|router)(\.|$)/],
-  ["norms", /norm/],
+  ["norms", /norm[^.]*\.(weight|bias)$/],
   ["attention", /attn|attention/],
   ["state space and convolution", /mamba|mixer|conv|ssm/],
   ["dense MLP", /mlp|ffn|feed_forward/],
@@ -74,6 +76,7 @@ export function summarizeWeights(
 ): WeightSummary {
   const values = graph.weights.filter(({ weight }) => weight && weight.kind !== "constant");
   const counts = expertCounts(values);
+  const chosen = chosenExperts(graph);
   const seen = new Set<Weight | string>();
   const kinds = new Map<string, Sums>();
   for (const { name, weight } of values) {
@@ -84,7 +87,8 @@ export function summarizeWeights(
     kinds.set(kind, sums);
     const parameters = elementCount(weight.shape);
     const layer = layerOf(name);
-    const share = layer === undefined ? 1 : (expertsPerToken ?? 1) / (counts.get(layer) ?? 1);
+    const perToken = chosen.get(layer ?? "") ?? expertsPerToken ?? 1;
+    const share = layer === undefined ? 1 : perToken / (counts.get(layer) ?? 1);
     sums.parameters += parameters;
     sums.active += Math.min(1, share) * parameters;
     sums.formats[formatOf(weight)] = (sums.formats[formatOf(weight)] ?? 0) + parameters;
@@ -102,21 +106,60 @@ export function summarizeWeights(
   return { kinds: list, parameters: total("parameters"), active: total("active") };
 }
 
-/** The layer of an expert's weight: what stands before its number. */
-function layerOf(name: string): string | undefined {
-  return /^(.*\.experts)\.\d+\./.exec(name)?.[1];
+/** The layers with experts. */
+export interface LayerSummary {
+  /** Layers that have experts. */
+  readonly sparse: number;
+  /** Experts of such a layer; several numbers where layers differ. */
+  readonly experts: readonly number[];
+  /** Experts that a token is sent to there, the same way. */
+  readonly chosen: readonly number[];
 }
 
+/** Which layers of an eager graph have experts; undefined for a dense model. */
+export function summarizeLayers(
+  graph: Graph,
+  expertsPerToken: number | undefined,
+): LayerSummary | undefined {
+  const counts = expertCounts(graph.weights);
+  if (counts.size === 0) return undefined;
+  const chosen = chosenExperts(graph);
+  const numbers = (of: Iterable<number>) => [...new Set(of)].sort((a, b) => a - b);
+  return {
+    sparse: counts.size,
+    experts: numbers(counts.values()),
+    chosen: numbers([...counts.keys()].map((layer) => chosen.get(layer) ?? expertsPerToken ?? 1)),
+  };
+}
+
+/** The layer of an expert's weight: what stands before its number, or before the stack's name. */
+function layerOf(name: string): string | undefined {
+  return /^(.*\.experts)\./.exec(name)?.[1];
+}
+
+/** Experts by layer: weights with numbers, or a stack of them. */
 function expertCounts(values: readonly Value[]): Map<string, number> {
   const experts = new Map<string, Set<string>>();
-  for (const { name } of values) {
-    const [, layer, expert] = /^(.*\.experts)\.(\d+)\./.exec(name) ?? [];
+  const stacks = new Map<string, number>();
+  for (const { name, shape } of values) {
+    const layer = layerOf(name);
     if (layer === undefined) continue;
-    const known = experts.get(layer);
-    if (known) known.add(expert);
-    else experts.set(layer, new Set([expert]));
+    const number = /^\d+(?=\.)/.exec(name.slice(layer.length + 1))?.[0];
+    if (number === undefined) stacks.set(layer, Number(shape[0]));
+    else experts.set(layer, (experts.get(layer) ?? new Set()).add(number));
   }
-  return new Map([...experts].map(([layer, { size }]) => [layer, size]));
+  return new Map([...stacks, ...[...experts].map(([layer, { size }]) => [layer, size] as const)]);
+}
+
+/** Experts that a token is sent to, by layer, where a loop over them says so. */
+function chosenExperts(graph: Graph): Map<string, number> {
+  return new Map(
+    graph.nodes.flatMap((node) =>
+      isOp(node, "one_hot")
+        ? [[`${node.scope}.experts`, Number(input(node, "ids").shape[1])] as const]
+        : []
+    ),
+  );
 }
 
 /** The format that executors keep a weight in: that of the file where there is a kernel for it. */

@@ -10,10 +10,16 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { countSchema, sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
-import { denseMlp, sharedOutput } from "../blocks/moe_block.ts";
+import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
+import {
+  denseMlp,
+  type DenseMlpSpec,
+  type SharedExpertSpec,
+  sharedOutput,
+} from "../blocks/moe_block.ts";
+import type { ModelWeights } from "../weights/model_weights.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
-import { routedMlp } from "../blocks/routed_mlp.ts";
+import { biasAlone, routedMlp } from "../blocks/routed_mlp.ts";
 
 const configSchema = z.looseObject({
   ...sparseConfigFields,
@@ -36,10 +42,11 @@ export const aria = defineArchitecture({
     names: { moe_num_experts: "num_experts", moe_topk: "num_experts_per_tok" },
   },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { hidden_size: hidden, intermediate_size: intermediate, mlp_bias: bias } = config;
     const size = config.moe_num_shared_experts * intermediate;
+    const dense = { hidden, intermediate: size, activation: config.hidden_act, bias };
     decoder(b, config, weights, (_index, module) => {
       const routed = routedMlp(weights, [`${module}.mlp`], {
         ...{ hidden, intermediate },
@@ -51,11 +58,7 @@ export const aria = defineArchitecture({
         // Routed experts have SiLU whatever hidden_act says; shared ones obey it.
         activation: "silu",
       });
-      const dense = { hidden, intermediate: size, activation: config.hidden_act, bias };
-      const shared = size > 0 && {
-        name: "shared_experts",
-        build: denseMlp(weights, `${module}.mlp.shared_experts`, dense),
-      };
+      const shared = sharedOf(weights, `${module}.mlp.shared_experts`, dense);
       return {
         attention: plainAttention(config, weights, `${module}.self_attn`, {
           bias: config.attention_bias,
@@ -66,3 +69,15 @@ export const aria = defineArchitecture({
     });
   },
 });
+
+/** With no shared experts an MLP of no width is left, and of that its last bias. */
+function sharedOf(
+  weights: ModelWeights,
+  module: string,
+  spec: DenseMlpSpec,
+): SharedExpertSpec | undefined {
+  if (spec.intermediate > 0) {
+    return { name: "shared_experts", build: denseMlp(weights, module, spec) };
+  }
+  return spec.bias ? biasAlone(weights, [module], spec.hidden) : undefined;
+}

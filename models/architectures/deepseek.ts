@@ -19,7 +19,7 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, type LayerNorms, PRE_NORMS } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { latentAttention } from "../blocks/mla.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
@@ -28,8 +28,8 @@ import { CORRECTION, groupsOf, routedMlp, type RoutedMlpSpec } from "../blocks/r
 
 const latentFields = {
   ...sparseConfigFields,
-  // Heads have sizes of their own; what the config says of head_dim is not read.
-  head_dim: sizeSchema,
+  // Heads have sizes of their own; what the config says of head_dim is not read, right or wrong.
+  head_dim: sizeSchema.catch(1),
   intermediate_size: sizeSchema,
   moe_intermediate_size: sizeSchema,
   n_shared_experts: countSchema.default(0),
@@ -82,7 +82,7 @@ export const deepseekV2 = defineArchitecture({
   reading: { defaults: classDefaults("deepseek_v2"), names: NAMES },
   config: v2Schema,
   assumes: { scoring_func: "softmax", moe_layer_freq: 1, norm_topk_prob: false },
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const grouped = config.topk_method === "group_limited_greedy";
     build(b, config, weights, {
@@ -109,7 +109,7 @@ export const deepseekV3 = defineArchitecture({
   reading: { defaults: classDefaults("deepseek_v3"), names: NAMES },
   config: v3Schema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", moe_layer_freq: 1 },
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) =>
     buildV3(b, config, weights, (index) => index >= config.first_k_dense_replace),
 });
@@ -126,7 +126,7 @@ export const glm4MoeLite = defineArchitecture({
   },
   config: liteSchema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", first_k_dense_replace: 1 },
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) =>
     buildV3(b, config, weights, (index) => isSparseLayer(config.mlp_layer_types, index, 1)),
 });
@@ -142,7 +142,7 @@ export const axk1 = defineArchitecture({
   reading: { defaults: classDefaults("axk1"), names: NAMES },
   config: v3Schema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", moe_layer_freq: 1 },
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) =>
     buildV3(
       b,
@@ -200,7 +200,7 @@ export const mistral4 = defineArchitecture({
   },
   config: mistralSchema,
   assumes: { scoring_func: "softmax" },
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { rope_parameters: { partial_rotary_factor: _, ...rope } } = config;
     build(b, { ...config, rope_parameters: rope }, weights, {

@@ -13,11 +13,11 @@ import { classDefaults } from "../config/class_defaults.ts";
 import { countSchema, layerTypesSchema, sizeSchema } from "../config/config_fields.ts";
 import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
 
-const IGNORED = [ROTARY_BUFFERS, TIED_HEAD];
+const IGNORED = [ROTARY_BUFFERS];
 const NOTES = ["a dense model: the transforms for experts have nothing to do"];
 
 const denseFields = {

@@ -1,7 +1,7 @@
 /**
- * Qwen3-MoE and Mellum 2: grouped-query attention with RMSNorm on every head of q and k, and a softmax
- * router; Mellum's layers slide by type, with a rotary embedding for each. After
- * `modeling_qwen3_moe.py` and `modeling_mellum.py` of transformers.
+ * Qwen3-MoE, the text of Qwen3-Omni, and Mellum 2: grouped-query attention with RMSNorm on every head of q
+ * and k, and a softmax router; Mellum's layers slide by type, with a rotary embedding for each. After
+ * `modeling_qwen3_moe.py`, `modeling_qwen3_omni_moe.py` and `modeling_mellum.py` of transformers.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { ROTARY_BUFFERS, SPEECH } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
 import { denseMlp, softmaxMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES, ropeFrequencies, ropeSchema } from "../config/rope.ts";
@@ -37,8 +37,6 @@ const configSchema = z.looseObject({
   sliding_window: z.int().nonnegative().optional(),
 });
 
-type Config = z.output<typeof configSchema>;
-
 /** Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder and models derived from them. */
 export const qwen3Moe = defineArchitecture({
   name: "qwen3_moe",
@@ -55,13 +53,47 @@ export const qwen3Moe = defineArchitecture({
     names: { num_local_experts: "num_experts" },
   },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {
         ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
         qkNorm: headNorms(config, weights, `${module}.self_attn`),
         window: config.use_sliding_window ? config.sliding_window : undefined,
+      },
+      mlp: mlpOf(config, weights, `${module}.mlp`, isSparse(config, index)),
+    }));
+  },
+});
+
+const omniSchema = configSchema.omit({ use_sliding_window: true, sliding_window: true });
+
+type OmniConfig = z.output<typeof omniSchema>;
+
+/** The text of Qwen3-Omni-30B-A3B's thinker. */
+export const qwen3OmniMoe = defineArchitecture({
+  name: "qwen3_omni_moe_text",
+  hfNames: [
+    "Qwen3OmniMoeForConditionalGeneration",
+    "Qwen3OmniMoeThinkerForConditionalGeneration",
+  ],
+  features: [
+    "text of the thinker alone; grouped-query attention with q and k norms per head, biases",
+    "softmax router with optional renormalisation",
+    "dense layers by mlp_only_layers and decoder_sparse_step",
+    ROPE_TYPES,
+  ],
+  reading: {
+    defaults: classDefaults("qwen3_omni_moe_text"),
+    names: { num_local_experts: "num_experts" },
+  },
+  config: omniSchema,
+  ignoredTensors: [ROTARY_BUFFERS, SPEECH],
+  build(b, config, weights) {
+    decoder(b, config, weights, (index, module) => ({
+      attention: {
+        ...plainAttention(config, weights, `${module}.self_attn`, { bias: config.attention_bias }),
+        qkNorm: headNorms(config, weights, `${module}.self_attn`),
       },
       mlp: mlpOf(config, weights, `${module}.mlp`, isSparse(config, index)),
     }));
@@ -106,7 +138,7 @@ export const mellum = defineArchitecture({
     },
   },
   config: mellumSchema,
-  ignoredTensors: [ROTARY_BUFFERS, TIED_HEAD],
+  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { layer_types: types, head_dim: dim, max_position_embeddings: positions } = config;
     decoder(b, config, weights, (index, module) => {
@@ -132,11 +164,11 @@ export const mellum = defineArchitecture({
   },
 });
 
-function isSparse(config: Config, index: number): boolean {
+function isSparse(config: OmniConfig, index: number): boolean {
   return !config.mlp_only_layers.includes(index) && (index + 1) % config.decoder_sparse_step === 0;
 }
 
-type MlpConfig = Config | z.output<typeof mellumSchema>;
+type MlpConfig = OmniConfig | z.output<typeof mellumSchema>;
 
 function mlpOf(config: MlpConfig, weights: ModelWeights, module: string, sparse: boolean) {
   const { num_experts: experts, hidden_size: hidden } = config;

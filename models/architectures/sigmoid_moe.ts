@@ -19,7 +19,7 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, NUMBERED_NAMES } from "../weights/model_weights.ts";
 import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -27,7 +27,7 @@ import { CORRECTION, groupsOf, routedMlp } from "../blocks/routed_mlp.ts";
 
 const ROUTER = "sigmoid router with correction";
 const NAMES = { n_routed_experts: "num_experts" };
-const IGNORED = [ROTARY_BUFFERS, TIED_HEAD];
+const IGNORED = [ROTARY_BUFFERS];
 
 const glmFields = {
   ...sparseConfigFields,
@@ -36,6 +36,8 @@ const glmFields = {
   n_shared_experts: countSchema.default(0),
   first_k_dense_replace: countSchema.default(0),
 };
+
+const visionSchema = z.looseObject({ ...glmFields, intermediate_size: sizeSchema });
 
 const glmSchema = z.looseObject({
   ...glmFields,
@@ -65,6 +67,30 @@ export const glm4Moe = defineArchitecture({
         }),
         qkNorm: config.use_qk_norm ? headNorms(config, weights, `${module}.self_attn`) : undefined,
       },
+      mlp: glmMlp(config, weights, `${module}.mlp`, index),
+    }));
+  },
+});
+
+/** The text of GLM-4.5V and 4.6V. */
+export const glm4vMoe = defineArchitecture({
+  name: "glm4v_moe_text",
+  hfNames: ["Glm4vMoeForConditionalGeneration"],
+  features: [
+    `text alone; ${ROUTER} and groups, shared experts, first layers dense`,
+    "attention biases, partial rotary",
+    ROPE_TYPES,
+  ],
+  reading: { defaults: classDefaults("glm4v_moe_text"), names: NAMES, rope: { partial: 0.5 } },
+  config: visionSchema,
+  assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", use_qk_norm: false },
+  ignoredTensors: IGNORED,
+  build(b, config, weights) {
+    decoder(b, config, weights, (index, module) => ({
+      attention: plainAttention(config, weights, `${module}.self_attn`, {
+        bias: config.attention_bias,
+        outputBias: false,
+      }),
       mlp: glmMlp(config, weights, `${module}.mlp`, index),
     }));
   },

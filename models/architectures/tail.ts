@@ -19,13 +19,13 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS, TIED_HEAD } from "../weights/ignored_tensors.ts";
+import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
 import { rotaryOf, type RotarySpec } from "../blocks/rotary.ts";
 import { groupsOf, routedMlp } from "../blocks/routed_mlp.ts";
 
-const IGNORED = [ROTARY_BUFFERS, TIED_HEAD];
+const IGNORED = [ROTARY_BUFFERS];
 
 const exaoneSchema = z.looseObject({
   ...sparseConfigFields,

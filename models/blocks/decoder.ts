@@ -94,14 +94,14 @@ export function decoder(
     options;
   const tokenIds = b.input("token_ids", { dtype: "i32", shape: ["T"] });
   const positions = b.input("positions", { dtype: "i32", shape: ["T"] });
-  const { vocab_size: vocab, hidden_size: hidden, num_hidden_layers: count } = config;
+  const { vocab_size: vocab, num_hidden_layers: count } = config;
   const specs = Array.from(
     { length: count },
     (_, i) => layer(i, `${names.model}.${names.layers}.${i}`),
   );
   const blocks = specs.map(({ attention }) => blockOf(attention));
   const norm = normOf(b, config, weights, options);
-  const table = weights.matrix(`${names.model}.${names.embed}`, vocab, hidden);
+  const { table, head } = readEnds(config, weights, `${names.model}.${names.embed}`);
   const final = b.within(names.model, () => {
     const embedded = b.within(names.embed, () => {
       const rows = b.op("embedding", { ids: tokenIds, w: b.weight("weight", table) });
@@ -124,9 +124,23 @@ export function decoder(
       }), embedded);
     return norm(names.norm, last);
   });
-  const head = config.tie_word_embeddings ? table : weights.matrix("lm_head", vocab, hidden);
   const bias = options.headBias ? weights.vector("lm_head.bias", vocab) : undefined;
   b.graph.setOutput("logits", shapeLogits(b, linear(b, "lm_head", final, head, bias), options));
+}
+
+/**
+ * The embedding and the matrix of the logits. A checkpoint of a tied model that holds both keeps both, and
+ * one that holds either has it for both, as in transformers 5.
+ */
+function readEnds(
+  { tie_word_embeddings: tied, vocab_size: vocab, hidden_size: hidden }: ModelConfig,
+  weights: ModelWeights,
+  embedding: string,
+): { table: Weight; head: Weight } {
+  const own = !tied || weights.hasMatrix("lm_head");
+  const lost = tied && own && !weights.hasMatrix(embedding);
+  const table = weights.matrix(lost ? "lm_head" : embedding, vocab, hidden);
+  return { table, head: own && !lost ? weights.matrix("lm_head", vocab, hidden) : table };
 }
 
 function shapeLogits(

@@ -8,7 +8,7 @@
 
 import type { Activation, ExpertGroups, GraphBuilder, Weight } from "../../graph/mod.ts";
 import { cast, reshape } from "../../graph/mod.ts";
-import { denseMlp, type MlpBuilder, sparseMlp } from "./moe_block.ts";
+import { denseMlp, type MlpBuilder, type SharedExpertSpec, sparseMlp } from "./moe_block.ts";
 import {
   type ExpertSource,
   type ModelWeights,
@@ -106,8 +106,12 @@ function sharedOf(weights: ModelWeights, module: string, spec: RoutedMlpSpec) {
   };
 }
 
-/** An MLP of no experts, of which its last bias is left. */
-function biasAlone(weights: ModelWeights, paths: readonly string[], hidden: number) {
+/** A shared MLP of no width, of which its last bias is left. */
+export function biasAlone(
+  weights: ModelWeights,
+  paths: readonly string[],
+  hidden: number,
+): SharedExpertSpec {
   const name = weights.findName(paths.map((path) => `${path}.down_proj.bias`));
   const bias = weights.vector(name, hidden);
   return { name: "shared_experts", build: (b: GraphBuilder) => b.weight("bias", bias) };

@@ -104,7 +104,7 @@ export interface ModelConfig extends Omit<BaseModelConfig, "rope_parameters"> {
 const rawSchema = z.record(z.string(), z.unknown());
 
 /** Parts of a model that are not its text, by their keys in a wrapper's config. */
-const OTHER_PARTS = ["vision_config", "audio_config"];
+const OTHER_PARTS = ["vision_config", "audio_config", "talker_config", "code2wav_config"];
 
 /**
  * The content of a config.json: that of its `text_config` for a wrapper of several models. transformers
@@ -119,11 +119,18 @@ export function normalizeConfig(raw: unknown, file: string): Record<string, unkn
       { hint: "Download config.json again" },
     );
   }
-  const config = rawSchema.parse(decodeFloats(parsed.data));
+  const whole = rawSchema.parse(decodeFloats(parsed.data));
+  // Qwen3-Omni: the wrapper of text, images and sound is itself a part of a wrapper.
+  const thinker = rawSchema.safeParse(whole.thinker_config);
+  const { architectures: _whole, ...others } = whole;
+  const config = thinker.success
+    ? { ...others, ...thinker.data, architectures: whole.architectures }
+    : whole;
   const text = rawSchema.safeParse(config.text_config);
   if (!text.success) return config;
   const { architectures, quantization_config, tie_word_embeddings } = config;
   // The wrapper's class has a key of its own for the head and does not read the text's.
+  const isTied = tie_word_embeddings ?? (isTiedWrapper(architectures) ? true : undefined);
   const { tie_word_embeddings: _, ...own } = text.data;
   return {
     ...own,
@@ -131,9 +138,16 @@ export function normalizeConfig(raw: unknown, file: string): Record<string, unkn
     bos_token_id: text.data.bos_token_id ?? config.bos_token_id,
     architectures,
     ...(quantization_config !== undefined && { quantization_config }),
-    ...(tie_word_embeddings !== undefined && { tie_word_embeddings }),
+    ...(isTied !== undefined && { tie_word_embeddings: isTied }),
     [LEFT_OUT]: OTHER_PARTS.filter((key) => config[key] !== null && config[key] !== undefined),
   };
+}
+
+/** Wrappers that tie the head where their config does not say, whatever the class of the text does. */
+const TIED_WRAPPERS = ["Mistral3ForConditionalGeneration"];
+
+function isTiedWrapper(architectures: unknown): boolean {
+  return Array.isArray(architectures) && architectures.some((name) => TIED_WRAPPERS.includes(name));
 }
 
 /** Key under which {@linkcode normalizeConfig} says which parts of a wrapper it leaves out. */
@@ -173,10 +187,8 @@ export function readConfig(
   file: string,
 ): ReadConfig {
   const { defaults, names = {}, rope } = reading;
-  const merged = dropNulls({
-    ...underOneName(defaults.fields, defaults),
-    ...underOneName(raw, defaults),
-  });
+  const ofClass = underOneName(defaults.fields, defaults);
+  const merged = settleNulls({ ...ofClass, ...underOneName(raw, defaults) }, ofClass);
   for (const [theirs, ours] of Object.entries(names)) {
     if (merged[theirs] !== undefined) merged[ours] = merged[theirs];
   }
@@ -219,8 +231,16 @@ function underOneName(
   return result;
 }
 
-function dropNulls(config: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null));
+/** Without nulls; one in place of a class's `true` counts as false, as None does in Python. */
+function settleNulls(
+  config: Record<string, unknown>,
+  ofClass: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(config).flatMap(([key, value]) =>
+      value !== null ? [[key, value]] : ofClass[key] === true ? [[key, false]] : []
+    ),
+  );
 }
 
 /**

@@ -12,8 +12,8 @@ export const ROTARY_BUFFERS: IgnoredTensors = {
   reason: "computed from the rope parameters of config.json",
 };
 
-/** The head of a model whose config ties it to the embedding. */
-export const TIED_HEAD: IgnoredTensors = {
-  pattern: /^lm_head\.weight$/,
-  reason: "the head is tied to the embedding",
+/** What speaks in a model that listens, looks and speaks. */
+export const SPEECH: IgnoredTensors = {
+  pattern: /^(talker|code2wav)\./,
+  reason: "a part of the speaking model; text alone is loaded",
 };

@@ -46,7 +46,7 @@ const LEFTOVERS: readonly IgnoredTensors[] = [
   },
   {
     pattern:
-      /^(model\.)?(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|mm_projector|embed_vision|embed_audio)\./,
+      /^((thinker|model)\.)?(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|mm_projector|embed_vision|embed_audio)\./,
     reason: "a part of the vision or audio model; text alone is loaded",
   },
   {

@@ -78,6 +78,11 @@ export class ModelWeights {
     return this.#checkpoint.has(this.#stored(name));
   }
 
+  /** Whether the checkpoint has a matrix for a module, packed or plain. */
+  hasMatrix(module: string): boolean {
+    return MATRIX_TENSORS.some((tensor) => this.has(`${module}.${tensor}`));
+  }
+
   /** A tensor of that shape in the checkpoint's element type, which is one of some; default: plain ones. */
   tensor(name: string, shape: readonly number[], types?: readonly DType[]): Weight {
     return this.#consume(this.#checkpoint.tensor(this.#stored(name), shape, types));
@@ -114,7 +119,7 @@ export class ModelWeights {
     const stack = all.find(({ gateUp }) => this.has(`${module}.${gateUp}`));
     if (stack) return this.#stackedExperts(module, stack, sizes);
     const first = names && `${module}.experts.0.${names.gate}.weight`;
-    if (names && this.#hasMatrix(`${module}.experts.0.${names.gate}`)) {
+    if (names && this.hasMatrix(`${module}.experts.0.${names.gate}`)) {
       return inOneType(this.#separateExperts(module, names, sizes));
     }
     const wanted = all.map(({ gateUp }) => `${module}.${gateUp}`);
@@ -128,11 +133,6 @@ export class ModelWeights {
       reason: ignored.find(({ pattern }) => pattern.test(name))?.reason ??
         (this.shapeOf(name).includes(0) ? "it has no elements" : undefined),
     }));
-  }
-
-  /** Whether the checkpoint has a matrix for a module, packed or plain. */
-  #hasMatrix(module: string): boolean {
-    return MATRIX_TENSORS.some((tensor) => this.has(`${module}.${tensor}`));
   }
 
   #separateExperts(
@@ -205,6 +205,7 @@ function wrapperNames(checkpoint: Checkpoint): (name: string) => string {
   const prefixes: readonly (readonly [string, string])[] = [
     ["model.language_model.", ""],
     ["language_model.model.", "language_model."],
+    ["thinker.model.", "thinker."],
   ];
   const names = [...checkpoint.tensors.keys()];
   const wrapper = prefixes.find(([inside]) => names.some((name) => name.startsWith(inside)));

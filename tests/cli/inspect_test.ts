@@ -44,6 +44,28 @@ Deno.test("inspect model tells which transforms match and what a context takes, 
   assert.match(stdout, /^KV cache +384 B a token \(3 layers in f16\), 197 kB for 512 tokens/m);
 });
 
+Deno.test("inspect model counts layers, experts and what a token is multiplied with", async () => {
+  const rows = async (name: string, keys: readonly string[]) => {
+    const args = ["inspect", "model", "--model", `tests/golden/${name}`];
+    const { code, stdout, stderr } = await runCli(args);
+    assert.equal(code, 0, stderr);
+    return keys.map((key) => new RegExp(`^${key} +(.*)$`, "m").exec(stdout)?.[1]);
+  };
+  // All its experts are in one stack.
+  assert.deepEqual(await rows("llama4_text", ["parameters", "layers", "experts", "context"]), [
+    "440 k, 182 k active",
+    "3, 3 with experts",
+    "8 a layer, 1 a token",
+    "512 tokens",
+  ]);
+  // Its attention lies in a module with a norm's name.
+  assert.deepEqual(await rows("dbrx", [" {2}attention", " {2}norms"]), [
+    "24.6 k, 49.2 kB, bf16",
+    "320, 640 B, bf16",
+  ]);
+  assert.deepEqual(await rows("llama", ["layers", "experts"]), ["2", "none: a dense model"]);
+});
+
 Deno.test("inspect tensors lists the checkpoint", async () => {
   const { code, stdout, stderr } = await runCli(["inspect", "tensors"]);
   assert.equal(code, 0, stderr);

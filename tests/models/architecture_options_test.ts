@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { z } from "../../deps/zod.ts";
-import { constant, elementCount } from "../../graph/mod.ts";
+import { constant, elementCount, tensorNames } from "../../graph/mod.ts";
 import {
   type Architecture,
   baseConfigFields,
@@ -287,6 +287,21 @@ async function eagerLogits(
     await Deno.remove(folder, { recursive: true });
   }
 }
+
+Deno.test("Aria without shared experts adds the last bias of their MLP", () => {
+  const raw = { ...BASE, architectures: ["AriaTextForCausalLM"], mlp_bias: true };
+  const sizes = { moe_num_experts: 4, moe_topk: 2, moe_num_shared_experts: 0 };
+  const config = normalizeConfig({ ...raw, ...sizes, head_dim: 4 }, "config.json");
+  const checkpoint = new FabricatedCheckpoint("aria_text", "f32", 1);
+  const { graph } = findArchitecture(config, "config.json").configure(config, "config.json")
+    .build(checkpoint);
+  const biases = graph.weights.flatMap(({ weight }) => weight ? [...tensorNames(weight)] : [])
+    .filter((name) => name.includes("shared_experts"));
+  assert.deepEqual(
+    biases,
+    [0, 1].map((i) => `model.layers.${i}.mlp.shared_experts.down_proj.bias`),
+  );
+});
 
 Deno.test("Hunyuan 3 without shared experts has an MLP of its dense layers' size in their place", () => {
   const raw = { ...BASE, architectures: ["HYV3ForCausalLM"], num_shared_experts: 0 };

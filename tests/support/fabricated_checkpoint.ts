@@ -40,6 +40,8 @@ export class FabricatedCheckpoint extends Checkpoint implements TensorSource {
       return true;
     }
     if (STACKED_FAMILIES.includes(this.family) && /\.experts\.\d+\./.test(name)) return false;
+    // A third of tied models have a head of their own all the same.
+    if (name.startsWith("lm_head.")) return name === "lm_head.weight" && this.seed % 3 === 0;
     return !ABSENT.test(name) &&
       !(name.endsWith(".bias") && /norm/.test(name) && this.seed % 2 === 0);
   }

@@ -270,6 +270,13 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     ...latent(dice),
     mlp_layer_types: types(dice, layers, MLP_TYPES),
   }),
+  Glm4vMoeForConditionalGeneration: (dice, { headDim }) => {
+    const fraction = part(dice, headDim);
+    return {
+      ...groups(dice),
+      rope_parameters: rope(dice, Math.floor(headDim * fraction), fraction),
+    };
+  },
   GptOssForCausalLM: (dice, { layers }) => ({
     sliding_window: dice.from(1, 9),
     layer_types: dice.maybe() ? types(dice, layers, LAYER_TYPES) : undefined,
@@ -418,6 +425,10 @@ const MAKERS: Readonly<Record<string, Maker>> = {
     mlp_only_layers: dice.maybe() ? [dice.from(0, layers - 1)] : [],
     use_sliding_window: dice.maybe(),
     sliding_window: dice.from(1, 9),
+  }),
+  Qwen3OmniMoeForConditionalGeneration: (dice, { layers }) => ({
+    decoder_sparse_step: dice.from(1, 3),
+    mlp_only_layers: dice.maybe() ? [dice.from(0, layers - 1)] : [],
   }),
   Qwen3VLMoeForConditionalGeneration: (dice, { layers }) => ({
     decoder_sparse_step: dice.from(1, 2),

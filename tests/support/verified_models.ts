@@ -43,6 +43,7 @@ export const VERIFIED_MODELS: Readonly<Record<string, VerifiedModel>> = {
   gemma4_dense: { architecture: "gemma4_text" },
   glm4_moe: { architecture: "glm4_moe", ...ALL },
   glm4_moe_lite: { architecture: "glm4_moe_lite", ...ALL },
+  glm4v_moe: { architecture: "glm4v_moe_text", inside: true },
   gpt_oss: { architecture: "gpt_oss", ...INSIDE },
   granitemoe: { architecture: "granitemoe", ...ALL },
   granitemoeshared: { architecture: "granitemoeshared" },
@@ -67,6 +68,7 @@ export const VERIFIED_MODELS: Readonly<Record<string, VerifiedModel>> = {
   qwen3: { architecture: "qwen3" },
   qwen3_moe: { architecture: "qwen3_moe", ...ALL },
   qwen3_moe_longrope: { architecture: "qwen3_moe" },
+  qwen3_omni_moe: { architecture: "qwen3_omni_moe_text", inside: true },
   solar_open: { architecture: "solar_open" },
 };
 

@@ -184,6 +184,44 @@ Deno.test("configure() wants a window of classes that read layer_types alone", a
   await assert.rejects(read("dots1"), /key "sliding_window", got none/);
 });
 
+Deno.test("configure() takes null for false where a class has true, as Python does", async () => {
+  const nulls = { rope_interleave: null, norm_topk_prob: null };
+  const read = (raw: Record<string, unknown>) => {
+    const config: object = configure(raw);
+    return ["rope_interleave", "norm_topk_prob"].map((key) => Reflect.get(config, key));
+  };
+  assert.deepEqual(read({ ...await rawConfig("deepseek_v3"), ...nulls }), [false, false]);
+  const { rope_interleave: _, ...without } = await rawConfig("deepseek_v3");
+  assert.equal(read(without)[0], true);
+});
+
+Deno.test("findArchitecture() takes the text of Mistral 3 for what its model_type says", async () => {
+  for (const name of ["mistral", "mistral4"]) {
+    const { architectures: _, ...text } = await rawConfig(name);
+    const raw = normalizeConfig({
+      ...{ architectures: ["Mistral3ForConditionalGeneration"], model_type: "mistral3" },
+      ...{ text_config: text, vision_config: { model_type: "pixtral" } },
+    }, FILE);
+    assert.equal(findArchitecture(raw, FILE).name, name);
+    const { config, notes } = findArchitecture(raw, FILE).configure(raw, FILE);
+    assert.equal(config.tie_word_embeddings, true);
+    assert.ok(notes.includes("text alone is loaded: vision_config left out"));
+  }
+});
+
+Deno.test("findArchitecture() guesses no class of another name", () => {
+  const hints = ["SeedOssForCausalLM", "NobodysForCausalLM"].map((name) => {
+    try {
+      findArchitecture({ architectures: [name], model_type: "nobodys" }, FILE);
+    } catch (error) {
+      return error instanceof CheckpointError ? error.hint : undefined;
+    }
+  });
+  const none =
+    "Choose a model of an implemented architecture, or add its architecture with a plug-in";
+  assert.deepEqual(hints, [none, none]);
+});
+
 Deno.test("configure() refuses what Mistral 4's rotary embedding cannot be", async () => {
   const { rope_parameters, ...others } = await rawConfig("mistral4");
   const read = (change: Record<string, unknown>) => {
@@ -233,11 +271,22 @@ Deno.test("findArchitecture() names the nearest relative of a family that does n
 /** Mixtures of experts of transformers 5.18 that do not load. */
 const RELATED = [
   ...["axk2", "deepseek_ocr2", "deepseek_v32", "deepseek_v4", "diffusion_gemma"],
-  ...["doge", "ernie4_5_vl_moe", "glm4v_moe", "glm5_next", "glm_moe_dsa", "granitemoehybrid"],
+  ...["doge", "ernie4_5_vl_moe", "glm5_next", "glm_moe_dsa", "granitemoehybrid"],
   ...["hy_v4", "inkling_text", "jamba", "jetmoe", "kimi_linear", "lfm2_moe"],
   ...["longcat_flash", "minimax", "minimax_m3_vl_text", "nemotron_h", "qwen3_5_moe"],
-  ...["qwen3_next", "qwen3_omni_moe", "qwen4_exp", "step3p5", "step3p7", "zaya"],
+  ...["qwen3_next", "qwen4_exp", "step3p5", "step3p7", "zaya"],
 ];
+
+Deno.test("a family without experts that does not load has a relative, too", () => {
+  for (const type of ["granite", "seed_oss", "cohere2", "smollm3", "qwen2_5_vl", "gpt2"]) {
+    const find = () => findArchitecture({ model_type: type, architectures: ["Other"] }, FILE);
+    assert.throws(find, (error) => {
+      const hint = error instanceof CheckpointError ? error.hint ?? "" : "";
+      const nearest = /^Choose a model of (\w+), its nearest relative/.exec(hint)?.[1];
+      return ARCHITECTURES.some(({ name }) => name === nearest);
+    });
+  }
+});
 
 Deno.test("every mixture of experts that does not load has a relative that does", () => {
   for (const type of RELATED) {
