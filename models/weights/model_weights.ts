@@ -175,8 +175,9 @@ export class ModelWeights {
     throw this.#missing(names);
   }
 
-  #missing(names: readonly string[]): CheckpointError {
-    const near = nearestTensor(names.map(this.#stored), this.#checkpoint.tensors.keys());
+  #missing(read: readonly string[]): CheckpointError {
+    const names = read.map(this.#stored);
+    const near = nearestTensor(names, this.#checkpoint.tensors.keys());
     const quoted = names.map((name) => `"${name}"`).join(" or ");
     return new CheckpointError(
       "checkpoint/missing-tensor",
