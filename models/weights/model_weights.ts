@@ -131,7 +131,7 @@ export class ModelWeights {
     return this.#checkpoint.unused(this.#consumed).map((name) => ({
       name,
       reason: ignored.find(({ pattern }) => pattern.test(name))?.reason ??
-        (this.shapeOf(name).includes(0) ? "it has no elements" : undefined),
+        (this.#checkpoint.info(name).shape.includes(0) ? "it has no elements" : undefined),
     }));
   }
 
