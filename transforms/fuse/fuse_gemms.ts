@@ -17,6 +17,9 @@
  * %4 = slice(%1) {dim: 1, start: 96, end: 128}
  * ```
  *
+ * Packed weights with one scale each become one with a scale for so many rows as divide all of them; each
+ * weight's scale is repeated.
+ *
  * @module
  */
 
@@ -36,6 +39,7 @@ import {
   PACKED_LAYOUTS,
   packedShape,
   replaceNode,
+  type ScaleBlock,
   type Value,
   type Weight,
 } from "../../graph/mod.ts";
@@ -79,7 +83,17 @@ export const fuseGemms = defineTransform({
 /** Layers with equal text may share a weight. */
 function formatOf(node: Node<"linear">): string {
   const { format } = node.attrs;
-  return format === undefined ? input(node, "w").dtype : `${format} ${JSON.stringify(node.attrs)}`;
+  if (format === undefined) return input(node, "w").dtype;
+  const { block, ...attrs } = node.attrs;
+  return `${format} ${JSON.stringify(hasOneScale(node) ? attrs : { ...attrs, block })}`;
+}
+
+/** Whether a weight is of a format whose scale may be that of the whole matrix, and has no other. */
+function hasOneScale(node: Node<"linear">): boolean {
+  const { format } = node.attrs;
+  return format !== undefined && isPacked(format) &&
+    PACKED_LAYOUTS[format].defaultBlock[0] === 0 &&
+    input(node, "w_scale").shape.every((size) => size === 1);
 }
 
 /** Why packed weights cannot be concatenated. */
@@ -89,6 +103,7 @@ function unjoinable(nodes: Group): string | undefined {
     if (format === undefined || !isPacked(format)) continue;
     if (node.inputs.w_scale_2) return `its ${format} weight has a scale of the whole matrix`;
     if (node.inputs.x_scale) return "its input is rounded with a scale of its own";
+    if (hasOneScale(node)) continue;
     const [rows] = input(node, "w").shape.map(Number);
     const columns = Number(input(node, "x").shape.at(-1));
     const [blockRows] = packedShape(format, rows, columns, block).block;
@@ -104,19 +119,15 @@ function fuseGroup(graph: Graph, group: Group): void {
   const { scope, names } = commonScope(group.map((node) => node.scope));
   const b = new GraphBuilder(graph, { scope, before: nodes[0] });
   const weights = group.map((node) => weightOf(input(node, "w")));
+  const scales = nodes[0].inputs.w_scale && joinScales(group);
   const joined = b.op("linear", {
     x: input(nodes[0], "x"),
     w: b.weight(`${names}.weight`, concat(weights)),
-    w_scale: nodes[0].inputs.w_scale
-      ? b.weight(
-        `${names}.weight_scale`,
-        concat(group.map((node) => weightOf(input(node, "w_scale")))),
-      )
-      : undefined,
+    w_scale: scales && b.weight(`${names}.weight_scale`, scales.weight),
     bias: group.some((node) => node.inputs.bias)
       ? b.weight(`${names}.bias`, concat(group.map(biasOf)))
       : undefined,
-  }, group[0].attrs);
+  }, { ...group[0].attrs, ...(scales?.block && { block: scales.block }) });
   const dim = joined.shape.length - 1;
   let start = 0;
   const slices = nodes.map((node) => {
@@ -126,6 +137,21 @@ function fuseGroup(graph: Graph, group: Group): void {
     return slice;
   });
   nodes.forEach((node, i) => replaceNode(graph, node, slices[i]));
+}
+
+/** Scales one after the other; single ones each as often as the blocks of rows that all weights have. */
+function joinScales(group: Group): { weight: Weight; block?: ScaleBlock } {
+  const scales = group.map((node) => weightOf(input(node, "w_scale")));
+  if (!group.every(hasOneScale)) return { weight: concat(scales) };
+  const rows = group.map((node) => Number(input(node, "w").shape[0]));
+  const blockRows = rows.reduce(greatestDivisor);
+  const repeated = scales.flatMap((scale, i) => Array<Weight>(rows[i] / blockRows).fill(scale));
+  const columns = Number(input(group[0], "x").shape.at(-1));
+  return { weight: concat(repeated), block: [blockRows, columns] };
+}
+
+function greatestDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestDivisor(b, a % b);
 }
 
 /** A layer without a bias next to one with a bias gets zeros. */

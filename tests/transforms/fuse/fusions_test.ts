@@ -6,6 +6,7 @@ import {
   isOp,
   type OpName,
   printGraph,
+  quantize,
   tensor,
   type Value,
 } from "../../../graph/mod.ts";
@@ -94,6 +95,27 @@ Deno.test("fuse_gemms joins packed weights with their scales where these end wit
   assert.deepEqual(record.nearMisses, [
     { node: "m (linear)", reason: "its nvfp4 weight has a scale of the whole matrix" },
   ]);
+});
+
+Deno.test("fuse_gemms joins weights with one scale each, which is repeated for their rows", async () => {
+  const blocks = graphOf((blocks, x) => {
+    const quantized = (name: string, rows: number) => {
+      const { weight } = blocks.weight(name, [rows, 8]);
+      assert.ok(weight);
+      return blocks.b.op("linear", {
+        x,
+        w: blocks.b.weight(`${name}_codes`, quantize("fp8_e4m3", "payload", weight)),
+        w_scale: blocks.b.weight(`${name}_scale`, quantize("fp8_e4m3", "scale", weight)),
+      }, { format: "fp8_e4m3", block: [rows, 8] });
+    };
+    return { q: quantized("q", 12), k: quantized("k", 4), v: quantized("v", 8) };
+  });
+  const { fuse_gemms: record } = await applyAndCompare(blocks, steps("fuse_gemms"));
+  assert.equal(record.num_matches, 1);
+  const joined = blocks.graph.nodes.find((node) => isOp(node, "linear"));
+  assert.ok(isOp(joined, "linear"));
+  assert.deepEqual(joined.attrs, { format: "fp8_e4m3", block: [4, 8] });
+  assert.equal([joined.inputs.w_scale].flat()[0]?.shape.join(), "6,1");
 });
 
 Deno.test("fuse_rmsnorm moves a norm into every layer that reads it", async () => {
