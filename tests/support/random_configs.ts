@@ -18,8 +18,9 @@ function types<Item>(dice: Dice, count: number, items: readonly Item[]): Item[] 
 
 /** What every config has; heads and experts in odd numbers. */
 function base(dice: Dice): Config & { layers: number; headDim: number } {
-  const kvHeads = dice.from(1, 3);
-  const headDim = 2 * dice.from(3, 13);
+  const wide = dice.maybe(0.15);
+  const kvHeads = dice.from(1, wide ? 5 : 3);
+  const headDim = 2 * (wide ? dice.from(17, 66) : dice.from(3, 13));
   const layers = dice.from(1, 3);
   const many = dice.maybe(0.1);
   const experts = many ? dice.from(66, 80) : dice.from(3, 9);
@@ -27,11 +28,11 @@ function base(dice: Dice): Config & { layers: number; headDim: number } {
     layers,
     headDim,
     vocab_size: dice.from(20, 70),
-    hidden_size: dice.from(17, 48),
-    intermediate_size: dice.from(9, 40),
-    moe_intermediate_size: dice.from(5, 30),
+    hidden_size: wide ? dice.from(49, 170) : dice.from(17, 48),
+    intermediate_size: wide ? dice.from(41, 150) : dice.from(9, 40),
+    moe_intermediate_size: wide ? dice.from(31, 100) : dice.from(5, 30),
     num_hidden_layers: layers,
-    num_attention_heads: kvHeads * dice.from(1, 3),
+    num_attention_heads: kvHeads * dice.from(1, wide ? 6 : 3),
     num_key_value_heads: kvHeads,
     head_dim: headDim,
     num_experts: experts,
@@ -85,7 +86,8 @@ const LAYER_TYPES = ["sliding_attention", "full_attention"];
 const MLP_TYPES = ["dense", "sparse"];
 
 function latent(dice: Dice): Config {
-  const turning = 2 * dice.from(1, 6);
+  const wide = dice.maybe(0.15);
+  const turning = 2 * (wide ? dice.from(7, 20) : dice.from(1, 6));
   const heads = dice.from(1, 6);
   return {
     ...groups(dice),
@@ -94,10 +96,10 @@ function latent(dice: Dice): Config {
     hidden_size: heads * dice.from(3, 9),
     num_attention_heads: heads,
     num_key_value_heads: heads,
-    kv_lora_rank: 8 * dice.from(2, 5) - turning % 8,
+    kv_lora_rank: wide ? dice.from(40, 160) : dice.from(9, 40),
     qk_rope_head_dim: turning,
-    qk_nope_head_dim: dice.from(4, 20),
-    v_head_dim: dice.from(4, 24),
+    qk_nope_head_dim: wide ? dice.from(21, 70) : dice.from(4, 20),
+    v_head_dim: wide ? dice.from(25, 70) : dice.from(4, 24),
     rope_parameters: rope(dice, turning),
     rope_interleave: dice.maybe(),
   };

@@ -19,6 +19,9 @@
  * goes into the op as `q: q_latents, q_w: @q_b, q_norm: @q_a_norm`. Values that are columns of a wider
  * one (`fuse_gemms` joins the first projections) are read where they lie: `qFirst`, `kvFirst`.
  *
+ * A latent and its turning key must be a multiple of 8 numbers together, the word of the kernels; with others,
+ * `insert_cached_attention` keeps keys and values of every head.
+ *
  * @module
  */
 

@@ -84,6 +84,10 @@ export function matchLatent(probe: Probe, attention: Node<"attention">): Latent 
     turning.attrs.start === latentDim;
   probe.check(neighbours, attention, "latent and turning key do not lie side by side");
   checkSight(probe, attention);
+  const width = latentDim + Number(q.x.shape[2]);
+  const whole =
+    `a cache of latents takes multiples of ${WORD}, not ${width}: keys and values of every head are kept`;
+  probe.check(width % WORD === 0, attention, whole);
   return {
     attention,
     q: queriesOf(probe, queries.value),
@@ -100,6 +104,9 @@ export function matchLatent(probe: Probe, attention: Node<"attention">): Latent 
     },
   };
 }
+
+/** Numbers that kernels read of a cache at once. */
+const WORD = 8;
 
 /** The kernels look back over everything, and know no sinks. */
 function checkSight(probe: Probe, attention: Node<"attention">): void {

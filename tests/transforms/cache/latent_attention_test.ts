@@ -20,6 +20,8 @@ interface LatentForm {
   readonly gap?: number;
   /** Queries do not turn. */
   readonly still?: boolean;
+  /** Numbers of a latent; default LATENT. */
+  readonly latent?: number;
 }
 
 function layer(form: LatentForm): EagerBlocks {
@@ -49,12 +51,12 @@ function attend(blocks: EagerBlocks, x: Value, positions: Value, form: LatentFor
     });
   const q = byHead(blocks.linear(x, "q_proj", HEADS * (NOPE + ROPE)), NOPE + ROPE);
   const turning = part(q, NOPE, NOPE + ROPE);
-  const { gap = 0 } = form;
-  const kv = blocks.linear(x, "kv_a_proj", LATENT + gap + ROPE);
+  const { gap = 0, latent: size = LATENT } = form;
+  const kv = blocks.linear(x, "kv_a_proj", size + gap + ROPE);
   const latent = b.within(
     "kv_a_norm",
     () =>
-      b.op("rms_norm", { x: part(kv, 0, LATENT), w: blocks.weight("weight", [LATENT]) }, {
+      b.op("rms_norm", { x: part(kv, 0, size), w: blocks.weight("weight", [size]) }, {
         eps: 1e-6,
       }),
   );
@@ -63,7 +65,7 @@ function attend(blocks: EagerBlocks, x: Value, positions: Value, form: LatentFor
     NOPE + VALUE,
   );
   const at = form.otherPositions ? b.input("others", { dtype: "i32", shape: ["T"] }) : positions;
-  const single = b.op("unsqueeze", { x: part(kv, LATENT + gap, LATENT + gap + ROPE) }, { dim: 0 });
+  const single = b.op("unsqueeze", { x: part(kv, size + gap, size + gap + ROPE) }, { dim: 0 });
   const shared = turn(single, form.otherRope ? "half" : "interleaved", at);
   const keys = form.ownKeys
     ? turn(byHead(blocks.linear(x, "k_proj", HEADS * ROPE), ROPE), "interleaved")
@@ -115,6 +117,10 @@ const REASONS: readonly (readonly [LatentForm, string])[] = [
   [{ otherPositions: true }, "attn (attention): RoPE and attention have different positions"],
   [{ bias: true }, "attn.kv_b_proj (linear): it has a bias"],
   [{ gap: 2 }, "attn (attention): latent and turning key do not lie side by side"],
+  [
+    { latent: 13 },
+    "attn (attention): a cache of latents takes multiples of 8, not 17: keys and values of every head are kept",
+  ],
   [{ window: 3 }, "attn (attention): it has a window"],
   [{ chunk: 4 }, "attn (attention): it has a window"],
   [{ sinks: true }, "attn (attention): it has sinks"],
