@@ -53,7 +53,7 @@ async function refuse(
   folder: string,
   table: readonly (readonly [args: readonly string[], code: number, says: RegExp])[],
 ): Promise<void> {
-  await using host = new CliHost(folder, { task: "tune" });
+  await using host = new CliHost(folder, { granted: "tune" });
   for (const [args, expected, says] of table) {
     const { code, stdout, stderr } = await host.run(["tune", ...args]);
     assert.deepEqual([code, stdout], [expected, ""], `${args}: ${stderr}`);

@@ -6,7 +6,6 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { type JsonSchema, pipelineJsonSchema } from "../../dsl/schema.ts";
 import { ConfigError, pipeline } from "../../mod.ts";
 import fc from "../../deps/fast_check.ts";
@@ -14,9 +13,9 @@ import { webgpuTest } from "../support/adapter.ts";
 import { runCli } from "../support/cli.ts";
 import { anyPipeline, pluggedPipelines } from "../support/pipelines.ts";
 import { slowTest } from "../support/quick.ts";
+import { STORY_SCRIPT } from "../support/story_script.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
-const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
 
 /** A module that brings a transform of this key and a backend of this name. */
 function source(key: string, backend: string): string {
@@ -105,9 +104,9 @@ Deno.test("layers add their plug-ins up, in any grouping", async () => {
   });
 });
 
-// One check for all programs: most of it is the types of the library.
+// One check for all programs, in a folder of no project: most of it is the types of the library.
 slowTest(
-  "toTypeScript() gives programs that type-check: what a method does not take, set() does",
+  "programs that import mod.ts by path type-check, and so do those of toTypeScript()",
   async () => {
     await inFolder({ "mine.ts": source("ts_counter", "ts_backend") }, async (folder) => {
       const p = pipeline().settings({ plugins: [join(folder, "mine.ts")], maxSeqLen: 64 })
@@ -120,8 +119,10 @@ slowTest(
         Deno.writeTextFileSync(path, each.toTypeScript({ module: MOD }));
         return path;
       });
-      const args = ["check", "--config", CONFIG, file, ...random];
-      const checked = await new Deno.Command(Deno.execPath(), { args }).output();
+      const story = join(folder, "story.ts");
+      await Deno.writeTextFile(story, STORY_SCRIPT);
+      const args = ["check", story, file, ...random];
+      const checked = await new Deno.Command(Deno.execPath(), { args, cwd: folder }).output();
       assert.equal(checked.code, 0, new TextDecoder().decode(checked.stderr));
       const { deployment } = await import(`file://${file}`);
       assert.ok(deployment.equals(p), deployment.toYaml());

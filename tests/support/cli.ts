@@ -71,8 +71,8 @@ export interface HostRequest {
 /** Settings of a {@linkcode CliHost}. */
 export interface HostOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Whose permissions it has; default `deploy`. */
-  readonly task?: "deploy" | "tune";
+  /** Flags of `deno run`, or the task whose permissions it has; default `deploy`. */
+  readonly granted?: readonly string[] | "deploy" | "tune";
   /** A stream that goes to /dev/full, which answers every write as a full disk does. */
   readonly full?: "stdout" | "stderr";
 }
@@ -84,10 +84,11 @@ export class CliHost implements AsyncDisposable {
   readonly #answers: ReadableStreamDefaultReader<string>;
   #lastRun: Promise<unknown> = Promise.resolve();
 
-  constructor(folder: string, { env, full, task = "deploy" }: HostOptions = {}) {
+  constructor(folder: string, { env, full, granted = "deploy" }: HostOptions = {}) {
     const answers = full === "stdout" ? "stderr" : "stdout";
     const host = new URL("cli_host.ts", import.meta.url).pathname;
-    const command = ["run", ...flagsOf(task), host];
+    const flags = typeof granted === "string" ? flagsOf(granted) : granted;
+    const command = ["run", ...flags, host];
     const redirect = full === "stdout" ? "> /dev/full" : "2> /dev/full";
     const shell = full && ["-c", `exec "$0" "$@" ${redirect}`, Deno.execPath()];
     this.#process = new Deno.Command(shell ? "sh" : Deno.execPath(), {
