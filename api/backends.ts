@@ -12,6 +12,7 @@ export {
   type DeviceMoeSpec,
   type DeviceProfile,
   type Dispatch,
+  type ExpertChoice,
   foldGrid,
   type MatrixShape,
   type MoeBackend,

@@ -6,6 +6,7 @@
  */
 
 import type { MoeOperands, Node, OpName, Value } from "../graph/mod.ts";
+import type { ExpertChoice } from "./moe/expert_choice.ts";
 
 /** The facts of a device that kernels may depend on. */
 export interface DeviceProfile {
@@ -67,7 +68,10 @@ export interface StepSizes {
   readonly P: number;
 }
 
-/** Memory of one node between its own dispatches; contents do not outlive the node. */
+/**
+ * Memory of one node between its own dispatches; contents do not outlive the node, unless another one
+ * names it (`node`).
+ */
 export interface Scratch {
   /** Tells it from other buffers. */
   readonly kind: "scratch";
@@ -80,6 +84,8 @@ export interface Scratch {
    * tickets of "the last workgroup to arrive".
    */
   readonly tickets?: boolean;
+  /** Id of the node whose scratch it is, where another node reads what that one left. */
+  readonly node?: number;
 }
 
 /** Memory that holds f32 rows. */
@@ -186,6 +192,8 @@ export interface LoweringContext {
   readonly keepsF32?: boolean;
   /** Measured configurations of MoE layers, where there are any. */
   readonly tuned?: TunedFiles;
+  /** Of a router whose layer chooses experts by itself, and of that layer. */
+  readonly choice?: ExpertChoice;
   /**
    * Says in the plan's report what was chosen and why; a `notice` is also told to whoever deploys,
    * once for all layers and sizes of steps.

@@ -7,7 +7,7 @@
 
 import type { MoeConfig } from "./algorithms/config.ts";
 import type { MoeBackend, MoeNote } from "./backend.ts";
-import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
+import { describeConfig, lowerConfig, refuseChoice, refuseLayer } from "./select.ts";
 import type { DeviceMoeSpec } from "./spec.ts";
 import { trtllmHeuristic } from "./trtllm.ts";
 import { gemmHeuristic } from "./tuning/heuristic.ts";
@@ -18,6 +18,7 @@ export const autoBackend: MoeBackend = {
   name: "auto",
   summary: "the best of the others for each range of tokens",
   supports: refuseLayer,
+  refuseChoice: (spec) => refuseChoice(autoConfig(spec, () => {}).config, spec),
   compile(spec, values, note) {
     const { config, tuned } = autoConfig(spec, note);
     const backend = config.algorithm === "grouped" ? "triton" : "trtllm";

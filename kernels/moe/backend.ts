@@ -20,6 +20,12 @@ export interface MoeBackend {
   readonly summary: string;
   /** Why the backend cannot serve this layer, or undefined when it can. */
   supports(spec: MoeSpec): string | undefined;
+  /**
+   * Why the backend wants experts that are chosen for a spec, or undefined when it chooses them: it is
+   * then given `values.choice`, and writes `selectedExperts` and `routingWeights` itself. Without
+   * this method they are always chosen.
+   */
+  refuseChoice?(spec: DeviceMoeSpec): string | undefined;
   /** The dispatches of one layer, in order; called only for specs it supports. */
   compile(spec: DeviceMoeSpec, values: MoeValues, note: MoeNote): readonly Dispatch[];
 }

@@ -6,6 +6,7 @@
  */
 
 import { KernelError, messageOf, MixlineError, type Node, type Value } from "../../graph/mod.ts";
+import type { ExpertChoice } from "./expert_choice.ts";
 import type { Binding, DeviceProfile, Dispatch, StepSizes } from "../kernel.ts";
 
 /** The part of a node that is checked. */
@@ -20,6 +21,8 @@ export interface BackendOutput {
   readonly profile: Pick<DeviceProfile, "maxWorkgroupsPerDimension">;
   /** Steps of `min..max` tokens. */
   readonly tokens: { readonly min: number; readonly max: number };
+  /** What the backend chooses experts from, where it does. */
+  readonly choice?: ExpertChoice;
 }
 
 /**
@@ -67,6 +70,7 @@ export function checkBackend(
     refuse(output, "expected at least one dispatch, got none");
   }
   const written = new Set<string>();
+  if (output.choice) written.add(keyOf({ buffer: output.choice.logits, access: "read" }));
   for (const [i, dispatch] of dispatches.entries()) checkDispatch(dispatch, i, written, output);
   const [result] = output.node.outputs;
   if (!written.has(keyOf({ buffer: result, access: "read_write" }))) {
@@ -146,7 +150,7 @@ function bindingProblem(
 }
 
 function keyOf({ buffer }: Binding): string {
-  if (buffer.kind === "scratch") return `scratch ${buffer.name}`;
+  if (buffer.kind === "scratch") return `scratch ${buffer.node ?? ""} ${buffer.name}`;
   return "id" in buffer ? `value ${buffer.id}` : buffer.kind;
 }
 

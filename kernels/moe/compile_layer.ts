@@ -21,7 +21,7 @@ export function compileMoeLayer(
   spec: DeviceMoeSpec,
   values: MoeValues,
 ): readonly Dispatch[] | string {
-  const { output, ...inputs } = values;
+  const { output, choice: _, ...inputs } = values;
   const given: Readonly<Record<string, Value | readonly Value[]>> = { ...inputs };
   const node = { scope: spec.scope, inputs: given, outputs: [output] };
   const place = { backend: backend.name, node, profile: spec.profile, tokens: spec.tokens };

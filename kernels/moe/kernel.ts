@@ -31,12 +31,13 @@ export const fusedMoeKernel = defineKernel({
     invariant(profile, "a node is lowered for a device");
     const backend = moeBackend(node.attrs.backend);
     const note: MoeNote = (text, kind) => context.note(`${backend.name}: ${text}`, kind);
-    const output = { backend: backend.name, node, profile, tokens: spec.tokens };
+    const { choice } = context;
+    const output = { backend: backend.name, node, profile, tokens: spec.tokens, choice };
     return checkBackend(
       callBackend(
         output,
         "compile()",
-        () => backend.compile({ ...spec, profile }, moeValuesOf(node), note),
+        () => backend.compile({ ...spec, profile }, moeValuesOf(node, choice), note),
       ),
       output,
     );

@@ -13,7 +13,7 @@ import {
   type WeightSpec,
   writes,
 } from "../access/access.ts";
-import { dataDependent } from "../access/extent.ts";
+import { dataDependent, STEP } from "../access/extent.ts";
 import { chunkOperand, operandAccess } from "../access/operand.ts";
 import { rowsAccess } from "../access/rows.ts";
 import { weightRowBytes } from "../access/weights.ts";
@@ -36,10 +36,13 @@ import {
 import { unreadableWeight } from "../linear/linear.ts";
 import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
 import { narrowWorkgroup, reductionAccess } from "../reduce/reduction.ts";
+import type { ExpertChoice } from "./expert_choice.ts";
 import routerBody from "./router.wgsl" with { type: "text" };
-import { choiceAccess, mostColumns } from "./router_choice.ts";
+import { choiceAccess, isGeneral, mostColumns } from "./router_choice.ts";
 import chooseBody from "./router_choose_dispatch.wgsl" with { type: "text" };
+import handOverText from "./router_hand_over.wgsl" with { type: "text" };
 import loadText from "./router_load.wgsl" with { type: "text" };
+import logitsText from "./router_logits.wgsl" with { type: "text" };
 import normed from "./router_normed.wgsl" with { type: "text" };
 import normedAbsent from "./router_normed_absent.wgsl" with { type: "text" };
 
@@ -116,23 +119,58 @@ type ShapeProblem = Pick<RouterProblem, "weight" | "experts"> & {
   readonly mostColumns?: number;
 };
 
-/** The dispatches of a router: one, or two where results are handed over between dispatches. */
+/**
+ * The dispatches of a router: one, or two where results are handed over between dispatches. Where
+ * the experts choose, one that leaves logits.
+ */
 export function routerDispatches(
   problem: RouterProblem,
   shape: RouterShape = routerShape(problem, problem.context),
 ): Dispatch[] {
-  const { node, experts, context } = problem;
+  const { experts, context } = problem;
+  const { choice: byExperts } = context;
+  if (byExperts) {
+    return [scoresDispatch(problem, shape, "router_logits", [logitsAccess(byExperts)])];
+  }
   const shares = Math.ceil(experts / shape.share);
   const ticket = (context.handOff ?? "ticket") === "ticket";
   const choice = [choiceAccess(problem), partialsAccess(problem, shape, shares, ticket)];
-  const reduction = reductionAccess(context.profile, [
-    { name: "sum", slots: "SUMS", operation: "add" },
+  const first = scoresDispatch(problem, shape, "router", [
+    ...choice,
+    fragments(handOverText),
+    constants({ TICKET: ticket }),
   ]);
+  if (ticket || shares === 1) return [first];
+  const second = composeDispatch({
+    kernel: "router_choose",
+    accesses: [
+      ...choice,
+      constants({ INVOCATIONS: shape.threads, COLUMNS: shape.columns, SUMS: shape.columns }),
+      sumAccess(context.profile),
+    ],
+    body: chooseBody,
+    workgroups: ({ T }) => [Math.ceil(T / shape.columns), 1, 1],
+  });
+  return [first, second];
+}
+
+function sumAccess(profile: DeviceProfile): Access {
+  return reductionAccess(profile, [{ name: "sum", slots: "SUMS", operation: "add" }]);
+}
+
+/** The dispatch that makes logits, and what becomes of them. */
+function scoresDispatch(
+  problem: RouterProblem,
+  shape: RouterShape,
+  kernel: string,
+  choice: readonly Access[],
+): Dispatch {
+  const { node, experts, context } = problem;
+  const shares = Math.ceil(experts / shape.share);
   const { columns } = problem.weight;
   const { normEps } = node.attrs;
-  const tiles = (tokens: number) => Math.ceil(tokens / shape.columns);
-  const first = composeDispatch({
-    kernel: "router",
+  return composeDispatch({
+    kernel,
     accesses: [
       multiplyAccess("w", problem.weight, shape),
       rowsAccess("x", columns, { buffer: input(node, "x") }),
@@ -144,27 +182,24 @@ export function routerDispatches(
         ...multiplyConstants(shape, 1, normEps !== undefined),
         SHARE: shape.share,
         SHARES: shares,
-        TICKET: ticket,
         EPS: f32Literal(normEps ?? 0, "an epsilon of norms"),
       }),
-      reduction,
+      sumAccess(context.profile),
     ],
     body: routerBody,
-    workgroups: ({ T }) => [shares, tiles(T), 1],
+    workgroups: ({ T }) => [shares, Math.ceil(T / shape.columns), 1],
     weightBytes: () => experts * weightRowBytes(problem.weight.format, columns),
   });
-  if (ticket || shares === 1) return [first];
-  const second = composeDispatch({
-    kernel: "router_choose",
-    accesses: [
-      ...choice,
-      constants({ INVOCATIONS: shape.threads, COLUMNS: shape.columns, SUMS: shape.columns }),
-      reduction,
-    ],
-    body: chooseBody,
-    workgroups: ({ T }) => [tiles(T), 1, 1],
-  });
-  return [first, second];
+}
+
+/** Logits that experts choose from. */
+function logitsAccess({ router, logits }: ExpertChoice): Access {
+  return joinAccess(
+    writes("logits", "f32", logits),
+    fragments(logitsText),
+    constants({ E: Number(input(router, "w").shape[0]) }),
+    STEP,
+  );
 }
 
 /** Where the normed tokens go, if anywhere: in vectors where rows are whole ones. */
@@ -212,16 +247,36 @@ export const moeRouter = defineKernel({
       : undefined;
   },
   lower(node, context) {
-    const w = input(node, "w");
-    const weight = { format: w.dtype as WeightFormat, payload: w, columns: Number(w.shape[1]) };
-    const problem = { node, weight, experts: Number(w.shape[0]), context };
-    const most = mostColumns(node, context.profile);
-    const shape = routerShape({ ...problem, mostColumns: most }, context);
+    const { problem, shape } = problemOf(node, context);
+    const chosen = context.choice
+      ? "logits alone, the experts choose"
+      : "chosen by the last to arrive";
     context.note(
       shape.share === problem.experts
-        ? `router, ${shape.columns} tokens a workgroup`
-        : `router, ${shape.share} experts a workgroup, chosen by the last to arrive`,
+        ? `router, ${shape.columns} tokens a workgroup${context.choice ? `, ${chosen}` : ""}`
+        : `router, ${shape.share} experts a workgroup, ${chosen}`,
     );
     return routerDispatches(problem, shape);
   },
 });
+
+function problemOf(
+  node: Node<"moe_router">,
+  context: LoweringContext,
+): { readonly problem: RouterProblem; readonly shape: RouterShape } {
+  const w = input(node, "w");
+  const weight = { format: w.dtype as WeightFormat, payload: w, columns: Number(w.shape[1]) };
+  const problem = { node, weight, experts: Number(w.shape[0]), context };
+  const most = mostColumns(node, context.profile);
+  return { problem, shape: routerShape({ ...problem, mostColumns: most }, context) };
+}
+
+/** Invocations of a workgroup of a router. */
+export function routerInvocations(node: Node<"moe_router">, context: LoweringContext): number {
+  return problemOf(node, context).shape.threads;
+}
+
+/** Why experts cannot make the choice of a router, or undefined when they can. */
+export function choiceRefusal(node: Node<"moe_router">): string | undefined {
+  return isGeneral(node) ? "its choice takes more than scores in their order" : undefined;
+}

@@ -1,20 +1,17 @@
 //@fragment moe/router
-//@needs INVOCATIONS COLUMNS E SHARE ROWS NORM SHARES TICKET SQUARES EPS NORMED_COLUMNS Invocation
-//@needs step w_multiply sum_join sum_result bias_at set_logit store_partial take_ticket load_logits
-//@needs choose w_COLUMNS write_normed
-// Router: scores of all experts for COLUMNS tokens, the TOP_K best of each with their weights, and
-// with NORM the normed tokens.
+//@needs INVOCATIONS COLUMNS E SHARE ROWS NORM SHARES SQUARES EPS NORMED_COLUMNS Invocation
+//@needs step w_multiply sum_join sum_result bias_at put_logit finish_tile w_COLUMNS write_normed
+// Router: scores of all experts for COLUMNS tokens, the TOP_K best of each with their weights (or
+// the logits alone, where the experts choose), and with NORM the normed tokens.
 //
 // x [T, H] f32, w [E, H] in any plain format; selected [T, K] i32, routing_weights [T, K] f32,
 // xn [T, H] f32
 // Grid: share of the experts, tile of COLUMNS tokens.
 //
-// Each workgroup takes SHARE experts, ROWS at a time, and the last one to arrive chooses; with very
-// many tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
+// Each workgroup takes SHARE experts, ROWS at a time; with very many tokens, or few experts, a
+// workgroup takes all experts of its tokens and SHARES is 1.
 //
 // NORMED_COLUMNS are the vectors or numbers of a normed token, 0 when nobody wants it.
-
-var<workgroup> arrived: u32;
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
@@ -32,11 +29,7 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
           logit *= inverse_rms(i / ROWS, invocation);
         }
         logit += bias_at(expert);
-        if (SHARES == 1u) {
-          set_logit(i / ROWS, expert, logit);
-        } else {
-          store_partial((first_column + i / ROWS) * E + expert, logit);
-        }
+        put_logit(first_column, i / ROWS, expert, logit);
       }
     }
     if (NORM && first + ROWS >= end) {
@@ -44,21 +37,7 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
     }
     workgroupBarrier();
   }
-  if (SHARES > 1u) {
-    if (!TICKET) {
-      return;
-    }
-    storageBarrier();
-    if (invocation.index == 0u) {
-      arrived = take_ticket(group.y, SHARES);
-    }
-    if (workgroupUniformLoad(&arrived) + 1u < SHARES) {
-      return;
-    }
-    storageBarrier();
-    load_logits(first_column, invocation);
-  }
-  choose(first_column, min(COLUMNS, columns - first_column), invocation);
+  finish_tile(group.y, first_column, min(COLUMNS, columns - first_column), invocation);
 }
 
 fn inverse_rms(column: u32, invocation: Invocation) -> f32 {

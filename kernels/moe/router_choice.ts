@@ -26,7 +26,7 @@ interface ChoiceProblem {
 const OTHER_BYTES = 8 << 10;
 
 /** True for routers that the plain choice does not serve. */
-function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
+export function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
   const { scoring, softmaxOver, groups, shared = 0, logitScale = 1 } = attrs;
   const bounds = attrs.sumFloor !== undefined || attrs.sumOffset !== undefined ||
     attrs.normPower !== undefined;
@@ -53,21 +53,22 @@ export function choiceAccess(problem: ChoiceProblem): Access {
   return isGeneral(problem.node) ? generalChoice(problem) : plainChoice(problem);
 }
 
-function plainChoice({ node, experts }: ChoiceProblem): Access {
+function plainChoice(problem: ChoiceProblem): Access {
+  return joinAccess(chosenAccess(problem.node), fragments(chooseText), plainConstants(problem));
+}
+
+/** What the plain choice is told, whoever makes it. */
+export function plainConstants({ node, experts }: ChoiceProblem): Access {
   const { topK, scoring, softmaxOver, renormalize, scale } = node.attrs;
-  return joinAccess(
-    chosenAccess(node),
-    fragments(chooseText),
-    constants({
-      E: experts,
-      TOP_K: topK,
-      SIGMOID: scoring === "sigmoid",
-      OVER_ALL: softmaxOver === "all",
-      RENORMALIZE: renormalize,
-      SCALE: f32Literal(scale, "a scale of routing weights"),
-      LOWEST,
-    }),
-  );
+  return constants({
+    E: experts,
+    TOP_K: topK,
+    SIGMOID: scoring === "sigmoid",
+    OVER_ALL: softmaxOver === "all",
+    RENORMALIZE: renormalize,
+    SCALE: f32Literal(scale, "a scale of routing weights"),
+    LOWEST,
+  });
 }
 
 function generalChoice({ node, experts: rows }: ChoiceProblem): Access {

@@ -7,7 +7,7 @@
 import type { Dispatch } from "../kernel.ts";
 import type { MoeConfig } from "./algorithms/config.ts";
 import { refuseActivation } from "./algorithms/expert_math.ts";
-import { lowerByExpert, lowerBySlot } from "./algorithms/gemv.ts";
+import { lowerByExpert, lowerBySlot, refuseSlotChoice } from "./algorithms/gemv.ts";
 import { lowerGrouped } from "./algorithms/grouped.ts";
 import { type Layer, layerOf } from "./algorithms/layer.ts";
 import { refuseRounding } from "./algorithms/rounding.ts";
@@ -33,6 +33,12 @@ function lowerAlgorithm(layer: Layer, config: MoeConfig): readonly Dispatch[] {
     default:
       return lowerGrouped(layer, config);
   }
+}
+
+/** Why a configuration wants experts that are chosen, or undefined when its kernels choose them. */
+export function refuseChoice(config: MoeConfig, spec: DeviceMoeSpec): string | undefined {
+  if (config.algorithm !== "slots") return `kernels of "${config.algorithm}" want chosen experts`;
+  return refuseSlotChoice(config, spec);
 }
 
 /** Why no WebGPU backend can serve a layer, or undefined when they can. */

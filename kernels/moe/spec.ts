@@ -15,6 +15,7 @@ import {
   type WeightFormat,
 } from "../../graph/mod.ts";
 import type { DeviceProfile, LoweringContext, TunedFiles } from "../kernel.ts";
+import type { ExpertChoice } from "./expert_choice.ts";
 
 /** Everything a backend may base a decision on. */
 export interface MoeSpec {
@@ -94,6 +95,11 @@ export interface MoeValues {
   readonly actScale?: Value;
   /** f32 [T, H] */
   readonly output: Value;
+  /**
+   * What a backend that chooses experts chooses from: `selectedExperts` and `routingWeights` are
+   * written by its dispatches then.
+   */
+  readonly choice?: ExpertChoice;
 }
 
 /** The spec of a node for steps of some sizes on a device; without a context, of the node alone. */
@@ -127,7 +133,7 @@ export function moeSpecOf(
 }
 
 /** The values of a node by their meaning. */
-export function moeValuesOf(node: Node<"fused_moe">): MoeValues {
+export function moeValuesOf(node: Node<"fused_moe">, choice?: ExpertChoice): MoeValues {
   const scales = (name: string) =>
     [optionalInput(node, `${name}_scale`), optionalInput(node, `${name}_scale_2`)]
       .filter((value) => value !== undefined);
@@ -152,6 +158,7 @@ export function moeValuesOf(node: Node<"fused_moe">): MoeValues {
     ...(xScale && { xScale }),
     ...(actScale && { actScale }),
     output: node.outputs[0],
+    ...(choice && { choice }),
   };
 }
 

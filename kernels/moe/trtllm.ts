@@ -8,7 +8,7 @@
 
 import { type MoeConfig, refuseConfig } from "./algorithms/config.ts";
 import type { MoeBackend, MoeNote } from "./backend.ts";
-import { describeConfig, lowerConfig, refuseLayer } from "./select.ts";
+import { describeConfig, lowerConfig, refuseChoice, refuseLayer } from "./select.ts";
 import type { DeviceMoeSpec } from "./spec.ts";
 import { expertHeuristic, gemmHeuristic, slotHeuristic } from "./tuning/heuristic.ts";
 import { findTuned, type TunedChoice } from "./tuning/tuned.ts";
@@ -21,6 +21,7 @@ export const trtllmBackend: MoeBackend = {
   name: "trtllm",
   summary: "few tokens: output-centric, two dispatches; many: permute, two grouped GEMMs, finalize",
   supports: refuseLayer,
+  refuseChoice: (spec) => refuseChoice(trtllmConfig(spec, () => {}).config, spec),
   compile(spec, values, note) {
     const { config, tuned } = trtllmConfig(spec, note);
     note(describeConfig(config, spec, tuned));

@@ -1,7 +1,6 @@
 //@fragment moe/algorithms/gate_up
-//@needs INVOCATIONS TOP_K FIRST_EXPERT END_EXPERT LANES GROUPS ROWS MATRICES INTERMEDIATE
-//@needs OUTPUTS_PER_QUAD QUADS PASSES selected FIRST_WORD_$i END_WORD_$i UNROLL_$i
-//@needs w_up_fetch x_round x_chunk w_up_CHUNKS w_up_dot lane_sum input_factor_at act
+//@needs INVOCATIONS TOP_K LANES GROUPS ROWS MATRICES INTERMEDIATE OUTPUTS_PER_QUAD QUADS PASSES
+//@needs is_idle expert_of FIRST_WORD_$i END_WORD_$i UNROLL_$i w_up_fetch x_round x_chunk w_up_CHUNKS w_up_dot lane_sum input_factor_at act
 //@needs expert_activation b_up_at
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
 // outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
@@ -14,11 +13,10 @@ fn main(
 ) {
   let token = group.z;
   let pair = token * TOP_K + group.y;
-  // A negative id is huge as u32, so one range check drops everything outside.
-  let expert = u32(selected[pair]);
-  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+  if (is_idle(group, index)) {
     return;
   }
+  let expert = expert_of(group, index);
   let lane = index % LANES;
   let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type Access, constants, writes } from "../../access/access.ts";
+import { type Access, constants, fragments, reads, writes } from "../../access/access.ts";
 import { extentOf, STEP } from "../../access/extent.ts";
 import { boundOperand, operandAccess } from "../../access/operand.ts";
 import { rowsAccess } from "../../access/rows.ts";
@@ -14,11 +14,17 @@ import type { ShaderConstants } from "../../compose.ts";
 import { composeDispatch } from "../../dispatch.ts";
 import type { Dispatch, Scratch, StepSizes } from "../../kernel.ts";
 import { laneSum } from "../../reduce/lane_sum.ts";
-import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
+import { sureSubgroup } from "../../attention/decode_lanes.ts";
+import { weightRowBytes } from "../../access/weights.ts";
+import type { ExpertChoice } from "../expert_choice.ts";
+import { plainConstants } from "../router_choice.ts";
+import { type DeviceMoeSpec, matricesOf, upRows } from "../spec.ts";
 import type { ExpertConfig, SlotConfig } from "./config.ts";
 import downBody from "./down.wgsl" with { type: "text" };
 import downExpertsBody from "./down_experts.wgsl" with { type: "text" };
 import { expertActivation } from "./expert_math.ts";
+import choiceText from "./expert_choice.wgsl" with { type: "text" };
+import selectedText from "./expert_selected.wgsl" with { type: "text" };
 import gateUpBody from "./gate_up.wgsl" with { type: "text" };
 import gateUpExpertsBody from "./gate_up_experts.wgsl" with { type: "text" };
 import { inputFactor, type Layer, layerScratch, outputFactor, selectedExperts } from "./layer.ts";
@@ -49,24 +55,46 @@ function byChunks(layer: Layer): Layer {
   return { ...layer, up: { ...layer.up, chunkWords }, down: { ...layer.down, chunkWords } };
 }
 
+/** Why the kernels of a configuration want experts that are chosen, or undefined when they choose. */
+export function refuseSlotChoice(
+  { lanes, up }: SlotConfig,
+  spec: DeviceMoeSpec,
+): string | undefined {
+  const { applyRoutingOnInput, format, hidden, experts, profile } = spec;
+  if (applyRoutingOnInput) return "weights of the choice multiply what the experts read";
+  if (weightRowBytes(format, hidden) * upRows(spec) * experts > profile.maxBindingBytes) {
+    return "the experts are bound in parts";
+  }
+  return (lanes * up.groups) % sureSubgroup(profile) === 0
+    ? undefined
+    : "workgroups are no whole subgroups";
+}
+
 /** The dispatches of a layer, slot by slot. */
 export function lowerBySlot(given: Layer, config: SlotConfig): readonly Dispatch[] {
   const layer = byChunks(given);
   const { spec } = layer;
   const { lanes, up, down } = config;
   const upOutputs = up.values / matricesOf(spec);
+  const rowGroups = Math.ceil(spec.intermediate / (upOutputs * up.groups));
+  const { choice } = layer.values;
   return [
     ...upDispatches(layer, {
       kernel: "moe_gate_up",
       body: gateUpBody,
       readsStep: false,
+      experts: choice ? choiceAccess(layer, choice, rowGroups) : [
+        selectedExperts(layer),
+        fragments(selectedText),
+      ],
       constants: {
         ...upConstants(spec, lanes, up.values),
         INVOCATIONS: lanes * up.groups,
         GROUPS: up.groups,
         ...wordConstants(wordsOfRow(layer.up), lanes, up.unroll),
       },
-      grid: ({ T }) => [Math.ceil(spec.intermediate / (upOutputs * up.groups)), spec.topK, T],
+      // One workgroup more for each token keeps the choice.
+      grid: ({ T }) => [rowGroups + (choice ? 1 : 0), spec.topK, T],
     }),
     ...downDispatches(layer, {
       kernel: "moe_down",
@@ -92,6 +120,7 @@ export function lowerByExpert(given: Layer, config: ExpertConfig): readonly Disp
     ...upDispatches(layer, {
       kernel: "moe_gate_up_experts",
       body: gateUpExpertsBody,
+      experts: [selectedExperts(layer)],
       readsStep: true,
       constants: {
         ...upConstants(spec, lanes, up.values),
@@ -121,13 +150,41 @@ function actScratch({ tokens, topK, intermediate }: DeviceMoeSpec): Scratch {
   return layerScratch("moe_act", tokens.max * topK * intermediate);
 }
 
-function upDispatches(layer: Layer, stage: Stage): Dispatch[] {
+/** The choice of each workgroup's expert from the router's logits. */
+function choiceAccess(
+  { spec: { profile, experts } }: Layer,
+  { router, logits, invocations }: ExpertChoice,
+  rowGroups: number,
+): Access[] {
+  const width = sureSubgroup(profile);
+  const [selected, weights] = router.outputs;
+  return [
+    reads("logits", "f32", logits),
+    writes("selected", "i32", selected),
+    writes("routing_weights", "f32", weights),
+    fragments(choiceText),
+    plainConstants({ node: router, experts }),
+    constants({
+      WIDTH: width,
+      SCORES: Math.ceil(experts / width),
+      ROW_GROUPS: rowGroups,
+      ROUTER_INVOCATIONS: invocations,
+    }),
+  ];
+}
+
+/** The first product, and where its experts come from. */
+interface UpStage extends Stage {
+  readonly experts: readonly Access[];
+}
+
+function upDispatches(layer: Layer, stage: UpStage): Dispatch[] {
   const { spec, up } = layer;
   return expertRanges(spec, up).map((range) =>
     dispatchOf(layer, stage, up, range, [
       rowsAccess("x", spec.hidden, { buffer: layer.x }),
       expertRounding("x", spec, up),
-      selectedExperts(layer),
+      ...stage.experts,
       inputFactor(layer),
       expertAccess("w_up", up, range),
       operandAccess("b_up", up.bias, "numbers"),

@@ -22,6 +22,7 @@ import {
   type Binding,
   type DeviceProfile,
   type Dispatch,
+  expertChoices,
   type KernelDefinition,
   lowerDrawDetails,
   type LoweringContext,
@@ -127,34 +128,20 @@ export interface LoweringOptions {
 
 /** Chooses a kernel for every node and lists their dispatches in order. */
 export function lowerGraph(graph: GraphParts, options: LoweringOptions): LoweredGraph {
-  const { profile, tokens, sizes, handOff = "ticket", sampling } = options;
+  const { profile, tokens, sizes, handOff = "ticket", sampling, kernels } = options;
   const roots = aliasRoots(graph, tokens.max);
   const notes: LoweringNote[] = [];
   const dispatches: UnorderedDispatch[] = [];
-  const caches = new Map(graph.caches.map((cache) => [cache.name, cache]));
-  const pageSize = graph.caches[0]?.pageSize ?? 16;
+  const contextOf = contextsFor(graph, options, notes);
+  const choices = expertChoices({ nodes: graph.nodes, kernels, contextOf });
   for (const node of graph.nodes) {
     if (isView(node, tokens.max)) continue;
     const reason = options.keepsF32?.get(node.id);
-    const context: LoweringContext = {
-      profile,
-      tokens,
-      maxRows: sizes.R,
-      pageSize,
-      maxSequences: sizes.S,
-      maxSequenceTokens: sizes.P * pageSize,
-      handOff,
-      ...(options.tuned && { tuned: options.tuned }),
-      ...(reason !== undefined
-        ? { keepsF32: true }
-        : options.operands && { operands: options.operands }),
-      cacheDtype: (name) => caches.get(name)?.dtype ?? "f32",
-      note: (text, kind) =>
-        notes.push({ scope: node.scope, op: node.op, text, isNotice: kind === "notice" }),
-    };
+    const choice = choices.get(node.id);
+    const context = { ...contextOf(node), ...(choice && { choice }) };
     if (reason !== undefined) context.note(`keeps f32 operands: ${reason}`);
     const owner: DispatchOwner = { id: String(node.id), scope: node.scope, op: node.op };
-    for (const dispatch of lowerNode(node, options.kernels, context)) {
+    for (const dispatch of lowerNode(node, kernels, context)) {
       dispatches.push(lowerDispatch(dispatch, owner, roots, sizes, profile));
     }
   }
@@ -182,6 +169,29 @@ export function lowerGraph(graph: GraphParts, options: LoweringOptions): Lowered
     notes,
     ...(options.keepsF32 && { keepsF32: options.keepsF32 }),
   };
+}
+
+/** How each node of a graph is lowered; what kernels note goes into the list. */
+function contextsFor(
+  { caches }: GraphParts,
+  { profile, tokens, sizes, handOff = "ticket", tuned, operands, keepsF32 }: LoweringOptions,
+  notes: LoweringNote[],
+): (node: Node) => LoweringContext {
+  const byName = new Map(caches.map((cache) => [cache.name, cache]));
+  const pageSize = caches[0]?.pageSize ?? 16;
+  return ({ id, scope, op }) => ({
+    profile,
+    tokens,
+    maxRows: sizes.R,
+    pageSize,
+    maxSequences: sizes.S,
+    maxSequenceTokens: sizes.P * pageSize,
+    handOff,
+    ...(tuned && { tuned }),
+    ...(keepsF32?.has(id) ? { keepsF32: true } : operands && { operands }),
+    cacheDtype: (name) => byName.get(name)?.dtype ?? "f32",
+    note: (text, kind) => notes.push({ scope, op, text, isNotice: kind === "notice" }),
+  });
 }
 
 /** What a dispatch belongs to. */
@@ -258,7 +268,7 @@ function resourceOf(
     case "scratch":
       return {
         kind: buffer.tickets ? "tickets" : "scratch",
-        key: `scratch ${owner.id} ${buffer.name}`,
+        key: `scratch ${buffer.node ?? owner.id} ${buffer.name}`,
         name: `${buffer.name} of ${owner.scope || owner.op}`,
         bytes: buffer.bytes,
       };
