@@ -15,6 +15,7 @@ import { GPU_PROFILE } from "./gpu_profile.ts";
 import { CONFIGS } from "./moe_configs.ts";
 import { type LayerOptions, lowerWith, moeLayer } from "./moe_layer.ts";
 import { buildNode, type OpInput } from "./op_case.ts";
+import { lowerRouted, routedLayer } from "./routed_layer.ts";
 
 /** Another device than a data centre GPU whose subgroups are right. */
 export type Device = Partial<Pick<LoweringContext, "profile" | "handOff">>;
@@ -165,6 +166,12 @@ function drawDetails(): readonly Dispatch[] {
   return [before, after];
 }
 
+/** A router and its layer of experts, which choose from its logits where the device has subgroups. */
+function routed(device: Device = {}): readonly Dispatch[] {
+  const layer = routedLayer({ E: 128, K: 8, H: 256, I: 8, normEps: 1e-6, dtype: "bf16" });
+  return lowerRouted(layer, device.profile ?? GPU_PROFILE, 1, device.handOff).dispatches;
+}
+
 const LAYERS: Readonly<Record<string, Lower>> = {
   projection_1: (device) => projection(1, device),
   projection_8: (device) => projection(8, device),
@@ -172,6 +179,7 @@ const LAYERS: Readonly<Record<string, Lower>> = {
   projection_2048: (device) => projection(2048, device),
   router_1: (device) => router(1, device),
   router_512: (device) => router(512, device),
+  routed_experts_1: (device) => routed(device),
   attention_1: (device) => attention(1, device),
   attention_8: (device) => attention(8, device),
   attention_512: (device) => attention(512, device),

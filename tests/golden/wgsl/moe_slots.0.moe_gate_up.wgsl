@@ -48,6 +48,18 @@ fn x_round(value: Chunk, expert: u32) -> Chunk {
   return value;
 }
 
+// The expert of a workgroup's slot, as it was chosen before.
+fn expert_of(group: vec3<u32>, index: u32) -> u32 {
+  return u32(selected[group.z * TOP_K + group.y]);
+}
+
+// Whether a workgroup has nothing to do. A negative id is huge as u32, so one range check drops
+// everything outside.
+fn is_idle(group: vec3<u32>, index: u32) -> bool {
+  let expert = expert_of(group, index);
+  return expert < FIRST_EXPERT || expert >= END_EXPERT;
+}
+
 fn input_factor_at(i: u32) -> f32 {
   return 1.0f;
 }
@@ -104,11 +116,10 @@ fn main(
 ) {
   let token = group.z;
   let pair = token * TOP_K + group.y;
-  // A negative id is huge as u32, so one range check drops everything outside.
-  let expert = u32(selected[pair]);
-  if (expert < FIRST_EXPERT || expert >= END_EXPERT) {
+  if (is_idle(group, index)) {
     return;
   }
+  let expert = expert_of(group, index);
   let lane = index % LANES;
   let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);

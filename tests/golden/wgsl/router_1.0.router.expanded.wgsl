@@ -13,6 +13,7 @@ const OVER_ALL = true;
 const RENORMALIZE = true;
 const SCALE = 1.0f;
 const LOWEST = -3.4028234663852886e+38f;
+const TICKET = true;
 const INVOCATIONS = 128u;
 const ROWS = 1u;
 const COLUMNS = 1u;
@@ -22,7 +23,6 @@ const SUMS = 2u;
 const NORM = true;
 const SHARE = 1u;
 const SHARES = 128u;
-const TICKET = true;
 const EPS = 9.999999974752427e-7f;
 
 @group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
@@ -268,6 +268,36 @@ fn load_logits(first_column: u32, invocation: Invocation) {
   workgroupBarrier();
 }
 
+// A router that chooses: the last workgroup of a tile to arrive has the logits of all of them. With
+// one workgroup to a tile there is nothing to hand over.
+var<workgroup> arrived: u32;
+
+fn put_logit(first_column: u32, column: u32, expert: u32, logit: f32) {
+  if (SHARES == 1u) {
+    set_logit(column, expert, logit);
+  } else {
+    store_partial((first_column + column) * E + expert, logit);
+  }
+}
+
+fn finish_tile(tile: u32, first_column: u32, count: u32, invocation: Invocation) {
+  if (SHARES > 1u) {
+    if (!TICKET) {
+      return;
+    }
+    storageBarrier();
+    if (invocation.index == 0u) {
+      arrived = take_ticket(tile, SHARES);
+    }
+    if (workgroupUniformLoad(&arrived) + 1u < SHARES) {
+      return;
+    }
+    storageBarrier();
+    load_logits(first_column, invocation);
+  }
+  choose(first_column, count, invocation);
+}
+
 // The invocations of a workgroup, where subgroups may be used. Nothing is assumed about the size of
 // subgroups but that they have 8 invocations or more.
 const MAX_SUBGROUPS = max(1u, INVOCATIONS / 8u);
@@ -307,19 +337,17 @@ fn sum_result(slot: u32, invocation: Invocation) -> f32 {
   return result;
 }
 
-// Router: scores of all experts for COLUMNS tokens, the TOP_K best of each with their weights, and
-// with NORM the normed tokens.
+// Router: scores of all experts for COLUMNS tokens, the TOP_K best of each with their weights (or
+// the logits alone, where the experts choose), and with NORM the normed tokens.
 //
 // x [T, H] f32, w [E, H] in any plain format; selected [T, K] i32, routing_weights [T, K] f32,
 // xn [T, H] f32
 // Grid: share of the experts, tile of COLUMNS tokens.
 //
-// Each workgroup takes SHARE experts, ROWS at a time, and the last one to arrive chooses; with very
-// many tokens, or few experts, a workgroup takes all experts of its tokens and SHARES is 1.
+// Each workgroup takes SHARE experts, ROWS at a time; with very many tokens, or few experts, a
+// workgroup takes all experts of its tokens and SHARES is 1.
 //
 // NORMED_COLUMNS are the vectors or numbers of a normed token, 0 when nobody wants it.
-
-var<workgroup> arrived: u32;
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
@@ -337,11 +365,7 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
           logit *= inverse_rms(i / ROWS, invocation);
         }
         logit += bias_at(expert);
-        if (SHARES == 1u) {
-          set_logit(i / ROWS, expert, logit);
-        } else {
-          store_partial((first_column + i / ROWS) * E + expert, logit);
-        }
+        put_logit(first_column, i / ROWS, expert, logit);
       }
     }
     if (NORM && first + ROWS >= end) {
@@ -349,21 +373,7 @@ fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3<u32>) {
     }
     workgroupBarrier();
   }
-  if (SHARES > 1u) {
-    if (!TICKET) {
-      return;
-    }
-    storageBarrier();
-    if (invocation.index == 0u) {
-      arrived = take_ticket(group.y, SHARES);
-    }
-    if (workgroupUniformLoad(&arrived) + 1u < SHARES) {
-      return;
-    }
-    storageBarrier();
-    load_logits(first_column, invocation);
-  }
-  choose(first_column, min(COLUMNS, columns - first_column), invocation);
+  finish_tile(group.y, first_column, min(COLUMNS, columns - first_column), invocation);
 }
 
 fn inverse_rms(column: u32, invocation: Invocation) -> f32 {

@@ -1,0 +1,303 @@
+const x_COLUMNS = 256u;
+const E = 128u;
+const TOP_K = 8u;
+const SIGMOID = false;
+const OVER_ALL = true;
+const RENORMALIZE = false;
+const SCALE = 1.0f;
+const LOWEST = -3.4028234663852886e+38f;
+const WIDTH = 32u;
+const SCORES = 4u;
+const ROW_GROUPS = 2u;
+const ROUTER_INVOCATIONS = 32u;
+const w_up_COLUMNS = 256u;
+const w_up_CHUNKS = 1u;
+const w_up_WORDS = 32u;
+const w_up_FIRST_ROW = 0u;
+const FIRST_EXPERT = 0u;
+const END_EXPERT = 128u;
+const LANES = 32u;
+const QUADS = 1u;
+const ROWS = 2u;
+const OUTPUTS_PER_QUAD = 2u;
+const INVOCATIONS = 64u;
+const GROUPS = 2u;
+const PASSES = 1u;
+const FIRST_WORD_0 = 0u;
+const END_WORD_0 = 32u;
+const UNROLL_0 = 1u;
+const HIDDEN = 256u;
+const INTERMEDIATE = 8u;
+const MATRICES = 2u;
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> selected: array<i32>;
+@group(0) @binding(3) var<storage, read_write> routing_weights: array<f32>;
+@group(0) @binding(4) var<storage, read> w_up: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> act: array<f32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn x_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (x_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(x[at], x[at + 1u]);
+}
+
+// Activations are multiplied as they are.
+fn x_round(value: Chunk, expert: u32) -> Chunk {
+  return value;
+}
+
+// The choice of experts, made by the workgroups that need it: each finds the expert of its own slot
+// from the logits of its token. One workgroup more for each token writes ids and weights for those
+// who come after.
+//
+// WIDTH neighbouring invocations hold SCORES neighbouring experts each; in every round the best
+// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than WIDTH
+// invocations holds them several times, which changes nothing.
+
+fn score_at(token: u32, expert: u32) -> f32 {
+  let logit = logits[token * E + expert];
+  // What is no number ranks last.
+  var score = select(LOWEST, logit, logit == logit);
+  if (SIGMOID) {
+    score = 1.0 / (1.0 + exp(-score));
+  }
+  return score;
+}
+
+// The order of scores as an order of integers, all above 0; both zeros are equal.
+fn key_of(score: f32) -> u32 {
+  let bits = bitcast<u32>(select(score, 0.0, score == 0.0));
+  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+
+fn score_of(key: u32) -> f32 {
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+
+// The expert that comes last when so many are chosen. `writes` keeps all of them, and their weights.
+fn choose(token: u32, slots: u32, index: u32, writes: bool) -> u32 {
+  let lane = index % WIDTH;
+  let first = lane * SCORES;
+  //@repeat s SCORES
+  var key_$s = 0u;
+  if (first + $s < E) {
+    key_$s = key_of(score_at(token, first + $s));
+  }
+  //@end
+  var expert = 0u;
+  var winner = 0u;
+  var top = 0.0;
+  var total = 0.0;
+  for (var slot = 0u; slot < slots; slot++) {
+    var own = 0u;
+    //@repeat s SCORES
+    own = max(own, key_$s);
+    //@end
+    let best = subgroupMax(own);
+    winner = countTrailingZeros(subgroupBallot(own == best).x);
+    var wins = lane == winner;
+    //@repeat s SCORES
+    if (wins && key_$s == best) {
+      key_$s = 0u;
+      expert = first + $s;
+      wins = false;
+    }
+    //@end
+    if (writes) {
+      let score = score_of(best);
+      top = select(top, score, slot == 0u);
+      let term = weight_term(score, top);
+      total += term;
+      let id = subgroupShuffle(expert, winner);
+      if (index == slot % WIDTH) {
+        selected[token * TOP_K + slot] = i32(id);
+        routing_weights[token * TOP_K + slot] = term;
+      }
+    }
+  }
+  if (writes) {
+    finish_weights(token, index, top, total);
+  }
+  return subgroupShuffle(expert, winner);
+}
+
+fn weight_term(score: f32, top: f32) -> f32 {
+  if (SIGMOID) {
+    return score;
+  }
+  return exp(score - top);
+}
+
+// Every invocation finishes the weights that it wrote.
+fn finish_weights(token: u32, index: u32, top: f32, total: f32) {
+  var divisor = 1.0;
+  if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
+    divisor = total;
+  } else if (!SIGMOID) {
+    divisor = sum_of_all(token, index % WIDTH, top);
+  }
+  if (index < WIDTH) {
+    for (var slot = index; slot < TOP_K; slot += WIDTH) {
+      routing_weights[token * TOP_K + slot] = routing_weights[token * TOP_K + slot] / divisor * SCALE;
+    }
+  }
+}
+
+// Σ exp(score - top) over all experts, in the order in which a router of ROUTER_INVOCATIONS adds.
+fn sum_of_all(token: u32, lane: u32, top: f32) -> f32 {
+  let is_copy = subgroupExclusiveAdd(1u) >= WIDTH;
+  var total = 0.0;
+  for (var part = 0u; part < ROUTER_INVOCATIONS; part += WIDTH) {
+    var share = 0.0;
+    for (var expert = part + lane; expert < E; expert += ROUTER_INVOCATIONS) {
+      share += exp(score_at(token, expert) - top);
+    }
+    total += subgroupAdd(select(share, 0.0, is_copy));
+  }
+  return total;
+}
+
+fn expert_of(group: vec3<u32>, index: u32) -> u32 {
+  return choose(group.z, group.y + 1u, index, false);
+}
+
+// True for workgroups without rows; one of them for each token writes the choice.
+fn is_idle(group: vec3<u32>, index: u32) -> bool {
+  if (group.x < ROW_GROUPS) {
+    return false;
+  }
+  if (group.y == 0u) {
+    choose(group.z, TOP_K, index, true);
+  }
+  return true;
+}
+
+fn input_factor_at(i: u32) -> f32 {
+  return 1.0f;
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_up_Word = vec4<u32>;
+
+fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
+  return w_up[(row - w_up_FIRST_ROW) * (w_up_COLUMNS / 8u) + word];
+}
+
+fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_up_unpack(word, chunk), x);
+}
+
+fn b_up_at(i: u32) -> f32 {
+  return 0.0f;
+}
+
+fn activation(x: f32) -> f32 {
+  // exp is kept from overflowing: past 80 the quotient is 0 to every digit anyway.
+  return x / (1.0 + exp(min(-x, 80.0)));
+}
+
+// What an expert does between its two products: `first` comes from w3 (up), `second` from w1 (gate).
+fn expert_activation(first: f32, second: f32) -> f32 {
+  return activation(second) * first;
+}
+
+// Sums over the LANES neighbouring invocations of a subgroup; every one of them gets the sum. A
+// butterfly of shuffles works for any subgroup of at least LANES invocations, in a fixed order.
+fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
+  var sum = value;
+  for (var reach = LANES / 2u; reach > 0u; reach >>= 1u) {
+    sum += subgroupShuffleXor(sum, reach);
+  }
+  return sum;
+}
+
+// Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
+// outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
+// a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
+
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let token = group.z;
+  let pair = token * TOP_K + group.y;
+  if (is_idle(group, index)) {
+    return;
+  }
+  let expert = expert_of(group, index);
+  let lane = index % LANES;
+  let row = (group.x * GROUPS + index / LANES) * ROWS;
+  let matrix = expert * (MATRICES * INTERMEDIATE);
+  //@repeat q QUADS
+  var sum_$q = vec4<f32>();
+  //@repeat c 4
+  const VALUE_$q_$c = $q * 4u + $c;
+  let row_$q_$c = matrix + (VALUE_$q_$c % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_$q_$c / MATRICES, INTERMEDIATE - 1u);
+  //@end
+  //@end
+  // UNROLL words of a row in flight; what is left of a row after that goes one by one.
+  //@repeat z PASSES
+  for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
+    //@repeat u UNROLL_$z
+    let word_$u = base + $u * LANES;
+    //@repeat q QUADS
+    //@repeat c 4
+    let w_$u_$q_$c = w_up_fetch(row_$q_$c, word_$u);
+    //@end
+    //@end
+    //@end
+    //@repeat u UNROLL_$z
+    //@repeat p w_up_CHUNKS
+    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
+    //@repeat q QUADS
+    sum_$q += vec4(
+      w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),
+      w_up_dot(w_$u_$q_2, $p, x_$u_$p), w_up_dot(w_$u_$q_3, $p, x_$u_$p),
+    );
+    //@end
+    //@end
+    //@end
+  }
+  //@end
+  // Lane i finishes output row i.
+  var first = 0.0;
+  var second = 0.0;
+  //@repeat q QUADS
+  let total_$q = lane_sum(sum_$q, index);
+  //@repeat o OUTPUTS_PER_QUAD
+  if (lane == $q * OUTPUTS_PER_QUAD + $o) {
+    first = total_$q[$o * MATRICES];
+    second = total_$q[$o * MATRICES + MATRICES - 1u];
+  }
+  //@end
+  //@end
+  let column = row + lane;
+  if (lane < ROWS && column < INTERMEDIATE) {
+    let factor = input_factor_at(pair);
+    act[pair * INTERMEDIATE + column] = expert_activation(
+      first * factor + b_up_at(matrix + column),
+      second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
+    );
+  }
+}
