@@ -7,7 +7,7 @@
 
 import { type Graph, isOp, type Sampling } from "../../graph/mod.ts";
 import type { Model } from "../../models/mod.ts";
-import type { Executor, Program, StepRequest } from "../../runtime/mod.ts";
+import type { CompileOptions, Executor, Program, StepRequest } from "../../runtime/mod.ts";
 import { optimize } from "../../transforms/mod.ts";
 import { defaultSteps } from "./language_model.ts";
 import type { Changes } from "./quantized_models.ts";
@@ -52,8 +52,10 @@ export function compileForSteps(
   executor: Executor,
   graph: Graph,
   { checkpoint }: Model,
+  options: Pick<CompileOptions, "compileAll"> = {},
 ): Promise<Program> {
   return executor.compile(graph, {
+    ...options,
     source: checkpoint,
     ...{ maxTokens: MOST_TOKENS, maxSequences: 1, pages: PAGES, maxPagesPerSequence: PAGES },
   });
