@@ -7,14 +7,7 @@
  */
 
 import { input } from "../../../graph/mod.ts";
-import {
-  type Access,
-  constants,
-  fragments,
-  joinAccess,
-  reads,
-  writes,
-} from "../../access/access.ts";
+import { constants, fragments, joinAccess, reads, writes } from "../../access/access.ts";
 import { type Extent, STEP } from "../../access/extent.ts";
 import { composeDispatch } from "../../dispatch.ts";
 import { type Dispatch, foldGrid, type Scratch, type StepSizes } from "../../kernel.ts";
@@ -24,13 +17,12 @@ import { keptRows, keysAccess } from "../operands.ts";
 import { prefillDispatch, type TileProblem } from "../prefill.ts";
 import { matrixPrefill } from "../prefill_matrices.ts";
 import { type Expansion, mostRows, numberBytes } from "./expansion.ts";
-import { formsAccess } from "./forms.ts";
+import { plannedAccess, stretchAccess } from "./forms.ts";
 import gatherBody from "./gather.wgsl" with { type: "text" };
 import { type MlaProblem, sizeConstants, stepAccess } from "./problem.ts";
 import storeExpanded from "./store_expanded.wgsl" with { type: "text" };
 import storedF16 from "./stored_f16.wgsl" with { type: "text" };
 import storedF32 from "./stored_f32.wgsl" with { type: "text" };
-import stretchText from "./stretch.wgsl" with { type: "text" };
 import stretchResults from "./stretch_results.wgsl" with { type: "text" };
 import stretchSource from "./stretch_source.wgsl" with { type: "text" };
 
@@ -99,18 +91,10 @@ function rowsOf({ problem, expansion }: Stretches, stretch: number): Extent {
     wgsl: "stretch_rows()",
     fixed: false,
     ofTokens: true,
-    access: joinAccess(
-      formsAccess(expansion).plan,
-      stretchConstants(expansion, stretch),
-      fragments(stretchText),
-    ),
+    access: stretchAccess(expansion, stretch),
     of: (sizes) =>
       Math.min(rows, Math.max(0, mostRows(problem, expansion, sizes) - stretch * rows)),
   };
-}
-
-function stretchConstants({ rows }: Expansion, stretch: number): Access {
-  return constants({ STRETCH_FIRST: stretch * rows, STRETCH_ROWS: rows });
 }
 
 function gatherDispatch(given: Stretches, stretch: number): Dispatch {
@@ -122,8 +106,8 @@ function gatherDispatch(given: Stretches, stretch: number): Dispatch {
     kernel: "mla_gather",
     accesses: [
       stepAccess(problem),
-      formsAccess(expansion).access,
-      ...(rows.access ? [rows.access] : []),
+      plannedAccess(expansion),
+      stretchAccess(expansion, stretch),
       keysAccess(cache, latentDim + ropeDim, cacheFormat, "read"),
       keptRows("expanded", nopeDim + ropeDim, expansion.format, "read_write", keys),
       writes("latents", "vec4<f32>", latents),
@@ -171,10 +155,9 @@ function productDispatches(given: Stretches, stretch: number): Dispatch[] {
 /** What tiles of queries see of a stretch. */
 function tilesOf(given: Stretches, stretch: number): TileProblem {
   const { problem, expansion, queries, keys, values, softmax } = given;
-  const { node, attrs, context: { profile, tokens } } = problem;
+  const { node, attrs, context: { profile } } = problem;
   const { heads, nopeDim, ropeDim, valueDim, scale } = attrs;
   const headDim = nopeDim + ropeDim;
-  const half = tokens.max * heads;
   const rows = rowsOf(given, stretch);
   return {
     ...{ heads, kvHeads: heads, headDim, valueDim, scale, profile },
@@ -182,15 +165,14 @@ function tilesOf(given: Stretches, stretch: number): TileProblem {
     source: joinAccess(
       ...["positions", "sequence_ids"].map((name) => reads(name, "i32", input(node, name))),
       STEP,
-      formsAccess(expansion).access,
-      stretchConstants(expansion, stretch),
+      plannedAccess(expansion),
+      stretchAccess(expansion, stretch),
       keptRows("keys", headDim, expansion.format, "read", keys),
       keptRows("values", valueDim, expansion.format, "read", values),
       fragments(stretchSource),
     ),
     results: joinAccess(
       writes("softmax", "vec2<f32>", softmax),
-      constants({ BEFORE: ((stretch + 1) % 2) * half, AFTER: (stretch % 2) * half }),
       fragments(stretchResults),
     ),
     runs: (sizes) => rows.of(sizes) > 0,

@@ -7,6 +7,7 @@
 import { input } from "../../../graph/mod.ts";
 import {
   type Access,
+  binds,
   constants,
   fragments,
   joinAccess,
@@ -22,6 +23,7 @@ import type { Expansion } from "./expansion.ts";
 import planBody from "./plan.wgsl" with { type: "text" };
 import planned from "./planned.wgsl" with { type: "text" };
 import type { MlaProblem } from "./problem.ts";
+import stretchText from "./stretch.wgsl" with { type: "text" };
 
 const INVOCATIONS = 256;
 /** The place of what is not expanded. */
@@ -32,33 +34,51 @@ function planOf({ slots }: Expansion): Scratch {
   return { kind: "scratch", name: "plan", bytes: 4 * (2 + 2 * slots) };
 }
 
-/** The plan alone, and with `is_expanded` and `first_place`. */
-export function formsAccess(
-  expansion: Expansion,
-): { readonly plan: Access; readonly access: Access } {
-  const plan = reads("plan", "u32", planOf(expansion));
-  return { plan, access: joinAccess(plan, NOT_EXPANDED, fragments(planned)) };
+/** Words of a stretch: bindings begin at multiples of 256 bytes. */
+const STRETCH_WORDS = 64;
+
+function stretchesOf({ stretches }: Expansion): Scratch {
+  return { kind: "scratch", name: "stretches", bytes: 4 * STRETCH_WORDS * stretches };
+}
+
+/** Which tokens a stretch has: `stretch_first` and `stretch_rows`. */
+export function stretchAccess(expansion: Expansion, stretch: number): Access {
+  const range = { offset: 4 * STRETCH_WORDS * stretch, bytes: 16 };
+  return joinAccess(
+    binds({
+      ...{ name: "stretch", type: "array<u32>", access: "read", range },
+      buffer: stretchesOf(expansion),
+    }),
+    fragments(stretchText),
+  );
+}
+
+/** The plan with `is_expanded` and `first_place`. */
+export function plannedAccess(expansion: Expansion): Access {
+  return joinAccess(reads("plan", "u32", planOf(expansion)), NOT_EXPANDED, fragments(planned));
 }
 
 /** `is_expanded`, for kernels of the absorbed form. */
 export function formAccess(expansion: Expansion | undefined): Access {
-  return expansion ? formsAccess(expansion).access : fragments(absorbedOnly);
+  return expansion ? plannedAccess(expansion) : fragments(absorbedOnly);
 }
 
 /** Decides for the sequences of a step. */
 export function planDispatch({ node, context }: MlaProblem, expansion: Expansion): Dispatch {
   const { slots, rows, stretches, least, perToken, perPair } = expansion;
+  const results = context.tokens.max * node.attrs.heads;
   return composeDispatch({
     kernel: "mla_plan",
     accesses: [
       ...["positions", "sequence_ids"].map((name) => reads(name, "i32", input(node, name))),
       STEP,
       writes("plan", "u32", planOf(expansion)),
+      writes("stretches", "u32", stretchesOf(expansion)),
       NOT_EXPANDED,
       constants({
         INVOCATIONS: Math.min(INVOCATIONS, context.profile.maxInvocations),
         SLOTS: slots,
-        CAPACITY: rows * stretches,
+        ...{ STRETCHES: stretches, STRETCH_ROWS: rows, STRETCH_WORDS, RESULTS: results },
         LEAST: least,
         PER_TOKEN: f32Literal(perToken),
         PER_PAIR: f32Literal(perPair),

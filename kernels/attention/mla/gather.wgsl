@@ -1,9 +1,9 @@
 //@fragment attention/mla/gather
-//@needs INVOCATIONS STRETCH_FIRST SLOTS HEADS NOPE_WORDS LATENT_WORDS TURNING_WORDS
-//@needs plan first_place stretch_rows cache_row keys_fetch keys_unpack expanded_store latents
+//@needs INVOCATIONS SLOTS HEADS NOPE_WORDS LATENT_WORDS TURNING_WORDS
+//@needs plan first_place stretch_first stretch_rows cache_row keys_fetch keys_unpack expanded_store latents
 // Brings the latents of a stretch together, and the key that turns to the keys of every head.
 //
-// keys: the cache; latents [STRETCH_ROWS, L] f32; expanded [STRETCH_ROWS, HEADS, N + R]: keys
+// keys: the cache; latents [rows, L] f32; expanded [rows, HEADS, N + R]: keys
 // Grid: token of the stretch.
 
 // Row of the cache that has the token at a place.
@@ -29,7 +29,7 @@ fn main(
   if (row >= stretch_rows()) {
     return;
   }
-  let source = row_of(STRETCH_FIRST + row);
+  let source = row_of(stretch_first() + row);
   for (var word = index; word < LATENT_WORDS; word += INVOCATIONS) {
     let latent = keys_unpack(keys_fetch(source, word), 0u);
     let at = (row * LATENT_WORDS + word) * 2u;

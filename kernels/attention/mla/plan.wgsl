@@ -1,9 +1,12 @@
 //@fragment attention/mla/plan
-//@needs INVOCATIONS SLOTS CAPACITY LEAST PER_TOKEN PER_PAIR NOT_EXPANDED step sequence_ids positions plan
+//@needs INVOCATIONS SLOTS STRETCHES STRETCH_ROWS STRETCH_WORDS RESULTS LEAST PER_TOKEN PER_PAIR NOT_EXPANDED
+//@needs step sequence_ids positions plan stretches
 // Which sequences of a step are expanded, and where their keys and values stand among those of all.
 //
 // plan u32: expanded sequences; the tokens of their contexts; for each of SLOTS sequences the place of
 // its first token, or NOT_EXPANDED; and the expanded sequences in order
+// stretches u32, STRETCH_WORDS for each: its first token and its tokens, and which half of what results are
+// relative to it reads and writes, each of RESULTS numbers
 // One workgroup.
 
 var<workgroup> tokens: array<atomic<u32>, SLOTS>;
@@ -34,7 +37,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
   for (var slot = 0u; slot < min(step.z, SLOTS); slot++) {
     let end = atomicLoad(&ends[slot]);
     var place = NOT_EXPANDED;
-    if (pays(atomicLoad(&tokens[slot]), end) && rows + end <= CAPACITY) {
+    if (pays(atomicLoad(&tokens[slot]), end) && rows + end <= STRETCHES * STRETCH_ROWS) {
       place = rows;
       plan[2u + SLOTS + count] = slot;
       count++;
@@ -44,4 +47,12 @@ fn main(@builtin(local_invocation_index) index: u32) {
   }
   plan[0] = count;
   plan[1] = rows;
+  for (var i = 0u; i < STRETCHES; i++) {
+    let at = i * STRETCH_WORDS;
+    let first = i * STRETCH_ROWS;
+    stretches[at] = first;
+    stretches[at + 1u] = min(max(rows, first) - first, STRETCH_ROWS);
+    stretches[at + 2u] = (i + 1u) % 2u * RESULTS;
+    stretches[at + 3u] = i % 2u * RESULTS;
+  }
 }

@@ -1,7 +1,12 @@
 //@fragment attention/mla/stretch
-//@needs STRETCH_FIRST STRETCH_ROWS plan
-//@gives stretch_rows
-// A stretch: those of the tokens in order whose keys and values are there at a time.
+//@needs stretch
+//@gives stretch_first stretch_rows
+// A stretch: those of the tokens in order whose keys and values are there at a time. Which of them it is
+// stands in a buffer, so that all stretches have one shader.
+fn stretch_first() -> u32 {
+  return stretch[0];
+}
+
 fn stretch_rows() -> u32 {
-  return min(max(plan[1], STRETCH_FIRST) - STRETCH_FIRST, STRETCH_ROWS);
+  return stretch[1];
 }

@@ -1,7 +1,10 @@
 const NOT_EXPANDED = 4294967295u;
 const INVOCATIONS = 256u;
 const SLOTS = 2u;
-const CAPACITY = 1024u;
+const STRETCHES = 1u;
+const STRETCH_ROWS = 1024u;
+const STRETCH_WORDS = 64u;
+const RESULTS = 10240u;
 const LEAST = 448u;
 const PER_TOKEN = 229376.0f;
 const PER_PAIR = 576.0f;
@@ -10,11 +13,14 @@ const PER_PAIR = 576.0f;
 @group(0) @binding(1) var<storage, read> sequence_ids: array<i32>;
 @group(0) @binding(2) var<uniform> step: vec4<u32>;
 @group(0) @binding(3) var<storage, read_write> plan: array<u32>;
+@group(0) @binding(4) var<storage, read_write> stretches: array<u32>;
 
 // Which sequences of a step are expanded, and where their keys and values stand among those of all.
 //
 // plan u32: expanded sequences; the tokens of their contexts; for each of SLOTS sequences the place of
 // its first token, or NOT_EXPANDED; and the expanded sequences in order
+// stretches u32, STRETCH_WORDS for each: its first token and its tokens, and which half of what results are
+// relative to it reads and writes, each of RESULTS numbers
 // One workgroup.
 
 var<workgroup> tokens: array<atomic<u32>, SLOTS>;
@@ -45,7 +51,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
   for (var slot = 0u; slot < min(step.z, SLOTS); slot++) {
     let end = atomicLoad(&ends[slot]);
     var place = NOT_EXPANDED;
-    if (pays(atomicLoad(&tokens[slot]), end) && rows + end <= CAPACITY) {
+    if (pays(atomicLoad(&tokens[slot]), end) && rows + end <= STRETCHES * STRETCH_ROWS) {
       place = rows;
       plan[2u + SLOTS + count] = slot;
       count++;
@@ -55,4 +61,12 @@ fn main(@builtin(local_invocation_index) index: u32) {
   }
   plan[0] = count;
   plan[1] = rows;
+  for (var i = 0u; i < STRETCHES; i++) {
+    let at = i * STRETCH_WORDS;
+    let first = i * STRETCH_ROWS;
+    stretches[at] = first;
+    stretches[at + 1u] = min(max(rows, first) - first, STRETCH_ROWS);
+    stretches[at + 2u] = (i + 1u) % 2u * RESULTS;
+    stretches[at + 3u] = i % 2u * RESULTS;
+  }
 }

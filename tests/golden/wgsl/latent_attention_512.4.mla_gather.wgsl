@@ -1,6 +1,4 @@
 const NOT_EXPANDED = 4294967295u;
-const STRETCH_FIRST = 0u;
-const STRETCH_ROWS = 1024u;
 const keys_COLUMNS = 576u;
 const keys_FIRST_ROW = 0u;
 const expanded_COLUMNS = 256u;
@@ -30,9 +28,10 @@ const TURNING_WORDS = 8u;
 @group(0) @binding(2) var<storage, read> block_table: array<i32>;
 @group(0) @binding(3) var<uniform> step: vec4<u32>;
 @group(0) @binding(4) var<storage, read> plan: array<u32>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<u32>>;
-@group(0) @binding(6) var<storage, read_write> expanded: array<vec4<u32>>;
-@group(0) @binding(7) var<storage, read_write> latents: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> stretch: array<u32>;
+@group(0) @binding(6) var<storage, read> keys: array<vec4<u32>>;
+@group(0) @binding(7) var<storage, read_write> expanded: array<vec4<u32>>;
+@group(0) @binding(8) var<storage, read_write> latents: array<vec4<f32>>;
 
 // Where the cache holds a position: row of [pages · KV_HEADS · PAGE] rows of D numbers.
 fn cache_row(sequence: u32, position: u32, kv_head: u32) -> u32 {
@@ -98,9 +97,14 @@ fn is_expanded(token: u32) -> bool {
   return first_place(u32(sequence_ids[token])) != NOT_EXPANDED;
 }
 
-// A stretch: those of the tokens in order whose keys and values are there at a time.
+// A stretch: those of the tokens in order whose keys and values are there at a time. Which of them it is
+// stands in a buffer, so that all stretches have one shader.
+fn stretch_first() -> u32 {
+  return stretch[0];
+}
+
 fn stretch_rows() -> u32 {
-  return min(max(plan[1], STRETCH_FIRST) - STRETCH_FIRST, STRETCH_ROWS);
+  return stretch[1];
 }
 
 // Eight consecutive elements: the unit in which weights and activations are read.
@@ -177,7 +181,7 @@ fn expanded_store(row: u32, chunk: u32, value: Chunk) {
 
 // Brings the latents of a stretch together, and the key that turns to the keys of every head.
 //
-// keys: the cache; latents [STRETCH_ROWS, L] f32; expanded [STRETCH_ROWS, HEADS, N + R]: keys
+// keys: the cache; latents [rows, L] f32; expanded [rows, HEADS, N + R]: keys
 // Grid: token of the stretch.
 
 // Row of the cache that has the token at a place.
@@ -203,7 +207,7 @@ fn main(
   if (row >= stretch_rows()) {
     return;
   }
-  let source = row_of(STRETCH_FIRST + row);
+  let source = row_of(stretch_first() + row);
   for (var word = index; word < LATENT_WORDS; word += INVOCATIONS) {
     let latent = keys_unpack(keys_fetch(source, word), 0u);
     let at = (row * LATENT_WORDS + word) * 2u;

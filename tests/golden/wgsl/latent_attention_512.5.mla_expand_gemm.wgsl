@@ -3,8 +3,6 @@ const w_CHUNKS = 1u;
 const w_WORDS = 64u;
 const w_FIRST_ROW = 0u;
 const x_COLUMNS = 512u;
-const STRETCH_FIRST = 0u;
-const STRETCH_ROWS = 1024u;
 const INVOCATIONS = 256u;
 const INVOCATIONS_M = 16u;
 const INVOCATIONS_N = 16u;
@@ -28,7 +26,7 @@ const VALUE = 256u;
 
 @group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> plan: array<u32>;
+@group(0) @binding(2) var<storage, read> stretch: array<u32>;
 @group(0) @binding(3) var<storage, read_write> expanded_keys: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> expanded_values: array<vec4<f32>>;
 
@@ -66,9 +64,14 @@ fn x_chunk(row: u32, chunk: u32) -> Chunk {
   return Chunk(x[at], x[at + 1u]);
 }
 
-// A stretch: those of the tokens in order whose keys and values are there at a time.
+// A stretch: those of the tokens in order whose keys and values are there at a time. Which of them it is
+// stands in a buffer, so that all stretches have one shader.
+fn stretch_first() -> u32 {
+  return stretch[0];
+}
+
 fn stretch_rows() -> u32 {
-  return min(max(plan[1], STRETCH_FIRST) - STRETCH_FIRST, STRETCH_ROWS);
+  return stretch[1];
 }
 
 fn rows_of_step() -> u32 {

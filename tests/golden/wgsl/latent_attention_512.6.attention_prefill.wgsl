@@ -1,6 +1,4 @@
 const NOT_EXPANDED = 4294967295u;
-const STRETCH_FIRST = 0u;
-const STRETCH_ROWS = 1024u;
 const keys_COLUMNS = 256u;
 const keys_FIRST_ROW = 0u;
 const values_COLUMNS = 256u;
@@ -21,18 +19,17 @@ const QUERIES = 64u;
 const KEYS = 32u;
 const INVOCATIONS = 128u;
 const SLICES = 4u;
-const BEFORE = 10240u;
-const AFTER = 0u;
 
 @group(0) @binding(0) var<storage, read> positions: array<i32>;
 @group(0) @binding(1) var<storage, read> sequence_ids: array<i32>;
 @group(0) @binding(2) var<uniform> step: vec4<u32>;
 @group(0) @binding(3) var<storage, read> plan: array<u32>;
-@group(0) @binding(4) var<storage, read> keys: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read> values: array<vec4<u32>>;
-@group(0) @binding(6) var<storage, read> ready: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> softmax: array<vec2<f32>>;
-@group(0) @binding(8) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> stretch: array<u32>;
+@group(0) @binding(5) var<storage, read> keys: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> values: array<vec4<u32>>;
+@group(0) @binding(7) var<storage, read> ready: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> softmax: array<vec2<f32>>;
+@group(0) @binding(9) var<storage, read_write> y: array<vec4<f32>>;
 
 // What `plan.wgsl` has found.
 
@@ -43,6 +40,16 @@ fn first_place(sequence: u32) -> u32 {
 
 fn is_expanded(token: u32) -> bool {
   return first_place(u32(sequence_ids[token])) != NOT_EXPANDED;
+}
+
+// A stretch: those of the tokens in order whose keys and values are there at a time. Which of them it is
+// stands in a buffer, so that all stretches have one shader.
+fn stretch_first() -> u32 {
+  return stretch[0];
+}
+
+fn stretch_rows() -> u32 {
+  return stretch[1];
 }
 
 // Eight consecutive elements: the unit in which weights and activations are read.
@@ -93,7 +100,7 @@ fn values_dot(word: values_Word, chunk: u32, x: Chunk) -> f32 {
 // Keys and values of a stretch as attention in tiles of queries finds them: the row of a head behind
 // that of another for each token.
 fn cache_row(sequence: u32, position: u32, head: u32) -> u32 {
-  return (first_place(sequence) + position - STRETCH_FIRST) * HEADS + head;
+  return (first_place(sequence) + position - stretch_first()) * HEADS + head;
 }
 
 fn first_seen(position: u32) -> u32 {
@@ -108,11 +115,11 @@ fn in_long_run(token: u32) -> bool {
 // The first and the last of a run's keys that are in the stretch; none where the first is behind it.
 fn span_of(sequence: u32, first: u32, last: u32) -> vec2<u32> {
   let place = first_place(sequence);
-  let end = STRETCH_FIRST + STRETCH_ROWS;
+  let end = stretch_first() + stretch_rows();
   if (place >= end) {
     return vec2(1u, 0u);
   }
-  let begin = max(place, STRETCH_FIRST) - place;
+  let begin = max(place, stretch_first()) - place;
   return vec2(max(first, begin), min(last, end - 1u - place));
 }
 
@@ -120,21 +127,21 @@ fn span_of(sequence: u32, first: u32, last: u32) -> vec2<u32> {
 // `softmax` what they are relative to.
 //
 // softmax: twice [T, HEADS] of a largest score and the sum of the weights relative to it. A stretch reads
-// one half, from BEFORE on, and writes the other, from AFTER on.
+// one half, from stretch[2] on, and writes the other, from stretch[3] on.
 
 // What the results so far count, and what the sums of this stretch are multiplied with.
 fn shares_of(token: u32, head: u32, peak: f32, total: f32, begins: bool, alone: bool) -> vec2<f32> {
   let at = token * HEADS + head;
   var earlier = vec2(peak, 0.0);
   if (!begins) {
-    earlier = softmax[BEFORE + at];
+    earlier = softmax[stretch[2] + at];
   }
   let top = max(peak, earlier.x);
   let kept = earlier.y * exp(earlier.x - top);
   let factor = exp(peak - top);
   let all = kept + total * factor;
   if (alone) {
-    softmax[AFTER + at] = vec2(top, all);
+    softmax[stretch[3] + at] = vec2(top, all);
   }
   return vec2(kept, factor) / all;
 }

@@ -169,6 +169,10 @@ Deno.test("a step of one prompt runs no dispatch of the absorbed form, and only 
   ]);
   const long = working(dispatches, 2048, 1, 512).filter((kernel) => kernel === "mla_gather");
   assert.equal(long.length, 3);
+  for (const kernel of ["mla_gather", "mla_expand_gemm", "attention_prefill"]) {
+    const texts = dispatches.filter((each) => each.kernel === kernel).map(({ wgsl }) => wgsl);
+    assert.deepEqual([texts.length, new Set(texts).size], [4, 1], kernel);
+  }
   // The host does not know how many tokens each of several sequences has.
   assert.ok(working(dispatches, 2048, 2, 512).includes("mla_attend"));
   assert.match(
