@@ -77,9 +77,11 @@ export function composeShader(parts: ShaderParts): Shader {
   const text = sections.map((section) => section.trim()).filter(Boolean).join("\n\n") + "\n";
   return {
     wgsl: hoistEnables(keepsBlocks ? text : expand(text, constants)),
-    bindings: parts.buffers.map(({ buffer, access, range }) =>
-      range === undefined ? { buffer, access } : { buffer, access, range }
-    ),
+    bindings: parts.buffers.map(({ buffer, access, range, order }) => ({
+      ...{ buffer, access },
+      ...(range && { range }),
+      ...(order && { order }),
+    })),
   };
 }
 

@@ -118,6 +118,23 @@ export interface StateBuffer {
   readonly name: string;
 }
 
+/**
+ * Interleaved rows of a weight: the first `parts · columns` units of a row are a matrix, stored
+ * transposed (`access/order.ts`).
+ */
+export interface WordOrder {
+  /** Bytes that stay together: 1, or a multiple of 4. */
+  readonly unitBytes: number;
+  /** Units of a row. */
+  readonly units: number;
+  readonly parts: number;
+  readonly columns: number;
+  /** Whether the bits of every u32, eight codes of FP4, are arranged so that fewer operations read them. */
+  readonly arranged?: boolean;
+  /** So many rows have what is left of each behind all of them, so that every part begins at a word. */
+  readonly rows: number;
+}
+
 /** One entry of bind group 0, at the binding number of its place in the list. */
 export interface Binding {
   /** What is bound; a value of the node, or memory of another kind. */
@@ -126,6 +143,8 @@ export interface Binding {
   readonly access: "read" | "read_write" | "uniform";
   /** Part of the buffer in bytes; a weight larger than a binding is bound in parts. */
   readonly range?: { readonly offset: number; readonly bytes: number };
+  /** The order that a weight's rows are expected in; the checkpoint's when absent. */
+  readonly order?: WordOrder;
 }
 
 /** One `dispatchWorkgroups` call. */

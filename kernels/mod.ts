@@ -5,6 +5,7 @@
  */
 
 export type * from "./access/access.ts";
+export { isSameOrder, reorderDispatches } from "./access/order.ts";
 export * from "./access/weights.ts";
 export * from "./compose.ts";
 export type { CpuCache, CpuCall, CpuInputs, CpuKernel } from "./cpu/kernel.ts";

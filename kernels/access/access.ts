@@ -7,6 +7,7 @@
 
 import type { Value, WeightFormat } from "../../graph/mod.ts";
 import type { ShaderBuffer, ShaderConstants } from "../compose.ts";
+import type { InterleavedAccess } from "./interleaved.ts";
 
 /** A weight as a kernel wants to read it. */
 export interface WeightSpec {
@@ -27,6 +28,11 @@ export interface WeightSpec {
    * memory again and again; where the format and the sizes allow no such words, those of 16 bytes.
    */
   readonly chunkWords?: boolean;
+  /**
+   * Whether rows may be in the interleaved order (`order.ts`); where the format and the sizes allow it,
+   * they are, and the binding says so. All readers of a weight must agree.
+   */
+  readonly interleaved?: boolean;
   /** Bind only these rows; every offset in bytes must be a multiple of 256. */
   readonly part?: { readonly firstRow: number; readonly rows: number };
 }
@@ -88,6 +94,8 @@ export interface FormatAccess {
   readonly at: readonly string[];
   /** Words of one chunk each, where the format has them, and the type they are bound as. */
   readonly chunkWords?: { readonly type: string; readonly load: readonly string[] };
+  /** What reads interleaved rows, where the format and the sizes have them. */
+  interleaved?(spec: WeightSpec): InterleavedAccess | undefined;
   /** Whether whole words may be read for this spec; when absent, rows of whole words suffice. */
   wholeWords?(spec: WeightSpec): boolean;
   /** The same for words of one chunk. */

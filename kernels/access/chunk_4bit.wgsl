@@ -1,6 +1,6 @@
 //@fragment access/chunk_4bit
 //@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_Scale $NAME_scale_fetch $NAME_scale_value $NAME_codes
-//@needs Chunk chunk_scale chunk_dot
+//@needs $NAME_UNIT Chunk chunk_scale chunk_dot
 //@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of 4-bit codes, a multiple of 8 long, bound as array<u32>: a word is a chunk, so that
 // neighbouring invocations read neighbouring vectors of x. Blocks of scales are a multiple of 8
@@ -13,10 +13,10 @@ fn $NAME_fetch(row: u32, word: u32) -> $NAME_Word {
 }
 
 fn $NAME_unpack(word: $NAME_Word, part: u32) -> Chunk {
-  // Two factors: an E8M0 scale times 16384 may be infinite where the product is not.
-  return chunk_scale(chunk_scale($NAME_codes(word.codes), 16384.0), $NAME_scale_value(word.scale));
+  // Two factors: an E8M0 scale times the unit may be infinite where the product is not.
+  return chunk_scale(chunk_scale($NAME_codes(word.codes), $NAME_UNIT), $NAME_scale_value(word.scale));
 }
 
 fn $NAME_dot(word: $NAME_Word, part: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_codes(word.codes), x) * 16384.0 * $NAME_scale_value(word.scale);
+  return chunk_dot($NAME_codes(word.codes), x) * $NAME_UNIT * $NAME_scale_value(word.scale);
 }

@@ -1,8 +1,10 @@
 //@fragment access/codes_fp4
 //@needs Chunk
-//@gives $NAME_codes
-// Eight FP4 E2M1 codes of a u32, low nibble first, as value / 16384: a code moved to the exponent
+//@gives $NAME_codes $NAME_UNIT
+// Eight FP4 E2M1 codes of a u32, low nibble first, as value / $NAME_UNIT: a code moved to the exponent
 // and mantissa bits of an f16, denormals included.
+const $NAME_UNIT = 16384.0;
+
 fn $NAME_codes(word: u32) -> Chunk {
   let a = unpack2x16float(((word << 9u) & 0x0e000e00u) | ((word << 12u) & 0x80008000u));
   let b = unpack2x16float(((word << 5u) & 0x0e000e00u) | ((word << 8u) & 0x80008000u));

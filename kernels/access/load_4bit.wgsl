@@ -1,6 +1,6 @@
 //@fragment access/load_4bit
 //@needs $NAME $NAME_FIRST_ROW $NAME_COLUMNS $NAME_WORD_SCALES $NAME_Scale $NAME_scale_fetch
-//@needs $NAME_scale_value Chunk chunk_scale $NAME_codes chunk_dot
+//@needs $NAME_scale_value Chunk chunk_scale $NAME_codes $NAME_UNIT chunk_dot
 //@gives $NAME_Word $NAME_fetch $NAME_unpack $NAME_dot
 // Weight rows of 4-bit codes, a multiple of 32 long, bound as array<vec4<u32>>. A word of 32
 // elements has $NAME_WORD_SCALES scales (1 or 2); blocks are at least that wide.
@@ -24,10 +24,10 @@ fn $NAME_factor(word: $NAME_Word, chunk: u32) -> f32 {
 }
 
 fn $NAME_unpack(word: $NAME_Word, chunk: u32) -> Chunk {
-  // Two factors: an E8M0 scale times 16384 may be infinite where the product is not.
-  return chunk_scale(chunk_scale($NAME_codes(word.codes[chunk]), 16384.0), $NAME_factor(word, chunk));
+  // Two factors: an E8M0 scale times the unit may be infinite where the product is not.
+  return chunk_scale(chunk_scale($NAME_codes(word.codes[chunk]), $NAME_UNIT), $NAME_factor(word, chunk));
 }
 
 fn $NAME_dot(word: $NAME_Word, chunk: u32, x: Chunk) -> f32 {
-  return chunk_dot($NAME_codes(word.codes[chunk]), x) * 16384.0 * $NAME_factor(word, chunk);
+  return chunk_dot($NAME_codes(word.codes[chunk]), x) * $NAME_UNIT * $NAME_factor(word, chunk);
 }

@@ -9,6 +9,7 @@
 import { KernelError, PACKED_LAYOUTS, type PackedFormat, type Value } from "../../graph/mod.ts";
 import type { ShaderBuffer, ShaderConstants } from "../compose.ts";
 import { type FormatAccess, type WeightSpec } from "./access.ts";
+import { type InterleavedAccess, interleavedAccess } from "./interleaved.ts";
 import at4bit from "./at_4bit.wgsl" with { type: "text" };
 import at4bitAffine from "./at_4bit_affine.wgsl" with { type: "text" };
 import atFp8 from "./at_fp8.wgsl" with { type: "text" };
@@ -25,6 +26,7 @@ import load4bitAffine from "./load_4bit_affine.wgsl" with { type: "text" };
 import loadFp8 from "./load_fp8.wgsl" with { type: "text" };
 import loadInt8 from "./load_int8.wgsl" with { type: "text" };
 import loadInt8Affine from "./load_int8_affine.wgsl" with { type: "text" };
+import { WORDS_TOGETHER } from "./order.ts";
 import scaleAffine from "./scale_affine.wgsl" with { type: "text" };
 import scaleE4m3 from "./scale_e4m3.wgsl" with { type: "text" };
 import scaleE8m0 from "./scale_e8m0.wgsl" with { type: "text" };
@@ -57,6 +59,7 @@ function byteFormat(
     ...(chunk && { chunkWords: { type: "array<vec2<u32>>", load: [scale, chunk] } }),
     wholeChunks: (spec) => blockOf(format, spec)[1] % 8 === 0,
     wholeWords: (spec) => blockOf(format, spec)[1] % 16 === 0,
+    interleaved: (spec) => interleavedRows(format, spec, 16),
     scales: (name, spec) => scales(format, name, spec),
   };
 }
@@ -76,11 +79,23 @@ function nibbleFormat(
     ...(load === load4bit && { chunkWords: { type: "array<u32>", load: [...shared, chunk4bit] } }),
     wholeChunks: (spec) => blockOf(format, spec)[1] % 8 === 0,
     wholeWords: (spec) => blockOf(format, spec)[1] % (32 / wordScales) === 0,
+    interleaved: (spec) => interleavedRows(format, spec, 32),
     scales(name, spec) {
       const { buffers, constants } = scales(format, name, spec);
       return { buffers, constants: { ...constants, [`${name}_WORD_SCALES`]: wordScales } };
     },
   };
+}
+
+/** Interleaved rows of whole words. */
+function interleavedRows(
+  format: PackedFormat,
+  spec: WeightSpec,
+  wordElements: number,
+): InterleavedAccess | undefined {
+  const words = spec.columns / wordElements;
+  if (!Number.isInteger(words) || words < WORDS_TOGETHER) return undefined;
+  return interleavedAccess(format, { words, block: blockOf(format, spec) });
 }
 
 /** Rows and columns of a block; 0 in a layout stands for the whole matrix. */

@@ -22,7 +22,15 @@
 
 import { DTYPE_BYTES, elementCount, invariant, type WeightFormat } from "../../graph/mod.ts";
 import { instantiate, type ShaderBuffer } from "../compose.ts";
-import type { Access, FormatAccess, WeightSpec } from "./access.ts";
+import type { WordOrder } from "../kernel.ts";
+import {
+  type Access,
+  constants,
+  type FormatAccess,
+  fragments,
+  joinAccess,
+  type WeightSpec,
+} from "./access.ts";
 import atBf16 from "./at_bf16.wgsl" with { type: "text" };
 import atF16 from "./at_f16.wgsl" with { type: "text" };
 import atF32 from "./at_f32.wgsl" with { type: "text" };
@@ -31,7 +39,10 @@ import loadBf16 from "./load_bf16.wgsl" with { type: "text" };
 import loadF16 from "./load_f16.wgsl" with { type: "text" };
 import loadF32 from "./load_f32.wgsl" with { type: "text" };
 import loadRagged from "./load_ragged.wgsl" with { type: "text" };
+import { canOrder, codeOrder } from "./order.ts";
 import { PACKED_ACCESS } from "./packed.ts";
+import placeInterleaved from "./place_interleaved.wgsl" with { type: "text" };
+import placePlain from "./place_plain.wgsl" with { type: "text" };
 
 const FORMATS: Readonly<Record<WeightFormat, FormatAccess>> = {
   ...PACKED_ACCESS,
@@ -68,32 +79,92 @@ export function weightAccess(name: string, spec: WeightSpec): Access {
   const format = FORMATS[spec.format];
   const scales = format.scales?.(name, spec);
   const words = wordsOf(format, spec);
+  const { codes, scale } = words.orders ?? {};
+  const payload = payloadBuffer(name, spec, format, words.type);
+  const ordered = scale && { order: scale };
   return {
-    buffers: [payloadBuffer(name, spec, format, words.type), ...(scales?.buffers ?? [])],
+    buffers: [
+      { ...payload, ...(codes && { order: codes }) },
+      ...(scales?.buffers ?? []).map((each, i) => i === 0 ? { ...each, ...ordered } : each),
+    ],
     fragments: [chunk, ...words.load.map((text) => instantiate(text, { NAME: name }))],
     constants: {
       [`${name}_COLUMNS`]: spec.columns,
       [`${name}_CHUNKS`]: words.wordChunks,
       [`${name}_WORDS`]: Math.ceil(spec.columns / (8 * words.wordChunks)),
       [`${name}_FIRST_ROW`]: spec.part?.firstRow ?? 0,
+      ...(codes && {
+        [`${name}_INTERLEAVED`]: codes.columns,
+        [`${name}_SCALE_ROWS_TOGETHER`]: scale?.rows ?? 1,
+      }),
       ...scales?.constants,
     },
   };
 }
 
-/** What an invocation loads at a time: the widest that the sizes allow, or a chunk. */
-function wordsOf(
-  { chunkWords, wordChunks, load, at, wholeWords, wholeChunks }: FormatAccess,
-  spec: WeightSpec,
-): { wordChunks: number; type: string; load: readonly string[] } {
-  const type = "array<vec4<u32>>";
+/**
+ * `name_place(word, chunk)`: which chunk of a row that is, and so which chunk of x it meets. For kernels
+ * whose weights may be interleaved.
+ */
+export function placeAccess(name: string, spec: WeightSpec): Access {
+  return placeText(name, wordsOf(FORMATS[spec.format], spec).orders !== undefined);
+}
+
+/**
+ * `name_place(word, chunk)` for who reads rows in the order of a weight without reading the weight, with
+ * the constants for it.
+ */
+export function placeOf(name: string, spec?: WeightSpec): Access {
+  const all = spec ? weightAccess("w", spec).constants : {};
+  const isInterleaved = all.w_INTERLEAVED !== undefined;
+  const known = isInterleaved
+    ? ["CHUNKS", "WORDS", "INTERLEAVED"].map((each) => [`${name}_${each}`, all[`w_${each}`]])
+    : [[`${name}_CHUNKS`, 1]];
+  return joinAccess(constants(Object.fromEntries(known)), placeText(name, isInterleaved));
+}
+
+function placeText(name: string, isInterleaved: boolean): Access {
+  return fragments(instantiate(isInterleaved ? placeInterleaved : placePlain, { NAME: name }));
+}
+
+/** What an invocation loads at a time, and how. */
+interface Words {
+  readonly wordChunks: number;
+  readonly type: string;
+  readonly load: readonly string[];
+  readonly orders?: { readonly codes: WordOrder; readonly scale?: WordOrder };
+}
+
+/** Words of 16 bytes. */
+const WIDE = "array<vec4<u32>>";
+
+/** The widest words that the sizes allow, in the order that is wanted, or chunks. */
+function wordsOf(format: FormatAccess, spec: WeightSpec): Words {
+  const { chunkWords, wordChunks, load, at, wholeWords, wholeChunks } = format;
+  const interleaved = spec.interleaved && interleavedWords(format, spec);
+  if (interleaved) return interleaved;
   if (spec.chunkWords && chunkWords && spec.columns % 8 === 0 && (wholeChunks?.(spec) ?? true)) {
     return { wordChunks: 1, ...chunkWords };
   }
   if ((wholeWords?.(spec) ?? true) && spec.columns % (8 * wordChunks) === 0) {
-    return { wordChunks, type, load };
+    return { wordChunks, type: WIDE, load };
   }
-  return { wordChunks: 1, type, load: [...at, loadRagged] };
+  return { wordChunks: 1, type: WIDE, load: [...at, loadRagged] };
+}
+
+/** Interleaved words, where the format and the sizes allow them. */
+function interleavedWords(format: FormatAccess, spec: WeightSpec): Words | undefined {
+  const found = format.interleaved?.(spec);
+  if (!found) return undefined;
+  const { wordChunks } = format;
+  const { load, scaleOrder: scale, arranged } = found;
+  const codes = codeOrder(spec.columns / (8 * wordChunks), wordChunks, arranged);
+  const rows = elementCount(spec.payload.shape.slice(0, -1).map(Number));
+  if (!canOrder(codes, rows) || (scale && !canOrder(scale, rows))) return undefined;
+  return {
+    ...{ wordChunks, type: WIDE, load: [...load, placeInterleaved] },
+    orders: { codes, ...(scale && { scale }) },
+  };
 }
 
 function payloadBuffer(

@@ -1,10 +1,12 @@
 //@fragment matrices/halve_rows
-//@needs INVOCATIONS ROW_CHUNKS Invocation rows_of_step x_chunk x_COLUMNS Chunk chunk_scale peak_share peak_join
+//@needs INVOCATIONS ROW_CHUNKS Invocation rows_of_step x_chunk x_place x_CHUNKS x_COLUMNS Chunk chunk_scale peak_share peak_join
 //@needs peak_result halves halves_scale halves_of
 // Rows as halves, each times the power of two that makes its largest element lie in [2^14, 2^15), so
 // that none overflows and small ones keep their digits; halves_scale[row] is its inverse. Such a
 // product is exact, so an element differs by no more than its rounding to 11 bits, unless it is smaller
 // than 2^-28 of the row's largest.
+//
+// The chunks of a row are in the order of those of the weight that they meet.
 //
 // x [rows, K] f32, halves [rows, 8 ROW_CHUNKS] f16 with zeros behind the end of a row
 // Workgroup: INVOCATIONS invocations and one row.
@@ -38,7 +40,7 @@ fn main(
   for (var k = invocation.index; k < ROW_CHUNKS; k += INVOCATIONS) {
     var chunk = Chunk();
     if (k < X_CHUNKS) {
-      chunk = chunk_scale(x_chunk(row, k), factor);
+      chunk = chunk_scale(x_chunk(row, x_place(k / x_CHUNKS, k % x_CHUNKS)), factor);
     }
     halves[row * ROW_CHUNKS + k] = halves_of(chunk);
   }

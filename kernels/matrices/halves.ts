@@ -5,9 +5,18 @@
  * @module
  */
 
-import { type Access, constants, fragments, joinAccess, reads, writes } from "../access/access.ts";
+import {
+  type Access,
+  constants,
+  fragments,
+  joinAccess,
+  reads,
+  type WeightSpec,
+  writes,
+} from "../access/access.ts";
 import { type Extent, extentFunction } from "../access/extent.ts";
 import { rowsAccess } from "../access/rows.ts";
+import { placeOf } from "../access/weights.ts";
 import { composeDispatch } from "../dispatch.ts";
 import { type DeviceProfile, type Dispatch, foldGrid, type Rows, type Scratch } from "../kernel.ts";
 import { reductionAccess } from "../reduce/reduction.ts";
@@ -33,6 +42,8 @@ export interface HalvedProblem {
   readonly columns: number;
   /** Words of a row, zeros behind its end included. */
   readonly chunks: number;
+  /** The weight that they are multiplied with, which may be interleaved; plain order when absent. */
+  readonly weight?: WeightSpec;
 }
 
 /** Words that an invocation has at most before a row gets more invocations. */
@@ -40,7 +51,7 @@ const WORDS_EACH = 4;
 
 /** The rows, and the dispatch that makes them. */
 export function halveRowsDispatch(
-  { name, x, rows, largest, columns, chunks }: HalvedProblem,
+  { name, x, rows, largest, columns, chunks, weight }: HalvedProblem,
   profile: DeviceProfile,
 ): { readonly halved: HalvedRows; readonly dispatch: Dispatch } {
   const scratch = (part: string, bytes: number): Scratch => ({
@@ -55,6 +66,7 @@ export function halveRowsDispatch(
     accesses: [
       constants({ INVOCATIONS: invocations, ROW_CHUNKS: chunks }),
       rowsAccess("x", columns, { buffer: x }),
+      placeOf("x", weight),
       writes("halves", "vec4<u32>", halved.halves),
       writes("halves_scale", "f32", halved.scales),
       extentFunction("rows_of_step", rows),

@@ -34,6 +34,7 @@ import {
   WANTED_LOGITS,
 } from "./plan/language_model.ts";
 import {
+  boundOrders,
   boundWeights,
   type LoweredGraph,
   lowerGraph,
@@ -90,7 +91,11 @@ export class WebGpuProgram implements Program {
     const lowered = lower();
     const rows = options.maxSequences;
     const sampling = compiled.language && { ...compiled.language, slots: rows, maxRows: rows };
-    const weights = await DeviceWeights.allocate(boundWeights(lowered), device);
+    const weights = await DeviceWeights.allocate(
+      boundWeights(lowered),
+      context,
+      boundOrders(lowered),
+    );
     const memory = await ProgramMemory.create(device, compiled, lowered, weights, {
       pages: options.pages,
       states: sampling ? samplingStates(sampling) : {},

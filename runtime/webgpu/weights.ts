@@ -6,7 +6,10 @@
  */
 
 import { tensorBytes, type Value } from "../../graph/mod.ts";
+import type { WordOrder } from "../../kernels/mod.ts";
 import type { WebGpuDevice } from "./device/device.ts";
+import type { PipelineCache } from "./device/pipelines.ts";
+import { reorderWeights } from "./device/reorder.ts";
 import { UploadRing } from "./device/upload_ring.ts";
 import {
   type DistinctWeight,
@@ -15,11 +18,14 @@ import {
   type LoadOptions,
   readWeights,
 } from "../weight_loading.ts";
+import type { ProgramContext } from "./program_context.ts";
 import { Upload } from "./upload.ts";
 
 /** A weight and its buffer. */
 interface Entry extends DistinctWeight {
   readonly buffer: GPUBuffer;
+  /** How kernels expect its rows; as the checkpoint has them when absent. */
+  readonly order?: WordOrder;
 }
 
 /** The weights of a program on the device; equal ones share a buffer. */
@@ -27,16 +33,25 @@ export class DeviceWeights {
   readonly #entries: Entry[] = [];
   readonly #bufferOf = new Map<number, GPUBuffer>();
 
-  private constructor(readonly device: WebGpuDevice) {}
+  private constructor(readonly device: WebGpuDevice, readonly pipelines: PipelineCache) {}
 
-  /** Allocates every buffer before anything is read, so that lack of memory shows at once. */
-  static async allocate(values: readonly Value[], device: WebGpuDevice): Promise<DeviceWeights> {
-    const weights = new DeviceWeights(device);
+  /**
+   * Allocates every buffer before anything is read, so that lack of memory shows at once. Values that are
+   * read in different orders share no buffer.
+   */
+  static async allocate(
+    values: readonly Value[],
+    { device, pipelines }: Pick<ProgramContext, "device" | "pipelines">,
+    orders: ReadonlyMap<number, WordOrder> = new Map(),
+  ): Promise<DeviceWeights> {
+    const weights = new DeviceWeights(device, pipelines);
+    const alike = Map.groupBy(values, ({ id }) => JSON.stringify(orders.get(id)));
     try {
-      for (const distinct of distinctWeights(values)) {
+      for (const distinct of [...alike.values()].flatMap(distinctWeights)) {
         const { weight, name, ids } = distinct;
         const buffer = await device.allocate(`weight "${name}"`, tensorBytes(weight));
-        weights.#entries.push({ ...distinct, buffer });
+        const order = orders.get(ids[0]);
+        weights.#entries.push({ ...distinct, buffer, ...(order && { order }) });
         for (const id of ids) weights.#bufferOf.set(id, buffer);
       }
     } catch (error) {
@@ -75,10 +90,20 @@ export class DeviceWeights {
         new Set(measured.map(({ id }) => id)),
       );
       await upload.finish();
+      await this.#reorder();
       return largest;
     } finally {
       ring?.dispose();
     }
+  }
+
+  /** Words into the orders that kernels read them in, at the speed of the device's memory. */
+  async #reorder(): Promise<void> {
+    const ordered = this.#entries.flatMap(({ order, weight, buffer }) =>
+      order ? [{ order, buffer, bytes: tensorBytes(weight) }] : []
+    );
+    await reorderWeights(this.device, this.pipelines, ordered);
+    this.device.check();
   }
 
   release(): void {

@@ -7,6 +7,7 @@
 
 import assert from "node:assert/strict";
 import { type AttrsOf, Graph, type OpName } from "../../graph/mod.ts";
+import { reorderDispatches, scaleOrder } from "../../kernels/access/order.ts";
 import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
 import { KERNELS } from "../../kernels/registry.ts";
 import { lowerDrawDetails } from "../../kernels/sampling/draw_details.ts";
@@ -15,6 +16,7 @@ import { GPU_PROFILE } from "./gpu_profile.ts";
 import { CONFIGS } from "./moe_configs.ts";
 import { type LayerOptions, lowerWith, moeLayer } from "./moe_layer.ts";
 import { buildNode, type OpInput } from "./op_case.ts";
+import { packedLayer, type PackedOptions } from "./packed_layer.ts";
 import { lowerRouted, routedLayer } from "./routed_layer.ts";
 
 /** Another device than a data centre GPU whose subgroups are right. */
@@ -203,6 +205,7 @@ const LAYERS: Readonly<Record<string, Lower>> = {
   draw_details: () => drawDetails(),
   embedding: (device) =>
     lower("embedding", {}, { ids: integers(["T"]), w: weight("bf16", [151936, 2048]) }, 8, device),
+  interleaving: () => reorderDispatches(90 * 16, scaleOrder(90, 4, 1), GPU_PROFILE),
   shared_expert_1: (device) =>
     lower(
       "gated_mlp",
@@ -222,11 +225,12 @@ const LAYERS: Readonly<Record<string, Lower>> = {
 type ConfigName = keyof typeof CONFIGS;
 
 /** One layer for every algorithm, and one for each further thing that changes a shader's text. */
-const MOE_LAYERS: readonly (readonly [string, ConfigName, LayerOptions])[] = [
+const MOE_LAYERS: readonly (readonly [string, ConfigName, LayerOptions | PackedOptions])[] = [
   ["slots", "slots", { bias: true, residual: true }],
   ["slots_plain_f32_routing_on_input", "slots", {
     ...{ mlp: "plain", activation: "relu2", dtype: "f32", applyRoutingOnInput: true },
   }],
+  ["slots_mxfp4_interleaved", "slots", { format: "mxfp4", hidden: 544, intermediate: 160 }],
   ["slots_odd_f16", "slots", { hidden: 37, intermediate: 19, dtype: "f16", activation: "gelu" }],
   ["experts", "experts", { bias: true, residual: true, activation: "swiglu_oai" }],
   ["grouped", "grouped", { bias: true, residual: true }],
@@ -237,8 +241,12 @@ const MOE_LAYERS: readonly (readonly [string, ConfigName, LayerOptions])[] = [
 ];
 
 /** The shaders of a layer, where nothing is said on a device with subgroups of 8. */
-function lowerMoe(config: ConfigName, options: LayerOptions, device?: Device): readonly Dispatch[] {
-  const { node } = buildNode(moeLayer(options));
+function lowerMoe(
+  config: ConfigName,
+  options: LayerOptions | PackedOptions,
+  device?: Device,
+): readonly Dispatch[] {
+  const { node } = buildNode("format" in options ? packedLayer(options) : moeLayer(options));
   return lowerWith(CONFIGS[config])(node, {
     profile: { ...GPU_PROFILE, subgroupSize: 8 },
     tokens: { min: 1, max: 16 },

@@ -6,13 +6,21 @@
  */
 
 import { DTYPE_BYTES, type HostArray, invariant } from "../../graph/mod.ts";
-import type { Binding, DeviceProfile, Dispatch, StepSizes } from "../../kernels/kernel.ts";
+import { isSameOrder } from "../../kernels/access/order.ts";
+import type {
+  Binding,
+  DeviceProfile,
+  Dispatch,
+  StepSizes,
+  WordOrder,
+} from "../../kernels/kernel.ts";
 import {
   openDevice,
   type OpenDeviceOptions,
   type WebGpuDevice,
 } from "../../runtime/webgpu/device/device.ts";
 import { PipelineCache } from "../../runtime/webgpu/device/pipelines.ts";
+import { reorderWeights } from "../../runtime/webgpu/device/reorder.ts";
 
 /** Memory that a binding names. */
 export type Memory = Binding["buffer"];
@@ -20,6 +28,8 @@ export type Memory = Binding["buffer"];
 /** A device with buffers by binding; they live until the runner is closed. */
 export class DispatchRunner {
   readonly #buffers = new Map<string, GPUBuffer>();
+  /** Orders that weights were put into since they were written. */
+  readonly #orders = new Map<string, WordOrder>();
   readonly #pipelines: PipelineCache;
 
   private constructor(readonly device: WebGpuDevice) {
@@ -40,6 +50,7 @@ export class DispatchRunner {
     // Nothing is bound of a cache without values, and Deno 2.9 panics where nothing is written.
     if (bytes.byteLength === 0) return;
     const buffer = this.#buffer(memory, bytes.byteLength);
+    this.#orders.delete(memoryKey(memory));
     const padded = new Uint8Array(Math.ceil(bytes.byteLength / 4) * 4);
     padded.set(bytes);
     this.device.gpu.queue.writeBuffer(buffer, 0, padded);
@@ -56,6 +67,7 @@ export class DispatchRunner {
     this.write({ kind: "step" }, Uint32Array.of(sizes.T, sizes.R, sizes.S, sizes.P));
     const ready = [];
     for (const dispatch of dispatches) {
+      for (const binding of dispatch.bindings) await this.#order(binding);
       const { pipeline, layout } = await this.#pipelines.get(dispatch);
       const entries = dispatch.bindings.map(({ buffer, range }, binding) => {
         const bound = this.#buffer(buffer, memoryBytes(buffer, sizes));
@@ -117,11 +129,25 @@ export class DispatchRunner {
   clear(): void {
     for (const buffer of this.#buffers.values()) buffer.destroy();
     this.#buffers.clear();
+    this.#orders.clear();
   }
 
   close(): void {
     this.clear();
     this.device.close();
+  }
+
+  /** Puts a weight into the order that a binding expects. */
+  async #order({ buffer, order }: Binding): Promise<void> {
+    const known = this.#orders.get(memoryKey(buffer));
+    if (isSameOrder(known, order)) return;
+    invariant(order && !known, `a weight in another order than it is read in`);
+    const memory = this.#buffer(buffer, 0);
+    await reorderWeights(this.device, this.#pipelines, [{
+      ...{ buffer: memory, order },
+      bytes: memory.size,
+    }]);
+    this.#orders.set(memoryKey(buffer), order);
   }
 
   #buffer(memory: Memory, bytes: number): GPUBuffer {

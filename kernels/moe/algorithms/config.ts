@@ -50,7 +50,7 @@ export interface SlotConfig {
   readonly algorithm: "slots";
   /** Invocations that share a weight row. */
   readonly lanes: number;
-  /** Weight rows of one group of lanes; a multiple of 4. */
+  /** Weight rows of one group of lanes: 2, or a multiple of 4. */
   readonly up: { readonly values: number; readonly unroll: number; readonly groups: number };
   /** `groups` of lanes share the slots of a token among them. */
   readonly down: { readonly values: number; readonly unroll: number; readonly groups: number };
@@ -214,8 +214,13 @@ function refuseLanes(lanes: number, groups: number, spec: MoeSpec): string | und
 
 function refuseValues(config: SlotConfig | ExpertConfig, spec: MoeSpec): string | undefined {
   const { up, down, lanes } = config;
-  const wrong = [up.values, down.values].find((each) => each % 4 !== 0 || each < 4 || each > 32);
-  if (wrong !== undefined) return `${wrong} rows a group: expected 4, 8, .. 32`;
+  const least = config.algorithm === "slots" ? 2 : 4;
+  const wrong = [up.values, down.values].find((each) =>
+    (each % 4 !== 0 && each !== least) || each < least || each > 32
+  );
+  if (wrong !== undefined) {
+    return `${wrong} rows a group: expected ${least === 2 ? "2, " : ""}4, 8, .. 32`;
+  }
   // Each output is finished by a lane of its own.
   const outputs = up.values / matricesOf(spec);
   return outputs > lanes ? `${outputs} outputs for ${lanes} lanes` : undefined;

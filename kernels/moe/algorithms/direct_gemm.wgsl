@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/direct_gemm
 //@needs INVOCATIONS BLOCK_M TILE_OUTPUTS MATRICES OUTPUTS TOP_K COLUMNS_APART LANES_USED ROWS_APART
 //@needs PLAN_PAIRS SOURCE TARGET A_ROUNDS THREAD_OUTPUTS LAST_MATRIX tile_of step plan row_of
-//@needs w_WORDS w_fetch w_unpack rows_round rows_chunk w_CHUNKS Chunk chunk_dot y finish
+//@needs w_WORDS w_fetch w_unpack rows_round rows_chunk w_CHUNKS w_place Chunk chunk_dot y finish
 // Grouped GEMM without workgroup memory, for devices where a barrier costs more than a load: CPUs
 // that play GPU. An invocation owns THREAD_M × THREAD_N sums; the lanes of a subgroup have the same
 // rows and other weight rows. Each row of A is loaded by one lane and handed round by a broadcast;
@@ -56,7 +56,7 @@ fn main(
       //@end
       //@end
       //@repeat g A_ROUNDS
-      let mine_$g = rows_round(rows_chunk(source_$g, word * w_CHUNKS + $p), expert);
+      let mine_$g = rows_round(rows_chunk(source_$g, w_place(word, $p)), expert);
       //@repeat l LANES_USED
       {
         let a = Chunk(subgroupBroadcast(mine_$g.lo, u32($l)), subgroupBroadcast(mine_$g.hi, u32($l)));

@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/down_experts
 //@needs MAX_TOKENS QUADS MAX_PAIRS INVOCATIONS TOP_K FIRST_EXPERT END_EXPERT LANES ROWS HIDDEN
 //@needs COLUMNS GROUPS step selected w_down_WORDS w_down_fetch act_round act_chunk w_down_CHUNKS
-//@needs w_down_unpack chunk_dot output_factor_at b_down_at lane_sum y residual_at
+//@needs w_down_place w_down_unpack chunk_dot output_factor_at b_down_at lane_sum y residual_at
 // Down projection that owns ROWS output rows of all tokens: the pairs are sorted by expert, so that
 // each expert's weights are read once and applied to its pairs, COLUMNS at a time. The batches go
 // round the GROUPS groups of LANES invocations. Every invocation keeps sums of its own in workgroup
@@ -89,7 +89,7 @@ fn main(
         //@end
         //@repeat p w_down_CHUNKS
         //@repeat n COLUMNS
-        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_CHUNKS + $p), expert);
+        let x_$p_$n = act_round(act_chunk(pair_$n, w_down_place(word, $p)), expert);
         //@end
         //@repeat q QUADS
         {

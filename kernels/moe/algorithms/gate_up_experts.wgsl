@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/gate_up_experts
 //@needs MAX_PAIRS LANES FIRST_EXPERT TOP_K ROWS MATRICES INTERMEDIATE COLUMNS OUTPUTS_PER_QUAD
 //@needs QUADS step selected w_up_WORDS w_up_fetch x_round x_chunk w_up_CHUNKS w_up_unpack chunk_dot
-//@needs lane_sum input_factor_at act expert_activation b_up_at
+//@needs w_up_place lane_sum input_factor_at act expert_activation b_up_at
 // Up and gate projections with the activation, expert by expert: a workgroup makes ROWS outputs of
 // one expert for every pair that chose it, up to COLUMNS at a time, so that a weight is read once
 // however many tokens share it. A quad is four weight rows; for a gated expert its rows alternate
@@ -48,7 +48,7 @@ fn main(
       //@end
       //@repeat p w_up_CHUNKS
       //@repeat n COLUMNS
-      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_CHUNKS + $p), expert);
+      let x_$p_$n = x_round(x_chunk(token_$n, w_up_place(word, $p)), expert);
       //@end
       //@repeat q QUADS
       {

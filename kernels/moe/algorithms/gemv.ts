@@ -253,36 +253,43 @@ function upConstants(spec: DeviceMoeSpec, lanes: number, values: number): Shader
   const matrices = matricesOf(spec);
   return {
     LANES: lanes,
-    QUADS: values / 4,
+    ...quadConstants(values),
     ROWS: values / matrices,
-    OUTPUTS_PER_QUAD: 4 / matrices,
+    OUTPUTS_PER_QUAD: Math.min(4, values) / matrices,
   };
 }
 
 function downConstants(lanes: number, values: number, groups: number): ShaderConstants {
   return {
     LANES: lanes,
-    QUADS: values / 4,
+    ...quadConstants(values),
     ROWS: values,
     GROUPS: groups,
     INVOCATIONS: lanes * groups,
   };
 }
 
+/** Weight rows in fours, or two alone. */
+function quadConstants(values: number): ShaderConstants {
+  return { QUADS: Math.ceil(values / 4), WIDTH: Math.min(4, values) };
+}
+
 /**
- * The words of a row in two passes: as many as whole rounds of `unroll` words take, with fewer
- * where that leaves no rest, and the rest one by one.
+ * The words of a row in one or two passes: as many as whole rounds of `unroll` words for each lane take,
+ * with fewer where that leaves no rest, then the rest at once.
  */
 function wordConstants(words: number, lanes: number, unroll: number): ShaderConstants {
   const even = Array.from({ length: unroll }, (_, i) => unroll - i)
     .find((each) => words % (lanes * each) === 0 && 2 * each > unroll);
   const inFlight = even ?? unroll;
   const body = words - words % (lanes * inFlight);
-  const passes = [[0, body, inFlight], [body, words, 1]].filter(([first, end]) => first < end);
+  const rest = Math.ceil((words - body) / lanes);
+  const passes = [[0, body, inFlight], [body, words, rest]].filter(([first, end]) => first < end);
   const constants = passes.map(([first, end, words], i) => ({
     [`FIRST_WORD_${i}`]: first,
     [`END_WORD_${i}`]: end,
     [`UNROLL_${i}`]: words,
+    [`ENDS_${i}`]: (end - first) % (lanes * words) !== 0,
   }));
   return Object.assign({ PASSES: passes.length }, ...constants);
 }

@@ -251,6 +251,7 @@ function matrixGemm(
     ...rowsInFront(layer, product),
     columns: weight.columns,
     chunks: rowChunks(weight.columns, tile),
+    weight,
   }, spec.profile);
   const quads = outputs % 4 === 0;
   const parts = ranges.map((range) => {

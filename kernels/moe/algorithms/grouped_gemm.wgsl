@@ -2,7 +2,7 @@
 //@needs BLOCK_K BLOCK_M TILES BLOCK_N INVOCATIONS TILE_OUTPUTS MATRICES OUTPUTS TOP_K PLAN_PAIRS
 //@needs SOURCE COLUMNS_APART THREAD_M ROWS_APART TARGET A_ROUNDS B_ROUNDS THREAD_OUTPUTS HEIGHTS
 //@needs K_VECTORS LAST_MATRIX w_CHUNKS w_WORDS Operand tile_of step plan row_of Chunk rows_chunk
-//@needs w_Word w_fetch HEIGHT_$i rows_round w_unpack y finish
+//@needs w_Word w_fetch w_place HEIGHT_$i rows_round w_unpack y finish
 // Grouped GEMM over sorted pairs: a workgroup makes BLOCK_M rows × BLOCK_N weight rows of one
 // expert. Both operands are staged in workgroup memory along K, as they lie in memory, with one
 // vector of padding a row so that 8 neighbouring rows (16 in f16) fall into different banks; what
@@ -48,7 +48,7 @@ fn main(
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
   var a_$i = Chunk();
   if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
-    a_$i = rows_chunk(a_source_$i, a_chunk_$i);
+    a_$i = rows_chunk(a_source_$i, w_place(a_chunk_$i / w_CHUNKS, a_chunk_$i % w_CHUNKS));
   }
   //@end
   //@repeat i B_ROUNDS
@@ -106,7 +106,8 @@ fn main(
       //@repeat i A_ROUNDS
       a_$i = Chunk();
       if (a_valid_$i && (k + 1u) * CHUNKS + a_chunk_$i < K_CHUNKS) {
-        a_$i = rows_chunk(a_source_$i, (k + 1u) * CHUNKS + a_chunk_$i);
+        let next = (k + 1u) * CHUNKS + a_chunk_$i;
+        a_$i = rows_chunk(a_source_$i, w_place(next / w_CHUNKS, next % w_CHUNKS));
       }
       //@end
       //@repeat i B_ROUNDS

@@ -1,7 +1,7 @@
 //@fragment moe/algorithms/skinny_gemm
 //@needs LANES STEPS BLOCK_M INVOCATIONS TILE_OUTPUTS THREAD_OUTPUTS MATRICES OUTPUTS TOP_K
 //@needs PLAN_PAIRS SOURCE TARGET A_ROUNDS ROW_QUADS LAST_MATRIX w_CHUNKS w_WORDS Chunk tile_of step
-//@needs plan row_of rows_chunk w_Word w_fetch rows_round w_unpack lane_sum y finish QUADS_$i
+//@needs plan row_of rows_chunk w_Word w_fetch w_place rows_round w_unpack lane_sum y finish QUADS_$i
 // Grouped GEMM for experts with few rows: reading weights is what takes time, so each weight goes
 // straight from memory to the one invocation that needs it. LANES invocations share the depth of
 // THREAD_N weight rows and hold sums for all BLOCK_M rows of the block; the rows are staged in
@@ -53,7 +53,7 @@ fn main(
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
   var a_$i = Chunk();
   if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
-    a_$i = rows_chunk(a_source_$i, a_chunk_$i);
+    a_$i = rows_chunk(a_source_$i, w_place(a_chunk_$i / w_CHUNKS, a_chunk_$i % w_CHUNKS));
   }
   //@end
   // Pairs come first in a block, so four rows are in use if the first of them is.
@@ -93,7 +93,8 @@ fn main(
       //@repeat i A_ROUNDS
       a_$i = Chunk();
       if (a_valid_$i && (k + 1u) * TILE_CHUNKS + a_chunk_$i < K_CHUNKS) {
-        a_$i = rows_chunk(a_source_$i, (k + 1u) * TILE_CHUNKS + a_chunk_$i);
+        let next = (k + 1u) * TILE_CHUNKS + a_chunk_$i;
+        a_$i = rows_chunk(a_source_$i, w_place(next / w_CHUNKS, next % w_CHUNKS));
       }
       //@end
     }

@@ -5,10 +5,16 @@
  * @module
  */
 
-import { KernelError, type Value } from "../../../graph/mod.ts";
+import { isPacked, KernelError, type Value, type WeightFormat } from "../../../graph/mod.ts";
 import { type Access, constants, joinAccess, type WeightSpec } from "../../access/access.ts";
-import { scaleBytes, weightAccess, weightRowBytes } from "../../access/weights.ts";
-import type { StepSizes } from "../../kernel.ts";
+import {
+  placeAccess,
+  scaleBytes,
+  weightAccess,
+  weightRowBytes,
+  wordChunks,
+} from "../../access/weights.ts";
+import type { DeviceProfile, StepSizes } from "../../kernel.ts";
 import { type DeviceMoeSpec, type MoeValues, upRows } from "../spec.ts";
 
 /** Experts `first..end-1`. */
@@ -39,8 +45,9 @@ export function expertWeights(
   spec: DeviceMoeSpec,
   values: MoeValues,
 ): Readonly<Record<MoeWeightName, ExpertWeight>> {
-  const { format, block, experts, hidden, intermediate } = spec;
+  const { format, block, experts, hidden, intermediate, profile } = spec;
   const common = { format, experts, ...(block && { block }) };
+  const interleaved = (columns: number) => prefersInterleaved(format, columns, profile);
   return {
     up: {
       ...common,
@@ -48,6 +55,7 @@ export function expertWeights(
       payload: values.wUp,
       scales: values.wUpScales,
       columns: hidden,
+      interleaved: interleaved(hidden),
       matrixRows: intermediate,
       expertRows: upRows(spec),
       bias: values.bUp,
@@ -59,12 +67,27 @@ export function expertWeights(
       payload: values.wDown,
       scales: values.wDownScales,
       columns: intermediate,
+      interleaved: interleaved(intermediate),
       matrixRows: hidden,
       expertRows: hidden,
       bias: values.bDown,
       inputScale: values.actScale,
     },
   };
+}
+
+/**
+ * Whether rows of experts are interleaved: two words for each invocation of a subgroup are worth it, with
+ * fewer an H100 reads words of one chunk as fast (docs/lab_notes.md). A CPU has no neighbours that would
+ * read x side by side.
+ */
+export function prefersInterleaved(
+  format: WeightFormat,
+  columns: number,
+  { software, subgroupSize }: DeviceProfile,
+): boolean {
+  return isPacked(format) && !software &&
+    columns >= 2 * subgroupSize * 8 * wordChunks(format);
 }
 
 /**
@@ -106,6 +129,7 @@ export function expertAccess(name: string, weight: ExpertWeight, range: ExpertRa
   const part = { firstRow: first * weight.expertRows, rows: (end - first) * weight.expertRows };
   return joinAccess(
     weightAccess(name, whole ? weight : { ...weight, part }),
+    placeAccess(name, weight),
     constants({ FIRST_EXPERT: first, END_EXPERT: end }),
   );
 }

@@ -12,6 +12,7 @@ import {
   type SlotConfig,
   wordElements,
 } from "../algorithms/config.ts";
+import { prefersInterleaved } from "../algorithms/weights.ts";
 import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
 
 /** Lanes that share a weight row in the skinny kernel: few enough for every subgroup. */
@@ -155,9 +156,14 @@ export function slotHeuristic(spec: DeviceMoeSpec): SlotConfig {
     algorithm: "slots",
     lanes,
     // Rows are the parallelism of one token: few of them a subgroup, many words in flight.
-    up: { values: 4, unroll: 4, groups: 2 },
-    down: { values: 4, unroll: 2, groups: Math.min(8, spec.topK) },
+    up: { values: isInterleaved(spec) ? 2 : 4, unroll: 4, groups: 2 },
+    down: { values: 4, unroll: 4, groups: Math.min(8, spec.topK) },
   };
+}
+
+/** Words of the first product are as wide as four of one chunk, so half the rows are as many in flight. */
+function isInterleaved({ format, hidden, mlp, profile }: DeviceMoeSpec): boolean {
+  return mlp === "gated" && prefersInterleaved(format, hidden, profile);
 }
 
 /** Expert by expert. */

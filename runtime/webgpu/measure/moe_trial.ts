@@ -22,6 +22,7 @@ import {
   runCpuKernel,
   type Scratch,
   type StepSizes,
+  type WordOrder,
 } from "../../../kernels/mod.ts";
 import type { WebGpuDevice } from "../device/device.ts";
 import {
@@ -32,6 +33,7 @@ import {
   weightChunk,
 } from "./moe_trial_data.ts";
 import { PipelineCache } from "../device/pipelines.ts";
+import { reorderWeights } from "../device/reorder.ts";
 import type { Readback } from "../device/readback.ts";
 import { encodeWork, GpuStopwatch, type Work } from "./stopwatch.ts";
 
@@ -77,6 +79,7 @@ export class MoeTrial {
   readonly choices: Int32Array[] = [];
   /** What was uploaded for the first rotation, by value: a buffer repeats its chunk. */
   readonly #chunks = new Map<number, Uint8Array<ArrayBuffer>>();
+  readonly #orderedCopies = new Map<GPUBuffer, GPUBuffer>();
   readonly #pipelines: PipelineCache;
   readonly #stopwatch: GpuStopwatch;
   #staging: GPUBuffer | undefined;
@@ -355,8 +358,8 @@ export class MoeTrial {
     if (workgroups[0] * workgroups[1] * workgroups[2] === 0) return undefined;
     const { pipeline, layout } = await this.#pipelines.get(dispatch);
     const entries = [];
-    for (const [binding, { buffer, range }] of dispatch.bindings.entries()) {
-      const bound = await this.#buffer(buffer, rotation);
+    for (const [binding, { buffer, range, order }] of dispatch.bindings.entries()) {
+      const bound = await this.#ordered(await this.#buffer(buffer, rotation), order);
       const size = range?.bytes ?? bound.size;
       entries.push({ binding, resource: { buffer: bound, offset: range?.offset ?? 0, size } });
     }
@@ -382,6 +385,22 @@ export class MoeTrial {
       this.#fixed.get(`value ${memory.id}`);
     invariant(buffer, `no memory for "${memory.name}"`);
     return buffer;
+  }
+
+  /** A weight in the order that a dispatch expects: a copy, as others may expect the checkpoint's. */
+  async #ordered(buffer: GPUBuffer, order: WordOrder | undefined): Promise<GPUBuffer> {
+    if (!order) return buffer;
+    const known = this.#orderedCopies.get(buffer);
+    if (known) return known;
+    const copy = await this.#own("ordered weight", buffer.size);
+    const { gpu } = this.device;
+    const encoder = gpu.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, 0, copy, 0, buffer.size);
+    gpu.queue.submit([encoder.finish()]);
+    const ordered = { buffer: copy, order, bytes: buffer.size };
+    await reorderWeights(this.device, this.#pipelines, [ordered]);
+    this.#orderedCopies.set(buffer, copy);
+    return copy;
   }
 
   async #own(what: string, bytes: number): Promise<GPUBuffer> {

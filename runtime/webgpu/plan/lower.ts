@@ -23,6 +23,7 @@ import {
   type DeviceProfile,
   type Dispatch,
   expertChoices,
+  isSameOrder,
   type KernelDefinition,
   lowerDrawDetails,
   type LoweringContext,
@@ -30,6 +31,7 @@ import {
   type SamplingProblem,
   type StepSizes,
   type TokenRange,
+  type WordOrder,
 } from "../../../kernels/mod.ts";
 import type { F32Reasons } from "./half_range.ts";
 import { orderByLevel } from "./levels.ts";
@@ -392,4 +394,30 @@ export function boundWeights(lowered: readonly LoweredGraph[]): Value[] {
     outputs.forEach(add);
   }
   return [...found.values()];
+}
+
+/**
+ * The orders that the rows of weights are read in, by the ids of their values; others are in the
+ * checkpoint's. Raises a {@linkcode KernelError} where readers of a weight disagree.
+ */
+export function boundOrders(lowered: readonly LoweredGraph[]): ReadonlyMap<number, WordOrder> {
+  const readers = new Map<number, { readonly kernel: string; readonly order?: WordOrder }>();
+  for (const { dispatch, resources } of lowered.flatMap(({ dispatches }) => dispatches)) {
+    for (const [i, { kind, value }] of resources.entries()) {
+      if (kind !== "weight" || !value) continue;
+      const { order } = dispatch.bindings[i];
+      const known = readers.get(value.id);
+      if (known && !isSameOrder(known.order, order)) {
+        throw new KernelError(
+          "kernel/word-order",
+          `Cannot load weight "${value.name}": expected one order of its words, got different ones for kernels "${known.kernel}" and "${dispatch.kernel}"`,
+          { hint: "Choose one backend for the layer, for steps of all sizes" },
+        );
+      }
+      if (!known) readers.set(value.id, { kernel: dispatch.kernel, ...(order && { order }) });
+    }
+  }
+  const orders = new Map<number, WordOrder>();
+  for (const [id, { order }] of readers) if (order) orders.set(id, order);
+  return orders;
 }

@@ -76,6 +76,11 @@ fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_unpack(word, chunk), x);
 }
 
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_place(word: u32, chunk: u32) -> u32 {
+  return word * w_CHUNKS + chunk;
+}
+
 fn output_factor_at(i: u32) -> f32 {
   return output_factor[i];
 }
@@ -178,7 +183,7 @@ fn main(
       //@end
       //@end
       //@repeat g A_ROUNDS
-      let mine_$g = rows_round(rows_chunk(source_$g, word * w_CHUNKS + $p), expert);
+      let mine_$g = rows_round(rows_chunk(source_$g, w_place(word, $p)), expert);
       //@repeat l LANES_USED
       {
         let a = Chunk(subgroupBroadcast(mine_$g.lo, u32($l)), subgroupBroadcast(mine_$g.hi, u32($l)));

@@ -9,6 +9,7 @@ const ALPHA = 1.7020000219345093f;
 const LIMIT = 7.0f;
 const LANES = 8u;
 const QUADS = 2u;
+const WIDTH = 4u;
 const ROWS = 4u;
 const OUTPUTS_PER_QUAD = 2u;
 const INVOCATIONS = 8u;
@@ -67,6 +68,11 @@ fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
 
 fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_up_unpack(word, chunk), x);
+}
+
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_up_place(word: u32, chunk: u32) -> u32 {
+  return word * w_up_CHUNKS + chunk;
 }
 
 fn b_up_at(i: u32) -> f32 {
@@ -136,7 +142,7 @@ fn main(
       //@end
       //@repeat p w_up_CHUNKS
       //@repeat n COLUMNS
-      let x_$p_$n = x_round(x_chunk(token_$n, word * w_up_CHUNKS + $p), expert);
+      let x_$p_$n = x_round(x_chunk(token_$n, w_up_place(word, $p)), expert);
       //@end
       //@repeat q QUADS
       {

@@ -7,6 +7,7 @@ const FIRST_EXPERT = 0u;
 const END_EXPERT = 6u;
 const LANES = 8u;
 const QUADS = 1u;
+const WIDTH = 4u;
 const ROWS = 4u;
 const GROUPS = 2u;
 const INVOCATIONS = 16u;
@@ -68,6 +69,11 @@ fn w_down_unpack(word: w_down_Word, chunk: u32) -> Chunk {
 
 fn w_down_dot(word: w_down_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_down_unpack(word, chunk), x);
+}
+
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_down_place(word: u32, chunk: u32) -> u32 {
+  return word * w_down_CHUNKS + chunk;
 }
 
 fn b_down_at(i: u32) -> f32 {
@@ -175,7 +181,7 @@ fn main(
         //@end
         //@repeat p w_down_CHUNKS
         //@repeat n COLUMNS
-        let x_$p_$n = act_round(act_chunk(pair_$n, word * w_down_CHUNKS + $p), expert);
+        let x_$p_$n = act_round(act_chunk(pair_$n, w_down_place(word, $p)), expert);
         //@end
         //@repeat q QUADS
         {

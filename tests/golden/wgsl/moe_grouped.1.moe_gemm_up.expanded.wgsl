@@ -82,6 +82,11 @@ fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_unpack(word, chunk), x);
 }
 
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_place(word: u32, chunk: u32) -> u32 {
+  return word * w_CHUNKS + chunk;
+}
+
 fn input_factor_at(i: u32) -> f32 {
   return 1.0f;
 }
@@ -191,7 +196,7 @@ fn main(
   let a_source_0 = row_of(SOURCE, first_position + a_row_0, min(a_pair_0, pairs - 1u));
   var a_0 = Chunk();
   if (a_valid_0 && a_chunk_0 < K_CHUNKS) {
-    a_0 = rows_chunk(a_source_0, a_chunk_0);
+    a_0 = rows_chunk(a_source_0, w_place(a_chunk_0 / w_CHUNKS, a_chunk_0 % w_CHUNKS));
   }
   let b_row_0 = (index + 0 * INVOCATIONS) / B_WORDS;
   let b_word_0 = (index + 0 * INVOCATIONS) % B_WORDS;
@@ -241,7 +246,8 @@ fn main(
     if (k + 1u < K_TILES) {
       a_0 = Chunk();
       if (a_valid_0 && (k + 1u) * CHUNKS + a_chunk_0 < K_CHUNKS) {
-        a_0 = rows_chunk(a_source_0, (k + 1u) * CHUNKS + a_chunk_0);
+        let next = (k + 1u) * CHUNKS + a_chunk_0;
+        a_0 = rows_chunk(a_source_0, w_place(next / w_CHUNKS, next % w_CHUNKS));
       }
       b_0 = w_Word();
       if (b_row_0 < BLOCK_N && (k + 1u) * B_WORDS + b_word_0 < w_WORDS) {

@@ -83,6 +83,11 @@ fn w_dot(word: w_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_unpack(word, chunk), x);
 }
 
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_place(word: u32, chunk: u32) -> u32 {
+  return word * w_CHUNKS + chunk;
+}
+
 fn input_factor_at(i: u32) -> f32 {
   return 1.0f;
 }
@@ -194,7 +199,7 @@ fn main(
   let a_source_$i = row_of(SOURCE, first_position + a_row_$i, min(a_pair_$i, pairs - 1u));
   var a_$i = Chunk();
   if (a_valid_$i && a_chunk_$i < K_CHUNKS) {
-    a_$i = rows_chunk(a_source_$i, a_chunk_$i);
+    a_$i = rows_chunk(a_source_$i, w_place(a_chunk_$i / w_CHUNKS, a_chunk_$i % w_CHUNKS));
   }
   //@end
   //@repeat i B_ROUNDS
@@ -252,7 +257,8 @@ fn main(
       //@repeat i A_ROUNDS
       a_$i = Chunk();
       if (a_valid_$i && (k + 1u) * CHUNKS + a_chunk_$i < K_CHUNKS) {
-        a_$i = rows_chunk(a_source_$i, (k + 1u) * CHUNKS + a_chunk_$i);
+        let next = (k + 1u) * CHUNKS + a_chunk_$i;
+        a_$i = rows_chunk(a_source_$i, w_place(next / w_CHUNKS, next % w_CHUNKS));
       }
       //@end
       //@repeat i B_ROUNDS

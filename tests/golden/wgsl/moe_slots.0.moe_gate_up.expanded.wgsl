@@ -7,6 +7,7 @@ const FIRST_EXPERT = 0u;
 const END_EXPERT = 6u;
 const LANES = 8u;
 const QUADS = 2u;
+const WIDTH = 4u;
 const ROWS = 4u;
 const OUTPUTS_PER_QUAD = 2u;
 const INVOCATIONS = 16u;
@@ -15,6 +16,7 @@ const PASSES = 1u;
 const FIRST_WORD_0 = 0u;
 const END_WORD_0 = 5u;
 const UNROLL_0 = 1u;
+const ENDS_0 = true;
 const HIDDEN = 40u;
 const INTERMEDIATE = 24u;
 const TOP_K = 2u;
@@ -81,6 +83,11 @@ fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_up_unpack(word, chunk), x);
 }
 
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_up_place(word: u32, chunk: u32) -> u32 {
+  return word * w_up_CHUNKS + chunk;
+}
+
 fn b_up_at(i: u32) -> f32 {
   return b_up[i];
 }
@@ -106,8 +113,8 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
 }
 
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
-// outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
-// a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
+// outputs of one (token, slot). LANES invocations share a row; a quad is WIDTH weight rows (four, or two of
+// the only one), and for a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -123,7 +130,10 @@ fn main(
   let lane = index % LANES;
   let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
-  var sum_0 = vec4<f32>();
+  var sum_0_0 = 0.0;
+  var sum_0_1 = 0.0;
+  var sum_0_2 = 0.0;
+  var sum_0_3 = 0.0;
   const VALUE_0_0 = 0 * 4u + 0;
   let row_0_0 = matrix + (VALUE_0_0 % MATRICES) * INTERMEDIATE
     + min(row + VALUE_0_0 / MATRICES, INTERMEDIATE - 1u);
@@ -136,7 +146,10 @@ fn main(
   const VALUE_0_3 = 0 * 4u + 3;
   let row_0_3 = matrix + (VALUE_0_3 % MATRICES) * INTERMEDIATE
     + min(row + VALUE_0_3 / MATRICES, INTERMEDIATE - 1u);
-  var sum_1 = vec4<f32>();
+  var sum_1_0 = 0.0;
+  var sum_1_1 = 0.0;
+  var sum_1_2 = 0.0;
+  var sum_1_3 = 0.0;
   const VALUE_1_0 = 1 * 4u + 0;
   let row_1_0 = matrix + (VALUE_1_0 % MATRICES) * INTERMEDIATE
     + min(row + VALUE_1_0 / MATRICES, INTERMEDIATE - 1u);
@@ -149,31 +162,34 @@ fn main(
   const VALUE_1_3 = 1 * 4u + 3;
   let row_1_3 = matrix + (VALUE_1_3 % MATRICES) * INTERMEDIATE
     + min(row + VALUE_1_3 / MATRICES, INTERMEDIATE - 1u);
-  // UNROLL words of a row in flight; what is left of a row after that goes one by one.
+  // UNROLL words of a row in flight, then what is left of it at once, where not all lanes have a last word.
   for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
     let word_0 = base + 0 * LANES;
-    let w_0_0_0 = w_up_fetch(row_0_0, word_0);
-    let w_0_0_1 = w_up_fetch(row_0_1, word_0);
-    let w_0_0_2 = w_up_fetch(row_0_2, word_0);
-    let w_0_0_3 = w_up_fetch(row_0_3, word_0);
-    let w_0_1_0 = w_up_fetch(row_1_0, word_0);
-    let w_0_1_1 = w_up_fetch(row_1_1, word_0);
-    let w_0_1_2 = w_up_fetch(row_1_2, word_0);
-    let w_0_1_3 = w_up_fetch(row_1_3, word_0);
-    let x_0_0 = x_round(x_chunk(token, word_0 * w_up_CHUNKS + 0), expert);
-    sum_0 += vec4(
-      w_up_dot(w_0_0_0, 0, x_0_0), w_up_dot(w_0_0_1, 0, x_0_0),
-      w_up_dot(w_0_0_2, 0, x_0_0), w_up_dot(w_0_0_3, 0, x_0_0),
-    );
-    sum_1 += vec4(
-      w_up_dot(w_0_1_0, 0, x_0_0), w_up_dot(w_0_1_1, 0, x_0_0),
-      w_up_dot(w_0_1_2, 0, x_0_0), w_up_dot(w_0_1_3, 0, x_0_0),
-    );
+    let at_0 = select(word_0, min(word_0, END_WORD_0 - 1u), ENDS_0);
+    let w_0_0_0 = w_up_fetch(row_0_0, at_0);
+    let w_0_0_1 = w_up_fetch(row_0_1, at_0);
+    let w_0_0_2 = w_up_fetch(row_0_2, at_0);
+    let w_0_0_3 = w_up_fetch(row_0_3, at_0);
+    let w_0_1_0 = w_up_fetch(row_1_0, at_0);
+    let w_0_1_1 = w_up_fetch(row_1_1, at_0);
+    let w_0_1_2 = w_up_fetch(row_1_2, at_0);
+    let w_0_1_3 = w_up_fetch(row_1_3, at_0);
+    if (!ENDS_0 || word_0 < END_WORD_0) {
+      let x_0 = x_round(x_chunk(token, w_up_place(word_0, 0)), expert);
+      sum_0_0 += w_up_dot(w_0_0_0, 0, x_0);
+      sum_0_1 += w_up_dot(w_0_0_1, 0, x_0);
+      sum_0_2 += w_up_dot(w_0_0_2, 0, x_0);
+      sum_0_3 += w_up_dot(w_0_0_3, 0, x_0);
+      sum_1_0 += w_up_dot(w_0_1_0, 0, x_0);
+      sum_1_1 += w_up_dot(w_0_1_1, 0, x_0);
+      sum_1_2 += w_up_dot(w_0_1_2, 0, x_0);
+      sum_1_3 += w_up_dot(w_0_1_3, 0, x_0);
+    }
   }
   // Lane i finishes output row i.
   var first = 0.0;
   var second = 0.0;
-  let total_0 = lane_sum(sum_0, index);
+  let total_0 = lane_sum(vec4(sum_0_0, sum_0_1, sum_0_2, sum_0_3), index);
   if (lane == 0 * OUTPUTS_PER_QUAD + 0) {
     first = total_0[0 * MATRICES];
     second = total_0[0 * MATRICES + MATRICES - 1u];
@@ -182,7 +198,7 @@ fn main(
     first = total_0[1 * MATRICES];
     second = total_0[1 * MATRICES + MATRICES - 1u];
   }
-  let total_1 = lane_sum(sum_1, index);
+  let total_1 = lane_sum(vec4(sum_1_0, sum_1_1, sum_1_2, sum_1_3), index);
   if (lane == 1 * OUTPUTS_PER_QUAD + 0) {
     first = total_1[0 * MATRICES];
     second = total_1[0 * MATRICES + MATRICES - 1u];

@@ -7,6 +7,7 @@ const FIRST_EXPERT = 0u;
 const END_EXPERT = 6u;
 const LANES = 8u;
 const QUADS = 1u;
+const WIDTH = 4u;
 const ROWS = 4u;
 const GROUPS = 2u;
 const INVOCATIONS = 16u;
@@ -14,6 +15,7 @@ const PASSES = 1u;
 const FIRST_WORD_0 = 0u;
 const END_WORD_0 = 3u;
 const UNROLL_0 = 1u;
+const ENDS_0 = true;
 const HIDDEN = 40u;
 const INTERMEDIATE = 24u;
 const TOP_K = 2u;
@@ -70,6 +72,11 @@ fn w_down_dot(word: w_down_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_down_unpack(word, chunk), x);
 }
 
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_down_place(word: u32, chunk: u32) -> u32 {
+  return word * w_down_CHUNKS + chunk;
+}
+
 fn b_down_at(i: u32) -> f32 {
   return b_down[i];
 }
@@ -115,27 +122,33 @@ fn main(
       continue;
     }
     let matrix = expert * HIDDEN;
-    var product_0 = vec4<f32>();
+    var product_0_0 = 0.0;
+    var product_0_1 = 0.0;
+    var product_0_2 = 0.0;
+    var product_0_3 = 0.0;
     for (var base = FIRST_WORD_0 + lane; base < END_WORD_0; base += LANES * UNROLL_0) {
       let word_0 = base + 0 * LANES;
-      let w_0_0_0 = w_down_fetch(matrix + row_0_0, word_0);
-      let w_0_0_1 = w_down_fetch(matrix + row_0_1, word_0);
-      let w_0_0_2 = w_down_fetch(matrix + row_0_2, word_0);
-      let w_0_0_3 = w_down_fetch(matrix + row_0_3, word_0);
-      let x_0_0 = act_round(act_chunk(pair, word_0 * w_down_CHUNKS + 0), expert);
-      product_0 += vec4(
-        w_down_dot(w_0_0_0, 0, x_0_0), w_down_dot(w_0_0_1, 0, x_0_0),
-        w_down_dot(w_0_0_2, 0, x_0_0), w_down_dot(w_0_0_3, 0, x_0_0),
-      );
+      let at_0 = select(word_0, min(word_0, END_WORD_0 - 1u), ENDS_0);
+      let w_0_0_0 = w_down_fetch(matrix + row_0_0, at_0);
+      let w_0_0_1 = w_down_fetch(matrix + row_0_1, at_0);
+      let w_0_0_2 = w_down_fetch(matrix + row_0_2, at_0);
+      let w_0_0_3 = w_down_fetch(matrix + row_0_3, at_0);
+      if (!ENDS_0 || word_0 < END_WORD_0) {
+        let x_0 = act_round(act_chunk(pair, w_down_place(word_0, 0)), expert);
+        product_0_0 += w_down_dot(w_0_0_0, 0, x_0);
+        product_0_1 += w_down_dot(w_0_0_1, 0, x_0);
+        product_0_2 += w_down_dot(w_0_0_2, 0, x_0);
+        product_0_3 += w_down_dot(w_0_0_3, 0, x_0);
+      }
     }
     let factor = output_factor_at(pair);
     if (lane == 0u) {
-      product_0 += vec4(
-        b_down_at(matrix + row_0_0), b_down_at(matrix + row_0_1),
-        b_down_at(matrix + row_0_2), b_down_at(matrix + row_0_3),
-      );
+      product_0_0 += b_down_at(matrix + row_0_0);
+      product_0_1 += b_down_at(matrix + row_0_1);
+      product_0_2 += b_down_at(matrix + row_0_2);
+      product_0_3 += b_down_at(matrix + row_0_3);
     }
-    sum_0 += factor * product_0;
+    sum_0 += factor * vec4(product_0_0, product_0_1, product_0_2, product_0_3);
   }
   let total_0 = lane_sum(sum_0, index);
   if (lane == 0u) {

@@ -7,6 +7,7 @@ const FIRST_EXPERT = 0u;
 const END_EXPERT = 6u;
 const LANES = 8u;
 const QUADS = 1u;
+const WIDTH = 4u;
 const ROWS = 4u;
 const GROUPS = 2u;
 const INVOCATIONS = 16u;
@@ -14,6 +15,7 @@ const PASSES = 1u;
 const FIRST_WORD_0 = 0u;
 const END_WORD_0 = 3u;
 const UNROLL_0 = 1u;
+const ENDS_0 = true;
 const HIDDEN = 40u;
 const INTERMEDIATE = 24u;
 const TOP_K = 2u;
@@ -70,6 +72,11 @@ fn w_down_dot(word: w_down_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_down_unpack(word, chunk), x);
 }
 
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_down_place(word: u32, chunk: u32) -> u32 {
+  return word * w_down_CHUNKS + chunk;
+}
+
 fn b_down_at(i: u32) -> f32 {
   return b_down[i];
 }
@@ -105,7 +112,7 @@ fn main(
   let row = group.x * ROWS;
   //@repeat q QUADS
   var sum_$q = vec4<f32>();
-  //@repeat c 4
+  //@repeat c WIDTH
   let row_$q_$c = min(row + $q * 4u + $c, HIDDEN - 1u);
   //@end
   //@end
@@ -117,40 +124,43 @@ fn main(
     }
     let matrix = expert * HIDDEN;
     //@repeat q QUADS
-    var product_$q = vec4<f32>();
+    //@repeat c 4
+    var product_$q_$c = 0.0;
+    //@end
     //@end
     //@repeat z PASSES
     for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
       //@repeat u UNROLL_$z
       let word_$u = base + $u * LANES;
+      let at_$u = select(word_$u, min(word_$u, END_WORD_$z - 1u), ENDS_$z);
       //@repeat q QUADS
-      //@repeat c 4
-      let w_$u_$q_$c = w_down_fetch(matrix + row_$q_$c, word_$u);
+      //@repeat c WIDTH
+      let w_$u_$q_$c = w_down_fetch(matrix + row_$q_$c, at_$u);
       //@end
       //@end
       //@end
       //@repeat u UNROLL_$z
-      //@repeat p w_down_CHUNKS
-      let x_$u_$p = act_round(act_chunk(pair, word_$u * w_down_CHUNKS + $p), expert);
-      //@repeat q QUADS
-      product_$q += vec4(
-        w_down_dot(w_$u_$q_0, $p, x_$u_$p), w_down_dot(w_$u_$q_1, $p, x_$u_$p),
-        w_down_dot(w_$u_$q_2, $p, x_$u_$p), w_down_dot(w_$u_$q_3, $p, x_$u_$p),
-      );
-      //@end
-      //@end
+      if (!ENDS_$z || word_$u < END_WORD_$z) {
+        //@repeat p w_down_CHUNKS
+        let x_$p = act_round(act_chunk(pair, w_down_place(word_$u, $p)), expert);
+        //@repeat q QUADS
+        //@repeat c WIDTH
+        product_$q_$c += w_down_dot(w_$u_$q_$c, $p, x_$p);
+        //@end
+        //@end
+        //@end
+      }
       //@end
     }
     //@end
     let factor = output_factor_at(pair);
     //@repeat q QUADS
     if (lane == 0u) {
-      product_$q += vec4(
-        b_down_at(matrix + row_$q_0), b_down_at(matrix + row_$q_1),
-        b_down_at(matrix + row_$q_2), b_down_at(matrix + row_$q_3),
-      );
+      //@repeat c WIDTH
+      product_$q_$c += b_down_at(matrix + row_$q_$c);
+      //@end
     }
-    sum_$q += factor * product_$q;
+    sum_$q += factor * vec4(product_$q_0, product_$q_1, product_$q_2, product_$q_3);
     //@end
   }
   //@repeat q QUADS

@@ -7,6 +7,7 @@ const FIRST_EXPERT = 0u;
 const END_EXPERT = 6u;
 const LANES = 8u;
 const QUADS = 2u;
+const WIDTH = 4u;
 const ROWS = 8u;
 const OUTPUTS_PER_QUAD = 4u;
 const INVOCATIONS = 16u;
@@ -15,6 +16,7 @@ const PASSES = 1u;
 const FIRST_WORD_0 = 0u;
 const END_WORD_0 = 5u;
 const UNROLL_0 = 1u;
+const ENDS_0 = true;
 const HIDDEN = 40u;
 const INTERMEDIATE = 24u;
 const TOP_K = 2u;
@@ -81,6 +83,11 @@ fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
   return chunk_dot(w_up_unpack(word, chunk), x);
 }
 
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_up_place(word: u32, chunk: u32) -> u32 {
+  return word * w_up_CHUNKS + chunk;
+}
+
 fn b_up_at(i: u32) -> f32 {
   return 0.0f;
 }
@@ -106,8 +113,8 @@ fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
 }
 
 // Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
-// outputs of one (token, slot). LANES invocations share a row; a quad is four weight rows, and for
-// a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
+// outputs of one (token, slot). LANES invocations share a row; a quad is WIDTH weight rows (four, or two of
+// the only one), and for a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -124,34 +131,38 @@ fn main(
   let row = (group.x * GROUPS + index / LANES) * ROWS;
   let matrix = expert * (MATRICES * INTERMEDIATE);
   //@repeat q QUADS
-  var sum_$q = vec4<f32>();
   //@repeat c 4
+  var sum_$q_$c = 0.0;
+  //@end
+  //@repeat c WIDTH
   const VALUE_$q_$c = $q * 4u + $c;
   let row_$q_$c = matrix + (VALUE_$q_$c % MATRICES) * INTERMEDIATE
     + min(row + VALUE_$q_$c / MATRICES, INTERMEDIATE - 1u);
   //@end
   //@end
-  // UNROLL words of a row in flight; what is left of a row after that goes one by one.
+  // UNROLL words of a row in flight, then what is left of it at once, where not all lanes have a last word.
   //@repeat z PASSES
   for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
     //@repeat u UNROLL_$z
     let word_$u = base + $u * LANES;
+    let at_$u = select(word_$u, min(word_$u, END_WORD_$z - 1u), ENDS_$z);
     //@repeat q QUADS
-    //@repeat c 4
-    let w_$u_$q_$c = w_up_fetch(row_$q_$c, word_$u);
+    //@repeat c WIDTH
+    let w_$u_$q_$c = w_up_fetch(row_$q_$c, at_$u);
     //@end
     //@end
     //@end
     //@repeat u UNROLL_$z
-    //@repeat p w_up_CHUNKS
-    let x_$u_$p = x_round(x_chunk(token, word_$u * w_up_CHUNKS + $p), expert);
-    //@repeat q QUADS
-    sum_$q += vec4(
-      w_up_dot(w_$u_$q_0, $p, x_$u_$p), w_up_dot(w_$u_$q_1, $p, x_$u_$p),
-      w_up_dot(w_$u_$q_2, $p, x_$u_$p), w_up_dot(w_$u_$q_3, $p, x_$u_$p),
-    );
-    //@end
-    //@end
+    if (!ENDS_$z || word_$u < END_WORD_$z) {
+      //@repeat p w_up_CHUNKS
+      let x_$p = x_round(x_chunk(token, w_up_place(word_$u, $p)), expert);
+      //@repeat q QUADS
+      //@repeat c WIDTH
+      sum_$q_$c += w_up_dot(w_$u_$q_$c, $p, x_$p);
+      //@end
+      //@end
+      //@end
+    }
     //@end
   }
   //@end
@@ -159,7 +170,7 @@ fn main(
   var first = 0.0;
   var second = 0.0;
   //@repeat q QUADS
-  let total_$q = lane_sum(sum_$q, index);
+  let total_$q = lane_sum(vec4(sum_$q_0, sum_$q_1, sum_$q_2, sum_$q_3), index);
   //@repeat o OUTPUTS_PER_QUAD
   if (lane == $q * OUTPUTS_PER_QUAD + $o) {
     first = total_$q[$o * MATRICES];

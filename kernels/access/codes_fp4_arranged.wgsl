@@ -1,0 +1,15 @@
+//@fragment access/codes_fp4_arranged
+//@needs Chunk
+//@gives $NAME_codes $NAME_UNIT
+// Eight FP4 E2M1 codes of a u32 as value / $NAME_UNIT: a code moved to the sign, exponent and mantissa bits
+// of an f16, denormals included. The bits of the u32 are arranged (order.ts) so that two pairs of codes move
+// at once, with one shift, or none.
+const $NAME_UNIT = 16384.0;
+
+fn $NAME_codes(word: u32) -> Chunk {
+  let a = unpack2x16float(word & 0x8e008e00u);
+  let b = unpack2x16float((word << 8u) & 0x8e008e00u);
+  let c = unpack2x16float(((word >> 3u) & 0x0e000e00u) | ((word << 7u) & 0x80008000u));
+  let d = unpack2x16float(((word << 5u) & 0x0e000e00u) | ((word << 15u) & 0x80008000u));
+  return Chunk(vec4(a.x, b.x, c.x, d.x), vec4(a.y, b.y, c.y, d.y));
+}

@@ -1,0 +1,119 @@
+/** Experts whose rows are in the interleaved order, which GPUs read: every kernel against the CPU. */
+
+import assert from "node:assert/strict";
+import type { DeviceProfile } from "../../../kernels/kernel.ts";
+import {
+  type GemmTile,
+  type MoeConfig,
+  wordElements,
+} from "../../../kernels/moe/algorithms/config.ts";
+import { webgpuTest } from "../../support/adapter.ts";
+import { GPU_PROFILE } from "../../support/gpu_profile.ts";
+import { numbersOf } from "../../support/host_tensors.ts";
+import { MATRIX_CONFIGS, withMatrices } from "../../support/matrix_configs.ts";
+import { CONFIGS } from "../../support/moe_configs.ts";
+import { lowerWith } from "../../support/moe_layer.ts";
+import { buildNode, runOp } from "../../support/op_case.ts";
+import { packedLayer, type PackedOptions } from "../../support/packed_layer.ts";
+import { withRunner } from "../../support/run_dispatches.ts";
+import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
+
+/**
+ * Words of a row, two for each invocation of a subgroup of eight and more: fours alone, and one, two and
+ * three that are left behind them; one of the two products alone.
+ */
+const LAYERS: readonly PackedOptions[] = [
+  { format: "mxfp4", hidden: 512, intermediate: 544, bias: true, experts: 4 },
+  { format: "mxfp4", hidden: 576, intermediate: 608, residual: true, tokens: 3, experts: 4 },
+  { format: "mxfp4", hidden: 96, intermediate: 512, mlp: "plain", activation: "relu2" },
+  { format: "int4", hidden: 576, intermediate: 40 },
+  { format: "int4", block: [1, 8], hidden: 40, intermediate: 544 },
+  { format: "int4_affine", hidden: 544, intermediate: 40 },
+  { format: "int8", hidden: 272, intermediate: 40 },
+  { format: "int8_affine", hidden: 40, intermediate: 288 },
+  { format: "fp8_e4m3", hidden: 304, intermediate: 24 },
+  { format: "fp8_block", block: [32, 32], hidden: 288, intermediate: 256, tokens: 2 },
+];
+
+/** Tiles as deep as a word, with few sums: a software adapter compiles the unpacking for each. */
+function fitting(config: MoeConfig): MoeConfig {
+  if (!("blockM" in config)) return config;
+  const deep = (tile: GemmTile): GemmTile => ({
+    ...tile,
+    blockK: Math.max(
+      tile.blockK,
+      (tile.staging === "rows" ? tile.lanes : 1) * wordElements("mxfp4"),
+    ),
+  });
+  return { ...config, up: deep(config.up), down: deep(config.down) };
+}
+
+/** Two rows for a group of lanes, and all words of a row in flight. */
+const TWO_ROWS: MoeConfig = {
+  algorithm: "slots",
+  lanes: 8,
+  up: { values: 2, unroll: 4, groups: 2 },
+  down: { values: 2, unroll: 2, groups: 2 },
+};
+
+const WAYS: readonly (readonly [string, MoeConfig, (profile: DeviceProfile) => DeviceProfile])[] = [
+  ...Object.entries({ ...CONFIGS, "slots of two rows": TWO_ROWS }).map(([name, config]) =>
+    [name, fitting(config), (profile: DeviceProfile) => profile] as const
+  ),
+  ...Object.entries(MATRIX_CONFIGS).map(([name, config]) =>
+    [
+      `${name} by matrices`,
+      fitting(config),
+      (profile: DeviceProfile) => withMatrices(profile, { m: 16, n: 16, k: 16 }, true),
+    ] as const
+  ),
+];
+
+/** Two layers for each way, in turns: a software adapter compiles for seconds. */
+function layersFor(turn: number): readonly PackedOptions[] {
+  const others = LAYERS.slice(3);
+  return [LAYERS[turn % 3], others[turn % others.length]];
+}
+
+for (const [turn, [name, config, profileOf]] of WAYS.entries()) {
+  webgpuTest(`${name}: interleaved experts like the CPU`, (t) =>
+    withRunner(async (runner) => {
+      const profile = profileOf({ ...runner.profile, software: false, subgroupSize: 8 });
+      const isHalf = name.endsWith("matrices");
+      for (const options of layersFor(turn)) {
+        await t.step(JSON.stringify(options), async () => {
+          const layer = packedLayer({ ...options, ...(isHalf && { operands: "auto" }) });
+          const { got, expected } = await runOp(runner, {
+            ...layer,
+            lower: lowerWith(config),
+            context: { profile },
+          });
+          const error = relativeError(numbersOf(got[0]), numbersOf(expected[0]));
+          assert.ok(
+            error <= (isHalf ? TOLERANCES.moeF16Operands : TOLERANCES.moeF32),
+            `off by ${error}`,
+          );
+        });
+      }
+    }));
+}
+
+Deno.test("GPUs read long rows of packed experts interleaved, software adapters never do", () => {
+  const orders = (options: PackedOptions, profile: DeviceProfile) =>
+    lowerWith(CONFIGS.slots)(buildNode(packedLayer(options)).node, {
+      ...{ profile, tokens: { min: 1, max: 1 }, maxRows: 1, pageSize: 16 },
+      cacheDtype: () => "f32",
+      note() {},
+    }).map(({ bindings }) => bindings.flatMap(({ order }) => order ? [order] : []));
+  const layer: PackedOptions = { format: "mxfp4", hidden: 2112, intermediate: 2016, experts: 2 };
+  assert.deepEqual(orders(layer, GPU_PROFILE), [[
+    { arranged: true, unitBytes: 4, units: 264, parts: 4, columns: 64, rows: 1 },
+    { unitBytes: 1, units: 66, parts: 4, columns: 16, rows: 2 },
+  ], []]);
+  assert.deepEqual(orders(layer, { ...GPU_PROFILE, software: true }), [[], []]);
+  assert.deepEqual(orders({ ...layer, format: "fp8_e4m3" }, GPU_PROFILE), [
+    [{ unitBytes: 8, units: 264, parts: 2, columns: 132, rows: 1 }],
+    [{ unitBytes: 8, units: 252, parts: 2, columns: 124, rows: 1 }],
+  ]);
+  assert.deepEqual(orders({ ...layer, format: "nvfp4" }, GPU_PROFILE), [[], []]);
+});
