@@ -129,7 +129,7 @@ async function serveNotation(notation: Notation): Promise<TestServer> {
   const root = await Deno.makeTempDir({ prefix: "mixline_notation_" });
   const closed = CLOSED_REASONING[notation.format];
   const model = await makeNotationModel(root, { ...notation, ...(closed && { opening: closed }) });
-  const opened = await serveStoryteller({}, {}, pipeline(), model);
+  const opened = await serveStoryteller({}, {}, pipeline().settings({ maxBatchSize: 2 }), model);
   return {
     ...opened,
     async [Symbol.asyncDispose]() {
