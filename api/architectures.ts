@@ -14,6 +14,7 @@ export {
   attention,
   type AttentionBlock,
   type AttentionContext,
+  type AttentionGate,
   type AttentionSpec,
   baseConfigFields,
   type BaseModelConfig,
@@ -66,4 +67,5 @@ export {
   softmaxMlp,
   type SoftmaxMlpSpec,
   STACKED_EXPERTS,
+  type Temperature,
 } from "../models/mod.ts";
