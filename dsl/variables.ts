@@ -20,4 +20,5 @@ export const OTHER_VARIABLES: Readonly<Record<string, string>> = {
   MIXLINE_TEST_BROWSER: "Tests: the browser, set by the tests themselves",
   MIXLINE_TEST_GROUP: "Tests: the group to run, set by the tests themselves",
   MIXLINE_TEST_QUICK: "Tests: leave out what is slow, set by `--quick`",
+  MIXLINE_TEST_WEBGPU: "Tests: whose WebGPU they run on, set by `--dawn`",
 };

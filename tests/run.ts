@@ -1,8 +1,9 @@
 /**
- * The test entry, `deno task test [--quick] [paths and flags of deno test]`: sees to a GPU driver, checks
+ * The test entry, `deno task test [--quick | --dawn] [paths and flags of deno test]`: sees to a GPU driver, checks
  * the types, runs the tests and the examples in doc comments, and ends with one line
  * `N passed, N failed, N skipped`. With `--quick` it checks no types and leaves out the tests that need a
- * device or take long. Stderr stays empty unless something fails.
+ * device or take long; with `--dawn` those that need a device run on Dawn's WebGPU instead of Deno's own.
+ * Stderr stays empty unless something fails.
  *
  * @module
  */
@@ -31,6 +32,12 @@ const QUICK = "--quick";
 /** How `tests/support/quick.ts` hears of it. */
 const QUICK_VARIABLE = "MIXLINE_TEST_QUICK";
 
+/** Runs what needs a device on Dawn, which no lock but its own names. */
+const DAWN = "--dawn";
+
+/** How `tests/support/adapter.ts` hears of it. */
+const WEBGPU_VARIABLE = "MIXLINE_TEST_WEBGPU";
+
 /** Processes that run at the same time at most: they share one device. */
 const MOST_JOBS = 4;
 
@@ -57,7 +64,8 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main(args: string[]): Promise<number> {
   const isQuick = args.includes(QUICK);
-  const given = args.filter((arg) => arg !== QUICK && arg !== "--no-check");
+  const onDawn = args.includes(DAWN);
+  const given = args.filter((arg) => ![QUICK, DAWN, "--no-check"].includes(arg));
   const { paths, flags } = readArguments(given);
   for (const path of paths) {
     if ((await findGroups([path])).length > 0) continue;
@@ -68,8 +76,11 @@ async function main(args: string[]): Promise<number> {
   const groups = isQuick ? shareProcesses(found) : found;
   makeShaderCache();
   if (!isQuick) console.log((await ensureVulkan()).message);
-  const jobs: Job[] = groups.map((group) => (print) => testGroup(group, flags, isQuick, print));
-  if (!isQuick && args.length === given.length) jobs.unshift((print) => checkTypes(paths, print));
+  const way: Way = { flags, isQuick, onDawn };
+  const jobs: Job[] = groups.map((group) => (print) => testGroup(group, way, print));
+  if (!isQuick && !onDawn && args.length === given.length) {
+    jobs.unshift((print) => checkTypes(paths, print));
+  }
   return report(await runJobs(jobs));
 }
 
@@ -138,21 +149,30 @@ function markdownOf(folder: string): string[] {
     .filter((path) => path.endsWith(".md"));
 }
 
+/** How groups are run. */
+interface Way {
+  /** Of deno test. */
+  readonly flags: readonly string[];
+  readonly isQuick: boolean;
+  readonly onDawn: boolean;
+}
+
 /** Runs the tests of a group, in a process of their own. */
 async function testGroup(
   group: Group,
-  flags: readonly string[],
-  isQuick: boolean,
+  { flags, isQuick, onDawn }: Way,
   print: Printer,
 ): Promise<Result> {
   return await runDeno(
     [
-      ...["test", "--quiet", "--no-check", "--lock=deno.lock", ...PERMISSIONS],
+      ...["test", "--quiet", "--no-check", ...PERMISSIONS],
+      ...onDawn ? ["--no-lock", "--allow-ffi"] : ["--lock=deno.lock"],
       ...[...flags, "tests/group.ts"],
     ],
     {
       [GROUP_VARIABLE]: JSON.stringify(group.files),
       ...isQuick ? { [QUICK_VARIABLE]: "1" } : {},
+      ...onDawn ? { [WEBGPU_VARIABLE]: "dawn" } : {},
       ...environmentOf(group),
     },
     (text) => print(text.replace(/(running \d+ tests? from) \S+/, `$1 ${group.name}`)),

@@ -7,7 +7,17 @@
 
 import { openWebGpuExecutor, type WebGpuExecutor } from "../../runtime/webgpu/executor.ts";
 import { messageOf } from "../../graph/mod.ts";
+import { dawnProvider } from "../../runtime/webgpu/providers/dawn.ts";
+import { nativeProvider } from "../../runtime/webgpu/providers/native.ts";
 import { IS_QUICK } from "./quick.ts";
+
+/** Whether everything that would run on Deno's own WebGPU runs on Dawn's: `deno task test --dawn`. */
+export const ON_DAWN: boolean = Deno.env.get("MIXLINE_TEST_WEBGPU") === "dawn";
+
+if (ON_DAWN) Object.assign(nativeProvider, dawnProvider());
+
+/** What adapters of the machine have in common. */
+let adapterPrototype: GPUAdapter | undefined;
 
 /** Why there is no GPU here, or undefined when there is one. */
 export const noAdapterReason: string | undefined = await findReason();
@@ -33,9 +43,10 @@ export function webgpuTest(name: string, fn: (t: Deno.TestContext) => void | Pro
 
 /** Remembers the devices that are opened from now on. */
 function watchDevices(): void {
-  const { requestDevice } = GPUAdapter.prototype;
+  if (!adapterPrototype) return;
+  const { requestDevice } = adapterPrototype;
   if (requestDevice.name === "requestWatchedDevice") return;
-  GPUAdapter.prototype.requestDevice = async function requestWatchedDevice(descriptor) {
+  adapterPrototype.requestDevice = async function requestWatchedDevice(descriptor) {
     const device = await requestDevice.call(this, descriptor);
     openDevices.push(device);
     return device;
@@ -75,7 +86,8 @@ export async function withExecutor<Result>(
 async function findReason(): Promise<string | undefined> {
   if (IS_QUICK) return "--quick";
   try {
-    const adapter = await navigator.gpu?.requestAdapter();
+    const adapter = await (await nativeProvider.open())?.requestAdapter();
+    if (adapter) adapterPrototype = Object.getPrototypeOf(adapter);
     return adapter
       ? undefined
       : "no WebGPU adapter; install mesa-vulkan-drivers for a software one";

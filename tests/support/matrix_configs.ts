@@ -32,11 +32,19 @@ export function configFor({ m, n, k }: MatrixShape): GemmConfig {
   return { algorithm: "grouped", blockM: 2 * m, up: tile, down: tile };
 }
 
-/** A device with one size of matrices; `plain` ones are computed without. */
+/** A device with one size of matrices; `plain` ones are computed without, unless the device has them. */
 export function withMatrices(
   profile: DeviceProfile,
   shape: MatrixShape,
   plain = false,
 ): DeviceProfile {
-  return { ...profile, subgroupSize: 32, matrices: [plain ? { ...shape, plain } : shape] };
+  const { m, n, k } = shape;
+  const own = profile.matrices?.find((each) => each.m === m && each.n === n && each.k === k);
+  if (plain && own) return { ...profile, matrices: [own] };
+  // Where subgroups are smaller than any GPU's, sums of 32 invocations go through workgroup memory.
+  const subgroups = profile.subgroups && profile.subgroupSize >= 8;
+  return {
+    ...profile,
+    ...{ subgroups, subgroupSize: 32, matrices: [plain ? { ...shape, plain } : shape] },
+  };
 }

@@ -61,7 +61,9 @@ async function check(runner: DispatchRunner, { model, steps, tolerance }: Check)
       lower: (node, context) =>
         cachedAttention.lower(node, {
           ...context,
-          profile: withMatrices(context.profile, WIDE, true),
+          profile: context.profile.matrices
+            ? context.profile
+            : withMatrices(context.profile, WIDE, true),
         }),
     });
     const kernels = dispatches.map(({ kernel }) => kernel);
