@@ -89,7 +89,7 @@ function formDispatches(problem: LinearProblem, context: LoweringContext): Dispa
   const few = problem.largestRows <= skinnyRows(problem.outputs, profile);
   if (few && !matrixTile(problem, profile)) {
     const weight = { ...problem.weight, chunkWords: true };
-    const shape = skinnyShape(problem);
+    const shape = skinnyShape({ ...problem, weight }, profile);
     context.note(`skinny gemm, ${shape.rows} rows x ${shape.outputs} columns an invocation`);
     return skinnyDispatches({ ...problem, weight }, profile, shape);
   }

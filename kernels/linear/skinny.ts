@@ -47,19 +47,37 @@ export function skinnyRows(outputs: number, { software }: DeviceProfile): number
 
 /**
  * Sizes for a problem, as measured on an H100 (docs/lab_notes.md). Many weight rows give work enough
- * for few lanes to each; with fewer, more lanes share a row. From 33 rows of x on 16 share a reading.
+ * for few lanes to each; with fewer, more lanes share a row. From 33 rows of x on 16 share a reading,
+ * or as many as there is workgroup memory for where words are long.
  */
-export function skinnyShape({ outputs, largestRows }: LinearProblem): SkinnyShape {
+export function skinnyShape(
+  { outputs, largestRows, weight }: LinearProblem,
+  profile: DeviceProfile,
+): SkinnyShape {
   const lanes = outputs >= 4096 ? 8 : 16;
-  const rows = largestRows > 32 ? 16 : 8;
-  return { threads: lanes === 16 && rows === 8 ? 64 : 128, lanes, outputs: 4, rows };
+  const chunks = Number(weightAccess("w", weight).constants.w_CHUNKS);
+  const shape = (rows: number): SkinnyShape => ({
+    ...{ threads: lanes === 16 && rows === 8 ? 64 : 128, lanes, outputs: 4, rows },
+  });
+  const fits = (rows: number) =>
+    storageBytes(shape(rows), chunks, profile) <= profile.maxWorkgroupStorageBytes;
+  return shape((largestRows > 32 ? [16, 8] : [8]).find(fits) ?? 4);
+}
+
+/** Workgroup memory in bytes: two tiles of rows, the squares of a norm, and sums without subgroups. */
+function storageBytes(
+  { threads, lanes, rows }: SkinnyShape,
+  chunks: number,
+  { subgroups }: DeviceProfile,
+): number {
+  return rows * lanes * chunks * (2 * 32 + 4) + (subgroups ? 0 : threads * 16);
 }
 
 /** The dispatches of a problem: one, or one for each part of a weight that no binding can hold. */
 export function skinnyDispatches(
   problem: LinearProblem,
   profile: DeviceProfile,
-  shape: SkinnyShape = skinnyShape(problem),
+  shape: SkinnyShape = skinnyShape(problem, profile),
 ): Dispatch[] {
   const tile = (shape.threads / shape.lanes) * shape.outputs;
   return weightParts(problem, profile, tile).map((part) =>

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { PACKED_FORMATS, PACKED_LAYOUTS } from "../../../graph/mod.ts";
+import { extentOf } from "../../../kernels/access/extent.ts";
+import { skinnyShape } from "../../../kernels/linear/skinny.ts";
 import { webgpuTest } from "../../support/adapter.ts";
+import { GPU_PROFILE } from "../../support/gpu_profile.ts";
 import {
   activation,
   type OpInput,
@@ -106,4 +109,19 @@ webgpuTest("linear rounds its input like the CPU reference, after the norm", asy
   } finally {
     runner.close();
   }
+});
+
+Deno.test("skinnyShape() takes as many rows as there is workgroup memory for", () => {
+  const rows = (format: "bf16" | "int4_affine", most: number, bytes: number) => {
+    const payload = { name: "w", dtype: "bf16", shape: [70, 96] } as never;
+    const scales = ["w_scale", "w_scale_2"].map((name) => ({ ...payload as object, name }));
+    return skinnyShape({
+      ...{ name: "test", x: payload, y: payload, rows: extentOf(["T"]), outputs: 70 },
+      largestRows: most,
+      weight: { format, payload, columns: 96, chunkWords: true, scales: scales as never },
+    }, { ...GPU_PROFILE, maxWorkgroupStorageBytes: bytes }).rows;
+  };
+  assert.deepEqual([rows("bf16", 40, 49152), rows("bf16", 20, 49152)], [16, 8]);
+  assert.deepEqual([rows("int4_affine", 40, 69632), rows("int4_affine", 40, 69631)], [16, 8]);
+  assert.equal(rows("int4_affine", 40, 32768), 4);
 });
