@@ -85,11 +85,13 @@ export class StepLists {
 
   /** Compiles what draws with details need; buffers are bound to it at the first of them. */
   async prepareDetails(signal?: AbortSignal): Promise<void> {
-    for (const { details } of this.lowered) {
-      for (const each of details ? [details.before, details.after] : []) {
-        if (signal?.aborted) return;
-        await this.context.pipelines.get(each.dispatch);
-      }
+    const wanted = this.lowered.flatMap(({ details }) =>
+      details ? [details.before.dispatch, details.after.dispatch] : []
+    );
+    if (!signal?.aborted) this.context.pipelines.prefetch(wanted);
+    for (const dispatch of wanted) {
+      if (signal?.aborted) return;
+      await this.context.pipelines.get(dispatch);
     }
   }
 

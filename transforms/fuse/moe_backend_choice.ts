@@ -105,13 +105,22 @@ export function backendRefusal(
   return `backend ${attrs.backend} ${reason} (${others.join("; ")})`;
 }
 
-/** How many layers each backend serves, and how many have f16 operands, for the record. */
+/**
+ * How many layers each backend serves, and how many have f16 operands, for the record; and how many
+ * keep f32 on a device that has matrices, as each transform of packed experts has a field of its own.
+ */
 export function choiceNotes(
   layers: readonly FusedMoeAttrs[],
   { target }: TransformContext,
 ): string[] {
   const backends = Map.groupBy(layers, ({ backend }) => backend);
   const notes = [...backends].map(([name, each]) => `${countLayers(each)} with backend ${name}`);
+  const full = layers.filter(({ operands = "f32" }) => operands === "f32");
+  if (full.length > 0 && (target.profile?.matrices ?? []).length > 0) {
+    notes.push(
+      `${countLayers(full)} with f32 operands: "operands: auto" here takes the device's matrices`,
+    );
+  }
   const halves = layers.filter(({ operands }) => operands === "f16");
   if (halves.length === 0) return notes;
   const unused = target.executor === "cpu" ? ", which the CPU executor computes in f32" : "";

@@ -125,6 +125,19 @@ Deno.test("fuse_moe gives layers f16 operands, and fuse_residual keeps them", as
   assert.equal(layer.attrs.operands, "f16");
 });
 
+Deno.test("fuse_moe says which layers keep f32 operands on a device with matrices", async () => {
+  const profile = { ...GPU_PROFILE, matrices: [{ m: 16, n: 16, k: 16 }] };
+  const overrides = [{ match: "model.layers.1.*", backend: "auto", operands: "auto" }];
+  const { fuse_moe: record } = await apply(threeLayers().graph, [
+    ...steps("match_moe_pattern"),
+    { key: "fuse_moe", config: { overrides } },
+  ], contextWithoutModel({ target: { executor: "webgpu", profile } }));
+  assert.deepEqual(record.notes, [
+    "3 layers with backend auto",
+    `2 layers with f32 operands: "operands: auto" here takes the device's matrices`,
+  ]);
+});
+
 Deno.test("fuse_moe says that the CPU executor computes f16 operands in f32", async () => {
   const config = { operands: "f16" };
   const list = [...steps("match_moe_pattern"), { key: "fuse_moe", config }];
