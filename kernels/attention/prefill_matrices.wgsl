@@ -117,9 +117,7 @@ fn main(
         //@end
         workgroupBarrier();
         //@repeat i VALUE_LOADS
-        values_$i = values_fetch(
-          cache_row(u32(sequence), min(base + value_key_$i, span.y), kv_head), value_chunk_$i,
-        );
+        values_$i = values_fetch(cache_row(u32(sequence), min(base + value_key_$i, span.y), kv_head), value_chunk_$i);
         //@end
         //@repeat n KEYS_F
         {
@@ -199,9 +197,7 @@ fn main(
         workgroupBarrier();
         if (base + KEYS <= span.y) {
           //@repeat i LOADS
-          keys_$i = keys_fetch(
-            cache_row(u32(sequence), min(base + KEYS + key_$i, span.y), kv_head), chunk_$i,
-          );
+          keys_$i = keys_fetch(cache_row(u32(sequence), min(base + KEYS + key_$i, span.y), kv_head), chunk_$i);
           //@end
         }
         //@repeat k STEPS_F
