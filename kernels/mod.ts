@@ -5,7 +5,8 @@
  */
 
 export type * from "./access/access.ts";
-export { isSameOrder, reorderDispatches } from "./access/order.ts";
+export { isSameOrder } from "./access/order.ts";
+export { reorderDispatches } from "./access/reorder.ts";
 export * from "./access/weights.ts";
 export * from "./compose.ts";
 export type { CpuCache, CpuCall, CpuInputs, CpuKernel } from "./cpu/kernel.ts";

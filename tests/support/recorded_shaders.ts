@@ -7,7 +7,8 @@
 
 import assert from "node:assert/strict";
 import { type AttrsOf, Graph, type OpName } from "../../graph/mod.ts";
-import { reorderDispatches, scaleOrder } from "../../kernels/access/order.ts";
+import { scaleOrder } from "../../kernels/access/order.ts";
+import { reorderDispatches } from "../../kernels/access/reorder.ts";
 import type { Dispatch, LoweringContext } from "../../kernels/kernel.ts";
 import { KERNELS } from "../../kernels/registry.ts";
 import { lowerDrawDetails } from "../../kernels/sampling/draw_details.ts";
