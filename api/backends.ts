@@ -28,6 +28,7 @@ export {
   type StepSizes,
   type TunedFiles,
   type TunedText,
+  type WordOrder,
 } from "../kernels/mod.ts";
 export {
   fusedMoe,

@@ -127,7 +127,9 @@ export interface WordOrder {
   readonly unitBytes: number;
   /** Units of a row. */
   readonly units: number;
+  /** Rows of the matrix. */
   readonly parts: number;
+  /** Columns of the matrix. */
   readonly columns: number;
   /** Whether the bits of every u32, eight codes of FP4, are arranged so that fewer operations read them. */
   readonly arranged?: boolean;

@@ -7,7 +7,7 @@
 
 import type { Value, WeightFormat } from "../../graph/mod.ts";
 import type { ShaderBuffer, ShaderConstants } from "../compose.ts";
-import type { InterleavedAccess } from "./interleaved.ts";
+import type { WordOrder } from "../kernel.ts";
 
 /** A weight as a kernel wants to read it. */
 export interface WeightSpec {
@@ -80,6 +80,15 @@ export function joinAccess(...accesses: readonly Access[]): Access {
     fragments: accesses.flatMap((access) => access.fragments),
     constants: Object.assign({}, ...accesses.map((access) => access.constants)),
   };
+}
+
+/** What reads interleaved rows. */
+export interface InterleavedAccess {
+  readonly load: readonly string[];
+  /** Whether the bits of codes are arranged as those of FP4. */
+  readonly arranged?: boolean;
+  /** Of the scales; the checkpoint's when absent. */
+  readonly scaleOrder?: WordOrder;
 }
 
 /** The parts of a format that kernels depend on. */

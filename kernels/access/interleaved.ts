@@ -6,7 +6,7 @@
  */
 
 import type { PackedFormat } from "../../graph/mod.ts";
-import type { WordOrder } from "../kernel.ts";
+import type { InterleavedAccess } from "./access.ts";
 import codesFp4 from "./codes_fp4_arranged.wgsl" with { type: "text" };
 import codesInt4 from "./codes_int4.wgsl" with { type: "text" };
 import codesUint4 from "./codes_uint4.wgsl" with { type: "text" };
@@ -20,15 +20,6 @@ import scaleAffine from "./scale_affine.wgsl" with { type: "text" };
 import scaleGrid from "./scale_grid.wgsl" with { type: "text" };
 import scalesE8m0Fours from "./scales_e8m0_fours.wgsl" with { type: "text" };
 import scalesEach from "./scales_each.wgsl" with { type: "text" };
-
-/** What reads interleaved rows. */
-export interface InterleavedAccess {
-  readonly load: readonly string[];
-  /** Whether the bits of codes are arranged as those of FP4. */
-  readonly arranged?: boolean;
-  /** Of the scales; the checkpoint's when absent. */
-  readonly scaleOrder?: WordOrder;
-}
 
 /** Rows of so many words with blocks of scales of a size. */
 export interface InterleavedRows {

@@ -8,8 +8,8 @@
 
 import { KernelError, PACKED_LAYOUTS, type PackedFormat, type Value } from "../../graph/mod.ts";
 import type { ShaderBuffer, ShaderConstants } from "../compose.ts";
-import { type FormatAccess, type WeightSpec } from "./access.ts";
-import { type InterleavedAccess, interleavedAccess } from "./interleaved.ts";
+import type { FormatAccess, InterleavedAccess, WeightSpec } from "./access.ts";
+import { interleavedAccess } from "./interleaved.ts";
 import at4bit from "./at_4bit.wgsl" with { type: "text" };
 import at4bitAffine from "./at_4bit_affine.wgsl" with { type: "text" };
 import atFp8 from "./at_fp8.wgsl" with { type: "text" };

@@ -74,13 +74,17 @@ export interface AttentionGate {
   readonly name: string;
   /** [heads · valueDim, H], or [heads, H] with one factor for each head. */
   readonly weight: Weight;
+  /** The function. */
   readonly activation: "sigmoid" | "softplus";
+  /** One factor for each head; default false. */
   readonly perHead?: boolean;
 }
 
 /** Queries are multiplied with `log(1 + ⌊(position + first) / floor⌋) · scale + 1`. */
 export interface Temperature {
+  /** How much the logarithm counts. */
   readonly scale: number;
+  /** Positions over which the factor stays the same. */
   readonly floor: number;
   /** The number of the first position: 1 in Llama 4. */
   readonly first: number;

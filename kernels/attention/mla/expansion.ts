@@ -8,7 +8,7 @@
 import type { StepSizes } from "../../kernel.ts";
 import { WIDEST_VALUES } from "../prefill.ts";
 import { takesMatrices } from "../prefill_matrices.ts";
-import type { MlaProblem } from "./problem.ts";
+import type { Expansion, MlaProblem } from "./problem.ts";
 
 /** Bytes of keys and values that are there at a time, where no sequence is too long for it. */
 const WANTED_BYTES = 2 ** 26;
@@ -26,25 +26,6 @@ const LEAST_TOKENS = 32;
 const MOST_SEQUENCES = 2048;
 /** The widest key heads that tiles of queries take. */
 const WIDEST_KEYS = 512;
-
-/** How the sequences of a step are expanded that it pays for. */
-export interface Expansion {
-  /** Tokens of a sequence in a step from which it may pay, and from which it does at any context. */
-  readonly least: number;
-  readonly sure: number;
-  /**
-   * It pays while the products of earlier tokens' latents are fewer than those it saves:
-   * earlier · perToken <= pairs of queries and keys · perPair.
-   */
-  readonly perToken: number;
-  readonly perPair: number;
-  /** Tokens of a stretch, whose keys and values are there at a time, and stretches of a step. */
-  readonly rows: number;
-  readonly stretches: number;
-  readonly format: "f16" | "f32";
-  /** Rows of the block table, at most. */
-  readonly slots: number;
-}
 
 /** Why keys and values of heads of these sizes are not made, or undefined where they can be. */
 function refusal({ attrs, context: { profile, maxSequences = 0 } }: MlaProblem) {

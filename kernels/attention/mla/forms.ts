@@ -19,10 +19,9 @@ import { f32Literal } from "../../compose.ts";
 import { composeDispatch } from "../../dispatch.ts";
 import type { Dispatch, Scratch } from "../../kernel.ts";
 import absorbedOnly from "./absorbed_only.wgsl" with { type: "text" };
-import type { Expansion } from "./expansion.ts";
 import planBody from "./plan.wgsl" with { type: "text" };
 import planned from "./planned.wgsl" with { type: "text" };
-import type { MlaProblem } from "./problem.ts";
+import type { Expansion, MlaProblem } from "./problem.ts";
 import stretchText from "./stretch.wgsl" with { type: "text" };
 
 const INVOCATIONS = 256;

@@ -17,7 +17,6 @@ import { LOWEST } from "../../compose.ts";
 import type { LoweringContext } from "../../kernel.ts";
 import { sharesOfSlot } from "../../reduce/reduction.ts";
 import type { CacheFormat } from "../operands.ts";
-import type { Expansion } from "./expansion.ts";
 import paging from "../paging.wgsl" with { type: "text" };
 import sharesText from "./shares.wgsl" with { type: "text" };
 
@@ -28,6 +27,25 @@ const LEAST_SHARE = 32;
 /** Workgroups that keep a large GPU busy. */
 const WANTED_WORKGROUPS = 264;
 const MAX_SPLITS = 32;
+
+/** How the sequences of a step are expanded that it pays for. */
+export interface Expansion {
+  /** Tokens of a sequence in a step from which it may pay, and from which it does at any context. */
+  readonly least: number;
+  readonly sure: number;
+  /**
+   * It pays while the products of earlier tokens' latents are fewer than those it saves:
+   * earlier · perToken <= pairs of queries and keys · perPair.
+   */
+  readonly perToken: number;
+  readonly perPair: number;
+  /** Tokens of a stretch, whose keys and values are there at a time, and stretches of a step. */
+  readonly rows: number;
+  readonly stretches: number;
+  readonly format: "f16" | "f32";
+  /** Rows of the block table, at most. */
+  readonly slots: number;
+}
 
 /** A node with what lowering asks of it again and again. */
 export interface MlaProblem {
