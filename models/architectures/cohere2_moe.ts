@@ -64,7 +64,8 @@ export const cohere2Moe = defineArchitecture({
     "sliding window by layer_types, RoPE of adjacent pairs there alone",
     ROPE_TYPES,
   ],
-  reading: { defaults: classDefaults("cohere2_moe") },
+  // Its class declares rope_scaling, and so does not make parameters of it.
+  reading: { defaults: classDefaults("cohere2_moe"), rope: { newKeysOnly: true } },
   config: configSchema,
   ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {

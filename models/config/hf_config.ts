@@ -231,14 +231,14 @@ function underOneName(
   return result;
 }
 
-/** Without nulls; one in place of a class's `true` counts as false, as None does in Python. */
+/** Without nulls; one in place of a class's switch counts as false, as None does in Python. */
 function settleNulls(
   config: Record<string, unknown>,
   ofClass: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(config).flatMap(([key, value]) =>
-      value !== null ? [[key, value]] : ofClass[key] === true ? [[key, false]] : []
+      value !== null ? [[key, value]] : typeof ofClass[key] === "boolean" ? [[key, false]] : []
     ),
   );
 }
@@ -311,8 +311,9 @@ export function checkGroups(schema: z.ZodType, config: ModelConfig, file: string
   }
 }
 
-/** What a schema of an object reads by name. */
+/** What a schema of an object reads by name, whatever is made of it. */
 export function keysOf(schema: z.ZodType): object {
+  if (schema instanceof z.ZodPipe && schema.in instanceof z.ZodType) return keysOf(schema.in);
   return "shape" in schema && typeof schema.shape === "object" ? schema.shape ?? {} : {};
 }
 

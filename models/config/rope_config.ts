@@ -26,7 +26,7 @@ export interface RopeReading {
    * beside them wins.
    */
   readonly ownContext?: boolean;
-  /** The class does not read the keys of transformers 4, `rope_scaling` and `rope_theta`. */
+  /** The class does not read `rope_scaling` of transformers 4. */
   readonly newKeysOnly?: boolean;
   /** Types that the family settles for a length itself. */
   readonly anyLength?: readonly string[];

@@ -11,6 +11,12 @@ import { encodeSafetensors, type TensorToWrite } from "./write_safetensors.ts";
 
 const FILE_TYPES: Readonly<Record<string, string>> = { f32: "F32", bf16: "BF16", f16: "F16" };
 
+const GRANITE = [
+  [/\.block_sparse_moe\.router\.layer\./, ".block_sparse_moe.router."],
+  [/\.block_sparse_moe\.input_linear\.weight$/, ".block_sparse_moe.experts.gate_up_proj"],
+  [/\.block_sparse_moe\.output_linear\.weight$/, ".block_sparse_moe.experts.down_proj"],
+] as const;
+
 /** New names of modules in memory, by family; where they are the same as on the hub, none. */
 const RENAMED: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> = {
   laguna: [
@@ -27,11 +33,10 @@ const RENAMED: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> 
   ],
   phimoe: [[/\.block_sparse_moe\.gate\./, ".mlp.router."], [/\.block_sparse_moe\./, ".mlp."]],
   ernie4_5_moe: [[/\.mlp\.moe_statics\./, ".mlp.gate.moe_statics."]],
-  granitemoe: [
-    [/\.block_sparse_moe\.router\.layer\./, ".block_sparse_moe.router."],
-    [/\.block_sparse_moe\.input_linear\.weight$/, ".block_sparse_moe.experts.gate_up_proj"],
-    [/\.block_sparse_moe\.output_linear\.weight$/, ".block_sparse_moe.experts.down_proj"],
-  ],
+  axk1: [[/\.post_mlp_layernorm\./, ".mlp.post_mlp_layernorm."]],
+  exaone_moe: [[/\.mlp\.e_score_correction_bias$/, ".mlp.gate.e_score_correction_bias"]],
+  granitemoe: GRANITE,
+  granitemoeshared: GRANITE,
 };
 
 const GATE_UP_DOWN = [["gate_proj", "up_proj", "down_proj"], ["w1", "w3", "w2"]] as const;

@@ -14,7 +14,8 @@ import {
 } from "../../graph/mod.ts";
 
 const LAYER = /^(?:model\.layers|transformer\.blocks)\.(\d+)(?=\.|$)/;
-const BLOCK = /^\.(?:mlp|ffn|feed_forward|block_sparse_moe)(?=\.|$)/;
+// In memory A.X-K1's module has the norm behind its experts inside.
+const BLOCK = /^\.(?:mlp|ffn|feed_forward|block_sparse_moe)(?=\.|$)(?!\.post_mlp_layernorm)/;
 /** The first and the last module of Gemma 4's block, which has no module of its own. */
 const [FIRST, BEHIND] = [".pre_feedforward_layernorm", ".post_feedforward_layernorm"];
 

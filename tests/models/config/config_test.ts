@@ -191,6 +191,8 @@ Deno.test("configure() takes null for false where a class has true, as Python do
     return ["rope_interleave", "norm_topk_prob"].map((key) => Reflect.get(config, key));
   };
   assert.deepEqual(read({ ...await rawConfig("deepseek_v3"), ...nulls }), [false, false]);
+  // Of dots.llm1's class it is off, and of its schema on.
+  assert.equal(read({ ...await rawConfig("dots1"), ...nulls })[1], false);
   const { rope_interleave: _, ...without } = await rawConfig("deepseek_v3");
   assert.equal(read(without)[0], true);
 });
@@ -220,6 +222,22 @@ Deno.test("findArchitecture() guesses no class of another name", () => {
   const none =
     "Choose a model of an implemented architecture, or add its architecture with a plug-in";
   assert.deepEqual(hints, [none, none]);
+});
+
+Deno.test("configure() reads Command A+ as its class does: rope_theta, and no rope_scaling", async () => {
+  const { rope_parameters: _, ...others } = await rawConfig("cohere2_moe");
+  const change = {
+    rope_theta: 777,
+    rope_scaling: { type: "linear", factor: 4 },
+    qk_layernorm: true,
+  };
+  const raw = normalizeConfig({ ...others, ...change }, FILE);
+  const { config, notes } = findArchitecture(raw, FILE).configure(raw, FILE);
+  assert.deepEqual(config.rope_parameters, { rope_type: "default", rope_theta: 777 });
+  assert.deepEqual(notes, [
+    "rope_scaling has no effect: this family reads rope_parameters alone",
+    "qk_layernorm true has no effect: cohere2_moe does not read it",
+  ]);
 });
 
 Deno.test("configure() refuses what Mistral 4's rotary embedding cannot be", async () => {
