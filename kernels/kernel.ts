@@ -6,7 +6,6 @@
  */
 
 import type { MoeOperands, Node, OpName, Value } from "../graph/mod.ts";
-import type { ExpertChoice } from "./moe/expert_choice.ts";
 
 /** The facts of a device that kernels may depend on. */
 export interface DeviceProfile {
@@ -185,6 +184,16 @@ export interface TokenRange {
   readonly max: number;
   /** Every token of such a step is the only one of its sequence: many sequences decode. */
   readonly single?: boolean;
+}
+
+/** What a layer that chooses its experts chooses from. */
+export interface ExpertChoice {
+  /** The router, whose attributes say how; its outputs are written by the layer. */
+  readonly router: Node<"moe_router">;
+  /** f32 [T, E], of the router. */
+  readonly logits: Scratch;
+  /** Invocations of the router's workgroups, which fix the order of a sum over all experts. */
+  readonly invocations: number;
 }
 
 /** What a kernel may ask while it lowers a node. */

@@ -19,7 +19,7 @@ export { autoConfig } from "./moe/auto.ts";
 export * from "./moe/backend.ts";
 export { compileMoeLayer } from "./moe/compile_layer.ts";
 export { BUILTIN_BACKENDS } from "./moe/builtin.ts";
-export { type ExpertChoice, expertChoices } from "./moe/expert_choice.ts";
+export { expertChoices } from "./moe/expert_choice.ts";
 export * from "./moe/select.ts";
 export * from "./moe/spec.ts";
 export * from "./moe/tuning/candidates.ts";

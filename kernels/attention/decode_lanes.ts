@@ -7,6 +7,7 @@
 
 import { constants, fragments, joinAccess } from "../access/access.ts";
 import type { DeviceProfile } from "../kernel.ts";
+import { sureSubgroup } from "../reduce/lane_sum.ts";
 import { reductionAccess } from "../reduce/reduction.ts";
 import combineText from "./combine_weights.wgsl" with { type: "text" };
 import decodeBody from "./decode_lanes.wgsl" with { type: "text" };
@@ -44,12 +45,6 @@ export interface LanesShape extends DecodeShape {
   readonly ahead: boolean;
   /** Positions that are not worth another workgroup; the kernel rounds them up to whole turns. */
   readonly leastShare: number;
-}
-
-/** Invocations that are surely in one subgroup: Intel compiles for 8, 16 or 32 as it sees fit. */
-export function sureSubgroup({ subgroups, subgroupSize, vendor }: DeviceProfile): number {
-  if (!subgroups) return 1;
-  return /intel/i.test(vendor) ? Math.min(8, subgroupSize) : clampPower(subgroupSize, 32);
 }
 
 /** Sizes for a problem, or undefined on devices without subgroups that serve. */

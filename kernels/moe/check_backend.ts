@@ -6,8 +6,7 @@
  */
 
 import { KernelError, messageOf, MixlineError, type Node, type Value } from "../../graph/mod.ts";
-import type { ExpertChoice } from "./expert_choice.ts";
-import type { Binding, DeviceProfile, Dispatch, StepSizes } from "../kernel.ts";
+import type { Binding, DeviceProfile, Dispatch, ExpertChoice, StepSizes } from "../kernel.ts";
 
 /** The part of a node that is checked. */
 export type LayerNode = Pick<Node, "scope" | "outputs"> & {
@@ -85,7 +84,7 @@ function checkDispatch(
   written: Set<string>,
   output: BackendOutput,
 ): void {
-  const { node } = output;
+  const { node, choice } = output;
   const what = `dispatch ${index} (${dispatch?.kernel ?? "without a kernel's name"})`;
   if (typeof dispatch?.wgsl !== "string" || !Array.isArray(dispatch.bindings)) {
     refuse(
@@ -93,7 +92,10 @@ function checkDispatch(
       `expected ${what} with the text of a shader and a list of bindings, got neither`,
     );
   }
-  const values = new Set<unknown>([...Object.values(node.inputs).flat(), ...node.outputs]);
+  const inputs = [node, ...(choice ? [choice.router] : [])].flatMap(({ inputs }) =>
+    Object.values(inputs).flat()
+  );
+  const values = new Set<unknown>([...inputs, ...node.outputs]);
   for (const [i, binding] of dispatch.bindings.entries()) {
     const problem = bindingProblem(binding, values, written);
     if (problem !== undefined) refuse(output, `expected binding ${i} of ${what} ${problem}`);

@@ -6,23 +6,14 @@
  * @module
  */
 
-import { input, type Node, type Value } from "../../graph/mod.ts";
-import { sureSubgroup } from "../attention/decode_lanes.ts";
-import type { DeviceProfile, KernelDefinition, LoweringContext, Scratch } from "../kernel.ts";
+import { input, type Node, optionalInput, type Value } from "../../graph/mod.ts";
+import { sureSubgroup } from "../reduce/lane_sum.ts";
+import type { DeviceProfile, ExpertChoice, KernelDefinition, LoweringContext } from "../kernel.ts";
 import { moeBackend } from "./backend.ts";
 import { fusedMoeKernel } from "./kernel.ts";
-import { choiceRefusal, moeRouter, routerInvocations } from "./router.ts";
+import { moeRouter, routerInvocations } from "./router.ts";
+import { choiceRefusal } from "./router_choice.ts";
 import { type DeviceMoeSpec, moeSpecOf } from "./spec.ts";
-
-/** What a layer that chooses its experts chooses from. */
-export interface ExpertChoice {
-  /** The router, whose attributes say how; its outputs are written by the layer. */
-  readonly router: Node<"moe_router">;
-  /** f32 [T, E], of the router. */
-  readonly logits: Scratch;
-  /** Invocations of the router's workgroups, which fix the order of a sum over all experts. */
-  readonly invocations: number;
-}
 
 /** Tokens up to which experts choose: every workgroup does it again. */
 export const MOST_CHOICE_TOKENS = 8;
@@ -94,8 +85,35 @@ function refusal(
   );
   if (taken[0] !== moeRouter || taken[1] !== fusedMoeKernel) return "its kernels are others";
   const spec = { ...moeSpecOf(layer, context), profile };
-  return choiceRefusal(router) ?? refuseDevice(profile, Number(input(router, "w").shape[0])) ??
-    refuseLayer(router, layer, spec);
+  const { shared = 0, topK } = router.attrs;
+  if (spec.experts !== expertsOf(router) + shared || spec.topK !== topK + shared) {
+    return "the layer has other experts";
+  }
+  return choiceRefusal(router) ?? refuseDevice(profile, expertsOf(router)) ??
+    refuseBuffers(router, layer, profile) ?? refuseLayer(layer, spec);
+}
+
+/** Experts that a router chooses among. */
+function expertsOf(router: Node<"moe_router">): number {
+  return Number(input(router, "w").shape[0]) - (router.attrs.sharedGate ? 1 : 0);
+}
+
+/** Inputs of a layer that its first product binds. */
+const BOUND = ["w_up", "w_up_scale", "w_up_scale_2", "b_up", "x_scale"];
+
+function refuseBuffers(
+  router: Node<"moe_router">,
+  layer: Node<"fused_moe">,
+  { maxStorageBuffers }: DeviceProfile,
+): string | undefined {
+  const bound = [
+    ...BOUND.map((name) => optionalInput(layer, name)),
+    ...["correction", "expert_scale"].map((name) => optionalInput(router, name)),
+  ].filter((value) => value !== undefined);
+  // And x, the logits, what is chosen, its weights, and the results.
+  return bound.length + 5 > maxStorageBuffers
+    ? `${bound.length + 5} buffers are more than the device binds`
+    : undefined;
 }
 
 function refuseDevice(profile: DeviceProfile, experts: number): string | undefined {
@@ -107,16 +125,8 @@ function refuseDevice(profile: DeviceProfile, experts: number): string | undefin
     : undefined;
 }
 
-function refuseLayer(
-  router: Node<"moe_router">,
-  layer: Node<"fused_moe">,
-  spec: DeviceMoeSpec,
-): string | undefined {
+function refuseLayer(layer: Node<"fused_moe">, spec: DeviceMoeSpec): string | undefined {
   const { backend } = layer.attrs;
-  const { topK } = router.attrs;
-  if (spec.experts !== Number(input(router, "w").shape[0]) || spec.topK !== topK) {
-    return "the layer has other experts";
-  }
   const chooser = moeBackend(backend);
   if (!chooser.refuseChoice) return `backend ${backend} takes experts that are chosen`;
   return chooser.refuseChoice(spec);

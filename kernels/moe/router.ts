@@ -23,6 +23,7 @@ import {
   defineKernel,
   type DeviceProfile,
   type Dispatch,
+  type ExpertChoice,
   type LoweringContext,
 } from "../kernel.ts";
 import {
@@ -36,9 +37,8 @@ import {
 import { unreadableWeight } from "../linear/linear.ts";
 import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
 import { narrowWorkgroup, reductionAccess } from "../reduce/reduction.ts";
-import type { ExpertChoice } from "./expert_choice.ts";
 import routerBody from "./router.wgsl" with { type: "text" };
-import { choiceAccess, isGeneral, mostColumns } from "./router_choice.ts";
+import { choiceAccess, mostColumns } from "./router_choice.ts";
 import chooseBody from "./router_choose_dispatch.wgsl" with { type: "text" };
 import handOverText from "./router_hand_over.wgsl" with { type: "text" };
 import loadText from "./router_load.wgsl" with { type: "text" };
@@ -274,9 +274,4 @@ function problemOf(
 /** Invocations of a workgroup of a router. */
 export function routerInvocations(node: Node<"moe_router">, context: LoweringContext): number {
   return problemOf(node, context).shape.threads;
-}
-
-/** Why experts cannot make the choice of a router, or undefined when they can. */
-export function choiceRefusal(node: Node<"moe_router">): string | undefined {
-  return isGeneral(node) ? "its choice takes more than scores in their order" : undefined;
 }

@@ -12,6 +12,8 @@ import { operandAccess } from "../access/operand.ts";
 import { f32Literal, LOWEST } from "../compose.ts";
 import type { DeviceProfile } from "../kernel.ts";
 import { GEMV_MAX_COLUMNS } from "../linear/gemv.ts";
+import weightsText from "./algorithms/choice_weights.wgsl" with { type: "text" };
+import weightsGeneralText from "./algorithms/choice_weights_general.wgsl" with { type: "text" };
 import chooseText from "./router_choose.wgsl" with { type: "text" };
 import generalText from "./router_choose_general.wgsl" with { type: "text" };
 
@@ -26,7 +28,7 @@ interface ChoiceProblem {
 const OTHER_BYTES = 8 << 10;
 
 /** True for routers that the plain choice does not serve. */
-export function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
+function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
   const { scoring, softmaxOver, groups, shared = 0, logitScale = 1 } = attrs;
   const bounds = attrs.sumFloor !== undefined || attrs.sumOffset !== undefined ||
     attrs.normPower !== undefined;
@@ -54,15 +56,19 @@ export function choiceAccess(problem: ChoiceProblem): Access {
 }
 
 function plainChoice(problem: ChoiceProblem): Access {
-  return joinAccess(chosenAccess(problem.node), fragments(chooseText), plainConstants(problem));
+  return joinAccess(
+    chosenAccess(problem.node),
+    fragments(chooseText),
+    plainConstants(problem),
+    constants({ TOP_K: problem.node.attrs.topK }),
+  );
 }
 
 /** What the plain choice is told, whoever makes it. */
-export function plainConstants({ node, experts }: ChoiceProblem): Access {
-  const { topK, scoring, softmaxOver, renormalize, scale } = node.attrs;
+function plainConstants({ node, experts }: ChoiceProblem): Access {
+  const { scoring, softmaxOver, renormalize, scale } = node.attrs;
   return constants({
     E: experts,
-    TOP_K: topK,
     SIGMOID: scoring === "sigmoid",
     OVER_ALL: softmaxOver === "all",
     RENORMALIZE: renormalize,
@@ -71,23 +77,37 @@ export function plainConstants({ node, experts }: ChoiceProblem): Access {
   });
 }
 
-function generalChoice({ node, experts: rows }: ChoiceProblem): Access {
-  const { topK, scoring, softmaxOver, renormalize, scale, logitScale = 1, groups } = node.attrs;
-  const { sumOffset = 0, sumFloor = 0, jitter = 0, shared = 0, sharedGate = false } = node.attrs;
+function generalChoice(problem: ChoiceProblem): Access {
+  const { topK, scoring, jitter = 0, groups } = problem.node.attrs;
+  return joinAccess(
+    chosenAccess(problem.node),
+    generalTerms(problem),
+    fragments(generalText),
+    constants({
+      TOP_K: topK,
+      MIXER: scoring === "sparse_mixer",
+      JITTER: f32Literal(jitter),
+      GROUPS: groups?.count ?? 1,
+      KEPT: groups?.kept ?? 1,
+      TWO_BEST: groups?.by === "two_best",
+    }),
+  );
+}
+
+/** What the general choice is told and reads, whoever makes it, but for groups and the mixer. */
+function generalTerms({ node, experts: rows }: ChoiceProblem): Access {
+  const { scoring, softmaxOver, renormalize, scale, logitScale = 1 } = node.attrs;
+  const { sumOffset = 0, sumFloor = 0, shared = 0, sharedGate = false } = node.attrs;
   const { normPower = 1 } = node.attrs;
   return joinAccess(
-    chosenAccess(node),
     operandAccess("correction", optionalInput(node, "correction"), "numbers"),
     operandAccess("expert_scale", optionalInput(node, "expert_scale"), "numbers", 1),
-    fragments(generalText),
     constants({
       E: rows,
       EXPERTS: rows - (sharedGate ? 1 : 0),
-      TOP_K: topK,
       SHARED: shared,
       SHARED_GATE: sharedGate,
       SIGMOID: scoring === "sigmoid",
-      MIXER: scoring === "sparse_mixer",
       OVER_ALL: softmaxOver === "all",
       RENORMALIZE: renormalize,
       SUM_OFFSET: f32Literal(sumOffset),
@@ -95,13 +115,42 @@ function generalChoice({ node, experts: rows }: ChoiceProblem): Access {
       NORM_POWER: f32Literal(normPower, "a power of routing weights"),
       SCALE: f32Literal(scale, "a scale of routing weights"),
       LOGIT_SCALE: f32Literal(logitScale, "a scale of logits"),
-      JITTER: f32Literal(jitter),
-      GROUPS: groups?.count ?? 1,
-      KEPT: groups?.kept ?? 1,
-      TWO_BEST: groups?.by === "two_best",
       LOWEST,
     }),
   );
+}
+
+/** Scores and weights for experts that choose, from logits that another dispatch made. */
+export function expertChoiceTerms(problem: ChoiceProblem): Access {
+  const { node, experts } = problem;
+  const { topK, scoring, softmaxOver } = node.attrs;
+  if (isGeneral(node)) {
+    const bySoftmax = softmaxOver === "all" && scoring === "softmax";
+    return joinAccess(
+      generalTerms(problem),
+      fragments(weightsGeneralText),
+      constants({ CHOSEN: topK, BY_SOFTMAX: bySoftmax }),
+    );
+  }
+  return joinAccess(
+    plainConstants(problem),
+    fragments(weightsText),
+    constants({ CHOSEN: topK, EXPERTS: experts, SHARED: 0, BY_SOFTMAX: false }),
+  );
+}
+
+/** Why experts cannot make the choice of a router, or undefined when they can. */
+export function choiceRefusal(
+  { attrs, inputs }: Pick<Node<"moe_router">, "attrs" | "inputs">,
+): string | undefined {
+  const { scoring, softmaxOver, groups, logitScale = 1 } = attrs;
+  if (scoring === "sparse_mixer") return "a sparse mixer chooses one after the other";
+  if (groups !== undefined) return "its experts are in groups";
+  if (logitScale <= 0) return "its scale of logits is not above 0";
+  const divided = scoring === "softmax" && softmaxOver === "all";
+  return divided && inputs.correction !== undefined
+    ? "corrections are added to a softmax of all experts"
+    : undefined;
 }
 
 /** Where the choice goes, and the step. */

@@ -14,8 +14,7 @@ import {
   type Value,
   type WeightFormat,
 } from "../../graph/mod.ts";
-import type { DeviceProfile, LoweringContext, TunedFiles } from "../kernel.ts";
-import type { ExpertChoice } from "./expert_choice.ts";
+import type { DeviceProfile, ExpertChoice, LoweringContext, TunedFiles } from "../kernel.ts";
 
 /** Everything a backend may base a decision on. */
 export interface MoeSpec {

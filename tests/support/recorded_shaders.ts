@@ -18,7 +18,7 @@ import { CONFIGS } from "./moe_configs.ts";
 import { type LayerOptions, lowerWith, moeLayer } from "./moe_layer.ts";
 import { buildNode, type OpInput } from "./op_case.ts";
 import { packedLayer, type PackedOptions } from "./packed_layer.ts";
-import { lowerRouted, routedLayer } from "./routed_layer.ts";
+import { lowerRouted, type RoutedCase, routedLayer } from "./routed_layer.ts";
 
 /** Another device than a data centre GPU whose subgroups are right. */
 export type Device = Partial<Pick<LoweringContext, "profile" | "handOff">>;
@@ -170,8 +170,9 @@ function drawDetails(): readonly Dispatch[] {
 }
 
 /** A router and its layer of experts, which choose from its logits where the device has subgroups. */
-function routed(device: Device = {}): readonly Dispatch[] {
-  const layer = routedLayer({ E: 128, K: 8, H: 256, I: 8, normEps: 1e-6, dtype: "bf16" });
+function routed(more: Partial<RoutedCase>, device: Device = {}): readonly Dispatch[] {
+  const sizes = { E: 128, K: 8, H: 256, I: 8, normEps: 1e-6, dtype: "bf16" } as const;
+  const layer = routedLayer({ ...sizes, ...more });
   return lowerRouted(layer, device.profile ?? GPU_PROFILE, 1, device.handOff).dispatches;
 }
 
@@ -182,7 +183,9 @@ const LAYERS: Readonly<Record<string, Lower>> = {
   projection_2048: (device) => projection(2048, device),
   router_1: (device) => router(1, device),
   router_512: (device) => router(512, device),
-  routed_experts_1: (device) => routed(device),
+  routed_experts_1: (device) => routed({}, device),
+  routed_shared_1: (device) =>
+    routed({ E: 64, K: 4, shared: 1, scoring: "sigmoid", correction: 1 }, device),
   attention_1: (device) => attention(1, device),
   attention_8: (device) => attention(8, device),
   attention_512: (device) => attention(512, device),

@@ -35,6 +35,9 @@ export interface RoutedCase extends Partial<Omit<RouterAttrs, "topK">> {
   readonly I?: number;
   /** Of the router's weight; f32 when absent. */
   readonly dtype?: "f32" | "bf16";
+  /** Largest correction. */
+  readonly correction?: number;
+  readonly expertScale?: boolean;
   /** Of w; random when absent. */
   readonly w?: HostArray;
   readonly x?: HostArray;
@@ -69,22 +72,23 @@ export function routedLayer(c: RoutedCase): RoutedLayer {
     return value;
   };
   const x = activation(["T", H], sizes, seed, 3);
-  const w = randomWeight(c.dtype ?? "f32", [E, H], seed + 1, 0.3);
+  const { shared = 0, correction, expertScale = false } = c;
+  const rows = E + (c.sharedGate ? 1 : 0);
+  const w = randomWeight(c.dtype ?? "f32", [rows, H], seed + 1, 0.3);
   const attrs: RouterAttrs = {
-    topK: K,
-    scoring: c.scoring ?? "softmax",
-    softmaxOver: c.softmaxOver ?? "all",
-    renormalize: c.renormalize ?? false,
-    scale: c.scale ?? 1,
-    ...(c.normEps !== undefined && { normEps: c.normEps }),
-    ...(c.groups && { groups: c.groups }),
+    ...{ scoring: "softmax", softmaxOver: "all", renormalize: false, scale: 1, topK: K },
+    ...routerAttrs(c),
   };
   const inputs = {
     x: make("x", { ...x, data: c.x ?? x.data }),
     w: make("w", { ...w, data: c.w ?? w.data }),
     ...(c.bias && {
-      bias: make("bias", { dtype: "f32", shape: [E], data: c.bias, weight: true }),
+      bias: make("bias", { dtype: "f32", shape: [rows], data: c.bias, weight: true }),
     }),
+    ...(correction !== undefined && {
+      correction: make("correction", randomWeight("f32", [E], seed + 5, correction)),
+    }),
+    ...(expertScale && { expert_scale: make("scale", randomWeight("f32", [E], seed + 6)) }),
     ...(c.normEps !== undefined && {
       norm_weight: make("norm", randomWeight("f32", [H], seed + 2)),
     }),
@@ -92,17 +96,17 @@ export function routedLayer(c: RoutedCase): RoutedLayer {
   const types = inferTypes("moe_router", inputs, attrs);
   const router = graph.addNode({ op: "moe_router", inputs, attrs, types, scope: "router" });
   const moeAttrs: FusedMoeAttrs = {
-    ...{ backend: c.backend ?? "auto", experts: E, topK: K, hidden: H, intermediate: I },
+    ...{ backend: c.backend ?? "auto", experts: E + shared, topK: K + shared },
     ...{ mlp: "gated", activation: "silu", applyRoutingOnInput: false, format: "bf16" },
-    activationQuant: "none",
+    ...{ activationQuant: "none", hidden: H, intermediate: I },
     ...c.layer,
   };
   const moeInputs = {
     x: router.outputs[2] ?? inputs.x,
     selected_experts: router.outputs[0],
     routing_weights: router.outputs[1],
-    w_up: make("w_up", randomWeight("bf16", [E, 2 * I, H], seed + 3, 0.3)),
-    w_down: make("w_down", randomWeight("bf16", [E, H, I], seed + 4, 0.3)),
+    w_up: make("w_up", randomWeight("bf16", [E + shared, 2 * I, H], seed + 3, 0.3)),
+    w_down: make("w_down", randomWeight("bf16", [E + shared, H, I], seed + 4, 0.3)),
   };
   const layer = graph.addNode({
     op: "fused_moe",
@@ -121,6 +125,15 @@ export function routedLayer(c: RoutedCase): RoutedLayer {
     graph.setOutput("sum", sum.outputs[0]);
   }
   return { graph, router, layer, data, sizes };
+}
+
+/** The attributes of a router that a case names. */
+function routerAttrs(c: RoutedCase): Partial<RouterAttrs> {
+  const { scoring, softmaxOver, renormalize, scale, normEps, groups, shared, sharedGate } = c;
+  const { logitScale, sumFloor, sumOffset, normPower, jitter } = c;
+  const all = { scoring, softmaxOver, renormalize, scale, normEps, groups, shared, sharedGate };
+  const given = { ...all, logitScale, sumFloor, sumOffset, normPower, jitter };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 /** Its dispatches on a device, and what kernels noted. */

@@ -6,18 +6,17 @@
  * @module
  */
 
+import { input } from "../../../graph/mod.ts";
 import { type Access, constants, fragments, reads, writes } from "../../access/access.ts";
 import { extentOf, STEP } from "../../access/extent.ts";
 import { boundOperand, operandAccess } from "../../access/operand.ts";
 import { rowsAccess } from "../../access/rows.ts";
 import type { ShaderConstants } from "../../compose.ts";
 import { composeDispatch } from "../../dispatch.ts";
-import type { Dispatch, Scratch, StepSizes } from "../../kernel.ts";
-import { laneSum } from "../../reduce/lane_sum.ts";
-import { sureSubgroup } from "../../attention/decode_lanes.ts";
+import type { Dispatch, ExpertChoice, Scratch, StepSizes } from "../../kernel.ts";
+import { laneSum, sureSubgroup } from "../../reduce/lane_sum.ts";
 import { weightRowBytes } from "../../access/weights.ts";
-import type { ExpertChoice } from "../expert_choice.ts";
-import { plainConstants } from "../router_choice.ts";
+import { expertChoiceTerms } from "../router_choice.ts";
 import { type DeviceMoeSpec, matricesOf, upRows } from "../spec.ts";
 import type { ExpertConfig, SlotConfig } from "./config.ts";
 import downBody from "./down.wgsl" with { type: "text" };
@@ -152,18 +151,20 @@ function actScratch({ tokens, topK, intermediate }: DeviceMoeSpec): Scratch {
 
 /** The choice of each workgroup's expert from the router's logits. */
 function choiceAccess(
-  { spec: { profile, experts } }: Layer,
+  { spec: { profile } }: Layer,
   { router, logits, invocations }: ExpertChoice,
   rowGroups: number,
 ): Access[] {
   const width = sureSubgroup(profile);
   const [selected, weights] = router.outputs;
+  const rows = Number(input(router, "w").shape[0]);
+  const experts = rows - (router.attrs.sharedGate ? 1 : 0);
   return [
     reads("logits", "f32", logits),
     writes("selected", "i32", selected),
     writes("routing_weights", "f32", weights),
     fragments(choiceText),
-    plainConstants({ node: router, experts }),
+    expertChoiceTerms({ node: router, experts: rows }),
     constants({
       WIDTH: width,
       SCORES: Math.ceil(experts / width),

@@ -1,11 +1,14 @@
 const x_COLUMNS = 256u;
 const E = 128u;
-const TOP_K = 8u;
 const SIGMOID = false;
 const OVER_ALL = true;
 const RENORMALIZE = false;
 const SCALE = 1.0f;
 const LOWEST = -3.4028234663852886e+38f;
+const CHOSEN = 8u;
+const EXPERTS = 128u;
+const SHARED = 0u;
+const BY_SOFTMAX = false;
 const WIDTH = 4u;
 const SCORES = 4u;
 const ROW_GROUPS = 2u;
@@ -29,6 +32,7 @@ const UNROLL_0 = 1u;
 const ENDS_0 = false;
 const HIDDEN = 256u;
 const INTERMEDIATE = 8u;
+const TOP_K = 8u;
 const MATRICES = 2u;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -68,40 +72,35 @@ fn x_round(value: Chunk, expert: u32) -> Chunk {
 // that is left is taken out, of equal ones that with the smallest id. A subgroup of more than WIDTH
 // invocations holds them several times, which changes nothing.
 
-fn score_at(token: u32, expert: u32) -> f32 {
-  let logit = logits[token * E + expert];
-  // What is no number ranks last.
-  var score = select(LOWEST, logit, logit == logit);
-  if (SIGMOID) {
-    score = 1.0 / (1.0 + exp(-score));
-  }
-  return score;
-}
-
-// The order of scores as an order of integers, all above 0; both zeros are equal.
-fn key_of(score: f32) -> u32 {
-  let bits = bitcast<u32>(select(score, 0.0, score == 0.0));
+// The order of numbers as an order of integers, all above 0; both zeros are equal.
+fn key_of(value: f32) -> u32 {
+  let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
   return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
 }
 
-fn score_of(key: u32) -> f32 {
-  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
-}
-
-// The expert that comes last when so many are chosen. `writes` keeps all of them, and their weights.
+// The expert that comes last when so many are chosen. `writes` keeps all of them.
 fn choose(token: u32, slots: u32, index: u32, writes: bool) -> u32 {
   let lane = index % WIDTH;
   let first = lane * SCORES;
+  var top = LOWEST;
+  //@repeat s SCORES
+  var score_$s = LOWEST;
+  if (first + $s < EXPERTS) {
+    score_$s = score_at(token, first + $s);
+    top = max(top, score_$s);
+  }
+  //@end
+  if (BY_SOFTMAX) {
+    top = subgroupMax(top);
+  }
   //@repeat s SCORES
   var key_$s = 0u;
-  if (first + $s < E) {
-    key_$s = key_of(score_at(token, first + $s));
+  if (first + $s < EXPERTS) {
+    key_$s = key_of(value_of(score_$s, first + $s, top));
   }
   //@end
   var expert = 0u;
   var winner = 0u;
-  var top = 0.0;
-  var total = 0.0;
   for (var slot = 0u; slot < slots; slot++) {
     var own = 0u;
     //@repeat s SCORES
@@ -117,43 +116,84 @@ fn choose(token: u32, slots: u32, index: u32, writes: bool) -> u32 {
       wins = false;
     }
     //@end
-    if (writes) {
-      let score = score_of(best);
-      top = select(top, score, slot == 0u);
-      let term = weight_term(score, top);
-      total += term;
-      let id = subgroupShuffle(expert, winner);
-      if (index == slot % WIDTH) {
-        selected[token * TOP_K + slot] = i32(id);
-        routing_weights[token * TOP_K + slot] = term;
-      }
+    if (writes && index == winner) {
+      selected[token * TOP_K + slot] = i32(expert);
     }
-  }
-  if (writes) {
-    finish_weights(token, index, top, total);
   }
   return subgroupShuffle(expert, winner);
 }
 
-fn weight_term(score: f32, top: f32) -> f32 {
+fn expert_of(group: vec3<u32>, index: u32) -> u32 {
+  if (group.y >= CHOSEN) {
+    return EXPERTS + group.y - CHOSEN;
+  }
+  return choose(group.z, group.y + 1u, index, false);
+}
+
+// Keeps the choice of a token and its weights.
+fn write_choice(token: u32, index: u32) {
+  choose(token, CHOSEN, index, true);
+  if (index < SHARED) {
+    selected[token * TOP_K + CHOSEN + index] = i32(EXPERTS + index);
+  }
+  storageBarrier();
+  write_weights(token, index);
+}
+
+// True for workgroups without rows; one of them for each token writes the choice.
+fn is_idle(group: vec3<u32>, index: u32) -> bool {
+  if (group.x < ROW_GROUPS) {
+    return false;
+  }
+  if (group.y == 0u) {
+    write_choice(group.z, index);
+  }
+  return true;
+}
+
+// Scores of the plain choice, and the weights of chosen experts: the arithmetic of router_choose.
+
+fn score_at(token: u32, expert: u32) -> f32 {
+  let logit = logits[token * E + expert];
+  // What is no number ranks last.
+  var score = select(LOWEST, logit, logit == logit);
+  if (SIGMOID) {
+    score = 1.0 / (1.0 + exp(-score));
+  }
+  return score;
+}
+
+fn value_of(score: f32, expert: u32, top: f32) -> f32 {
+  return score;
+}
+
+fn chosen_score(token: u32, slot: u32) -> f32 {
+  return score_at(token, u32(selected[token * TOP_K + slot]));
+}
+
+fn weight_of(token: u32, slot: u32, top: f32, all: f32) -> f32 {
+  let score = chosen_score(token, slot);
   if (SIGMOID) {
     return score;
   }
-  return exp(score - top);
+  return exp(score - top) / select(1.0, all, OVER_ALL && !RENORMALIZE);
 }
 
-// Every invocation finishes the weights that it wrote.
-fn finish_weights(token: u32, index: u32, top: f32, total: f32) {
-  var divisor = 1.0;
-  if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
-    divisor = total;
-  } else if (!SIGMOID) {
-    divisor = sum_of_all(token, index % WIDTH, top);
+fn write_weights(token: u32, index: u32) {
+  let top = chosen_score(token, 0u);
+  var all = 1.0;
+  if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
+    all = sum_of_all(token, index % WIDTH, top);
   }
-  if (index < WIDTH) {
-    for (var slot = index; slot < TOP_K; slot += WIDTH) {
-      routing_weights[token * TOP_K + slot] = routing_weights[token * TOP_K + slot] / divisor * SCALE;
+  var total = 1.0;
+  if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
+    total = 0.0;
+    for (var slot = 0u; slot < CHOSEN; slot++) {
+      total += weight_of(token, slot, top, all);
     }
+  }
+  for (var slot = index; slot < CHOSEN; slot += INVOCATIONS) {
+    routing_weights[token * TOP_K + slot] = weight_of(token, slot, top, all) / total * SCALE;
   }
 }
 
@@ -169,21 +209,6 @@ fn sum_of_all(token: u32, lane: u32, top: f32) -> f32 {
     total += subgroupAdd(select(share, 0.0, is_copy));
   }
   return total;
-}
-
-fn expert_of(group: vec3<u32>, index: u32) -> u32 {
-  return choose(group.z, group.y + 1u, index, false);
-}
-
-// True for workgroups without rows; one of them for each token writes the choice.
-fn is_idle(group: vec3<u32>, index: u32) -> bool {
-  if (group.x < ROW_GROUPS) {
-    return false;
-  }
-  if (group.y == 0u) {
-    choose(group.z, TOP_K, index, true);
-  }
-  return true;
 }
 
 fn input_factor_at(i: u32) -> f32 {

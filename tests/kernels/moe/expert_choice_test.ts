@@ -97,6 +97,31 @@ webgpuTest(
     }),
 );
 
+const SIGMOID = { scoring: "sigmoid", renormalize: true, sumOffset: 1e-20, scale: 2.5 } as const;
+
+/** DeepSeek's and GLM's routers, Qwen's with a gate, Gemma's with scales, and what else there is. */
+const GENERAL: readonly RoutedCase[] = [
+  { E: 60, K: 6, shared: 2, normEps: 1e-5, H: 264 },
+  { E: 64, K: 4, shared: 1, ...SIGMOID, correction: 0.5, normEps: 1e-5 },
+  { E: 33, K: 8, ...SIGMOID, correction: 40 },
+  { E: 50, K: 3, shared: 1, sharedGate: true, renormalize: true },
+  { E: 48, K: 3, shared: 3, sharedGate: true, normEps: 1e-6, T: 2, seed: 5 },
+  { E: 40, K: 4, renormalize: true, expertScale: true, logitScale: 0.2 },
+  { E: 12, K: 4, renormalize: true, sumFloor: 0.7, logitScale: 0.1 },
+  { E: 30, K: 4, renormalize: true, normPower: 0.5 },
+  { E: 9, K: 9, scoring: "sigmoid", softmaxOver: "selected" },
+  { E: 70, K: 5, softmaxOver: "selected", correction: 2, expertScale: true },
+  { E: 29, K: 3, renormalize: true, normPower: 2, sumOffset: 0.5 },
+];
+
+webgpuTest(
+  "experts choose what a router with corrections, shared slots and scales would",
+  () =>
+    withRunner(async (runner) => {
+      for (const c of GENERAL) await check(runner, c);
+    }),
+);
+
 webgpuTest("experts choose for each of several tokens", () =>
   withRunner(async (runner) => {
     for (const [T, E, K] of [[2, 128, 8], [3, 100, 5], [5, 128, 4], [8, 128, 4], [7, 85, 3]]) {
@@ -173,10 +198,11 @@ Deno.test("routers choose by themselves where experts do not, and say why", () =
   assert.match(reason({ ...plain, watched: true }) ?? "", /others than one layer/);
   assert.match(reason({ ...plain, backend: "triton" }) ?? "", /backend triton takes experts/);
   assert.match(reason({ ...plain, T: 8 }) ?? "", /kernels of/);
-  assert.match(
-    reason({ ...plain, groups: { count: 4, kept: 2, by: "best" } }) ?? "",
-    /more than scores in their order/,
-  );
+  assert.match(reason({ ...plain, groups: { count: 4, kept: 2, by: "best" } }) ?? "", /groups/);
+  assert.match(reason({ ...plain, scoring: "sparse_mixer", K: 2 }) ?? "", /sparse mixer/);
+  assert.match(reason({ ...plain, correction: 1 }) ?? "", /added to a softmax of all/);
+  assert.match(reason({ ...plain, logitScale: -1 }) ?? "", /not above 0/);
+  assert.match(reason(plain, { ...GPU_PROFILE, maxStorageBuffers: 5 }) ?? "", /6 buffers/);
   assert.match(reason({ ...plain, layer: { applyRoutingOnInput: true } }) ?? "", /multiply/);
   assert.match(reason(plain, { ...GPU_PROFILE, software: true }) ?? "", /software adapter/);
   assert.match(reason(plain, { ...GPU_PROFILE, subgroups: false }) ?? "", /subgroups/);

@@ -1,0 +1,63 @@
+//@fragment moe/algorithms/choice_weights
+//@needs E TOP_K CHOSEN LOWEST SIGMOID OVER_ALL RENORMALIZE SCALE WIDTH ROUTER_INVOCATIONS INVOCATIONS
+//@needs logits selected routing_weights
+//@gives score_at value_of write_weights
+// Scores of the plain choice, and the weights of chosen experts: the arithmetic of router_choose.
+
+fn score_at(token: u32, expert: u32) -> f32 {
+  let logit = logits[token * E + expert];
+  // What is no number ranks last.
+  var score = select(LOWEST, logit, logit == logit);
+  if (SIGMOID) {
+    score = 1.0 / (1.0 + exp(-score));
+  }
+  return score;
+}
+
+fn value_of(score: f32, expert: u32, top: f32) -> f32 {
+  return score;
+}
+
+fn chosen_score(token: u32, slot: u32) -> f32 {
+  return score_at(token, u32(selected[token * TOP_K + slot]));
+}
+
+fn weight_of(token: u32, slot: u32, top: f32, all: f32) -> f32 {
+  let score = chosen_score(token, slot);
+  if (SIGMOID) {
+    return score;
+  }
+  return exp(score - top) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+}
+
+fn write_weights(token: u32, index: u32) {
+  let top = chosen_score(token, 0u);
+  var all = 1.0;
+  if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
+    all = sum_of_all(token, index % WIDTH, top);
+  }
+  var total = 1.0;
+  if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
+    total = 0.0;
+    for (var slot = 0u; slot < CHOSEN; slot++) {
+      total += weight_of(token, slot, top, all);
+    }
+  }
+  for (var slot = index; slot < CHOSEN; slot += INVOCATIONS) {
+    routing_weights[token * TOP_K + slot] = weight_of(token, slot, top, all) / total * SCALE;
+  }
+}
+
+// Σ exp(score - top) over all experts, in the order in which a router of ROUTER_INVOCATIONS adds.
+fn sum_of_all(token: u32, lane: u32, top: f32) -> f32 {
+  let is_copy = subgroupExclusiveAdd(1u) >= WIDTH;
+  var total = 0.0;
+  for (var part = 0u; part < ROUTER_INVOCATIONS; part += WIDTH) {
+    var share = 0.0;
+    for (var expert = part + lane; expert < E; expert += ROUTER_INVOCATIONS) {
+      share += exp(score_at(token, expert) - top);
+    }
+    total += subgroupAdd(select(share, 0.0, is_copy));
+  }
+  return total;
+}

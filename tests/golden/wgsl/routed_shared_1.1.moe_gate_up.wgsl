@@ -1,0 +1,393 @@
+const x_COLUMNS = 256u;
+const E = 64u;
+const EXPERTS = 64u;
+const SHARED = 1u;
+const SHARED_GATE = false;
+const SIGMOID = true;
+const OVER_ALL = true;
+const RENORMALIZE = false;
+const SUM_OFFSET = 0.0f;
+const SUM_FLOOR = 0.0f;
+const NORM_POWER = 1.0f;
+const SCALE = 1.0f;
+const LOGIT_SCALE = 1.0f;
+const LOWEST = -3.4028234663852886e+38f;
+const CHOSEN = 4u;
+const BY_SOFTMAX = false;
+const WIDTH = 4u;
+const SCORES = 2u;
+const ROW_GROUPS = 2u;
+const ROUTER_INVOCATIONS = 32u;
+const w_up_COLUMNS = 256u;
+const w_up_CHUNKS = 1u;
+const w_up_WORDS = 32u;
+const w_up_FIRST_ROW = 0u;
+const FIRST_EXPERT = 0u;
+const END_EXPERT = 65u;
+const LANES = 32u;
+const QUADS = 1u;
+const ROWS = 2u;
+const OUTPUTS_PER_QUAD = 2u;
+const INVOCATIONS = 64u;
+const GROUPS = 2u;
+const PASSES = 1u;
+const FIRST_WORD_0 = 0u;
+const END_WORD_0 = 32u;
+const UNROLL_0 = 1u;
+const ENDS_0 = false;
+const HIDDEN = 256u;
+const INTERMEDIATE = 8u;
+const TOP_K = 5u;
+const MATRICES = 2u;
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> selected: array<i32>;
+@group(0) @binding(3) var<storage, read_write> routing_weights: array<f32>;
+@group(0) @binding(4) var<storage, read> correction: array<f32>;
+@group(0) @binding(5) var<storage, read> w_up: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read_write> act: array<f32>;
+
+// Eight consecutive elements: the unit in which weights and activations are read.
+struct Chunk { lo: vec4<f32>, hi: vec4<f32> }
+
+fn chunk_dot(a: Chunk, b: Chunk) -> f32 {
+  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
+}
+
+fn chunk_scale(a: Chunk, factor: f32) -> Chunk {
+  return Chunk(a.lo * factor, a.hi * factor);
+}
+
+// Rows of f32 activations, a multiple of 8 long, bound as array<vec4<f32>>.
+fn x_chunk(row: u32, chunk: u32) -> Chunk {
+  let at = row * (x_COLUMNS / 4u) + chunk * 2u;
+  return Chunk(x[at], x[at + 1u]);
+}
+
+// Activations are multiplied as they are.
+fn x_round(value: Chunk, expert: u32) -> Chunk {
+  return value;
+}
+
+// The choice of experts, made by the workgroups that need it: each finds the expert of its own slot
+// from the logits of its token. One workgroup more for each token writes ids and weights for those
+// who come after.
+//
+// WIDTH neighbouring invocations hold SCORES neighbouring experts each; in every round the best
+// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than WIDTH
+// invocations holds them several times, which changes nothing.
+
+// The order of numbers as an order of integers, all above 0; both zeros are equal.
+fn key_of(value: f32) -> u32 {
+  let bits = bitcast<u32>(select(value, 0.0, value == 0.0));
+  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+
+// The expert that comes last when so many are chosen. `writes` keeps all of them.
+fn choose(token: u32, slots: u32, index: u32, writes: bool) -> u32 {
+  let lane = index % WIDTH;
+  let first = lane * SCORES;
+  var top = LOWEST;
+  //@repeat s SCORES
+  var score_$s = LOWEST;
+  if (first + $s < EXPERTS) {
+    score_$s = score_at(token, first + $s);
+    top = max(top, score_$s);
+  }
+  //@end
+  if (BY_SOFTMAX) {
+    top = subgroupMax(top);
+  }
+  //@repeat s SCORES
+  var key_$s = 0u;
+  if (first + $s < EXPERTS) {
+    key_$s = key_of(value_of(score_$s, first + $s, top));
+  }
+  //@end
+  var expert = 0u;
+  var winner = 0u;
+  for (var slot = 0u; slot < slots; slot++) {
+    var own = 0u;
+    //@repeat s SCORES
+    own = max(own, key_$s);
+    //@end
+    let best = subgroupMax(own);
+    winner = countTrailingZeros(subgroupBallot(own == best).x);
+    var wins = lane == winner;
+    //@repeat s SCORES
+    if (wins && key_$s == best) {
+      key_$s = 0u;
+      expert = first + $s;
+      wins = false;
+    }
+    //@end
+    if (writes && index == winner) {
+      selected[token * TOP_K + slot] = i32(expert);
+    }
+  }
+  return subgroupShuffle(expert, winner);
+}
+
+fn expert_of(group: vec3<u32>, index: u32) -> u32 {
+  if (group.y >= CHOSEN) {
+    return EXPERTS + group.y - CHOSEN;
+  }
+  return choose(group.z, group.y + 1u, index, false);
+}
+
+// Keeps the choice of a token and its weights.
+fn write_choice(token: u32, index: u32) {
+  choose(token, CHOSEN, index, true);
+  if (index < SHARED) {
+    selected[token * TOP_K + CHOSEN + index] = i32(EXPERTS + index);
+  }
+  storageBarrier();
+  write_weights(token, index);
+}
+
+// True for workgroups without rows; one of them for each token writes the choice.
+fn is_idle(group: vec3<u32>, index: u32) -> bool {
+  if (group.x < ROW_GROUPS) {
+    return false;
+  }
+  if (group.y == 0u) {
+    write_choice(group.z, index);
+  }
+  return true;
+}
+
+fn correction_at(i: u32) -> f32 {
+  return correction[i];
+}
+
+fn expert_scale_at(i: u32) -> f32 {
+  return 1.0f;
+}
+
+// Scores of routers with corrections, shared slots, scales and bounds, and the weights of chosen
+// experts: the arithmetic of router_choose_general.
+fn score_at(token: u32, expert: u32) -> f32 {
+  let logit = logits[token * E + expert];
+  // What is no number ranks last.
+  return select(LOWEST, logit * LOGIT_SCALE, logit == logit);
+}
+
+fn sigmoid(x: f32) -> f32 {
+  return 1.0 / (1.0 + exp(min(-x, 80.0)));
+}
+
+// What experts are ranked by. A softmax is left undivided, which is the same order.
+fn value_of(score: f32, expert: u32, top: f32) -> f32 {
+  var value = score;
+  if (OVER_ALL) {
+    if (SIGMOID) {
+      value = sigmoid(score);
+    } else {
+      value = exp(score - top);
+    }
+  }
+  return value + correction_at(expert);
+}
+
+// The largest logit of a token, and the sum of the exponentials below it.
+fn softmax_terms(token: u32) -> vec2<f32> {
+  var largest = LOWEST;
+  for (var expert = 0u; expert < EXPERTS; expert++) {
+    largest = max(largest, score_at(token, expert));
+  }
+  var total = vec4(0.0);
+  for (var expert = 0u; expert < EXPERTS; expert += 4u) {
+    let ids = vec4(expert) + vec4(0u, 1u, 2u, 3u);
+    let own = vec4(
+      score_at(token, ids.x), score_at(token, min(ids.y, EXPERTS - 1u)),
+      score_at(token, min(ids.z, EXPERTS - 1u)), score_at(token, min(ids.w, EXPERTS - 1u)),
+    );
+    total += select(vec4(0.0), exp(own - vec4(largest)), ids < vec4(EXPERTS));
+  }
+  return vec2(largest, total.x + total.y + total.z + total.w);
+}
+
+// The score of a chosen slot, before anything is renormalised.
+fn chosen_score(token: u32, slot: u32, terms: vec2<f32>) -> f32 {
+  let logit = score_at(token, u32(selected[token * TOP_K + slot]));
+  if (!OVER_ALL) {
+    return logit;
+  }
+  if (SIGMOID) {
+    return sigmoid(logit);
+  }
+  return exp(logit - terms.x) / terms.y;
+}
+
+fn weight_of(token: u32, slot: u32, terms: vec2<f32>) -> f32 {
+  let own = chosen_score(token, slot, terms);
+  if (OVER_ALL) {
+    return own;
+  }
+  if (SIGMOID) {
+    return sigmoid(own);
+  }
+  var top = LOWEST;
+  for (var other = 0u; other < CHOSEN; other++) {
+    top = max(top, chosen_score(token, other, terms));
+  }
+  var total = 0.0;
+  for (var other = 0u; other < CHOSEN; other++) {
+    total += exp(chosen_score(token, other, terms) - top);
+  }
+  return exp(own - top) / total;
+}
+
+fn write_weights(token: u32, index: u32) {
+  var terms = vec2(0.0, 1.0);
+  if (OVER_ALL && !SIGMOID) {
+    terms = softmax_terms(token);
+  }
+  var total = 1.0;
+  if (RENORMALIZE) {
+    total = 0.0;
+    for (var slot = 0u; slot < CHOSEN; slot++) {
+      let term = weight_of(token, slot, terms);
+      total += select(pow(term, NORM_POWER), term, NORM_POWER == 1.0);
+    }
+    total = select(pow(total, 1.0 / NORM_POWER), total, NORM_POWER == 1.0);
+    total = max(total + SUM_OFFSET, SUM_FLOOR);
+  }
+  for (var slot = index; slot < TOP_K; slot += INVOCATIONS) {
+    var weight = 1.0;
+    if (slot < CHOSEN) {
+      let expert = u32(selected[token * TOP_K + slot]);
+      weight = weight_of(token, slot, terms) / total * SCALE * expert_scale_at(expert);
+    } else if (SHARED_GATE) {
+      weight = sigmoid(score_at(token, EXPERTS));
+    }
+    routing_weights[token * TOP_K + slot] = weight;
+  }
+}
+
+fn input_factor_at(i: u32) -> f32 {
+  return 1.0f;
+}
+
+// Weight rows of bf16, a multiple of 8 long, bound as array<vec4<u32>>.
+alias w_up_Word = vec4<u32>;
+
+fn w_up_fetch(row: u32, word: u32) -> w_up_Word {
+  return w_up[(row - w_up_FIRST_ROW) * (w_up_COLUMNS / 8u) + word];
+}
+
+fn w_up_unpack(word: w_up_Word, chunk: u32) -> Chunk {
+  let even = bitcast<vec4<f32>>(word << vec4(16u));
+  let odd = bitcast<vec4<f32>>(word & vec4(0xffff0000u));
+  return Chunk(vec4(even.x, odd.x, even.y, odd.y), vec4(even.z, odd.z, even.w, odd.w));
+}
+
+fn w_up_dot(word: w_up_Word, chunk: u32, x: Chunk) -> f32 {
+  return chunk_dot(w_up_unpack(word, chunk), x);
+}
+
+// Which chunk of a row a chunk of a word is: the chunks of a word follow each other.
+fn w_up_place(word: u32, chunk: u32) -> u32 {
+  return word * w_up_CHUNKS + chunk;
+}
+
+fn b_up_at(i: u32) -> f32 {
+  return 0.0f;
+}
+
+fn activation(x: f32) -> f32 {
+  // exp is kept from overflowing: past 80 the quotient is 0 to every digit anyway.
+  return x / (1.0 + exp(min(-x, 80.0)));
+}
+
+// What an expert does between its two products: `first` comes from w3 (up), `second` from w1 (gate).
+fn expert_activation(first: f32, second: f32) -> f32 {
+  return activation(second) * first;
+}
+
+// Sums over the LANES neighbouring invocations of a subgroup; every one of them gets the sum. A
+// butterfly of shuffles works for any subgroup of at least LANES invocations, in a fixed order.
+fn lane_sum(value: vec4<f32>, index: u32) -> vec4<f32> {
+  var sum = value;
+  for (var reach = LANES / 2u; reach > 0u; reach >>= 1u) {
+    sum += subgroupShuffleXor(sum, reach);
+  }
+  return sum;
+}
+
+// Up and gate projections with the activation, slot by slot: a workgroup makes GROUPS · ROWS
+// outputs of one (token, slot). LANES invocations share a row; a quad is WIDTH weight rows (four, or two of
+// the only one), and for a gated expert its rows alternate up, gate, up, gate. Grid: (rows, slots, tokens).
+
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let token = group.z;
+  let pair = token * TOP_K + group.y;
+  if (is_idle(group, index)) {
+    return;
+  }
+  let expert = expert_of(group, index);
+  let lane = index % LANES;
+  let row = (group.x * GROUPS + index / LANES) * ROWS;
+  let matrix = expert * (MATRICES * INTERMEDIATE);
+  //@repeat q QUADS
+  //@repeat c 4
+  var sum_$q_$c = 0.0;
+  //@end
+  //@repeat c WIDTH
+  const VALUE_$q_$c = $q * 4u + $c;
+  let row_$q_$c = matrix + (VALUE_$q_$c % MATRICES) * INTERMEDIATE
+    + min(row + VALUE_$q_$c / MATRICES, INTERMEDIATE - 1u);
+  //@end
+  //@end
+  // UNROLL words of a row in flight, then what is left of it at once, where not all lanes have a last word.
+  //@repeat z PASSES
+  for (var base = FIRST_WORD_$z + lane; base < END_WORD_$z; base += LANES * UNROLL_$z) {
+    //@repeat u UNROLL_$z
+    let word_$u = base + $u * LANES;
+    let at_$u = select(word_$u, min(word_$u, END_WORD_$z - 1u), ENDS_$z);
+    //@repeat q QUADS
+    //@repeat c WIDTH
+    let w_$u_$q_$c = w_up_fetch(row_$q_$c, at_$u);
+    //@end
+    //@end
+    //@end
+    //@repeat u UNROLL_$z
+    if (!ENDS_$z || word_$u < END_WORD_$z) {
+      //@repeat p w_up_CHUNKS
+      let x_$p = x_round(x_chunk(token, w_up_place(word_$u, $p)), expert);
+      //@repeat q QUADS
+      //@repeat c WIDTH
+      sum_$q_$c += w_up_dot(w_$u_$q_$c, $p, x_$p);
+      //@end
+      //@end
+      //@end
+    }
+    //@end
+  }
+  //@end
+  // Lane i finishes output row i.
+  var first = 0.0;
+  var second = 0.0;
+  //@repeat q QUADS
+  let total_$q = lane_sum(vec4(sum_$q_0, sum_$q_1, sum_$q_2, sum_$q_3), index);
+  //@repeat o OUTPUTS_PER_QUAD
+  if (lane == $q * OUTPUTS_PER_QUAD + $o) {
+    first = total_$q[$o * MATRICES];
+    second = total_$q[$o * MATRICES + MATRICES - 1u];
+  }
+  //@end
+  //@end
+  let column = row + lane;
+  if (lane < ROWS && column < INTERMEDIATE) {
+    let factor = input_factor_at(pair);
+    act[pair * INTERMEDIATE + column] = expert_activation(
+      first * factor + b_up_at(matrix + column),
+      second * factor + b_up_at(matrix + (MATRICES - 1u) * INTERMEDIATE + column),
+    );
+  }
+}
