@@ -1,5 +1,5 @@
 //@fragment moe/algorithms/choice_weights
-//@needs E TOP_K CHOSEN LOWEST SIGMOID OVER_ALL RENORMALIZE SCALE WIDTH ROUTER_INVOCATIONS INVOCATIONS
+//@needs E TOP_K CHOSEN LOWEST SIGMOID OVER_ALL RENORMALIZE SCALE CHOICE_LANES ROUTER_INVOCATIONS INVOCATIONS
 //@needs logits selected routing_weights
 //@gives score_at value_of write_weights
 // Scores of the plain choice, and the weights of chosen experts: the arithmetic of router_choose.
@@ -34,7 +34,7 @@ fn write_weights(token: u32, index: u32) {
   let top = chosen_score(token, 0u);
   var all = 1.0;
   if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
-    all = sum_of_all(token, index % WIDTH, top);
+    all = sum_of_all(token, index % CHOICE_LANES, top);
   }
   var total = 1.0;
   if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
@@ -50,9 +50,9 @@ fn write_weights(token: u32, index: u32) {
 
 // Σ exp(score - top) over all experts, in the order in which a router of ROUTER_INVOCATIONS adds.
 fn sum_of_all(token: u32, lane: u32, top: f32) -> f32 {
-  let is_copy = subgroupExclusiveAdd(1u) >= WIDTH;
+  let is_copy = subgroupExclusiveAdd(1u) >= CHOICE_LANES;
   var total = 0.0;
-  for (var part = 0u; part < ROUTER_INVOCATIONS; part += WIDTH) {
+  for (var part = 0u; part < ROUTER_INVOCATIONS; part += CHOICE_LANES) {
     var share = 0.0;
     for (var expert = part + lane; expert < E; expert += ROUTER_INVOCATIONS) {
       share += exp(score_at(token, expert) - top);

@@ -1,13 +1,13 @@
 //@fragment moe/algorithms/expert_choice
-//@needs EXPERTS TOP_K CHOSEN SHARED WIDTH SCORES ROW_GROUPS LOWEST BY_SOFTMAX selected score_at value_of
-//@needs write_weights
+//@needs EXPERTS TOP_K CHOSEN SHARED CHOICE_LANES SCORES ROW_GROUPS LOWEST BY_SOFTMAX selected
+//@needs score_at value_of write_weights
 //@gives is_idle expert_of
 // The choice of experts, made by the workgroups that need it: each finds the expert of its own slot
 // from the logits of its token. One workgroup more for each token writes ids and weights for those
 // who come after.
 //
-// WIDTH neighbouring invocations hold SCORES neighbouring experts each; in every round the best
-// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than WIDTH
+// CHOICE_LANES neighbouring invocations hold SCORES neighbouring experts each; in every round the best
+// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than CHOICE_LANES
 // invocations holds them several times, which changes nothing.
 
 // The order of numbers as an order of integers, all above 0; both zeros are equal.
@@ -18,7 +18,7 @@ fn key_of(value: f32) -> u32 {
 
 // The expert that comes last when so many are chosen. `writes` keeps all of them.
 fn choose(token: u32, slots: u32, index: u32, writes: bool) -> u32 {
-  let lane = index % WIDTH;
+  let lane = index % CHOICE_LANES;
   let first = lane * SCORES;
   var top = LOWEST;
   //@repeat s SCORES

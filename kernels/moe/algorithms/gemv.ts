@@ -166,7 +166,7 @@ function choiceAccess(
     fragments(choiceText),
     expertChoiceTerms({ node: router, experts: rows }),
     constants({
-      WIDTH: width,
+      CHOICE_LANES: width,
       SCORES: Math.ceil(experts / width),
       ROW_GROUPS: rowGroups,
       ROUTER_INVOCATIONS: invocations,

@@ -9,7 +9,7 @@ const CHOSEN = 8u;
 const EXPERTS = 128u;
 const SHARED = 0u;
 const BY_SOFTMAX = false;
-const WIDTH = 4u;
+const CHOICE_LANES = 32u;
 const SCORES = 4u;
 const ROW_GROUPS = 2u;
 const ROUTER_INVOCATIONS = 32u;
@@ -21,6 +21,7 @@ const FIRST_EXPERT = 0u;
 const END_EXPERT = 128u;
 const LANES = 32u;
 const QUADS = 1u;
+const WIDTH = 4u;
 const ROWS = 2u;
 const OUTPUTS_PER_QUAD = 2u;
 const INVOCATIONS = 64u;
@@ -68,8 +69,8 @@ fn x_round(value: Chunk, expert: u32) -> Chunk {
 // from the logits of its token. One workgroup more for each token writes ids and weights for those
 // who come after.
 //
-// WIDTH neighbouring invocations hold SCORES neighbouring experts each; in every round the best
-// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than WIDTH
+// CHOICE_LANES neighbouring invocations hold SCORES neighbouring experts each; in every round the best
+// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than CHOICE_LANES
 // invocations holds them several times, which changes nothing.
 
 // The order of numbers as an order of integers, all above 0; both zeros are equal.
@@ -80,7 +81,7 @@ fn key_of(value: f32) -> u32 {
 
 // The expert that comes last when so many are chosen. `writes` keeps all of them.
 fn choose(token: u32, slots: u32, index: u32, writes: bool) -> u32 {
-  let lane = index % WIDTH;
+  let lane = index % CHOICE_LANES;
   let first = lane * SCORES;
   var top = LOWEST;
   //@repeat s SCORES
@@ -183,7 +184,7 @@ fn write_weights(token: u32, index: u32) {
   let top = chosen_score(token, 0u);
   var all = 1.0;
   if (!SIGMOID && OVER_ALL && !RENORMALIZE) {
-    all = sum_of_all(token, index % WIDTH, top);
+    all = sum_of_all(token, index % CHOICE_LANES, top);
   }
   var total = 1.0;
   if (RENORMALIZE || (!SIGMOID && !OVER_ALL)) {
@@ -199,9 +200,9 @@ fn write_weights(token: u32, index: u32) {
 
 // Σ exp(score - top) over all experts, in the order in which a router of ROUTER_INVOCATIONS adds.
 fn sum_of_all(token: u32, lane: u32, top: f32) -> f32 {
-  let is_copy = subgroupExclusiveAdd(1u) >= WIDTH;
+  let is_copy = subgroupExclusiveAdd(1u) >= CHOICE_LANES;
   var total = 0.0;
-  for (var part = 0u; part < ROUTER_INVOCATIONS; part += WIDTH) {
+  for (var part = 0u; part < ROUTER_INVOCATIONS; part += CHOICE_LANES) {
     var share = 0.0;
     for (var expert = part + lane; expert < E; expert += ROUTER_INVOCATIONS) {
       share += exp(score_at(token, expert) - top);

@@ -14,7 +14,7 @@ const LOGIT_SCALE = 1.0f;
 const LOWEST = -3.4028234663852886e+38f;
 const CHOSEN = 4u;
 const BY_SOFTMAX = false;
-const WIDTH = 4u;
+const CHOICE_LANES = 32u;
 const SCORES = 2u;
 const ROW_GROUPS = 2u;
 const ROUTER_INVOCATIONS = 32u;
@@ -26,6 +26,7 @@ const FIRST_EXPERT = 0u;
 const END_EXPERT = 65u;
 const LANES = 32u;
 const QUADS = 1u;
+const WIDTH = 4u;
 const ROWS = 2u;
 const OUTPUTS_PER_QUAD = 2u;
 const INVOCATIONS = 64u;
@@ -74,8 +75,8 @@ fn x_round(value: Chunk, expert: u32) -> Chunk {
 // from the logits of its token. One workgroup more for each token writes ids and weights for those
 // who come after.
 //
-// WIDTH neighbouring invocations hold SCORES neighbouring experts each; in every round the best
-// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than WIDTH
+// CHOICE_LANES neighbouring invocations hold SCORES neighbouring experts each; in every round the best
+// that is left is taken out, of equal ones that with the smallest id. A subgroup of more than CHOICE_LANES
 // invocations holds them several times, which changes nothing.
 
 // The order of numbers as an order of integers, all above 0; both zeros are equal.
@@ -86,7 +87,7 @@ fn key_of(value: f32) -> u32 {
 
 // The expert that comes last when so many are chosen. `writes` keeps all of them.
 fn choose(token: u32, slots: u32, index: u32, writes: bool) -> u32 {
-  let lane = index % WIDTH;
+  let lane = index % CHOICE_LANES;
   let first = lane * SCORES;
   var top = LOWEST;
   //@repeat s SCORES
