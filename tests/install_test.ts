@@ -93,7 +93,7 @@ slowTest(
   },
 );
 
-Deno.test("tasks run where the home folder's name has a space", async () => {
+slowTest("tasks run where the home folder's name has a space", async () => {
   const home = await Deno.makeTempDir({ prefix: "mixline home " });
   try {
     const command = new Deno.Command(Deno.execPath(), {

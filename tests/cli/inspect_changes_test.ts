@@ -11,6 +11,7 @@ import { f32ToBf16 } from "../../graph/mod.ts";
 import { SafetensorsFile } from "../../models/mod.ts";
 import { CliHost, runCli } from "../support/cli.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
+import { slowTest } from "../support/quick.ts";
 
 /** A copy of the bundled model with other numbers at the start of one of its bf16 tensors. */
 async function withChangedTensor(
@@ -101,32 +102,35 @@ Deno.test("deploy --dry-run --changes tells what each transform removes and adds
   assert.deepEqual([fuse.removed, fuse.added], [{ moe: 5 }, { fused_moe: 5 }]);
 });
 
-Deno.test("inspect report writes a page, or is an error where its file cannot be written", async () => {
-  const cwd = await Deno.makeTempDir();
-  try {
-    const args = ["inspect", "report", "--executor", "cpu"];
-    await using host = new CliHost(cwd);
-    const written = await host.run([...args, "--quiet"]);
-    assert.deepEqual(written, { code: 0, stdout: "graphs/storyteller.html\n", stderr: "" });
-    const page = join(cwd, "graphs", "storyteller.html");
-    assert.match(await Deno.readTextFile(page), /^<!doctype html>/);
-    const refused = await host.run([...args, "--out", "graphs/storyteller.html"]);
-    assert.equal(refused.code, 1);
-    assert.match(
-      refused.stderr,
-      /Cannot write "graphs\/storyteller\.html": expected a folder .*, got a file/,
-    );
-    assert.doesNotMatch(refused.stderr, /^model|Free space/m);
-    await Deno.remove(page);
-    await Deno.mkdir(page);
-    const taken = await host.run(args);
-    assert.deepEqual([taken.code, taken.stdout], [1, ""]);
-    assert.match(taken.stderr, /Cannot write "graphs\/storyteller\.html": there is a folder of/);
-    assert.doesNotMatch(taken.stderr, /^weights/m);
-  } finally {
-    await Deno.remove(cwd, { recursive: true });
-  }
-});
+slowTest(
+  "inspect report writes a page, or is an error where its file cannot be written",
+  async () => {
+    const cwd = await Deno.makeTempDir();
+    try {
+      const args = ["inspect", "report", "--executor", "cpu"];
+      await using host = new CliHost(cwd);
+      const written = await host.run([...args, "--quiet"]);
+      assert.deepEqual(written, { code: 0, stdout: "graphs/storyteller.html\n", stderr: "" });
+      const page = join(cwd, "graphs", "storyteller.html");
+      assert.match(await Deno.readTextFile(page), /^<!doctype html>/);
+      const refused = await host.run([...args, "--out", "graphs/storyteller.html"]);
+      assert.equal(refused.code, 1);
+      assert.match(
+        refused.stderr,
+        /Cannot write "graphs\/storyteller\.html": expected a folder .*, got a file/,
+      );
+      assert.doesNotMatch(refused.stderr, /^model|Free space/m);
+      await Deno.remove(page);
+      await Deno.mkdir(page);
+      const taken = await host.run(args);
+      assert.deepEqual([taken.code, taken.stdout], [1, ""]);
+      assert.match(taken.stderr, /Cannot write "graphs\/storyteller\.html": there is a folder of/);
+      assert.doesNotMatch(taken.stderr, /^weights/m);
+    } finally {
+      await Deno.remove(cwd, { recursive: true });
+    }
+  },
+);
 
 Deno.test("flags of another subject, and names that match nothing, are refused", async () => {
   const cases: readonly (readonly [string[], RegExp])[] = [

@@ -9,6 +9,7 @@ import { parseTunedFile } from "../../kernels/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { CliHost } from "../support/cli.ts";
 import { STORYTELLER } from "../support/model_folder.ts";
+import { slowTest } from "../support/quick.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const SHAPE = ["--shape", "32,32,4,2", "--candidates", "2"];
@@ -80,7 +81,7 @@ webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trac
   }
 });
 
-Deno.test("tune finds an --out that cannot be written before it opens a device", async () => {
+slowTest("tune finds an --out that cannot be written before it opens a device", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const file = `${folder}/file`;

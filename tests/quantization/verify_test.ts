@@ -55,7 +55,7 @@ function bytesOfToken(layer: OpCase<"fused_moe">): number {
     .reduce((sum, { weightBytes }) => sum + (weightBytes?.(sizes) ?? 0), 0);
 }
 
-Deno.test("decode with packed experts reads what the format promises, scales included", () => {
+slowTest("decode with packed experts reads what the format promises, scales included", () => {
   const sizes = { tokens: 1, hidden: 128, intermediate: 256, experts: 8, topK: 2 };
   const elements = sizes.topK * 3 * sizes.hidden * sizes.intermediate;
   const plain = bytesOfToken(moeLayer({ ...sizes, dtype: "bf16" }));

@@ -11,6 +11,7 @@ import {
   type GgufTensorToWrite,
   type MetadataValue,
 } from "../../support/write_gguf.ts";
+import { slowTest } from "../../support/quick.ts";
 
 const GOLDEN = new URL("../../golden/gguf/", import.meta.url).pathname;
 
@@ -233,7 +234,7 @@ Deno.test("read() of any range gives what reading all of it gives", async () => 
   await model.checkpoint.close();
 });
 
-Deno.test("evaluateWeights() reads GGUF tensors on workers as on this thread", async () => {
+slowTest("evaluateWeights() reads GGUF tensors on workers as on this thread", async () => {
   const model = await loadModel(`${GOLDEN}mixtral_legacy.gguf`);
   const { checkpoint } = model;
   assert.equal(checkpoint.reopenPath, `${GOLDEN}mixtral_legacy.gguf`);

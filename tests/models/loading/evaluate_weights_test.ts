@@ -194,10 +194,12 @@ Deno.test("an error in a worker is the error that there would be without", () =>
     assert.equal(errors[1], errors[0]);
   }));
 
-Deno.test("without the worker's module one thread loads, and says so", () =>
-  withCheckpoint(async ({ folder }) => {
-    // In a process of its own: Deno writes to stderr what a worker cannot find.
-    const code = `
+slowTest(
+  "without the worker's module one thread loads, and says so",
+  () =>
+    withCheckpoint(async ({ folder }) => {
+      // In a process of its own: Deno writes to stderr what a worker cannot find.
+      const code = `
       const { Checkpoint, evaluateWeights } = await import(${JSON.stringify(MODELS)});
       await using checkpoint = await Checkpoint.open(${JSON.stringify(folder)});
       const weights = [checkpoint.tensor("large", ${JSON.stringify(LARGE)})];
@@ -208,14 +210,15 @@ Deno.test("without the worker's module one thread loads, and says so", () =>
       }
       console.log(bytes, checkpoint.findings.join());
     `;
-    const args = ["eval", "--no-check", code];
-    const { stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
-    const text = new TextDecoder().decode(stdout);
-    assert.match(
-      text,
-      new RegExp(`^${tensorBytes(large)} Weights are loaded by one thread: .*no_such`),
-    );
-  }));
+      const args = ["eval", "--no-check", code];
+      const { stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+      const text = new TextDecoder().decode(stdout);
+      assert.match(
+        text,
+        new RegExp(`^${tensorBytes(large)} Weights are loaded by one thread: .*no_such`),
+      );
+    }),
+);
 
 Deno.test("a load that is broken off leaves no worker behind", () =>
   withCheckpoint(async (checkpoint) => {
@@ -251,18 +254,21 @@ Deno.test("defaultWorkers() leaves small models and small machines to one thread
   );
 });
 
-Deno.test("buffers of workers stay within the bytes that a load may hold", () =>
-  withCheckpoint(async (checkpoint) => {
-    const weights = [large, quantize("int8", "payload", large), cast(large, "bf16")];
-    const limit = 200_000;
-    let held = 0;
-    await evaluated(weights, checkpoint, {
-      workers: 3,
-      jobBytes: 50_000,
-      bufferBytes: limit,
-      onBuffers: (bytes) => held = bytes,
-    });
-    // A matrix that is quantized by parts of 409 rows is one job, the only one that needs more.
-    const most = 409 * 640;
-    assert(held > limit / 2 && held <= Math.max(limit, most), `${held} bytes held`);
-  }));
+slowTest(
+  "buffers of workers stay within the bytes that a load may hold",
+  () =>
+    withCheckpoint(async (checkpoint) => {
+      const weights = [large, quantize("int8", "payload", large), cast(large, "bf16")];
+      const limit = 200_000;
+      let held = 0;
+      await evaluated(weights, checkpoint, {
+        workers: 3,
+        jobBytes: 50_000,
+        bufferBytes: limit,
+        onBuffers: (bytes) => held = bytes,
+      });
+      // A matrix that is quantized by parts of 409 rows is one job, the only one that needs more.
+      const most = 409 * 640;
+      assert(held > limit / 2 && held <= Math.max(limit, most), `${held} bytes held`);
+    }),
+);

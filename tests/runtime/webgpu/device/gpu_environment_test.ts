@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { isUnwantedOpenGl } from "../../../../runtime/webgpu/device/gpu_environment.ts";
+import { slowTest } from "../../../support/quick.ts";
 
 const SCRIPT = `
   import { openDevice } from "./runtime/mod.ts";
@@ -40,7 +41,7 @@ Deno.test({
   },
 });
 
-Deno.test("openDevice() leaves the environment alone when it finds a device, too", async () => {
+slowTest("openDevice() leaves the environment alone when it finds a device, too", async () => {
   assert.equal((await openIn({})).isKept, true);
 });
 
