@@ -195,7 +195,7 @@ function lowerNode(node: Node, sizes: StepSizes, { profile }: WebGpuDevice): rea
     profile,
     tokens: { min: sizes.T, max: sizes.T },
     maxRows: sizes.R,
-    pageSize: 16,
+    ...{ pageSize: 16, maxSequences: sizes.S, maxSequenceTokens: 16 * sizes.P },
     cacheDtype: () => "f32" as const,
     note() {},
   };
