@@ -5,12 +5,13 @@
 
 import assert from "node:assert/strict";
 import { isOp } from "../graph/mod.ts";
-import { webgpuTest, withExecutor } from "./support/adapter.ts";
+import { webgpuTest } from "./support/adapter.ts";
 import { checkModel } from "./support/check_golden.ts";
 import { withGoldenModel } from "./support/golden_folders.ts";
 import { fusedGraph } from "./support/golden_steps.ts";
 import { GoldenValues } from "./support/golden_values.ts";
 import { withBackend } from "./support/quantized_models.ts";
+import { withSharedExecutor } from "./support/shared_executor.ts";
 
 const MODELS = ["deepseek_v2", "deepseek_v2_grouped", "deepseek_v3", "glm4_moe_lite"] as const;
 const BACKENDS = ["triton", "trtllm"] as const;
@@ -20,7 +21,7 @@ const EXPANDED = { insert_cached_mla_attention: { expand_from: 2 } };
 webgpuTest(
   "golden models whose prompts are expanded give transformers' logits, experts and greedy tokens",
   async (t) => {
-    await withExecutor({ selfTest: false }, async (executor) => {
+    await withSharedExecutor(async (executor) => {
       const target = { executor: "webgpu", profile: executor.device.profile } as const;
       for (const name of MODELS) {
         const golden = await GoldenValues.of(name);

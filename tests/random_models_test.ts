@@ -9,11 +9,12 @@ import { type Graph, invariant } from "../graph/mod.ts";
 import { findArchitecture, type Model, normalizeConfig } from "../models/mod.ts";
 import { type Executor, openCpuExecutor } from "../runtime/mod.ts";
 import { optimize } from "../transforms/mod.ts";
-import { webgpuTest, withExecutor } from "./support/adapter.ts";
+import { webgpuTest } from "./support/adapter.ts";
 import { Dice } from "./support/dice.ts";
 import { FabricatedCheckpoint } from "./support/fabricated_checkpoint.ts";
 import { defaultSteps } from "./support/language_model.ts";
 import { RANDOM_FAMILIES, randomConfig } from "./support/random_configs.ts";
+import { withSharedExecutor } from "./support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "./support/tolerances.ts";
 
 const CASES = Number(Deno.env.get("MIXLINE_CASES") ?? 1);
@@ -91,6 +92,7 @@ async function logits(
     }, { T: size, R: size, S: 1, P: PAGES });
     all.push(...rows);
   }
+  program.dispose();
   return all;
 }
 
@@ -117,6 +119,6 @@ for (const [i, architecture] of RANDOM_FAMILIES.entries()) {
   if (i % FEW !== 0 && !Deno.env.has("MIXLINE_CASES")) continue;
   webgpuTest(`random ${architecture} on WebGPU compute what the eager graph does`, async () => {
     const backend = i % 2 === 0 ? "triton" : "trtllm";
-    await withExecutor({ selfTest: false }, (executor) => compare(executor, architecture, backend));
+    await withSharedExecutor((executor) => compare(executor, architecture, backend));
   });
 }

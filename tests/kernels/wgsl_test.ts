@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { withBlocks } from "../../kernels/compose.ts";
 import type { Dispatch } from "../../kernels/kernel.ts";
-import { PipelineCache } from "../../runtime/webgpu/device/pipelines.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { RECORDED } from "../support/recorded_shaders.ts";
 import { withRunner } from "../support/run_dispatches.ts";
@@ -50,13 +49,12 @@ Deno.test("every WGSL text on record is that of a layer", async () => {
 
 webgpuTest("every shader on record compiles", () =>
   withRunner(async (runner) => {
-    const pipelines = new PipelineCache(runner.device);
     for (const [name, lower] of RECORDED) {
       // Small devices lack features that MoE layers of an H100 use; their own tests compile those.
       if (name.startsWith("moe_")) continue;
       for (const dispatch of lower()) {
         // Devices with less workgroup memory than an H100 cannot make the pipeline, only read the text.
-        const outcome = await pipelines.get(dispatch).catch((error) => String(error));
+        const outcome = await runner.pipelines.get(dispatch).catch((error) => String(error));
         const short = typeof outcome === "string" && /workgroup.*(storage|memory)/i.test(outcome);
         assert.ok(typeof outcome !== "string" || short, `${name}: ${outcome}`);
       }

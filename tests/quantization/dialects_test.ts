@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { isOp, type ScaleBlock, type WeightFormat } from "../../graph/mod.ts";
 import type { Model } from "../../models/mod.ts";
 import { openBareModel } from "../support/bare_model.ts";
-import { webgpuTest, withExecutor } from "../support/adapter.ts";
+import { webgpuTest } from "../support/adapter.ts";
 import { deviceLogits } from "../support/device_logits.ts";
 import {
   type DialectConfig,
@@ -28,6 +28,7 @@ import {
 } from "../support/dialect_writers.ts";
 import { logitsOf } from "../support/language_model.ts";
 import { fusedLayers, packedGraph, withBackend } from "../support/quantized_models.ts";
+import { withSharedExecutor } from "../support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 
 interface DialectCase {
@@ -423,7 +424,7 @@ Deno.test("a dialect that leaves WebGPU to another has the same kernels", async 
 // One device for all: what the models have in common is compiled once. The backends take turns, as
 // `tests/kernels/moe/packed_test.ts` says that they read weights by one text.
 webgpuTest("each dialect's format gives them with triton or trtllm", async (t) => {
-  await withExecutor({}, async (executor) => {
+  await withSharedExecutor(async (executor) => {
     const own = CASES.filter(({ kernelsOf }) => !kernelsOf);
     for (const [i, dialect] of own.entries()) {
       const backend = ["triton", "trtllm"][i % 2];

@@ -7,13 +7,14 @@ import assert from "node:assert/strict";
 import type { PackedFormat } from "../../graph/mod.ts";
 import type { Model } from "../../models/mod.ts";
 import { type Executor, openCpuExecutor } from "../../runtime/mod.ts";
-import { webgpuTest, withExecutor } from "../support/adapter.ts";
+import { webgpuTest } from "../support/adapter.ts";
 import { blocksOf, runBlocks } from "../support/check_golden.ts";
 import { withGoldenModel } from "../support/golden_folders.ts";
 import { fusedGraph } from "../support/golden_steps.ts";
 import { GoldenValues } from "../support/golden_values.ts";
 import { withPackedExperts } from "../support/packed_experts.ts";
 import { fusedLayers, withBackend } from "../support/quantized_models.ts";
+import { withSharedExecutor } from "../support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 import { PACKED_BLOCKS, type PackedBlock } from "../support/verified_models.ts";
 
@@ -54,7 +55,7 @@ async function check(
 }
 
 webgpuTest("packed experts of the families give on WebGPU what they give on the CPU", async (t) => {
-  await withExecutor({ selfTest: false }, async (executor) => {
+  await withSharedExecutor(async (executor) => {
     const target = { executor: "webgpu", profile: executor.device.profile } as const;
     for (const given of PACKED_BLOCKS) {
       const [name, what, format, backend, tokens] = given;

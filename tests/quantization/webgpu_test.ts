@@ -1,7 +1,7 @@
 /** Packed checkpoints through the default pipeline on WebGPU, against transformers. */
 
 import assert from "node:assert/strict";
-import { webgpuTest, withExecutor } from "../support/adapter.ts";
+import { webgpuTest } from "../support/adapter.ts";
 import { deviceLogits } from "../support/device_logits.ts";
 import {
   cutLayer,
@@ -11,6 +11,7 @@ import {
   withBackend,
   withPackedModel,
 } from "../support/quantized_models.ts";
+import { withSharedExecutor } from "../support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 
 const MODELS = [
@@ -22,7 +23,7 @@ const MODELS = [
 for (const backend of ["triton", "trtllm"]) {
   for (const name of MODELS) {
     webgpuTest(`${name} gives transformers' logits with ${backend}`, async () => {
-      await withExecutor({}, async (executor) => {
+      await withSharedExecutor(async (executor) => {
         await withPackedModel(name, async (opened) => {
           const { graph } = await packedGraph(opened.model, withBackend(backend));
           assert.ok(fusedLayers(graph).every(({ attrs }) => attrs.backend === backend));
@@ -36,7 +37,7 @@ for (const backend of ["triton", "trtllm"]) {
   }
 
   webgpuTest(`ModelOpt FP8 layers give the reference's results with ${backend}`, async () => {
-    await withExecutor({}, async (executor) => {
+    await withSharedExecutor(async (executor) => {
       await withPackedModel("quantized/mixtral_fp8_modelopt", async ({ model, prompt, golden }) => {
         const { graph } = await packedGraph(model, withBackend(backend, CUTTABLE));
         for (const layer of fusedLayers(graph).keys()) {

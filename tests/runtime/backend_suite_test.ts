@@ -8,7 +8,8 @@ import assert from "node:assert/strict";
 import { KernelError } from "../../graph/mod.ts";
 import { type MoeBackend, moeBackend, registerMoeBackend } from "../../kernels/mod.ts";
 import { fusedMoe, testMoeBackend } from "../../mod.ts";
-import { webgpuTest, withExecutor } from "../support/adapter.ts";
+import { webgpuTest } from "../support/adapter.ts";
+import { withSharedExecutor } from "../support/shared_executor.ts";
 
 declare module "../../mod.ts" {
   interface MoeBackendTypes {
@@ -45,7 +46,7 @@ const right = changed("tests_copy", (dispatches) => dispatches);
 
 for (const name of ["triton", "trtllm"] as const) {
   webgpuTest(`testMoeBackend() passes ${name}`, async () => {
-    await withExecutor({ selfTest: false }, async (executor) => {
+    await withSharedExecutor(async (executor) => {
       const rows = await testMoeBackend(moeBackend(name), { executor, cases: 6 });
       assert.equal(rows.length, 36);
       assert.ok(rows.every(({ difference = 0 }) => difference <= 1e-4));
@@ -55,7 +56,7 @@ for (const name of ["triton", "trtllm"] as const) {
 }
 
 webgpuTest("testMoeBackend() refuses what is wrong, empty, or serves nothing", async () => {
-  await withExecutor({ selfTest: false }, async (executor) => {
+  await withSharedExecutor(async (executor) => {
     await assert.rejects(testMoeBackend(forgetful, { executor }), (error) => {
       assert.ok(error instanceof KernelError);
       assert.equal(error.code, "kernel/backend-wrong");
@@ -90,7 +91,7 @@ webgpuTest(
       w2: new Float32Array(4 * 32 * 300).fill(0.01),
       w3: new Float32Array(4 * 32 * 300).fill(0.01),
     };
-    await withExecutor({ selfTest: false }, async (executor) => {
+    await withSharedExecutor(async (executor) => {
       const expected = await fusedMoe({ ...layer, executor: "cpu" });
       const got = await fusedMoe({ ...layer, executor, backend: "tests_copy" });
       assert.ok(Math.abs(got[0] - expected[0]) < 1e-4 * Math.abs(expected[0]));

@@ -13,16 +13,18 @@ import {
 import { webgpuTest } from "../support/adapter.ts";
 import { countGpuCalls } from "../support/count_gpu_calls.ts";
 import { randomNumbers } from "../support/op_case.ts";
+import { sharedExecutor } from "../support/shared_executor.ts";
 import { NO_TENSORS } from "../support/test_kernels.ts";
 import { TINY, tinyLanguageModel, type TinyOptions } from "../support/tiny_language_model.ts";
 
 const SETTINGS = { maxSeqLen: 64, maxBatchSize: 3, maxNumTokens: 16 };
 
-/** An engine whose tokens are letters, on an executor that it closes. */
+/** An engine whose tokens are letters, on an executor that stays open. */
 async function openEngine(
   executor: Executor,
   change: Partial<StepLimits> = {},
   options: TinyOptions = {},
+  onClose = () => {},
 ): Promise<Engine> {
   const graph = tinyLanguageModel(options);
   const limits = { ...stepLimits(graph, SETTINGS), ...change };
@@ -37,7 +39,7 @@ async function openEngine(
     vocabSize: TINY.vocab,
     defaults: { eosTokenIds: [] },
     executor: { kind: executor.kind, description: executor.description, reason: "test" },
-    onClose: () => executor.dispose(),
+    onClose,
   });
 }
 
@@ -51,7 +53,7 @@ const REQUESTS: [string, GenerateOptions][] = [
 webgpuTest(
   "generate() gives on WebGPU what it gives on the CPU, alone and side by side",
   async () => {
-    await using webgpu = await openEngine(await openWebGpuExecutor({ selfTest: false }));
+    await using webgpu = await openEngine(sharedExecutor());
     await using cpu = await openEngine(openCpuExecutor());
     const texts = await Promise.all(REQUESTS.map((request) => webgpu.generate(...request).text()));
     for (const [i, request] of REQUESTS.entries()) {
@@ -70,7 +72,7 @@ webgpuTest("generate() gives the same text alone and in a batch of 32", async ()
     maxNumTokens: 48,
   });
   await using engine = await openEngine(
-    await openWebGpuExecutor({ selfTest: false }),
+    sharedExecutor(),
     { ...limits, reusePrefixes: false },
   );
   const { lists } = engine.report.program as { lists: { tokens: { single?: boolean } }[] };
@@ -87,7 +89,7 @@ webgpuTest("generate() gives the same text alone and in a batch of 32", async ()
 });
 
 webgpuTest("logits() gives on WebGPU what it gives on the CPU, in chunks", async () => {
-  await using webgpu = await openEngine(await openWebGpuExecutor({ selfTest: false }));
+  await using webgpu = await openEngine(sharedExecutor());
   await using cpu = await openEngine(openCpuExecutor());
   const tokens = Array.from({ length: 21 }, (_, i) => (i * 11) % TINY.vocab);
   const [got, wanted] = [await webgpu.logits(tokens), await cpu.logits(tokens)];
@@ -99,7 +101,7 @@ webgpuTest("logits() gives on WebGPU what it gives on the CPU, in chunks", async
 });
 
 webgpuTest("generate() stops at an abort in the middle and leaves the device usable", async () => {
-  await using engine = await openEngine(await openWebGpuExecutor({ selfTest: false }));
+  await using engine = await openEngine(sharedExecutor());
   const expected = await engine.generate(...REQUESTS[1]).text();
   const controller = new AbortController();
   await assert.rejects(async () => {
@@ -112,7 +114,7 @@ webgpuTest("generate() stops at an abort in the middle and leaves the device usa
 });
 
 webgpuTest("profile() times every dispatch of a step where the device has a clock", async () => {
-  const executor = await openWebGpuExecutor({ selfTest: false });
+  const executor = sharedExecutor();
   await using engine = await openEngine(executor);
   const decode = await engine.profile(1, 40);
   const prefill = await engine.profile(16);
@@ -130,8 +132,7 @@ webgpuTest("profile() times every dispatch of a step where the device has a cloc
 });
 
 webgpuTest("a step of several sequences costs the host what a step of one does", async () => {
-  const executor = await openWebGpuExecutor({ selfTest: false });
-  await using engine = await openEngine(executor, { maxWaiting: 8 });
+  await using engine = await openEngine(sharedExecutor(), { maxWaiting: 8 });
   const count = async (sequences: number) => {
     const generations = Array.from(
       { length: sequences },
@@ -164,7 +165,7 @@ webgpuTest("a step of several sequences costs the host what a step of one does",
 
 webgpuTest("close() gives the device's memory back", async () => {
   const executor = await openWebGpuExecutor({ selfTest: false });
-  const engine = await openEngine(executor);
+  const engine = await openEngine(executor, {}, {}, () => executor.dispose());
   await engine.generate("x", { maxNewTokens: 2 }).text();
   assert(executor.device.allocatedBytes > 0);
   await engine.close();
@@ -180,10 +181,7 @@ const SCARCE: Partial<StepLimits> = { pages: 7 };
 
 for (const kind of ["webgpu", "cpu"] as const) {
   const test = kind === "webgpu" ? webgpuTest : Deno.test;
-  const openKind = () =>
-    kind === "webgpu"
-      ? openWebGpuExecutor({ selfTest: false })
-      : Promise.resolve(openCpuExecutor());
+  const openKind = () => kind === "webgpu" ? sharedExecutor() : openCpuExecutor();
 
   for (const window of [undefined, 20]) {
     const name = `with and without known prefixes and preemption, window ${window ?? "none"}`;
@@ -197,7 +195,7 @@ for (const kind of ["webgpu", "cpu"] as const) {
         return alone;
       };
       const open = async (change: Partial<StepLimits>) =>
-        await openEngine(await openKind(), change, { window });
+        await openEngine(openKind(), change, { window });
       await using plain = await open({ reusePrefixes: false });
       const expected = await texts(plain, false);
       assert.equal(plain.stats().reusedTokens, 0);
@@ -221,10 +219,10 @@ for (const kind of ["webgpu", "cpu"] as const) {
       ["", "A beginning of several", "A beginning of several pages, then"][below(3)] + " x" + seed,
       { maxNewTokens: 18 + below(6), temperature: below(2), seed },
     ]);
-    await using plain = await openEngine(await openKind(), { reusePrefixes: false });
+    await using plain = await openEngine(openKind(), { reusePrefixes: false });
     const expected: string[] = [];
     for (const request of requests) expected.push(await plain.generate(...request).text());
-    await using engine = await openEngine(await openKind(), { pages: 7 });
+    await using engine = await openEngine(openKind(), { pages: 7 });
     await Promise.all(requests.map(async (request, i) => {
       await new Promise((resolve) => setTimeout(resolve, below(3) * 10));
       const leaves = i % 4 === 3 ? 1 + below(5) : Infinity;
@@ -245,7 +243,7 @@ for (const kind of ["webgpu", "cpu"] as const) {
   test(`generate() on ${kind}: a sequence of NaN fails alone and leaves nothing behind`, async () => {
     const poisonToken = "@".charCodeAt(0) - 32;
     const options = { maxNewTokens: 12, temperature: 0 };
-    await using engine = await openEngine(await openKind(), { pages: 8 }, { poisonToken });
+    await using engine = await openEngine(openKind(), { pages: 8 }, { poisonToken });
     const expected = await engine.generate("innocent", options).text();
     const [beside, poisoned] = await Promise.allSettled([
       engine.generate("innocent", options).text(),
@@ -266,7 +264,7 @@ for (const kind of ["webgpu", "cpu"] as const) {
   test(`generate() on ${kind} follows biases, penalties, allowed tokens and log-probabilities`, async () => {
     const code = (letter: string) => letter.charCodeAt(0) - 32;
     const options = { maxNewTokens: 12, temperature: 0 };
-    await using engine = await openEngine(await openKind());
+    await using engine = await openEngine(openKind());
     const plain = await engine.generate("a prompt", options).text();
     const text = (more: GenerateOptions) =>
       engine.generate("a prompt", { ...options, ...more }).text();

@@ -53,6 +53,12 @@ function watchDevices(): void {
   };
 }
 
+/** Says of a device that it outlives the tests. */
+export function keepOpen(device: GPUDevice): void {
+  const at = openDevices.indexOf(device);
+  if (at >= 0) openDevices.splice(at, 1);
+}
+
 /**
  * Waits for the `lost` promises of the devices that a test has closed: pending, they look like leaks.
  * A device that is still open is one.

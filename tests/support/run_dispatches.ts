@@ -21,23 +21,35 @@ import {
 } from "../../runtime/webgpu/device/device.ts";
 import { PipelineCache } from "../../runtime/webgpu/device/pipelines.ts";
 import { reorderWeights } from "../../runtime/webgpu/device/reorder.ts";
+import { sharedExecutor } from "./shared_executor.ts";
 
 /** Memory that a binding names. */
 export type Memory = Binding["buffer"];
+
+/** Compiled pipelines of the device that tests share. */
+let sharedPipelines: PipelineCache | undefined;
 
 /** A device with buffers by binding; they live until the runner is closed. */
 export class DispatchRunner {
   readonly #buffers = new Map<string, GPUBuffer>();
   /** Orders that weights were put into since they were written. */
   readonly #orders = new Map<string, WordOrder>();
-  readonly #pipelines: PipelineCache;
 
-  private constructor(readonly device: WebGpuDevice) {
-    this.#pipelines = new PipelineCache(device);
-  }
+  private constructor(
+    readonly device: WebGpuDevice,
+    readonly pipelines: PipelineCache,
+    private readonly isShared: boolean,
+  ) {}
 
+  /** Takes the device that the tests of this process share, or opens one with options of its own. */
   static async open(options?: OpenDeviceOptions): Promise<DispatchRunner> {
-    return new DispatchRunner(await openDevice(options));
+    if (options) {
+      const device = await openDevice(options);
+      return new DispatchRunner(device, new PipelineCache(device), false);
+    }
+    const { device } = sharedExecutor();
+    sharedPipelines ??= new PipelineCache(device);
+    return new DispatchRunner(device, sharedPipelines, true);
   }
 
   get profile(): DeviceProfile {
@@ -68,7 +80,7 @@ export class DispatchRunner {
     const ready = [];
     for (const dispatch of dispatches) {
       for (const binding of dispatch.bindings) await this.#order(binding);
-      const { pipeline, layout } = await this.#pipelines.get(dispatch);
+      const { pipeline, layout } = await this.pipelines.get(dispatch);
       const entries = dispatch.bindings.map(({ buffer, range }, binding) => {
         const bound = this.#buffer(buffer, memoryBytes(buffer, sizes));
         return {
@@ -134,7 +146,7 @@ export class DispatchRunner {
 
   close(): void {
     this.clear();
-    this.device.close();
+    if (!this.isShared) this.device.close();
   }
 
   /** Puts a weight into the order that a binding expects. */
@@ -143,7 +155,7 @@ export class DispatchRunner {
     if (isSameOrder(known, order)) return;
     invariant(order && !known, `a weight in another order than it is read in`);
     const memory = this.#buffer(buffer, 0);
-    await reorderWeights(this.device, this.#pipelines, [{
+    await reorderWeights(this.device, this.pipelines, [{
       ...{ buffer: memory, order },
       bytes: memory.size,
     }]);
@@ -165,7 +177,7 @@ export class DispatchRunner {
   }
 }
 
-/** Runs a test body with a device of its own, whose compiled pipelines its cases share. */
+/** Runs a test body with a runner, whose memory is its own. */
 export async function withRunner(
   body: (runner: DispatchRunner) => Promise<void>,
   options?: OpenDeviceOptions,

@@ -7,13 +7,14 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { CheckpointError } from "../../../graph/mod.ts";
 import type { Model } from "../../../models/mod.ts";
-import { webgpuTest, withExecutor } from "../../support/adapter.ts";
+import { webgpuTest } from "../../support/adapter.ts";
 import { openBareModel } from "../../support/bare_model.ts";
 import { deviceLogits } from "../../support/device_logits.ts";
 import { plainMatrix, PROMPT, tensorOf, writeDialectModel } from "../../support/dialect_model.ts";
 import { logitsOf } from "../../support/language_model.ts";
 import { packedGraph } from "../../support/quantized_models.ts";
 import { readSafetensors } from "../../support/safetensors.ts";
+import { withSharedExecutor } from "../../support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 import { encodeSafetensors, type TensorToWrite } from "../../support/write_safetensors.ts";
 
@@ -96,7 +97,7 @@ const switchedOff = (tensors: Record<string, TensorToWrite>) => {
 webgpuTest(
   "a router's bias of minus infinity switches an expert off on both executors",
   async () => {
-    await withExecutor({}, async (executor) => {
+    await withSharedExecutor(async (executor) => {
       await withChanged(GPT_OSS, { tensors: switchedOff }, async (model) => {
         const { graph } = await packedGraph(model);
         const expected = await logitsOf(graph, model.checkpoint, PROMPT);

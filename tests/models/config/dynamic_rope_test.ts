@@ -2,10 +2,11 @@
 
 import assert from "node:assert/strict";
 import { openBareModel } from "../../support/bare_model.ts";
-import { webgpuTest, withExecutor } from "../../support/adapter.ts";
+import { webgpuTest } from "../../support/adapter.ts";
 import { plainMatrix, PROMPT, writeDialectModel } from "../../support/dialect_model.ts";
 import { logitsOf } from "../../support/language_model.ts";
 import { packedGraph } from "../../support/quantized_models.ts";
+import { withSharedExecutor } from "../../support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 import type { Model } from "../../../models/mod.ts";
 
@@ -62,7 +63,7 @@ for (const length of [3, TRAINED, 9]) {
 }
 
 webgpuTest("a device turns tokens of two sequences for the length of each", async () => {
-  await withExecutor({}, async (executor) => {
+  await withSharedExecutor(async (executor) => {
     await withModels(9, async (dynamic, grown) => {
       const { graph } = await packedGraph(dynamic);
       const program = await executor.compile(graph, {

@@ -4,13 +4,14 @@ import assert from "node:assert/strict";
 import type { ScaleBlock, WeightFormat } from "../../../graph/mod.ts";
 import { READ_TYPES } from "../../../models/gguf/gguf_types.ts";
 import { loadModel, type Model } from "../../../models/mod.ts";
-import { webgpuTest, withExecutor } from "../../support/adapter.ts";
+import { webgpuTest } from "../../support/adapter.ts";
 import { openBareModel } from "../../support/bare_model.ts";
 import { deviceLogits } from "../../support/device_logits.ts";
 import { PROMPT } from "../../support/dialect_model.ts";
 import { ggufType, writeTypedModel } from "../../support/gguf_types.ts";
 import { logitsOf } from "../../support/language_model.ts";
 import { fusedLayers, packedGraph, withBackend } from "../../support/quantized_models.ts";
+import { withSharedExecutor } from "../../support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 
 interface TypeCase {
@@ -86,7 +87,7 @@ for (const { type, format, block } of CASES) {
 // One device for all: what the models have in common is compiled once.
 // The backends take turns: `tests/kernels/moe/packed_test.ts` says that they read weights by one text.
 webgpuTest("each format of GGUF's types gives them with triton or trtllm", async (t) => {
-  await withExecutor({}, async (executor) => {
+  await withSharedExecutor(async (executor) => {
     const own = CASES.filter(({ kernelsOf }) => !kernelsOf);
     for (const [i, { type }] of own.entries()) {
       const backend = ["triton", "trtllm"][i % 2];

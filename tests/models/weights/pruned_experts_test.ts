@@ -2,11 +2,12 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { webgpuTest, withExecutor } from "../../support/adapter.ts";
+import { webgpuTest } from "../../support/adapter.ts";
 import { openBareModel } from "../../support/bare_model.ts";
 import { deviceLogits } from "../../support/device_logits.ts";
 import { logitsOf } from "../../support/language_model.ts";
 import { fusedLayers, packedGraph, withBackend } from "../../support/quantized_models.ts";
+import { withSharedExecutor } from "../../support/shared_executor.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 
 const FOLDER = new URL("../../golden/odd_configs/qwen3_moe_103_experts/", import.meta.url);
@@ -47,7 +48,7 @@ Deno.test("103 experts give transformers' logits on the CPU", async () => {
 });
 
 webgpuTest("103 experts give them with triton and trtllm", async () => {
-  await withExecutor({}, async (executor) => {
+  await withSharedExecutor(async (executor) => {
     const model = await openBareModel(fileURLToPath(FOLDER));
     for (const backend of ["triton", "trtllm"]) {
       const { graph } = await packedGraph(model, withBackend(backend));

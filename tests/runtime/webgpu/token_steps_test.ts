@@ -18,8 +18,9 @@ import {
 } from "../../../runtime/mod.ts";
 import { nativeProvider } from "../../../runtime/webgpu/providers/native.ts";
 import { WebGpuProgram } from "../../../runtime/webgpu/program.ts";
-import { webgpuTest, withExecutor } from "../../support/adapter.ts";
+import { webgpuTest } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
+import { sharedExecutor } from "../../support/shared_executor.ts";
 import { NO_TENSORS } from "../../support/test_kernels.ts";
 import { TINY, tinyLanguageModel, type TinyOptions } from "../../support/tiny_language_model.ts";
 
@@ -85,7 +86,7 @@ async function withPrograms(
   body: (webgpu: Program, cpu: Program) => Promise<void>,
   options: TinyOptions = {},
 ) {
-  await withExecutor({ selfTest: false }, (executor) => runPrograms(executor, options, body));
+  await runPrograms(sharedExecutor(), options, body);
 }
 
 async function runPrograms(
@@ -332,12 +333,11 @@ webgpuTest("step() checks its request", async () => {
 });
 
 webgpuTest("step() refuses a graph that is no language model", async () => {
-  const executor = await openWebGpuExecutor({ selfTest: false });
   const b = new GraphBuilder(new Graph("relu"));
   b.graph.setOutput("y", b.op("relu", { x: b.input("x", { dtype: "f32", shape: ["T", 8] }) }));
-  const program = await executor.compile(b.graph, OPTIONS);
+  const program = await sharedExecutor().compile(b.graph, OPTIONS);
   await assert.rejects(program.step(request([[0, 0, [1]]], [GREEDY])), GraphError);
-  executor.dispose();
+  program.dispose();
 });
 
 webgpuTest(
