@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Value, WeightFormat } from "../../graph/mod.ts";
+import { invariant, type Value, type WeightFormat } from "../../graph/mod.ts";
 import type { ShaderBuffer, ShaderConstants } from "../compose.ts";
 import type { WordOrder } from "../kernel.ts";
 
@@ -69,7 +69,10 @@ export function constants(values: ShaderConstants): Access {
   return { buffers: [], fragments: [], constants: values };
 }
 
-/** Everything several accesses bring, in order; a buffer that several bring is bound once. */
+/**
+ * Everything several accesses bring, in order; a buffer that several bring is bound once. A constant has
+ * one value, whoever brings it.
+ */
 export function joinAccess(...accesses: readonly Access[]): Access {
   const buffers = new Map<string, ShaderBuffer>();
   for (const buffer of accesses.flatMap((access) => access.buffers)) {
@@ -78,8 +81,18 @@ export function joinAccess(...accesses: readonly Access[]): Access {
   return {
     buffers: [...buffers.values()],
     fragments: accesses.flatMap((access) => access.fragments),
-    constants: Object.assign({}, ...accesses.map((access) => access.constants)),
+    constants: joinConstants(accesses),
   };
+}
+
+function joinConstants(accesses: readonly Access[]): ShaderConstants {
+  const joined = new Map<string, ShaderConstants[string]>();
+  for (const [name, value] of accesses.flatMap((access) => Object.entries(access.constants))) {
+    const known = joined.get(name);
+    invariant(known === undefined || known === value, `constant ${name} is ${known} and ${value}`);
+    joined.set(name, value);
+  }
+  return Object.fromEntries(joined);
 }
 
 /** What reads interleaved rows. */
