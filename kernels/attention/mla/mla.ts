@@ -58,7 +58,7 @@ function attendDispatch(problem: MlaProblem, ready: Scratch, partials: Scratch):
         ...sizeConstants(problem),
         INVOCATIONS: invocations,
         UNIT: unit,
-        TEAMS: groupsOver(words, invocations),
+        TEAMS: groupsOver(words, invocations, profile),
         LANES: KEY_LANES,
         // A CPU takes seconds to compile what is written out for a GPU.
         WORDS_IN_FLIGHT: profile.software ? 1 : Math.min(9, Math.ceil(width / 8 / KEY_LANES)),

@@ -14,7 +14,7 @@ import {
 import { type Access, fragments, joinAccess, reads, type WeightSpec } from "../../access/access.ts";
 import { STEP } from "../../access/extent.ts";
 import { LOWEST } from "../../compose.ts";
-import type { LoweringContext } from "../../kernel.ts";
+import type { DeviceProfile, LoweringContext } from "../../kernel.ts";
 import { sharesOfSlot } from "../../reduce/reduction.ts";
 import type { CacheFormat } from "../operands.ts";
 import paging from "../paging.wgsl" with { type: "text" };
@@ -27,6 +27,7 @@ const LEAST_SHARE = 32;
 /** Workgroups that keep a large GPU busy. */
 const WANTED_WORKGROUPS = 264;
 const MAX_SPLITS = 32;
+const MOST_GROUPS_ON_CPU = 4;
 
 /** How the sequences of a step are expanded that it pays for. */
 export interface Expansion {
@@ -134,10 +135,19 @@ export function stepAccess({ node }: MlaProblem): Access {
   );
 }
 
-/** Groups that share `words` words, so that none of so many invocations is idle: a power of two. */
-export function groupsOver(words: number, invocations: number): number {
+/**
+ * Groups that share `words` words, so that none of so many invocations is idle: a power of two. A
+ * software adapter has few, as it writes their sum out one by one: 32 groups take four times as long
+ * to compile. Latents of 256 numbers and more have as many there as on a GPU.
+ */
+export function groupsOver(
+  words: number,
+  invocations: number,
+  { software }: Pick<DeviceProfile, "software">,
+): number {
+  const most = software ? MOST_GROUPS_ON_CPU : invocations;
   let groups = 1;
-  while (2 * groups * words <= invocations) groups *= 2;
+  while (groups < most && 2 * groups * words <= invocations) groups *= 2;
   return groups;
 }
 

@@ -86,7 +86,7 @@ export function queryDispatches(
 /** The way of a latent into the cache, and of a query to the latents, by so many invocations. */
 function preparation(problem: MlaProblem, ready: Scratch, words: number, invocations: number) {
   const { node, attrs, weight, cacheFormat, context: { profile } } = problem;
-  const parts = groupsOver(words, invocations);
+  const parts = groupsOver(words, invocations, profile);
   const rows = Math.ceil(attrs.nopeDim / parts);
   return joinAccess(
     stepAccess(problem),
