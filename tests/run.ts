@@ -41,12 +41,6 @@ const WEBGPU_VARIABLE = "MIXLINE_TEST_WEBGPU";
 /** Processes that run at the same time at most: they share one device. */
 const MOST_JOBS = 4;
 
-/** Tests that run most shaders once or twice, on small shapes. */
-const SHORT_RUNS = [
-  ...["tests/bench", "tests/kernels", "tests/quantization", "tests/family_golden", "tests/models"],
-  ...["tests/runtime", "tests/transforms"],
-];
-
 /** An escape sequence that sets a colour. */
 const COLOR = new RegExp("\u001b\\[[0-9;]*m", "g");
 
@@ -173,15 +167,9 @@ async function testGroup(
       [GROUP_VARIABLE]: JSON.stringify(group.files),
       ...isQuick ? { [QUICK_VARIABLE]: "1" } : {},
       ...onDawn ? { [WEBGPU_VARIABLE]: "dawn" } : {},
-      ...environmentOf(group),
     },
     (text) => print(text.replace(/(running \d+ tests? from) \S+/, `$1 ${group.name}`)),
   );
-}
-
-/** Mesa's software GPU takes longer to optimize the shaders of short runs than to run them as they are. */
-function environmentOf({ name }: Group): Record<string, string> {
-  return SHORT_RUNS.some((folder) => name.startsWith(folder)) ? { GALLIVM_PERF: "nopt" } : {};
 }
 
 function write(text: string): void {

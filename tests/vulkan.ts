@@ -31,6 +31,9 @@ export function gpuEnvironment(): Record<string, string> {
     // Mesa's window-system code complains on stderr where this is unset.
     XDG_RUNTIME_DIR: Deno.env.get("XDG_RUNTIME_DIR") ?? "/nonexistent",
     MESA_SHADER_CACHE_DIR: Deno.env.get("MESA_SHADER_CACHE_DIR") ?? SHADER_CACHE,
+    // Mesa's software GPU takes longer to optimize a shader than tests gain; the same in all
+    // processes, as the cache keeps what is optimized apart.
+    GALLIVM_PERF: Deno.env.get("GALLIVM_PERF") ?? "nopt",
   };
 }
 
