@@ -9,7 +9,13 @@ import type { TunedText } from "../kernels/mod.ts";
 import h100E128N768 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E128_N768.json" with {
   type: "text",
 };
+import h100E128N768Fp8 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E128_N768_dtype-fp8_w8a16.json" with {
+  type: "text",
+};
 import h100E32N2880 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E32_N2880.json" with {
+  type: "text",
+};
+import h100E32N2880Mxfp4 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E32_N2880_dtype-mxfp4_w4a16.json" with {
   type: "text",
 };
 import h100E64N1024 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E64_N1024.json" with {
@@ -25,7 +31,9 @@ import h100E8N14336 from "../configs/tuned/NVIDIA_H100_80GB_HBM3_E8_N14336.json"
 /** Texts by the names of their files in `configs/tuned`. */
 const TABLES: Readonly<Record<string, string>> = {
   "NVIDIA_H100_80GB_HBM3_E128_N768.json": h100E128N768,
+  "NVIDIA_H100_80GB_HBM3_E128_N768_dtype-fp8_w8a16.json": h100E128N768Fp8,
   "NVIDIA_H100_80GB_HBM3_E32_N2880.json": h100E32N2880,
+  "NVIDIA_H100_80GB_HBM3_E32_N2880_dtype-mxfp4_w4a16.json": h100E32N2880Mxfp4,
   "NVIDIA_H100_80GB_HBM3_E64_N1024.json": h100E64N1024,
   "NVIDIA_H100_80GB_HBM3_E64_N1408.json": h100E64N1408,
   "NVIDIA_H100_80GB_HBM3_E8_N14336.json": h100E8N14336,

@@ -10,7 +10,7 @@ import { type MoeConfig, refuseConfig } from "./algorithms/config.ts";
 import type { MoeBackend, MoeNote } from "./backend.ts";
 import { describeConfig, lowerConfig, refuseChoice, refuseLayer } from "./select.ts";
 import type { DeviceMoeSpec } from "./spec.ts";
-import { expertHeuristic, gemmHeuristic, slotHeuristic } from "./tuning/heuristic.ts";
+import { expertHeuristic, gemmHeuristic, prefersSlots, slotHeuristic } from "./tuning/heuristic.ts";
 import { findTuned, type TunedChoice } from "./tuning/tuned.ts";
 
 /** Most tokens for which two dispatches instead of four make up for holding sums for each. */
@@ -41,16 +41,11 @@ export function trtllmConfig(
 /** The algorithm by how many tokens share an expert, and by what the kernels can hold. */
 export function trtllmHeuristic(spec: DeviceMoeSpec): MoeConfig {
   const { tokens, profile } = spec;
-  if (tokens.max === 1 || !tokensShareExperts(spec)) return slotHeuristic(spec);
+  if (prefersSlots(spec)) return slotHeuristic(spec);
   // A CPU that plays GPU gains more from many sums an invocation than from fewer dispatches.
   if (profile.software) return gemmHeuristic(spec, "permuted");
   const config = expertHeuristic(spec);
   return tokens.max <= MOST_EXPERT_TOKENS && refuseConfig(config, spec) === undefined
     ? config
     : gemmHeuristic(spec, "permuted");
-}
-
-/** vLLM's measure: below a quarter of the experts in use, two tokens rarely meet in one. */
-export function tokensShareExperts({ tokens, topK, experts }: DeviceMoeSpec): boolean {
-  return tokens.max * topK * 4 > experts;
 }

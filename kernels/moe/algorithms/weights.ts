@@ -79,14 +79,14 @@ export function expertWeights(
 /**
  * Whether rows of experts are interleaved: two words for each invocation of a subgroup are worth it, with
  * fewer an H100 reads words of one chunk as fast (docs/lab_notes.md). A CPU has no neighbours that would
- * read x side by side.
+ * read x side by side, and NVFP4 no interleaved form.
  */
 export function prefersInterleaved(
   format: WeightFormat,
   columns: number,
   { software, subgroupSize }: DeviceProfile,
 ): boolean {
-  return isPacked(format) && !software &&
+  return isPacked(format) && format !== "nvfp4" && !software &&
     columns >= 2 * subgroupSize * 8 * wordChunks(format);
 }
 

@@ -64,7 +64,7 @@ function between(a: object, b: object): number {
 function withOtherDown(spec: DeviceMoeSpec, best: MoeConfig): MoeConfig[] {
   switch (best.algorithm) {
     case "slots":
-      return product([4, 8], [1, 2, 3, 4], [1, 2, 4, 6, 8])
+      return product([2, 4, 8], [1, 2, 3, 4], [1, 2, 4, 6, 8])
         .filter(([, , groups]) => groups <= spec.topK)
         .map(([values, unroll, groups]) => ({ ...best, down: { values, unroll, groups } }));
     case "experts":
@@ -81,7 +81,7 @@ function withOtherDown(spec: DeviceMoeSpec, best: MoeConfig): MoeConfig[] {
 function slotCandidates(spec: DeviceMoeSpec): SlotConfig[] {
   const base = slotHeuristic(spec);
   const matrices = matricesOf(spec);
-  return product(laneChoices(spec), [4, 8, 16], [1, 2, 3, 4], [1, 2, 4])
+  return product(laneChoices(spec), [2, 4, 8, 16], [1, 2, 3, 4], [1, 2, 4])
     .filter(([lanes, values]) => values / matrices <= lanes)
     .map(([lanes, values, unroll, groups]) => ({ ...base, lanes, up: { values, unroll, groups } }));
 }

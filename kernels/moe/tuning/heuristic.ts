@@ -12,6 +12,7 @@ import {
   type SlotConfig,
   wordElements,
 } from "../algorithms/config.ts";
+import { weightRowBytes } from "../../access/weights.ts";
 import { prefersInterleaved } from "../algorithms/weights.ts";
 import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
 
@@ -152,18 +153,38 @@ export function slotHeuristic(spec: DeviceMoeSpec): SlotConfig {
     const light = { values: 4, unroll: 1, groups: 1 };
     return { algorithm: "slots", lanes, up: light, down: light };
   }
+  const isOne = spec.tokens.max === 1;
+  const interleaved = isInterleaved(spec);
   return {
     algorithm: "slots",
     lanes,
     // Rows are the parallelism of one token: few of them a subgroup, many words in flight.
-    up: { values: isInterleaved(spec) ? 2 : 4, unroll: 4, groups: 2 },
-    down: { values: 4, unroll: 4, groups: Math.min(8, spec.topK) },
+    up: { values: interleaved ? 2 : 4, unroll: 4, groups: isOne || !interleaved ? 2 : 1 },
+    down: { values: 4, unroll: 4, groups: Math.min(isOne || !interleaved ? 8 : 4, spec.topK) },
   };
 }
 
 /** Words of the first product are as wide as four of one chunk, so half the rows are as many in flight. */
 function isInterleaved({ format, hidden, mlp, profile }: DeviceMoeSpec): boolean {
   return mlp === "gated" && prefersInterleaved(format, hidden, profile);
+}
+
+/** vLLM's measure: below a quarter of the experts in use, two tokens rarely meet in one. */
+const SHARED_PAIRS = 1 / 4;
+
+/** An expert of more bytes keeps the memory busy, so that reading it twice costs twice the time. */
+const LARGE_EXPERT_BYTES = 64 * 2 ** 20;
+
+/**
+ * Whether slot by slot is the fastest for the largest step. Only those kernels read interleaved words of
+ * packed experts in one pass, so on an H100 they win up to one pair an expert (docs/lab_notes.md).
+ */
+export function prefersSlots(spec: DeviceMoeSpec): boolean {
+  const { tokens, topK, experts, hidden, intermediate, format } = spec;
+  if (tokens.max === 1) return true;
+  const bytes = (matricesOf(spec) + 1) * intermediate * weightRowBytes(format, hidden);
+  const most = isInterleaved(spec) && bytes <= LARGE_EXPERT_BYTES ? 1 : SHARED_PAIRS;
+  return tokens.max * topK <= most * experts;
 }
 
 /** Expert by expert. */

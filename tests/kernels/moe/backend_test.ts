@@ -7,6 +7,7 @@ import { refuseConfig } from "../../../kernels/moe/algorithms/config.ts";
 import {
   expertHeuristic,
   gemmHeuristic,
+  prefersSlots,
   slotHeuristic,
 } from "../../../kernels/moe/tuning/heuristic.ts";
 import { fusedMoeKernel } from "../../../kernels/moe/kernel.ts";
@@ -182,6 +183,21 @@ Deno.test("heuristics give what the smallest and the largest device can run", ()
       }
     }
   }
+});
+
+Deno.test("packed experts go slot by slot up to one pair an expert, plain and large ones to a quarter", () => {
+  const plain = deviceSpec({ experts: 32, topK: 4 }, 1);
+  const most = (own: Partial<DeviceMoeSpec>) =>
+    [1, 2, 4, 8, 16].findLast((max) =>
+      prefersSlots({ ...plain, hidden: 2880, ...own, tokens: { min: 1, max } })
+    );
+  assert.equal(most({}), 2);
+  assert.equal(most({ format: "mxfp4" }), 8);
+  assert.equal(most({ format: "mxfp4", profile: { ...GPU_PROFILE, software: true } }), 2);
+  // Rows of NVFP4 and short rows are not interleaved.
+  assert.equal(most({ format: "nvfp4" }), 2);
+  assert.equal(most({ format: "int8", hidden: 96 }), 2);
+  assert.equal(most({ format: "fp8_e4m3", hidden: 4096, intermediate: 14336 }), 2);
 });
 
 Deno.test("mostBlocks() is enough for every distribution of pairs over experts, and tight", () => {

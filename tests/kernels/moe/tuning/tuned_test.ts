@@ -201,8 +201,10 @@ Deno.test("the tables that come with Mixline are well formed and name the shape 
   const folder = new URL("../../../../configs/tuned/", import.meta.url);
   let files = 0;
   for await (const { name } of Deno.readDir(folder)) {
-    const [, device, experts, intermediate] = name.match(/^(\w+)_E(\d+)_N(\d+)\.json$/) ?? [];
-    const users = `E=${experts},N=${intermediate},device_name=${device}.json`;
+    const [, device, experts, intermediate, , dtype] =
+      name.match(/^(\w+)_E(\d+)_N(\d+)(_dtype-(\w+))?\.json$/) ?? [];
+    const rest = dtype === undefined ? "" : `,dtype=${dtype}`;
+    const users = `E=${experts},N=${intermediate},device_name=${device}${rest}.json`;
     assert.equal(bundledTable(users)?.path, `configs/tuned/${name}`);
     const text = await Deno.readTextFile(new URL(encodeURIComponent(name), folder));
     assert(parseTunedFile({ path: name, text }).size > 0);
