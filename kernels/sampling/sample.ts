@@ -33,8 +33,10 @@ import scan from "./scan.wgsl" with { type: "text" };
 export const DRAW_WORDS = 8;
 
 const INVOCATIONS = 256;
-/** Logits that an invocation holds in registers. */
-const PER = 16;
+/** Logits that an invocation holds in registers, at most. */
+const MOST_PER = 16;
+/** Candidates that the last workgroup of a row sorts, at most. */
+const MOST_CANDIDATES = 2048;
 const RECORD_WORDS = 8;
 
 /** How one row is drawn. */
@@ -90,16 +92,18 @@ export interface SamplingProblem {
   readonly positions: Binding["buffer"];
 }
 
-/** Sizes by vocabulary and device. */
+/** Sizes by vocabulary and device; a small vocabulary makes a short shader. */
 function shapeOf(vocabulary: number, { profile }: Pick<LoweringContext, "profile">) {
-  const chunk = INVOCATIONS * PER;
+  const per = Math.min(MOST_PER, Math.ceil(vocabulary / INVOCATIONS));
+  const chunk = INVOCATIONS * per;
   const chunks = Math.ceil(vocabulary / chunk);
   // Three arrays of candidates, and some 7 KiB for bins and trees.
-  let capacity = 2048;
+  let capacity = INVOCATIONS;
+  while (capacity < Math.min(vocabulary, MOST_CANDIDATES)) capacity *= 2;
   while (capacity > INVOCATIONS && 12 * capacity + 7300 > profile.maxWorkgroupStorageBytes) {
     capacity /= 2;
   }
-  return { chunk, chunks, capacity, chunkCandidates: Math.floor(capacity / chunks) };
+  return { per, chunk, chunks, capacity, chunkCandidates: Math.floor(capacity / chunks) };
 }
 
 /** The dispatches that draw a token for every row: one, or two when hand-over needs a second. */
@@ -113,7 +117,7 @@ export function lowerSampling(
   const accesses = [
     constants({
       INVOCATIONS,
-      PER,
+      PER: shape.per,
       CHUNK: shape.chunk,
       CHUNKS: shape.chunks,
       CAPACITY: shape.capacity,
