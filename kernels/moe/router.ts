@@ -60,6 +60,8 @@ const MAX_SINGLE_TOKENS = 64;
 const CROWDED_TOKENS = 33;
 /** Experts whose sums an invocation holds at a time, for each of its tokens: more would spill. */
 const MAX_ROWS = 4;
+/** Tokens of a tile on a software adapter: of eight the shader takes twice as long to compile. */
+const COLUMNS_ON_CPU = 2;
 /** Bytes of the router weight up to which one workgroup reads it as fast as many. */
 const ONE_WORKGROUP_BYTES = 32 << 10;
 
@@ -107,7 +109,8 @@ export function routerShape(
 /** Tokens of a tile, and about how many workgroups all tiles should have together. */
 function tilesFor(tokens: number, mostColumns: number, { software }: DeviceProfile) {
   if (software || tokens > MAX_SINGLE_TOKENS) {
-    return { columns: Math.min(tokens, mostColumns), workgroups: WANTED_WORKGROUPS };
+    const columns = Math.min(tokens, mostColumns, software ? COLUMNS_ON_CPU : mostColumns);
+    return { columns, workgroups: WANTED_WORKGROUPS };
   }
   const isCrowded = tokens >= CROWDED_TOKENS;
   return { columns: 1, workgroups: isCrowded ? 2 * WANTED_WORKGROUPS : WANTED_WORKGROUPS };

@@ -128,7 +128,11 @@ webgpuTest(
   "moeRouter hands logits over between dispatches when asked to",
   () =>
     withRunner(async (runner) => {
-      const context = { handOff: "dispatch", tokens: { min: 1, max: 8 } } as const;
+      const context = {
+        ...large(runner),
+        handOff: "dispatch",
+        tokens: { min: 1, max: 8 },
+      } as const;
       for (const c of CASES.slice(1, 5)) assert.equal(await check(runner, { ...c, context }), 2);
     }),
 );
