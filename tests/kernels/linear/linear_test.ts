@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
-import { input, type Node, optionalInput } from "../../../graph/mod.ts";
+import { input, type Node, optionalInput, type PackedFormat } from "../../../graph/mod.ts";
 import { extentOf } from "../../../kernels/access/extent.ts";
-import { GEMM_SHAPES, gemmDispatches } from "../../../kernels/linear/gemm.ts";
+import {
+  GEMM_SHAPES,
+  gemmDispatches,
+  type GemmShape,
+  SOFTWARE_SHAPES,
+} from "../../../kernels/linear/gemm.ts";
 import type { LinearProblem } from "../../../kernels/linear/problem.ts";
 import { skinnyDispatches, type SkinnyShape } from "../../../kernels/linear/skinny.ts";
 import { webgpuTest } from "../../support/adapter.ts";
@@ -12,6 +17,7 @@ import {
   runOp,
   worstDifference,
 } from "../../support/op_case.ts";
+import { packedInputs } from "../../support/packed_inputs.ts";
 import { TOLERANCES } from "../../support/tolerances.ts";
 import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts";
 
@@ -101,35 +107,57 @@ webgpuTest("fusedLinear needs no subgroups", () =>
     for (const c of CASES.slice(0, 8)) await checkLinear(runner, c);
   }, { without: ["subgroups"] }));
 
+/** A product by GEMM in tiles of one shape. */
+async function checkTile(
+  runner: DispatchRunner,
+  shape: GemmShape,
+  { T, K, N, format }: Pick<LinearCase, "T" | "K" | "N"> & { format?: PackedFormat },
+): Promise<void> {
+  const { got, expected } = await runOp(runner, {
+    op: "linear",
+    attrs: format ? { format } : {},
+    inputs: format
+      ? { x: activation(["T", K], { T }, 1), ...packedInputs(format, N, K, undefined) }
+      : linearInputs({ T, K, N, dtype: "bf16", bias: true }),
+    sizes: { T },
+    lower: (node, { profile }) =>
+      gemmDispatches(
+        {
+          name: "linear",
+          x: input(node, "x"),
+          y: node.outputs[0],
+          weight: {
+            format: format ?? "bf16",
+            payload: input(node, "w"),
+            columns: K,
+            scales: ["w_scale"].flatMap((name) => optionalInput(node, name) ?? []),
+          },
+          rows: extentOf(["T"]),
+          largestRows: T,
+          outputs: N,
+          bias: optionalInput(node, "bias"),
+        },
+        profile,
+        { shape },
+      ),
+  });
+  const worst = worstDifference(got[0], expected[0]);
+  assert.ok(
+    worst < TOLERANCES.kernelF32,
+    `${JSON.stringify({ shape, T, K, N, format })}: ${worst}`,
+  );
+}
+
 webgpuTest("gemmDispatches is right with every tile", () =>
   withRunner(async (runner) => {
-    for (const shape of GEMM_SHAPES) {
+    for (const shape of [...GEMM_SHAPES, ...Object.values(SOFTWARE_SHAPES)]) {
       for (const c of [{ T: 150, K: 88, N: 140 }, { T: 21, K: 36, N: 30 }]) {
-        const { got, expected } = await runOp(runner, {
-          op: "linear",
-          attrs: {},
-          inputs: linearInputs({ ...c, dtype: "bf16", bias: true }),
-          sizes: { T: c.T },
-          lower: (node, { profile }) =>
-            gemmDispatches(
-              {
-                name: "linear",
-                x: input(node, "x"),
-                y: node.outputs[0],
-                weight: { format: "bf16", payload: input(node, "w"), columns: c.K },
-                rows: extentOf(["T"]),
-                largestRows: c.T,
-                outputs: c.N,
-                bias: input(node, "bias"),
-              },
-              profile,
-              { shape },
-            ),
-        });
-        const worst = worstDifference(got[0], expected[0]);
-        assert.ok(worst < TOLERANCES.kernelF32, `${JSON.stringify({ shape, ...c })}: ${worst}`);
+        await checkTile(runner, shape, c);
       }
     }
+    // Fewer words than invocations, and as many for each.
+    await checkTile(runner, GEMM_SHAPES[2], { T: 40, K: 96, N: 70, format: "int4" });
+    await checkTile(runner, GEMM_SHAPES[0], { T: 40, K: 130, N: 70, format: "fp8_block" });
   }));
 
 webgpuTest("skinnyDispatches is right with every shape, with and without subgroups", async () => {
