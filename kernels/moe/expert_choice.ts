@@ -12,11 +12,12 @@ import type { DeviceProfile, ExpertChoice, KernelDefinition, LoweringContext } f
 import { moeBackend } from "./backend.ts";
 import { fusedMoeKernel } from "./kernel.ts";
 import { moeRouter, routerInvocations } from "./router.ts";
-import { choiceRefusal } from "./router_choice.ts";
+import { callBackend } from "./check_backend.ts";
+import { choiceRefusal, expertsOf } from "./router_choice.ts";
 import { type DeviceMoeSpec, moeSpecOf } from "./spec.ts";
 
 /** Tokens up to which experts choose: every workgroup does it again. */
-export const MOST_CHOICE_TOKENS = 8;
+const MOST_CHOICE_TOKENS = 8;
 /** Scores that an invocation holds: more would take longer than a router's choice. */
 const MOST_SCORES = 16;
 
@@ -93,11 +94,6 @@ function refusal(
     refuseBuffers(router, layer, profile) ?? refuseLayer(layer, spec);
 }
 
-/** Experts that a router chooses among. */
-function expertsOf(router: Node<"moe_router">): number {
-  return Number(input(router, "w").shape[0]) - (router.attrs.sharedGate ? 1 : 0);
-}
-
 /** Inputs of a layer that its first product binds. */
 const BOUND = ["w_up", "w_up_scale", "w_up_scale_2", "b_up", "x_scale"];
 
@@ -129,7 +125,11 @@ function refuseLayer(layer: Node<"fused_moe">, spec: DeviceMoeSpec): string | un
   const { backend } = layer.attrs;
   const chooser = moeBackend(backend);
   if (!chooser.refuseChoice) return `backend ${backend} takes experts that are chosen`;
-  return chooser.refuseChoice(spec);
+  return callBackend(
+    { backend, node: layer },
+    "refuseChoice()",
+    () => chooser.refuseChoice?.(spec),
+  );
 }
 
 function choiceOf(router: Node<"moe_router">, context: LoweringContext): ExpertChoice {

@@ -14,8 +14,11 @@ import type { DeviceProfile } from "../kernel.ts";
 import { GEMV_MAX_COLUMNS } from "../linear/gemv.ts";
 import weightsText from "./algorithms/choice_weights.wgsl" with { type: "text" };
 import weightsGeneralText from "./algorithms/choice_weights_general.wgsl" with { type: "text" };
+import rankedText from "./ranked_logit.wgsl" with { type: "text" };
 import chooseText from "./router_choose.wgsl" with { type: "text" };
 import generalText from "./router_choose_general.wgsl" with { type: "text" };
+import scoresText from "./router_scores.wgsl" with { type: "text" };
+import generalScoresText from "./router_scores_general.wgsl" with { type: "text" };
 
 /** What of a router its choice depends on. */
 interface ChoiceProblem {
@@ -26,6 +29,11 @@ interface ChoiceProblem {
 
 /** Workgroup memory that a router needs besides scores. */
 const OTHER_BYTES = 8 << 10;
+
+/** Experts that a router chooses from: its weight may have a row more, for the gate of shared experts. */
+export function expertsOf(router: Node<"moe_router">): number {
+  return Number(input(router, "w").shape[0]) - (router.attrs.sharedGate ? 1 : 0);
+}
 
 /** True for routers that the plain choice does not serve. */
 function isGeneral({ attrs, inputs }: Node<"moe_router">): boolean {
@@ -67,14 +75,17 @@ function plainChoice(problem: ChoiceProblem): Access {
 /** What the plain choice is told, whoever makes it. */
 function plainConstants({ node, experts }: ChoiceProblem): Access {
   const { scoring, softmaxOver, renormalize, scale } = node.attrs;
-  return constants({
-    E: experts,
-    SIGMOID: scoring === "sigmoid",
-    OVER_ALL: softmaxOver === "all",
-    RENORMALIZE: renormalize,
-    SCALE: f32Literal(scale, "a scale of routing weights"),
-    LOWEST,
-  });
+  return joinAccess(
+    fragments(rankedText, scoresText),
+    constants({
+      E: experts,
+      SIGMOID: scoring === "sigmoid",
+      OVER_ALL: softmaxOver === "all",
+      RENORMALIZE: renormalize,
+      SCALE: f32Literal(scale, "a scale of routing weights"),
+      LOWEST,
+    }),
+  );
 }
 
 function generalChoice(problem: ChoiceProblem): Access {
@@ -102,9 +113,10 @@ function generalTerms({ node, experts: rows }: ChoiceProblem): Access {
   return joinAccess(
     operandAccess("correction", optionalInput(node, "correction"), "numbers"),
     operandAccess("expert_scale", optionalInput(node, "expert_scale"), "numbers", 1),
+    fragments(rankedText, generalScoresText),
     constants({
       E: rows,
-      EXPERTS: rows - (sharedGate ? 1 : 0),
+      EXPERTS: expertsOf(node),
       SHARED: shared,
       SHARED_GATE: sharedGate,
       SIGMOID: scoring === "sigmoid",

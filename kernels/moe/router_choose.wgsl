@@ -1,6 +1,6 @@
 //@fragment moe/router_choose
-//@needs E COLUMNS TOP_K LOWEST SIGMOID OVER_ALL RENORMALIZE INVOCATIONS SCALE Invocation sum_share
-//@needs sum_join sum_result selected routing_weights
+//@needs E COLUMNS TOP_K SIGMOID OVER_ALL RENORMALIZE INVOCATIONS SCALE Invocation sum_share
+//@needs sum_join sum_result selected routing_weights score_of_logit weight_of_score
 //@gives set_logit choose
 // Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory.
 //
@@ -15,12 +15,7 @@ var<workgroup> best: array<f32, COLUMNS * TOP_K>;
 
 // Keeps a logit of a token of this workgroup.
 fn set_logit(column: u32, expert: u32, logit: f32) {
-  // What is no number ranks last.
-  var score = select(LOWEST, logit, logit == logit);
-  if (SIGMOID) {
-    score = 1.0 / (1.0 + exp(-score));
-  }
-  scores[column * QUADS + expert / 4u][expert % 4u] = score;
+  scores[column * QUADS + expert / 4u][expert % 4u] = score_of_logit(logit);
 }
 
 fn score_of(column: u32, expert: u32) -> f32 {
@@ -39,11 +34,7 @@ fn rank_of(column: u32, expert: u32, score: f32) -> u32 {
 }
 
 fn weight_of(column: u32, slot: u32, all: f32) -> f32 {
-  let score = best[column * TOP_K + slot];
-  if (SIGMOID) {
-    return score;
-  }
-  return exp(score - best[column * TOP_K]) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+  return weight_of_score(best[column * TOP_K + slot], best[column * TOP_K], all);
 }
 
 // Chooses for `count` neighbouring tokens after their logits are set.

@@ -1,7 +1,7 @@
 //@fragment moe/router_choose_general
-//@needs E EXPERTS GROUPS TOP_K SHARED COLUMNS LOWEST LOGIT_SCALE OVER_ALL SIGMOID TWO_BEST KEPT
+//@needs E EXPERTS GROUPS TOP_K SHARED COLUMNS LOWEST OVER_ALL SIGMOID TWO_BEST KEPT
 //@needs JITTER INVOCATIONS MIXER RENORMALIZE SUM_OFFSET SUM_FLOOR SCALE SHARED_GATE Invocation
-//@needs NORM_POWER correction_at expert_scale_at selected routing_weights
+//@needs NORM_POWER correction_at expert_scale_at selected routing_weights scaled_logit sigmoid
 //@gives set_logit choose
 // Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory, with everything that
 // router_choose does not know: corrections, groups, scores of the chosen logits alone, bounds of the
@@ -20,8 +20,7 @@ var<workgroup> best: array<f32, COLUMNS * TOP_K>;
 
 // Keeps a logit of a token of this workgroup.
 fn set_logit(column: u32, expert: u32, logit: f32) {
-  // What is no number ranks last.
-  scores[column * QUADS + expert / 4u][expert % 4u] = select(LOWEST, logit * LOGIT_SCALE, logit == logit);
+  scores[column * QUADS + expert / 4u][expert % 4u] = scaled_logit(logit);
 }
 
 fn score_of(column: u32, expert: u32) -> f32 {
@@ -30,10 +29,6 @@ fn score_of(column: u32, expert: u32) -> f32 {
 
 fn choice_of(column: u32, expert: u32) -> f32 {
   return choices[column * QUADS + expert / 4u][expert % 4u];
-}
-
-fn sigmoid(x: f32) -> f32 {
-  return 1.0 / (1.0 + exp(min(-x, 80.0)));
 }
 
 // The largest logit of a token, and the sum of the exponentials below it.

@@ -1,17 +1,10 @@
 //@fragment moe/algorithms/choice_weights
-//@needs E TOP_K CHOSEN LOWEST SIGMOID OVER_ALL RENORMALIZE SCALE CHOICE_LANES ROUTER_INVOCATIONS INVOCATIONS
-//@needs logits selected routing_weights
+//@needs E TOP_K CHOSEN SIGMOID OVER_ALL RENORMALIZE SCALE CHOICE_LANES ROUTER_INVOCATIONS INVOCATIONS
+//@needs logits selected routing_weights score_of_logit weight_of_score
 //@gives score_at value_of write_weights
-// Scores of the plain choice, and the weights of chosen experts: the arithmetic of router_choose.
-
+// Scores of the plain choice, and the weights of chosen experts.
 fn score_at(token: u32, expert: u32) -> f32 {
-  let logit = logits[token * E + expert];
-  // What is no number ranks last.
-  var score = select(LOWEST, logit, logit == logit);
-  if (SIGMOID) {
-    score = 1.0 / (1.0 + exp(-score));
-  }
-  return score;
+  return score_of_logit(logits[token * E + expert]);
 }
 
 fn value_of(score: f32, expert: u32, top: f32) -> f32 {
@@ -23,11 +16,7 @@ fn chosen_score(token: u32, slot: u32) -> f32 {
 }
 
 fn weight_of(token: u32, slot: u32, top: f32, all: f32) -> f32 {
-  let score = chosen_score(token, slot);
-  if (SIGMOID) {
-    return score;
-  }
-  return exp(score - top) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+  return weight_of_score(chosen_score(token, slot), top, all);
 }
 
 fn write_weights(token: u32, index: u32) {

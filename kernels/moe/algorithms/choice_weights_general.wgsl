@@ -1,18 +1,12 @@
 //@fragment moe/algorithms/choice_weights_general
-//@needs E EXPERTS TOP_K CHOSEN LOWEST LOGIT_SCALE OVER_ALL SIGMOID RENORMALIZE NORM_POWER SUM_OFFSET
+//@needs E EXPERTS TOP_K CHOSEN LOWEST OVER_ALL SIGMOID RENORMALIZE NORM_POWER SUM_OFFSET
 //@needs SUM_FLOOR SCALE SHARED_GATE INVOCATIONS logits selected routing_weights correction_at
-//@needs expert_scale_at
+//@needs expert_scale_at scaled_logit sigmoid
 //@gives score_at value_of write_weights
 // Scores of routers with corrections, shared slots, scales and bounds, and the weights of chosen
-// experts: the arithmetic of router_choose_general.
+// experts.
 fn score_at(token: u32, expert: u32) -> f32 {
-  let logit = logits[token * E + expert];
-  // What is no number ranks last.
-  return select(LOWEST, logit * LOGIT_SCALE, logit == logit);
-}
-
-fn sigmoid(x: f32) -> f32 {
-  return 1.0 / (1.0 + exp(min(-x, 80.0)));
+  return scaled_logit(logits[token * E + expert]);
 }
 
 // What experts are ranked by. A softmax is left undivided, which is the same order.

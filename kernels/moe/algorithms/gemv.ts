@@ -16,7 +16,7 @@ import { composeDispatch } from "../../dispatch.ts";
 import type { Dispatch, ExpertChoice, Scratch, StepSizes } from "../../kernel.ts";
 import { laneSum, sureSubgroup } from "../../reduce/lane_sum.ts";
 import { weightRowBytes } from "../../access/weights.ts";
-import { expertChoiceTerms } from "../router_choice.ts";
+import { expertChoiceTerms, expertsOf } from "../router_choice.ts";
 import { type DeviceMoeSpec, matricesOf, upRows } from "../spec.ts";
 import type { ExpertConfig, SlotConfig } from "./config.ts";
 import downBody from "./down.wgsl" with { type: "text" };
@@ -158,7 +158,6 @@ function choiceAccess(
   const width = sureSubgroup(profile);
   const [selected, weights] = router.outputs;
   const rows = Number(input(router, "w").shape[0]);
-  const experts = rows - (router.attrs.sharedGate ? 1 : 0);
   return [
     reads("logits", "f32", logits),
     writes("selected", "i32", selected),
@@ -167,7 +166,7 @@ function choiceAccess(
     expertChoiceTerms({ node: router, experts: rows }),
     constants({
       CHOICE_LANES: width,
-      SCORES: Math.ceil(experts / width),
+      SCORES: Math.ceil(expertsOf(router) / width),
       ROW_GROUPS: rowGroups,
       ROUTER_INVOCATIONS: invocations,
     }),

@@ -152,16 +152,33 @@ fn is_idle(group: vec3<u32>, index: u32) -> bool {
   return true;
 }
 
-// Scores of the plain choice, and the weights of chosen experts: the arithmetic of router_choose.
+// A logit by which experts are ranked: what is no number comes last. It is told by its bits, as compilers
+// drop `logit == logit` (NVIDIA's does).
+fn ranked_logit(logit: f32) -> f32 {
+  let is_number = (bitcast<u32>(logit) & 0x7fffffffu) <= 0x7f800000u;
+  return select(LOWEST, logit, is_number);
+}
 
-fn score_at(token: u32, expert: u32) -> f32 {
-  let logit = logits[token * E + expert];
-  // What is no number ranks last.
-  var score = select(LOWEST, logit, logit == logit);
+// The arithmetic of the plain choice, for the router that chooses and for experts that do.
+fn score_of_logit(logit: f32) -> f32 {
+  let score = ranked_logit(logit);
   if (SIGMOID) {
-    score = 1.0 / (1.0 + exp(-score));
+    return 1.0 / (1.0 + exp(-score));
   }
   return score;
+}
+
+// The weight of a score before the renormalisation; `top` is the best score and `all` the softmax's sum.
+fn weight_of_score(score: f32, top: f32, all: f32) -> f32 {
+  if (SIGMOID) {
+    return score;
+  }
+  return exp(score - top) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+}
+
+// Scores of the plain choice, and the weights of chosen experts.
+fn score_at(token: u32, expert: u32) -> f32 {
+  return score_of_logit(logits[token * E + expert]);
 }
 
 fn value_of(score: f32, expert: u32, top: f32) -> f32 {
@@ -173,11 +190,7 @@ fn chosen_score(token: u32, slot: u32) -> f32 {
 }
 
 fn weight_of(token: u32, slot: u32, top: f32, all: f32) -> f32 {
-  let score = chosen_score(token, slot);
-  if (SIGMOID) {
-    return score;
-  }
-  return exp(score - top) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+  return weight_of_score(chosen_score(token, slot), top, all);
 }
 
 fn write_weights(token: u32, index: u32) {

@@ -166,16 +166,27 @@ fn expert_scale_at(i: u32) -> f32 {
   return 1.0f;
 }
 
-// Scores of routers with corrections, shared slots, scales and bounds, and the weights of chosen
-// experts: the arithmetic of router_choose_general.
-fn score_at(token: u32, expert: u32) -> f32 {
-  let logit = logits[token * E + expert];
-  // What is no number ranks last.
-  return select(LOWEST, logit * LOGIT_SCALE, logit == logit);
+// A logit by which experts are ranked: what is no number comes last. It is told by its bits, as compilers
+// drop `logit == logit` (NVIDIA's does).
+fn ranked_logit(logit: f32) -> f32 {
+  let is_number = (bitcast<u32>(logit) & 0x7fffffffu) <= 0x7f800000u;
+  return select(LOWEST, logit, is_number);
+}
+
+// The arithmetic of the general choice, for the router that chooses and for experts that do.
+fn scaled_logit(logit: f32) -> f32 {
+  let ranked = ranked_logit(logit);
+  return select(ranked * LOGIT_SCALE, LOWEST, ranked == LOWEST);
 }
 
 fn sigmoid(x: f32) -> f32 {
   return 1.0 / (1.0 + exp(min(-x, 80.0)));
+}
+
+// Scores of routers with corrections, shared slots, scales and bounds, and the weights of chosen
+// experts.
+fn score_at(token: u32, expert: u32) -> f32 {
+  return scaled_logit(logits[token * E + expert]);
 }
 
 // What experts are ranked by. A softmax is left undivided, which is the same order.

@@ -184,12 +184,7 @@ var<workgroup> best: array<f32, COLUMNS * TOP_K>;
 
 // Keeps a logit of a token of this workgroup.
 fn set_logit(column: u32, expert: u32, logit: f32) {
-  // What is no number ranks last.
-  var score = select(LOWEST, logit, logit == logit);
-  if (SIGMOID) {
-    score = 1.0 / (1.0 + exp(-score));
-  }
-  scores[column * QUADS + expert / 4u][expert % 4u] = score;
+  scores[column * QUADS + expert / 4u][expert % 4u] = score_of_logit(logit);
 }
 
 fn score_of(column: u32, expert: u32) -> f32 {
@@ -208,11 +203,7 @@ fn rank_of(column: u32, expert: u32, score: f32) -> u32 {
 }
 
 fn weight_of(column: u32, slot: u32, all: f32) -> f32 {
-  let score = best[column * TOP_K + slot];
-  if (SIGMOID) {
-    return score;
-  }
-  return exp(score - best[column * TOP_K]) / select(1.0, all, OVER_ALL && !RENORMALIZE);
+  return weight_of_score(best[column * TOP_K + slot], best[column * TOP_K], all);
 }
 
 // Chooses for `count` neighbouring tokens after their logits are set.
@@ -258,6 +249,30 @@ fn choose(first_token: u32, count: u32, invocation: Invocation) {
     selected[first_token * TOP_K + i] = i32(chosen[i]);
     routing_weights[first_token * TOP_K + i] = weight_of(column, i % TOP_K, all) / total * SCALE;
   }
+}
+
+// A logit by which experts are ranked: what is no number comes last. It is told by its bits, as compilers
+// drop `logit == logit` (NVIDIA's does).
+fn ranked_logit(logit: f32) -> f32 {
+  let is_number = (bitcast<u32>(logit) & 0x7fffffffu) <= 0x7f800000u;
+  return select(LOWEST, logit, is_number);
+}
+
+// The arithmetic of the plain choice, for the router that chooses and for experts that do.
+fn score_of_logit(logit: f32) -> f32 {
+  let score = ranked_logit(logit);
+  if (SIGMOID) {
+    return 1.0 / (1.0 + exp(-score));
+  }
+  return score;
+}
+
+// The weight of a score before the renormalisation; `top` is the best score and `all` the softmax's sum.
+fn weight_of_score(score: f32, top: f32, all: f32) -> f32 {
+  if (SIGMOID) {
+    return score;
+  }
+  return exp(score - top) / select(1.0, all, OVER_ALL && !RENORMALIZE);
 }
 
 // Partial results that the last workgroup to arrive combines. Workgroups see each other's writes
