@@ -58,9 +58,14 @@ export class UploadRing {
 
   /** Copies bytes to a buffer at a multiple of 4; a last word that is not whole ends in zeros. */
   async write(target: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    // A lost device takes its mapped memory away, or refuses to map it again.
+    await this.#explained(() => this.#fill(target, offset, bytes));
+  }
+
+  async #fill(target: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     for (let done = 0; done < bytes.length;) {
       const slot = this.#slots[this.#current];
-      const memory = await this.#explained(() => slot.mapped);
+      const memory = await slot.mapped;
       const part = bytes.subarray(done, done + this.slotBytes - slot.used);
       const whole = Math.ceil(part.length / 4) * 4;
       memory.set(part, slot.used);
@@ -68,7 +73,7 @@ export class UploadRing {
       slot.copies.push({ target, targetOffset: offset + done, at: slot.used, bytes: whole });
       slot.used += whole;
       done += part.length;
-      if (slot.used === this.slotBytes) await this.#explained(() => this.#send(slot));
+      if (slot.used === this.slotBytes) this.#send(slot);
     }
   }
 
