@@ -41,6 +41,12 @@ export function webgpuTest(name: string, fn: (t: Deno.TestContext) => void | Pro
   });
 }
 
+/** A test of what is there, or can be watched, in Deno's own WebGPU alone; `--dawn` leaves it out. */
+export function nativeTest(name: string, fn: (t: Deno.TestContext) => void | Promise<void>): void {
+  if (!ON_DAWN) return webgpuTest(name, fn);
+  Deno.test({ name: `${name} [left out: of Deno's own WebGPU]`, ignore: true, fn });
+}
+
 /** Remembers the devices that are opened from now on. */
 function watchDevices(): void {
   if (!adapterPrototype) return;

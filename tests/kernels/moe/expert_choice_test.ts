@@ -17,10 +17,17 @@ import {
   routedLayer,
 } from "../../support/routed_layer.ts";
 import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts";
+import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 
 const kernelsOf = (dispatches: readonly Dispatch[]) => dispatches.map(({ kernel }) => kernel);
 
-/** Ids, weights and the layer's result as bits. */
+/**
+ * Units in the last place by which a weight may differ: a GPU's compiler is free to contract and approximate
+ * the same text in two shaders in two ways, an exponential and a division by some units each.
+ */
+const WEIGHT_UNITS = 8;
+
+/** Ids, weights and the layer's result; numbers as bits. */
 async function results(runner: DispatchRunner, pair: RoutedLayer, dispatches: readonly Dispatch[]) {
   const { router, layer, data, sizes } = pair;
   runner.clear();
@@ -57,6 +64,30 @@ function apart({ router, layer, sizes }: RoutedLayer, profile: DeviceProfile): r
   });
 }
 
+/** A software adapter compiles the arithmetic of both shaders alike. */
+function profileUnits({ profile }: DispatchRunner): number {
+  return profile.software ? 0 : WEIGHT_UNITS;
+}
+
+/** Positive numbers as bits, whose distance is in units of the last place. */
+function assertNear(
+  got: readonly number[],
+  expected: readonly number[],
+  units: number,
+  what: string,
+) {
+  assert.equal(got.length, expected.length, what);
+  for (const [i, bits] of got.entries()) {
+    assert.ok(Math.abs(bits - expected[i]) <= units, `${what} ${i}: ${bits} and ${expected[i]}`);
+  }
+}
+
+function assertSameResult(got: readonly number[], expected: readonly number[], what: string) {
+  const numbers = (bits: readonly number[]) => new Float32Array(Uint32Array.from(bits).buffer);
+  const error = relativeError(numbers(got), numbers(expected));
+  assert.ok(error <= TOLERANCES.moeF32, `${what} is off by ${error}`);
+}
+
 async function check(runner: DispatchRunner, c: RoutedCase): Promise<number[]> {
   const pair = routedLayer(c);
   const profile = asGpu(runner);
@@ -70,8 +101,10 @@ async function check(runner: DispatchRunner, c: RoutedCase): Promise<number[]> {
   const expected = await results(runner, pair, apart(pair, profile));
   const what = JSON.stringify({ ...c, w: undefined, x: undefined, bias: undefined });
   assert.deepEqual(got.selected, expected.selected, `${what}: ids`);
-  assert.deepEqual(got.weights, expected.weights, `${what}: weights`);
-  assert.deepEqual(got.y, expected.y, `${what}: result`);
+  const units = profileUnits(runner);
+  assertNear(got.weights, expected.weights, units, `${what}: weights`);
+  if (units === 0) assert.deepEqual(got.y, expected.y, `${what}: result`);
+  else assertSameResult(got.y, expected.y, `${what}: result`);
   assert.ok(got.y.some((each) => each !== 0));
   return got.selected;
 }
@@ -90,7 +123,7 @@ const CASES: readonly RoutedCase[] = [
 ];
 
 webgpuTest(
-  "experts choose what their router would, bit for bit",
+  "experts choose what their router would",
   () =>
     withRunner(async (runner) => {
       for (const c of CASES) await check(runner, c);
@@ -213,6 +246,22 @@ Deno.test("routers choose by themselves where experts do not, and say why", () =
     reason({ ...plain, E: 512 }, GPU_PROFILE, 16),
     undefined,
     "many tokens need no reason",
+  );
+});
+
+Deno.test("a backend whose refuseChoice() throws is named", () => {
+  const name: string = "tests_only_throwing_choice";
+  registerMoeBackend({
+    ...trtllmBackend,
+    name: name as "trtllm",
+    refuseChoice() {
+      throw new TypeError("spec.tokens.least is undefined");
+    },
+  });
+  const pair = routedLayer({ E: 64, K: 8, H: 16, I: 4, backend: name });
+  assert.throws(
+    () => lowerRouted(pair, GPU_PROFILE),
+    /"tests_only_throwing_choice": expected refuseChoice\(\) to return, got TypeError: spec/,
   );
 });
 

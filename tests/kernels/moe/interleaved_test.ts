@@ -78,6 +78,8 @@ function layersFor(turn: number): readonly PackedOptions[] {
 for (const [turn, [name, config, profileOf]] of WAYS.entries()) {
   webgpuTest(`${name}: interleaved experts like the CPU`, (t) =>
     withRunner(async (runner) => {
+      // Its broadcasts need subgroups of the size that the profile names, as software adapters have.
+      if (name === "direct" && runner.profile.subgroupSize !== 8) return;
       const profile = profileOf({ ...runner.profile, software: false, subgroupSize: 8 });
       const isHalf = name.endsWith("matrices");
       for (const options of layersFor(turn)) {

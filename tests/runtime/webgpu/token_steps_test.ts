@@ -18,7 +18,7 @@ import {
 } from "../../../runtime/mod.ts";
 import { nativeProvider } from "../../../runtime/webgpu/providers/native.ts";
 import { WebGpuProgram } from "../../../runtime/webgpu/program.ts";
-import { webgpuTest } from "../../support/adapter.ts";
+import { nativeTest, webgpuTest } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import { sharedExecutor } from "../../support/shared_executor.ts";
 import { NO_TENSORS } from "../../support/test_kernels.ts";
@@ -135,7 +135,7 @@ webgpuTest("step() repeated on the device gives what single steps give", async (
   });
 });
 
-webgpuTest("step() awaited and in parts gives what step() synchronous gives", async () => {
+nativeTest("step() awaited and in parts gives what step() synchronous gives", async () => {
   const results: number[][][] = [];
   const submits: (number | undefined)[] = [];
   const parts = { ...nativeProvider, translatesOnSubmit: true };
@@ -221,7 +221,7 @@ webgpuTest("step() gathers logits itself where the graph does not", async () => 
   }, { gather: false });
 });
 
-webgpuTest("step() decodes without creating objects or writing buffers", async () => {
+nativeTest("step() decodes without creating objects or writing buffers", async () => {
   await withPrograms(async (program) => {
     const tokens = await decode(program, GREEDY, 3);
     const start = tokens.length;

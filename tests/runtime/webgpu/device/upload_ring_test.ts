@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { openDevice, type WebGpuDevice } from "../../../../runtime/webgpu/device/device.ts";
 import { Readback } from "../../../../runtime/webgpu/device/readback.ts";
 import { UploadRing } from "../../../../runtime/webgpu/device/upload_ring.ts";
-import { webgpuTest } from "../../../support/adapter.ts";
+import { nativeTest, webgpuTest } from "../../../support/adapter.ts";
 
 async function bytesOf(device: WebGpuDevice, source: GPUBuffer): Promise<Uint8Array> {
   const readback = await Readback.open(device);
@@ -39,7 +39,8 @@ webgpuTest(
   },
 );
 
-webgpuTest("UploadRing tells that the device was lost", async () => {
+// Dawn's library ends the process when a device is destroyed while memory is mapped.
+nativeTest("UploadRing tells that the device was lost", async () => {
   const device = await openDevice();
   const ring = await UploadRing.open(device, 4096);
   const target = await device.allocate("target", 8192);

@@ -75,11 +75,12 @@ webgpuTest("MoeTrial gives kernels copies of weights in the order that they expe
     const trial = await MoeTrial.create(device, spec, 1, { cacheBytes: 0 });
     const expected = trial.reference();
     const scale = Math.max(...expected.map(Math.abs));
+    // Rows are too short for subgroups of a GPU's size, so the second layer has plain words everywhere.
     for (const seen of [profile, device.profile, profile]) {
       const dispatches = moeBackend("trtllm")
         .compile({ ...spec, profile: seen }, trial.values, () => {});
       const ordered = dispatches.flatMap(({ bindings }) => bindings.filter(({ order }) => order));
-      assert.equal(ordered.length, seen.software ? 0 : 4);
+      assert.equal(ordered.length, seen === profile ? 4 : 0);
       const got = await trial.output(await trial.prepare(dispatches));
       for (let i = 0; i < expected.length; i++) {
         assert.ok(Math.abs(got[i] - expected[i]) <= 1e-5 * scale, `element ${i}`);
