@@ -119,9 +119,9 @@ const MANY_ROWS = 64;
 
 /**
  * For CPUs that play GPU: their barriers and workgroup memory cost more than loads do, so products
- * are made straight from memory, with as many sums an invocation as rows allow. Half of the columns
- * take a third of the time to compile and a sixth more to run. That keeps operands in f32; for f16
- * there is a tile small enough to be compiled quickly.
+ * are made straight from memory. Few sums an invocation take as long to run as many unless rows are
+ * many, and a third of the time to compile. That keeps operands in f32; for f16 there is a tile small
+ * enough to be compiled quickly.
  */
 function softwareConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"]): GemmConfig {
   const rows = rowsPerExpert(spec);
@@ -129,8 +129,8 @@ function softwareConfig(spec: DeviceMoeSpec, algorithm: GemmConfig["algorithm"])
     const tile = deepEnough(staged(32, 16, 4, 4), spec);
     return { algorithm, blockM: 16, up: tile, down: tile };
   }
-  const blockM = rows > 10 ? 16 : rows > 3 ? 8 : 4;
-  const threadN = blockM > 4 && rows <= MANY_ROWS ? 4 : 8;
+  const blockM = rows > MANY_ROWS ? 16 : rows > 3 ? 8 : 4;
+  const threadN = rows > MANY_ROWS ? 8 : 4;
   const wide: GemmTile = {
     ...staged(threadN * spec.profile.subgroupSize, wordElements(spec.format), blockM, threadN),
     staging: "none",
