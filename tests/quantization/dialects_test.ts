@@ -8,7 +8,7 @@ import { isOp, type ScaleBlock, type WeightFormat } from "../../graph/mod.ts";
 import type { Model } from "../../models/mod.ts";
 import { openBareModel } from "../support/bare_model.ts";
 import { webgpuTest } from "../support/adapter.ts";
-import { deviceLogits } from "../support/device_logits.ts";
+import { decodedInTurn, deviceLogits } from "../support/device_logits.ts";
 import {
   type DialectConfig,
   type DialectSizes,
@@ -428,13 +428,14 @@ webgpuTest("each dialect's format gives them with triton or trtllm", async (t) =
     const own = CASES.filter(({ kernelsOf }) => !kernelsOf);
     for (const [i, dialect] of own.entries()) {
       const backend = ["triton", "trtllm"][i % 2];
+      const decoded = decodedInTurn(i, PROMPT.length);
       await t.step(
         `${dialect.name}, ${backend}`,
         () =>
           withModels(dialect, async (model, expected) => {
             const { graph } = await packedGraph(model, withBackend(backend));
             assert.ok(fusedLayers(graph).every(({ attrs }) => attrs.backend === backend));
-            const got = await deviceLogits(executor, graph, model.checkpoint, PROMPT);
+            const got = await deviceLogits(executor, graph, model.checkpoint, PROMPT, decoded);
             const error = relativeError(got, expected);
             assert.ok(error <= TOLERANCES.logitsF32, `logits are off by ${error}`);
           }),

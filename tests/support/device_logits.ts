@@ -12,12 +12,21 @@ const PAGE_SIZE = 16;
 /** Tokens of the last steps, one in each: what decoding does. */
 const DECODED = 3;
 
-/** Logits of a prompt: most of it in one step, its last tokens one by one. */
+/**
+ * Steps for the models of a list, in turns: a prompt of so many tokens at once, or token by token. Either
+ * has shaders of its own; that both read every format is what tests of kernels say.
+ */
+export function decodedInTurn(index: number, tokens: number): number {
+  return Math.floor(index / 2) % 2 === 0 ? 0 : tokens;
+}
+
+/** Logits of a prompt: most of it in one step, its last `decoded` tokens one by one. */
 export async function deviceLogits(
   executor: WebGpuExecutor,
   graph: Graph,
   source: TensorSource,
   prompt: readonly number[],
+  decoded: number = DECODED,
 ): Promise<number[]> {
   const tokens = prompt.length;
   const pages = Math.ceil(tokens / PAGE_SIZE);
@@ -32,7 +41,8 @@ export async function deviceLogits(
   });
   const all: number[] = [];
   try {
-    const ends = [tokens - DECODED, ...range(tokens - DECODED + 1, tokens + 1)];
+    const steps = [tokens - decoded, ...range(tokens - decoded + 1, tokens + 1)];
+    const ends = steps.filter((end) => end > 0);
     for (const [i, end] of ends.entries()) {
       const start = i === 0 ? 0 : ends[i - 1];
       const { logits = [] } = await program.step({

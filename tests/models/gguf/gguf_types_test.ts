@@ -6,7 +6,7 @@ import { READ_TYPES } from "../../../models/gguf/gguf_types.ts";
 import { loadModel, type Model } from "../../../models/mod.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 import { openBareModel } from "../../support/bare_model.ts";
-import { deviceLogits } from "../../support/device_logits.ts";
+import { decodedInTurn, deviceLogits } from "../../support/device_logits.ts";
 import { PROMPT } from "../../support/dialect_model.ts";
 import { ggufType, writeTypedModel } from "../../support/gguf_types.ts";
 import { logitsOf } from "../../support/language_model.ts";
@@ -91,11 +91,12 @@ webgpuTest("each format of GGUF's types gives them with triton or trtllm", async
     const own = CASES.filter(({ kernelsOf }) => !kernelsOf);
     for (const [i, { type }] of own.entries()) {
       const backend = ["triton", "trtllm"][i % 2];
+      const decoded = decodedInTurn(i, PROMPT.length);
       await t.step(`${type}, ${backend}`, async () => {
         await withTypedModel(type, async (model, expected) => {
           const { graph } = await packedGraph(model, withBackend(backend));
           assert.ok(fusedLayers(graph).every(({ attrs }) => attrs.backend === backend));
-          const got = await deviceLogits(executor, graph, model.checkpoint, PROMPT);
+          const got = await deviceLogits(executor, graph, model.checkpoint, PROMPT, decoded);
           const error = relativeError(got, expected);
           assert.ok(error <= TOLERANCES.logitsF32, `logits are off by ${error}`);
         });
