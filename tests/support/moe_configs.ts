@@ -43,3 +43,24 @@ export const CONFIGS: Readonly<Record<MoeAlgorithm | "direct" | "skinny", MoeCon
   skinny: { algorithm: "grouped", blockM: 8, up: SKINNY, down: { ...SKINNY, lanes: 8 } },
   permuted: { algorithm: "permuted", blockM: 8, up: TILE, down: { ...TILE, threadN: 2 } },
 };
+
+/**
+ * The same algorithms with as few sums an invocation as they take, for packed weights: a software adapter
+ * compiles the unpacking of a format for every sum.
+ */
+export const SMALL_CONFIGS: typeof CONFIGS = {
+  ...CONFIGS,
+  grouped: withTiles(CONFIGS.grouped, 8, { threadM: 2, threadN: 2, blockK: 8 }),
+  permuted: withTiles(CONFIGS.permuted, 8, { threadM: 2, threadN: 2, blockK: 8 }),
+  direct: withTiles(CONFIGS.direct, 8, { threadM: 4 }),
+  skinny: withDown(withTiles(CONFIGS.skinny, 4, { threadM: 4, threadN: 2 }), { threadN: 1 }),
+};
+
+function withTiles(config: MoeConfig, blockM: number, tile: Partial<GemmTile>): MoeConfig {
+  if (!("blockM" in config)) return config;
+  return { ...config, blockM, up: { ...config.up, ...tile }, down: { ...config.down, ...tile } };
+}
+
+function withDown(config: MoeConfig, tile: Partial<GemmTile>): MoeConfig {
+  return "blockM" in config ? { ...config, down: { ...config.down, ...tile } } : config;
+}

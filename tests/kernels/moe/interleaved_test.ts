@@ -1,6 +1,7 @@
 /** Experts whose rows are in the interleaved order, which GPUs read: every kernel against the CPU. */
 
 import assert from "node:assert/strict";
+import type { Node, PackedFormat } from "../../../graph/mod.ts";
 import type { DeviceProfile } from "../../../kernels/kernel.ts";
 import {
   type GemmTile,
@@ -11,7 +12,7 @@ import { webgpuTest } from "../../support/adapter.ts";
 import { GPU_PROFILE } from "../../support/gpu_profile.ts";
 import { numbersOf } from "../../support/host_tensors.ts";
 import { MATRIX_CONFIGS, withMatrices } from "../../support/matrix_configs.ts";
-import { CONFIGS } from "../../support/moe_configs.ts";
+import { CONFIGS, SMALL_CONFIGS } from "../../support/moe_configs.ts";
 import { lowerWith } from "../../support/moe_layer.ts";
 import { buildNode, runOp } from "../../support/op_case.ts";
 import { packedLayer, type PackedOptions } from "../../support/packed_layer.ts";
@@ -57,7 +58,7 @@ const TWO_ROWS: MoeConfig = {
 };
 
 const WAYS: readonly (readonly [string, MoeConfig, (profile: DeviceProfile) => DeviceProfile])[] = [
-  ...Object.entries({ ...CONFIGS, "slots of two rows": TWO_ROWS }).map(([name, config]) =>
+  ...Object.entries({ ...SMALL_CONFIGS, "slots of two rows": TWO_ROWS }).map(([name, config]) =>
     [name, fitting(config), (profile: DeviceProfile) => profile] as const
   ),
   ...Object.entries(MATRIX_CONFIGS).map(([name, config]) =>
@@ -101,21 +102,23 @@ for (const [turn, [name, config, profileOf]] of WAYS.entries()) {
 }
 
 Deno.test("GPUs read long rows of packed experts interleaved, software adapters never do", () => {
-  const orders = (options: PackedOptions, profile: DeviceProfile) =>
-    lowerWith(CONFIGS.slots)(buildNode(packedLayer(options)).node, {
+  const long = { hidden: 2112, intermediate: 2016, experts: 1, topK: 1 };
+  const nodeOf = (format: PackedFormat) => buildNode(packedLayer({ ...long, format })).node;
+  const orders = (node: Node<"fused_moe">, profile: DeviceProfile) =>
+    lowerWith(CONFIGS.slots)(node, {
       ...{ profile, tokens: { min: 1, max: 1 }, maxRows: 1, pageSize: 16 },
       cacheDtype: () => "f32",
       note() {},
     }).map(({ bindings }) => bindings.flatMap(({ order }) => order ? [order] : []));
-  const layer: PackedOptions = { format: "mxfp4", hidden: 2112, intermediate: 2016, experts: 2 };
+  const layer = nodeOf("mxfp4");
   assert.deepEqual(orders(layer, GPU_PROFILE), [[
     { arranged: true, unitBytes: 4, units: 264, parts: 4, columns: 64, rows: 1 },
     { unitBytes: 1, units: 66, parts: 4, columns: 16, rows: 2 },
   ], []]);
   assert.deepEqual(orders(layer, { ...GPU_PROFILE, software: true }), [[], []]);
-  assert.deepEqual(orders({ ...layer, format: "fp8_e4m3" }, GPU_PROFILE), [
+  assert.deepEqual(orders(nodeOf("fp8_e4m3"), GPU_PROFILE), [
     [{ unitBytes: 8, units: 264, parts: 2, columns: 132, rows: 1 }],
     [{ unitBytes: 8, units: 252, parts: 2, columns: 124, rows: 1 }],
   ]);
-  assert.deepEqual(orders({ ...layer, format: "nvfp4" }, GPU_PROFILE), [[], []]);
+  assert.deepEqual(orders(nodeOf("nvfp4"), GPU_PROFILE), [[], []]);
 });

@@ -12,7 +12,7 @@ import { moeSpecOf } from "../../../kernels/moe/spec.ts";
 import { webgpuTest } from "../../support/adapter.ts";
 import { GPU_PROFILE } from "../../support/gpu_profile.ts";
 import { numbersOf } from "../../support/host_tensors.ts";
-import { CONFIGS } from "../../support/moe_configs.ts";
+import { CONFIGS, SMALL_CONFIGS } from "../../support/moe_configs.ts";
 import { lowerWith } from "../../support/moe_layer.ts";
 import { buildNode, runOp } from "../../support/op_case.ts";
 import { packedLayer, type PackedOptions } from "../../support/packed_layer.ts";
@@ -48,30 +48,6 @@ const ROUNDED: readonly PackedOptions[] = [
   { format: "fp8_block", activationQuant: "static", block: [8, 24], topK: 3 },
 ];
 
-/**
- * The same algorithms with as few sums an invocation as they take: a software adapter compiles the
- * unpacking of every format for every sum. More rows are tried with one format, below, and without
- * packing by `layer_test.ts`. `permuted` has the GEMM of `grouped`, as a test says.
- */
-const SMALL: Readonly<Record<keyof typeof CONFIGS, MoeConfig>> = {
-  slots: CONFIGS.slots,
-  experts: CONFIGS.experts,
-  grouped: withTiles(CONFIGS.grouped, 8, { threadM: 2, threadN: 2, blockK: 8 }),
-  permuted: withTiles(CONFIGS.permuted, 8, { threadM: 2, threadN: 2, blockK: 8 }),
-  direct: withTiles(CONFIGS.direct, 8, { threadM: 4 }),
-  skinny: withDown(withTiles(CONFIGS.skinny, 4, { threadM: 4, threadN: 2 }), { threadN: 1 }),
-};
-
-function withTiles(config: MoeConfig, blockM: number, tile: Partial<GemmTile>): MoeConfig {
-  if (config.algorithm === "slots" || config.algorithm === "experts") return config;
-  return { ...config, blockM, up: { ...config.up, ...tile }, down: { ...config.down, ...tile } };
-}
-
-function withDown(config: MoeConfig, tile: Partial<GemmTile>): MoeConfig {
-  if (config.algorithm === "slots" || config.algorithm === "experts") return config;
-  return { ...config, down: { ...config.down, ...tile } };
-}
-
 /** The configuration with tiles as deep as a word of the format. */
 function fitting(config: MoeConfig, format: PackedFormat): MoeConfig {
   if (config.algorithm === "slots" || config.algorithm === "experts") return config;
@@ -96,17 +72,27 @@ function checkLayers(name: string, layers: readonly PackedOptions[], config: Moe
     }));
 }
 
+/**
+ * Half of the layers for an algorithm, the other half for the next: how a block's scale is found, and how
+ * rows are rounded, depends on the format, and where it stands on whether the algorithm is a GEMM.
+ */
+function inTurn(layers: readonly PackedOptions[], turn: number): readonly PackedOptions[] {
+  return layers.filter((_, i) => (i + turn) % 2 === 0);
+}
+
+/** More rows and columns are tried with one format, below, and without packing by `layer_test.ts`. */
 for (
   const [turn, algorithm] of (["slots", "experts", "grouped", "direct", "skinny"] as const)
     .entries()
 ) {
-  const config = SMALL[algorithm];
+  const config = SMALL_CONFIGS[algorithm];
   checkLayers(`${algorithm}: experts of every packed format`, weightsFor(turn), config);
-  checkLayers(`${algorithm}: blocks of many sizes`, BLOCKS, config);
-  checkLayers(`${algorithm}: activations rounded in front of both products`, ROUNDED, config);
+  checkLayers(`${algorithm}: blocks of many sizes`, inTurn(BLOCKS, turn), config);
+  const rounded = inTurn(ROUNDED, turn);
+  checkLayers(`${algorithm}: activations rounded in front of both products`, rounded, config);
 }
 
-checkLayers("permuted: rounded activations", [ROUNDED[1], ROUNDED[4]], SMALL.permuted);
+checkLayers("permuted: rounded activations", [ROUNDED[1], ROUNDED[4]], SMALL_CONFIGS.permuted);
 
 for (const algorithm of ["grouped", "direct", "skinny", "permuted"] as const) {
   const layers: readonly PackedOptions[] = [{ format: "fp8_e4m3", hidden: 64, intermediate: 32 }];
@@ -120,7 +106,7 @@ const READING = /^(const|alias) (w|rows)_.*$|^fn (w|rows)_[^]*?^\}$|^.*\b(w|rows
 Deno.test("permuted and grouped GEMMs read weights and round rows by one text, whatever the format", () => {
   const texts = (algorithm: "grouped" | "permuted", options: PackedOptions) => {
     const { node } = buildNode(packedLayer(options));
-    return lowerWith(fitting(SMALL[algorithm], options.format))(node, {
+    return lowerWith(fitting(SMALL_CONFIGS[algorithm], options.format))(node, {
       ...{ profile: GPU_PROFILE, tokens: { min: 1, max: 8 }, maxRows: 1, pageSize: 16 },
       cacheDtype: () => "f32",
       note() {},
