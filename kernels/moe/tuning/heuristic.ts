@@ -14,6 +14,7 @@ import {
 } from "../algorithms/config.ts";
 import { weightRowBytes } from "../../access/weights.ts";
 import { prefersInterleaved } from "../algorithms/weights.ts";
+import { isPacked } from "../../../graph/mod.ts";
 import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
 
 /** Lanes that share a weight row in the skinny kernel: few enough for every subgroup. */
@@ -88,24 +89,40 @@ export function lowestMatrices(spec: DeviceMoeSpec): GemmConfig | undefined {
   }).findLast((config) => refuseConfig(config, spec) === undefined);
 }
 
+/** A tile for tensor cores, but for the lanes, which are those of the device's subgroups. */
+function matrices(blockN: number, blockK: number, threadM: number, threadN: number): GemmTile {
+  return { blockN, blockK, threadM, threadN, groupM: 8, lanes: 0, staging: "matrices" };
+}
+
 /**
- * Tiles for tensor cores; none where the device has no matrices, or the layer keeps f32. The first of
- * each number of rows is what an H100 does best, the next for devices of less workgroup memory.
+ * Tiles for tensor cores, the most rows first; the first of each number of rows is what an H100 does best
+ * (docs/lab_notes.md), the next for devices of less workgroup memory. Packed weights are unpacked once for
+ * each block of rows, without tensor cores for a few rows, so they take higher blocks and take them sooner.
  */
-function matrixTiles({ profile, operands }: DeviceMoeSpec): Tiles[] {
+const MATRIX_TILES: { readonly [Kind in "plain" | "packed"]: readonly Tiles[] } = {
+  plain: [
+    { rows: 64, blockM: 128, tile: matrices(128, 64, 64, 32) },
+    { rows: 48, blockM: 64, tile: matrices(128, 64, 32, 32) },
+    { rows: 16, blockM: 32, tile: matrices(128, 64, 32, 32) },
+    { rows: 16, blockM: 32, tile: matrices(64, 32, 16, 32) },
+    { rows: 6, blockM: 16, tile: matrices(64, 64, 16, 16) },
+    { rows: 6, blockM: 16, tile: matrices(64, 32, 16, 32) },
+  ],
+  packed: [
+    { rows: 72, blockM: 128, tile: matrices(128, 64, 64, 32) },
+    { rows: 24, blockM: 64, tile: matrices(128, 32, 64, 32) },
+    { rows: 16, blockM: 32, tile: matrices(128, 64, 32, 32) },
+    { rows: 16, blockM: 32, tile: matrices(64, 32, 16, 32) },
+    { rows: 4, blockM: 16, tile: matrices(64, 64, 16, 16) },
+    { rows: 4, blockM: 16, tile: matrices(64, 32, 16, 32) },
+  ],
+};
+
+/** Tiles for tensor cores; none where the device has no matrices, or the layer keeps f32. */
+function matrixTiles({ profile, operands, format }: DeviceMoeSpec): Tiles[] {
   if (operands === "f32" || (profile.matrices ?? []).length === 0) return [];
-  const tile = (blockN: number, blockK: number, threadM: number, threadN: number): GemmTile => ({
-    ...{ blockN, blockK, threadM, threadN, groupM: 8 },
-    ...{ lanes: profile.subgroupSize, staging: "matrices" },
-  });
-  return [
-    { rows: 96, blockM: 128, tile: tile(128, 64, 64, 32) },
-    { rows: 48, blockM: 64, tile: tile(128, 32, 64, 32) },
-    { rows: 16, blockM: 32, tile: tile(128, 64, 32, 32) },
-    { rows: 16, blockM: 32, tile: tile(64, 32, 16, 32) },
-    { rows: 6, blockM: 16, tile: tile(64, 64, 16, 32) },
-    { rows: 6, blockM: 16, tile: tile(64, 32, 16, 32) },
-  ];
+  return MATRIX_TILES[isPacked(format) ? "packed" : "plain"]
+    .map((each) => ({ ...each, tile: { ...each.tile, lanes: profile.subgroupSize } }));
 }
 
 /** The tile, made as deep as the words of the format are long. */
