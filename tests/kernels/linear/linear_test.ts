@@ -7,6 +7,7 @@ import {
   type GemmShape,
   SOFTWARE_SHAPES,
 } from "../../../kernels/linear/gemm.ts";
+import type { LoweringContext } from "../../../kernels/kernel.ts";
 import type { LinearProblem } from "../../../kernels/linear/problem.ts";
 import { skinnyDispatches, type SkinnyShape } from "../../../kernels/linear/skinny.ts";
 import { webgpuTest } from "../../support/adapter.ts";
@@ -45,13 +46,17 @@ function linearInputs(c: LinearCase): Record<string, OpInput | undefined> {
   };
 }
 
-async function checkLinear(runner: DispatchRunner, c: LinearCase): Promise<void> {
+async function checkLinear(
+  runner: DispatchRunner,
+  c: LinearCase,
+  context: Partial<LoweringContext> = {},
+): Promise<void> {
   const { got, expected } = await runOp(runner, {
     op: "fused_linear",
     attrs: c.norm ? { normEps: 1e-5 } : {},
     inputs: linearInputs(c),
     sizes: { T: c.T },
-    context: { tokens: { min: 1, max: c.max ?? c.T } },
+    context: { ...context, tokens: { min: 1, max: c.max ?? c.T } },
   });
   const worst = worstDifference(got[0], expected[0]);
   assert.ok(worst < TOLERANCES.kernelF32, `${JSON.stringify(c)}: off by ${worst}`);
@@ -98,6 +103,17 @@ webgpuTest(
   () =>
     withRunner(async (runner) => {
       for (const c of CASES) await checkLinear(runner, c);
+    }),
+);
+
+webgpuTest(
+  "fusedLinear takes up to eight rows at a time on a GPU",
+  () =>
+    withRunner(async (runner) => {
+      const context = { profile: { ...runner.profile, software: false } };
+      for (const c of CASES.filter(({ T }) => T >= 8 && T <= 16)) {
+        await checkLinear(runner, c, context);
+      }
     }),
 );
 
