@@ -17,7 +17,8 @@ const SHARED: readonly (readonly string[])[] = [
   ["tests/dsl", "tests/server", "tests/bench", "examples"],
   [
     ...["tests/runtime", "tests/runtime/webgpu", "tests/family_golden_test.ts"],
-    ...["tests/quantization", "tests/transforms", "tests"],
+    ...["tests/quantization", "tests/transforms", "tests", "tests/doc_commands_test.ts"],
+    ...["tests/latent_golden_test.ts", "tests/random_models_test.ts"],
   ],
 ];
 

@@ -90,7 +90,9 @@ export function readArguments(args: readonly string[]): { paths: string[]; flags
   };
 }
 
-/** Runs the jobs on all cores. Their output is shown in the order of their beginning, as it comes. */
+/**
+ * Runs the jobs on all cores, one more than there are, as those with servers and processes wait
+ * now and then. Their output is shown in the order of their beginning, as it comes. */
 async function runJobs(jobs: readonly Job[]): Promise<Result[]> {
   const left = [...jobs];
   const results: Result[] = [];
@@ -102,7 +104,7 @@ async function runJobs(jobs: readonly Job[]): Promise<Result[]> {
       screen.end(place);
     }
   };
-  const count = Math.min(MOST_JOBS, navigator.hardwareConcurrency);
+  const count = Math.min(MOST_JOBS, navigator.hardwareConcurrency + 1);
   await Promise.all(Array.from({ length: count }, worker));
   return results;
 }
