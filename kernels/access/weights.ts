@@ -141,7 +141,7 @@ const WIDE = "array<vec4<u32>>";
 /** The widest words that the sizes allow, in the order that is wanted, or chunks. */
 function wordsOf(format: FormatAccess, spec: WeightSpec): Words {
   const { chunkWords, wordChunks, load, at, wholeWords, wholeChunks } = format;
-  const interleaved = spec.interleaved && interleavedWords(format, spec);
+  const interleaved = spec.interleaved && planInterleaving(format, spec);
   if (interleaved) return interleaved;
   if (spec.chunkWords && chunkWords && spec.columns % 8 === 0 && (wholeChunks?.(spec) ?? true)) {
     return { wordChunks: 1, ...chunkWords };
@@ -153,7 +153,7 @@ function wordsOf(format: FormatAccess, spec: WeightSpec): Words {
 }
 
 /** Interleaved words, where the format and the sizes allow them. */
-function interleavedWords(format: FormatAccess, spec: WeightSpec): Words | undefined {
+function planInterleaving(format: FormatAccess, spec: WeightSpec): Words | undefined {
   const found = format.interleaved?.(spec);
   if (!found) return undefined;
   const { wordChunks } = format;
