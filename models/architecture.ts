@@ -43,7 +43,10 @@ export interface ArchitectureDefinition<Schema extends z.ZodType<ModelConfig>> {
   remarks?(config: Readonly<Record<string, unknown>>): readonly string[];
   /** Values that keys must have which the class does not read; others are worth a note. */
   readonly assumes?: Readonly<Record<string, unknown>>;
-  /** Tensors that checkpoints may hold and the graph does not need. */
+  /**
+   * Tensors that checkpoints of this family may hold and the graph does not need, besides what those of
+   * every family may hold: rotary buffers, scales that quantizers leave, a vision or audio model, ..
+   */
   readonly ignoredTensors?: readonly IgnoredTensors[];
   /** Adds inputs, nodes and the output "logits". */
   build(

@@ -16,7 +16,6 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -51,7 +50,6 @@ export const afmoe = defineArchitecture({
   reading: { defaults: classDefaults("afmoe") },
   config: configSchema,
   assumes: { score_func: "sigmoid", n_group: 1, topk_group: 1 },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation } = config;
     const { moe_intermediate_size: intermediate, num_shared_experts: shared } = config;

@@ -10,7 +10,6 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { countSchema, sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import {
   denseMlp,
   type DenseMlpSpec,
@@ -42,7 +41,6 @@ export const aria = defineArchitecture({
     names: { moe_num_experts: "num_experts", moe_topk: "num_experts_per_tok" },
   },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { hidden_size: hidden, intermediate_size: intermediate, mlp_bias: bias } = config;
     const size = config.moe_num_shared_experts * intermediate;

@@ -18,7 +18,6 @@ import {
 } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
 import { scaled } from "../blocks/basic.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -67,7 +66,6 @@ export const cohere2Moe = defineArchitecture({
   // Its class declares rope_scaling, and so does not make parameters of it.
   reading: { defaults: classDefaults("cohere2_moe"), rope: { newKeysOnly: true } },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const rotary = rotaryOf(config, { layout: "interleaved" });
     decoder(b, config, weights, (index, module) => {

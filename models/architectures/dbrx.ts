@@ -14,7 +14,6 @@ import { classDefaults } from "../config/class_defaults.ts";
 import { sizeSchema } from "../config/config_fields.ts";
 import { decoder } from "../blocks/decoder.ts";
 import { baseConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ExpertWeights, ModelWeights } from "../weights/model_weights.ts";
 import { type MlpBuilder, sparseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -70,7 +69,6 @@ export const dbrx = defineArchitecture({
       ? []
       : [`attn_config.rope_theta ${theta} has no effect: the class reads rope_theta alone`];
   },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     decoder(b, config, weights, (_index, module) => ({
       attention: attentionOf(config, weights, `${module}.norm_attn_norm.attn`),

@@ -19,7 +19,6 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, type LayerNorms, PRE_NORMS } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { latentAttention } from "../blocks/mla.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
@@ -82,7 +81,6 @@ export const deepseekV2 = defineArchitecture({
   reading: { defaults: classDefaults("deepseek_v2"), names: NAMES },
   config: v2Schema,
   assumes: { scoring_func: "softmax", moe_layer_freq: 1, norm_topk_prob: false },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const grouped = config.topk_method === "group_limited_greedy";
     build(b, config, weights, {
@@ -109,7 +107,6 @@ export const deepseekV3 = defineArchitecture({
   reading: { defaults: classDefaults("deepseek_v3"), names: NAMES },
   config: v3Schema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", moe_layer_freq: 1 },
-  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) =>
     buildV3(b, config, weights, (index) => index >= config.first_k_dense_replace),
 });
@@ -126,7 +123,6 @@ export const glm4MoeLite = defineArchitecture({
   },
   config: liteSchema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", first_k_dense_replace: 1 },
-  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) =>
     buildV3(b, config, weights, (index) => isSparseLayer(config.mlp_layer_types, index, 1)),
 });
@@ -142,7 +138,6 @@ export const axk1 = defineArchitecture({
   reading: { defaults: classDefaults("axk1"), names: NAMES },
   config: v3Schema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", moe_layer_freq: 1 },
-  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) =>
     buildV3(
       b,
@@ -200,7 +195,6 @@ export const mistral4 = defineArchitecture({
   },
   config: mistralSchema,
   assumes: { scoring_func: "softmax" },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { rope_parameters: { partial_rotary_factor: _, ...rope } } = config;
     build(b, { ...config, rope_parameters: rope }, weights, {

@@ -13,11 +13,9 @@ import { classDefaults } from "../config/class_defaults.ts";
 import { countSchema, layerTypesSchema, sizeSchema } from "../config/config_fields.ts";
 import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
 
-const IGNORED = [ROTARY_BUFFERS];
 const NOTES = ["a dense model: the transforms for experts have nothing to do"];
 
 const denseFields = {
@@ -37,7 +35,6 @@ export const llama = defineArchitecture({
   notes: NOTES,
   reading: { defaults: classDefaults("llama") },
   config: llamaSchema,
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { hidden_size: hidden, intermediate_size: intermediate } = config;
     const mlp = { hidden, intermediate, activation: config.hidden_act, bias: config.mlp_bias };
@@ -60,7 +57,6 @@ export const mistral = defineArchitecture({
   notes: NOTES,
   reading: { defaults: classDefaults("mistral") },
   config: mistralSchema,
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { hidden_size: hidden, intermediate_size: intermediate } = config;
     const mlp = { hidden, intermediate, activation: config.hidden_act };
@@ -96,7 +92,6 @@ export const qwen2 = defineArchitecture({
   notes: NOTES,
   reading: { defaults: classDefaults("qwen2") },
   config: qwen2Schema,
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {
@@ -123,7 +118,6 @@ export const qwen3 = defineArchitecture({
   notes: NOTES,
   reading: { defaults: classDefaults("qwen3") },
   config: qwenSchema,
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {
@@ -158,7 +152,6 @@ export const olmo2 = defineArchitecture({
   notes: NOTES,
   reading: { defaults: classDefaults("olmo2") },
   config: olmoSchema,
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { hidden_size: hidden, intermediate_size: intermediate } = config;
     const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: dim } = config;

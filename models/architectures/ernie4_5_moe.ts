@@ -10,7 +10,6 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { countSchema, sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
 import { rotaryOf } from "../blocks/rotary.ts";
@@ -43,7 +42,6 @@ export const ernie45Moe = defineArchitecture({
     names: { moe_num_experts: "num_experts", moe_k: "num_experts_per_tok" },
   },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation, use_bias: bias } = config;
     const { moe_layer_end_index: end, moe_num_shared_experts: shared } = config;

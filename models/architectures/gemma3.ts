@@ -14,7 +14,6 @@ import { classDefaults } from "../config/class_defaults.ts";
 import { layerTypesSchema, sizeSchema } from "../config/config_fields.ts";
 import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ropeFrequencies, ropeSchema } from "../config/rope.ts";
@@ -66,7 +65,6 @@ export const gemma3 = defineArchitecture({
     typeof cap === "number" && Array.isArray(architectures) && architectures[0] === WRAPPER
       ? [`final_logit_softcapping ${cap} has no effect: ${WRAPPER} does not read it`]
       : [],
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { hidden_size: hidden, intermediate_size: intermediate } = config;
     const mlp = { hidden, intermediate, activation: config.hidden_activation };

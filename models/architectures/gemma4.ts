@@ -15,7 +15,6 @@ import { classDefaults } from "../config/class_defaults.ts";
 import { layerTypesSchema, sizeSchema } from "../config/config_fields.ts";
 import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
 import { denseMlp, expertLoop, gatedMlp, type MlpBuilder } from "../blocks/moe_block.ts";
 import { route } from "../blocks/moe_router.ts";
@@ -87,7 +86,6 @@ export const gemma4 = defineArchitecture({
   remarks: ({ enable_moe_block: sparse }) =>
     sparse ? [] : ["a dense model: the transforms for experts have nothing to do"],
   assumes: { query_pre_attn_scalar: undefined },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: attentionOf(config, weights, index, `${module}.self_attn`),

@@ -22,7 +22,6 @@ import { linear } from "../blocks/basic.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { expertLoop, type MlpBuilder } from "../blocks/moe_block.ts";
 import type { Routing } from "../blocks/moe_router.ts";
@@ -80,7 +79,6 @@ export const gptOss = defineArchitecture({
   },
   config: configSchema,
   assumes: { swiglu_limit: LIMIT, hidden_act: "silu" },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { num_attention_heads: heads, attention_bias: bias } = config;
     decoder(b, config, weights, (index, module) => ({

@@ -17,7 +17,6 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
 import {
   gatedMlp,
@@ -58,7 +57,6 @@ export const graniteMoe = defineArchitecture({
   features: FEATURES,
   reading: { defaults: classDefaults("granitemoe"), names: NAMES },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) => build(b, config, weights, 0),
 });
 
@@ -69,7 +67,6 @@ export const graniteMoeShared = defineArchitecture({
   features: ["shared MLP", ...FEATURES],
   reading: { defaults: classDefaults("granitemoeshared"), names: NAMES },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) => build(b, config, weights, config.shared_intermediate_size),
 });
 
@@ -90,7 +87,6 @@ export const graniteMoeSwa = defineArchitecture({
   ],
   reading: { defaults: classDefaults("granitemoe_swa"), names: NAMES },
   config: windowSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { num_attention_heads: heads, layer_types: types, rope_parameters: rope } = config;
     build(b, config, weights, config.shared_intermediate_size, (index, module) => {

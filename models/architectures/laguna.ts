@@ -17,7 +17,6 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ropeFrequencies, ropeSchema } from "../config/rope.ts";
@@ -86,7 +85,6 @@ export const laguna = defineArchitecture({
   },
   config: configSchema,
   assumes: { scoring_func: "sigmoid", norm_topk_prob: true },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation } = config;
     const { moe_router_logit_softcapping: cap } = config;

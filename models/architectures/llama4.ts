@@ -14,7 +14,6 @@ import type { AttentionSpec } from "../blocks/attention.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { countSchema, sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -55,7 +54,6 @@ export const llama4 = defineArchitecture({
     names: { num_local_experts: "num_experts" },
   },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const rotary = rotaryOf(config, { layout: "interleaved" });
     const { interleave_moe_layer_step: step } = config;

@@ -18,7 +18,6 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ropeFrequencies, ropeSchema } from "../config/rope.ts";
@@ -65,7 +64,6 @@ export const mimoV2Flash = defineArchitecture({
   },
   config: configSchema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", n_shared_experts: undefined },
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation } = config;
     const dense = { hidden, intermediate: config.intermediate_size, activation };

@@ -12,7 +12,6 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { NUMBERED_NAMES } from "../weights/model_weights.ts";
 import { softmaxMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -40,7 +39,6 @@ export const mixtral = defineArchitecture({
     names: { num_local_experts: "num_experts" },
   },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     decoder(b, config, weights, (_index, module) => ({
       attention: {

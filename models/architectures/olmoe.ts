@@ -13,7 +13,6 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { decoder, type LayerNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
 import { softmaxMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -43,7 +42,6 @@ export const olmoe = defineArchitecture({
   ],
   reading: { defaults: classDefaults("olmoe") },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) => build(b, config, weights, { clip: config.clip_qkv }),
 });
 
@@ -59,7 +57,6 @@ export const flexOlmo = defineArchitecture({
   ],
   reading: { defaults: classDefaults("flex_olmo") },
   config: flexSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build: (b, config, weights) =>
     build(b, config, weights, {
       norms: {

@@ -10,7 +10,6 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { sizeSchema, sparseConfigFields } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { NUMBERED_NAMES } from "../weights/model_weights.ts";
 import { type RopeParameters, ropeSchema } from "../config/rope.ts";
 import { rotaryOf, type RotarySpec } from "../blocks/rotary.ts";
@@ -60,7 +59,6 @@ export const phimoe = defineArchitecture({
     count === CHOSEN
       ? []
       : [`num_experts_per_tok ${count} has no effect: the sparse mixer chooses ${CHOSEN} experts`],
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights, { maxSeqLen }) {
     const rotary = scaledRotary(rotaryOf(config), config.rope_parameters, maxSeqLen);
     decoder(b, config, weights, (_index, module) => ({

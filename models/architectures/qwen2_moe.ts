@@ -15,7 +15,6 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import type { ModelWeights } from "../weights/model_weights.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -52,7 +51,6 @@ export const qwen2Moe = defineArchitecture({
   ],
   reading: { defaults: classDefaults("qwen2_moe") },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {

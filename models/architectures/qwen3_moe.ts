@@ -12,8 +12,11 @@ import { defineArchitecture } from "../architecture.ts";
 import { classDefaults } from "../config/class_defaults.ts";
 import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
 import { baseConfigFields, moeConfigFields } from "../config/hf_config.ts";
-import { ROTARY_BUFFERS, SPEECH } from "../weights/ignored_tensors.ts";
-import { type ModelWeights, PROJECTION_NAMES } from "../weights/model_weights.ts";
+import {
+  type IgnoredTensors,
+  type ModelWeights,
+  PROJECTION_NAMES,
+} from "../weights/model_weights.ts";
 import { denseMlp, softmaxMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES, ropeFrequencies, ropeSchema } from "../config/rope.ts";
 import {
@@ -53,7 +56,6 @@ export const qwen3Moe = defineArchitecture({
     names: { num_local_experts: "num_experts" },
   },
   config: configSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {
@@ -69,6 +71,12 @@ export const qwen3Moe = defineArchitecture({
 const omniSchema = configSchema.omit({ use_sliding_window: true, sliding_window: true });
 
 type OmniConfig = z.output<typeof omniSchema>;
+
+/** What speaks in a model that listens, looks and speaks. */
+const SPEECH: IgnoredTensors = {
+  pattern: /^(talker|code2wav)\./,
+  reason: "a part of the speaking model; text alone is loaded",
+};
 
 /** The text of Qwen3-Omni-30B-A3B's thinker. */
 export const qwen3OmniMoe = defineArchitecture({
@@ -88,7 +96,7 @@ export const qwen3OmniMoe = defineArchitecture({
     names: { num_local_experts: "num_experts" },
   },
   config: omniSchema,
-  ignoredTensors: [ROTARY_BUFFERS, SPEECH],
+  ignoredTensors: [SPEECH],
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {
@@ -138,7 +146,6 @@ export const mellum = defineArchitecture({
     },
   },
   config: mellumSchema,
-  ignoredTensors: [ROTARY_BUFFERS],
   build(b, config, weights) {
     const { layer_types: types, head_dim: dim, max_position_embeddings: positions } = config;
     decoder(b, config, weights, (index, module) => {

@@ -19,7 +19,6 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, headNorms, normWeight, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { type ModelWeights, NUMBERED_NAMES } from "../weights/model_weights.ts";
 import { denseMlp, type MlpBuilder } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
@@ -27,7 +26,6 @@ import { CORRECTION, groupsOf, routedMlp } from "../blocks/routed_mlp.ts";
 
 const ROUTER = "sigmoid router with correction";
 const NAMES = { n_routed_experts: "num_experts" };
-const IGNORED = [ROTARY_BUFFERS];
 
 const glmFields = {
   ...sparseConfigFields,
@@ -57,7 +55,6 @@ export const glm4Moe = defineArchitecture({
   reading: { defaults: classDefaults("glm4_moe"), names: NAMES, rope: { partial: 0.5 } },
   config: glmSchema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc" },
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: {
@@ -84,7 +81,6 @@ export const glm4vMoe = defineArchitecture({
   reading: { defaults: classDefaults("glm4v_moe_text"), names: NAMES, rope: { partial: 0.5 } },
   config: visionSchema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc", use_qk_norm: false },
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     decoder(b, config, weights, (index, module) => ({
       attention: plainAttention(config, weights, `${module}.self_attn`, {
@@ -144,7 +140,6 @@ export const dots1 = defineArchitecture({
   reading: { defaults: classDefaults("dots1"), names: NAMES },
   config: dotsSchema,
   assumes: { scoring_func: "noaux_tc", topk_method: "noaux_tc", moe_layer_freq: 1 },
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { layer_types: types, sliding_window: window } = config;
     const slides = (index: number) =>
@@ -170,7 +165,6 @@ export const solarOpen = defineArchitecture({
   reading: { defaults: classDefaults("solar_open"), names: NAMES, rope: { partial: "refuses" } },
   config: solarSchema,
   assumes: { scoring_func: "sigmoid", first_k_dense_replace: 0 },
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const sparse = { ...config, intermediate_size: 0, first_k_dense_replace: 0 };
     decoder(b, config, weights, (index, module) => ({
@@ -205,7 +199,6 @@ export const hyV3 = defineArchitecture({
   reading: { defaults: classDefaults("hy_v3") },
   config: hunyuanSchema,
   assumes: { first_k_dense_replace: 1, qk_norm: true },
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation, mlp_bias: bias } = config;
     const { moe_intermediate_size: intermediate, num_shared_experts: shared } = config;
@@ -257,7 +250,6 @@ export const minimaxM2 = defineArchitecture({
   },
   config: minimaxSchema,
   assumes: { scoring_func: "sigmoid", use_qk_norm: true },
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: dim } = config;
     decoder(b, config, weights, (_index, module) => ({

@@ -19,13 +19,10 @@ import {
   sparseConfigFields,
 } from "../config/config_fields.ts";
 import { decoder, headNorms, plainAttention } from "../blocks/decoder.ts";
-import { ROTARY_BUFFERS } from "../weights/ignored_tensors.ts";
 import { denseMlp } from "../blocks/moe_block.ts";
 import { ROPE_TYPES } from "../config/rope.ts";
 import { rotaryOf, type RotarySpec } from "../blocks/rotary.ts";
 import { groupsOf, routedMlp } from "../blocks/routed_mlp.ts";
-
-const IGNORED = [ROTARY_BUFFERS];
 
 const exaoneSchema = z.looseObject({
   ...sparseConfigFields,
@@ -54,7 +51,6 @@ export const exaoneMoe = defineArchitecture({
   reading: { defaults: classDefaults("exaone_moe") },
   config: exaoneSchema,
   assumes: { scoring_func: "sigmoid", topk_method: "noaux_tc" },
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation } = config;
     const { moe_intermediate_size: intermediate, num_shared_experts: shared } = config;
@@ -125,7 +121,6 @@ export const hunyuanV1Moe = defineArchitecture({
     names: { moe_topk: "num_experts_per_tok" },
   },
   config: hunyuanSchema,
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation, num_experts_per_tok: most } = config;
     const { intermediate_size: intermediate, num_experts: experts } = config;
@@ -197,7 +192,6 @@ export const qwen3VlMoe = defineArchitecture({
     names: { num_local_experts: "num_experts" },
   },
   config: visionSchema,
-  ignoredTensors: IGNORED,
   build(b, config, weights) {
     const { hidden_size: hidden, hidden_act: activation } = config;
     const dense = { hidden, intermediate: config.intermediate_size, activation };

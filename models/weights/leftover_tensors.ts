@@ -7,8 +7,9 @@
 import type { IgnoredTensors } from "./model_weights.ts";
 
 /**
- * What quantizers and trainers leave beside the weights of a model with this config. Layers behind the
- * last one are explained only where the config says that they predict further tokens.
+ * What quantizers, trainers and old versions of transformers leave beside the weights of a model with
+ * this config. Layers behind the last one are explained only where the config says that they predict
+ * further tokens.
  */
 export function leftoverTensors(config: Readonly<Record<string, unknown>>): IgnoredTensors[] {
   const last = Number(config.num_hidden_layers);
@@ -23,6 +24,10 @@ export function leftoverTensors(config: Readonly<Record<string, unknown>>): Igno
 const PREDICTION = "a layer that predicts further tokens, which is not used";
 
 const LEFTOVERS: readonly IgnoredTensors[] = [
+  {
+    pattern: /\.rotary_emb\.(inv_freq|cos_cached|sin_cached)$/,
+    reason: "computed from the rope parameters of config.json",
+  },
   {
     pattern: /\.weight_shape$/,
     reason: "sizes of packed matrices, which config.json gives",

@@ -11,6 +11,7 @@ import {
   defineArchitecture,
   denseMlp,
   findArchitecture,
+  type IgnoredTensors,
   moeConfigFields,
   normalizeConfig,
   plainAttention,
@@ -162,22 +163,24 @@ for (const each of CASES) {
 const SINKS = [0.5, -1, 2, 0];
 
 /** What a user adds in a file of their own: dense layers, and attention with sinks. */
-const withSinks = defineArchitecture({
-  name: "sinks",
-  hfNames: ["SinksForCausalLM"],
-  features: ["attention sinks"],
-  config: z.looseObject({ ...baseConfigFields, ...moeConfigFields }),
-  build(b, config, weights) {
-    decoder(b, config, weights, (_index, module) => ({
-      attention: {
-        ...plainAttention(config, weights, `${module}.self_attn`),
-        sinks: constant(Float32Array.from(SINKS)),
-        window: 4,
-      },
-      mlp: denseMlp(weights, `${module}.mlp`, { hidden: HIDDEN, intermediate: 12 }),
-    }));
-  },
-});
+const withSinks = (ignoredTensors?: readonly IgnoredTensors[]) =>
+  defineArchitecture({
+    name: "sinks",
+    hfNames: ["SinksForCausalLM"],
+    features: ["attention sinks"],
+    config: z.looseObject({ ...baseConfigFields, ...moeConfigFields }),
+    ...(ignoredTensors && { ignoredTensors }),
+    build(b, config, weights) {
+      decoder(b, config, weights, (_index, module) => ({
+        attention: {
+          ...plainAttention(config, weights, `${module}.self_attn`),
+          sinks: constant(Float32Array.from(SINKS)),
+          window: 4,
+        },
+        mlp: denseMlp(weights, `${module}.mlp`, { hidden: HIDDEN, intermediate: 12 }),
+      }));
+    },
+  });
 
 Deno.test("defineArchitecture() builds attention with sinks of other blocks", async () => {
   const tensors = makeTensors(
@@ -186,10 +189,34 @@ Deno.test("defineArchitecture() builds attention with sinks of other blocks", as
   );
   const reference = { ...REFERENCE, sinks: SINKS, window: 4, qkNorm: "none" as const };
   const expected = referenceLogits(reference, (name) => tensors.get(name), TOKENS);
-  const config = { ...BASE, architectures: withSinks.hfNames };
-  const logits = await eagerLogits(config, tensors, withSinks);
+  const config = { ...BASE, architectures: ["SinksForCausalLM"] };
+  const logits = await eagerLogits(config, tensors, withSinks());
   const error = relativeError(logits, expected.flat());
   assert.ok(error < TOLERANCES.logitsF32 / 100, `off by ${error}`);
+});
+
+Deno.test("defineArchitecture() leaves rotary buffers unread, with the reason, whatever it ignores", () => {
+  const rotary = "model.layers.0.self_attn.rotary_emb.inv_freq";
+  const checkpoint = new class extends FabricatedCheckpoint {
+    override unused(): string[] {
+      return [rotary, "model.extra", "model.unknown"];
+    }
+  }("sinks", "f32", 1);
+  const reason = "not a part of the decoder";
+  const rope = { name: rotary, reason: "computed from the rope parameters of config.json" };
+  const config = { ...BASE, architectures: ["SinksForCausalLM"] };
+  const unusedBy = (ignored?: readonly IgnoredTensors[]) =>
+    withSinks(ignored).configure(config, "config.json").build(checkpoint).unusedTensors;
+  assert.deepEqual(unusedBy(), [
+    rope,
+    { name: "model.extra", reason: undefined },
+    { name: "model.unknown", reason: undefined },
+  ]);
+  assert.deepEqual(unusedBy([{ pattern: /\.extra$/, reason }]), [
+    rope,
+    { name: "model.extra", reason },
+    { name: "model.unknown", reason: undefined },
+  ]);
 });
 
 function makeTensors({ biases, dense = [], config }: Case, qkNorm: "head" | "all" | "none") {
