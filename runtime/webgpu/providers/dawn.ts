@@ -79,7 +79,7 @@ async function openInstance(backend: string | undefined): Promise<GPU> {
 async function create(options: readonly string[]): Promise<GPU> {
   try {
     const { create } = await loadDawn();
-    paceDawnTicks();
+    await paceDawnTicks();
     return create(options);
   } catch (error) {
     throw new DeviceError(
