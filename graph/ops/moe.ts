@@ -129,6 +129,14 @@ export interface MoeRouterAttrs {
   readonly sharedGate?: boolean;
 }
 
+/** Experts that a router chooses from; `rows` of its weight, whose last may weigh the shared slots. */
+export function routedExperts(
+  rows: number,
+  { sharedGate = false }: Pick<MoeRouterAttrs, "sharedGate">,
+): number {
+  return sharedGate ? rows - 1 : rows;
+}
+
 function checkRouting(inputs: OpInputs): TensorType {
   const [x, selected, weights] = ["x", "selected_experts", "routing_weights"].map((name) =>
     inputs.get(name)
@@ -172,10 +180,10 @@ export const MOE_OPS: OpTable<MoeOps> = {
     summary:
       "scores of x · wᵀ + bias; outputs the topK experts [T, K] by score + correction, their weights [T, K] times expert_scale, and rms_norm(x) when norm_weight is given; with shared slots, K is topK + shared",
     inputs: ["x", "w", "bias?", "norm_weight?", "correction?", "expert_scale?"],
-    infer(inputs, { topK, normEps, groups, shared = 0, sharedGate = false }) {
+    infer(inputs, { topK, normEps, groups, shared = 0, sharedGate }) {
       const [x, w] = [inputs.get("x"), inputs.get("w")];
       expect(w.shape[1] === x.shape[1], `a router weight [E, ${x.shape[1]}]`, w);
-      const experts = Number(w.shape[0]) - (sharedGate ? 1 : 0);
+      const experts = routedExperts(Number(w.shape[0]), { sharedGate });
       expect(experts >= topK, `at least ${topK} experts`, w);
       if (groups) {
         expect(experts % groups.count === 0, `experts in ${groups.count} groups`, w);

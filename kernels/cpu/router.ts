@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type AttrsOf, type ExpertGroups, type HostTensor, invariant } from "../../graph/mod.ts";
+import {
+  type AttrsOf,
+  type ExpertGroups,
+  type HostTensor,
+  invariant,
+  routedExperts,
+} from "../../graph/mod.ts";
 import { sigmoid } from "./activation.ts";
 import { project, rmsNorm } from "./linear.ts";
 import type { CpuCall } from "./kernel.ts";
@@ -20,7 +26,7 @@ export function moeRouter({ inputs, attrs }: CpuCall<"moe_router">): HostTensor[
   const [bias, norm] = [inputs.maybe("bias"), inputs.maybe("norm_weight")];
   const { topK, shared = 0, sharedGate = false } = attrs;
   const [tokens, rows, slots] = [x.shape[0], w.shape[0], topK + shared];
-  const experts = rows - (sharedGate ? 1 : 0);
+  const experts = routedExperts(rows, attrs);
   const [correction, expertScale] = ["correction", "expert_scale"].map((name) => {
     const each = inputs.maybe(name);
     return each && floats(each);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { input, type Node, optionalInput } from "../../graph/mod.ts";
+import { input, type Node, optionalInput, routedExperts } from "../../graph/mod.ts";
 import { type Access, constants, fragments, joinAccess, writes } from "../access/access.ts";
 import { STEP } from "../access/extent.ts";
 import { operandAccess } from "../access/operand.ts";
@@ -30,9 +30,9 @@ interface ChoiceProblem {
 /** Workgroup memory that a router needs besides scores. */
 const OTHER_BYTES = 8 << 10;
 
-/** Experts that a router chooses from: its weight may have a row more, for the gate of shared experts. */
+/** Experts that a router chooses from. */
 export function expertsOf(router: Node<"moe_router">): number {
-  return Number(input(router, "w").shape[0]) - (router.attrs.sharedGate ? 1 : 0);
+  return routedExperts(Number(input(router, "w").shape[0]), router.attrs);
 }
 
 /** True for routers that the plain choice does not serve. */
