@@ -24,7 +24,7 @@ import {
   sourceAccess,
 } from "./operands.ts";
 import { prefillDispatch, type TileProblem } from "./prefill.ts";
-import { matrixPrefill } from "./prefill_matrices.ts";
+import { matrixPrefill, prefillMatrices } from "./prefill_matrices.ts";
 import wholeContext from "./whole_context.wgsl" with { type: "text" };
 
 /** Tokens of a step up to which each attends by itself, whether or not sequences have several. */
@@ -68,13 +68,14 @@ function tilesOf(problem: AttentionProblem, ready: ReturnType<typeof scratchRows
   };
 }
 
-/** The dispatches of tiles, by matrices where operands may be halves and the cache holds none wider. */
+/** The dispatches of tiles, by matrices where these can serve. */
 function tileDispatches(
-  { cacheFormat, context: { operands = "f32", tokens, note } }: AttentionProblem,
+  { cacheFormat, context }: AttentionProblem,
   tiles: TileProblem,
 ): readonly Dispatch[] {
-  const mayHalve = operands !== "f32" && cacheFormat !== "f32";
-  const matrices = mayHalve ? matrixPrefill(tiles, tokens.max) : undefined;
+  const { tokens, note } = context;
+  const shape = prefillMatrices(tiles, context, cacheFormat);
+  const matrices = shape && matrixPrefill(tiles, shape, tokens.max);
   const how = matrices ? "tiles of queries by matrices, f16 operands" : "tiles of queries";
   note(`prefill: append, ${how}, then single tokens of other sequences`);
   return matrices ? [matrices.halve, matrices.attend(tiles)] : [prefillDispatch(tiles)];

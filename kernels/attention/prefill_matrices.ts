@@ -8,10 +8,11 @@
 import { constants, fragments } from "../access/access.ts";
 import { extentOf } from "../access/extent.ts";
 import { composeDispatch } from "../dispatch.ts";
-import type { DeviceProfile, Dispatch, MatrixShape } from "../kernel.ts";
+import type { DeviceProfile, Dispatch, LoweringContext, MatrixShape } from "../kernel.ts";
 import { type HalvedRows, halveRowsDispatch, leftRows } from "../matrices/halves.ts";
 import { inMatrices } from "../matrices/matrices.ts";
 import matrixOperands from "./matrix_operands.wgsl" with { type: "text" };
+import type { CacheFormat } from "./operands.ts";
 import { tileConstants, type TileProblem, tileResults } from "./prefill.ts";
 import prefillBody from "./prefill_matrices.wgsl" with { type: "text" };
 
@@ -32,6 +33,30 @@ function storageBytes(headDim: number): number {
   return TILE * (headDim / 8 + 1 + TILE / 4 + 1) * 16;
 }
 
+/**
+ * The matrices that compute tiles, whose operands are halves: the largest of a device that make up tiles.
+ * Undefined where operands stay f32, as the settings say so or the cache holds f32, and where the device
+ * has no matrices for heads of these sizes, or not what they take.
+ */
+export function prefillMatrices(
+  { headDim, valueDim }: Pick<TileProblem, "headDim" | "valueDim">,
+  { operands = "f32", profile }: Pick<LoweringContext, "operands" | "profile">,
+  cacheFormat: CacheFormat,
+): MatrixShape | undefined {
+  if (operands === "f32" || cacheFormat === "f32") return undefined;
+  const fits = headDim % SLICE === 0 && headDim <= MOST_DIMENSIONS && valueDim % SLICE === 0 &&
+    valueDim <= Math.min(headDim, MOST_VALUES);
+  return fits && hasRoom(profile, headDim) ? shapeFor(profile) : undefined;
+}
+
+/** Whether a device has subgroups, buffers and workgroup memory for tiles of matrices. */
+function hasRoom(profile: DeviceProfile, headDim: number): boolean {
+  const lanes = profile.subgroupSize;
+  return profile.subgroups && [16, 32, 64].includes(lanes) &&
+    lanes * TEAMS <= profile.maxInvocations && STORAGE_BUFFERS <= profile.maxStorageBuffers &&
+    storageBytes(headDim) <= profile.maxWorkgroupStorageBytes;
+}
+
 /** The largest matrices of a device that make up the tiles, or undefined where it has none for them. */
 function shapeFor(profile: DeviceProfile): MatrixShape | undefined {
   const size = ({ m, n, k }: MatrixShape) => m * n * k;
@@ -42,31 +67,16 @@ function shapeFor(profile: DeviceProfile): MatrixShape | undefined {
     .toSorted((a, b) => size(b) - size(a))[0];
 }
 
-/** Whether a device has matrices for heads of these sizes, and what they take. */
-export function takesMatrices(
-  { headDim, valueDim }: Pick<TileProblem, "headDim" | "valueDim">,
-  profile: DeviceProfile,
-): boolean {
-  const lanes = profile.subgroupSize;
-  const sizes = headDim % SLICE === 0 && headDim <= MOST_DIMENSIONS && valueDim % SLICE === 0 &&
-    valueDim <= Math.min(headDim, MOST_VALUES);
-  return shapeFor(profile) !== undefined && sizes && profile.subgroups &&
-    [16, 32, 64].includes(lanes) && lanes * TEAMS <= profile.maxInvocations &&
-    STORAGE_BUFFERS <= profile.maxStorageBuffers &&
-    storageBytes(headDim) <= profile.maxWorkgroupStorageBytes;
-}
-
 /**
- * The dispatches: queries as halves, of at most `largest` tokens, then tiles of them. Undefined where the
- * device has no matrices for it.
+ * The dispatches by matrices of {@linkcode prefillMatrices}: queries as halves, of at most `largest` tokens,
+ * then tiles of them.
  */
 export function matrixPrefill(
   problem: TileProblem,
+  shape: MatrixShape,
   largest: number,
-): { readonly halve: Dispatch; readonly attend: (part: TileProblem) => Dispatch } | undefined {
+): { readonly halve: Dispatch; readonly attend: (part: TileProblem) => Dispatch } {
   const { headDim, heads, ready, profile } = problem;
-  const shape = shapeFor(profile);
-  if (!shape || !takesMatrices(problem, profile)) return undefined;
   const { halved, dispatch } = halveRowsDispatch({
     name: "queries",
     x: ready,

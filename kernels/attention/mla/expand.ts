@@ -60,9 +60,8 @@ export function expandedDispatches(
     softmax: scratchRows("softmax", 2 * context.tokens.max, 2 * heads),
   };
   const first = tilesOf(given, 0);
-  const matrices = expansion.format === "f16"
-    ? matrixPrefill(first, context.tokens.max)
-    : undefined;
+  const matrices = expansion.matrices &&
+    matrixPrefill(first, expansion.matrices, context.tokens.max);
   return [
     ...(matrices ? [onlyIn(matrices.halve, first.runs)] : []),
     ...Array.from({ length: stretches }, (_, stretch) => {

@@ -7,7 +7,7 @@
 
 import type { StepSizes } from "../../kernel.ts";
 import { WIDEST_VALUES } from "../prefill.ts";
-import { takesMatrices } from "../prefill_matrices.ts";
+import { prefillMatrices } from "../prefill_matrices.ts";
 import type { Expansion, MlaProblem } from "./problem.ts";
 
 /** Bytes of keys and values that are there at a time, where no sequence is too long for it. */
@@ -45,7 +45,11 @@ export function expansionOf(problem: MlaProblem): Expansion | undefined {
   const { tokens, maxSequences, maxSequenceTokens, note } = context;
   const decodes = tokens.single || tokens.max === 1;
   if (decodes || maxSequences === undefined || maxSequenceTokens === undefined) return undefined;
-  const format = formatOf(problem);
+  const { nopeDim, ropeDim, valueDim } = attrs;
+  const sizes = { headDim: nopeDim + ropeDim, valueDim };
+  const matrices = prefillMatrices(sizes, context, problem.cacheFormat);
+  // Halves where matrices multiply them, so that f32 stays f32 everywhere else.
+  const format = matrices ? "f16" : "f32";
   const rule = ruleOf(problem, format);
   if (!rule || rule.least > tokens.max) return undefined;
   const reason = refusal(problem);
@@ -58,7 +62,7 @@ export function expansionOf(problem: MlaProblem): Expansion | undefined {
   return {
     ...rule,
     ...stretchesOf(problem, format, maxSequences, maxSequenceTokens),
-    ...{ format, slots: maxSequences },
+    ...{ format, slots: maxSequences, ...(matrices && { matrices }) },
   };
 }
 
@@ -81,16 +85,6 @@ function ruleOf(
   const busy = profile.software ? 0 : TILE * Math.ceil(ENOUGH_TILES / heads);
   const least = Math.max(LEAST_TOKENS, busy);
   return { least, sure: Math.max(least, Math.ceil(perToken / perPair)), perToken, perPair };
-}
-
-/** Halves where matrices multiply them, so that f32 stays f32 everywhere else. */
-function formatOf(
-  { attrs: { nopeDim, ropeDim, valueDim }, cacheFormat, context }: MlaProblem,
-): "f16" | "f32" {
-  const { operands = "f32", profile } = context;
-  const sizes = { headDim: nopeDim + ropeDim, valueDim };
-  const isHalf = operands !== "f32" && cacheFormat !== "f32" && takesMatrices(sizes, profile);
-  return isHalf ? "f16" : "f32";
 }
 
 /** Bytes of a number of keys and values. */

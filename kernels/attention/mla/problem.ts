@@ -14,7 +14,7 @@ import {
 import { type Access, fragments, joinAccess, reads, type WeightSpec } from "../../access/access.ts";
 import { STEP } from "../../access/extent.ts";
 import { LOWEST } from "../../compose.ts";
-import type { DeviceProfile, LoweringContext } from "../../kernel.ts";
+import type { DeviceProfile, LoweringContext, MatrixShape } from "../../kernel.ts";
 import { sharesOfSlot } from "../../reduce/reduction.ts";
 import type { CacheFormat } from "../operands.ts";
 import paging from "../paging.wgsl" with { type: "text" };
@@ -43,6 +43,8 @@ export interface Expansion {
   /** Tokens of a stretch, whose keys and values are there at a time, and stretches of a step. */
   readonly rows: number;
   readonly stretches: number;
+  /** What multiplies keys and values, if anything but single numbers does, and their format. */
+  readonly matrices?: MatrixShape;
   readonly format: "f16" | "f32";
   /** Rows of the block table, at most. */
   readonly slots: number;
