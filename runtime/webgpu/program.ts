@@ -14,7 +14,7 @@ import {
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
-import type { StepSizes, TokenRange } from "../../kernels/mod.ts";
+import type { DeviceProfile, StepSizes, TokenRange } from "../../kernels/mod.ts";
 import { configuredOperands, configuredRanges } from "../compile_fields.ts";
 import { checkStep } from "../step_tokens.ts";
 import type {
@@ -83,7 +83,8 @@ export class WebGpuProgram implements Program {
     const { device, readback } = context;
     const compiled = compiledGraph(graph);
     const operands = configuredOperands(graph);
-    const ranges = rangesOf(graph, options, compiled.language !== undefined);
+    const singles = compiled.language && leastSingles(device.profile);
+    const ranges = rangesOf(graph, options, singles);
     const lower = (keepsF32?: F32Reasons) =>
       ranges.map((tokens) =>
         lowerRange(compiled, { tokens, operands, ...(keepsF32 && { keepsF32 }) }, context, options)
@@ -398,11 +399,23 @@ function stepSizes(bindings: Bindings, options: CompileOptions): StepSizes {
   return sizes;
 }
 
+/**
+ * The smallest range of sequences that decode together. On a GPU two to four have kernels of their own, which
+ * take each pair of a token and an expert by itself; a CPU would compile longer than it gains.
+ */
+function leastSingles({ software }: DeviceProfile): number {
+  return software ? 8 : 4;
+}
+
 /** Ranges of the program's lists: of steps of any kind, then of sequences that all decode. */
-function rangesOf(graph: Graph, options: CompileOptions, decodes: boolean): TokenRange[] {
+function rangesOf(
+  graph: Graph,
+  options: CompileOptions,
+  leastSingles: number | undefined,
+): TokenRange[] {
   const ends = configuredRanges(graph);
-  const singles = decodes
-    ? singleRanges(Math.min(options.maxSequences, options.maxTokens), ends)
-    : [];
+  const singles = leastSingles === undefined
+    ? []
+    : singleRanges(Math.min(options.maxSequences, options.maxTokens), ends, leastSingles);
   return [...tokenRanges(options.maxTokens, ends), ...singles];
 }

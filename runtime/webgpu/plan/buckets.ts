@@ -33,7 +33,7 @@ export function tokenRanges(maxTokens: number, ends?: readonly number[]): TokenR
 
 /**
  * Ranges of steps in which several sequences have one token each: 2 to `maxSequences`, with the
- * given upper ends, or 8, 16, 32, ... Kernels that read each weight once take longer with every
+ * given upper ends, or `least`, twice that, ... Kernels that read each weight once take longer with every
  * token, so these ranges are narrower.
  *
  * @example
@@ -43,8 +43,12 @@ export function tokenRanges(maxTokens: number, ends?: readonly number[]): TokenR
  * console.assert(String(ends) === "8,16,24");
  * ```
  */
-export function singleRanges(maxSequences: number, ends?: readonly number[]): TokenRange[] {
-  const wanted = ends ?? powersFrom(8, maxSequences, 2);
+export function singleRanges(
+  maxSequences: number,
+  ends?: readonly number[],
+  least = 8,
+): TokenRange[] {
+  const wanted = ends ?? powersFrom(least, maxSequences, 2);
   return rangesUpTo(maxSequences, [1, ...wanted]).slice(1)
     .map((range) => ({ ...range, single: true }));
 }
