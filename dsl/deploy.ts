@@ -31,6 +31,7 @@ import {
   wantedReport,
 } from "../transforms/mod.ts";
 import { writeReport } from "./report/page.ts";
+import { describeOperands, operandsChoices } from "./operands_choice.ts";
 import { openSamplers } from "./open_samplers.ts";
 import type { ResolvedPipeline } from "./resolve.ts";
 import { compareProgram } from "./verify_program.ts";
@@ -142,6 +143,10 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     () => runTransforms(resolved, { model, settings, log, target }, options, verifier),
   );
 
+  const operands = operandsChoices(resolved, history, target);
+  if (kind === "webgpu" && operands.some((choice) => choice.operands !== "f32")) {
+    log(`operands: ${describeOperands(operands)}`);
+  }
   if (cacheNotes(graph).freeMemRatio) {
     log("free_mem_ratio has no effect: WebGPU does not say how much memory is free");
   }
@@ -188,6 +193,7 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
   const facts: Record<string, unknown> = {
     model: describeModel(model),
     settings: { ...resolved.settings, ...settings, maxBatchSize: limits.maxSequences },
+    operands,
     transforms: history,
     notes: resolved.notes,
     ...(verifier && { verification: verifier.rows }),

@@ -13,6 +13,7 @@ import {
   findTransform,
   notApplicable,
   orderSteps,
+  settingBehind,
   type Stage,
   whyWithoutEffect,
 } from "../transforms/mod.ts";
@@ -35,6 +36,8 @@ export interface ResolvedValue {
   readonly value: Plain;
   /** What was written, where that has no meaning here and `value` is the default instead. */
   readonly written?: Plain;
+  /** The setting whose value and origin these are, as the field itself is not written. */
+  readonly setting?: string;
   /** The layer that set it: defaults, a file's line, a variable, a flag, code. */
   readonly origin: Origin;
 }
@@ -75,7 +78,9 @@ export interface ResolvedPipeline {
 export function resolveOverlay(overlay: Overlay): ResolvedPipeline {
   const settings = resolveSettings(overlay);
   const entries = new Map(
-    [...overlay.transforms].map(([key, entry]) => [key, resolveEntry(key, entry)]),
+    [...overlay.transforms].map((
+      [key, entry],
+    ) => [key, resolveEntry(key, entry, overlay.settings)]),
   );
   const ordered = orderEntries([...entries.values()]);
   const transforms = ordered.map((step): ResolvedTransform => {
@@ -136,7 +141,11 @@ function resolveSettings({ settings }: Overlay): { settings: Settings; values: R
   return { settings: result as Settings, values };
 }
 
-function resolveEntry(key: string, { definition, fields }: TransformEntry) {
+function resolveEntry(
+  key: string,
+  { definition, fields }: TransformEntry,
+  settings: Overlay["settings"],
+) {
   const found = definition ?? findTransform(key);
   const shape: ReadonlyMap<string, z.ZodType> = new Map(
     Object.entries(found ? configSchema(found).shape : {}) as [string, z.ZodType][],
@@ -146,13 +155,26 @@ function resolveEntry(key: string, { definition, fields }: TransformEntry) {
     path: `transforms.${key}.${name}`,
     name,
     transform: key,
-    ...resolveLeaf(fields.get(name), shape.get(name)),
+    ...resolveField(fields.get(name), shape.get(name), settings),
     ...idleValue(key, name, fields.get(name), shape.get(name)),
   }));
   // Fields that have no meaning here stay out of what the transform's schema reads.
   const known = values.filter(({ name }) => !found || shape.has(name));
   const config = Object.fromEntries(known.map(({ name, value }) => [name, value]));
   return { values, step: { key, config, ...(definition && { definition }) } };
+}
+
+/** What was written, else the setting that is the field's default, else the schema's default. */
+function resolveField(
+  leaf: Leaf | undefined,
+  schema: z.ZodType | undefined,
+  settings: Overlay["settings"],
+): Pick<ResolvedValue, "value" | "origin" | "setting"> {
+  const setting = schema && settingBehind(schema);
+  const below = setting === undefined ? undefined : settings.get(setting);
+  const isWritten = leaf !== undefined && leaf.value !== null;
+  if (isWritten || setting === undefined || !below) return resolveLeaf(leaf, schema);
+  return { ...resolveLeaf(below, schema), setting };
 }
 
 function idleValue(

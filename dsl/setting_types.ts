@@ -23,6 +23,12 @@ export type Settings = {
    */
   readonly webgpu: "native" | "dawn";
   /**
+   * Type of the operands of products of many tokens on WebGPU, for experts of every format, dense
+   * layers and attention; auto is f16 where that means tensor cores; the default of the fields
+   * operands of transforms.
+   */
+  readonly operands: "f32" | "f16" | "auto";
+  /**
    * Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096.
    */
   readonly maxSeqLen: number | null;
@@ -55,6 +61,12 @@ export interface SettingsInput {
    * --allow-ffi; default "native".
    */
   readonly webgpu?: "native" | "dawn" | undefined;
+  /**
+   * Type of the operands of products of many tokens on WebGPU, for experts of every format, dense
+   * layers and attention; auto is f16 where that means tensor cores; the default of the fields
+   * operands of transforms; default "f32".
+   */
+  readonly operands?: "f32" | "f16" | "auto" | undefined;
   /**
    * Tokens of the longest sequence, prompt and answer; null is what the model allows, at most 4096.
    */

@@ -6,6 +6,7 @@
  */
 
 import { z } from "../deps/zod.ts";
+import { MOE_OPERANDS } from "../graph/mod.ts";
 import type { TransformKey } from "../transforms/mod.ts";
 import { type CamelCase, camelCase } from "./names.ts";
 
@@ -22,6 +23,9 @@ export const settingsSchema = z.object({
   ),
   webgpu: z.enum(["native", "dawn"]).default("native").describe(
     "Whose WebGPU runs it: Deno's own, or Dawn's from npm, which has tensor cores and needs --allow-ffi",
+  ),
+  operands: z.enum(MOE_OPERANDS).default("f32").describe(
+    "Type of the operands of products of many tokens on WebGPU, for experts of every format, dense layers and attention; auto is f16 where that means tensor cores; the default of the fields operands of transforms",
   ),
   // One token of a prompt and one of an answer.
   max_seq_len: z.int().min(2).nullable().default(null).describe(

@@ -232,7 +232,7 @@ export type FieldsByTransform = {
     /**
      * Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16,
      * rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor
-     * cores; sums stay f32; default "f32".
+     * cores; sums stay f32; unless it is written, the setting operands counts; default "f32".
      */
     readonly operands?: "f32" | "f16" | "auto" | undefined;
     /** Backends and operands of single layers; the last matching entry applies; default []. */
@@ -244,7 +244,7 @@ export type FieldsByTransform = {
     /**
      * Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16,
      * rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor
-     * cores; sums stay f32; default "f32".
+     * cores; sums stay f32; unless it is written, the setting operands counts; default "f32".
      */
     readonly operands?: "f32" | "f16" | "auto" | undefined;
     /** Backends and operands of single layers; the last matching entry applies; default []. */
@@ -266,7 +266,7 @@ export type FieldsByTransform = {
     /**
      * Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16,
      * rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor
-     * cores; sums stay f32; default "f32".
+     * cores; sums stay f32; unless it is written, the setting operands counts; default "f32".
      */
     readonly operands?: "f32" | "f16" | "auto" | undefined;
     /** Backends and operands of single layers; the last matching entry applies; default []. */
@@ -278,7 +278,7 @@ export type FieldsByTransform = {
     /**
      * Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16,
      * rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor
-     * cores; sums stay f32; default "f32".
+     * cores; sums stay f32; unless it is written, the setting operands counts; default "f32".
      */
     readonly operands?: "f32" | "f16" | "auto" | undefined;
     /** Backends and operands of single layers; the last matching entry applies; default []. */
@@ -290,7 +290,7 @@ export type FieldsByTransform = {
     /**
      * Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16,
      * rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor
-     * cores; sums stay f32; default "f32".
+     * cores; sums stay f32; unless it is written, the setting operands counts; default "f32".
      */
     readonly operands?: "f32" | "f16" | "auto" | undefined;
     /** Backends and operands of single layers; the last matching entry applies; default []. */
@@ -373,8 +373,9 @@ export type FieldsByTransform = {
     /** AutoDeploy's name for token_ranges; used when token_ranges is null. */
     readonly cuda_graph_batch_sizes?: readonly number[] | null | undefined;
     /**
-     * Type of the operands of dense layers for many tokens on WebGPU: f16 and auto are f16 where that
-     * means tensor cores, with sums in f32, and f32 elsewhere; default "f32".
+     * Type of the operands of dense layers and attention for many tokens on WebGPU: f16 and auto are
+     * f16 where that means tensor cores, with sums in f32, and f32 elsewhere; unless it is written,
+     * the setting operands counts; default "f32".
      */
     readonly operands?: "f32" | "f16" | "auto" | undefined;
     /** Accepted for AutoDeploy's files; default 2. */

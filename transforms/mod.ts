@@ -14,6 +14,7 @@ export * from "./order.ts";
 export * from "./core/record.ts";
 export * from "./registry.ts";
 export * from "./core/sampler.ts";
+export { settingBehind } from "./core/setting_default.ts";
 export * from "./core/stage.ts";
 export * from "./core/transform.ts";
 export { type WantedReport, wantedReport } from "./lifecycle/visualize_namespace.ts";

@@ -78,9 +78,9 @@ export function trtllmConfig(resolved: ResolvedPipeline, worldSize: number): Trt
   };
 }
 
-/** Values that a file, a flag, a variable or code chose, and the model. */
-function isChosen({ origin }: ResolvedValue): boolean {
-  return origin.layer !== "definition" && origin.layer !== "default";
+/** Values that a file, a flag, a variable or code chose, and the model. A setting counts once, by its name. */
+function isChosen({ origin, setting }: ResolvedValue): boolean {
+  return setting === undefined && origin.layer !== "definition" && origin.layer !== "default";
 }
 
 /** A transform that the default pipeline does not name needs its stage. */
@@ -101,6 +101,7 @@ function carry(each: ResolvedValue, worldSize: number): Carried {
       return { kind: "cache", field: "enable_block_reuse", value };
     case "executor":
     case "webgpu":
+    case "operands":
       return left("it runs on CUDA");
     case "plugins":
       return left("plug-ins are modules of this program");

@@ -7,6 +7,7 @@
 import { type Graph, messageOf, tensorBytes } from "../../graph/mod.ts";
 import type { DispatchTiming, Engine, ExpertLoad } from "../../runtime/mod.ts";
 import type { TransformRecord, WantedReport } from "../../transforms/mod.ts";
+import { describeOperands, type OperandsChoice } from "../operands_choice.ts";
 import type { VerifyRow } from "../verify.ts";
 import { type GraphBlock, graphBlocks } from "./graph_blocks.ts";
 
@@ -130,6 +131,7 @@ function formatsOf(graph: Graph): readonly FormatBytes[] {
 
 function factsOf({ report }: Engine): (readonly [string, string])[] {
   const model = recordOf(report.model);
+  const operands = listOf<OperandsChoice>(report.operands);
   const seconds = Object.entries(report.timings.seconds)
     .map(([step, time]) => `${step} ${time.toFixed(1)} s`);
   return [
@@ -138,6 +140,7 @@ function factsOf({ report }: Engine): (readonly [string, string])[] {
     ["longest sequence", `${report.limits.maxSequenceTokens} tokens`],
     ["sequences at once", String(report.limits.maxSequences)],
     ["pages of the cache", `${report.limits.pages} of ${report.limits.pageSize} tokens`],
+    ...(operands.length > 0 ? [["operands", describeOperands(operands)] as const] : []),
     ["time to start", seconds.join(", ")],
   ];
 }

@@ -50,10 +50,12 @@ Deno.test("pipelineJsonSchema() has every name that YAML may have, and refuses o
   );
   const wrong = {
     modle: 1,
+    operands: "f8",
     transforms: { fuse_mo: {}, fuse_moe: { bakend: 1, backend: "tritn", operands: "f8" } },
   };
   assert.deepEqual(problems(wrong, schema), [
     "modle",
+    "operands",
     "transforms.fuse_mo",
     "transforms.fuse_moe.bakend",
     "transforms.fuse_moe.backend",

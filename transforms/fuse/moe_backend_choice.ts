@@ -15,6 +15,7 @@ import {
   type Node,
 } from "../../graph/mod.ts";
 import { moeBackend, moeBackendNames, moeBackends, type MoeSpec } from "../../kernels/mod.ts";
+import { defaultsToSetting } from "../core/setting_default.ts";
 import type { Refusal, TransformContext } from "../core/transform.ts";
 
 /** Values of the fields that {@linkcode backendConfig} adds. */
@@ -33,8 +34,11 @@ function makeFields() {
   const operands = z.enum(MOE_OPERANDS);
   return {
     backend: backend.default("auto").describe("Implementation of the fused op"),
-    operands: operands.default("f32").describe(
-      "Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16, rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor cores; sums stay f32",
+    operands: defaultsToSetting(
+      "operands",
+      operands.default("f32").describe(
+        "Type of the operands in workgroup memory, for many tokens on WebGPU; f16 needs shader-f16, rounds activations and makes those above 65504 infinite; auto is f16 where that means tensor cores; sums stay f32",
+      ),
     ),
     overrides: z.array(z.strictObject({
       match: z.string().describe("Module path; * stands for any characters, ? for one"),
@@ -107,7 +111,7 @@ export function backendRefusal(
 
 /**
  * How many layers each backend serves, and how many have f16 operands, for the record; and how many
- * keep f32 on a device that has matrices, as each transform of packed experts has a field of its own.
+ * keep f32 on a device that has matrices.
  */
 export function choiceNotes(
   layers: readonly FusedMoeAttrs[],
@@ -118,7 +122,9 @@ export function choiceNotes(
   const full = layers.filter(({ operands = "f32" }) => operands === "f32");
   if (full.length > 0 && (target.profile?.matrices ?? []).length > 0) {
     notes.push(
-      `${countLayers(full)} with f32 operands: "operands: auto" here takes the device's matrices`,
+      `${
+        countLayers(full)
+      } with f32 operands: "operands: auto", here or at the top level, takes the device's matrices`,
     );
   }
   const halves = layers.filter(({ operands }) => operands === "f16");

@@ -9,6 +9,7 @@ import { z } from "../../deps/zod.ts";
 import { labelNode, MOE_OPERANDS } from "../../graph/mod.ts";
 import { missingCaches } from "../cache/cache_meta.ts";
 import { accepted } from "../core/accepted.ts";
+import { defaultsToSetting } from "../core/setting_default.ts";
 import { defineTransform } from "../core/transform.ts";
 
 const BACKENDS = [
@@ -37,8 +38,11 @@ export const compileModel = defineTransform({
     cuda_graph_batch_sizes: counts.describe(
       "AutoDeploy's name for token_ranges; used when token_ranges is null",
     ),
-    operands: z.enum(MOE_OPERANDS).default("f32").describe(
-      "Type of the operands of dense layers for many tokens on WebGPU: f16 and auto are f16 where that means tensor cores, with sums in f32, and f32 elsewhere",
+    operands: defaultsToSetting(
+      "operands",
+      z.enum(MOE_OPERANDS).default("f32").describe(
+        "Type of the operands of dense layers and attention for many tokens on WebGPU: f16 and auto are f16 where that means tensor cores, with sums in f32, and f32 elsewhere",
+      ),
     ),
     num_batched_inputs: z.int().default(2).describe(accepted()),
     piecewise_enabled: z.boolean().default(false).describe(accepted()),

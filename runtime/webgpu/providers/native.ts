@@ -28,7 +28,7 @@ export const nativeProvider: WebGpuProvider = {
   matrices: () => [],
   hint: (description) =>
     HAVE_MATRICES.test(description)
-      ? "this GPU has tensor cores, which Deno's WebGPU does not reach: --webgpu dawn with operands auto reads long prompts faster (docs/providers.md)"
+      ? "this GPU has tensor cores, which Deno's WebGPU does not reach: --webgpu dawn with --set operands=auto reads long prompts faster (docs/providers.md)"
       : undefined,
   // naga, its compiler, knows subgroup operations without a directive and refuses the directive.
   shader: (wgsl) => wgsl,

@@ -134,7 +134,7 @@ Deno.test("fuse_moe says which layers keep f32 operands on a device with matrice
   ], contextWithoutModel({ target: { executor: "webgpu", profile } }));
   assert.deepEqual(record.notes, [
     "3 layers with backend auto",
-    `2 layers with f32 operands: "operands: auto" here takes the device's matrices`,
+    `2 layers with f32 operands: "operands: auto", here or at the top level, takes the device's matrices`,
   ]);
 });
 

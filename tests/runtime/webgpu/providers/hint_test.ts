@@ -11,7 +11,7 @@ Deno.test("native says what Dawn would bring on GPUs that surely have tensor cor
       "NVIDIA A100-SXM4-40GB",
     ]
   ) {
-    assert.match(hint(gpu) ?? "", /--webgpu dawn with operands auto/, gpu);
+    assert.match(hint(gpu) ?? "", /--webgpu dawn with --set operands=auto/, gpu);
   }
   for (
     const gpu of [
