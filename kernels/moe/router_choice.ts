@@ -107,7 +107,7 @@ function generalChoice(problem: ChoiceProblem): Access {
 
 /** What the general choice is told and reads, whoever makes it, but for groups and the mixer. */
 function generalTerms({ node, experts: rows }: ChoiceProblem): Access {
-  const { scoring, softmaxOver, renormalize, scale, logitScale = 1 } = node.attrs;
+  const { topK, scoring, softmaxOver, renormalize, scale, logitScale = 1 } = node.attrs;
   const { sumOffset = 0, sumFloor = 0, shared = 0, sharedGate = false } = node.attrs;
   const { normPower = 1 } = node.attrs;
   return joinAccess(
@@ -117,10 +117,13 @@ function generalTerms({ node, experts: rows }: ChoiceProblem): Access {
     constants({
       E: rows,
       EXPERTS: expertsOf(node),
+      CHOSEN: topK,
       SHARED: shared,
       SHARED_GATE: sharedGate,
       SIGMOID: scoring === "sigmoid",
       OVER_ALL: softmaxOver === "all",
+      // The scores of chosen experts are their weights, as those of a sparse mixer are.
+      ONLY_SCORES: softmaxOver === "all" || scoring === "sparse_mixer",
       RENORMALIZE: renormalize,
       SUM_OFFSET: f32Literal(sumOffset),
       SUM_FLOOR: f32Literal(sumFloor),
@@ -141,7 +144,7 @@ export function expertChoiceTerms(problem: ChoiceProblem): Access {
     return joinAccess(
       generalTerms(problem),
       fragments(weightsGeneralText),
-      constants({ CHOSEN: topK, BY_SOFTMAX: bySoftmax }),
+      constants({ BY_SOFTMAX: bySoftmax }),
     );
   }
   return joinAccess(

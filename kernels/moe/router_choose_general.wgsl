@@ -1,8 +1,8 @@
 //@fragment moe/router_choose_general
-//@needs E EXPERTS GROUPS TOP_K SHARED COLUMNS LOWEST OVER_ALL SIGMOID TWO_BEST KEPT
-//@needs JITTER INVOCATIONS MIXER RENORMALIZE SUM_OFFSET SUM_FLOOR SCALE SHARED_GATE Invocation
-//@needs NORM_POWER correction_at expert_scale_at selected routing_weights scaled_logit sigmoid
-//@gives set_logit choose
+//@needs E EXPERTS GROUPS TOP_K SHARED COLUMNS LOWEST OVER_ALL SIGMOID TWO_BEST KEPT JITTER
+//@needs INVOCATIONS MIXER SCALE SHARED_GATE Invocation correction_at expert_scale_at selected
+//@needs routing_weights scaled_logit sigmoid softmax_terms score_of_logit weight_of total_of
+//@gives set_logit choose logits_of chosen_score
 // Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory, with everything that
 // router_choose does not know: corrections, groups, scores of the chosen logits alone, bounds of the
 // renormalising sum, factors of single experts, the sparse mixer, and slots that every token has.
@@ -31,32 +31,12 @@ fn choice_of(column: u32, expert: u32) -> f32 {
   return choices[column * QUADS + expert / 4u][expert % 4u];
 }
 
-// The largest logit of a token, and the sum of the exponentials below it.
-fn softmax_terms(column: u32) -> vec2<f32> {
-  var top = vec4(LOWEST);
-  for (var quad = 0u; quad < QUADS; quad++) {
-    let ids = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
-    let own = scores[column * QUADS + quad];
-    top = max(top, select(vec4(LOWEST), own, ids < vec4(EXPERTS)));
-  }
-  let largest = max(max(top.x, top.y), max(top.z, top.w));
-  var total = vec4(0.0);
-  for (var quad = 0u; quad < QUADS; quad++) {
-    let ids = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
-    let own = exp(scores[column * QUADS + quad] - vec4(largest));
-    total += select(vec4(0.0), own, ids < vec4(EXPERTS));
-  }
-  return vec2(largest, total.x + total.y + total.z + total.w);
+fn logits_of(column: u32, first: u32) -> vec4<f32> {
+  return scores[column * QUADS + first / 4u];
 }
 
-fn score_for(column: u32, logit: f32) -> f32 {
-  if (!OVER_ALL) {
-    return logit;
-  }
-  if (SIGMOID) {
-    return sigmoid(logit);
-  }
-  return exp(logit - terms[column].x) / terms[column].y;
+fn chosen_score(column: u32, slot: u32) -> f32 {
+  return best[column * TOP_K + slot];
 }
 
 // What a group of experts is worth: its best choice, or its two best together.
@@ -137,7 +117,7 @@ fn rank_experts(count: u32, invocation: Invocation) {
     let column = i / EXPERTS;
     let expert = i % EXPERTS;
     choices[column * QUADS + expert / 4u][expert % 4u] =
-      score_for(column, score_of(column, expert)) + correction_at(expert);
+      score_of_logit(score_of(column, expert), terms[column]) + correction_at(expert);
   }
   workgroupBarrier();
   if (GROUPS > 1u) {
@@ -160,29 +140,9 @@ fn rank_experts(count: u32, invocation: Invocation) {
     let rank = rank_of(column, expert, choice_of(column, expert));
     if (rank < TOP_K) {
       chosen[column * TOP_K + rank] = expert;
-      best[column * TOP_K + rank] = score_for(column, score_of(column, expert));
+      best[column * TOP_K + rank] = score_of_logit(score_of(column, expert), terms[column]);
     }
   }
-}
-
-// The weight of a chosen slot before the renormalisation.
-fn weight_of(column: u32, slot: u32) -> f32 {
-  let own = best[column * TOP_K + slot];
-  if (OVER_ALL || MIXER) {
-    return own;
-  }
-  if (SIGMOID) {
-    return sigmoid(own);
-  }
-  var top = LOWEST;
-  for (var other = 0u; other < TOP_K; other++) {
-    top = max(top, best[column * TOP_K + other]);
-  }
-  var total = 0.0;
-  for (var other = 0u; other < TOP_K; other++) {
-    total += exp(best[column * TOP_K + other] - top);
-  }
-  return exp(own - top) / total;
 }
 
 // Chooses for `count` neighbouring tokens after their logits are set.
@@ -202,17 +162,7 @@ fn choose(first_token: u32, count: u32, invocation: Invocation) {
     var weight = 1.0;
     if (slot < TOP_K) {
       expert = chosen[column * TOP_K + slot];
-      var total = 1.0;
-      if (RENORMALIZE) {
-        total = 0.0;
-        for (var other = 0u; other < TOP_K; other++) {
-          let term = weight_of(column, other);
-          total += select(pow(term, NORM_POWER), term, NORM_POWER == 1.0);
-        }
-        total = select(pow(total, 1.0 / NORM_POWER), total, NORM_POWER == 1.0);
-        total = max(total + SUM_OFFSET, SUM_FLOOR);
-      }
-      weight = weight_of(column, slot) / total * SCALE * expert_scale_at(expert);
+      weight = weight_of(column, slot) / total_of(column) * SCALE * expert_scale_at(expert);
     } else if (SHARED_GATE) {
       weight = sigmoid(score_of(column, EXPERTS));
     }

@@ -1,10 +1,12 @@
 const x_COLUMNS = 256u;
 const E = 64u;
 const EXPERTS = 64u;
+const CHOSEN = 4u;
 const SHARED = 1u;
 const SHARED_GATE = false;
 const SIGMOID = true;
 const OVER_ALL = true;
+const ONLY_SCORES = true;
 const RENORMALIZE = false;
 const SUM_OFFSET = 0.0f;
 const SUM_FLOOR = 0.0f;
@@ -12,7 +14,6 @@ const NORM_POWER = 1.0f;
 const SCALE = 1.0f;
 const LOGIT_SCALE = 1.0f;
 const LOWEST = -3.4028234663852886e+38f;
-const CHOSEN = 4u;
 const BY_SOFTMAX = false;
 const CHOICE_LANES = 32u;
 const SCORES = 2u;
@@ -173,7 +174,8 @@ fn ranked_logit(logit: f32) -> f32 {
   return select(LOWEST, logit, is_number);
 }
 
-// The arithmetic of the general choice, for the router that chooses and for experts that do.
+// The arithmetic of the general choice, for the router that chooses and for experts that do. Either gives
+// the logits of four experts and the scores of the chosen ones of its tokens.
 fn scaled_logit(logit: f32) -> f32 {
   let ranked = ranked_logit(logit);
   return select(ranked * LOGIT_SCALE, LOWEST, ranked == LOWEST);
@@ -183,58 +185,37 @@ fn sigmoid(x: f32) -> f32 {
   return 1.0 / (1.0 + exp(min(-x, 80.0)));
 }
 
-// Scores of routers with corrections, shared slots, scales and bounds, and the weights of chosen
-// experts.
-fn score_at(token: u32, expert: u32) -> f32 {
-  return scaled_logit(logits[token * E + expert]);
-}
-
-// What experts are ranked by. A softmax is left undivided, which is the same order.
-fn value_of(score: f32, expert: u32, top: f32) -> f32 {
-  var value = score;
-  if (OVER_ALL) {
-    if (SIGMOID) {
-      value = sigmoid(score);
-    } else {
-      value = exp(score - top);
-    }
-  }
-  return value + correction_at(expert);
-}
-
 // The largest logit of a token, and the sum of the exponentials below it.
 fn softmax_terms(token: u32) -> vec2<f32> {
-  var largest = LOWEST;
-  for (var expert = 0u; expert < EXPERTS; expert++) {
-    largest = max(largest, score_at(token, expert));
+  var top = vec4(LOWEST);
+  for (var first = 0u; first < EXPERTS; first += 4u) {
+    let ids = vec4(first) + vec4(0u, 1u, 2u, 3u);
+    top = max(top, select(vec4(LOWEST), logits_of(token, first), ids < vec4(EXPERTS)));
   }
+  let largest = max(max(top.x, top.y), max(top.z, top.w));
   var total = vec4(0.0);
-  for (var expert = 0u; expert < EXPERTS; expert += 4u) {
-    let ids = vec4(expert) + vec4(0u, 1u, 2u, 3u);
-    let own = vec4(
-      score_at(token, ids.x), score_at(token, min(ids.y, EXPERTS - 1u)),
-      score_at(token, min(ids.z, EXPERTS - 1u)), score_at(token, min(ids.w, EXPERTS - 1u)),
-    );
-    total += select(vec4(0.0), exp(own - vec4(largest)), ids < vec4(EXPERTS));
+  for (var first = 0u; first < EXPERTS; first += 4u) {
+    let ids = vec4(first) + vec4(0u, 1u, 2u, 3u);
+    let own = exp(logits_of(token, first) - vec4(largest));
+    total += select(vec4(0.0), own, ids < vec4(EXPERTS));
   }
   return vec2(largest, total.x + total.y + total.z + total.w);
 }
 
-// The score of a chosen slot, before anything is renormalised.
-fn chosen_score(token: u32, slot: u32, terms: vec2<f32>) -> f32 {
-  let logit = score_at(token, u32(selected[token * TOP_K + slot]));
+fn score_of_logit(logit: f32, softmax: vec2<f32>) -> f32 {
   if (!OVER_ALL) {
     return logit;
   }
   if (SIGMOID) {
     return sigmoid(logit);
   }
-  return exp(logit - terms.x) / terms.y;
+  return exp(logit - softmax.x) / softmax.y;
 }
 
-fn weight_of(token: u32, slot: u32, terms: vec2<f32>) -> f32 {
-  let own = chosen_score(token, slot, terms);
-  if (OVER_ALL) {
+// The weight of a chosen slot before the renormalisation.
+fn weight_of(token: u32, slot: u32) -> f32 {
+  let own = chosen_score(token, slot);
+  if (ONLY_SCORES) {
     return own;
   }
   if (SIGMOID) {
@@ -242,35 +223,64 @@ fn weight_of(token: u32, slot: u32, terms: vec2<f32>) -> f32 {
   }
   var top = LOWEST;
   for (var other = 0u; other < CHOSEN; other++) {
-    top = max(top, chosen_score(token, other, terms));
+    top = max(top, chosen_score(token, other));
   }
   var total = 0.0;
   for (var other = 0u; other < CHOSEN; other++) {
-    total += exp(chosen_score(token, other, terms) - top);
+    total += exp(chosen_score(token, other) - top);
   }
   return exp(own - top) / total;
 }
 
+// What the weights of a token are divided by.
+fn total_of(token: u32) -> f32 {
+  if (!RENORMALIZE) {
+    return 1.0;
+  }
+  var total = 0.0;
+  for (var slot = 0u; slot < CHOSEN; slot++) {
+    let term = weight_of(token, slot);
+    total += select(pow(term, NORM_POWER), term, NORM_POWER == 1.0);
+  }
+  total = select(pow(total, 1.0 / NORM_POWER), total, NORM_POWER == 1.0);
+  return max(total + SUM_OFFSET, SUM_FLOOR);
+}
+
+// Scores of routers with corrections, shared slots, scales and bounds, and the weights of chosen
+// experts.
+var<private> softmax = vec2(0.0, 1.0);
+
+fn score_at(token: u32, expert: u32) -> f32 {
+  return scaled_logit(logits[token * E + expert]);
+}
+
+// Those of four experts; where there are fewer, the last one's again.
+fn logits_of(token: u32, first: u32) -> vec4<f32> {
+  let ids = min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(EXPERTS - 1u));
+  return vec4(
+    score_at(token, ids.x), score_at(token, ids.y), score_at(token, ids.z), score_at(token, ids.w),
+  );
+}
+
+// What experts are ranked by. A softmax is left undivided, which is the same order.
+fn value_of(score: f32, expert: u32, top: f32) -> f32 {
+  return score_of_logit(score, vec2(top, 1.0)) + correction_at(expert);
+}
+
+fn chosen_score(token: u32, slot: u32) -> f32 {
+  return score_of_logit(score_at(token, u32(selected[token * TOP_K + slot])), softmax);
+}
+
 fn write_weights(token: u32, index: u32) {
-  var terms = vec2(0.0, 1.0);
   if (OVER_ALL && !SIGMOID) {
-    terms = softmax_terms(token);
+    softmax = softmax_terms(token);
   }
-  var total = 1.0;
-  if (RENORMALIZE) {
-    total = 0.0;
-    for (var slot = 0u; slot < CHOSEN; slot++) {
-      let term = weight_of(token, slot, terms);
-      total += select(pow(term, NORM_POWER), term, NORM_POWER == 1.0);
-    }
-    total = select(pow(total, 1.0 / NORM_POWER), total, NORM_POWER == 1.0);
-    total = max(total + SUM_OFFSET, SUM_FLOOR);
-  }
+  let total = total_of(token);
   for (var slot = index; slot < TOP_K; slot += INVOCATIONS) {
     var weight = 1.0;
     if (slot < CHOSEN) {
       let expert = u32(selected[token * TOP_K + slot]);
-      weight = weight_of(token, slot, terms) / total * SCALE * expert_scale_at(expert);
+      weight = weight_of(token, slot) / total * SCALE * expert_scale_at(expert);
     } else if (SHARED_GATE) {
       weight = sigmoid(score_at(token, EXPERTS));
     }
