@@ -44,7 +44,7 @@ const MADE: Record<string, Model> = {
     ...{ heads: 3, nopeDim: 5, ropeDim: 6, valueDim: 7, latentDim: 26, rank: 13 },
   },
   "queries of latents, side by side with those of keys": {
-    ...{ heads: 4, nopeDim: 20, ropeDim: 8, valueDim: 9, latentDim: 40, rank: 48, joined: 0 },
+    ...{ heads: 4, nopeDim: 20, ropeDim: 8, valueDim: 9, latentDim: 24, rank: 48, joined: 0 },
     ...{ layout: "interleaved", weight: "f16", dtype: "f16" },
   },
   "queries side by side with latents, behind something else": {
