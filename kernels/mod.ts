@@ -17,6 +17,7 @@ export * from "./kernel.ts";
 export * from "./moe/algorithms/config.ts";
 export { autoConfig } from "./moe/auto.ts";
 export * from "./moe/backend.ts";
+export { callBackend } from "./moe/check_backend.ts";
 export { compileMoeLayer } from "./moe/compile_layer.ts";
 export { BUILTIN_BACKENDS } from "./moe/builtin.ts";
 export { expertChoices } from "./moe/expert_choice.ts";

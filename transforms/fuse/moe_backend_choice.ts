@@ -10,11 +10,19 @@ import { z } from "../../deps/zod.ts";
 import {
   type FusedMoeAttrs,
   inputList,
+  messageOf,
   MOE_OPERANDS,
   type MoeOperands,
   type Node,
 } from "../../graph/mod.ts";
-import { moeBackend, moeBackendNames, moeBackends, type MoeSpec } from "../../kernels/mod.ts";
+import {
+  callBackend,
+  type MoeBackend,
+  moeBackend,
+  moeBackendNames,
+  moeBackends,
+  type MoeSpec,
+} from "../../kernels/mod.ts";
 import { defaultsToSetting } from "../core/setting_default.ts";
 import type { Refusal, TransformContext } from "../core/transform.ts";
 
@@ -94,19 +102,37 @@ export function unusedOverrides(
     }));
 }
 
-/** Why a backend cannot serve a layer, with the answers of the other backends; undefined when it can. */
+/**
+ * Why a backend cannot serve a layer, with the answers of the other backends; undefined when it can.
+ *
+ * @throws {KernelError} `kernel/backend-failed` when the backend's `supports()` throws.
+ */
 export function backendRefusal(
   moe: Node<"moe">,
   attrs: FusedMoeAttrs,
   context: TransformContext,
 ): string | undefined {
   const spec = specOf(moe, attrs, context);
-  const reason = moeBackend(attrs.backend).supports(spec);
-  if (reason === undefined) return undefined;
-  const others = moeBackends().filter(({ name }) => name !== attrs.backend).map((backend) =>
-    `${backend.name} ${backend.supports(spec) ?? "can"}`
+  const { backend } = attrs;
+  const reason = callBackend(
+    { backend, node: moe },
+    "supports()",
+    () => moeBackend(backend).supports(spec),
   );
-  return `backend ${attrs.backend} ${reason} (${others.join("; ")})`;
+  if (reason === undefined) return undefined;
+  const others = moeBackends().filter(({ name }) => name !== backend).map((other) =>
+    `${other.name} ${answerOf(other, spec)}`
+  );
+  return `backend ${backend} ${reason} (${others.join("; ")})`;
+}
+
+/** What a backend that nobody chose says of a layer. */
+function answerOf(backend: MoeBackend, spec: MoeSpec): string {
+  try {
+    return backend.supports(spec) ?? "can";
+  } catch (error) {
+    return `fails: ${messageOf(error)}`;
+  }
 }
 
 /**

@@ -16,6 +16,7 @@ import { assertSnapshot } from "../../support/snapshot.ts";
 declare module "../../../mod.ts" {
   interface MoeBackendTypes {
     tests_only_plain: true;
+    tests_only_throwing: true;
   }
 }
 
@@ -227,6 +228,27 @@ Deno.test("fuse_moe refuses a backend that cannot serve, before any layer is cha
     config: { backend: "tests_only_plain" },
   }];
   assert.equal((await apply(plain.graph, list)).fuse_moe.num_matches, 1);
+});
+
+Deno.test("fuse_moe names a backend whose supports() throws, also beside one that refuses", async () => {
+  registerMoeBackend({
+    name: "tests_only_throwing",
+    summary: "knows no layer",
+    supports() {
+      throw new TypeError("spec.tokens.least is undefined");
+    },
+    compile: () => [],
+  });
+  const { graph } = threeLayers();
+  await apply(graph, steps("match_moe_pattern"));
+  await assert.rejects(
+    apply(graph, steps(["fuse_moe", { backend: "tests_only_throwing" }])),
+    /"model\.layers\.0\.mlp" with MoE backend "tests_only_throwing": expected supports\(\) to return, got TypeError: spec/,
+  );
+  await assert.rejects(
+    apply(graph, steps(["fuse_moe", { backend: "tests_only_plain" }])),
+    /backend tests_only_plain takes plain .* tests_only_throwing fails: spec\.tokens\.least/,
+  );
 });
 
 Deno.test("fuse_moe leaves a graph without MoE layers alone", async () => {
