@@ -1,7 +1,7 @@
 /**
  * Compiles WGSL with Tint, the compiler of Dawn and Chromium, which holds to the specification's
  * letter. Dawn's null backend needs no GPU. A program of its own, because it loads native code
- * (`--allow-ffi`), and because its package is for this alone.
+ * (`--allow-ffi`) of a package that the locks of servers and of other tests do not name.
  *
  * Reads a JSON list of `{ name, wgsl }` from stdin and writes the same list as `{ name, errors }`.
  *
