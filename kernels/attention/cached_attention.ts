@@ -13,6 +13,7 @@ import { scratchRows } from "../linear/linear.ts";
 import appendBody from "./append.wgsl" with { type: "text" };
 import { decodeDispatches } from "./decode.ts";
 import { headTooLarge } from "./decode_workgroup.ts";
+import { prefillTile } from "./matrix_tiles.ts";
 import {
   type AttentionProblem,
   cacheAccess,
@@ -24,7 +25,7 @@ import {
   sourceAccess,
 } from "./operands.ts";
 import { prefillDispatch, type TileProblem } from "./prefill.ts";
-import { matrixPrefill, prefillMatrices } from "./prefill_matrices.ts";
+import { matrixPrefill } from "./prefill_matrices.ts";
 import wholeContext from "./whole_context.wgsl" with { type: "text" };
 
 /** Tokens of a step up to which each attends by itself, whether or not sequences have several. */
@@ -74,8 +75,8 @@ function tileDispatches(
   tiles: TileProblem,
 ): readonly Dispatch[] {
   const { tokens, note } = context;
-  const shape = prefillMatrices(tiles, context, cacheFormat);
-  const matrices = shape && matrixPrefill(tiles, shape, tokens.max);
+  const tile = prefillTile(tiles, context, cacheFormat);
+  const matrices = tile && matrixPrefill(tiles, tile, tokens.max);
   const how = matrices ? "tiles of queries by matrices, f16 operands" : "tiles of queries";
   note(`prefill: append, ${how}, then single tokens of other sequences`);
   return matrices ? [matrices.halve, matrices.attend(tiles)] : [prefillDispatch(tiles)];

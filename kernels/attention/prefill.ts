@@ -6,11 +6,12 @@
  */
 
 import type { Value } from "../../graph/mod.ts";
-import { type Access, constants, joinAccess, reads, writes } from "../access/access.ts";
+import { type Access, constants, fragments, joinAccess, reads, writes } from "../access/access.ts";
 import { f32Literal, LOWEST, type ShaderConstants } from "../compose.ts";
 import { composeDispatch } from "../dispatch.ts";
 import type { DeviceProfile, Dispatch, Scratch, StepSizes } from "../kernel.ts";
 import prefillBody from "./prefill.wgsl" with { type: "text" };
+import tileRun from "./tile_run.wgsl" with { type: "text" };
 
 /** What tiles of queries attend to. */
 export interface TileProblem {
@@ -90,6 +91,7 @@ export function prefillDispatch(problem: TileProblem): Dispatch {
         SLICES: Math.ceil(all / parts),
       }),
       reads("ready", "vec4<f32>", ready),
+      fragments(tileRun),
       tileResults(problem),
     ],
     body: prefillBody,

@@ -1,6 +1,6 @@
 //@fragment attention/prefill
 //@needs DEPTH QUERIES KEYS CHUNKS VALUE_CHUNKS HEADS D V SCALE INVOCATIONS GROUP LOWEST DEPTHS SLICES
-//@needs LOADS_Q LOADS_K Chunk step ready keys_unpack keys_fetch sequence_ids positions first_seen
+//@needs LOADS_Q LOADS_K Chunk step ready keys_unpack keys_fetch positions first_seen run_from
 //@needs in_long_run span_of cache_row values_unpack values_fetch shares_of put_result
 // Attention of many tokens of a sequence over keys and values that are all there already: tiles of
 // queries against tiles of keys with a running softmax, so that no [T, T] matrix exists.
@@ -73,26 +73,14 @@ fn main(
   let own = tile + index_q * 4u;
   let first_chunk = group.z * SLICES * 8u + index_k;
 
-  var run = tile;
+  var start = tile;
   loop {
-    if (run >= tile_end) {
+    if (start >= tile_end) {
       break;
     }
-    let sequence = sequence_ids[run];
-    var run_end = run;
-    var first = 0xffffffffu;
-    var last = 0u;
-    loop {
-      if (run_end >= tile_end || sequence_ids[run_end] != sequence) {
-        break;
-      }
-      let position = u32(positions[run_end]);
-      first = min(first, first_seen(position));
-      last = max(last, position);
-      run_end++;
-    }
-    let span = span_of(u32(sequence), first, last);
-    if (in_long_run(run) && span.x <= span.y) {
+    let run = run_from(start, tile_end);
+    let span = span_of(run.sequence, run.first, run.last);
+    if (in_long_run(start) && span.x <= span.y) {
       var peak = vec4(LOWEST);
       var total = vec4<f32>();
       //@repeat r 4
@@ -104,7 +92,7 @@ fn main(
       // What each of the invocation's queries sees here: positions from_r to to_r - 1, none outside the
       // run.
       //@repeat r 4
-      let in_run_$r = own + $r >= run && own + $r < run_end;
+      let in_run_$r = own + $r >= start && own + $r < run.end;
       let position_$r = select(0u, u32(positions[min(own + $r, step.x - 1u)]), in_run_$r);
       let to_$r = select(0u, min(position_$r, span.y) + 1u, in_run_$r);
       let from_$r = first_seen(position_$r);
@@ -112,7 +100,7 @@ fn main(
 
       for (var base = span.x; base <= span.y; base += KEYS) {
         if (index < KEYS) {
-          rows[index] = cache_row(u32(sequence), min(base + index, span.y), kv_head);
+          rows[index] = cache_row(run.sequence, min(base + index, span.y), kv_head);
         }
         //@repeat c 4
         var score_$c = vec4<f32>();
@@ -220,6 +208,6 @@ fn main(
       //@end
       workgroupBarrier();
     }
-    run = run_end;
+    start = run.end;
   }
 }

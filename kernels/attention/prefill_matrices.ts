@@ -7,76 +7,26 @@
 
 import { constants, fragments } from "../access/access.ts";
 import { extentOf } from "../access/extent.ts";
+import type { ShaderConstants } from "../compose.ts";
 import { composeDispatch } from "../dispatch.ts";
-import type { DeviceProfile, Dispatch, LoweringContext, MatrixShape } from "../kernel.ts";
+import type { Dispatch } from "../kernel.ts";
 import { type HalvedRows, halveRowsDispatch, leftRows } from "../matrices/halves.ts";
 import { inMatrices } from "../matrices/matrices.ts";
 import matrixOperands from "./matrix_operands.wgsl" with { type: "text" };
-import type { CacheFormat } from "./operands.ts";
+import { type AttentionTile, partsOf, TEAM_QUERIES } from "./matrix_tiles.ts";
 import { tileConstants, type TileProblem, tileResults } from "./prefill.ts";
 import prefillBody from "./prefill_matrices.wgsl" with { type: "text" };
-
-/** Queries of a workgroup, and keys of a tile. */
-const TILE = 64;
-/** Queries of a team; four teams make a tile. */
-const TEAM_QUERIES = 16;
-const TEAMS = TILE / TEAM_QUERIES;
-/** Dimensions that heads have a multiple of, and the most of keys and of values that registers hold. */
-const SLICE = 64;
-const MOST_DIMENSIONS = 192;
-const MOST_VALUES = 128;
-/** Paging, keys, values, sinks or shares of the softmax, queries with their scales, and results. */
-const STORAGE_BUFFERS = 9;
-
-/** Workgroup memory in bytes. */
-function storageBytes(headDim: number): number {
-  return TILE * (headDim / 8 + 1 + TILE / 4 + 1) * 16;
-}
+import tileRun from "./tile_run.wgsl" with { type: "text" };
 
 /**
- * The matrices that compute tiles, whose operands are halves: the largest of a device that make up tiles.
- * Undefined where operands stay f32, as the settings say so or the cache holds f32, and where the device
- * has no matrices for heads of these sizes, or not what they take.
- */
-export function prefillMatrices(
-  { headDim, valueDim }: Pick<TileProblem, "headDim" | "valueDim">,
-  { operands = "f32", profile }: Pick<LoweringContext, "operands" | "profile">,
-  cacheFormat: CacheFormat,
-): MatrixShape | undefined {
-  if (operands === "f32" || cacheFormat === "f32") return undefined;
-  const fits = headDim % SLICE === 0 && headDim <= MOST_DIMENSIONS && valueDim % SLICE === 0 &&
-    valueDim <= Math.min(headDim, MOST_VALUES);
-  return fits && hasRoom(profile, headDim) ? shapeFor(profile) : undefined;
-}
-
-/** Whether a device has subgroups, buffers and workgroup memory for tiles of matrices. */
-function hasRoom(profile: DeviceProfile, headDim: number): boolean {
-  const lanes = profile.subgroupSize;
-  return profile.subgroups && [16, 32, 64].includes(lanes) &&
-    lanes * TEAMS <= profile.maxInvocations && STORAGE_BUFFERS <= profile.maxStorageBuffers &&
-    storageBytes(headDim) <= profile.maxWorkgroupStorageBytes;
-}
-
-/** The largest matrices of a device that make up the tiles, or undefined where it has none for them. */
-function shapeFor(profile: DeviceProfile): MatrixShape | undefined {
-  const size = ({ m, n, k }: MatrixShape) => m * n * k;
-  return profile.matrices
-    ?.filter(({ m, n, k }) =>
-      TEAM_QUERIES % m === 0 && TILE % n === 0 && n % 8 === 0 && TILE % k === 0 && k % 8 === 0
-    )
-    .toSorted((a, b) => size(b) - size(a))[0];
-}
-
-/**
- * The dispatches by matrices of {@linkcode prefillMatrices}: queries as halves, of at most `largest` tokens,
- * then tiles of them.
+ * The dispatches of {@linkcode AttentionTile}s: queries as halves, of at most `largest` tokens, then tiles of
+ * them.
  */
 export function matrixPrefill(
-  problem: TileProblem,
-  shape: MatrixShape,
+  { headDim, heads, ready, profile }: TileProblem,
+  tile: AttentionTile,
   largest: number,
 ): { readonly halve: Dispatch; readonly attend: (part: TileProblem) => Dispatch } {
-  const { headDim, heads, ready, profile } = problem;
   const { halved, dispatch } = halveRowsDispatch({
     name: "queries",
     x: ready,
@@ -85,47 +35,56 @@ export function matrixPrefill(
     columns: headDim,
     chunks: headDim / 8,
   }, profile);
-  return { halve: dispatch, attend: (part) => tilesDispatch(part, halved, shape) };
+  return { halve: dispatch, attend: (part) => tilesDispatch(part, halved, tile) };
 }
 
 function tilesDispatch(
   problem: TileProblem,
   queries: HalvedRows,
-  shape: MatrixShape,
+  tile: AttentionTile,
 ): Dispatch {
-  const { heads, headDim, valueDim, source, profile } = problem;
-  const lanes = profile.subgroupSize;
-  const { access, body } = inMatrices(prefillBody, shape, lanes, true);
-  const invocations = lanes * TEAMS;
-  const parts = lanes / TEAM_QUERIES;
+  const { heads, source, profile } = problem;
+  const { access, body } = inMatrices(prefillBody, tile.shape, profile.subgroupSize, true);
   return composeDispatch({
     kernel: "attention_prefill_matrices",
     accesses: [
       source,
       leftRows(queries),
-      constants({
-        ...tileConstants(problem),
-        QUERIES: TILE,
-        KEYS: TILE,
-        INVOCATIONS: invocations,
-        PARTS: parts,
-        PART_WORDS: TILE / parts / 8,
-        LOADS: TILE * (headDim / 8) / invocations,
-        VALUE_LOADS: TILE * (valueDim / 8) / invocations,
-        TEAM_M: TEAM_QUERIES,
-        TEAMS,
-        ROWS_F: TEAM_QUERIES / shape.m,
-        DEPTH_F: headDim / shape.k,
-        KEYS_F: TILE / shape.n,
-        STEPS_F: TILE / shape.k,
-        SLICES: valueDim / SLICE,
-        SLICE_F: SLICE / shape.n,
-      }),
+      constants({ ...tileConstants(problem), ...matrixConstants(problem, tile) }),
       access,
-      fragments(matrixOperands),
+      fragments(tileRun, matrixOperands),
       tileResults(problem),
     ],
     body,
-    workgroups: (sizes) => problem.runs(sizes) ? [Math.ceil(sizes.T / TILE), heads, 1] : [0, 0, 0],
+    workgroups: (sizes) =>
+      problem.runs(sizes) ? [Math.ceil(sizes.T / tile.queries), heads, 1] : [0, 0, 0],
   });
+}
+
+function matrixConstants(
+  { headDim, valueDim, profile }: TileProblem,
+  { queries, keys, columns, shape }: AttentionTile,
+): ShaderConstants {
+  const parts = partsOf({ columns }, profile.subgroupSize);
+  const invocations = parts * queries;
+  const pieces = Math.max(1, queries / keys);
+  return {
+    QUERIES: queries,
+    KEYS: keys,
+    COLUMNS: columns,
+    INVOCATIONS: invocations,
+    PARTS: parts,
+    PART_WORDS: keys / parts / 8,
+    LOADS: keys * (headDim / 8) / invocations,
+    VALUE_LOADS: keys * (valueDim / 8) / invocations,
+    TEAM_M: TEAM_QUERIES,
+    TEAMS: queries / TEAM_QUERIES * columns,
+    ROWS_F: TEAM_QUERIES / shape.m,
+    PIECES: pieces,
+    PIECE_F: headDim / pieces / shape.k,
+    QUERY_LOADS: queries * (headDim / pieces / 8) / invocations,
+    STEPS_F: keys / shape.k,
+    SLICES: valueDim / keys,
+    SLICE_F: keys / columns / shape.n,
+  };
 }

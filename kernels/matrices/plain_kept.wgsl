@@ -1,9 +1,10 @@
 //@fragment matrices/plain_kept
-//@needs MATRIX_M MATRIX_N MATRIX_K LANES TEAM_M STRIDE lane Place Result operands
+//@needs MATRIX_M MATRIX_N MATRIX_K LANES TEAM_M CHUNKS lane Place Result operands
 //@gives word_of kept_at rows_at sums_at
 // What attention needs of matrices besides, in plain WGSL: left operands of a team that outlive their
 // place, right ones that lie there row by row, and sums from memory.
-var<private> kept: array<vec4<u32>, TEAM_M * STRIDE>;
+var<private> kept: array<vec4<u32>, TEAM_M * CHUNKS>;
+var<private> kept_words: u32;
 
 fn word_of(place: Place, at: u32) -> vec4<u32> {
   if (place.kept) {
@@ -13,12 +14,12 @@ fn word_of(place: Place, at: u32) -> vec4<u32> {
 }
 
 fn kept_at(at: u32, stride: u32) -> Place {
-  let first = at % (TEAM_M * STRIDE);
+  let first = kept_words;
   for (var i = 0u; i < MATRIX_M * (MATRIX_K / 8u); i++) {
-    let word = i / (MATRIX_K / 8u) * stride + i % (MATRIX_K / 8u);
-    kept[first + word] = operands[at + word];
+    kept[first + i] = operands[at + i / (MATRIX_K / 8u) * stride + i % (MATRIX_K / 8u)];
   }
-  return Place(first, stride, false, true);
+  kept_words += MATRIX_M * (MATRIX_K / 8u);
+  return Place(first, MATRIX_K / 8u, false, true);
 }
 
 fn rows_at(at: u32, stride: u32) -> Place {

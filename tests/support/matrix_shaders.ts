@@ -122,15 +122,16 @@ function* dense(shape: MatrixShape): Generator<MatrixShaders> {
 
 /** DeepSeek-V2-Lite's: keys are wider than values. */
 function* latentAttention(shape: MatrixShape): Generator<MatrixShaders> {
-  const model = { heads: 16, nopeDim: 128, ropeDim: 64, valueDim: 128, latentDim: 512 };
-  for (const cacheDtype of ["f16", "f8_e4m3"] as const) {
+  const lite = { heads: 16, nopeDim: 128, ropeDim: 64, valueDim: 128, latentDim: 512 };
+  const glm = { heads: 20, nopeDim: 192, ropeDim: 64, valueDim: 256, latentDim: 512 };
+  for (const [model, cacheDtype] of [[lite, "f16"], [lite, "f8_e4m3"], [glm, "f16"]] as const) {
     const given = { op: "cached_mla_attention", attrs: latentAttrs(model) } as const;
     const { node } = buildNode({ ...given, inputs: latentInputs(model, run(0, 0, 1)) });
     const dispatches = mlaAttention.lower(node, {
       ...{ ...contextFor(shape, 512), cacheDtype: () => cacheDtype },
       ...{ maxSequences: 8, maxSequenceTokens: 8192 },
     });
-    yield { name: `latent attention, ${cacheDtype}`, dispatches };
+    yield { name: `latent attention ${model.valueDim}, ${cacheDtype}`, dispatches };
   }
 }
 
@@ -138,7 +139,8 @@ function* attention(shape: MatrixShape): Generator<MatrixShaders> {
   const integers = (dims: OpInput["shape"]): OpInput => ({
     ...{ dtype: "i32", shape: dims, data: new Int32Array(0) },
   });
-  for (const [headDim, cacheDtype] of [[64, "f16"], [128, "f16"], [128, "f8_e4m3"]] as const) {
+  const f16 = [64, 128, 192, 256].map((headDim) => [headDim, "f16"] as const);
+  for (const [headDim, cacheDtype] of [...f16, [128, "f8_e4m3"], [256, "f8_e4m3"]] as const) {
     const attrs: AttrsOf<"cached_attention"> = {
       ...{ heads: 4, kvHeads: 2, headDim, window: 100, cache: "layer", scale: 1 },
       ...{ rope: undefined, qkNorm: undefined, clip: undefined },

@@ -6,8 +6,8 @@
  */
 
 import type { StepSizes } from "../../kernel.ts";
+import { prefillTile } from "../matrix_tiles.ts";
 import { WIDEST_VALUES } from "../prefill.ts";
-import { prefillMatrices } from "../prefill_matrices.ts";
 import type { Expansion, MlaProblem } from "./problem.ts";
 
 /** Bytes of keys and values that are there at a time, where no sequence is too long for it. */
@@ -47,7 +47,7 @@ export function expansionOf(problem: MlaProblem): Expansion | undefined {
   if (decodes || maxSequences === undefined || maxSequenceTokens === undefined) return undefined;
   const { nopeDim, ropeDim, valueDim } = attrs;
   const sizes = { headDim: nopeDim + ropeDim, valueDim };
-  const matrices = prefillMatrices(sizes, context, problem.cacheFormat);
+  const matrices = prefillTile(sizes, context, problem.cacheFormat);
   // Halves where matrices multiply them, so that f32 stays f32 everywhere else.
   const format = matrices ? "f16" : "f32";
   const rule = ruleOf(problem, format);

@@ -14,8 +14,9 @@ import {
 import { type Access, fragments, joinAccess, reads, type WeightSpec } from "../../access/access.ts";
 import { STEP } from "../../access/extent.ts";
 import { LOWEST } from "../../compose.ts";
-import type { DeviceProfile, LoweringContext, MatrixShape } from "../../kernel.ts";
+import type { DeviceProfile, LoweringContext } from "../../kernel.ts";
 import { sharesOfSlot } from "../../reduce/reduction.ts";
+import type { AttentionTile } from "../matrix_tiles.ts";
 import type { CacheFormat } from "../operands.ts";
 import paging from "../paging.wgsl" with { type: "text" };
 import sharesText from "./shares.wgsl" with { type: "text" };
@@ -44,7 +45,7 @@ export interface Expansion {
   readonly rows: number;
   readonly stretches: number;
   /** What multiplies keys and values, if anything but single numbers does, and their format. */
-  readonly matrices?: MatrixShape;
+  readonly matrices?: AttentionTile;
   readonly format: "f16" | "f32";
   /** Rows of the block table, at most. */
   readonly slots: number;

@@ -135,6 +135,25 @@ fn sink_at(i: u32) -> f32 {
   return -3.4028234663852886e+38f;
 }
 
+// Neighbours in a tile that are of one sequence: those before `end`, and what they see, from the position
+// `first` to `last`.
+struct Run { sequence: u32, end: u32, first: u32, last: u32 }
+
+fn run_from(token: u32, tile_end: u32) -> Run {
+  let sequence = sequence_ids[token];
+  var run = Run(u32(sequence), token, 0xffffffffu, 0u);
+  loop {
+    if (run.end >= tile_end || sequence_ids[run.end] != sequence) {
+      break;
+    }
+    let position = u32(positions[run.end]);
+    run.first = min(run.first, first_seen(position));
+    run.last = max(run.last, position);
+    run.end++;
+  }
+  return run;
+}
+
 // Attention that sees all of its keys in one dispatch.
 
 // The first and the last of a run's keys that are here.
@@ -227,26 +246,14 @@ fn main(
   let own = tile + index_q * 4u;
   let first_chunk = group.z * SLICES * 8u + index_k;
 
-  var run = tile;
+  var start = tile;
   loop {
-    if (run >= tile_end) {
+    if (start >= tile_end) {
       break;
     }
-    let sequence = sequence_ids[run];
-    var run_end = run;
-    var first = 0xffffffffu;
-    var last = 0u;
-    loop {
-      if (run_end >= tile_end || sequence_ids[run_end] != sequence) {
-        break;
-      }
-      let position = u32(positions[run_end]);
-      first = min(first, first_seen(position));
-      last = max(last, position);
-      run_end++;
-    }
-    let span = span_of(u32(sequence), first, last);
-    if (in_long_run(run) && span.x <= span.y) {
+    let run = run_from(start, tile_end);
+    let span = span_of(run.sequence, run.first, run.last);
+    if (in_long_run(start) && span.x <= span.y) {
       var peak = vec4(LOWEST);
       var total = vec4<f32>();
       //@repeat r 4
@@ -258,7 +265,7 @@ fn main(
       // What each of the invocation's queries sees here: positions from_r to to_r - 1, none outside the
       // run.
       //@repeat r 4
-      let in_run_$r = own + $r >= run && own + $r < run_end;
+      let in_run_$r = own + $r >= start && own + $r < run.end;
       let position_$r = select(0u, u32(positions[min(own + $r, step.x - 1u)]), in_run_$r);
       let to_$r = select(0u, min(position_$r, span.y) + 1u, in_run_$r);
       let from_$r = first_seen(position_$r);
@@ -266,7 +273,7 @@ fn main(
 
       for (var base = span.x; base <= span.y; base += KEYS) {
         if (index < KEYS) {
-          rows[index] = cache_row(u32(sequence), min(base + index, span.y), kv_head);
+          rows[index] = cache_row(run.sequence, min(base + index, span.y), kv_head);
         }
         //@repeat c 4
         var score_$c = vec4<f32>();
@@ -374,6 +381,6 @@ fn main(
       //@end
       workgroupBarrier();
     }
-    run = run_end;
+    start = run.end;
   }
 }

@@ -19,15 +19,20 @@ import {
 import { type DispatchRunner, withRunner } from "../../support/run_dispatches.ts";
 import { relativeError, TOLERANCES } from "../../support/tolerances.ts";
 
-/** Wider than any device's: a CPU takes minutes to compile as many plain matrices as a GPU has. */
-const WIDE: MatrixShape = { m: 16, n: 32, k: 32 };
+/**
+ * Wider than any device's: a CPU takes minutes to compile as many plain matrices as a GPU has. The second is
+ * for tiles that two teams share.
+ */
+const WIDE: readonly MatrixShape[] = [{ m: 16, n: 32, k: 32 }, { m: 16, n: 16, k: 32 }];
+const PLAIN = WIDE.map((shape) => ({ ...shape, plain: true }));
+
 interface Model {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
   readonly window?: number;
   readonly sinks?: boolean;
-  readonly dtype?: "f16";
+  readonly dtype?: "f16" | "f8_e4m3";
   /** Largest number of q, k and v; 2 where nothing is said. */
   readonly magnitude?: number;
 }
@@ -63,7 +68,7 @@ async function check(runner: DispatchRunner, { model, steps, tolerance }: Check)
           ...context,
           profile: context.profile.matrices
             ? context.profile
-            : withMatrices(context.profile, WIDE, true),
+            : { ...withMatrices(context.profile, WIDE[0], true), matrices: PLAIN },
         }),
     });
     const kernels = dispatches.map(({ kernel }) => kernel);
@@ -84,6 +89,11 @@ const CASES: Readonly<Record<string, Check>> = {
   "a window, and scores that grow from tile to tile": {
     model: { heads: 2, kvHeads: 1, headDim: 64, window: 100, magnitude: 6 },
     steps: [run(1, 0, 150)],
+    tolerance: 1e-2,
+  },
+  "heads of 256, whose keys and values two teams share, and a cache in FP8": {
+    model: { heads: 2, kvHeads: 1, headDim: 256, dtype: "f8_e4m3", magnitude: 6 },
+    steps: [[...run(1, 0, 75), ...run(0, 0, 12)]],
     tolerance: 1e-2,
   },
 };

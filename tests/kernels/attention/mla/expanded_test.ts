@@ -99,12 +99,13 @@ webgpuTest(
 webgpuTest("the expanded form by matrices agrees with the CPU", () =>
   withRunner(async (runner) => {
     const model: LatentModel = {
-      ...{ heads: 2, nopeDim: 32, ropeDim: 32, valueDim: 64, latentDim: 96, dtype: "f16" },
+      // Keys as wide as GLM-4.7-Flash's, and values of another width; two teams have the same queries.
+      ...{ heads: 2, nopeDim: 192, ropeDim: 64, valueDim: 192, latentDim: 96, dtype: "f16" },
       expandFrom: 9,
     };
     const profile = withMatrices(
-      shortStretches(runner.profile, 2 * 2 * 64),
-      { m: 16, n: 32, k: 32 },
+      shortStretches(runner.profile, 2 * 2 * 256),
+      { m: 16, n: 16, k: 32 },
       true,
     );
     await checkLatent(runner, model, {
