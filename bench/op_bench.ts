@@ -5,11 +5,16 @@
  * @module
  */
 
-import { type Ceilings, measureCeilings } from "../runtime/mod.ts";
+import {
+  type Ceilings,
+  measureCeilings,
+  type OpCase,
+  OpTrial,
+  type PreparedOp,
+} from "../runtime/mod.ts";
 import { benchDevice, benchPipelines } from "./bench_device.ts";
 import { consume } from "./moe_contest.ts";
-import { type OpCase, type OpTimes, OpTrial } from "./op_trial.ts";
-import { formatSeconds } from "./statistics.ts";
+import { formatSeconds, summarize, type Summary } from "./statistics.ts";
 
 /** An op to be timed. */
 export interface OpBench {
@@ -25,28 +30,37 @@ export interface OpBench {
 /** Rounds of GPU times. */
 const ROUNDS = 7;
 
+/** The op whose memory is on the device. */
+interface Current {
+  readonly bench: OpBench;
+  readonly trial: OpTrial;
+  readonly prepared: PreparedOp;
+}
+
 /** Registers benches; each one's GPU time is measured before its wall times. */
 export async function registerOps(benches: readonly OpBench[]): Promise<void> {
   const device = await benchDevice();
   const lines: string[] = [];
   let ceilings: Promise<Ceilings> | undefined;
-  let current: { readonly bench: OpBench; readonly trial: OpTrial } | undefined;
-  const trialOf = async (bench: OpBench): Promise<OpTrial> => {
-    if (current?.bench === bench) return current.trial;
+  let current: Current | undefined;
+  const trialOf = async (bench: OpBench): Promise<Current> => {
+    if (current?.bench === bench) return current;
     current?.trial.dispose();
     const trial = await OpTrial.open(device, await benchPipelines(), bench.op);
-    current = { bench, trial };
+    const prepared = await trial.prepare();
+    current = { bench, trial, prepared };
+    const seconds = summarize(await trial.measure(prepared, ROUNDS));
     lines.push(
-      describe(bench, await trial.measure(ROUNDS), await (ceilings ??= measureCeilings(device))),
+      describe(bench, prepared, seconds, await (ceilings ??= measureCeilings(device))),
     );
-    return trial;
+    return current;
   };
   for (const bench of benches) {
     let rotation = 0;
     Deno.bench(bench.name, { group: bench.group, n: 10, warmup: 2 }, async (b) => {
-      const trial = await trialOf(bench);
+      const { trial, prepared } = await trialOf(bench);
       b.start();
-      const result = await trial.run(rotation++);
+      const result = await trial.run(prepared, rotation++);
       b.end();
       consume(result);
     });
@@ -60,13 +74,13 @@ export async function registerOps(benches: readonly OpBench[]): Promise<void> {
 
 function describe(
   { group, name, flops, otherBytes = 0 }: OpBench,
-  { seconds, dispatches, weightBytes }: OpTimes,
+  { rotations, weightBytes }: PreparedOp,
+  { median, lowest, highest, n }: Summary,
   { readBytesPerSecond, flopsPerSecond }: Ceilings,
 ): string {
-  const { median, lowest, highest, n } = seconds;
   const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`;
   return `${name} (${group}): ${formatSeconds(median)} (${formatSeconds(lowest)} .. ` +
-    `${formatSeconds(highest)}, n = ${n}; ${dispatches} dispatches), ` +
+    `${formatSeconds(highest)}, n = ${n}; ${rotations[0].length} dispatches), ` +
     `${percent((weightBytes + otherBytes) / median / readBytesPerSecond)} of read bandwidth, ` +
     `${percent(flops / median / flopsPerSecond)} of f32 peak`;
 }

@@ -1,24 +1,13 @@
 /**
- * `tune`: measures the configurations of a model's MoE layers on this device and writes tables that
- * later deployments read.
+ * `tune`: measures the kernels of a model's layers on this device and writes tables that later
+ * deployments read.
  *
  * @module
  */
 
 import { join } from "node:path";
 import { Option } from "../deps/commander.ts";
-import {
-  ConfigError,
-  type Graph,
-  isOp,
-  MOE_ACTIVATIONS,
-  MOE_OPERANDS,
-  type MoeOperands,
-  WEIGHT_FORMATS,
-  type WeightFormat,
-} from "../graph/mod.ts";
-import { BUILTIN_BACKENDS, type DeviceMoeSpec, moeSpecOf, tunedFileName } from "../kernels/mod.ts";
-import { loadModel } from "../models/mod.ts";
+import { MOE_ACTIVATIONS, MOE_OPERANDS, WEIGHT_FORMATS } from "../graph/mod.ts";
 import {
   type Ceilings,
   checkOutputFile,
@@ -26,9 +15,7 @@ import {
   measureCeilings,
   openDevice,
   TUNED_DIR_VARIABLE,
-  type TunedTokens,
   tunedTokens,
-  tuneMoeLayer,
   userTunedFolder,
   type WebGpuDevice,
   writeTunedRow,
@@ -36,25 +23,32 @@ import {
 import type { CommandContext } from "./command.ts";
 import { requireModel } from "./bundled_model.ts";
 import { configure } from "./configure.ts";
-import { modelCommand, type ModelFlags } from "./deploy_flags.ts";
+import { modelCommand } from "./deploy_flags.ts";
 import { countFlag } from "./flags.ts";
-import { runTransforms } from "./run_transforms.ts";
-import { describeRow, TuneView } from "./tune_view.ts";
-import type { Terminal } from "./terminal.ts";
+import {
+  modelTargets,
+  numbers,
+  shapeTarget,
+  type Target,
+  TUNE_KINDS,
+  type TuneFlags,
+} from "./tune_targets.ts";
+import { TuneView } from "./tune_view.ts";
 
 /** Numbers of tokens that are measured; a row serves steps of half to twice as many. */
 const DEFAULT_TOKENS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
-/** A layer to tune and the name of its table. */
-interface Target {
-  readonly spec: DeviceMoeSpec;
-  readonly file: string;
-}
-
 /** The command. */
 export function tuneCommand(context: CommandContext) {
-  return modelCommand("tune", "Measure configurations of MoE layers and write tuned tables")
+  return modelCommand("tune", "Measure sizes of a model's kernels and write tuned tables")
     .option("--shape <H,I,E,K>", "a layer by its sizes instead of a model's layers")
+    .addOption(
+      new Option(
+        "--only <kind...>",
+        "of a model: its experts, linear layers, attention (default: all)",
+      )
+        .choices(TUNE_KINDS),
+    )
     .addOption(new Option("--format <name>", "weights of --shape").choices(WEIGHT_FORMATS))
     .addOption(new Option("--activation <name>", "experts of --shape").choices(MOE_ACTIVATIONS))
     .addOption(new Option("--operands <name>", "operands of --shape").choices(MOE_OPERANDS))
@@ -64,17 +58,6 @@ export function tuneCommand(context: CommandContext) {
     .option("--force", "measure rows again that the tables already have")
     .action((flags) => tune(flags, context));
 }
-
-type TuneFlags = ModelFlags & {
-  shape?: string;
-  format?: WeightFormat;
-  activation?: DeviceMoeSpec["activation"];
-  operands?: MoeOperands;
-  tokens?: string;
-  out?: string;
-  candidates?: number;
-  force?: true;
-};
 
 async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
   const { terminal, signal } = context;
@@ -117,129 +100,27 @@ interface Surroundings {
 }
 
 async function tuneTarget(
-  { spec, file }: Target,
+  target: Target,
   tokens: readonly number[],
   folder: string,
   { flags, device, ceilings, view, signal }: Surroundings,
 ) {
+  const { file } = target;
   const known = flags.force ? [] : tunedTokens(folder, file);
-  const rest = tokens.filter((count) => !known.includes(count));
-  view.table(file, folder, tokens.length - rest.length, rest.length);
-  const rows: TunedTokens[] = [];
+  const wanted = tokens.filter((count) => target.serves(count));
+  const rest = wanted.filter((count) => !known.includes(count));
+  view.table(file, folder, wanted.length - rest.length, rest.length);
+  const rows: object[] = [];
   for (const count of rest) {
-    const row = await tuneMoeLayer(device, spec, count, {
-      signal,
+    const measured = await target.measure(count, {
+      ...{ device, ceilings, signal },
       ...(flags.candidates && { candidates: flags.candidates }),
-      onProgress: (progress) => view.progress(progress),
+      onProgress: (step) => view.progress(step),
     });
     // Written after each number of tokens, so that an interruption loses only one.
-    writeTunedRow(folder, file, count, row.best.map(({ config }) => config));
-    view.row(row);
-    rows.push(row);
+    writeTunedRow(folder, file, count, measured.rows);
+    view.row(count, measured.line);
+    rows.push(measured.facts);
   }
-  return { file, folder, rows: rows.map((row) => describeRow(row, ceilings)) };
-}
-
-/** The different MoE layers of a model after its pipeline. */
-async function modelTargets(
-  flags: TuneFlags,
-  device: WebGpuDevice,
-  { signal, terminal }: CommandContext,
-): Promise<Target[]> {
-  for (const flag of ["format", "activation", "operands"] as const) {
-    if (flags[flag] !== undefined) {
-      throw new ConfigError(
-        "cli/invalid-value",
-        `Cannot use flag "--${flag}" with a model: expected --shape, got none`,
-        { hint: "Give --shape H,I,E,K for a layer by its sizes; a model brings its own layers" },
-      );
-    }
-  }
-  const resolved = configure(flags).resolve();
-  const model = await loadModel(resolved.settings.model ?? "");
-  try {
-    const { graph } = await runTransforms({ resolved, model, signal });
-    const specs = tunableLayers(graph, model.path, terminal)
-      .map((node) => ({ ...moeSpecOf(node), profile: device.profile }));
-    const targets = specs.map((spec) => ({ spec, file: tunedFileName(spec, device.profile.key) }));
-    if (targets.length === 0) {
-      throw new ConfigError(
-        "cli/no-moe",
-        `Cannot tune "${model.path}": expected fused MoE layers in its graph, got none`,
-        { hint: "Enable match_moe_pattern and fuse_moe" },
-      );
-    }
-    return [...Map.groupBy(targets, ({ file }) => file).values()].map(([first]) => first);
-  } finally {
-    await model.checkpoint.close();
-  }
-}
-
-/** The MoE layers that read tuned tables; those that do not are told, and are an error where all are. */
-function tunableLayers(graph: Graph, model: string, terminal: Terminal) {
-  const layers = graph.nodes.filter((node) => isOp(node, "fused_moe"));
-  const foreign = layers.filter(({ attrs }) => !BUILTIN_BACKENDS.has(attrs.backend));
-  if (foreign.length === 0) return layers;
-  const names = [...new Set(foreign.map(({ attrs }) => attrs.backend))].join(", ");
-  if (foreign.length === layers.length) throw nothingToTune(model, names);
-  terminal.progress(
-    `note    ${foreign.length} MoE layers of ${names} are left out: ${WHY_FOREIGN}`,
-  );
-  return layers.filter((layer) => !foreign.includes(layer));
-}
-
-const WHY_FOREIGN = "backends of plug-ins read no tuned tables";
-
-function nothingToTune(model: string, backends: string): ConfigError {
-  return new ConfigError(
-    "cli/no-moe",
-    `Cannot tune "${model}": expected MoE layers of auto, triton or trtllm, got layers of ${backends}: ${WHY_FOREIGN}`,
-    { hint: "Set transforms.fuse_moe.backend=auto, or compare backends with deno task bench" },
-  );
-}
-
-function shapeTarget(flags: TuneFlags, shape: string, { profile }: WebGpuDevice): Target {
-  const [hidden, intermediate, experts, topK] = numbers("--shape", shape, 4);
-  if (topK > experts) {
-    throw new ConfigError(
-      "cli/invalid-value",
-      `Cannot read flag "--shape": expected at most ${experts} chosen experts, got ${topK}`,
-    );
-  }
-  const { format = "bf16", activation = "silu", operands = "f32" } = flags;
-  const spec: DeviceMoeSpec = {
-    scope: "shape",
-    tokens: { min: 1, max: 1 },
-    hidden,
-    intermediate,
-    experts,
-    topK,
-    mlp: activation === "relu2" ? "plain" : "gated",
-    activation,
-    alpha: 1.702,
-    limit: 7,
-    applyRoutingOnInput: false,
-    format,
-    activationQuant: "none",
-    operands,
-    biasUp: activation === "swiglu_oai",
-    biasDown: activation === "swiglu_oai",
-    residual: true,
-    profile,
-  };
-  return { spec, file: tunedFileName(spec, profile.key) };
-}
-
-/** A list of whole numbers from 1. */
-function numbers(flag: string, text: string, count: number | undefined): number[] {
-  const list = text.split(",").map((each) => /^\s*[1-9]\d*\s*$/.test(each) ? Number(each) : NaN);
-  if (list.every((each) => Number.isSafeInteger(each)) && (!count || list.length === count)) {
-    return list;
-  }
-  const expected = `${count ?? "a list of"} whole numbers from 1, with commas`;
-  throw new ConfigError(
-    "cli/invalid-value",
-    `Cannot read flag "${flag}": expected ${expected}, got "${text}"`,
-    { details: { flag, value: text } },
-  );
+  return { file, folder, rows };
 }

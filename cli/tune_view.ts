@@ -4,9 +4,12 @@
  * @module
  */
 
-import type { Ceilings, TunedTokens, TuneProgress } from "../runtime/mod.ts";
+import type { Ceilings, TunedOp, TunedTokens, TuneProgress } from "../runtime/mod.ts";
 import { formatDuration } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
+
+/** How far a search is. */
+export type TuneStep = TuneProgress;
 
 /** Shows a search while it runs. */
 export class TuneView {
@@ -50,25 +53,26 @@ export class TuneView {
   }
 
   /** A row is done. */
-  row(row: TunedTokens): void {
+  row(tokens: number, described: string): void {
     this.#rowsLeft--;
-    const { best, ofRead, ofFlops, speedup } = describeRow(row, this.ceilings);
-    const line = `T=${row.tokens}`.padEnd(8) +
-      `${formatDuration(best[0].seconds * 1000).padStart(9)}  ${
-        best[0].config.algorithm.padEnd(8)
-      }` +
-      `  ${percent(ofRead)} of read bandwidth, ${percent(ofFlops)} of f32 peak` +
-      `, ${speedup.toFixed(2)}x the heuristic, ${row.measured} measured` +
-      (row.failures.length > 0 ? `, ${row.failures.length} failed` : "");
+    const line = `T=${tokens}`.padEnd(8) + described;
     if (this.terminal.json) this.terminal.progress(line);
     else this.terminal.result(`${line}\n`);
   }
 }
 
-/** A row with its fractions of the device's ceilings; JSON-safe. */
-export function describeRow(row: TunedTokens, ceilings: Ceilings) {
-  const { seconds } = row.best[0];
-  return {
+/** Rows of a table for one number of tokens, for the file, for people and for programs. */
+export interface MeasuredRows {
+  /** The best first. */
+  readonly rows: readonly object[];
+  readonly line: string;
+  readonly facts: object;
+}
+
+/** A row of experts with its fractions of the device's ceilings; JSON-safe. */
+export function describeExperts(row: TunedTokens, ceilings: Ceilings) {
+  const [{ seconds, config }] = row.best;
+  const facts = {
     ...row,
     /** Of the measured read bandwidth, for the weights of the experts in use. */
     ofRead: row.activeWeightBytes / seconds / ceilings.readBytesPerSecond,
@@ -77,6 +81,33 @@ export function describeRow(row: TunedTokens, ceilings: Ceilings) {
     /** Time of the heuristic divided by the best time. */
     speedup: row.heuristic.seconds / seconds,
   };
+  const shares = `${percent(facts.ofRead)} of read bandwidth, ${
+    percent(facts.ofFlops)
+  } of f32 peak`;
+  return { facts, line: lineOf(config.algorithm, seconds, shares, facts) };
+}
+
+/** A row of a dense layer or of attention. */
+export function describeSizes(row: TunedOp, ceilings: Ceilings) {
+  const { best: { seconds }, heuristicSeconds, weightBytes } = row;
+  const facts = {
+    ...row,
+    ofRead: weightBytes / seconds / ceilings.readBytesPerSecond,
+    speedup: heuristicSeconds / seconds,
+  };
+  const share = weightBytes > 0 ? `${percent(facts.ofRead)} of read bandwidth` : "no weights";
+  return { facts, line: lineOf("sizes", seconds, share, facts) };
+}
+
+function lineOf(
+  what: string,
+  seconds: number,
+  shares: string,
+  { speedup, measured, failures }: Pick<TunedOp, "measured" | "failures"> & { speedup: number },
+): string {
+  return `${formatDuration(seconds * 1000).padStart(9)}  ${what.padEnd(8)}  ${shares}, ` +
+    `${speedup.toFixed(2)}x the heuristic, ${measured} measured` +
+    (failures.length > 0 ? `, ${failures.length} failed` : "");
 }
 
 function percent(fraction: number): string {

@@ -16,7 +16,14 @@ import {
   SHORTCUTS,
 } from "../dsl/mod.ts";
 import { type OpName, OPS, WEIGHT_FORMATS } from "../graph/mod.ts";
-import { KERNELS, moeBackends, type MoeSpec, TUNED_ROWS } from "../kernels/mod.ts";
+import {
+  decodeRow,
+  gemvRow,
+  KERNELS,
+  moeBackends,
+  type MoeSpec,
+  TUNED_ROWS,
+} from "../kernels/mod.ts";
 import { ARCHITECTURES } from "../models/mod.ts";
 import { z } from "../deps/zod.ts";
 import { RANDOM_FAMILIES } from "../tests/support/random_configs.ts";
@@ -142,7 +149,8 @@ function backendsPage(): string {
 }
 
 function tunedTablesPage(): string {
-  const blocks = Object.entries(TUNED_ROWS).flatMap(([name, schema]) => [
+  const rows = { ...TUNED_ROWS, linear: gemvRow, attention: decodeRow };
+  const blocks = Object.entries(rows).flatMap(([name, schema]) => [
     `## ${name}`,
     table(["field", "value", "meaning"], fieldsOf(schema.shape)),
   ]);

@@ -220,7 +220,7 @@ export interface LoweringContext {
   readonly operands?: MoeOperands;
   /** The node's weights are beyond what f16 holds: its operands stay f32, whatever was asked for. */
   readonly keepsF32?: boolean;
-  /** Measured configurations of MoE layers, where there are any. */
+  /** Measured sizes of kernels, where there are any. */
   readonly tuned?: TunedFiles;
   /** Of a router whose layer chooses experts by itself, and of that layer. */
   readonly choice?: ExpertChoice;
@@ -239,6 +239,16 @@ export interface KernelDefinition<Op extends OpName = OpName> {
   /** Why this kernel cannot serve the node, or undefined when it can. */
   refuse(node: Node<Op>, context: LoweringContext): string | undefined;
   lower(node: Node<Op>, context: LoweringContext): readonly Dispatch[];
+  /** The table of measured sizes that lowering reads, or why there is nothing to measure. */
+  tunable?(node: Node<Op>, context: LoweringContext): TunableSizes | string;
+}
+
+/** Sizes of a kernel that a tuner may search. */
+export interface TunableSizes {
+  /** Name of the table. */
+  readonly file: string;
+  /** Rows that the device can run: what the heuristic takes, and what is like it. */
+  readonly rows: readonly object[];
 }
 
 /** Makes a registry entry; exists so that `Op` is inferred. */

@@ -29,3 +29,6 @@ export { TUNED_ROWS, tunedRow } from "./moe/tuning/tuned_row.ts";
 export * from "./registry.ts";
 export * from "./sampling/draw_details.ts";
 export * from "./sampling/sample.ts";
+export { decodeRow } from "./attention/tuned_decode.ts";
+export { gemvRow } from "./linear/tuned_gemv.ts";
+export { parseTable } from "./tuned_table.ts";

@@ -4,15 +4,9 @@
  * @module
  */
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { ConfigError, messageOf } from "../graph/mod.ts";
-import {
-  type MoeConfig,
-  parseTunedFile,
-  type TunedFiles,
-  tunedRow,
-  type TunedText,
-} from "../kernels/mod.ts";
+import { parseTable, parseTunedFile, type TunedFiles, type TunedText } from "../kernels/mod.ts";
 import { bundledTable, tableSpelling } from "./bundled_tables.ts";
 import { writeOutputFile } from "./output_file.ts";
 
@@ -71,17 +65,17 @@ function nameIn(folder: string, fileName: string): string {
 }
 
 /**
- * Adds the configurations for one number of tokens to a table, the best first, and keeps the others.
+ * Adds the rows for one number of tokens to a table, the best first, and keeps the others.
  * The file is replaced in one step, so that it is never half written, even after an interruption.
  */
 export function writeTunedRow(
   folder: string,
   fileName: string,
   tokens: number,
-  configs: readonly MoeConfig[],
+  found: readonly object[],
 ): string {
   const path = join(folder, fileName);
-  const rows = { ...readRows(path), [tokens]: configs.map(tunedRow) };
+  const rows = { ...readRows(path), [tokens]: found };
   const ascending = Object.entries(rows).sort(([a], [b]) => Number(a) - Number(b));
   const lines = ascending.map(([key, row]) => `  ${JSON.stringify(key)}: ${JSON.stringify(row)}`);
   writeOutputFile(path, `{\n${lines.join(",\n")}\n}\n`);
@@ -93,6 +87,12 @@ export function tunedTokens(folder: string, fileName: string): readonly number[]
   return Object.keys(readRows(join(folder, fileName))).map(Number);
 }
 
+/** Tables of experts begin with their number; the rows of others are read by their kernels alone. */
+function checkTable(table: TunedText): void {
+  if (basename(table.path).startsWith("E=")) parseTunedFile(table);
+  else parseTable(table, (row) => ({ success: true, row }));
+}
+
 /** The rows of a table as they stand, after the check that every reader makes. */
 function readRows(path: string): Record<string, unknown> {
   let text: string;
@@ -102,6 +102,6 @@ function readRows(path: string): Record<string, unknown> {
     if (error instanceof Deno.errors.NotFound) return {};
     throw error;
   }
-  parseTunedFile({ path, text });
+  checkTable({ path, text });
   return JSON.parse(text);
 }

@@ -11,7 +11,7 @@ import { composeDispatch } from "../dispatch.ts";
 import { defineKernel, type Dispatch, foldGrid } from "../kernel.ts";
 import { scratchRows } from "../linear/linear.ts";
 import appendBody from "./append.wgsl" with { type: "text" };
-import { decodeDispatches } from "./decode.ts";
+import { decodeDispatches, tunableDecode } from "./decode.ts";
 import { headTooLarge } from "./decode_workgroup.ts";
 import { prefillTile } from "./matrix_tiles.ts";
 import {
@@ -96,6 +96,7 @@ export const cachedAttention = defineKernel({
     const problem = problemOf(node, { ...context, tokens: { min: 1, max: DECODE_MAX_TOKENS } });
     return headTooLarge(problem) ? "needs more workgroup memory" : undefined;
   },
+  tunable: (node, context) => tunableDecode(problemOf(node, context)),
   lower(node, context) {
     const problem = problemOf(node, context);
     const { tokens, note } = context;

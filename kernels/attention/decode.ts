@@ -7,13 +7,14 @@
 import type { Value } from "../../graph/mod.ts";
 import { type Access, constants, fragments, joinAccess, writes } from "../access/access.ts";
 import { composeDispatch } from "../dispatch.ts";
-import type { Dispatch, StepSizes } from "../kernel.ts";
+import type { Dispatch, StepSizes, TunableSizes } from "../kernel.ts";
 import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
 import combineBody from "./combine_dispatch.wgsl" with { type: "text" };
 import { lanesShape, lanesVariant } from "./decode_lanes.ts";
 import { leanShape, leanVariant, refuseLean } from "./decode_lean.ts";
 import type { DecodeMode, DecodeShape, DecodeVariant } from "./decode_variant.ts";
 import { workgroupShape, workgroupVariant } from "./decode_workgroup.ts";
+import { chooseDecodeShape, decodeCandidates, decodeFileName } from "./tuned_decode.ts";
 import {
   type AttentionProblem,
   cacheAccess,
@@ -27,10 +28,21 @@ import resultText from "./result.wgsl" with { type: "text" };
 export function decodeVariant(problem: AttentionProblem, mode: DecodeMode): DecodeVariant {
   const lanes = lanesShape(problem, mode);
   if (!lanes) return workgroupVariant(problem, mode, workgroupShape(problem, mode));
-  const lean = leanShape(problem, lanes);
-  return refuseLean(problem, mode, lean) === undefined
-    ? leanVariant(problem, mode, lean)
-    : lanesVariant(problem, mode, lanes);
+  const usual = leanShape(problem, lanes);
+  if (refuseLean(problem, mode, usual) !== undefined) return lanesVariant(problem, mode, lanes);
+  const { shape, source } = chooseDecodeShape(problem, mode, usual);
+  if (source !== undefined) problem.context.note(`sizes of ${source}`);
+  return leanVariant(problem, mode, shape);
+}
+
+/** The sizes of tokens that are alone in their sequence. */
+export function tunableDecode(problem: AttentionProblem): TunableSizes | string {
+  const mode = { fresh: 1 };
+  const lanes = lanesShape(problem, mode);
+  const usual = lanes && leanShape(problem, lanes);
+  const reason = usual ? refuseLean(problem, mode, usual) : "no subgroups to rely on";
+  if (!usual || reason !== undefined) return `attention has one size here: ${reason}`;
+  return { file: decodeFileName(problem), rows: decodeCandidates(problem, mode, usual) };
 }
 
 /**

@@ -16,14 +16,16 @@ import {
   type LoweringContext,
   type Scratch,
   type StepSizes,
+  type TunableSizes,
 } from "../kernel.ts";
 import { describeGemm, gemmDispatches } from "./gemm.ts";
-import { gemvDispatches, gemvShape } from "./gemv.ts";
+import { gemvDispatches } from "./gemv.ts";
 import { matrixTile } from "./matrix_gemm.ts";
 import { normDispatch } from "./norm.ts";
 import { type LinearProblem, type Rounding } from "./problem.ts";
 import { requiredScale, roundDispatch } from "./round_rows.ts";
 import { skinnyDispatches, skinnyRows, skinnyShape } from "./skinny.ts";
+import { chooseGemvShape, gemvCandidates, gemvFileName } from "./tuned_gemv.ts";
 
 /**
  * Rows of x up to which a weight is read once for every 8 rows instead of through tiles: a tile of
@@ -82,8 +84,9 @@ function formDispatches(problem: LinearProblem, context: LoweringContext): Dispa
   if (problem.largestRows <= GEMV_MAX_ROWS) {
     // Every word of a weight meets x in memory; a CPU reads wide words faster.
     const weight = { ...problem.weight, chunkWords: !profile.software };
-    const shape = gemvShape({ ...problem, weight }, profile);
-    context.note(`gemv, ${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`);
+    const { shape, source } = chooseGemvShape({ ...problem, weight }, context);
+    const sizes = `${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`;
+    context.note(`gemv, ${sizes}${source === undefined ? "" : ` (${source})`}`);
     return gemvDispatches({ ...problem, weight }, profile, shape);
   }
   const few = problem.largestRows <= skinnyRows(problem.outputs, profile);
@@ -130,6 +133,17 @@ function roundedDispatches(
 /** Scratch for f32 rows. */
 export function scratchRows(name: string, rows: number, columns: number): Scratch {
   return { kind: "scratch", name, bytes: rows * columns * 4 };
+}
+
+/** The sizes of few rows of x. */
+function tunableLinear(
+  problem: LinearProblem,
+  { profile }: LoweringContext,
+): TunableSizes | string {
+  if (problem.largestRows > GEMV_MAX_ROWS) return "many rows go through tiles";
+  const weight = { ...problem.weight, chunkWords: !profile.software };
+  const few = { ...problem, weight };
+  return { file: gemvFileName(few, profile.key), rows: gemvCandidates(few, profile) };
 }
 
 type LinearNode = Node<"linear"> | Node<"fused_linear">;
@@ -200,6 +214,7 @@ export const linear = defineKernel({
     "matrix-vector product up to 16 rows, on GPUs staged rows up to 64, tiled matrix product above",
   refuse: (node) => refusal(node),
   lower: (node, context) => linearDispatches(problemOf(node, undefined, context), context),
+  tunable: (node, context) => tunableLinear(problemOf(node, undefined, context), context),
 });
 
 /** `fused_linear`: the norm in front costs a few rows nothing and many rows one dispatch. */
@@ -209,4 +224,5 @@ export const fusedLinear = defineKernel({
   summary: "linear with RMSNorm in front, bias and residual in the same dispatch",
   refuse: (node) => refusal(node),
   lower: (node, context) => linearDispatches(problemOf(node, node.attrs.normEps, context), context),
+  tunable: (node, context) => tunableLinear(problemOf(node, node.attrs.normEps, context), context),
 });

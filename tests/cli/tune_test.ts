@@ -73,6 +73,12 @@ webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trac
       [[...SHAPE, "--tokens", "1,x"], 2, /flag "--tokens": expected a list of whole numbers/],
       [["--format", "f16"], 2, /flag "--format" with a model: expected --shape/],
       [["--operands", "f16"], 2, /flag "--operands" with a model: expected --shape/],
+      [[...SHAPE, "--only", "linear"], 2, /flag "--only" with --shape: expected a model/],
+      [
+        ["--only", "lineer"],
+        2,
+        /--only": expected one of experts, linear, attention, got "lineer"/,
+      ],
       [[...SHAPE, "--operands", "f8"], 2, /--operands.*f8/],
       [[...SHAPE, "--format", "f17"], 2, /--format.*f17/],
     ]);
@@ -118,7 +124,8 @@ webgpuTest("tune takes the operands of a model from its pipeline", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const own = ["--model", STORYTELLER, "--set", "transforms.fuse_moe.operands=f16"];
-    const args = [...own, "--tokens", "1", "--candidates", "1", "--out", folder];
+    const one = ["--only", "experts", "--tokens", "1", "--candidates", "1"];
+    const args = [...own, ...one, "--out", folder];
     const { code, stderr } = await runTune(args);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /,operands=f16\.json: 1 rows to measure/);
@@ -127,6 +134,44 @@ webgpuTest("tune takes the operands of a model from its pipeline", async () => {
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+webgpuTest(
+  "tune measures a model's dense layers, and says what has nothing to measure",
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const few = [
+        "--model",
+        STORYTELLER,
+        "--tokens",
+        "1,64",
+        "--candidates",
+        "1",
+        "--out",
+        folder,
+      ];
+      const { code, stdout, stderr } = await runTune([...few, "--only", "linear", "attention"]);
+      assert.equal(code, 0, stderr);
+      const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+      assert.equal(names.length, 3, "one table for each size");
+      for (const name of names) {
+        assert.match(name, /^linear,N=\d+,K=256,device_name=[\w.-]+\.json$/);
+        const rows = JSON.parse(await Deno.readTextFile(`${folder}/${name}`));
+        assert.deepEqual(Object.keys(rows), ["1"], "64 rows go through tiles");
+      }
+      assert.match(stdout, /T=1 .* of read bandwidth, .*x the heuristic/);
+      assert.match(stderr, /attention layers are left out: attention has one size here/);
+      const nothing = await runTune([...few, "--only", "attention"]);
+      assert.equal(nothing.code, 2, nothing.stderr);
+      assert.match(
+        nothing.stderr,
+        /expected layers with sizes to measure among attention, got none/,
+      );
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
 
 webgpuTest("tune stopped with Ctrl-C leaves a valid table and continues from it", async () => {
   const folder = await Deno.makeTempDir();

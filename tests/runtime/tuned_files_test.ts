@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ConfigError } from "../../graph/mod.ts";
-import { type MoeConfig, parseTunedFile } from "../../kernels/mod.ts";
+import { type MoeConfig, parseTunedFile, tunedRow } from "../../kernels/mod.ts";
 import { bundledName } from "../../runtime/bundled_tables.ts";
 import { TunedFolders, tunedTokens, writeTunedRow } from "../../runtime/mod.ts";
 
@@ -38,10 +38,10 @@ function parsed(path: string) {
 Deno.test("writeTunedRow() adds to a table, ascending, and keeps the other rows", async () => {
   await withFolder((folder) => {
     const nested = `${folder}/a/b`;
-    writeTunedRow(nested, FILE, 16, [EXPERTS, SLOTS]);
-    const path = writeTunedRow(nested, FILE, 2, [SLOTS]);
+    writeTunedRow(nested, FILE, 16, [EXPERTS, SLOTS].map(tunedRow));
+    const path = writeTunedRow(nested, FILE, 2, [tunedRow(SLOTS)]);
     assert.deepEqual([...parsed(path)], [[2, [SLOTS]], [16, [EXPERTS, SLOTS]]]);
-    writeTunedRow(nested, FILE, 16, [SLOTS]);
+    writeTunedRow(nested, FILE, 16, [tunedRow(SLOTS)]);
     assert.deepEqual(parsed(path).get(16), [SLOTS]);
     assert.deepEqual(tunedTokens(nested, FILE), [2, 16]);
   });
@@ -53,20 +53,20 @@ Deno.test("tunedTokens() gives nothing to skip where there is no table", async (
 
 Deno.test("writeTunedRow() leaves a whole table when it is interrupted", async () => {
   await withFolder((folder) => {
-    const path = writeTunedRow(folder, FILE, 1, [SLOTS]);
+    const path = writeTunedRow(folder, FILE, 1, [tunedRow(SLOTS)]);
     const before = Deno.readTextFileSync(path);
     const { renameSync } = Deno;
     Deno.renameSync = () => {
       throw new Error("stopped before the file was put in its place");
     };
     try {
-      assert.throws(() => writeTunedRow(folder, FILE, 4, [EXPERTS]), /stopped/);
+      assert.throws(() => writeTunedRow(folder, FILE, 4, [tunedRow(EXPERTS)]), /stopped/);
     } finally {
       Deno.renameSync = renameSync;
     }
     assert.equal(Deno.readTextFileSync(path), before);
     assert.deepEqual(tunedTokens(folder, FILE), [1], "the next run continues after one token");
-    writeTunedRow(folder, FILE, 4, [EXPERTS]);
+    writeTunedRow(folder, FILE, 4, [tunedRow(EXPERTS)]);
     assert.deepEqual([...parsed(path).keys()], [1, 4]);
   });
 });
@@ -86,7 +86,7 @@ Deno.test("writeTunedRow() and tunedTokens() refuse a table that is no table, an
       for (
         const use of [
           () => tunedTokens(folder, FILE),
-          () => writeTunedRow(folder, FILE, 1, [SLOTS]),
+          () => writeTunedRow(folder, FILE, 1, [tunedRow(SLOTS)]),
         ]
       ) {
         assert.throws(use, (error) => {

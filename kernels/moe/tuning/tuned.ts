@@ -8,8 +8,8 @@
  * @module
  */
 
-import { ConfigError, messageOf, type WeightFormat } from "../../../graph/mod.ts";
 import type { TunedText } from "../../kernel.ts";
+import { formatName, nearestKey, parseTable, type TunedTable } from "../../tuned_table.ts";
 import { type MoeAlgorithm, type MoeConfig, refuseConfig } from "../algorithms/config.ts";
 import type { MoeNote } from "../backend.ts";
 import type { DeviceMoeSpec, MoeSpec } from "../spec.ts";
@@ -24,24 +24,6 @@ export interface TunedChoice {
   readonly key: number;
 }
 
-/** A parsed file: configurations by tokens, best first. */
-type TunedFile = ReadonlyMap<number, readonly MoeConfig[]>;
-
-/** What files call a weight format; plain half precision has no name, as in vLLM's files. */
-const DTYPES: Readonly<Record<WeightFormat, string | undefined>> = {
-  f32: "f32",
-  f16: undefined,
-  bf16: undefined,
-  fp8_e4m3: "fp8_w8a16",
-  fp8_block: "fp8_w8a16",
-  mxfp4: "mxfp4_w4a16",
-  nvfp4: "nvfp4_w4a16",
-  int8: "int8_w8a16",
-  int4: "int4_w4a16",
-  int8_affine: "int8_affine_w8a16",
-  int4_affine: "int4_affine_w4a16",
-};
-
 /**
  * Name of the file for a layer on a device:
  * `E=64,N=1024,device_name=NVIDIA_H100_80GB_HBM3[,dtype=fp8_w8a16][,block_shape=[128,128]][,operands=f16].json`.
@@ -53,7 +35,7 @@ export function tunedFileName(
   >,
   deviceKey: string,
 ): string {
-  const plain = DTYPES[spec.format];
+  const plain = formatName(spec.format);
   const dtype = spec.activationQuant === "none" ? plain : plain?.replace(/a16$/, "a8");
   const parts = [`E=${spec.experts}`, `N=${spec.intermediate}`, `device_name=${deviceKey}`];
   if (dtype) parts.push(`dtype=${dtype}`);
@@ -63,7 +45,7 @@ export function tunedFileName(
 }
 
 /** Parsed tables; hosts give the same object for the same file. */
-const PARSED = new WeakMap<TunedText, TunedFile>();
+const PARSED = new WeakMap<TunedText, TunedTable<MoeConfig>>();
 
 /**
  * The row of a layer's tuned table: the nearest within a factor of two of the largest step, ties to
@@ -113,50 +95,7 @@ function tablesOf(spec: DeviceMoeSpec): readonly TunedText[] {
   return [own, full].filter((table) => table !== undefined);
 }
 
-/** The key nearest to `tokens` in ratio, within a factor of two; ties to the smaller. */
-export function nearestKey(keys: readonly number[], tokens: number): number | undefined {
-  const distance = (key: number) => Math.max(key / tokens, tokens / key);
-  let best: number | undefined;
-  for (const key of keys.toSorted((a, b) => a - b)) {
-    if (distance(key) <= 2 && (best === undefined || distance(key) < distance(best))) best = key;
-  }
-  return best;
-}
-
 /** Parses a tuned file; raises a {@linkcode ConfigError} that names path, key and reason. */
-export function parseTunedFile({ path, text }: TunedText): TunedFile {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw tunedError(path, "JSON", messageOf(error));
-  }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw tunedError(path, "an object from numbers of tokens to configurations", typeof json);
-  }
-  const rows = new Map<number, readonly MoeConfig[]>();
-  for (const [key, value] of Object.entries(json)) {
-    if (key === "triton_version") continue;
-    if (!/^[1-9]\d*$/.test(key)) throw tunedError(path, "a number of tokens as key", `"${key}"`);
-    const list = Array.isArray(value) ? value : [value];
-    rows.set(Number(key), list.map((row) => parseRow(path, key, row)));
-  }
-  if (rows.size === 0) throw tunedError(path, "at least one configuration", "none");
-  return rows;
-}
-
-function parseRow(path: string, key: string, row: unknown): MoeConfig {
-  const result = parseTunedRow(row);
-  if (result.success) return result.config;
-  const [issue] = result.error.issues;
-  const place = [key, ...issue.path].join(".");
-  throw tunedError(path, `a configuration at "${place}"`, issue.message);
-}
-
-function tunedError(path: string, expected: string, got: string): ConfigError {
-  return new ConfigError(
-    "config/tuned-file",
-    `Cannot read tuned table "${path}": expected ${expected}, got ${got}`,
-    { hint: 'Delete the file, or make it again with "deno task tune"', details: { path } },
-  );
+export function parseTunedFile(text: TunedText): TunedTable<MoeConfig> {
+  return parseTable(text, parseTunedRow);
 }

@@ -5,6 +5,7 @@
  */
 
 import { z } from "../../../deps/zod.ts";
+import type { RowResult } from "../../tuned_table.ts";
 import { type GemmTile, type MoeConfig, type Staging, STAGINGS } from "../algorithms/config.ts";
 
 /** A whole number above 0, with what it means. */
@@ -75,18 +76,13 @@ export const TUNED_ROWS = {
 /** One configuration as a file spells it. */
 export type TunedRow = z.input<typeof gemmRow> | z.infer<typeof slotRow | typeof expertRow>;
 
-/** A row that was read, or what is wrong with it. */
-export type TunedRowResult =
-  | { readonly success: true; readonly config: MoeConfig }
-  | { readonly success: false; readonly error: z.ZodError };
-
 /** Reads a row; what the device can run of it is not asked here. */
-export function parseTunedRow(row: unknown): TunedRowResult {
+export function parseTunedRow(row: unknown): RowResult<MoeConfig> {
   const named = z.object({ ALGORITHM: z.enum(["grouped", "permuted", "slots", "experts"]) })
     .partial().safeParse(row);
   if (!named.success) return named;
   const result = ROWS[named.data.ALGORITHM ?? "grouped"].safeParse(row);
-  return result.success ? { success: true, config: configOf(result.data) } : result;
+  return result.success ? { success: true, row: configOf(result.data) } : result;
 }
 
 function configOf(data: z.output<typeof gemmRow | typeof slotRow | typeof expertRow>): MoeConfig {

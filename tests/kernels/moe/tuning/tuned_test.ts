@@ -4,12 +4,8 @@ import { ConfigError } from "../../../../graph/mod.ts";
 import { moeCandidates } from "../../../../kernels/moe/tuning/candidates.ts";
 import { refuseConfig } from "../../../../kernels/moe/algorithms/config.ts";
 import { type DeviceMoeSpec, moeSpecOf } from "../../../../kernels/moe/spec.ts";
-import {
-  findTuned,
-  nearestKey,
-  parseTunedFile,
-  tunedFileName,
-} from "../../../../kernels/moe/tuning/tuned.ts";
+import { findTuned, parseTunedFile, tunedFileName } from "../../../../kernels/moe/tuning/tuned.ts";
+import { nearestKey } from "../../../../kernels/tuned_table.ts";
 import { tunedRow } from "../../../../kernels/moe/tuning/tuned_row.ts";
 import { bundledTable } from "../../../../runtime/bundled_tables.ts";
 import { GPU_PROFILE } from "../../../support/gpu_profile.ts";
