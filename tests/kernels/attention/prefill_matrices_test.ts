@@ -100,8 +100,12 @@ const CASES: Readonly<Record<string, Check>> = {
 
 webgpuTest("attention by matrices agrees with the CPU", async (t) => {
   await withRunner(async (runner) => {
+    const { matrices, subgroups, subgroupSize } = runner.profile;
+    // Teams that share a tile are subgroups, also where matrices are plain.
+    const ignore = !matrices && !(subgroups && subgroupSize >= 8);
+    const reason = ignore ? " [left out: subgroups of fewer than 8]" : "";
     for (const [name, each] of Object.entries(CASES)) {
-      await t.step(name, () => check(runner, each));
+      await t.step({ name: `${name}${reason}`, ignore, fn: () => check(runner, each) });
     }
   });
 });
