@@ -65,7 +65,7 @@ function nameIn(folder: string, fileName: string): string {
 }
 
 /**
- * Adds the rows for one number of tokens to a table, the best first, and keeps the others.
+ * Adds the rows for one number of tokens to a table, as files spell them, the best first, and keeps the others.
  * The file is replaced in one step, so that it is never half written, even after an interruption.
  */
 export function writeTunedRow(

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { tunedFileName } from "../../kernels/mod.ts";
+import { tunedFileName, tunedRow } from "../../kernels/mod.ts";
 import { openDevice, TUNED_DIR_VARIABLE, writeTunedRow } from "../../runtime/mod.ts";
 import { webgpuTest } from "../support/adapter.ts";
 import { deployBundled } from "../support/deploy_bundled.ts";
@@ -36,12 +36,14 @@ async function deployWith(prepare: (folder: string) => unknown) {
 webgpuTest("deploy() takes the user's table and reports file and row", async () => {
   const name = await tableName();
   const { folder, texts, told } = await deployWith((folder) =>
-    writeTunedRow(folder, name, 1, [{
-      algorithm: "slots",
-      lanes: 8,
-      up: { values: 4, unroll: 1, groups: 1 },
-      down: { values: 4, unroll: 1, groups: 1 },
-    }])
+    writeTunedRow(folder, name, 1, [
+      tunedRow({
+        algorithm: "slots",
+        lanes: 8,
+        up: { values: 4, unroll: 1, groups: 1 },
+        down: { values: 4, unroll: 1, groups: 1 },
+      }),
+    ])
   );
   const expected = new RegExp(`takes trtllm, measured; .*\\(row 1 of ${folder}/`);
   assert.ok(texts.some((text) => expected.test(text)), texts.join("\n"));

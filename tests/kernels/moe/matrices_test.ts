@@ -174,7 +174,7 @@ Deno.test("moeCandidates() and tuned tables know matrices", () => {
   assert.ok(usesMatrices("auto").length > 4);
   assert.equal(usesMatrices("f32").length, 0);
   const { grouped } = MATRIX_CONFIGS;
-  assert.deepEqual(parseTunedRow(tunedRow(grouped)), { success: true, config: grouped });
+  assert.deepEqual(parseTunedRow(tunedRow(grouped)), { success: true, row: grouped });
 });
 
 Deno.test("findTuned() takes the table of f32 for `auto` where rows are too few for matrices", () => {
