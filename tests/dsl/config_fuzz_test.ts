@@ -54,7 +54,7 @@ const FLAGS: readonly string[] = [
 /** How many mistakes are tried, in files and elsewhere. */
 const wanted = Deno.env.get("MIXLINE_FUZZ");
 const counts = {
-  files: Number(wanted ?? (IS_QUICK ? 150 : 10_000)),
+  files: Number(wanted ?? (IS_QUICK ? 150 : 6000)),
   texts: Number(wanted ?? (IS_QUICK ? 150 : 500)),
 };
 const firstSeed = Deno.env.has("MIXLINE_FUZZ") ? Math.floor(Date.now() / 86_400_000) * 100_000 : 1;
