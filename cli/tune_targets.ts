@@ -25,6 +25,7 @@ import {
   tunableOf,
   tuneMoeLayer,
   tuneOp,
+  type TuneProgress,
   type WebGpuDevice,
 } from "../runtime/mod.ts";
 import type { CommandContext } from "./command.ts";
@@ -32,7 +33,7 @@ import { configure } from "./configure.ts";
 import type { ModelFlags } from "./deploy_flags.ts";
 import { runTransforms } from "./run_transforms.ts";
 import type { Terminal } from "./terminal.ts";
-import { describeExperts, describeSizes, type MeasuredRows, type TuneStep } from "./tune_view.ts";
+import { describeExperts, describeSizes, type MeasuredRows } from "./tune_view.ts";
 
 /** Kinds of layers that have tables. */
 export const TUNE_KINDS = ["experts", "linear", "attention"] as const;
@@ -57,7 +58,7 @@ export interface Measurement {
   readonly ceilings: Ceilings;
   readonly signal: AbortSignal;
   readonly candidates?: number;
-  onProgress(step: TuneStep): void;
+  onProgress(step: TuneProgress): void;
 }
 
 /** A table to be measured. */

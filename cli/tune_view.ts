@@ -8,9 +8,6 @@ import type { Ceilings, TunedOp, TunedTokens, TuneProgress } from "../runtime/mo
 import { formatDuration } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** How far a search is. */
-export type TuneStep = TuneProgress;
-
 /** Shows a search while it runs. */
 export class TuneView {
   #started = 0;

@@ -48,6 +48,23 @@ export function nearestKey(keys: readonly number[], tokens: number): number | un
   return best;
 }
 
+/** Parsed tables; hosts give the same object for the same file, and a file is of one kernel. */
+const PARSED = new WeakMap<TunedText, TunedTable<unknown>>();
+
+/**
+ * The table of a text that a host may give again and again, which is parsed once.
+ *
+ * @throws {ConfigError} as {@linkcode parseTable}.
+ */
+export function tableOf<Row>(
+  text: TunedText,
+  parse: (row: unknown) => RowResult<Row>,
+): TunedTable<Row> {
+  const table = PARSED.get(text) ?? parseTable(text, parse);
+  PARSED.set(text, table);
+  return table as TunedTable<Row>;
+}
+
 /**
  * Parses a file, each row by `parse`.
  *
@@ -108,7 +125,7 @@ export function tunedSizes<Row>(
 ): { readonly row: Row; readonly source: string } | undefined {
   const text = tuned?.read(file);
   if (!text) return undefined;
-  const rows = parseTable(text, (row): RowResult<Row> => {
+  const rows = tableOf(text, (row): RowResult<Row> => {
     const { success, data, error } = schema.safeParse(row);
     return success ? { success, row: data } : { success, error };
   });

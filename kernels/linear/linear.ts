@@ -82,12 +82,11 @@ function onlyForRows(dispatch: Dispatch, rows: Extent, first: number, last: numb
 function formDispatches(problem: LinearProblem, context: LoweringContext): Dispatch[] {
   const { profile } = context;
   if (problem.largestRows <= GEMV_MAX_ROWS) {
-    // Every word of a weight meets x in memory; a CPU reads wide words faster.
-    const weight = { ...problem.weight, chunkWords: !profile.software };
-    const { shape, source } = chooseGemvShape({ ...problem, weight }, context);
+    const few = byWords(problem, profile);
+    const { shape, source } = chooseGemvShape(few, context);
     const sizes = `${shape.rows} rows x ${shape.columns} columns, ${shape.threads} threads`;
     context.note(`gemv, ${sizes}${source === undefined ? "" : ` (${source})`}`);
-    return gemvDispatches({ ...problem, weight }, profile, shape);
+    return gemvDispatches(few, profile, shape);
   }
   const few = problem.largestRows <= skinnyRows(problem.outputs, profile);
   if (few && !matrixTile(problem, profile)) {
@@ -135,14 +134,18 @@ export function scratchRows(name: string, rows: number, columns: number): Scratc
   return { kind: "scratch", name, bytes: rows * columns * 4 };
 }
 
+/** A problem of few rows of x: every word of a weight meets x in memory; a CPU reads wide words faster. */
+function byWords(problem: LinearProblem, { software }: DeviceProfile): LinearProblem {
+  return { ...problem, weight: { ...problem.weight, chunkWords: !software } };
+}
+
 /** The sizes of few rows of x. */
 function tunableLinear(
   problem: LinearProblem,
   { profile }: LoweringContext,
 ): TunableSizes | string {
   if (problem.largestRows > GEMV_MAX_ROWS) return "many rows go through tiles";
-  const weight = { ...problem.weight, chunkWords: !profile.software };
-  const few = { ...problem, weight };
+  const few = byWords(problem, profile);
   return { file: gemvFileName(few, profile.key), rows: gemvCandidates(few, profile) };
 }
 

@@ -9,7 +9,7 @@
  */
 
 import type { TunedText } from "../../kernel.ts";
-import { formatName, nearestKey, parseTable, type TunedTable } from "../../tuned_table.ts";
+import { formatName, nearestKey, parseTable, tableOf, type TunedTable } from "../../tuned_table.ts";
 import { type MoeAlgorithm, type MoeConfig, refuseConfig } from "../algorithms/config.ts";
 import type { MoeNote } from "../backend.ts";
 import type { DeviceMoeSpec, MoeSpec } from "../spec.ts";
@@ -44,9 +44,6 @@ export function tunedFileName(
   return `${parts.join(",")}.json`;
 }
 
-/** Parsed tables; hosts give the same object for the same file. */
-const PARSED = new WeakMap<TunedText, TunedTable<MoeConfig>>();
-
 /**
  * The row of a layer's tuned table: the nearest within a factor of two of the largest step, ties to
  * the smaller, whose algorithm is one of those given. Tables that are malformed raise a
@@ -65,8 +62,7 @@ export function findTuned(
   }
   for (const table of tables) {
     const { path } = table;
-    const rows = PARSED.get(table) ?? parseTunedFile(table);
-    PARSED.set(table, rows);
+    const rows = tableOf(table, parseTunedRow);
     const key = nearestKey([...rows.keys()], spec.tokens.max);
     if (key === undefined) {
       note(`${path} has no row within a factor of two of ${spec.tokens.max} tokens`);

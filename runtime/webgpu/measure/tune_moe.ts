@@ -17,6 +17,7 @@ import {
 } from "../../../kernels/mod.ts";
 import type { WebGpuDevice } from "../device/device.ts";
 import { MoeTrial, type PreparedLayer } from "./moe_trial.ts";
+import { relativeDifference } from "./relative_difference.ts";
 
 /**
  * Largest difference to the CPU's result, relative to the largest number: f32 sums in any order, of
@@ -181,7 +182,7 @@ class Search {
   async #prepare(config: MoeConfig): Promise<PreparedLayer | undefined> {
     try {
       const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.values, config));
-      const difference = this.#difference(await this.trial.output(layer));
+      const difference = relativeDifference(await this.trial.output(layer), this.#expected);
       if (difference <= TOLERANCE[this.spec.operands]) return layer;
       this.#failures.push(
         `${JSON.stringify(config)}: off by ${difference} of the largest number`,
@@ -211,16 +212,6 @@ class Search {
       config,
       seconds: rounds[i].toSorted((a, b) => a - b)[RUNS.final >> 1],
     }));
-  }
-
-  #difference(got: Float32Array): number {
-    let [largest, worst] = [0, 0];
-    for (const [i, expected] of this.#expected.entries()) {
-      largest = Math.max(largest, Math.abs(expected));
-      const difference = Math.abs(got[i] - expected);
-      worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
-    }
-    return worst / largest;
   }
 
   #bestOfEach(count: number): MeasuredConfig[] {

@@ -23,6 +23,7 @@ import {
 import type { WebGpuDevice } from "../device/device.ts";
 import { PipelineCache } from "../device/pipelines.ts";
 import { type OpCase, OpTrial, PAGE_SIZE, type PreparedOp, trialContext } from "./op_trial.ts";
+import { relativeDifference } from "./relative_difference.ts";
 
 /** Largest difference to what runs without a table, relative to the largest number. */
 const TOLERANCE = 1e-3;
@@ -175,7 +176,9 @@ class OpSearch {
     try {
       const contestant = await this.#prepare(row);
       const results = await this.#results(contestant.prepared);
-      const worst = Math.max(...results.map((got, i) => difference(got, this.#expected[i])));
+      const worst = Math.max(
+        ...results.map((got, i) => relativeDifference(got, this.#expected[i])),
+      );
       if (worst <= TOLERANCE) return contestant;
       this.#failures.push(`${JSON.stringify(row)}: off by ${worst} of the largest number`);
     } catch (error) {
@@ -270,16 +273,6 @@ function inputOf(b: GraphBuilder, name: string, { kind, dtype, shape }: Value): 
 function cacheBytesOf({ attrs }: Node, pages: number): number {
   const { kvHeads, headDim } = attrs as { kvHeads: number; headDim: number };
   return pages * PAGE_SIZE * kvHeads * headDim * 4;
-}
-
-function difference(got: Float32Array, expected: Float32Array): number {
-  let [largest, worst] = [0, 0];
-  for (const [i, number] of expected.entries()) {
-    largest = Math.max(largest, Math.abs(number));
-    const distance = Math.abs(got[i] - number);
-    worst = Number.isNaN(distance) ? Infinity : Math.max(worst, distance);
-  }
-  return worst / largest;
 }
 
 function middle({ samples }: Contestant): number {
