@@ -66,7 +66,8 @@ export async function runInSlices(
     results ??= part.map((each) => withRows(each, rows));
     part.forEach((each, i) => putRows(results?.[i], each, start));
     const fitting = Math.round((end - start) * SLICE_MS / (performance.now() - began + 0.01));
-    count = Math.max(LEAST_ROWS, Math.min(fitting, 4 * count));
+    // Later rows of attention cost more than those that were measured.
+    count = Math.max(LEAST_ROWS, Math.min(fitting, 2 * count));
     start = end;
     await pause();
   }
