@@ -16,8 +16,9 @@ export interface AttentionTile {
   readonly shape: MatrixShape;
 }
 
-/** Elements of a query and key head, and of a value head. */
+/** Query heads, and elements of a query and key head, and of a value head. */
 export interface HeadSizes {
+  readonly heads: number;
   readonly headDim: number;
   readonly valueDim: number;
 }
@@ -31,19 +32,25 @@ const MOST_REGISTERS = 128;
 /** Paging, keys, values, sinks or shares of the softmax, queries with their scales, and results. */
 const STORAGE_BUFFERS = 9;
 
+type TileSizes = Omit<AttentionTile, "shape">;
+
 /**
- * By preference: tiles of many keys have fewer barriers, tiles of many queries fewer loads, and teams with the
- * same queries each keep a copy of them.
+ * By preference, as measured on an H100 (docs/lab_notes.md): tiles of 32 keys leave room for more workgroups on
+ * a processor, tiles of many queries have fewer loads, and teams with the same queries each keep a copy of them.
  */
-export const TILES: readonly Omit<AttentionTile, "shape">[] = [
-  { queries: 64, keys: 64, columns: 1 },
-  { queries: 64, keys: 64, columns: 2 },
+const TILES: readonly TileSizes[] = [
   { queries: 64, keys: 32, columns: 1 },
+  { queries: 64, keys: 64, columns: 2 },
   { queries: 64, keys: 32, columns: 2 },
   { queries: 64, keys: 32, columns: 4 },
   { queries: 32, keys: 32, columns: 1 },
   { queries: 32, keys: 32, columns: 2 },
 ];
+
+/** Comes first where workgroups are too few to share a processor: twice the invocations, and fewer barriers. */
+const LONELY: TileSizes = { queries: 64, keys: 64, columns: 2 };
+/** Workgroups that have a processor of an H100 each. */
+const FEW_WORKGROUPS = 132;
 
 /**
  * The tile of a layer, whose operands are halves. Undefined where they stay f32, as the settings say so or the
@@ -51,19 +58,26 @@ export const TILES: readonly Omit<AttentionTile, "shape">[] = [
  */
 export function prefillTile(
   sizes: HeadSizes,
-  { operands = "f32", profile }: Pick<LoweringContext, "operands" | "profile">,
+  { operands = "f32", profile, tokens }: Pick<LoweringContext, "operands" | "profile" | "tokens">,
   cacheFormat: CacheFormat,
 ): AttentionTile | undefined {
-  return operands === "f32" || cacheFormat === "f32" ? undefined : tileFor(sizes, profile);
+  if (operands === "f32" || cacheFormat === "f32") return undefined;
+  const workgroups = sizes.heads * Math.ceil(tokens.max / LONELY.queries);
+  const tiles = workgroups <= FEW_WORKGROUPS ? [LONELY, ...TILES] : TILES;
+  return tileFor(sizes, profile, tiles);
 }
 
-function tileFor(sizes: HeadSizes, profile: DeviceProfile): AttentionTile | undefined {
+function tileFor(
+  sizes: HeadSizes,
+  profile: DeviceProfile,
+  tiles: readonly TileSizes[],
+): AttentionTile | undefined {
   const { headDim, valueDim } = sizes;
   if (headDim % UNIT !== 0 || valueDim % UNIT !== 0 || valueDim > headDim) return undefined;
   if (!profile.subgroups || STORAGE_BUFFERS > profile.maxStorageBuffers) return undefined;
   const volume = ({ m, n, k }: MatrixShape) => m * n * k;
   const shapes = profile.matrices?.toSorted((a, b) => volume(b) - volume(a)) ?? [];
-  return TILES.flatMap((tile) => shapes.map((shape) => ({ ...tile, shape })))
+  return tiles.flatMap((tile) => shapes.map((shape) => ({ ...tile, shape })))
     .find((tile) => dividesEvenly(tile, profile.subgroupSize) && holds(tile, sizes, profile));
 }
 

@@ -2,17 +2,18 @@ import assert from "node:assert/strict";
 import { DeviceError } from "../../graph/mod.ts";
 import { defineKernel, type DeviceProfile, KERNELS } from "../../kernels/mod.ts";
 import { openExecutor, openWebGpuExecutor } from "../../runtime/mod.ts";
+import { nativeProvider } from "../../runtime/webgpu/providers/native.ts";
 import { SMALL, smallGraph, TEST_KERNELS } from "../support/test_kernels.ts";
 import { webgpuTest } from "../support/adapter.ts";
 
 /** Runs `body` on a machine without an adapter. */
 async function withoutAdapter<Result>(body: () => Promise<Result>): Promise<Result> {
-  const original = GPU.prototype.requestAdapter;
-  GPU.prototype.requestAdapter = () => Promise.resolve(null);
+  const { open } = nativeProvider;
+  nativeProvider.open = () => Promise.resolve(undefined);
   try {
     return await body();
   } finally {
-    GPU.prototype.requestAdapter = original;
+    nativeProvider.open = open;
   }
 }
 

@@ -45,8 +45,8 @@ export function expansionOf(problem: MlaProblem): Expansion | undefined {
   const { tokens, maxSequences, maxSequenceTokens, note } = context;
   const decodes = tokens.single || tokens.max === 1;
   if (decodes || maxSequences === undefined || maxSequenceTokens === undefined) return undefined;
-  const { nopeDim, ropeDim, valueDim } = attrs;
-  const sizes = { headDim: nopeDim + ropeDim, valueDim };
+  const { heads, nopeDim, ropeDim, valueDim } = attrs;
+  const sizes = { heads, headDim: nopeDim + ropeDim, valueDim };
   const matrices = prefillTile(sizes, context, problem.cacheFormat);
   // Halves where matrices multiply them, so that f32 stays f32 everywhere else.
   const format = matrices ? "f16" : "f32";
