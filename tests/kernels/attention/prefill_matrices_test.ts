@@ -46,7 +46,10 @@ interface Check {
   readonly tolerance?: number;
 }
 
-async function check(runner: DispatchRunner, { model, steps, most, tolerance }: Check): Promise<void> {
+async function check(
+  runner: DispatchRunner,
+  { model, steps, most, tolerance }: Check,
+): Promise<void> {
   const { heads, kvHeads, headDim, window, sinks, dtype = "f16", magnitude = 2 } = model;
   const part = (seed: number) => cachedNumbers(dtype, [kvHeads, 16, headDim], seed);
   const cache: CpuCache = { keys: part(11), values: part(12) };
