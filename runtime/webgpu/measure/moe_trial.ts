@@ -73,6 +73,8 @@ export interface MoeTrialOptions {
 /** A layer to be timed; see {@linkcode MoeTrial.create}. */
 export class MoeTrial {
   readonly #owned: GPUBuffer[] = [];
+  /** What dispatches write: the output and their scratch memory. */
+  readonly #written: GPUBuffer[] = [];
   readonly #fixed = new Map<string, GPUBuffer>();
   readonly #rotations: Rotation[] = [];
   /** The experts [tokens, topK] that each rotation chooses. */
@@ -180,18 +182,23 @@ export class MoeTrial {
     return this.#stopwatch.clock;
   }
 
-  /** The layer's output after one run of a rotation, [tokens, hidden]; default the first one. */
+  /**
+   * The layer's output after one run of a rotation, [tokens, hidden]; default the first one. What
+   * dispatches write is cleared in front: else what one leaves out would be what another left there.
+   */
   async output(layer: PreparedLayer, rotation = 0): Promise<Float32Array<ArrayBuffer>> {
-    await this.#stopwatch.measure(layer.rotations[rotation]);
     const { gpu } = this.device;
     const source = this.#fixed.get(`value ${this.values.output.id}`);
     invariant(source, "the layer has an output");
     const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
     const staging = gpu.createBuffer({ size: source.size, usage });
     const encoder = gpu.createCommandEncoder();
+    for (const buffer of this.#written) encoder.clearBuffer(buffer);
+    encodeWork(encoder, layer.rotations[rotation]);
     encoder.copyBufferToBuffer(source, 0, staging, 0, source.size);
     gpu.queue.submit([encoder.finish()]);
     await staging.mapAsync(GPUMapMode.READ);
+    this.device.check();
     const result = new Float32Array(staging.getMappedRange().slice(0));
     staging.destroy();
     return result.subarray(0, this.tokens * this.spec.hidden);
@@ -322,6 +329,7 @@ export class MoeTrial {
       this.#fixed.set(`value ${value.id}`, await this.#upload(value, new Uint8Array(data.buffer)));
     }
     const out = await this.#own("output", staticBytes(values.output));
+    this.#written.push(out);
     this.#fixed.set(`value ${values.output.id}`, out);
     const step = await device.allocate(
       "step sizes",
@@ -377,6 +385,7 @@ export class MoeTrial {
       const known = this.#fixed.get(key);
       if (known && known.size >= memory.bytes) return known;
       const made = await this.#own(memory.name, memory.bytes);
+      this.#written.push(made);
       this.#fixed.set(key, made);
       return made;
     }

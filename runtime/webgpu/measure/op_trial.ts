@@ -46,6 +46,8 @@ export interface PreparedOp {
 /** Bytes that weights must exceed so that no cache keeps them, and the most copies for that. */
 const CACHE_BYTES = { gpu: 256 << 20, software: 32 << 20 };
 const MOST_COPIES = 8;
+/** What keys of scratch memory begin with. */
+const SCRATCH = "scratch ";
 /** Positions of a page. */
 export const PAGE_SIZE = 16;
 
@@ -117,6 +119,21 @@ export class OpTrial {
     encoder.copyBufferToBuffer(result, 0, this.#staging, 0, result.size);
     gpu.queue.submit([encoder.finish()]);
     return new Float32Array(await this.readback.read(this.#staging, result.size));
+  }
+
+  /**
+   * The result of one run with the first set of weights. It and scratch memory are cleared in front:
+   * else what a kernel leaves out would be what another left there.
+   */
+  async output(prepared: PreparedOp): Promise<Float32Array> {
+    const { gpu } = this.device;
+    const result = await this.#buffer(this.#result, 0);
+    const encoder = gpu.createCommandEncoder();
+    for (const [key, buffer] of this.#shared) {
+      if (buffer === result || key.startsWith(SCRATCH)) encoder.clearBuffer(buffer);
+    }
+    gpu.queue.submit([encoder.finish()]);
+    return await this.run(prepared, 0);
   }
 
   dispose(): void {
@@ -212,7 +229,7 @@ export function trialContext(
 function keyOf(memory: Binding["buffer"], copy: number): string {
   switch (memory.kind) {
     case "scratch":
-      return `scratch ${memory.name} ${memory.bytes}`;
+      return `${SCRATCH}${memory.name} ${memory.bytes}`;
     case "state":
       return `state ${memory.name}`;
     case "cache":

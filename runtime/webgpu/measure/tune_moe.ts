@@ -1,7 +1,7 @@
 /**
  * Searches the configurations of one MoE layer for one number of tokens. A candidate is first asked
- * whether the device can run it, then compiled, then compared with the CPU, then timed; the two
- * products of a layer are searched one after the other, because they do not influence each other.
+ * whether the device can run it, then compiled, then compared with the CPU and with the heuristic's
+ * result, then timed; the two products of a layer are searched one after the other, because they do not influence each other.
  *
  * @module
  */
@@ -17,13 +17,15 @@ import {
 } from "../../../kernels/mod.ts";
 import type { WebGpuDevice } from "../device/device.ts";
 import { MoeTrial, type PreparedLayer } from "./moe_trial.ts";
-import { relativeDifference } from "./relative_difference.ts";
+import { ResultCheck } from "./result_check.ts";
 
 /**
- * Largest difference to the CPU's result, relative to the largest number: f32 sums in any order, of
+ * Largest difference of two results, relative to the largest number: f32 sums in any order, of
  * operands that f16 may have rounded.
  */
 const TOLERANCE = { f32: 1e-4, f16: 2e-3, auto: 2e-3 };
+/** Of rows that are rounded to E4M3: a sum in another order may be rounded to the other neighbour. */
+const TOLERANCE_E4M3 = 1e-2;
 
 /** Passes over all rotations when a candidate is tried, and when the best ones are compared. */
 const RUNS = { trial: 2, final: 5 };
@@ -67,6 +69,12 @@ export interface TuneOptions {
   readonly onProgress?: (progress: TuneProgress) => void;
   /** Most candidates of a round, those nearest to the heuristic first; default all. */
   readonly candidates?: number;
+  /**
+   * What configurations become; for tests with wrong kernels.
+   *
+   * @internal
+   */
+  readonly lower?: typeof lowerConfig;
 }
 
 /**
@@ -103,7 +111,7 @@ function refusedLayer(scope: string, reason: string): KernelError {
 class Search {
   readonly #times = new Map<string, MeasuredConfig>();
   readonly #failures: string[] = [];
-  readonly #expected: Float32Array;
+  readonly #check: ResultCheck;
   #done = 0;
   #total = 0;
 
@@ -112,7 +120,9 @@ class Search {
     readonly spec: DeviceMoeSpec,
     readonly options: TuneOptions,
   ) {
-    this.#expected = trial.reference();
+    const { activationQuant, operands } = spec;
+    const tolerance = activationQuant === "none" ? TOLERANCE[operands] : TOLERANCE_E4M3;
+    this.#check = new ResultCheck(trial.reference(), tolerance);
   }
 
   async run(): Promise<TunedTokens> {
@@ -180,27 +190,29 @@ class Search {
 
   /** A candidate whose results are right; a failure is recorded, not raised. */
   async #prepare(config: MoeConfig): Promise<PreparedLayer | undefined> {
+    const name = JSON.stringify(config);
     try {
-      const layer = await this.trial.prepare(lowerConfig(this.spec, this.trial.values, config));
-      const difference = relativeDifference(await this.trial.output(layer), this.#expected);
-      if (difference <= TOLERANCE[this.spec.operands]) return layer;
-      this.#failures.push(
-        `${JSON.stringify(config)}: off by ${difference} of the largest number`,
-      );
+      const layer = await this.#lower(config);
+      const reason = this.#check.refuse(await this.trial.output(layer), name);
+      if (reason === undefined) return layer;
+      this.#failures.push(`${name}: ${reason}`);
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      this.#failures.push(`${JSON.stringify(config)}: ${error.message}`);
+      this.#failures.push(`${name}: ${error.message}`);
     }
     return undefined;
+  }
+
+  #lower(config: MoeConfig): Promise<PreparedLayer> {
+    const { spec, trial, options: { lower = lowerConfig } } = this;
+    return trial.prepare(lower(spec, trial.values, config));
   }
 
   /** Medians of configurations that run alternately, so that what slows one down slows all of them. */
   async #compare(configs: readonly MoeConfig[]): Promise<MeasuredConfig[]> {
     const different = [...new Map(configs.map((each) => [JSON.stringify(each), each])).values()];
     const layers = [];
-    for (const config of different) {
-      layers.push(await this.trial.prepare(lowerConfig(this.spec, this.trial.values, config)));
-    }
+    for (const config of different) layers.push(await this.#lower(config));
     const rounds: number[][] = different.map(() => []);
     for (let round = 0; round < RUNS.final; round++) {
       for (const [i, layer] of layers.entries()) {

@@ -190,7 +190,7 @@ class OpSearch {
 
   async #results(prepared: readonly PreparedOp[]): Promise<Float32Array[]> {
     const results = [];
-    for (const [i, trial] of this.trials.entries()) results.push(await trial.run(prepared[i], 0));
+    for (const [i, trial] of this.trials.entries()) results.push(await trial.output(prepared[i]));
     return results;
   }
 

@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import { type DeviceMoeSpec, refuseConfig } from "../../../../kernels/mod.ts";
+import {
+  type DeviceMoeSpec,
+  type Dispatch,
+  lowerConfig,
+  type MoeValues,
+  refuseConfig,
+} from "../../../../kernels/mod.ts";
 import { openDevice, tuneMoeLayer, type TuneProgress } from "../../../../runtime/mod.ts";
 import { webgpuTest } from "../../../support/adapter.ts";
 
@@ -32,6 +38,17 @@ async function withLayer(body: (layer: DeviceMoeSpec, ...rest: [device: Device])
   }
 }
 
+/** Writes a number over the last one of a layer's output. */
+function spoilLast({ output }: MoeValues, count: number, number: string): Dispatch {
+  return {
+    kernel: "spoil",
+    wgsl: `@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+      @compute @workgroup_size(1) fn main() { y[${count - 1}u] = ${number}; }`,
+    bindings: [{ buffer: output, access: "read_write" }],
+    workgroups: () => [1, 1, 1],
+  };
+}
+
 type Device = Awaited<ReturnType<typeof openDevice>>;
 
 webgpuTest("tuneMoeLayer() measures what the device can run, the best first", async () => {
@@ -56,6 +73,45 @@ webgpuTest("tuneMoeLayer() measures what the device can run, the best first", as
     assert.equal(device.allocatedBytes, 0, "everything was given back");
   });
 });
+
+webgpuTest(
+  "tuneMoeLayer() refuses what is wrong in its last row alone, or writes nothing",
+  async () => {
+    const wrong: Record<string, (values: MoeValues, right: readonly Dispatch[]) => Dispatch[]> = {
+      "off by [\\d.]+ of": (values, right) => [...right, spoilLast(values, 3 * 32, "9.0")],
+      "off by Infinity of": (values, right) => {
+        // The largest exponent and a fraction; a constant NaN is not WGSL.
+        const nan = "bitcast<f32>(0x7fc00000u | u32(y[0] > 1e30))";
+        return [...right, spoilLast(values, 3 * 32, nan)];
+      },
+      // Without its last product a layer would leave the output of the candidate before.
+      "its first token is off by": (_, right) => right.slice(0, -1),
+    };
+    await withLayer(async (layer, device) => {
+      const reasons = Object.keys(wrong);
+      const kinds = new Map<string, string | undefined>();
+      const row = await tuneMoeLayer(device, layer, 3, {
+        candidates: 4,
+        lower(spec, values, config) {
+          const right = lowerConfig(spec, values, config);
+          const key = JSON.stringify(config);
+          // The heuristic's, the first one, is right; three others are not.
+          if (!kinds.has(key)) kinds.set(key, kinds.size === 0 ? undefined : reasons.shift());
+          const reason = kinds.get(key);
+          return reason === undefined ? right : wrong[reason](values, right);
+        },
+      });
+      assert.deepEqual(reasons, [], "all were tried");
+      const spoiled = [...kinds].filter(([, reason]) => reason !== undefined);
+      assert.equal(row.failures.length, spoiled.length, row.failures.join("\n"));
+      for (const [i, [key, reason]] of spoiled.entries()) {
+        assert.ok(row.failures[i].startsWith(key), row.failures[i]);
+        assert.match(row.failures[i], new RegExp(`: ${reason}`));
+      }
+      for (const { config } of row.best) assert.equal(kinds.get(JSON.stringify(config)), undefined);
+    });
+  },
+);
 
 webgpuTest("tuneMoeLayer() measures f16 operands where the layer has them", async () => {
   await withLayer(async (layer, device) => {
