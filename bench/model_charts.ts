@@ -7,7 +7,7 @@
 
 import type { TopLevelSpec } from "../deps/vega_lite.ts";
 import { type Chart, draw, INK } from "./draw.ts";
-import type { ModelShares } from "./model_shares.ts";
+import type { ModelShares, TimeShares } from "./model_shares.ts";
 import { DISPATCH_KINDS } from "./token_time.ts";
 
 /** Colours of kinds, in the order of a token's way; the two of experts are alike. */
@@ -29,41 +29,48 @@ const KIND_COLORS: Readonly<Record<string, string>> = {
 /** Colours of models. */
 const MODEL_COLORS = ["#e8590c", "#228be6", "#37b24d", "#be4bdb", "#f59f00", "#868e96"];
 
+/** A step in a picture: its name, its parts, and what it took in an answer where that was measured. */
+interface TimedStep {
+  readonly label: string;
+  readonly time: TimeShares;
+  readonly wholeSeconds?: number;
+}
+
 /** All pictures of models; none where none was measured. */
 export async function drawModels(models: readonly ModelShares[]): Promise<readonly Chart[]> {
   if (models.length === 0) return [];
-  const isTimed = (which: "tokenTime" | "promptTime") => models.some((model) => model[which]);
-  const times = isTimed("tokenTime")
-    ? [
-      draw(
-        "Where a token's time goes",
-        "Each dispatch was timed in a pass of its own, which adds a little to each. The mark is the time that a token " +
-          "of an answer took at the same context, with what the host and the machine's other work added to it.",
-        timeSpec(models, "tokenTime"),
-      ),
-      draw(
+  const prompts = promptSteps(models);
+  return await Promise.all([
+    ...drawSteps(
+      "Where a token's time goes",
+      "Each dispatch was timed in a pass of its own, which adds a little to each. The mark is the time that a token " +
+        "of an answer took at the same context, with what the host and the machine's other work added to it.",
+      "milliseconds of a token",
+      tokenSteps(models),
+    ),
+    ...models.some(({ tokenTime }) => tokenTime)
+      ? [draw(
         "Share of the read bandwidth by part",
         "Bytes that a part must read (weights; keys and values for attention) in its time, of what this device reads " +
           "in the same run. Parts of few bytes cannot reach much: a dispatch that reads nothing takes time too.",
         shareSpec(models),
-      ),
-    ]
-    : [];
-  const prompts = isTimed("promptTime")
-    ? [
-      draw(
-        "Where a prompt's time goes",
-        `The same for one step of ${
-          models[0].promptTime?.tokens
-        } tokens; the mark is the time to the first token of an ` +
-          "answer to so many.",
-        timeSpec(models, "promptTime"),
-      ),
-    ]
-    : [];
-  return await Promise.all([
-    ...times,
-    ...prompts,
+      )]
+      : [],
+    ...drawSteps(
+      "Where the time of several answers goes",
+      "The same for one step of several sequences with a token each; tokens per second below contain the prompts, too.",
+      "milliseconds of a step",
+      streamSteps(models),
+    ),
+    ...drawSteps(
+      "Where a prompt's time goes",
+      `The same for one step of ${
+        prompts[0]?.time.tokens
+      } tokens; the mark is the time to the first token of an ` +
+        "answer to so many.",
+      "milliseconds of a prompt",
+      prompts,
+    ),
     draw(
       "Tokens per second of whole models",
       "Left: all answers at once together, prompts included. Right: tokens of one prompt by the time of its first " +
@@ -73,35 +80,60 @@ export async function drawModels(models: readonly ModelShares[]): Promise<readon
   ]);
 }
 
+function drawSteps(
+  title: string,
+  caption: string,
+  axis: string,
+  steps: readonly TimedStep[],
+): Promise<Chart>[] {
+  return steps.length === 0 ? [] : [draw(title, caption, timeSpec(steps, axis))];
+}
+
+function tokenSteps(models: readonly ModelShares[]): TimedStep[] {
+  return models.flatMap(({ name, prompts, tokenTime }) => {
+    if (!tokenTime) return [];
+    const same = prompts.find(({ tokens }) => tokens === tokenTime.context);
+    const whole = same && { wholeSeconds: 1 / same.decode.median };
+    return [{ label: name, time: tokenTime, ...whole }];
+  });
+}
+
+function promptSteps(models: readonly ModelShares[]): TimedStep[] {
+  return models.flatMap(({ name, prompts, promptTime }) => {
+    if (!promptTime) return [];
+    const same = prompts.find(({ tokens }) => tokens === promptTime.tokens);
+    const whole = same && { wholeSeconds: same.firstToken.median };
+    return [{ label: name, time: promptTime, ...whole }];
+  });
+}
+
+function streamSteps(models: readonly ModelShares[]): TimedStep[] {
+  return models.flatMap(({ name, streamTimes }) =>
+    streamTimes.map((time) => ({ label: `${name} × ${time.sequences}`, time }))
+  );
+}
+
 /** Kinds that occur, in order. */
 function kindsOf(rows: readonly { readonly kind: string }[]): string[] {
   return DISPATCH_KINDS.filter((kind) => rows.some((row) => row.kind === kind));
 }
 
-function timeRows(models: readonly ModelShares[], which: "tokenTime" | "promptTime") {
-  return models.flatMap(({ name, [which]: time }) =>
-    (time?.kinds ?? []).map(({ kind, seconds, dispatches, bytes, ofReadBandwidth }) => ({
-      ...{ model: name, kind, dispatches, bytes, share: ofReadBandwidth },
+function timeRows(steps: readonly TimedStep[]) {
+  return steps.flatMap(({ label, time }) =>
+    time.kinds.map(({ kind, seconds, dispatches, bytes, ofReadBandwidth }) => ({
+      ...{ step: label, kind, dispatches, bytes, share: ofReadBandwidth },
       ...{ milliseconds: seconds.median * 1e3, order: DISPATCH_KINDS.findIndex((k) => k === kind) },
     }))
   );
 }
 
-function timeSpec(
-  models: readonly ModelShares[],
-  which: "tokenTime" | "promptTime",
-): Partial<TopLevelSpec> {
-  const rows = timeRows(models, which);
+function timeSpec(steps: readonly TimedStep[], title: string): Partial<TopLevelSpec> {
+  const rows = timeRows(steps);
   const kinds = kindsOf(rows);
-  const isToken = which === "tokenTime";
-  const whole = models.flatMap(({ name, prompts, [which]: time }) => {
-    const same = prompts.find(({ tokens }) => tokens === (isToken ? time?.context : time?.tokens));
-    if (!same) return [];
-    const { decode, firstToken } = same;
-    return [{ model: name, milliseconds: 1e3 * (isToken ? 1 / decode.median : firstToken.median) }];
-  });
-  const y = { field: "model", type: "nominal", sort: null, title: null, axis: { labelLimit: 220 } };
-  const title = isToken ? "milliseconds of a token" : "milliseconds of a prompt";
+  const whole = steps.flatMap(({ label, wholeSeconds }) =>
+    wholeSeconds === undefined ? [] : [{ step: label, milliseconds: 1e3 * wholeSeconds }]
+  );
+  const y = { field: "step", type: "nominal", sort: null, title: null, axis: { labelLimit: 220 } };
   return {
     width: 560,
     height: { step: 46 },
@@ -132,7 +164,7 @@ function timeSpec(
 }
 
 function shareSpec(models: readonly ModelShares[]): Partial<TopLevelSpec> {
-  const rows = timeRows(models, "tokenTime").filter(({ bytes }) => bytes > 0);
+  const rows = timeRows(tokenSteps(models)).filter(({ bytes }) => bytes > 0);
   return {
     width: 560,
     height: { step: 14 },
@@ -140,13 +172,13 @@ function shareSpec(models: readonly ModelShares[]): Partial<TopLevelSpec> {
     data: { values: rows },
     encoding: {
       y: { field: "kind", type: "nominal", sort: kindsOf(rows), title: null },
-      yOffset: { field: "model", type: "nominal", sort: null },
+      yOffset: { field: "step", type: "nominal", sort: null },
       x: {
         field: "share",
         type: "quantitative",
         axis: { title: "share of the read bandwidth", format: ".0%" },
       },
-      color: modelColor(models),
+      color: modelColor(models, "step"),
     },
   } as Partial<TopLevelSpec>;
 }
@@ -202,11 +234,11 @@ function ratePart(
   };
 }
 
-function modelColor(models: readonly ModelShares[]) {
+function modelColor(models: readonly ModelShares[], field: "model" | "step" = "model") {
   const domain = models.map(({ name }) => name);
   const range = domain.map((_, i) => MODEL_COLORS[i % MODEL_COLORS.length]);
   return {
-    field: "model",
+    field,
     type: "nominal",
     title: null,
     legend: { orient: "top" },

@@ -75,6 +75,8 @@ export interface ModelResult {
   /** A step of one token behind the first prompt, and one of that prompt, as far as a step holds it. */
   readonly tokenTime: StepTime | undefined;
   readonly promptTime: StepTime | undefined;
+  /** Steps of several sequences with a token each, as many as answers at once were measured. */
+  readonly streamTimes: readonly StepTime[];
   /** What could not be measured, with the reason. */
   readonly problems: readonly string[];
 }

@@ -104,7 +104,7 @@ function streamTable(models: readonly ModelShares[]): string {
   );
 }
 
-function timeTables({ name, tokenTime, promptTime }: ModelShares): string[] {
+function timeTables({ name, tokenTime, promptTime, streamTimes }: ModelShares): string[] {
   return [
     ...tokenTime
       ? [timeTable(`A token of ${name} after ${tokenTime.context} others`, tokenTime)]
@@ -112,6 +112,12 @@ function timeTables({ name, tokenTime, promptTime }: ModelShares): string[] {
     ...promptTime
       ? [timeTable(`A prompt of ${promptTime.tokens} tokens of ${name}`, promptTime)]
       : [],
+    ...streamTimes.map((time) =>
+      timeTable(
+        `A token of each of ${time.sequences} answers of ${name}, after ${time.context} others`,
+        time,
+      )
+    ),
   ];
 }
 

@@ -19,10 +19,12 @@ export interface TimeShares extends Omit<StepTime, "kinds"> {
 }
 
 /** A model with the shares that its tokens reach. */
-export interface ModelShares extends Omit<ModelResult, "prompts" | "tokenTime" | "promptTime"> {
+export interface ModelShares
+  extends Omit<ModelResult, "prompts" | "tokenTime" | "promptTime" | "streamTimes"> {
   readonly prompts: readonly (PromptResult & Share)[];
   readonly tokenTime: TimeShares | undefined;
   readonly promptTime: TimeShares | undefined;
+  readonly streamTimes: readonly TimeShares[];
 }
 
 /** The bytes of a token in the median time that it takes, and the same of each kind of dispatch. */
@@ -30,18 +32,18 @@ export function withShares(model: ModelResult, ceilings: Ceilings): ModelShares 
   const share = (bytesPerSecond: number): Share => ({
     ofReadBandwidth: bytesPerSecond / ceilings.readBytesPerSecond,
   });
-  const kinds = (time: StepTime | undefined): TimeShares | undefined =>
-    time && {
-      ...time,
-      kinds: time.kinds.map((kind) => ({ ...kind, ...share(kind.bytes / kind.seconds.median) })),
-    };
+  const kinds = (time: StepTime): TimeShares => ({
+    ...time,
+    kinds: time.kinds.map((kind) => ({ ...kind, ...share(kind.bytes / kind.seconds.median) })),
+  });
   return {
     ...model,
     prompts: model.prompts.map((prompt) => ({
       ...prompt,
       ...share(prompt.tokenBytes * prompt.decode.median),
     })),
-    tokenTime: kinds(model.tokenTime),
-    promptTime: kinds(model.promptTime),
+    tokenTime: model.tokenTime && kinds(model.tokenTime),
+    promptTime: model.promptTime && kinds(model.promptTime),
+    streamTimes: model.streamTimes.map(kinds),
   };
 }

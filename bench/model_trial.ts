@@ -124,17 +124,26 @@ class ModelTrial {
     const { coldTokens } = plan;
     const tokenTime = await this.#attempt(
       "the time of a token",
-      () => this.#stepTime(1, tokens, coldTokens),
+      () => this.#stepTime({ sequences: 1, tokens: 1, context: tokens }, coldTokens),
     );
     const step = Math.min(tokens, limits.maxTokens);
     const promptTime = await this.#attempt(
       "the time of a prompt",
-      () => this.#stepTime(step, 0, coldTokens),
+      () => this.#stepTime({ sequences: 1, tokens: step, context: 0 }, coldTokens),
     );
     const streams: StreamResult[] = [];
+    const streamTimes: StepTime[] = [];
     for (const count of plan.streams) {
       const result = await this.#attempt(`${count} streams`, () => this.#streams(count, plan));
       if (result) streams.push(result);
+      // Where the streams failed or a step has not so many sequences there is nothing to explain.
+      if (!result || count === 1 || count > limits.maxSequences) continue;
+      const time = await this.#attempt(
+        `the time of a step of ${count} sequences`,
+        () =>
+          this.#stepTime({ sequences: count, tokens: 1, context: plan.streamTokens }, coldTokens),
+      );
+      if (time) streamTimes.push(time);
     }
     return {
       weightBytes: numberIn(bytes, "weights"),
@@ -142,6 +151,7 @@ class ModelTrial {
       seconds: timings.seconds,
       coldTokenSeconds: cold?.firstToken,
       ...{ prompts, streams, streamTokens: plan.streamTokens, tokenTime, promptTime },
+      streamTimes,
       problems: this.#problems,
     };
   }
@@ -199,15 +209,19 @@ class ModelTrial {
     return { streams, tokensPerSecond: summarize(rates) };
   }
 
-  async #stepTime(tokens: number, context: number, warmUp: number): Promise<StepTime> {
+  async #stepTime(
+    step: Pick<StepTime, "sequences" | "tokens" | "context">,
+    warmUp: number,
+  ): Promise<StepTime> {
+    const { sequences, tokens, context } = step;
     const profiles: (readonly DispatchTiming[])[] = [];
     for (let i = 0; i < PROFILES; i++) {
       await this.#answer(warmUp, WARMING_TOKENS);
-      const profile = await this.engine.profile(tokens, context);
+      const profile = await this.engine.profile(tokens, context, sequences);
       if (!profile) throw new Error("the device has no clock for single dispatches");
       profiles.push(profile);
     }
-    return stepTime(profiles, { tokens, context, cacheBytes: this.#cacheBytes(context) });
+    return stepTime(profiles, { ...step, cacheBytes: sequences * this.#cacheBytes(context) });
   }
 
   /** Bytes that a token reads after `context` others. */

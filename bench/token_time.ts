@@ -44,10 +44,11 @@ export interface KindTime {
   readonly bytes: number;
 }
 
-/** A step of one sequence, by what its dispatches compute. */
+/** A step, by what its dispatches compute. */
 export interface StepTime {
+  /** Sequences, tokens of each, and tokens before those. */
+  readonly sequences: number;
   readonly tokens: number;
-  /** Tokens before them. */
   readonly context: number;
   /** Sum over the dispatches, each of which was timed in a pass of its own. */
   readonly seconds: Summary;
@@ -65,7 +66,8 @@ export function kindOf(dispatch: DispatchName): string {
  */
 export function stepTime(
   profiles: readonly (readonly DispatchTiming[])[],
-  { tokens, context, cacheBytes }: {
+  { sequences, tokens, context, cacheBytes }: {
+    readonly sequences: number;
     readonly tokens: number;
     readonly context: number;
     readonly cacheBytes: number;
@@ -85,7 +87,10 @@ export function stepTime(
       microsecondsPerLayer: seconds.median * 1e6 / Math.max(1, layers),
     }];
   });
-  return { tokens, context, seconds: summarize(sums), dispatches: profiles[0].length, kinds };
+  return {
+    ...{ sequences, tokens, context, seconds: summarize(sums) },
+    ...{ dispatches: profiles[0].length, kinds },
+  };
 }
 
 /** Layers that the dispatches belong to. */

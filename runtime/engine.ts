@@ -21,6 +21,7 @@ import {
   expertLoad,
   profileStep,
   recentExpertLoad,
+  refuseStep,
   sequenceLogits,
 } from "./scheduling/direct_steps.ts";
 import { Generation, type GenerationStart } from "./generation/generate.ts";
@@ -185,19 +186,33 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Times of the dispatches of one step of `tokens` tokens after `context` others; undefined where
-   * the executor has no clock for them.
+   * Seconds of GPU time of each dispatch of one step: `sequences` sequences of `tokens` tokens each, after
+   * `context` others in each; undefined where the executor has no clock for them. Each dispatch is timed in a
+   * pass of its own, which makes it some microseconds longer. Waits until there is room for such a step.
+   *
+   * @throws {RequestError} `request/step-size` when the deployment has no steps of that size.
+   *
+   * @example
+   * ```ts
+   * import { pipeline } from "../dsl/mod.ts";
+   *
+   * await using engine = await pipeline().deploy({ model: "demo/storyteller" });
+   * const timings = await engine.profile(1, 64, 4); // four sequences decode
+   * console.assert(timings === undefined || timings.every(({ seconds }) => seconds >= 0));
+   * ```
    */
-  profile(tokens = 1, context = 0): Promise<readonly DispatchTiming[] | undefined> {
+  profile(
+    tokens = 1,
+    context = 0,
+    sequences = 1,
+  ): Promise<readonly DispatchTiming[] | undefined> {
     this.#checkOpen();
-    const most = Math.min(this.#parts.limits.maxTokens, this.#longest - context);
-    if (Number.isInteger(tokens) && tokens >= 1 && tokens <= most && context >= 0) {
-      return profileStep(this.#scheduler, tokens, context);
+    const { limits, vocabSize } = this.#parts;
+    const problem = refuseStep(limits, { tokens, context, sequences });
+    if (problem === undefined) {
+      return profileStep(this.#scheduler, { tokens, context, sequences, vocabSize });
     }
-    throw new RequestError(
-      "request/step-size",
-      `Cannot profile a step: expected 1 to ${most} tokens after ${context}, got ${tokens}`,
-    );
+    throw new RequestError("request/step-size", `Cannot profile a step: ${problem}`);
   }
 
   /**

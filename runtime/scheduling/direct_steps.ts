@@ -8,6 +8,7 @@ import { GREEDY, invariant, type WatchedExperts } from "../../graph/mod.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
 import type { DispatchTiming } from "../executor.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { longestSequence, type StepLimits } from "./step_limits.ts";
 import { flatten } from "./step_plan.ts";
 
 /** Logits of every row of a sequence `[tokens, vocab]`, computed chunk by chunk. */
@@ -87,22 +88,65 @@ function countExperts(
   });
 }
 
-/**
- * Times of the dispatches of a step of `tokens` tokens after `context` others, which count as
- * computed. A step of one token is sampled as well.
- */
+/** A step whose dispatches are timed. */
+export interface ProfiledStep {
+  /** Tokens of each sequence. */
+  readonly tokens: number;
+  /** Tokens of each sequence before them, which count as computed. */
+  readonly context: number;
+  readonly sequences: number;
+  /** Ids are below this. */
+  readonly vocabSize: number;
+}
+
+/** Why a deployment has no step of that size: what was expected and what is there; else undefined. */
+export function refuseStep(
+  limits: StepLimits,
+  { tokens, context, sequences }: Omit<ProfiledStep, "vocabSize">,
+): string | undefined {
+  const { maxTokens, maxSequences, maxRows, pages, pageSize, recompute } = limits;
+  const mostSequences = recompute ? 1 : Math.min(maxSequences, maxRows, pages, maxTokens);
+  if (!Number.isInteger(sequences) || sequences < 1 || sequences > mostSequences) {
+    return `expected 1 to ${mostSequences} sequences, got ${sequences}`;
+  }
+  const ownPages = Math.floor(pages / sequences) * pageSize;
+  const room = Math.min(longestSequence(limits), ownPages) - 1;
+  if (!Number.isInteger(context) || context < 0 || context > (recompute ? 0 : room)) {
+    return `expected a context of 0 to ${recompute ? 0 : room} tokens, got ${context}`;
+  }
+  const most = Math.min(Math.floor(maxTokens / sequences), room + 1 - context);
+  return Number.isInteger(tokens) && tokens >= 1 && tokens <= most
+    ? undefined
+    : `expected 1 to ${most} tokens after ${context}${
+      sequences > 1 ? ` in each of ${sequences} sequences` : ""
+    }, got ${tokens}`;
+}
+
+/** Times of the dispatches of a step. Sequences of one token are sampled as well. */
 export function profileStep(
   scheduler: Scheduler,
-  tokens: number,
-  context: number,
+  { tokens, context, sequences, vocabSize }: ProfiledStep,
 ): Promise<readonly DispatchTiming[] | undefined> {
   const { program, places } = scheduler;
-  return scheduler.inPlace(context + tokens, async ({ slot }) =>
-    await program.profile?.({
-      ...flatten([{ tokens: new Int32Array(tokens), start: context, slot }]),
+  return scheduler.inPlaces(sequences, context + tokens, async (taken) => {
+    const ids = differentIds(sequences * tokens, vocabSize);
+    return await program.profile?.({
+      ...flatten(taken.map(({ slot }, i) => ({
+        ...{ tokens: ids.subarray(i * tokens, (i + 1) * tokens), start: context, slot },
+      }))),
       blockTable: places.table(context + tokens),
-      logitsRows: Int32Array.of(tokens - 1),
-      want: tokens === 1 ? [GREEDY] : "logits",
+      logitsRows: Int32Array.from(taken, (_, i) => (i + 1) * tokens - 1),
+      want: tokens === 1 ? taken.map(() => GREEDY) : "logits",
       repeat: 1,
-    }));
+    });
+  });
+}
+
+/** Ids all over the vocabulary: tokens that are the same would all choose the same experts. */
+function differentIds(count: number, vocabSize: number): Int32Array<ArrayBuffer> {
+  let state = 1;
+  return Int32Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 4) % vocabSize;
+  });
 }

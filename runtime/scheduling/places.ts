@@ -62,11 +62,19 @@ export class Places {
     return "entered";
   }
 
-  /** A place for work that is not a sequence; its pages are never shared. */
-  take(tokens: number): Place | undefined {
-    const pages: number[] = [];
-    const slot = this.#take(pages, pagesFor(tokens, this.limits.pageSize), 0);
-    return slot === undefined ? undefined : { slot, pages };
+  /** Places for work that is not a sequence, all of them or none; their pages are never shared. */
+  take(count: number, tokens: number): readonly Place[] | undefined {
+    const places: Place[] = [];
+    while (places.length < count) {
+      const pages: number[] = [];
+      const slot = this.#take(pages, pagesFor(tokens, this.limits.pageSize), 0);
+      if (slot === undefined) {
+        for (const place of places) this.release(place);
+        return undefined;
+      }
+      places.push({ slot, pages });
+    }
+    return places;
   }
 
   /** Gives such a place back. */

@@ -116,12 +116,21 @@ export class Scheduler {
 
   /** Runs work with a row and pages of its own; {@linkcode Scheduler.close} waits for it. */
   inPlace<Result>(tokens: number, work: (place: Place) => Promise<Result>): Promise<Result> {
+    return this.inPlaces(1, tokens, ([place]) => work(place));
+  }
+
+  /** The same with several such places, which are taken at once: jobs never wait for each other's. */
+  inPlaces<Result>(
+    count: number,
+    tokens: number,
+    work: (places: readonly Place[]) => Promise<Result>,
+  ): Promise<Result> {
     const job = (async () => {
-      const place = await this.#claim(tokens);
+      const places = await this.#claim(count, tokens);
       try {
-        return await work(place);
+        return await work(places);
       } finally {
-        this.places.release(place);
+        for (const place of places) this.places.release(place);
         this.wake();
       }
     })();
@@ -129,16 +138,16 @@ export class Scheduler {
     return job.finally(() => this.#jobs.delete(job));
   }
 
-  #claim(tokens: number): Promise<Place> {
-    const { promise, resolve, reject } = Promise.withResolvers<Place>();
+  #claim(count: number, tokens: number): Promise<readonly Place[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<readonly Place[]>();
     this.#line.join({
       arrival: this.#arrivals++,
       cancelled: false,
       ranBefore: false,
       enter: () => {
-        const place = this.places.take(tokens);
-        if (place) resolve(place);
-        return place ? "entered" : "full";
+        const places = this.places.take(count, tokens);
+        if (places) resolve(places);
+        return places ? "entered" : "full";
       },
       fail: reject,
     });

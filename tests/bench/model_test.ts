@@ -90,7 +90,7 @@ Deno.test("stepTime() sums kinds over layers and gives medians over profiles", (
       ...{ kernel: scope ? "router" : "sample", scope, seconds, weightBytes: scope ? 100 : 0 },
     }));
   const { seconds, dispatches, kinds } = stepTime([1e-6, 9e-6, 2e-6].map(profile), {
-    ...{ tokens: 1, context: 7, cacheBytes: 0 },
+    ...{ sequences: 1, tokens: 1, context: 7, cacheBytes: 0 },
   });
   assert.deepEqual([seconds.median, seconds.n, dispatches], [6e-6, 3, 3]);
   const [router, sampling] = kinds;
@@ -133,6 +133,10 @@ webgpuTest(
     assert.equal(result.tokenWeightBytes, 2 * words);
     assert.ok(prompt.tokenBytes > result.tokenWeightBytes);
     assert.equal(result.streams[0].tokensPerSecond.n, 2);
+    assert.deepEqual(
+      result.streamTimes.map(({ sequences, tokens, context }) => [sequences, tokens, context]),
+      result.tokenTime ? [[2, 1, 2]] : [],
+    );
     if (result.tokenTime) {
       const bytes = result.tokenTime.kinds.filter(({ kind }) => kind !== "attention")
         .reduce((sum, each) => sum + each.bytes, 0);

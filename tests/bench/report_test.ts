@@ -80,18 +80,24 @@ const MODEL: ModelResult = {
       weightBytes: 0,
     },
     { kernel: "sample", scope: "", seconds: 1e-3, weightBytes: 0 },
-  ]], { tokens: 1, context: 16, cacheBytes: 5e6 }),
+  ]], { sequences: 1, tokens: 1, context: 16, cacheBytes: 5e6 }),
   promptTime: stepTime([[
     { kernel: "router", scope: "model.layers.0.mlp.gate", seconds: 1e-3, weightBytes: 1e6 },
-  ]], { tokens: 16, context: 0, cacheBytes: 0 }),
+  ]], { sequences: 1, tokens: 16, context: 0, cacheBytes: 0 }),
+  streamTimes: [
+    stepTime([[
+      { kernel: "router", scope: "model.layers.0.mlp.gate", seconds: 2e-3, weightBytes: 1e6 },
+    ]], { sequences: 8, tokens: 1, context: 16, cacheBytes: 0 }),
+  ],
   problems: ["2 streams: no memory"],
 };
 
 Deno.test("withShares() gives the bytes of a token, and of each kind, as shares of the ceiling", () => {
-  const { prompts, tokenTime } = withShares(MODEL, CEILINGS);
+  const { prompts, tokenTime, streamTimes } = withShares(MODEL, CEILINGS);
   assert.equal(prompts[0].ofReadBandwidth, 3e6 * 100 / 1e10);
   const shares = tokenTime?.kinds.map(({ kind, ofReadBandwidth }) => [kind, ofReadBandwidth]);
   assert.deepEqual(shares, [["attention", 0.25], ["router", 0.1], ["sampling", 0]]);
+  assert.equal(streamTimes[0].kinds[0].ofReadBandwidth, 0.05);
 });
 
 Deno.test("formatModel() tells speeds, shares, and what was not measured", () => {
@@ -160,7 +166,7 @@ Deno.test("writeReportFiles() keeps the numbers where the page cannot be made or
   }
 });
 
-Deno.test("reportPage() is one file with eight pictures that needs nothing from elsewhere", async () => {
+Deno.test("reportPage() is one file with nine pictures that needs nothing from elsewhere", async () => {
   const rates = { flopsPerSecond: 1e9, bytesPerSecond: 1e9, ofReadBandwidth: 0.5, ofFlops: 0.1 };
   const results = [1, 64].flatMap((tokens) => [
     result("a", tokens, { ...FAST, cpu: [3, 3, 3] }),
@@ -177,7 +183,7 @@ Deno.test("reportPage() is one file with eight pictures that needs nothing from 
     ratios: moeRatios(results),
   };
   const page = reportPage(report, await drawCharts(report));
-  assert.equal(page.match(/<svg/g)?.length, 8);
+  assert.equal(page.match(/<svg/g)?.length, 9);
   assert.doesNotMatch(page, /<script|<link|<img|url\(|href="http|src=/);
   assert.doesNotMatch(page, /NaN|undefined|Infinity/);
   assert.match(page, /A &quot;GPU&quot; of &lt;tests> &amp; more/);
@@ -194,6 +200,8 @@ Deno.test("reportPage() is one file with eight pictures that needs nothing from 
       "too large",
       "Where a token's time goes",
       "milliseconds of a token",
+      "milliseconds of a step",
+      "A token of each of 8 answers of A model, after 16 others",
       "prompt tokens/s",
       "2 of 3 layers",
       "16 tokens, 5 new",

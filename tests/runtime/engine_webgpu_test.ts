@@ -131,7 +131,17 @@ webgpuTest("profile() times every dispatch of a step where the device has a cloc
     assert(seconds >= 0 && seconds < 60, `${seconds} s`);
     assert(scope === "" || scope.startsWith("model.layers.0"), scope);
   }
-  assert.throws(() => engine.profile(17), /expected 1 to 16 tokens after 0, got 17/);
+  const batch = await engine.profile(1, 8, 3) ?? [];
+  assert.deepEqual([batch[0].kernel, batch.at(-1)?.kernel], ["embedding", "sample"]);
+  const refused: [string, ...number[]][] = [
+    ["1 to 16 tokens after 0, got 17", 17],
+    ["1 to 8 tokens after 3 in each of 2 sequences, got 9", 9, 3, 2],
+  ];
+  for (const [expected, ...step] of refused) {
+    assert.throws(() => engine.profile(...step), new RegExp(`expected ${expected}`));
+  }
+  assert.throws(() => engine.profile(1, 0, 1000), /expected 1 to \d+ sequences, got 1000/);
+  assert.throws(() => engine.profile(1, -1), /expected a context of 0 to \d+ tokens, got -1/);
   assert.deepEqual(engine.report.load, { pages: 0, running: 0, waiting: 0 });
 });
 
