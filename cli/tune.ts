@@ -17,6 +17,7 @@ import {
   TUNED_DIR_VARIABLE,
   tunedTokens,
   userTunedFolder,
+  USUAL_CANDIDATES,
   type WebGpuDevice,
   writeTunedRow,
 } from "../runtime/mod.ts";
@@ -54,7 +55,11 @@ export function tuneCommand(context: CommandContext) {
     .addOption(new Option("--operands <name>", "operands of --shape").choices(MOE_OPERANDS))
     .option("--tokens <list>", `tokens per step (default: ${DEFAULT_TOKENS.join(",")})`)
     .option("--out <dir>", `folder for the tables (default: $${TUNED_DIR_VARIABLE}, or ./tuned)`)
-    .option("--candidates <n>", "most candidates per round", countFlag("--candidates", 1))
+    .option(
+      "--candidates <n>",
+      `most candidates per round (default: ${USUAL_CANDIDATES} of dense layers and attention, all of experts)`,
+      countFlag("--candidates", 1),
+    )
     .option("--force", "measure rows again that the tables already have")
     .action((flags) => tune(flags, context));
 }

@@ -31,6 +31,11 @@ const TOLERANCE = 1e-3;
 const CONTEXTS = [512, 4000];
 const ROUNDS = { trial: 2, final: 5 };
 const FINALISTS = 6;
+/**
+ * Candidates that are tried unless told otherwise: attention may have 180, and each takes half a
+ * second on an H100 to compile and to time (docs/lab_notes.md).
+ */
+export const USUAL_CANDIDATES = 48;
 
 /** A row and its time. */
 export interface MeasuredRow {
@@ -56,7 +61,7 @@ export interface TunedOp {
 export interface TuneOpOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
-  /** Most candidates, those nearest to the heuristic first; default all. */
+  /** Most candidates, those nearest to the heuristic first; default {@linkcode USUAL_CANDIDATES}. */
   readonly candidates?: number;
   /** Numbers of the cache; default f16. */
   readonly cacheDtype?: "f32" | "f16" | "f8_e4m3";
@@ -133,7 +138,8 @@ class OpSearch {
   ) {}
 
   async run(): Promise<TunedOp> {
-    const rows = this.tunable.rows.slice(0, this.options.candidates);
+    const { candidates = USUAL_CANDIDATES } = this.options;
+    const rows = this.tunable.rows.slice(0, candidates);
     const usual = await this.#prepare(undefined);
     this.#expected = await this.#results(usual.prepared);
     const right: Contestant[] = [usual];

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { Graph, GraphBuilder, KernelError, type Node, tensor } from "../../../../graph/mod.ts";
-import { openDevice, tunableOf, tuneOp, type WebGpuDevice } from "../../../../runtime/mod.ts";
+import {
+  openDevice,
+  tunableOf,
+  tuneOp,
+  type TuneOpOptions,
+  type WebGpuDevice,
+} from "../../../../runtime/mod.ts";
 import { webgpuTest } from "../../../support/adapter.ts";
 
 /** A small dense layer with a norm, packed or not. */
@@ -33,6 +39,26 @@ function attentionNode(): Node {
   });
 }
 
+/** How many candidates a search would try; it ends with the first. */
+async function candidatesOf(
+  device: WebGpuDevice,
+  node: Node,
+  options: TuneOpOptions,
+): Promise<number> {
+  let count = 0;
+  const controller = new AbortController();
+  const search = tuneOp(device, node, 1, {
+    ...options,
+    signal: controller.signal,
+    onProgress(_, total) {
+      count = total;
+      controller.abort(new Error("enough"));
+    },
+  });
+  await assert.rejects(search, /enough/);
+  return count;
+}
+
 async function withDevice(body: (device: WebGpuDevice) => Promise<void>): Promise<void> {
   const device = await openDevice();
   try {
@@ -59,6 +85,8 @@ webgpuTest(
         assert.deepEqual(seen, [1, 2, 3]);
         assert.equal(device.allocatedBytes, 0, "everything was given back");
       }
+      assert.equal(await candidatesOf(device, linearNode(), {}), 48, "unless told otherwise");
+      assert.ok(await candidatesOf(device, linearNode(), { candidates: 1000 }) > 48);
       await assert.rejects(tuneOp(device, linearNode(), 17), (error) => {
         assert.ok(error instanceof KernelError);
         assert.match(error.message, /for 17 tokens: .*many rows go through tiles/);
@@ -76,7 +104,9 @@ webgpuTest(
       }
       // As for a GPU, whose way of attending this adapter can take as well.
       const profile = { ...device.profile, software: false };
+      const before = device.created.pipelines;
       const row = await tuneOp(device, attentionNode(), 2, { candidates: 1, profile });
+      assert.equal(device.created.pipelines - before, 1, "what runs without a table, for both");
       assert.deepEqual(row.failures, []);
       assert.equal(row.weightBytes, 0);
       assert.ok(row.best.seconds > 0);
