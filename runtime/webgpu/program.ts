@@ -199,11 +199,13 @@ export class WebGpuProgram implements Program {
 
   profile(request: StepRequest): Promise<DispatchTiming[] | undefined> {
     return this.#exclusive(async () => {
-      const { list, sizes } = await this.#prepare(request);
+      const { list, sizes, tokens } = await this.#prepare(request);
       const { device, readback } = this.context;
-      const commands = request.want === "logits"
-        ? list.commands
-        : [...list.commands, ...list.sampling];
+      const { want } = request;
+      if (!device.profile.timestamps) return undefined;
+      if (want !== "logits") tokens.prepareDraws(request, want);
+      const commands = want === "logits" ? list.commands : [...list.commands, ...list.sampling];
+      this.#recent = { list, sizes };
       return await timeCommands(device, readback, commands, sizes);
     });
   }

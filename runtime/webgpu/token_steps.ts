@@ -94,6 +94,15 @@ export class TokenSteps {
     this.device.gpu.queue.writeBuffer(this.memory.state("seen"), offset, words);
   }
 
+  /**
+   * Gets ready for commands of sampling that somebody else runs once: they draw for the rows of the
+   * request, and leave the inputs as they are.
+   */
+  prepareDraws(request: StepRequest, want: readonly RowDraw[]): void {
+    this.#writeDraws(request, want, false);
+    this.device.gpu.queue.writeBuffer(this.memory.state("counter"), 0, new Uint32Array(1));
+  }
+
   /** Runs the steps of a request whose inputs are in place; a list of tokens for each. */
   async run(
     request: StepRequest,
@@ -102,7 +111,6 @@ export class TokenSteps {
     want: readonly RowDraw[],
   ): Promise<StepResult> {
     const { repeat, logitsRows } = request;
-    if (sizes.R > this.sampling.maxRows) throw tooManyRows(sizes.R, this.sampling.maxRows);
     // When every token has a row, the samples are the tokens of the next step.
     const advance = sizes.T === sizes.R && new Set(logitsRows).size === sizes.T;
     this.#writeDraws(request, want, advance);
@@ -203,6 +211,8 @@ export class TokenSteps {
   }
 
   #writeDraws(request: StepRequest, want: readonly Sampling[], advance: boolean): void {
+    const { maxRows } = this.sampling;
+    if (want.length > maxRows) throw tooManyRows(want.length, maxRows);
     const { sequenceIds, logitsRows } = request;
     const draws = new Uint32Array(want.length * DRAW_WORDS);
     for (const [row, sampling] of want.entries()) {

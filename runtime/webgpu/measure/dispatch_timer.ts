@@ -20,24 +20,23 @@ interface Section {
   readonly commands: readonly Command[];
 }
 
-/**
- * Runs the commands once and gives the time of each that has work in a step of these sizes; undefined
- * on a device without timestamps.
- */
+/** Runs the commands once and gives the time of each that has work in a step of these sizes. */
 export async function timeCommands(
   device: WebGpuDevice,
   readback: Readback,
   all: readonly Command[],
   sizes: StepSizes,
-): Promise<DispatchTiming[] | undefined> {
-  if (!device.profile.timestamps) return undefined;
+): Promise<DispatchTiming[]> {
   const commands = all.filter((command) => hasWork(command, sizes));
-  const sections = makeSections(device, commands);
   const bytes = commands.length * 16;
   const { QUERY_RESOLVE, COPY_SRC } = GPUBufferUsage;
-  const resolved = await device.allocate("timestamps", bytes, QUERY_RESOLVE | COPY_SRC);
-  const staging = await readback.staging(bytes);
+  const sections = makeSections(device, commands);
+  const buffers: GPUBuffer[] = [];
   try {
+    const resolved = await device.allocate("timestamps", bytes, QUERY_RESOLVE | COPY_SRC);
+    buffers.push(resolved);
+    const staging = await readback.staging(bytes);
+    buffers.push(staging);
     const encoder = device.gpu.createCommandEncoder();
     let at = 0;
     for (const { queries, commands } of sections) {
@@ -58,6 +57,7 @@ export async function timeCommands(
     encoder.copyBufferToBuffer(resolved, 0, staging, 0, bytes);
     device.gpu.queue.submit([encoder.finish()]);
     const stamps = new BigUint64Array(await readback.read(staging, bytes));
+    device.check();
     return commands.map(({ kernel, scope, weightBytes }, i) => ({
       kernel,
       scope,
@@ -65,8 +65,7 @@ export async function timeCommands(
       weightBytes: weightBytes(sizes),
     }));
   } finally {
-    device.release(resolved);
-    device.release(staging);
+    for (const buffer of buffers) device.release(buffer);
     for (const { queries } of sections) queries.destroy();
   }
 }

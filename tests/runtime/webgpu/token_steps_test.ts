@@ -65,7 +65,12 @@ function request(
 const PROMPTS = [[5, 17, 80, 3, 44], Array.from({ length: 20 }, (_, i) => i * 4)];
 
 /** The prompts of two sequences, then `count` tokens of each; returns the tokens. */
-async function decode(program: Program, sampling: Sampling, count: number, repeat = 1) {
+async function decode(
+  program: Pick<Program, "markSeen" | "step">,
+  sampling: Sampling,
+  count: number,
+  repeat = 1,
+) {
   const want = PROMPTS.map((_, i) => ({ ...sampling, seed: sampling.seed + i }));
   PROMPTS.forEach((prompt, slot) => program.markSeen(slot, Int32Array.from(prompt)));
   const prompts = PROMPTS.map((prompt, slot) => [slot, 0, prompt] as const);
@@ -308,6 +313,29 @@ webgpuTest(
     }, { poisonToken: 9 });
   },
 );
+
+webgpuTest("profile() leaves draws, inputs and outputs of the steps around it alone", async () => {
+  await withPrograms(async (program) => {
+    const sampling = { ...GREEDY, repetitionPenalty: 100 };
+    const alone = await decode(program, sampling, 6);
+    const timed = request([[2, 0, [1]]], [GREEDY]);
+    const profiled = {
+      markSeen: program.markSeen.bind(program),
+      async step(each: StepRequest) {
+        const result = await program.step(each);
+        for (let token = 0; token < TINY.vocab; token += 8) {
+          await program.profile?.(request([[2, 0, [token]]], [GREEDY]));
+        }
+        return result;
+      },
+    };
+    assert.deepEqual(await decode(profiled, sampling, 6), alone, "the seen tokens of a row");
+    const first = await program.step(timed);
+    await decode(program, GREEDY, 2);
+    await program.profile?.(timed);
+    assert.deepEqual((await program.step(timed)).tokens, first.tokens, "the inputs of the device");
+  });
+});
 
 webgpuTest("step() checks its request", async () => {
   await withPrograms(async (program) => {
