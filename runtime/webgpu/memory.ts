@@ -122,7 +122,7 @@ export class ProgramMemory {
   async growState(name: string, bytes: number): Promise<boolean> {
     const old = this.#states.get(name);
     if (old && old.size >= bytes) return false;
-    const size = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
+    const size = this.#grownSize(bytes);
     this.#states.set(name, this.#own(await this.device.allocate(`state "${name}"`, size)));
     if (old) this.#release(old);
     return true;
@@ -147,9 +147,12 @@ export class ProgramMemory {
 
   /** A staging buffer of at least this size, until the next call; it grows by doubling. */
   async staging(bytes: number): Promise<GPUBuffer> {
-    if (this.#staging && this.#staging.size >= bytes) return this.#staging;
-    if (this.#staging) this.#release(this.#staging);
-    this.#staging = await this.ownStaging(2 ** Math.ceil(Math.log2(Math.max(bytes, 256))));
+    const known = this.#staging;
+    if (known && known.size >= bytes) return known;
+    // Forgotten before it is released: what follows may find no memory.
+    this.#staging = undefined;
+    if (known) this.#release(known);
+    this.#staging = await this.ownStaging(this.#grownSize(bytes));
     return this.#staging;
   }
 
@@ -226,6 +229,12 @@ export class ProgramMemory {
       }
     }
     return tickets;
+  }
+
+  /** A size to which a buffer grows that has to hold so many bytes: seldom the next one will not fit. */
+  #grownSize(bytes: number): number {
+    const doubled = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
+    return Math.max(bytes, Math.min(doubled, this.device.profile.maxBufferBytes));
   }
 
   #own(buffer: GPUBuffer): GPUBuffer {

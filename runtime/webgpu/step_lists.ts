@@ -63,6 +63,8 @@ export class StepLists {
     if (known) return known;
     const made = this.#prepare(lowered);
     this.#ready.set(lowered, made);
+    // Memory that did not suffice may do so later.
+    made.catch(() => this.#ready.delete(lowered));
     return made;
   }
 

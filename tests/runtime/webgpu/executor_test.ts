@@ -271,6 +271,45 @@ const TINY_SIZES = {
   ...{ source: NO_TENSORS, maxTokens: 64, maxSequences: 4, pages: 8, maxPagesPerSequence: 4 },
 };
 
+webgpuTest(
+  "a step whose results found no memory leaves the program and its memory whole",
+  async () => {
+    await withExecutor({ selfTest: false }, async (executor) => {
+      const { device } = executor;
+      const before = device.allocatedBytes;
+      const program = await executor.compile(tinyLanguageModel(), TINY_SIZES);
+      const logits = (tokens: number) =>
+        program.step({
+          tokenIds: new Int32Array(tokens),
+          positions: Int32Array.from({ length: tokens }, (_, i) => i),
+          sequenceIds: new Int32Array(tokens),
+          blockTable: { data: Int32Array.of(1, 2, 3, 4), sequences: 1, pages: 4 },
+          logitsRows: Int32Array.from({ length: tokens }, (_, i) => i),
+          want: "logits",
+          repeat: 1,
+        });
+      const { logits: first } = await logits(1);
+      const allocate = device.allocate;
+      // First for what the list of such steps needs, then for their results alone.
+      for (const prepare of [async () => {}, async () => await program.warmUp?.()]) {
+        await prepare();
+        device.allocate = () =>
+          Promise.reject(
+            new DeviceError(
+              "device/out-of-memory",
+              "Cannot allocate it: expected memory, got none",
+            ),
+          );
+        await assert.rejects(logits(8), { code: "device/out-of-memory" });
+        device.allocate = allocate;
+        assert.deepEqual((await logits(1)).logits, first);
+      }
+      program.dispose();
+      assert.equal(device.allocatedBytes, before);
+    });
+  },
+);
+
 nativeTest("compile() makes steps of every size ready when asked to", async () => {
   await withExecutor({}, async (executor) => {
     for (const compileAll of [true, false]) {
