@@ -11,6 +11,7 @@ import type { WireEnd, WireLogprobs, WireOptions, WirePiece } from "../engine/pr
 import { invalidField } from "../errors.ts";
 import type { ChatRequest, chatResponseSchema } from "../schemas/chat.ts";
 import { type ChoiceEvent, generateChoices } from "./choices.ts";
+import type { FieldNames } from "./field_names.ts";
 import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
 import { checkCanChat, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
@@ -24,6 +25,7 @@ export interface PreparedChat {
   readonly messages: readonly ChatMessage[];
   readonly options: WireOptions;
   readonly n: number;
+  readonly names: FieldNames;
 }
 
 /** Checks what schemas cannot and makes the engine's request. */
@@ -39,11 +41,25 @@ export function prepareChat(service: Service, request: ChatRequest): PreparedCha
   return {
     messages: request.messages,
     n: request.n ?? 1,
+    names: namesOf(request),
     options: {
       ...samplingOptions(request, max_completion_tokens ?? max_tokens),
       ...(request.logprobs && { logprobs: request.top_logprobs ?? 0 }),
       ...chatOptions(request),
     },
+  };
+}
+
+/** What the client calls the engine's options. */
+function namesOf({ max_completion_tokens, chat_template_kwargs }: ChatRequest): FieldNames {
+  const variables = Object.keys(chat_template_kwargs ?? {});
+  return {
+    prompt: "messages",
+    maxNewTokens: typeof max_completion_tokens === "number"
+      ? "max_completion_tokens"
+      : "max_tokens",
+    thinking: "reasoning_effort",
+    ...Object.fromEntries(variables.map((name) => [name, `chat_template_kwargs.${name}`])),
   };
 }
 
@@ -128,11 +144,15 @@ export async function* streamChat(
 
 function run(
   service: Service,
-  { messages, options, n }: PreparedChat,
+  { messages, options, n, names }: PreparedChat,
   { signal }: Admitted,
 ): AsyncGenerator<ChoiceEvent, void> {
   const { engine } = service.supervisor;
-  return generateChoices(engine, { prompts: [messages], options, n, signal }, service.metrics);
+  return generateChoices(
+    engine,
+    { prompts: [messages], options, n, signal, names },
+    service.metrics,
+  );
 }
 
 /** One choice, gathered. */

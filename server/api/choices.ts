@@ -7,6 +7,7 @@
 import type { EngineProcess, GenerationEvent } from "../engine/engine_process.ts";
 import type { WireOptions, WirePrompt } from "../engine/protocol.ts";
 import type { ServerMetrics } from "../metrics.ts";
+import { type FieldNames, inNamesOf } from "./field_names.ts";
 
 /** An event of one choice. */
 export type ChoiceEvent = GenerationEvent & {
@@ -21,6 +22,8 @@ export interface ChoiceRequest {
   /** Choices of each prompt. */
   readonly n: number;
   readonly signal: AbortSignal;
+  /** What errors call the fields of the request. */
+  readonly names: FieldNames;
 }
 
 /**
@@ -29,7 +32,7 @@ export interface ChoiceRequest {
  */
 export async function* generateChoices(
   engine: EngineProcess,
-  { prompts, options, n, signal }: ChoiceRequest,
+  { prompts, options, n, signal, names }: ChoiceRequest,
   metrics: ServerMetrics,
 ): AsyncGenerator<ChoiceEvent, void> {
   const stop = new AbortController();
@@ -55,7 +58,7 @@ export async function* generateChoices(
     }
   } catch (error) {
     // An interruption by a deadline or by the client is reported with its reason.
-    throw signal.aborted ? signal.reason : error;
+    throw signal.aborted ? signal.reason : inNamesOf(names, error);
   } finally {
     stop.abort();
   }

@@ -123,7 +123,7 @@ function run(
   const all: readonly WirePrompt[] = prompts;
   return generateChoices(
     service.supervisor.engine,
-    { prompts: all, options, n, signal },
+    { prompts: all, options, n, signal, names: {} },
     service.metrics,
   );
 }

@@ -14,6 +14,7 @@ import type {
   modelSchema,
   tokenizeRequestSchema,
 } from "../schemas/models.ts";
+import { inNamesOf } from "./field_names.ts";
 import { checkModel, engineInfo, servedModel, type Service } from "./service.ts";
 
 /** Milliseconds that `/metrics` waits for the engine's own counts. */
@@ -46,7 +47,10 @@ export async function tokensOf(
   { model, prompt, messages }: z.infer<typeof tokenizeRequestSchema>,
 ) {
   if (model) checkModel(service, model);
-  const tokens = await service.supervisor.engine.encode(messages ?? prompt ?? "");
+  const tokens = await service.supervisor.engine.encode(messages ?? prompt ?? "")
+    .catch((error) => {
+      throw inNamesOf(messages ? { prompt: "messages" } : {}, error);
+    });
   return { tokens, count: tokens.length, max_model_len: engineInfo(service).maxSequenceTokens };
 }
 

@@ -11,11 +11,21 @@ import type { WireEnd, WireOptions } from "../engine/protocol.ts";
 import { errorAnswer } from "../errors.ts";
 import type { inputItemSchema, ResponsesRequest } from "../schemas/responses.ts";
 import { generateChoices } from "./choices.ts";
+import type { FieldNames } from "./field_names.ts";
 import { ResponseOutput } from "./response_output.ts";
 import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts";
 import { checkCanChat, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 import { toolOptions } from "./tool_choice.ts";
+
+/** What this API calls the engine's options. */
+const NAMES: FieldNames = {
+  prompt: "input",
+  maxNewTokens: "max_output_tokens",
+  thinking: "reasoning.effort",
+  reasoning_effort: "reasoning.effort",
+  response_format: "text.format",
+};
 
 /** A request that was understood. */
 export interface PreparedResponse {
@@ -107,7 +117,8 @@ export function responseError(error: unknown): ServerEvent {
 
 function run(service: Service, { messages, options }: PreparedResponse, { signal }: Admitted) {
   const { engine } = service.supervisor;
-  return generateChoices(engine, { prompts: [messages], options, n: 1, signal }, service.metrics);
+  const request = { prompts: [messages], options, n: 1, signal, names: NAMES };
+  return generateChoices(engine, request, service.metrics);
 }
 
 function response(

@@ -12,10 +12,22 @@ export class EngineError extends MixlineError {
   override readonly exitCode: number;
   override readonly httpStatus: number;
 
-  constructor({ code, message, hint, exitCode, status }: WireError) {
-    super(code, message, hint === undefined ? {} : { hint });
+  constructor({ code, message, hint, param, exitCode, status }: WireError) {
+    super(code, message, {
+      ...(hint !== undefined && { hint }),
+      ...(param !== undefined && { details: { param } }),
+    });
     this.exitCode = exitCode;
     this.httpStatus = status;
+  }
+
+  /** The same error about a field called `param`, its texts as `say` gives them. */
+  about(param: string, say: (text: string) => string): EngineError {
+    const { code, message, hint, exitCode, httpStatus: status } = this;
+    return new EngineError({
+      ...{ code, message: say(message), param, exitCode, status },
+      ...(hint !== undefined && { hint: say(hint) }),
+    });
   }
 }
 

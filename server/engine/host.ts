@@ -203,12 +203,27 @@ function describe(event: DeployEvent): string[] {
   }
 }
 
+/** Errors about the prompt, or about how much is to follow it, say so by their code. */
+const PARAMS_OF_CODES: Readonly<Record<string, string>> = {
+  "request/chat": "prompt",
+  "request/empty-prompt": "prompt",
+  "request/messages": "prompt",
+  "request/no-chat-template": "prompt",
+  "request/prompt-too-long": "prompt",
+  "request/token-id": "prompt",
+  "request/too-many-tokens": "maxNewTokens",
+};
+
 function toWire(error: unknown): WireError {
   if (error instanceof MixlineError) {
-    const { code, message, httpStatus: status, exitCode } = error;
-    // Clients know the option by the name of OpenAI's API.
-    const hint = error.hint?.replace("maxNewTokens", "max_tokens");
-    return { code, message, ...(hint !== undefined && { hint }), status, exitCode };
+    const { code, message, hint, details, httpStatus: status, exitCode } = error;
+    const param = [details.param, details.variable, details.option, PARAMS_OF_CODES[code]]
+      .find((name) => typeof name === "string");
+    return {
+      ...{ code, message, status, exitCode },
+      ...(hint !== undefined && { hint }),
+      ...(typeof param === "string" && { param }),
+    };
   }
   return { code: "engine/bug", message: messageOf(error), status: 500, exitCode: 1 };
 }

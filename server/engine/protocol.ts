@@ -77,6 +77,8 @@ export interface WireError {
   readonly code: string;
   readonly message: string;
   readonly hint?: string;
+  /** What of the call is at fault: `prompt`, an option, a variable of the chat template. */
+  readonly param?: string;
   readonly status: number;
   readonly exitCode: number;
 }

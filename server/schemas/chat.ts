@@ -104,6 +104,7 @@ export const chatRequestSchema = z.strictObject({
   reasoning_effort: z.enum(["none", "minimal", "low", "medium", "high", "xhigh"]).nullish(),
   chat_template_kwargs: z.record(z.string(), z.unknown()).nullish()
     .describe("variables of the chat template, such as enable_thinking"),
+  verbosity: only("medium", "ask for few or many words in a message"),
   modalities: z.array(only("text", "the model writes text alone")).nullish(),
   audio: refused("the model writes text alone"),
   functions: refused("use tools"),

@@ -63,13 +63,22 @@ export const samplingFields = {
 /** A request whose model is known, named by the client or not. */
 export type Named<Request> = Omit<Request, "model"> & { readonly model: string };
 
+const accepted = z.string().nullish().describe("accepted, without effect");
+
+/** Whom a request comes from, and what it is like: what a service with accounts asks for. */
+export const callerFields = {
+  user: accepted,
+  safety_identifier: accepted,
+  prompt_cache_key: accepted.describe("accepted; prompts that begin alike share pages unasked"),
+};
+
 /** Fields about the request rather than the text. */
 export const requestFields = {
+  ...callerFields,
   model: z.string().min(1).nullish()
     .describe("one of GET /v1/models; left out, the model that is served"),
   stream: z.boolean().nullish(),
   stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).nullish(),
-  user: z.string().nullish().describe("accepted, without effect"),
   metadata: z.record(z.string(), z.string()).nullish().describe("accepted, not kept"),
   service_tier: z.enum(["auto", "default"]).nullish(),
   store: only(false, "answers are not kept"),

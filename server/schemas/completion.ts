@@ -18,7 +18,7 @@ export const completionRequestSchema = z.strictObject({
     z.array(z.string()).min(1).max(64),
     tokenIds,
     z.array(tokenIds).min(1).max(64),
-  ])
+  ], { error: "expected a text, token ids, or a list of 1 to 64 of either" })
     .describe("a text, token ids, or a list of either"),
   max_tokens: z.int().min(1).nullish(),
   logprobs: z.int().min(0).max(20).nullish(),

@@ -6,7 +6,14 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { type Named, refused, requestFields, samplingFields, toolChoice } from "./common.ts";
+import {
+  callerFields,
+  type Named,
+  refused,
+  requestFields,
+  samplingFields,
+  toolChoice,
+} from "./common.ts";
 
 const textPart = z.strictObject({
   type: z.enum(["input_text", "output_text", "text"], {
@@ -88,7 +95,8 @@ export const responsesRequestSchema = z.strictObject({
   }).nullish(),
   store: z.boolean().nullish().describe("accepted; answers are never kept"),
   metadata: z.record(z.string(), z.string()).nullish(),
-  user: z.string().nullish(),
+  service_tier: requestFields.service_tier,
+  ...callerFields,
   truncation: z.literal("disabled", { error: 'only "disabled" is supported' }).nullish(),
   previous_response_id: refused("answers are not kept; send the conversation as input"),
   conversation: refused("conversations are not kept; send the conversation as input"),

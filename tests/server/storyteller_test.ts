@@ -117,11 +117,63 @@ slowTest("a served storyteller", async (t) => {
     assert.equal((await complete(PROMPT)).length > 0, true);
   });
 
-  await t.step("names the field that asks for too many tokens", async () => {
-    await assert.rejects(
-      client.completions.create({ model, prompt: PROMPT, max_tokens: 100_000 }),
-      /Lower max_tokens, or/,
-    );
+  await t.step("names the field that is wrong as its API does", async () => {
+    const messages = [{ role: "user", content: "x" } as const];
+    const chat = (fields: object) =>
+      client.chat.completions.create({ model, messages, max_tokens: 4, ...fields });
+    const long = "word ".repeat(2000);
+    const cases: [string, RegExp, () => Promise<unknown>][] = [
+      ["max_tokens", /Lower max_tokens, or/, () => chat({ max_tokens: 100_000 })],
+      [
+        "max_completion_tokens",
+        /Lower max_completion_tokens/,
+        () => chat({ max_tokens: undefined, max_completion_tokens: 100_000 }),
+      ],
+      [
+        "max_output_tokens",
+        /Lower max_output_tokens/,
+        () => client.responses.create({ model, input: "x", max_output_tokens: 100_000 }),
+      ],
+      ["logit_bias", /option "logit_bias"/, () => chat({ logit_bias: { 99999: 1 } })],
+      ["reasoning_effort", /"reasoning_effort"/, () => chat({ reasoning_effort: "none" })],
+      [
+        "reasoning.effort",
+        /"reasoning.effort"/,
+        () => client.responses.create({ model, input: "x", reasoning: { effort: "low" } }),
+      ],
+      [
+        "chat_template_kwargs.mood",
+        /"chat_template_kwargs.mood"/,
+        () => chat({ chat_template_kwargs: { mood: 1 } }),
+      ],
+      ["messages", /Shorten/, () => chat({ messages: [{ role: "user", content: long }] })],
+      ["input", /Shorten/, () => client.responses.create({ model, input: long })],
+      ["prompt", /at least 1 token/, () => client.completions.create({ model, prompt: "" })],
+      ["prompt", /or a list of/, () => client.completions.create({ model, prompt: [] })],
+    ];
+    for (const [param, message, call] of cases) {
+      await assert.rejects(call, { status: 400, param, message });
+    }
+  });
+
+  await t.step("takes what services with accounts ask for", async () => {
+    const caller = { user: "u", safety_identifier: "u", prompt_cache_key: "k" };
+    const { choices } = await client.chat.completions.create({
+      model,
+      messages: [{ role: "user", content: "x" }],
+      max_tokens: 2,
+      verbosity: "medium",
+      ...caller,
+    });
+    assert.equal(choices.length, 1);
+    const { status } = await client.responses.create({
+      model,
+      input: "x",
+      max_output_tokens: 2,
+      service_tier: "auto",
+      ...caller,
+    });
+    assert.equal(status, "incomplete");
   });
 
   await t.step("tokenizes and detokenizes", async () => {
