@@ -31,6 +31,7 @@ import {
 import type { CommandContext } from "./command.ts";
 import { configure } from "./configure.ts";
 import type { ModelFlags } from "./deploy_flags.ts";
+import { count } from "./format.ts";
 import { runTransforms } from "./run_transforms.ts";
 import type { Terminal } from "./terminal.ts";
 import { describeExperts, describeSizes, type MeasuredRows } from "./tune_view.ts";
@@ -189,7 +190,7 @@ function tunableLayers(graph: Graph, model: string, terminal: Terminal) {
   const names = [...new Set(foreign.map(({ attrs }) => attrs.backend))].join(", ");
   if (foreign.length === layers.length) throw nothingToTune(model, names);
   terminal.progress(
-    `note    ${foreign.length} MoE layers of ${names} are left out: ${WHY_FOREIGN}`,
+    `note    left out: ${count(foreign.length, "MoE layer")} of ${names}, as ${WHY_FOREIGN}`,
   );
   return layers.filter((layer) => !foreign.includes(layer));
 }

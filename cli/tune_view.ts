@@ -5,7 +5,7 @@
  */
 
 import type { Ceilings, TunedOp, TunedTokens, TuneProgress } from "../runtime/mod.ts";
-import { formatDuration } from "./format.ts";
+import { count, formatDuration } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** Shows a search while it runs. */
@@ -30,9 +30,11 @@ export class TuneView {
   /** A table begins. */
   table(file: string, folder: string, known: number, left: number): void {
     this.#rowsLeft = left;
-    const skipped = known > 0 ? `, ${known} rows are there already` : "";
+    const { style } = this.terminal;
+    const are = known === 1 ? "is" : "are";
+    const skipped = known > 0 ? `, ${count(known, "row")} ${are} there already` : "";
     this.terminal.progress(
-      `${this.terminal.style.bold("table")}   ${folder}/${file}: ${left} rows to measure${skipped}`,
+      `${style.bold("table")}   ${folder}/${file}: ${count(left, "row")} to measure${skipped}`,
     );
   }
 
@@ -42,9 +44,10 @@ export class TuneView {
     const elapsed = performance.now() - this.#started;
     // The second round is not counted before the first one ends, so this is the least it takes.
     const left = (elapsed / done) * (total - done);
-    const line = `T=${tokens}  ${done}/${total} candidates, best ${
+    const next = this.#rowsLeft > 1 ? `, then ${count(this.#rowsLeft - 1, "row")}` : "";
+    const line = `T=${tokens}  ${done} of ${count(total, "candidate")}, best ${
       bestSeconds === undefined ? "none yet" : formatDuration(bestSeconds * 1000)
-    }, at least ${formatDuration(left)} left, then ${this.#rowsLeft - 1} rows`;
+    }, at least ${formatDuration(left)} left${next}`;
     if (this.terminal.isLive) this.terminal.live(line);
     else if (done % 50 === 0) this.terminal.progress(line);
   }

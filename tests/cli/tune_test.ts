@@ -128,7 +128,7 @@ webgpuTest("tune takes the operands of a model from its pipeline", async () => {
     const args = [...own, ...one, "--out", folder];
     const { code, stderr } = await runTune(args);
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /,operands=f16\.json: 1 rows to measure/);
+    assert.match(stderr, /,operands=f16\.json: 1 row to measure$/m);
     assert.deepEqual(await rowsOf(folder), [1]);
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -192,13 +192,12 @@ webgpuTest("tune stopped with Ctrl-C leaves a valid table and continues from it"
     const before = await rowsOf(folder);
     assert.equal(before[0], 1);
     assert.ok(before.length < 5, "it stopped before the end");
-    const next = [1, 2].filter((tokens) => !before.includes(tokens));
+    const said = before.includes(2)
+      ? "0 rows to measure, 2 rows are there already"
+      : "1 row to measure, 1 row is there already";
     const again = await runTune([...SHAPE, "--tokens", "1,2", "--out", folder]);
     assert.equal(again.code, 0, again.stderr);
-    assert.match(
-      again.stderr,
-      new RegExp(`${next.length} rows to measure, ${2 - next.length} rows`),
-    );
+    assert.ok(again.stderr.includes(said), again.stderr);
     assert.doesNotMatch(again.stdout, /^T=1 /m, "what is known is not measured again");
     assert.deepEqual((await rowsOf(folder)).slice(0, 2), [1, 2]);
   } finally {
