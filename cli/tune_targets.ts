@@ -5,6 +5,7 @@
  */
 
 import {
+  type CacheDtype,
   ConfigError,
   type Graph,
   isOp,
@@ -102,8 +103,6 @@ function sizesTarget(node: Node, device: WebGpuDevice, cacheDtype: CacheDtype): 
     },
   };
 }
-
-type CacheDtype = "f32" | "f16" | "f8_e4m3";
 
 /** The different layers of a model after its pipeline that have tables. */
 export async function modelTargets(

@@ -18,6 +18,9 @@ export type DType =
   | "i64"
   | "bool";
 
+/** Element type of a cache of keys and values. */
+export type CacheDtype = Extract<DType, "f32" | "f16" | "f8_e4m3">;
+
 /** Bytes of one element. */
 export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
   f32: 4,

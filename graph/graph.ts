@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { CacheDtype } from "./dtype.ts";
 import { GraphError, invariant } from "./errors.ts";
 import { NodeList } from "./node_list.ts";
 import type { AttrsOf, OpName } from "./ops.ts";
@@ -56,7 +57,7 @@ export interface CacheSpec {
   /** Elements of a value; absent means headDim. 0: the keys are all there is (MLA). */
   readonly valueDim?: number;
   /** Element type of what is kept. */
-  readonly dtype: "f32" | "f16" | "f8_e4m3";
+  readonly dtype: CacheDtype;
   /** Tokens of a page. */
   readonly pageSize: number;
   /** Tokens further back than this are never read again; undefined keeps all. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { MoeOperands, Node, OpName, Value } from "../graph/mod.ts";
+import type { CacheDtype, MoeOperands, Node, OpName, Value } from "../graph/mod.ts";
 
 /** The facts of a device that kernels may depend on. */
 export interface DeviceProfile {
@@ -209,7 +209,7 @@ export interface LoweringContext {
   readonly maxSequences?: number;
   readonly maxSequenceTokens?: number;
   /** Numbers of the graph's caches by name. */
-  readonly cacheDtype: (cache: string) => "f32" | "f16" | "f8_e4m3";
+  readonly cacheDtype: (cache: string) => CacheDtype;
   /**
    * How workgroups combine their partial results: `ticket` lets the last one to arrive do it in the
    * same dispatch (the default), `dispatch` adds a second dispatch. For devices that fail the

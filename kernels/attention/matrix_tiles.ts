@@ -4,8 +4,8 @@
  * @module
  */
 
+import type { CacheDtype } from "../../graph/mod.ts";
 import type { DeviceProfile, LoweringContext, MatrixShape } from "../kernel.ts";
-import type { CacheFormat } from "./operands.ts";
 
 /** A tile of a workgroup, whose teams are subgroups. */
 export interface AttentionTile {
@@ -59,7 +59,7 @@ const FEW_WORKGROUPS = 132;
 export function prefillTile(
   sizes: HeadSizes,
   { operands = "f32", profile, tokens }: Pick<LoweringContext, "operands" | "profile" | "tokens">,
-  cacheFormat: CacheFormat,
+  cacheFormat: CacheDtype,
 ): AttentionTile | undefined {
   if (operands === "f32" || cacheFormat === "f32") return undefined;
   const workgroups = sizes.heads * Math.ceil(tokens.max / LONELY.queries);

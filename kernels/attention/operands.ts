@@ -5,7 +5,14 @@
  * @module
  */
 
-import { type AttrsOf, input, type Node, optionalInput, type Value } from "../../graph/mod.ts";
+import {
+  type AttrsOf,
+  type CacheDtype,
+  input,
+  type Node,
+  optionalInput,
+  type Value,
+} from "../../graph/mod.ts";
 import { type Access, constants, fragments, joinAccess, reads, writes } from "../access/access.ts";
 import chunk from "../access/chunk.wgsl" with { type: "text" };
 import { STEP } from "../access/extent.ts";
@@ -47,12 +54,9 @@ import splitSource from "./split.wgsl" with { type: "text" };
 /** Neighbouring tokens of one sequence from which tiles of queries pay. */
 const LONG_RUN = 8;
 
-/** Formats of a cache that the kernels read and write. */
-export type CacheFormat = "f32" | "f16" | "f8_e4m3";
-
 /** How a cache is bound, read and written, and what a number is after a way through it. */
 const CACHE_FORMATS: Readonly<
-  Record<CacheFormat, { element: string; load: string; store: string; rounding: readonly string[] }>
+  Record<CacheDtype, { element: string; load: string; store: string; rounding: readonly string[] }>
 > = {
   f32: { element: "vec4<u32>", load: loadF32, store: cacheF32, rounding: [roundingF32] },
   f16: { element: "vec4<u32>", load: loadF16, store: cacheF16, rounding: [roundingF16] },
@@ -68,7 +72,7 @@ const CACHE_FORMATS: Readonly<
 export interface AttentionProblem {
   readonly node: Node<"cached_attention">;
   readonly attrs: AttrsOf<"cached_attention">;
-  readonly cacheFormat: CacheFormat;
+  readonly cacheFormat: CacheDtype;
   readonly context: LoweringContext;
 }
 
@@ -194,7 +198,7 @@ export function cacheAccess(
 export function keysAccess(
   cache: string,
   columns: number,
-  format: CacheFormat,
+  format: CacheDtype,
   access: "read" | "read_write",
 ): Access {
   return partsAccess(cache, ["keys"], columns, format, access);
@@ -204,7 +208,7 @@ function partsAccess(
   cache: string,
   parts: readonly CacheBuffer["part"][],
   columns: number,
-  format: CacheFormat,
+  format: CacheDtype,
   access: "read" | "read_write",
 ): Access {
   const bound = parts.map((part) =>
@@ -217,7 +221,7 @@ function partsAccess(
 export function keptRows(
   name: string,
   columns: number,
-  format: CacheFormat,
+  format: CacheDtype,
   access: "read" | "read_write",
   buffer: CacheBuffer | Scratch,
 ): Access {

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import type { AttrsOf } from "../../graph/mod.ts";
+import type { AttrsOf, CacheDtype } from "../../graph/mod.ts";
 import { mlaAttention } from "../../kernels/attention/mla/mla.ts";
 import type { LoweringContext } from "../../kernels/kernel.ts";
 import {
@@ -18,7 +18,6 @@ import {
 } from "./op_case.ts";
 import {
   cachedNumbers,
-  type CacheDtype,
   checkCache,
   inverseFrequencies,
   placeInputs,

@@ -6,7 +6,13 @@
  */
 
 import assert from "node:assert/strict";
-import { encodeE4M3, type HostArray, type HostTensor, viewBytes } from "../../graph/mod.ts";
+import {
+  type CacheDtype,
+  encodeE4M3,
+  type HostArray,
+  type HostTensor,
+  viewBytes,
+} from "../../graph/mod.ts";
 import type { CpuCache } from "../../kernels/cpu/kernel.ts";
 import { integerInput, type OpInput, randomF32, worstDifference } from "./op_case.ts";
 import type { DispatchRunner } from "./run_dispatches.ts";
@@ -14,9 +20,6 @@ import { TOLERANCES } from "./tolerances.ts";
 
 /** Tokens of a step: `[sequence, position]` each. */
 export type Tokens = readonly (readonly [number, number])[];
-
-/** Element types of caches. */
-export type CacheDtype = "f32" | "f16" | "f8_e4m3";
 
 /** `count` tokens of a sequence from a position on. */
 export function run(sequence: number, first: number, count: number): Tokens {

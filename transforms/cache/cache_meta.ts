@@ -5,7 +5,7 @@
  * @module
  */
 
-import { cacheOf, type CacheSpec, type Graph, type Node } from "../../graph/mod.ts";
+import { type CacheDtype, cacheOf, type Graph, type Node } from "../../graph/mod.ts";
 
 /** Key of the notes about the cache. */
 export const CACHE_META = "cache";
@@ -16,9 +16,9 @@ export const CACHE_DTYPES = { auto: "f16", f16: "f16", f32: "f32", fp8: "f8_e4m3
 /** Notes about the cache; every field is written by the transform in its comment. */
 export interface CacheNotes {
   /** `insert_cached_attention`. */
-  readonly dtype?: CacheSpec["dtype"];
+  readonly dtype?: CacheDtype;
   /** `insert_cached_mla_attention`, where it is not that of the other caches. */
-  readonly latentDtype?: CacheSpec["dtype"];
+  readonly latentDtype?: CacheDtype;
   /** `initialize_cache`: tokens of a page. */
   readonly pageSize?: number;
   /** `resize_kv_cache`: fraction of the free memory that pages may take. */

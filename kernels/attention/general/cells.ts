@@ -4,10 +4,10 @@
  * @module
  */
 
+import type { CacheDtype } from "../../../graph/mod.ts";
 import type { Access } from "../../access/access.ts";
 import { instantiate } from "../../compose.ts";
 import type { CacheBuffer } from "../../kernel.ts";
-import type { CacheFormat } from "../operands.ts";
 import e4m3 from "./cells_e4m3.wgsl" with { type: "text" };
 import e4m3Store from "./cells_e4m3_store.wgsl" with { type: "text" };
 import f16 from "./cells_f16.wgsl" with { type: "text" };
@@ -22,7 +22,7 @@ const CELLS = {
 } as const;
 
 /** Numbers that share a word; a row has to be a multiple of it. */
-export function packOf(format: CacheFormat): number {
+export function packOf(format: CacheDtype): number {
   return CELLS[format].pack;
 }
 
@@ -30,7 +30,7 @@ export function packOf(format: CacheFormat): number {
 export function cellAccess(
   cache: string,
   parts: readonly CacheBuffer["part"][],
-  format: CacheFormat,
+  format: CacheDtype,
   access: "read" | "read_write",
 ): Access {
   const { type, pack, load, store } = CELLS[format];

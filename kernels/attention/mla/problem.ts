@@ -6,6 +6,7 @@
 
 import {
   type AttrsOf,
+  type CacheDtype,
   input,
   type Node,
   optionalInput,
@@ -17,7 +18,6 @@ import { LOWEST } from "../../compose.ts";
 import type { DeviceProfile, LoweringContext } from "../../kernel.ts";
 import { sharesOfSlot } from "../../reduce/reduction.ts";
 import type { AttentionTile } from "../matrix_tiles.ts";
-import type { CacheFormat } from "../operands.ts";
 import paging from "../paging.wgsl" with { type: "text" };
 import sharesText from "./shares.wgsl" with { type: "text" };
 
@@ -58,7 +58,7 @@ export interface MlaProblem {
   readonly weight: WeightSpec;
   /** What makes queries of latents, if anything does. */
   readonly queryWeight?: WeightSpec;
-  readonly cacheFormat: CacheFormat;
+  readonly cacheFormat: CacheDtype;
   readonly context: LoweringContext;
   /** Words of 8 numbers of a latent. */
   readonly words: number;

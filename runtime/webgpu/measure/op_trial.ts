@@ -5,7 +5,14 @@
  * @module
  */
 
-import { DTYPE_BYTES, Graph, GraphBuilder, invariant, type Value } from "../../../graph/mod.ts";
+import {
+  type CacheDtype,
+  DTYPE_BYTES,
+  Graph,
+  GraphBuilder,
+  invariant,
+  type Value,
+} from "../../../graph/mod.ts";
 import {
   type Binding,
   type DeviceProfile,
@@ -33,7 +40,7 @@ export interface OpCase {
   /** As which device it is lowered; as the one it runs on when absent. */
   readonly profile?: DeviceProfile;
   /** Numbers of the cache; f32 when absent. */
-  readonly cacheDtype?: "f32" | "f16" | "f8_e4m3";
+  readonly cacheDtype?: CacheDtype;
 }
 
 /** Dispatches of the op, bound for every set of weights. */

@@ -7,6 +7,7 @@
  */
 
 import {
+  type CacheDtype,
   type GraphBuilder,
   invariant,
   KernelError,
@@ -64,7 +65,7 @@ export interface TuneOpOptions {
   /** Most candidates, those nearest to the heuristic first; default {@linkcode USUAL_CANDIDATES}. */
   readonly candidates?: number;
   /** Numbers of the cache; default f16. */
-  readonly cacheDtype?: "f32" | "f16" | "f8_e4m3";
+  readonly cacheDtype?: CacheDtype;
   /**
    * As which device kernels are lowered; default the one they run on.
    *

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "../../../deps/fast_check.ts";
 import {
   type AttrsOf,
-  type CacheSpec,
+  type CacheDtype,
   constant,
   Graph,
   GraphBuilder,
@@ -55,7 +55,7 @@ function weightsOf(
 /** A program of one node; `split` passes q, k and v apart. */
 async function compile(
   variant: Variant,
-  dtype: CacheSpec["dtype"] = "f32",
+  dtype: CacheDtype = "f32",
   split = false,
 ): Promise<Program> {
   const { heads, kvHeads, headDim } = variant;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "../../../../deps/fast_check.ts";
-import type { AttrsOf } from "../../../../graph/mod.ts";
+import type { AttrsOf, CacheDtype } from "../../../../graph/mod.ts";
 import { generalAttention } from "../../../../kernels/attention/general/general.ts";
 import { webgpuTest } from "../../../support/adapter.ts";
 import {
@@ -13,7 +13,6 @@ import {
 } from "../../../support/op_case.ts";
 import {
   cachedNumbers,
-  type CacheDtype,
   checkCache,
   inverseFrequencies,
   placeInputs,
