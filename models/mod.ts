@@ -42,5 +42,6 @@ export type { LayerTypeReading, RopeReading } from "./config/rope_config.ts";
 export * from "./blocks/rotary.ts";
 export * from "./checkpoint/safetensors.ts";
 export * from "./checkpoint/tensor_statistics.ts";
+export * from "./tokenizer/token_bytes.ts";
 export * from "./tokenizer/tokenizer.ts";
 export * from "./weight_summary.ts";

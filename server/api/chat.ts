@@ -217,14 +217,11 @@ function wireCall(id: string, choice: number, number: number, call: ToolCall) {
   };
 }
 
-function logprobOf({ token, logprob, top }: WireLogprobs) {
-  const entry = (text: string, value: number) => ({
-    token: text,
-    logprob: value,
-    bytes: [...new TextEncoder().encode(text)],
+function logprobOf({ top, ...drawn }: WireLogprobs) {
+  const entry = ({ token, logprob, bytes }: Omit<WireLogprobs, "top">) => ({
+    token,
+    logprob,
+    bytes: bytes && [...bytes],
   });
-  return {
-    ...entry(token, logprob),
-    top_logprobs: top.map((each) => entry(each.token, each.logprob)),
-  };
+  return { ...entry(drawn), top_logprobs: top.map(entry) };
 }

@@ -105,7 +105,7 @@ export async function* streamCompletion(
     if (text === "" && !logprobs) continue;
     const log = new TokenLog(offsets[index]);
     if (logprobs) log.add(logprobs);
-    offsets[index] += logprobs?.token.length ?? 0;
+    offsets[index] = log.offset;
     yield chunk(index, text, { logprobs: log.value });
   }
   if (request.stream_options?.include_usage) {
@@ -155,15 +155,16 @@ class TokenLog {
   readonly #top: Record<string, number>[] = [];
   readonly #offsets: number[] = [];
 
-  /** `offset` is where the first token begins in the choice's text. */
-  constructor(private offset = 0) {}
+  /** `offset` is where the next token begins in the choice's text. */
+  constructor(public offset = 0) {}
 
-  add({ token, logprob, top }: WireLogprobs): void {
+  add({ token, bytes, logprob, top }: WireLogprobs): void {
     this.#tokens.push(token);
     this.#logprobs.push(logprob);
     this.#top.push(Object.fromEntries(top.map((each) => [each.token, each.logprob])));
     this.#offsets.push(this.offset);
-    this.offset += token.length;
+    // A special token is not in the text.
+    if (bytes) this.offset += token.length;
   }
 
   /** Null when nothing was added. */

@@ -20,6 +20,7 @@ import {
   type WirePiece,
   type WirePrompt,
 } from "./protocol.ts";
+import { TokenTexts } from "./token_texts.ts";
 
 /** Answers calls until the stream of calls ends, as it does when the server is gone. */
 export async function hostEngine(
@@ -54,6 +55,7 @@ export async function hostEngine(
 class EngineHost {
   readonly #running = new Map<number, AbortController>();
   #made: Grammars | undefined;
+  #texts: TokenTexts | undefined;
 
   constructor(readonly engine: Engine, readonly send: (event: EngineEvent) => void) {}
 
@@ -131,13 +133,14 @@ class EngineHost {
 
   #wirePiece({ logprobs, ...piece }: Piece): WirePiece {
     if (!logprobs) return piece;
-    const text = (token: number) => this.engine.decode([token]);
+    const texts = this.#texts ??= new TokenTexts(this.engine);
+    const { logprob, top } = logprobs;
     return {
       ...piece,
       logprobs: {
-        token: text(piece.token),
-        logprob: logprobs.logprob,
-        top: logprobs.top.map(({ token, logprob }) => ({ token: text(token), logprob })),
+        ...texts.of(piece.token),
+        logprob,
+        top: top.map(({ token, logprob }) => ({ ...texts.of(token), logprob })),
       },
     };
   }

@@ -94,11 +94,18 @@ export interface WirePiece {
   readonly logprobs?: WireLogprobs;
 }
 
-/** Log-probabilities of one token, with the texts of the tokens. */
-export interface WireLogprobs {
+/** A token as clients see it. */
+export interface WireToken {
+  /** Its text; a part of a character is a replacement mark, a special token its name. */
   readonly token: string;
+  /** What it adds to the text; null for special tokens. */
+  readonly bytes: readonly number[] | null;
+}
+
+/** Log-probabilities of one token, and of the likeliest ones. */
+export interface WireLogprobs extends WireToken {
   readonly logprob: number;
-  readonly top: readonly { readonly token: string; readonly logprob: number }[];
+  readonly top: readonly (WireToken & { readonly logprob: number })[];
 }
 
 /** How a generation ended. */

@@ -83,6 +83,24 @@ slowTest("a served storyteller", async (t) => {
     assert.ok(text.length > 0 && !text.includes("."));
   });
 
+  await t.step("gives the bytes of tokens that are a part of a character, or special", async () => {
+    const drawn = async (token: number, max_tokens: number) => {
+      const { choices: [{ logprobs }] } = await client.chat.completions.create({
+        model,
+        messages: [{ role: "user", content: PROMPT }],
+        logprobs: true,
+        max_tokens,
+        temperature: 0,
+        logit_bias: { [token]: 100 },
+      });
+      return (logprobs?.content ?? []).map(({ token, bytes }) => ({ token, bytes }));
+    };
+    // The last byte of "é" in UTF-8, and the end of an answer.
+    const half = await drawn(105, 2);
+    assert.deepEqual(half, Array.from({ length: 2 }, () => ({ token: "\ufffd", bytes: [169] })));
+    assert.deepEqual(await drawn(2, 2), [{ token: "<|im_end|>", bytes: null }]);
+  });
+
   await t.step("answers with JSON of a schema", async () => {
     for (const seed of [1, 2, 3]) {
       const { choices: [{ message }] } = await client.chat.completions.create({

@@ -90,9 +90,8 @@ async function generate(
   const piece = (fields: Partial<WirePiece>) => {
     if (made++ >= most) return;
     const text = fields.text ?? "";
-    const logprobs = options.logprobs === undefined
-      ? {}
-      : { logprobs: { token: text, logprob: -0.5, top: [{ token: text, logprob: -0.5 }] } };
+    const drawn = { token: text, bytes: [...encoder.encode(text)], logprob: -0.5 };
+    const logprobs = options.logprobs === undefined ? {} : { logprobs: { ...drawn, top: [drawn] } };
     send({ kind: "piece", id, piece: { token: 65, text: "", ...fields, ...logprobs } });
   };
   try {
