@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { ConfigError, Graph, GraphBuilder, type Node, tensor } from "../../graph/mod.ts";
 import { type Dispatch, KERNELS, type LoweringContext } from "../../kernels/mod.ts";
+import { attentionNode } from "../support/attention_node.ts";
 import { GPU_PROFILE } from "../support/gpu_profile.ts";
 
 const KEY = GPU_PROFILE.key;
-const LINEAR = `linear,N=64,K=256,device_name=${KEY}.json`;
-const ATTENTION = `attention,H=4,KV=2,D=64,cache=f16,device_name=${KEY}.json`;
+const LINEAR_FILE = `linear,N=64,K=256,device_name=${KEY}.json`;
+const ATTENTION_FILE = `attention,H=4,KV=2,D=64,cache=f16,device_name=${KEY}.json`;
 
 function linearNode(): Node {
   const b = new GraphBuilder(new Graph("test"));
@@ -15,20 +16,7 @@ function linearNode(): Node {
   return b.node("linear", { x, w: b.weight("w", tensor("w", "bf16", [64, 256])) });
 }
 
-function attentionNode(): Node {
-  const b = new GraphBuilder(new Graph("test"));
-  const integers = (name: string, ...shape: string[]) => b.input(name, { dtype: "i32", shape });
-  return b.node("cached_attention", {
-    qkv: b.input("qkv", { dtype: "f32", shape: ["T", 8 * 64] }),
-    positions: integers("positions", "T"),
-    sequence_ids: integers("sequence_ids", "T"),
-    block_table: integers("block_table", "S", "P"),
-    inv_freq: b.weight("inv_freq", tensor("inv_freq", "f32", [32])),
-  }, {
-    ...{ heads: 4, kvHeads: 2, headDim: 64, cache: "layer", scale: 0.125 },
-    rope: { layout: "half", rotaryDim: 64, attentionScaling: 1 },
-  });
-}
+const ATTENTION = attentionNode({ heads: 4, kvHeads: 2, headDim: 64 });
 
 /** What a node becomes with these tables, and what is said. */
 function lower(node: Node, tables: Readonly<Record<string, unknown>>, tokens = 1) {
@@ -63,14 +51,14 @@ function threadsOf([{ wgsl }]: readonly Dispatch[]): number {
 Deno.test("a dense layer takes the row of its table, which the report names", () => {
   const usual = lower(linearNode(), {});
   const row = { THREADS: 256, ROWS: 4, UNROLL: 1 };
-  const { dispatches, notes } = lower(linearNode(), { [LINEAR]: { 1: [row] } });
+  const { dispatches, notes } = lower(linearNode(), { [LINEAR_FILE]: { 1: [row] } });
   assert.equal(threadsOf(dispatches), 256);
   assert.notEqual(threadsOf(usual.dispatches), 256);
   assert.deepEqual(dispatches[0].workgroups({ T: 1, R: 1, S: 1, P: 1 }), [16, 1, 1]);
   assert.match(notes.join(), /256 threads \(row 1 of tuned\/linear,N=64,K=256/);
   // A table of other tokens serves nobody here.
   assert.equal(
-    threadsOf(lower(linearNode(), { [LINEAR]: { 4: [row] } }).dispatches),
+    threadsOf(lower(linearNode(), { [LINEAR_FILE]: { 4: [row] } }).dispatches),
     threadsOf(usual.dispatches),
   );
 });
@@ -82,16 +70,16 @@ Deno.test("a row that the device cannot run is left out with its reason", () => 
       [{ THREADS: 65536, ROWS: 1, UNROLL: 1 }, /the device allows/],
     ] as const
   ) {
-    const { notes } = lower(linearNode(), { [LINEAR]: { 1: row } });
+    const { notes } = lower(linearNode(), { [LINEAR_FILE]: { 1: row } });
     assert.match(notes.join(), new RegExp(`notice: row 1 of .* left out: .*${reason.source}`));
   }
   const heads = { THREADS: 128, UNIT_HEADS: 3, UNROLL: 2, SPLITS: 8 };
-  const { notes } = lower(attentionNode(), { [ATTENTION]: { 1: heads } });
+  const { notes } = lower(ATTENTION, { [ATTENTION_FILE]: { 1: heads } });
   assert.match(notes.join(), /left out: 3 heads a unit do not divide/);
 });
 
 Deno.test("a row with another field is an error that names the file, the row and the field", () => {
-  const table = { [LINEAR]: { 1: { THREADS: 32, ROWS: 1, UNROLL: 1, LANES: 4 } } };
+  const table = { [LINEAR_FILE]: { 1: { THREADS: 32, ROWS: 1, UNROLL: 1, LANES: 4 } } };
   assert.throws(() => lower(linearNode(), table), (error) => {
     assert.ok(error instanceof ConfigError);
     assert.match(error.message, /tuned\/linear,N=64.*a configuration at "1".*LANES/);
@@ -101,13 +89,13 @@ Deno.test("a row with another field is an error that names the file, the row and
 
 Deno.test("attention takes the row of its table", () => {
   const row = { THREADS: 256, UNIT_HEADS: 2, UNROLL: 4, SPLITS: 8 };
-  const { dispatches, notes } = lower(attentionNode(), { [ATTENTION]: { 1: [row] } });
+  const { dispatches, notes } = lower(ATTENTION, { [ATTENTION_FILE]: { 1: [row] } });
   assert.equal(threadsOf(dispatches), 256);
   assert.match(notes.join(), /sizes of row 1 of tuned\/attention,H=4,KV=2,D=64,cache=f16/);
 });
 
 Deno.test("what a tuner tries begins with what runs without a table, and all of it can run", () => {
-  for (const node of [linearNode(), attentionNode()]) {
+  for (const node of [linearNode(), ATTENTION]) {
     const usual = lower(node, {});
     assert.ok(usual.tunable && typeof usual.tunable !== "string");
     const { file, rows } = usual.tunable;

@@ -8,6 +8,7 @@ import {
   type WebGpuDevice,
 } from "../../../../runtime/mod.ts";
 import { webgpuTest } from "../../../support/adapter.ts";
+import { attentionNode } from "../../../support/attention_node.ts";
 
 /** A small dense layer with a norm, packed or not. */
 function linearNode(format?: "int8"): Node {
@@ -24,20 +25,7 @@ function linearNode(format?: "int8"): Node {
   });
 }
 
-function attentionNode(): Node {
-  const b = new GraphBuilder(new Graph("test"));
-  const integers = (name: string, ...shape: string[]) => b.input(name, { dtype: "i32", shape });
-  return b.node("cached_attention", {
-    qkv: b.input("qkv", { dtype: "f32", shape: ["T", 4 * 64] }),
-    positions: integers("positions", "T"),
-    sequence_ids: integers("sequence_ids", "T"),
-    block_table: integers("block_table", "S", "P"),
-    inv_freq: b.weight("inv_freq", tensor("inv_freq", "f32", [32])),
-  }, {
-    ...{ heads: 2, kvHeads: 1, headDim: 64, cache: "layer", scale: 0.125 },
-    rope: { layout: "half", rotaryDim: 64, attentionScaling: 1 },
-  });
-}
+const ATTENTION = attentionNode({ heads: 2, kvHeads: 1, headDim: 64 });
 
 /** How many candidates a search would try; it ends with the first. */
 async function candidatesOf(
@@ -100,12 +88,12 @@ webgpuTest(
   () =>
     withDevice(async (device) => {
       if (device.profile.software) {
-        assert.match(String(tunableOf(attentionNode(), device, 1)), /one size here/);
+        assert.match(String(tunableOf(ATTENTION, device, 1)), /one size here/);
       }
       // As for a GPU, whose way of attending this adapter can take as well.
       const profile = { ...device.profile, software: false };
       const before = device.created.pipelines;
-      const row = await tuneOp(device, attentionNode(), 2, { candidates: 1, profile });
+      const row = await tuneOp(device, ATTENTION, 2, { candidates: 1, profile });
       assert.equal(device.created.pipelines - before, 1, "what runs without a table, for both");
       assert.deepEqual(row.failures, []);
       assert.equal(row.weightBytes, 0);
