@@ -10,7 +10,7 @@ import { composeDispatch } from "../dispatch.ts";
 import type { Dispatch, StepSizes, TunableSizes } from "../kernel.ts";
 import { dispatchPartials, noPartials, ticketPartials } from "../reduce/partials.ts";
 import combineBody from "./combine_dispatch.wgsl" with { type: "text" };
-import { lanesShape, lanesVariant } from "./decode_lanes.ts";
+import { type LanesShape, lanesShape, lanesVariant } from "./decode_lanes.ts";
 import { leanShape, leanVariant, refuseLean } from "./decode_lean.ts";
 import type { DecodeMode, DecodeShape, DecodeVariant } from "./decode_variant.ts";
 import { workgroupShape, workgroupVariant } from "./decode_workgroup.ts";
@@ -24,13 +24,23 @@ import {
 } from "./operands.ts";
 import resultText from "./result.wgsl" with { type: "text" };
 
+/** Sizes that the lean way has without a table, or why another way is taken: lanes where they have sizes. */
+function usualSizes(problem: AttentionProblem, mode: DecodeMode): {
+  readonly lean: LanesShape | string;
+  readonly lanes?: LanesShape;
+} {
+  const lanes = lanesShape(problem, mode);
+  if (!lanes) return { lean: "no subgroups to rely on" };
+  const lean = leanShape(problem, lanes);
+  return { lean: refuseLean(problem, mode, lean) ?? lean, lanes };
+}
+
 /** The way that suits the device, and what the lean one does not take. */
 export function decodeVariant(problem: AttentionProblem, mode: DecodeMode): DecodeVariant {
-  const lanes = lanesShape(problem, mode);
+  const { lean, lanes } = usualSizes(problem, mode);
   if (!lanes) return workgroupVariant(problem, mode, workgroupShape(problem, mode));
-  const usual = leanShape(problem, lanes);
-  if (refuseLean(problem, mode, usual) !== undefined) return lanesVariant(problem, mode, lanes);
-  const { shape, source } = chooseDecodeShape(problem, mode, usual);
+  if (typeof lean === "string") return lanesVariant(problem, mode, lanes);
+  const { shape, source } = chooseDecodeShape(problem, mode, lean);
   if (source !== undefined) problem.context.note(`sizes of ${source}`);
   return leanVariant(problem, mode, shape);
 }
@@ -38,11 +48,9 @@ export function decodeVariant(problem: AttentionProblem, mode: DecodeMode): Deco
 /** The sizes of tokens that are alone in their sequence. */
 export function tunableDecode(problem: AttentionProblem): TunableSizes | string {
   const mode = { fresh: 1 };
-  const lanes = lanesShape(problem, mode);
-  const usual = lanes && leanShape(problem, lanes);
-  const reason = usual ? refuseLean(problem, mode, usual) : "no subgroups to rely on";
-  if (!usual || reason !== undefined) return `attention has one size here: ${reason}`;
-  return { file: decodeFileName(problem), rows: decodeCandidates(problem, mode, usual) };
+  const { lean } = usualSizes(problem, mode);
+  if (typeof lean === "string") return `attention has one size here: ${lean}`;
+  return { file: decodeFileName(problem), rows: decodeCandidates(problem, mode, lean) };
 }
 
 /**
