@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DeviceError, type MixlineError } from "../../graph/mod.ts";
+import { DeviceError, messageOf, type MixlineError } from "../../graph/mod.ts";
 import type { ChatMessage } from "../../models/mod.ts";
 import type { ExpertLoad, SchedulerStats } from "../../runtime/mod.ts";
 import { fromWire } from "./engine_error.ts";
@@ -55,7 +55,11 @@ export class EngineProcess {
   /** Settles when the process is gone, with its exit code. */
   readonly exited: Promise<number>;
 
-  /** Starts the process and has it open a pipeline, given as YAML with every value in it. */
+  /**
+   * Starts the process and has it open a pipeline, given as YAML with every value in it.
+   *
+   * @throws {DeviceError} when there can be no such process.
+   */
   static start(command: EngineCommand, yaml: string, listener: EngineListener): EngineProcess {
     return new EngineProcess(command, yaml, listener);
   }
@@ -65,12 +69,7 @@ export class EngineProcess {
     yaml: string,
     { onMessage }: EngineListener,
   ) {
-    this.#child = new Deno.Command(command, {
-      args: [...args],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
+    this.#child = spawn(command, args);
     this.#calls = this.#child.stdin.getWriter();
     this.#ready.promise.catch(() => {});
     const reading = Promise.all([this.#read(onMessage), readText(this.#child.stderr, onMessage)]);
@@ -225,6 +224,19 @@ export class EngineProcess {
     this.#ready.reject(error);
     for (const pending of this.#pending.values()) pending.fail(error);
     this.#pending.clear();
+  }
+}
+
+function spawn(command: string, args: readonly string[]): Deno.ChildProcess {
+  const piped = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
+  try {
+    return new Deno.Command(command, { args: [...args], ...piped }).spawn();
+  } catch (cause) {
+    throw new DeviceError(
+      "engine/not-started",
+      `Cannot start the engine: expected a process of "${command}", got "${messageOf(cause)}"`,
+      { hint: "Put deno into the PATH, and free memory for another process", cause },
+    );
   }
 }
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { DeviceError } from "../../graph/mod.ts";
+import { DeviceError, messageOf } from "../../graph/mod.ts";
 import { type EngineCommand, EngineProcess } from "./engine_process.ts";
 import type { EngineInfo } from "./protocol.ts";
 
@@ -144,15 +144,22 @@ export class Supervisor {
     clearTimeout(this.#timer);
     const neverOpened = this.#info === undefined;
     if (this.#closing || this.#state === "closed" || neverOpened) return;
-    this.#failures = livedMs > this.#options.steadyMs ? 1 : this.#failures + 1;
-    const wait = Math.min(MOST_BACK_OFF_MS, this.#options.backOffMs * 2 ** (this.#failures - 1));
-    this.#change(
-      "restarting",
-      `the engine ended with code ${code}; a new one starts in ${wait} ms`,
-    );
+    if (livedMs > this.#options.steadyMs) this.#failures = 0;
+    this.#startLater(`the engine ended with code ${code}`);
+  }
+
+  /** Starts another engine after a wait that is longer with every failure. */
+  #startLater(why: string): void {
+    const wait = Math.min(MOST_BACK_OFF_MS, this.#options.backOffMs * 2 ** this.#failures++);
+    this.#change("restarting", `${why}; a new one starts in ${wait} ms`);
     this.#timer = setTimeout(() => {
-      this.#restarts++;
-      this.#process = this.#launch();
+      try {
+        this.#process = this.#launch();
+        this.#restarts++;
+      } catch (error) {
+        // As when the machine has no memory left for a process.
+        this.#startLater(messageOf(error));
+      }
     }, wait);
   }
 
@@ -163,7 +170,7 @@ export class Supervisor {
       const hang = setTimeout(() => process.kill(), hangMs);
       const answered = await process.stats().then(() => true, () => false);
       clearTimeout(hang);
-      if (answered && process === this.#process && !this.#closing) this.#watch(process);
+      if (answered && process === this.#process && this.#state === "ready") this.#watch(process);
     }, heartbeatMs);
   }
 

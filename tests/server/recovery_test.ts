@@ -5,7 +5,12 @@
  */
 
 import assert from "node:assert/strict";
-import { serveScripted, serveStoryteller, type TestServer } from "../support/server.ts";
+import {
+  scriptedCommand,
+  serveScripted,
+  serveStoryteller,
+  type TestServer,
+} from "../support/server.ts";
 import { until } from "../support/until.ts";
 import { slowTest } from "../support/quick.ts";
 
@@ -73,6 +78,28 @@ slowTest("an engine that stops answering is ended and replaced", async () => {
   await assert.rejects(ask(opened, "say x"), { status: 503 });
   await until(() => supervisor.state === "ready" && supervisor.restarts === 1);
   assert.equal(await ask(opened, "say y"), "y");
+});
+
+Deno.test("a server outlives an engine that cannot be started again, until it can be", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "mixline engine " });
+  const deno = `${folder}/deno`;
+  await Deno.symlink(Deno.execPath(), deno);
+  await using opened = await serveScripted({}, {
+    command: { command: deno, args: scriptedCommand().args },
+    supervisor: { backOffMs: 1, steadyMs: 1 },
+  });
+  const { supervisor } = opened.server.service;
+  await Deno.rename(deno, `${deno}.away`);
+  Deno.kill(supervisor.pid, "SIGKILL");
+  await until(() => supervisor.state === "restarting");
+  await assert.rejects(ask(opened, "say x"), { status: 503 });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal((await fetch(`${opened.url}/health/live`).then(drop)).status, 200);
+  await Deno.rename(`${deno}.away`, deno);
+  await until(() => supervisor.state === "ready");
+  assert.equal(supervisor.restarts, 1);
+  assert.equal(await ask(opened, "say y"), "y");
+  await Deno.remove(folder, { recursive: true });
 });
 
 slowTest(

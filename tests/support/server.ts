@@ -16,6 +16,9 @@ import {
   type ServeOptions,
 } from "../../server/mod.ts";
 
+/** How an engine's process is started. */
+type EngineCommand = NonNullable<ServeContext["command"]>;
+
 /** A server under test. */
 export interface TestServer extends AsyncDisposable {
   readonly url: string;
@@ -25,13 +28,18 @@ export interface TestServer extends AsyncDisposable {
 
 const SCRIPTED = fileURLToPath(new URL("./scripted_engine.ts", import.meta.url));
 
+/** How the engine of `scripted_engine.ts` is started. */
+export function scriptedCommand(): EngineCommand {
+  return { command: Deno.execPath(), args: ["run", "--quiet", "--no-check", SCRIPTED] };
+}
+
 /** Serves the engine of `scripted_engine.ts`. */
 export function serveScripted(
   options: ServeOptions = {},
   context: Partial<ServeContext> = {},
 ): Promise<TestServer> {
-  const command = { command: Deno.execPath(), args: ["run", "--quiet", "--no-check", SCRIPTED] };
-  return open(pipeline().settings({ model: "demo/storyteller" }), options, { command, ...context });
+  const scripted = pipeline().settings({ model: "demo/storyteller" });
+  return open(scripted, options, { command: scriptedCommand(), ...context });
 }
 
 /** Serves the bundled model, or one like it, on the CPU executor; `over` is laid over its pipeline. */
