@@ -5,7 +5,7 @@
  */
 
 import { type DeployEvent, pipeline } from "../../dsl/mod.ts";
-import { messageOf, MixlineError, RequestError } from "../../graph/mod.ts";
+import { DeviceError, messageOf, MixlineError, RequestError } from "../../graph/mod.ts";
 import type { AnswerDemand, ChatMessage } from "../../models/mod.ts";
 import type { Engine, Piece } from "../../runtime/mod.ts";
 import { Grammars, type Guide } from "./grammar.ts";
@@ -45,11 +45,30 @@ export async function hostEngine(
     return wire.exitCode;
   }
   send({ kind: "ready", info: infoOf(engine) });
-  const host = new EngineHost(engine, send);
-  for await (const line of lines) host.take(JSON.parse(line));
-  await engine.close();
-  return 0;
+  return await answerCalls(engine, lines, send);
 }
+
+/**
+ * Answers the calls of an open engine. Gives the exit code when there are no more of them, or when the
+ * engine has lost its device: another process may get a new one, this one cannot.
+ */
+export async function answerCalls(
+  engine: Engine,
+  lines: AsyncIterable<string>,
+  send: (event: EngineEvent) => void,
+): Promise<number> {
+  const lost = Promise.withResolvers<number>();
+  const host = new EngineHost(engine, send, ({ exitCode }) => lost.resolve(exitCode));
+  const answerAll = async () => {
+    for await (const line of lines) host.take(JSON.parse(line));
+    await engine.close();
+    return 0;
+  };
+  return await Promise.race([answerAll(), lost.promise]);
+}
+
+/** Codes of errors after which a device does nothing more. */
+const LOST_DEVICE = ["device/lost", "device/error"];
 
 /** Calls in flight of one engine. */
 class EngineHost {
@@ -57,14 +76,19 @@ class EngineHost {
   #made: Grammars | undefined;
   #texts: TokenTexts | undefined;
 
-  constructor(readonly engine: Engine, readonly send: (event: EngineEvent) => void) {}
+  constructor(
+    readonly engine: Engine,
+    readonly send: (event: EngineEvent) => void,
+    readonly onLost: (error: DeviceError) => void,
+  ) {}
 
   take(call: EngineCall): void {
     if (call.kind === "open") return;
     if (call.kind === "cancel") return this.#running.get(call.id)?.abort();
-    this.#answer(call).catch((error) =>
-      this.send({ kind: "error", id: call.id, error: toWire(error) })
-    );
+    this.#answer(call).catch((error) => {
+      this.send({ kind: "error", id: call.id, error: toWire(error) });
+      if (error instanceof DeviceError && LOST_DEVICE.includes(error.code)) this.onLost(error);
+    });
   }
 
   async #answer(call: Exclude<EngineCall, { kind: "open" | "cancel" }>): Promise<void> {

@@ -1,0 +1,75 @@
+/**
+ * The engine's side of the line, without a process.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { DeviceError } from "../../graph/mod.ts";
+import { createEngine, type Engine } from "../../runtime/engine.ts";
+import { answerCalls } from "../../server/engine/host.ts";
+import { encodeLine, type EngineCall, type EngineEvent } from "../../server/engine/protocol.ts";
+import { FakeProgram } from "../support/fake_program.ts";
+import { until } from "../support/until.ts";
+
+function open(): { program: FakeProgram; engine: Engine } {
+  const program = new FakeProgram(128, (before) => 33 + before.length % 60, 8);
+  const engine = createEngine({
+    program,
+    codec: {
+      encode: (text) => Array.from(text, (letter) => letter.charCodeAt(0)),
+      decode: (ids) => String.fromCharCode(...ids),
+    },
+    vocabSize: 128,
+    limits: {
+      ...{
+        maxTokens: 8,
+        maxRows: 4,
+        maxSequences: 3,
+        maxSequenceTokens: 64,
+        pages: 24,
+        pageSize: 8,
+      },
+    },
+    defaults: { eosTokenIds: [], maxNewTokens: 4 },
+    executor: { kind: "webgpu", description: "fake", reason: "test" },
+  });
+  return { program, engine };
+}
+
+/** Lines that come when they are pushed, without an end until there is one. */
+function lineSource() {
+  const { readable, writable } = new TransformStream<string, string>(undefined, {
+    highWaterMark: 8,
+  });
+  const writer = writable.getWriter();
+  return {
+    lines: readable,
+    push: (call: EngineCall) => void writer.write(encodeLine(call)),
+    end: () => writer.close(),
+  };
+}
+
+Deno.test("answerCalls() ends when the device is lost, and only then", async () => {
+  for (const code of ["device/lost", "device/error", "device/out-of-memory"]) {
+    const { program, engine } = open();
+    const source = lineSource();
+    const events: EngineEvent[] = [];
+    let exitCode: number | undefined;
+    const answered = answerCalls(engine, source.lines, (event) => events.push(event))
+      .then((code) => exitCode = code);
+    const ask = async (id: number) => {
+      source.push({ kind: "generate", id, prompt: "ab", options: {} });
+      await until(() => events.some((event) => event.kind === "end" || event.kind === "error"));
+      return events.splice(0).at(-1);
+    };
+    assert.equal((await ask(1))?.kind, "end");
+    program.failure = new DeviceError(code, "Cannot go on: expected a device, got none");
+    const event = await ask(2);
+    assert(event?.kind === "error" && event.error.code === code, JSON.stringify(event));
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.equal(exitCode, code === "device/out-of-memory" ? undefined : 5, code);
+    await source.end();
+    await answered;
+  }
+});
