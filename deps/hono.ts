@@ -10,3 +10,4 @@ export type { Context, MiddlewareHandler } from "npm:hono@4.13.19";
 export { bodyLimit } from "npm:hono@4.13.19/body-limit";
 export { cors } from "npm:hono@4.13.19/cors";
 export { HTTPException } from "npm:hono@4.13.19/http-exception";
+export { matchedRoutes } from "npm:hono@4.13.19/route";

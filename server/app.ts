@@ -43,14 +43,18 @@ import {
   checkModel,
   logFailure,
   named,
+  observeDuration,
+  type RequestVariables,
+  routeOf,
   type Service,
 } from "./api/service.ts";
+import { isStream } from "./api/sse.ts";
 import { answerError } from "./errors.ts";
 import { hostGuard, keyGuard, securityHeaders } from "./guard.ts";
 import { addPage } from "./page.ts";
 
 /** Variables of a request. */
-type Environment = { Variables: { requestId: string } };
+type Environment = { Variables: RequestVariables };
 
 /** Title and version of the API's description. */
 const OPENAPI = {
@@ -72,7 +76,10 @@ export function createApp(service: Service): OpenAPIHono<Environment> {
   });
   app.use(identify(service), securityHeaders);
   const { allowedOrigins } = service.settings;
-  if (allowedOrigins.length > 0) app.use(cors({ origin: [...allowedOrigins] }));
+  if (allowedOrigins.length > 0) {
+    // In a list of origins the framework takes "*" for one of them.
+    app.use(cors({ origin: allowedOrigins.includes("*") ? "*" : [...allowedOrigins] }));
+  }
   app.use(hostGuard(service.settings), keyGuard(service.settings), jsonOnly, limitBody(service));
   addGeneration(app, service);
   addFacts(app, service);
@@ -95,7 +102,7 @@ function noRoute(app: OpenAPIHono<Environment>, context: Context): RequestError 
   if (methods.length === 0) {
     return new RequestError(
       "request/not-found",
-      `Cannot find a route: expected one of GET /openapi.json, got ${got}`,
+      `Cannot find a route: expected a path that GET /openapi.json lists, got ${got}`,
       { status: 404 },
     );
   }
@@ -202,16 +209,15 @@ function identify(service: Service): MiddlewareHandler<Environment> {
     const given = context.req.header("x-request-id") ?? "";
     const requestId = /^[\w-]{1,64}$/.test(given) ? given : crypto.randomUUID().replaceAll("-", "");
     context.set("requestId", requestId);
+    context.set("begin", performance.now());
     context.header("x-request-id", requestId);
-    const begin = performance.now();
     await next();
     const { method, path } = context.req;
     const { status } = context.res;
-    // Paths that no route has are one label, or a stranger could fill the memory with them.
-    const route = status === 404 ? "other" : path;
-    service.metrics.requests.inc({ route, status });
-    service.metrics.duration.observe({ route }, (performance.now() - begin) / 1000);
-    const milliseconds = Math.round(performance.now() - begin);
+    service.metrics.requests.inc({ route: routeOf(context), status });
+    // A stream has only begun.
+    if (!isStream(context.res)) observeDuration(service, context);
+    const milliseconds = Math.round(performance.now() - context.get("begin"));
     service.log.debug("{method} {path} {status} in {milliseconds} ms, request {requestId}", {
       method,
       path,

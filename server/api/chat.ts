@@ -101,9 +101,10 @@ export async function* streamChat(
   prepared: PreparedChat,
   admitted: Admitted,
 ): AsyncGenerator<ServerEvent, void> {
+  const head = header(id, "chat.completion.chunk", request.model);
   const chunk = (index: number, delta: object, rest: object = {}) => ({
     data: {
-      ...header(id, "chat.completion.chunk", request.model),
+      ...head,
       choices: [{ index, delta, logprobs: null, finish_reason: null, ...rest }],
     },
   });
@@ -132,13 +133,7 @@ export async function* streamChat(
     yield chunk(index, delta, logprobs && { logprobs: { content: [logprobOf(logprobs)] } });
   }
   if (request.stream_options?.include_usage) {
-    yield {
-      data: {
-        ...header(id, "chat.completion.chunk", request.model),
-        choices: [],
-        usage: usageOf(ends),
-      },
-    };
+    yield { data: { ...head, choices: [], usage: usageOf(ends) } };
   }
 }
 

@@ -84,9 +84,10 @@ export async function* streamCompletion(
   prepared: PreparedCompletion,
   admitted: Admitted,
 ): AsyncGenerator<ServerEvent, void> {
+  const head = header(id, request.model);
   const chunk = (index: number, text: string, rest: object = {}) => ({
     data: {
-      ...header(id, request.model),
+      ...head,
       choices: [{ index, text, logprobs: null, finish_reason: null, ...rest }],
     },
   });
@@ -109,7 +110,7 @@ export async function* streamCompletion(
     yield chunk(index, text, { logprobs: log.value });
   }
   if (request.stream_options?.include_usage) {
-    yield { data: { ...header(id, request.model), choices: [], usage: usageOf(ends, prepared.n) } };
+    yield { data: { ...head, choices: [], usage: usageOf(ends, prepared.n) } };
   }
 }
 

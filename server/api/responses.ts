@@ -105,14 +105,15 @@ export async function* streamResponse(
     else for (const { type, ...fields } of output.take(event.piece)) yield numbered(type, fields);
   }
   for (const { type, ...fields } of output.finish()) yield numbered(type, fields);
-  const whole = response(id, request, end, output.items);
+  const whole = { ...response(id, request, end, output.items), created_at: begun.created_at };
   yield numbered(`response.${whole.status}`, { response: whole });
 }
 
 /** The event of an error that came in the middle of a stream. */
-export function responseError(error: unknown): ServerEvent {
+export function responseError(error: unknown, eventsBefore: number): ServerEvent {
   const { message, code, param } = errorAnswer(error).body.error;
-  return { event: "error", data: { type: "error", code, message, param, sequence_number: 0 } };
+  const fields = { code, message, param, sequence_number: eventsBefore };
+  return { event: "error", data: { type: "error", ...fields } };
 }
 
 function run(service: Service, { messages, options }: PreparedResponse, { signal }: Admitted) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Context } from "../../deps/hono.ts";
+import { type Context, matchedRoutes } from "../../deps/hono.ts";
 import type { Logger } from "../../deps/logtape.ts";
 import { RequestError } from "../../graph/mod.ts";
 import type { Admission, Admitted } from "../admission.ts";
@@ -27,8 +27,15 @@ export interface Service {
   readonly startedAt: number;
 }
 
-/** Types of a request's variables. */
-export type ServiceContext = Context<{ Variables: { requestId: string } }>;
+/** What is known of a request on its way. */
+export interface RequestVariables {
+  readonly requestId: string;
+  /** When it came, by `performance.now()`. */
+  readonly begin: number;
+}
+
+/** A request and its answer. */
+export type ServiceContext = Context<{ Variables: RequestVariables }>;
 
 /** The name of the model that is served. */
 export function servedModel({ settings, supervisor }: Service): string {
@@ -106,7 +113,22 @@ export function answerStream(
       admitted.cancel();
       admitted[Symbol.dispose]();
     },
+    onSent: () => observeDuration(service, context),
   });
+}
+
+/**
+ * The path of the route that takes a request, without its parameters; those that no route takes, or
+ * that have not come so far, are one label, or a stranger could fill the memory with paths.
+ */
+export function routeOf(context: ServiceContext): string {
+  return matchedRoutes(context).findLast(({ method }) => method !== "ALL")?.path ?? "other";
+}
+
+/** Measures a request that has been answered to its end. */
+export function observeDuration({ metrics }: Service, context: ServiceContext): void {
+  const seconds = (performance.now() - context.get("begin")) / 1000;
+  metrics.duration.observe({ route: routeOf(context) }, seconds);
 }
 
 /** What the log says of a request that failed: bugs with their stack, the rest in one line. */

@@ -18,14 +18,23 @@ export interface ServerEvent {
 
 /** How a stream is sent. */
 export interface StreamOptions {
-  /** Line that marks the end of a complete stream. */
+  /** Line that marks the end of a stream, also of one that ends with an error. */
   readonly last?: string;
   /** An error that came after the headers left. */
   readonly onError: (error: unknown) => void;
   /** Called when the stream has ended, complete or not, or its reader has disconnected. */
   readonly onEnd: () => void;
-  /** An error as the API's event; default `{ "error": ... }`. */
-  readonly errorEvent?: (error: unknown) => ServerEvent;
+  /** Called after that where the headers had left. */
+  readonly onSent: () => void;
+  /** An error as the API's event, after so many others; default `{ "error": ... }`. */
+  readonly errorEvent?: (error: unknown, eventsBefore: number) => ServerEvent;
+}
+
+const EVENT_STREAM = "text/event-stream";
+
+/** Whether an answer is a stream, which goes on when its headers have left. */
+export function isStream({ headers }: Response): boolean {
+  return headers.get("content-type")?.startsWith(EVENT_STREAM) ?? false;
 }
 
 /**
@@ -47,7 +56,7 @@ export async function streamEvents(
   const body = ReadableStream.from(lines(first, events, options)).pipeThrough(
     new TextEncoderStream(),
   );
-  context.header("content-type", "text/event-stream; charset=utf-8");
+  context.header("content-type", `${EVENT_STREAM}; charset=utf-8`);
   context.header("cache-control", "no-cache, no-transform");
   // nginx would hold events back otherwise.
   context.header("x-accel-buffering", "no");
@@ -57,8 +66,9 @@ export async function streamEvents(
 async function* lines(
   first: IteratorResult<ServerEvent, void>,
   events: AsyncGenerator<ServerEvent, void>,
-  { last, onError, onEnd, errorEvent = plainError }: StreamOptions,
+  { last, onError, onEnd, onSent, errorEvent = plainError }: StreamOptions,
 ): AsyncGenerator<string, void> {
+  let sent = 0;
   try {
     let next: Promise<IteratorResult<ServerEvent, void>> = Promise.resolve(first);
     for (;;) {
@@ -68,6 +78,7 @@ async function* lines(
         continue;
       }
       if (result.done) break;
+      sent++;
       yield format(result.value);
       next = events.next();
       // Its error is met by the await above.
@@ -75,9 +86,10 @@ async function* lines(
     }
   } catch (error) {
     onError(error);
-    yield format(errorEvent(error));
+    yield format(errorEvent(error, sent));
   } finally {
     onEnd();
+    onSent();
     // A reader that has gone leaves the events where they are; this ends them.
     await events.return();
   }

@@ -132,18 +132,38 @@ Deno.test("keys, hosts and origins are checked", async () => {
   assert.equal(await status("/metrics", {}), 401);
 
   await using open = await serveScripted({ allowedOrigins: ["https://app.example"] });
-  const from = async (origin: string) => {
-    const answer = await fetch(`${open.url}/v1/models`, { headers: { origin } });
+  await using wide = await serveScripted({ allowedOrigins: ["*"] });
+  const from = async ({ url }: TestServer, origin: string) => {
+    const answer = await fetch(`${url}/v1/models`, { headers: { origin } });
     await answer.body?.cancel();
     return answer.headers.get("access-control-allow-origin");
   };
-  assert.equal(await from("https://app.example"), "https://app.example");
-  assert.equal(await from("https://other.example"), null);
+  assert.equal(await from(open, "https://app.example"), "https://app.example");
+  assert.equal(await from(open, "https://other.example"), null);
+  assert.equal(await from(wide, "https://other.example"), "*");
   const port = Number(new URL(open.url).port);
   assert.match(
     await raw(port, "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
     /^HTTP\/1.1 403/,
   );
+});
+
+Deno.test("paths that strangers make up are one label of the metrics", async () => {
+  const key = { authorization: "Bearer first-key-1" };
+  await using opened = await serveScripted({ apiKeys: ["first-key-1"] });
+  const ask = (path: string, init: RequestInit = {}) =>
+    fetch(`${opened.url}${path}`, init).then((answer) => answer.text());
+  for (const path of ["/a", "/b", "/v1/models/c"]) await ask(path);
+  await ask("/d", { method: "POST", headers: key });
+  await ask("/v1/models/scripted", { headers: key });
+  const lines = (await ask("/metrics", { headers: key })).split("\n");
+  const requests = lines.filter((line) => line.startsWith("mixline_requests_total"));
+  assert.deepEqual(requests, [
+    'mixline_requests_total{route="other",status="401"} 2',
+    'mixline_requests_total{route="/v1/models/:model",status="401"} 1',
+    'mixline_requests_total{route="other",status="415"} 1',
+    'mixline_requests_total{route="/v1/models/:model",status="200"} 1',
+  ]);
 });
 
 async function send(

@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import OpenAI from "../../deps/openai.ts";
 import { serveScripted, type TestServer } from "../support/server.ts";
+import { slowTest } from "../support/quick.ts";
 import { until } from "../support/until.ts";
 
 const model = "scripted";
@@ -193,6 +194,18 @@ Deno.test("the openai client", async (t) => {
     );
   });
 
+  await t.step("gets an error in the middle of a response as the next of its events", async () => {
+    const answer = await fetch(`${opened.url}/v1/responses`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model, input: "say a\nfail 500", stream: true }),
+    });
+    const lines = (await answer.text()).split("\n").filter((line) => line.startsWith("data: "));
+    const events = lines.map((line) => JSON.parse(line.slice("data: ".length)));
+    assert.equal(events.at(-1).type, "error");
+    assert.deepEqual(events.map((event) => event.sequence_number), [...events.keys()]);
+  });
+
   await t.step("gets errors as its own classes", async () => {
     await assert.rejects(
       client.chat.completions.create({ model: "other", messages: user("say x") }),
@@ -215,4 +228,20 @@ Deno.test("the openai client", async (t) => {
       for await (const _ of stream);
     }, /Cannot go on/);
   });
+});
+
+slowTest("chunks of a stream have one time, and it is measured to its end", async () => {
+  await using opened = await serveScripted();
+  const times = new Set<number>();
+  const stream = await opened.client.chat.completions.create({
+    model,
+    messages: user("say a\nwait 1100\nsay b"),
+    stream: true,
+  });
+  for await (const { created } of stream) times.add(created);
+  assert.equal(times.size, 1);
+  const { values } = await opened.server.service.metrics.duration.get();
+  const [seconds] = values.filter(({ metricName }) => metricName?.endsWith("_sum"));
+  assert.equal(seconds.labels.route, "/v1/chat/completions");
+  assert.ok(seconds.value > 1.1, `${seconds.value} s`);
 });
