@@ -35,7 +35,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
 
 /** Commands whose flags alone are read, with what a test machine lacks. */
 const READ_ALONE: readonly (readonly [RegExp, string])[] = [
-  [/^tune .*--webgpu dawn$/, "Dawn, a package of a hundred megabytes"],
+  [/^(tune|serve) .*--webgpu dawn\b/, "Dawn, a package of a hundred megabytes"],
   [/^bench:report\b/, "the time for whole layers; tests/bench draws a page"],
   [/^bench:serve\b/, "the time for rounds; tests/server serves streams"],
 ];
@@ -78,7 +78,8 @@ function lineOf({ place, words }: DocCommand): Line | undefined {
   if (program === "deno" && main > 0) return { place, env, args: plain.slice(main + 1) };
   assert.ok(program === "deno" && task === "task", `${place}: nothing tries "${line}"`);
   assert.ok(name in tasks, `${place}: there is no task ${name}`);
-  if (name === "deploy:dawn") return { place, env, args: ["deploy", "--webgpu", "dawn", ...rest] };
+  const [command, provider] = name.split(":");
+  if (provider === "dawn") return { place, env, args: [command, "--webgpu", provider, ...rest] };
   return { place, env, args: [name, ...rest] };
 }
 

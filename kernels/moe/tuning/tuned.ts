@@ -26,7 +26,7 @@ export interface TunedChoice {
 
 /**
  * Name of the file for a layer on a device:
- * `E=64,N=1024,device_name=NVIDIA_H100_80GB_HBM3[,dtype=fp8_w8a16][,block_shape=[128,128]][,operands=f16].json`.
+ * `E=64,N=1024,device_name=NVIDIA_H100_80GB_HBM3[,dtype=fp8_w8a16][,block_shape=[128,128]][,operands=f16|auto].json`.
  */
 export function tunedFileName(
   spec: Pick<

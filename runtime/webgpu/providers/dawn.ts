@@ -112,7 +112,10 @@ async function requirePermission(): Promise<void> {
   throw new DeviceError(
     "device/provider-permission",
     "Cannot load Dawn: expected the permission --allow-ffi, as it is a native library, got none",
-    { hint: 'Use "deno task deploy:dawn", add --allow-ffi, or use --webgpu native' },
+    {
+      hint:
+        'Use "deno task deploy:dawn" or "deno task serve:dawn", add --allow-ffi, or use --webgpu native',
+    },
   );
 }
 
