@@ -178,7 +178,7 @@ export const MOE_OPS: OpTable<MoeOps> = {
   },
   moe_router: {
     summary:
-      "scores of x · wᵀ + bias; outputs the topK experts [T, K] by score + correction, their weights [T, K] times expert_scale, and rms_norm(x) when norm_weight is given; with shared slots, K is topK + shared",
+      "scores of x · wᵀ + bias; outputs the topK experts [T, K] by score + correction, their weights [T, K] times expert_scale, and rms_norm(x) when norm_weight is given; with shared slots, K is topK + shared; where scores are no numbers, ids differ but are otherwise undefined",
     inputs: ["x", "w", "bias?", "norm_weight?", "correction?", "expert_scale?"],
     infer(inputs, { topK, normEps, groups, shared = 0, sharedGate }) {
       const [x, w] = [inputs.get("x"), inputs.get("w")];

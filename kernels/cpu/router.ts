@@ -103,7 +103,9 @@ export function mixSparsely(
   const weights: number[] = [];
   const left = logits.slice();
   for (let slot = 0; slot < topK; slot++) {
-    const [best] = largest(left, 1);
+    // Where all that is left is -infinity, those that are taken are too.
+    const best = largest(left, slot + 1).find((id) => !ids.includes(id));
+    invariant(best !== undefined, "a token has as many experts as it takes");
     const top = left[best];
     const kept = left.map((logit, i) => {
       const distance = Math.fround(top - logits[i]) / Math.max(Math.abs(logits[i]), top);

@@ -1,7 +1,7 @@
 //@fragment moe/router_choose_general
 //@needs E EXPERTS GROUPS TOP_K SHARED COLUMNS LOWEST OVER_ALL SIGMOID TWO_BEST KEPT JITTER
 //@needs INVOCATIONS MIXER SCALE SHARED_GATE Invocation correction_at expert_scale_at selected
-//@needs routing_weights scaled_logit sigmoid softmax_terms score_of_logit weight_of total_of
+//@needs routing_weights ranked_logit scaled_logit sigmoid softmax_terms score_of_logit weight_of total_of
 //@gives set_logit choose logits_of chosen_score
 // Chooses the experts of up to COLUMNS tokens from their logits in workgroup memory, with everything that
 // router_choose does not know: corrections, groups, scores of the chosen logits alone, bounds of the
@@ -116,8 +116,9 @@ fn rank_experts(count: u32, invocation: Invocation) {
   for (var i = invocation.index; i < count * EXPERTS; i += INVOCATIONS) {
     let column = i / EXPERTS;
     let expert = i % EXPERTS;
-    choices[column * QUADS + expert / 4u][expert % 4u] =
-      score_of_logit(score_of(column, expert), terms[column]) + correction_at(expert);
+    // A softmax of an infinite logit is NaN, which has no rank: every expert would be the first.
+    let score = score_of_logit(score_of(column, expert), terms[column]) + correction_at(expert);
+    choices[column * QUADS + expert / 4u][expert % 4u] = ranked_logit(score);
   }
   workgroupBarrier();
   if (GROUPS > 1u) {

@@ -1,6 +1,6 @@
 //@fragment moe/algorithms/choice_weights_general
 //@needs E EXPERTS TOP_K CHOSEN OVER_ALL SIGMOID SCALE SHARED_GATE INVOCATIONS logits selected
-//@needs routing_weights correction_at expert_scale_at scaled_logit sigmoid softmax_terms
+//@needs routing_weights correction_at expert_scale_at ranked_logit scaled_logit sigmoid softmax_terms
 //@needs score_of_logit weight_of total_of
 //@gives score_at value_of write_weights logits_of chosen_score
 // Scores of routers with corrections, shared slots, scales and bounds, and the weights of chosen
@@ -19,9 +19,10 @@ fn logits_of(token: u32, first: u32) -> vec4<f32> {
   );
 }
 
-// What experts are ranked by. A softmax is left undivided, which is the same order.
+// What experts are ranked by. A softmax is left undivided, which is the same order; of infinite logits
+// it is NaN, one of which has the key of an expert that is taken.
 fn value_of(score: f32, expert: u32, top: f32) -> f32 {
-  return score_of_logit(score, vec2(top, 1.0)) + correction_at(expert);
+  return ranked_logit(score_of_logit(score, vec2(top, 1.0)) + correction_at(expert));
 }
 
 fn chosen_score(token: u32, slot: u32) -> f32 {

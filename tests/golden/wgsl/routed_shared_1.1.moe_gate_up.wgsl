@@ -262,9 +262,10 @@ fn logits_of(token: u32, first: u32) -> vec4<f32> {
   );
 }
 
-// What experts are ranked by. A softmax is left undivided, which is the same order.
+// What experts are ranked by. A softmax is left undivided, which is the same order; of infinite logits
+// it is NaN, one of which has the key of an expert that is taken.
 fn value_of(score: f32, expert: u32, top: f32) -> f32 {
-  return score_of_logit(score, vec2(top, 1.0)) + correction_at(expert);
+  return ranked_logit(score_of_logit(score, vec2(top, 1.0)) + correction_at(expert));
 }
 
 fn chosen_score(token: u32, slot: u32) -> f32 {
