@@ -8,6 +8,7 @@ import type { EngineProcess, GenerationEvent } from "../engine/engine_process.ts
 import type { WireOptions, WirePrompt } from "../engine/protocol.ts";
 import type { ServerMetrics } from "../metrics.ts";
 import { type FieldNames, inNamesOf } from "./field_names.ts";
+import { mergeStreams } from "./merge_streams.ts";
 
 /** An event of one choice. */
 export type ChoiceEvent = GenerationEvent & {
@@ -46,16 +47,8 @@ export async function* generateChoices(
       return measured(engine.generate(prompt, seeded, either), index, metrics);
     })
   );
-  const pending = new Map(streams.map((stream, index) => [index, step(stream, index)]));
   try {
-    while (pending.size > 0) {
-      const { result, index } = await Promise.race(pending.values());
-      if (result.done) pending.delete(index);
-      else {
-        pending.set(index, step(streams[index], index));
-        yield result.value;
-      }
-    }
+    yield* mergeStreams(streams);
   } catch (error) {
     // An interruption by a deadline or by the client is reported with its reason.
     throw signal.aborted ? signal.reason : inNamesOf(names, error);
@@ -66,13 +59,6 @@ export async function* generateChoices(
 
 function nextSeed(seed: number, index: number): number {
   return (seed + index) % 2 ** 32;
-}
-
-/** The next event of a choice. Its error is met where all are awaited, which may be never. */
-function step(stream: AsyncGenerator<ChoiceEvent, void>, index: number) {
-  const next = stream.next().then((result) => ({ result, index }));
-  next.catch(() => {});
-  return next;
 }
 
 async function* measured(
