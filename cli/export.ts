@@ -15,6 +15,9 @@ import { refusalHint, requirePermissions } from "./permissions.ts";
 /** Runtimes that a pipeline can be exported to. */
 const TARGETS = ["trtllm"] as const;
 
+/** Files that an export may have. */
+const EXPORTED = ["README.md", "autodeploy.yaml", "serve.sh", "kubernetes.yaml"];
+
 /** The command. */
 export function exportCommand(context: CommandContext) {
   return new Command("export")
@@ -29,7 +32,7 @@ export function exportCommand(context: CommandContext) {
     .option("--world-size <n>", "GPUs in all (default: 1)", countFlag("--world-size", 1))
     .option("--gpus-per-node <n>", "GPUs of a node (default: 8)", countFlag("--gpus-per-node", 1))
     .option("--image <name>", `container image (default: ${TRTLLM_IMAGE})`)
-    .option("--force", "replace the folder if it is there")
+    .option("--force", "replace the folder if it is there, and an export")
     .option("--json", "one JSON document on stdout")
     .option("--debug", "stack traces of errors")
     .action((config, flags) => writeExport(config, flags, context));
@@ -69,14 +72,32 @@ function writeExport(
   terminal.result(`${Object.keys(files).map((name) => join(output, name)).join("\n")}\n`);
 }
 
-/** What is there already is replaced only when asked for. */
+/** What is there already is replaced only when asked for, and only if an export has written all of it. */
 function checkTarget(folder: string, force: boolean): void {
-  if (force || !exists(resolve(folder))) return;
+  const path = resolve(folder);
+  if (!exists(path)) return;
+  if (!force) {
+    throw new ConfigError(
+      "cli/output",
+      `Cannot write folder "${folder}": expected none there, got one`,
+      { hint: "Give --force to replace it" },
+    );
+  }
+  const other = otherThanExport(path);
+  if (other === undefined) return;
   throw new ConfigError(
     "cli/output",
-    `Cannot write folder "${folder}": expected none there, got one`,
-    { hint: "Give --force to replace it" },
+    `Cannot replace "${folder}": expected a folder with files of an export alone, got ${other}`,
+    { hint: "Name another folder, or move what is in this one" },
   );
+}
+
+/** What is at a path that no export has written; undefined where there is nothing of that kind. */
+function otherThanExport(path: string): string | undefined {
+  if (!Deno.lstatSync(path).isDirectory) return "something else";
+  const other = [...Deno.readDirSync(path)]
+    .find(({ name, isFile }) => !isFile || !EXPORTED.includes(name));
+  return other && `"${other.name}"`;
 }
 
 /** Writes all files or none: into a folder beside the wanted one, which is then renamed. */
@@ -96,6 +117,7 @@ function writeFolder(
     if (force) removeFolder(target);
     Deno.renameSync(unfinished, target);
   } catch (cause) {
+    removeQuietly(unfinished);
     throw new OutputError("output/file", `Cannot write folder "${folder}": ${messageOf(cause)}`, {
       hint: refusalHint(cause) ?? "Name a folder elsewhere, where there is space and you may write",
       cause,
@@ -110,6 +132,15 @@ function exists(path: string): boolean {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
+  }
+}
+
+/** The error that is raised tells what is wrong with the folder. */
+function removeQuietly(path: string): void {
+  try {
+    removeFolder(path);
+  } catch {
+    // What cannot be removed stays.
   }
 }
 

@@ -57,6 +57,24 @@ async function write(host: CliHost, cwd: string): Promise<void> {
   assert.match(again.stderr, /Cannot write folder "graphs\/out": expected none there, got one/);
   const forced = await host.run([...ARGS, "--force", "--json"]);
   assert.equal(forced.code, 0, forced.stderr);
-  assert.equal(JSON.parse(forced.stdout).leftBehind[0].path, "transforms.fuse_moe.backend");
-  assert.deepEqual([...Deno.readDirSync(join(cwd, "graphs"))].map(({ name }) => name), ["out"]);
+  const { leftBehind, files } = JSON.parse(forced.stdout);
+  assert.equal(leftBehind[0].path, "transforms.fuse_moe.backend");
+  assert.deepEqual(files.toSorted(), [...filesIn(join(cwd, "graphs/out"))].toSorted());
+  assert.deepEqual(filesIn(join(cwd, "graphs")), ["out"]);
+  // What somebody put there is not removed, nor is a folder that is no export.
+  await Deno.writeTextFile(join(cwd, "graphs/out/id_ed25519"), "");
+  await Deno.mkdir(join(cwd, "graphs/mine/README.md"), { recursive: true });
+  await Deno.writeTextFile(join(cwd, "graphs/text"), "");
+  const folders = [["out", '"id_ed25519"'], ["mine", '"README.md"'], ["text", "something else"]];
+  for (const [folder, got] of folders) {
+    const refused = await host.run([...ARGS, "--force", "--output", `graphs/${folder}`]);
+    assert.equal(refused.code, 2, refused.stderr);
+    assert.match(refused.stderr, new RegExp(`files of an export alone, got ${got}`));
+  }
+  assert.equal(filesIn(join(cwd, "graphs/out")).length, 5);
+  assert.deepEqual(filesIn(join(cwd, "graphs")).toSorted(), ["mine", "out", "text"]);
+}
+
+function filesIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name);
 }
