@@ -92,7 +92,7 @@ export function deployFlags() {
     .option(
       "--seed <n>",
       "seed of sampling; the same seed gives the same text",
-      countFlag("--seed", 0),
+      countFlag("--seed", 0, 2 ** 32 - 1),
     )
     .option(
       "--serve",

@@ -99,13 +99,7 @@ export function flagError(
         { hint: help },
       );
     case "commander.excessArguments":
-      return new ConfigError(
-        "cli/excess-arguments",
-        `Cannot read the arguments of "${command.name()}": expected fewer, got ${
-          error.message.match(/got \d+: (.*?)\.?$/)?.[1] ?? "more"
-        }`,
-        { hint: `Quote a text with spaces, such as --prompt "Once upon a time"` },
-      );
+      return excessArguments(command, error.message.match(/got \d+: (.*?)\.?$/)?.[1] ?? "more");
     case "commander.invalidArgument":
       return choiceError(error.message) ?? new ConfigError("cli/invalid-value", error.message);
     default:
@@ -117,6 +111,26 @@ export function flagError(
         { hint: help },
       );
   }
+}
+
+/** Words behind a command that belong to no flag: a model's path, or a text without quotes. */
+function excessArguments(command: CommandUnknownOpts, given: string): ConfigError {
+  const words = given.split(", ");
+  const most = command.registeredArguments.length;
+  const behind = most === 0 ? "" : ` behind ${words.slice(0, most).join(" ")}`;
+  const excess = words.slice(most);
+  const takesModel = command.options.some(({ long }) => long === "--model");
+  return new ConfigError(
+    "cli/excess-arguments",
+    `Cannot read the arguments of "${command.name()}": expected flags alone${behind}, got ${
+      excess.join(", ")
+    }`,
+    {
+      hint: takesModel && excess.length === 1
+        ? `Give a model as --model ${excess[0]}`
+        : `Quote a text with spaces, such as --prompt "Once upon a time"`,
+    },
+  );
 }
 
 /** A value that is none of a flag's or an argument's choices. */

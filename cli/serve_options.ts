@@ -45,7 +45,16 @@ async function readKeys(file: string): Promise<string> {
     const text = await Deno.readTextFile(file);
     if (text.trim() !== "") return text;
   } catch (error) {
-    throw new ConfigError("cli/api-keys", `Cannot read API keys "${file}": ${messageOf(error)}`);
+    const got = error instanceof Deno.errors.NotFound
+      ? "none"
+      : error instanceof Deno.errors.IsADirectory
+      ? "a folder"
+      : `"${messageOf(error)}"`;
+    throw new ConfigError(
+      "cli/api-keys",
+      `Cannot read API keys "${file}": expected a file, got ${got}`,
+      { hint: "Give a file with one key a line; openssl rand -hex 24 makes a key", cause: error },
+    );
   }
   throw new ConfigError(
     "cli/api-keys",

@@ -7,7 +7,7 @@
 
 import { join } from "node:path";
 import { Option } from "../deps/commander.ts";
-import { MOE_ACTIVATIONS, MOE_OPERANDS, WEIGHT_FORMATS } from "../graph/mod.ts";
+import { ConfigError, MOE_ACTIVATIONS, MOE_OPERANDS, WEIGHT_FORMATS } from "../graph/mod.ts";
 import {
   type Ceilings,
   checkOutputFile,
@@ -69,6 +69,7 @@ async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
   const tokens = flags.tokens === undefined
     ? DEFAULT_TOKENS
     : numbers("--tokens", flags.tokens, undefined);
+  refuseCpu(flags.executor);
   const folder = flags.out ?? userTunedFolder() ?? "tuned";
   const { model, webgpu } = configure(flags).resolve().settings;
   if (flags.shape === undefined) await requireModel("tune", model);
@@ -94,6 +95,16 @@ async function tune(flags: TuneFlags, context: CommandContext): Promise<void> {
   } finally {
     device.close();
   }
+}
+
+/** Tables are for kernels of a GPU. */
+function refuseCpu(executor: string | undefined): void {
+  if (executor !== "cpu") return;
+  throw new ConfigError(
+    "cli/invalid-value",
+    'Cannot tune with flag "--executor": expected auto or webgpu, got cpu',
+    { hint: "Tune on the machine that has the GPU: the CPU reads no tables" },
+  );
 }
 
 interface Surroundings {

@@ -12,6 +12,7 @@ import {
   findTransform,
   notApplicable,
   notApplicableKeys,
+  STAGES,
   transformKeys,
 } from "../transforms/mod.ts";
 import {
@@ -268,6 +269,10 @@ function describeFields({ key, config }: AnyTransform): string {
 function transformHint(key: string, known: readonly string[]): string {
   const meant = known.find((each) => camelCase(each) === key);
   if (meant !== undefined) return `Did you mean "${meant}"?`;
+  if (topLevelNames().includes(key)) return `Write ${key} outside of transforms, as a setting`;
+  if (key === "transforms" || STAGES.some((stage) => stage === key)) {
+    return `Write what is below ${key} right below transforms: transforms.fuse_moe`;
+  }
   return didYouMean(key, known) ?? "Choose a transform of docs/reference/transforms.md";
 }
 

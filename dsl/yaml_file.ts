@@ -31,10 +31,11 @@ export function loadSource(source: string | URL): SourceText {
     );
   } catch (error) {
     const isMissing = error instanceof Deno.errors.NotFound;
+    const isFolder = error instanceof Deno.errors.IsADirectory;
     throw new ConfigError(
       isMissing ? "config/missing-file" : "config/unreadable-file",
       `Cannot read configuration "${name}": expected a file, got ${
-        isMissing ? "none" : `"${messageOf(error)}"`
+        isMissing ? "none" : isFolder ? "a folder" : `"${messageOf(error)}"`
       }`,
       {
         hint: "Give the path of a YAML file, or its text",

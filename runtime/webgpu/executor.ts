@@ -102,7 +102,9 @@ function featuresOf({ profile }: WebGpuDevice): string {
 export async function openWebGpuExecutor(
   options: WebGpuExecutorOptions = {},
 ): Promise<WebGpuExecutor> {
-  const device = await openDevice(options);
+  const device = await openDevice(options).catch((error) => {
+    throw withCpu(error);
+  });
   const readback = await Readback.open(device, options.readMode);
   const executor = new WebGpuExecutor(
     device,
@@ -118,6 +120,16 @@ export async function openWebGpuExecutor(
     throw error;
   }
   return executor;
+}
+
+/** A model runs without a GPU, too. */
+function withCpu(error: unknown): unknown {
+  if (!(error instanceof DeviceError) || error.code !== "device/no-adapter") return error;
+  const { code, message, hint, details, cause } = error;
+  return new DeviceError(code, message, {
+    ...{ details, cause },
+    hint: `${hint ?? "Open another device"}, or use --executor cpu`,
+  });
 }
 
 /** WebGPU guarantees little between workgroups of one dispatch; where tickets fail, a second dispatch

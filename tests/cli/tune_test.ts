@@ -68,6 +68,7 @@ webgpuTest("tune refuses what it cannot read, with exit code 2 and no stack trac
   try {
     await refuse(folder, [
       [["--shape", "32,32,4"], 2, /flag "--shape": expected 4 whole numbers .* got "32,32,4"/],
+      [[...SHAPE, "--executor", "cpu"], 2, /flag "--executor": expected auto or webgpu, got cpu/],
       [["--shape", "32,32,4,0"], 2, /flag "--shape": expected 4 whole numbers/],
       [["--shape", "32,32,4,5"], 2, /flag "--shape": expected at most 4 chosen experts, got 5/],
       [[...SHAPE, "--tokens", "1,x"], 2, /flag "--tokens": expected a list of whole numbers/],

@@ -138,7 +138,31 @@ const CASES: readonly Case[] = [
     mistake: "a prompt without quotes",
     args: ["deploy", "--prompt", "Once", "upon", "a", "time"],
     code: 2,
-    says: ["upon, a, time", "Quote"],
+    says: ["expected flags alone, got upon, a, time", "Quote"],
+  },
+  {
+    mistake: "a model without its flag",
+    args: ["inspect", "model", "models/mine"],
+    code: 2,
+    says: ["expected flags alone behind model, got models/mine", "--model models/mine"],
+  },
+  {
+    mistake: "a folder in place of a configuration",
+    args: ["deploy", "--config", "%"],
+    code: 2,
+    says: ["expected a file, got a folder"],
+  },
+  {
+    mistake: "a seed beyond 32 bits",
+    args: ["deploy", "--seed", "4294967296"],
+    code: 2,
+    says: ['"--seed"', "from 0 to 4294967295, got"],
+  },
+  {
+    mistake: "a file of keys that is not there",
+    args: ["serve", "--api-key-file", "%/keys"],
+    code: 2,
+    says: ["Cannot read API keys", "expected a file, got none", "openssl rand"],
   },
   {
     mistake: "a probability above 1",

@@ -63,6 +63,20 @@ const CASES: readonly Case[] = [
     hint: 'Did you mean "insert_cached_attention"?',
   },
   {
+    mistake: "a setting among the transforms",
+    yaml: "transforms:\n  max_seq_len: 12\n",
+    code: "config/unknown-transform",
+    message: /at yaml:2:3: expected a known transform, got "max_seq_len"$/,
+    hint: "Write max_seq_len outside of transforms, as a setting",
+  },
+  {
+    mistake: "a stage around the transforms",
+    yaml: "transforms:\n  pattern_matcher:\n    fuse_moe: {}\n",
+    code: "config/unknown-transform",
+    message: /at yaml:2:3: expected a known transform, got "pattern_matcher"$/,
+    hint: "Write what is below pattern_matcher right below transforms: transforms.fuse_moe",
+  },
+  {
     mistake: "a transform like no other",
     yaml: "transforms: {zzzzzzzzzzzz: {}}",
     code: "config/unknown-transform",

@@ -263,7 +263,7 @@ async function requestAdapter(
     `Cannot open a GPU: expected ${refusal?.expected}, got ${refusal?.got}`,
     {
       hint:
-        "Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers for a software one), or use --executor cpu",
+        "Install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers for a software one)",
     },
   );
 }
