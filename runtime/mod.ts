@@ -39,6 +39,7 @@ export { MoeTrial, type PreparedLayer } from "./webgpu/measure/moe_trial.ts";
 export { PipelineCache } from "./webgpu/device/pipelines.ts";
 export { Readback } from "./webgpu/device/readback.ts";
 export { type OpCase, OpTrial, type PreparedOp } from "./webgpu/measure/op_trial.ts";
+export { ResultCheck } from "./webgpu/measure/result_check.ts";
 export * from "./webgpu/measure/stopwatch.ts";
 export * from "./webgpu/measure/tune_moe.ts";
 export * from "./webgpu/measure/tune_op.ts";
