@@ -8,7 +8,6 @@ import {
   type Bindings,
   bindShape,
   cacheOf,
-  DeviceError,
   type DrawDetails,
   elementCount,
   type Graph,
@@ -24,6 +23,7 @@ import {
 } from "../../graph/mod.ts";
 import { adjustLogits, type CpuCache, logprobsOf, sampleToken } from "../../kernels/mod.ts";
 import type { CompileOptions, Program, StepRequest, StepResult } from "../executor.ts";
+import { disposedProgram } from "../disposed_program.ts";
 import { stepUnwanted } from "../scheduling/request_errors.ts";
 import { Interpreter } from "./interpreter.ts";
 import { checkStep, checkWholeSequence, nextTokens, type StepTokens } from "../step_tokens.ts";
@@ -205,11 +205,7 @@ export class CpuProgram implements Program {
 
   #open(): Interpreter {
     if (this.#interpreter) return this.#interpreter;
-    throw new DeviceError(
-      "device/closed",
-      `Cannot run graph "${this.graph.name}": expected a live program, got a disposed one`,
-      { hint: "Finish or abort generations before closing the engine" },
-    );
+    throw disposedProgram(this.graph);
   }
 
   #inputTensor(value: Value, data: HostNumbers | undefined, bindings: Bindings): HostTensor {

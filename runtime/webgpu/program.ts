@@ -17,6 +17,7 @@ import {
 import type { DeviceProfile, StepSizes, TokenRange } from "../../kernels/mod.ts";
 import { configuredOperands, configuredRanges } from "../compile_fields.ts";
 import { checkStep } from "../step_tokens.ts";
+import { disposedProgram } from "../disposed_program.ts";
 import type {
   CompileOptions,
   DispatchTiming,
@@ -58,6 +59,9 @@ export class WebGpuProgram implements Program {
   readonly #inputs: StepInputs;
   readonly #tokens: TokenSteps | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  /** Pieces of work that run or wait for others. */
+  #unfinished = 0;
+  #disposed = false;
   /** What ran last: its outputs are in their buffers until something else runs. */
   #recent: { readonly list: StepList; readonly sizes: StepSizes } | undefined;
 
@@ -237,8 +241,10 @@ export class WebGpuProgram implements Program {
     this.#tokens?.markSeen(slot, tokenIds);
   }
 
+  /** Frees the memory, once the work under way has ended; what waits for that ends with an error. */
   dispose(): void {
-    this.memory.dispose();
+    this.#disposed = true;
+    if (this.#unfinished === 0) this.memory.dispose();
   }
 
   async #execute(
@@ -289,9 +295,15 @@ export class WebGpuProgram implements Program {
 
   /** One step at a time: buffers are shared between them. */
   #exclusive<Result>(work: () => Promise<Result>): Promise<Result> {
-    const next = this.#last.then(work).catch(async (error) => {
+    this.#unfinished++;
+    const next = this.#last.then(() => {
+      if (this.#disposed) throw disposedProgram(this.graph);
+      return work();
+    }).catch(async (error) => {
       this.#inputs.forget();
       throw await this.context.device.explain(error);
+    }).finally(() => {
+      if (--this.#unfinished === 0 && this.#disposed) this.memory.dispose();
     });
     this.#last = next.catch(() => {});
     return next;

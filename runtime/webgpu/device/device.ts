@@ -112,6 +112,7 @@ export class WebGpuDevice {
   /** The device's own error behind an exception of its API, which Deno reports some time later. */
   async explain(error: unknown): Promise<unknown> {
     if (error instanceof MixlineError) return error;
+    if (this.#closed) return closedDevice();
     for (let i = 0; i < 5 && !this.#problem; i++) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
@@ -120,12 +121,7 @@ export class WebGpuDevice {
 
   /** Throws the first failure that the device reported, if any. */
   check(): void {
-    if (this.#closed) {
-      throw new DeviceError(
-        "device/closed",
-        "Cannot use the GPU: expected an open device, got a closed one",
-      );
-    }
+    if (this.#closed) throw closedDevice();
     if (this.#problem) throw this.#problem;
   }
 
@@ -198,6 +194,13 @@ export class WebGpuDevice {
       },
     );
   }
+}
+
+function closedDevice(): DeviceError {
+  return new DeviceError(
+    "device/closed",
+    "Cannot use the GPU: expected an open device, got a closed one",
+  );
 }
 
 /** Opens the machine's GPU. Raises a {@linkcode DeviceError} when there is none. */

@@ -9,6 +9,7 @@ import {
   RequestError,
   tensor,
 } from "../../../graph/mod.ts";
+import type { Program, StepRequest } from "../../../runtime/executor.ts";
 import { nativeTest, webgpuTest, withExecutor } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import {
@@ -309,6 +310,40 @@ webgpuTest(
     });
   },
 );
+
+webgpuTest("dispose() in the middle of work ends it and leaves the device to others", async () => {
+  await withExecutor({ selfTest: false }, async (executor) => {
+    const other = await executor.compile(smallGraph(), SMALL);
+    const request: StepRequest = {
+      tokenIds: new Int32Array(1),
+      positions: new Int32Array(1),
+      sequenceIds: new Int32Array(1),
+      blockTable: { data: Int32Array.of(1, 2, 3, 4), sequences: 1, pages: 4 },
+      logitsRows: new Int32Array(1),
+      want: "logits",
+      repeat: 1,
+    };
+    const works: ((program: Program) => Promise<unknown> | undefined)[] = [
+      (program) => program.recentOutputs(["logits"]),
+      (program) => program.step(request),
+      (program) => program.warmUp?.(),
+      (program) => program.profile?.({ ...request, want: [GREEDY] }),
+    ];
+    for (const work of works) {
+      for (const turns of [0, 1, 3, 10, 20]) {
+        const program = await executor.compile(tinyLanguageModel(), TINY_SIZES);
+        await program.step(request);
+        const ended = Promise.resolve(work(program)).then(() => undefined, (error) => error);
+        for (let i = 0; i < turns; i++) await Promise.resolve();
+        program.dispose();
+        const error = await ended;
+        assert(error === undefined || error.code === "device/closed", String(error));
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await other.run({ x: new Float32Array(6) }, { T: 1 });
+  });
+});
 
 nativeTest("compile() makes steps of every size ready when asked to", async () => {
   await withExecutor({}, async (executor) => {
