@@ -306,9 +306,13 @@ export class Engine implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    const { program, onClose } = this.#parts;
     await this.#scheduler.close(engineClosed());
-    this.#parts.program.dispose();
-    await this.#parts.onClose?.();
+    try {
+      program.dispose();
+    } finally {
+      await onClose?.();
+    }
   }
 
   /** Tokens of the longest sequence that the caches hold. */

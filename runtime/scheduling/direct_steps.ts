@@ -69,10 +69,12 @@ export function expertLoad(
 
 /** The choices of the step that ran last; empty before the first one. */
 export async function recentExpertLoad(
-  { program }: Scheduler,
+  scheduler: Scheduler,
   watched: readonly WatchedExperts[],
 ): Promise<readonly ExpertLoad[]> {
-  return countExperts(await program.recentOutputs(watched.map(({ output }) => output)), watched);
+  const names = watched.map(({ output }) => output);
+  const chosen = await scheduler.untilDone(scheduler.program.recentOutputs(names));
+  return countExperts(chosen, watched);
 }
 
 function countExperts(

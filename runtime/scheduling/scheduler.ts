@@ -134,6 +134,11 @@ export class Scheduler {
         this.wake();
       }
     })();
+    return this.untilDone(job);
+  }
+
+  /** Has {@linkcode Scheduler.close} wait for work that needs no place. */
+  untilDone<Result>(job: Promise<Result>): Promise<Result> {
     this.#jobs.add(job);
     return job.finally(() => this.#jobs.delete(job));
   }

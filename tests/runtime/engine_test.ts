@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
 import { DeviceError, MixlineError, RequestError } from "../../graph/mod.ts";
-import { createEngine, type Engine } from "../../runtime/engine.ts";
+import { createEngine, type Engine, type EngineParts } from "../../runtime/engine.ts";
 import type { StepLimits } from "../../runtime/scheduling/step_limits.ts";
 import { FakeProgram, type NextToken } from "../support/fake_program.ts";
 
@@ -23,7 +23,11 @@ const CODEC = {
 
 function open(
   nextToken: NextToken,
-  options: { repeat?: number; limits?: Partial<StepLimits> } = {},
+  options: {
+    repeat?: number;
+    limits?: Partial<StepLimits>;
+    parts?: Partial<EngineParts>;
+  } = {},
 ) {
   const limits = { ...LIMITS, ...options.limits };
   const program = new FakeProgram(128, nextToken, limits.pageSize, options.repeat);
@@ -34,6 +38,7 @@ function open(
     limits,
     defaults: { eosTokenIds: [EOS], maxNewTokens: 20 },
     executor: { kind: "cpu", description: "fake", reason: "test" },
+    ...options.parts,
   });
   return { program, engine };
 }
@@ -245,6 +250,31 @@ Deno.test("close() ends generations and disposes of the program", async () => {
   assert(program.disposed);
   assert.equal((await rejection(tokensOf(engine, "abc"))).code, "request/engine-closed");
   assert.equal((await rejection(engine.logits([40]))).code, "request/engine-closed");
+});
+
+Deno.test("close() waits for outputs that are being read, and closes what a program may fail to", async () => {
+  let isClosed = false;
+  const { engine, program } = open(hashing, {
+    parts: {
+      watchedExperts: [{ output: "chosen", scope: "layer", experts: 2 }],
+      onClose: () => {
+        isClosed = true;
+      },
+    },
+  });
+  const outputs = Promise.withResolvers<Record<string, never>>();
+  program.recentOutputs = () => outputs.promise;
+  program.dispose = () => {
+    throw new Error("disposed twice");
+  };
+  const load = engine.recentExpertLoad();
+  const closed = engine.close();
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.equal(isClosed, false);
+  outputs.resolve({});
+  assert.deepEqual(await load, []);
+  await assert.rejects(closed, /disposed twice/);
+  assert.equal(isClosed, true);
 });
 
 Deno.test("generate() refuses messages without a chat template", async () => {
