@@ -8,6 +8,7 @@
 import { invariant, KernelError } from "../../../graph/mod.ts";
 import type { Dispatch, StepSizes } from "../../../kernels/mod.ts";
 import type { WebGpuDevice } from "./device.ts";
+import { captureErrors } from "./error_scopes.ts";
 import type { Resource } from "../plan/lower.ts";
 import type { PipelineCache } from "./pipelines.ts";
 
@@ -48,9 +49,11 @@ export async function prepareCommands(
       binding,
       resource: bufferBinding(dispatch, binding, resource, lookup(resource), device),
     }));
-    device.gpu.pushErrorScope("validation");
-    const group = device.gpu.createBindGroup({ layout, entries });
-    const error = await device.gpu.popErrorScope();
+    const { result: group, error } = await captureErrors(
+      device.gpu,
+      ["validation"],
+      () => device.gpu.createBindGroup({ layout, entries }),
+    );
     if (error) {
       throw new KernelError(
         "kernel/bind",

@@ -8,6 +8,7 @@
 import { DeviceError, messageOf, MixlineError } from "../../../graph/mod.ts";
 import type { DeviceProfile } from "../../../kernels/mod.ts";
 import { type WebGpuChoice, type WebGpuProvider, webGpuProvider } from "../providers/mod.ts";
+import { captureErrors } from "./error_scopes.ts";
 import subgroupSizeShader from "./subgroup_size.wgsl" with { type: "text" };
 
 /** Limits that are asked for; WebGPU gives the smallest allowed ones otherwise. */
@@ -148,13 +149,16 @@ export class WebGpuDevice {
         },
       );
     }
-    this.gpu.pushErrorScope("out-of-memory");
-    this.gpu.pushErrorScope("validation");
-    const buffer = this.gpu.createBuffer({ size, usage, mappedAtCreation: mapped });
-    // Both are closed before anything else can run: scopes are a stack of the whole device.
-    const failures = await Promise.all([this.gpu.popErrorScope(), this.gpu.popErrorScope()]);
-    const failure = failures.find((each) => each !== null);
-    if (failure) throw this.#outOfMemory(what, size, failure.message);
+    const kinds = ["out-of-memory", "validation"] as const;
+    const { result: buffer, error } = await captureErrors(
+      this.gpu,
+      kinds,
+      () => this.gpu.createBuffer({ size, usage, mappedAtCreation: mapped }),
+    ).catch((thrown) => {
+      // A buffer that is mapped at once has no other way to say so.
+      throw thrown instanceof RangeError ? this.#outOfMemory(what, size, thrown.message) : thrown;
+    });
+    if (error) throw this.#outOfMemory(what, size, error.message);
     this.created.buffers++;
     this.#bytes += size;
     return buffer;

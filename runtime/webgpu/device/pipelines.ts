@@ -9,6 +9,7 @@ import { KernelError, messageOf } from "../../../graph/mod.ts";
 import type { Dispatch } from "../../../kernels/mod.ts";
 import { yieldToEventLoop } from "../../event_loop.ts";
 import type { WebGpuDevice } from "./device.ts";
+import { captureErrors } from "./error_scopes.ts";
 
 /** A pipeline and the layout of its bind group 0. */
 export interface Pipeline {
@@ -132,13 +133,13 @@ async function compileHere(
   gpu: GPUDevice,
   descriptor: GPUComputePipelineDescriptor,
 ): Promise<Compiled> {
-  gpu.pushErrorScope("internal");
-  gpu.pushErrorScope("validation");
-  const pipeline = gpu.createComputePipeline(descriptor);
-  const errors = await Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
-  const error = errors.find((each) => each !== null)?.message;
+  const { result: pipeline, error } = await captureErrors(
+    gpu,
+    ["internal", "validation"],
+    () => gpu.createComputePipeline(descriptor),
+  );
   await yieldToEventLoop();
-  return { pipeline, ...(error !== undefined && { error }) };
+  return { pipeline, ...(error && { error: error.message }) };
 }
 
 async function compileAside(

@@ -250,6 +250,28 @@ nativeTest("compile() names the weight for which memory did not suffice", async 
   });
 });
 
+nativeTest("allocate() that throws names what did not fit, and hides no later error", async () => {
+  const original = GPUDevice.prototype.createBuffer;
+  await withExecutor({ kernels: TEST_KERNELS }, async ({ device }) => {
+    GPUDevice.prototype.createBuffer = () => {
+      throw new RangeError("mapped memory");
+    };
+    try {
+      await assert.rejects(device.allocate("staging", 64), (error) => {
+        assert(error instanceof DeviceError);
+        assert.equal(error.code, "device/out-of-memory");
+        assert.match(error.message, /Cannot allocate staging: expected room for 64 bytes/);
+        return true;
+      });
+    } finally {
+      GPUDevice.prototype.createBuffer = original;
+    }
+    device.gpu.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.throws(() => device.check(), { code: "device/error" });
+  });
+});
+
 /** `mul` whose weight is bound in parts, or whole. */
 function rangedMul(parts: boolean) {
   const whole = elementwise("mul", "a[id.x] * b[id.x % COLUMNS]");
