@@ -105,21 +105,16 @@ export async function openWebGpuExecutor(
   const device = await openDevice(options).catch((error) => {
     throw withCpu(error);
   });
-  const readback = await Readback.open(device, options.readMode);
-  const executor = new WebGpuExecutor(
-    device,
-    readback,
-    options.kernels ?? KERNELS,
-    options.tuned,
-  );
-  if (!(options.selfTest ?? options.kernels === undefined)) return executor;
   try {
-    await testHandOffs(executor);
+    const readback = await Readback.open(device, options.readMode);
+    const { kernels = KERNELS, tuned } = options;
+    const executor = new WebGpuExecutor(device, readback, kernels, tuned);
+    if (options.selfTest ?? options.kernels === undefined) await testHandOffs(executor);
+    return executor;
   } catch (error) {
-    executor.dispose();
+    device.close();
     throw error;
   }
-  return executor;
 }
 
 /** A model runs without a GPU, too. */

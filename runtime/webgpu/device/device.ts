@@ -223,8 +223,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
     const fresh = failures.length === 0 ? adapter : await requestAdapter(provider, options);
     try {
       const gpu = await fresh.requestDevice({ requiredFeatures, requiredLimits });
-      const profile = await profileOf({ provider, adapter, gpu }, options.limits ?? {});
-      return new WebGpuDevice(gpu, profile, provider);
+      return await describeDevice({ provider, adapter, gpu }, options);
     } catch (error) {
       failures.push(messageOf(error));
     }
@@ -236,6 +235,16 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<WebGp
     }`,
     { hint: "Use --executor cpu, or update the graphics driver", details: { failures } },
   );
+}
+
+/** A device with its measured properties; one that has none of them is closed again. */
+async function describeDevice(opened: Opened, { limits = {} }: OpenDeviceOptions) {
+  try {
+    return new WebGpuDevice(opened.gpu, await profileOf(opened, limits), opened.provider);
+  } catch (error) {
+    opened.gpu.destroy();
+    throw error;
+  }
 }
 
 /**

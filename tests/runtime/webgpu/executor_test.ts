@@ -10,6 +10,8 @@ import {
   tensor,
 } from "../../../graph/mod.ts";
 import type { Program, StepRequest } from "../../../runtime/executor.ts";
+import { openWebGpuExecutor } from "../../../runtime/webgpu/executor.ts";
+import { nativeProvider } from "../../../runtime/webgpu/providers/native.ts";
 import { nativeTest, webgpuTest, withExecutor } from "../../support/adapter.ts";
 import { countGpuCalls } from "../../support/count_gpu_calls.ts";
 import {
@@ -248,6 +250,32 @@ nativeTest("compile() names the weight for which memory did not suffice", async 
     }
     assert.equal(executor.device.allocatedBytes, 0);
   });
+});
+
+nativeTest("openWebGpuExecutor() that fails closes every device that it opened", async () => {
+  const { destroy, popErrorScope } = GPUDevice.prototype;
+  let closed = 0;
+  GPUDevice.prototype.destroy = function () {
+    closed++;
+    destroy.call(this);
+  };
+  try {
+    // Asked for with each list of features, and by the error at the end.
+    let asked = 0;
+    const describe = () => {
+      if (++asked <= 2) throw new Error("no name");
+      return "a GPU";
+    };
+    await assert.rejects(openWebGpuExecutor({ provider: { ...nativeProvider, describe } }), {
+      code: "device/refused",
+    });
+    assert.equal(closed, 2);
+    GPUDevice.prototype.popErrorScope = () => Promise.resolve(new GPUOutOfMemoryError("none"));
+    await assert.rejects(openWebGpuExecutor(), { code: "device/out-of-memory" });
+    assert.equal(closed, 3);
+  } finally {
+    Object.assign(GPUDevice.prototype, { destroy, popErrorScope });
+  }
 });
 
 nativeTest("allocate() that throws names what did not fit, and hides no later error", async () => {
