@@ -9,14 +9,15 @@ export function escape(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 }
 
-/** A table that scrolls where it is wider than the page; the first two columns are words. */
+/** A table that scrolls where it is wider than the page; its first columns, one or two, are words. */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
+  words: 1 | 2 = 2,
 ): string {
   const line = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escape(cell)}</${tag}>`).join("")}</tr>`;
-  return `<div class="wide"><table><thead>${line(head, "th")}</thead><tbody>
+  return `<div class="wide"><table class="words-${words}"><thead>${line(head, "th")}</thead><tbody>
 ${rows.map((row) => line(row, "td")).join("\n")}
 </tbody></table></div>`;
 }

@@ -218,7 +218,7 @@ function ratePart(
     },
   };
   const color = modelColor(models);
-  const y = { type: "quantitative", axis: { title: yTitle, format: ",~s" } };
+  const y = { type: "quantitative", axis: { title: yTitle, format: ",f" } };
   return {
     ...{ width: 290, height: 220, data: { values: rows } },
     layer: [

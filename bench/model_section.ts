@@ -101,6 +101,7 @@ function streamTable(models: readonly ModelShares[]): string {
         ...[name, String(streams), formatRound(tokensPerSecond.median), range(tokensPerSecond)],
       ])
     ),
+    1,
   );
 }
 
@@ -121,11 +122,14 @@ function timeTables({ name, tokenTime, promptTime, streamTimes }: ModelShares): 
   ];
 }
 
+/** `1,787.7` */
+const TENTHS = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
 function timeTable(title: string, time: TimeShares): string {
   const rows = time.kinds.map((kind) => [
     kind.kind,
     String(kind.dispatches),
-    kind.layers > 0 ? kind.microsecondsPerLayer.toFixed(1) : "",
+    kind.layers > 0 ? TENTHS.format(kind.microsecondsPerLayer) : "",
     formatSeconds(kind.seconds.median),
     `${formatSeconds(kind.seconds.lowest)} .. ${formatSeconds(kind.seconds.highest)}`,
     percent(kind.seconds.median / time.seconds.median),
@@ -140,6 +144,7 @@ ${
         ...["bytes", "of bandwidth"],
       ],
       [...rows, sumRow(time)],
+      1,
     )
   }`;
 }

@@ -113,7 +113,11 @@ function tokensAxis(rows: Rows) {
 
 /** One small chart for each value of a field, in the order of the rows. */
 function facetOf(values: Rows, field: string, columns: number) {
-  return { data: { values }, facet: { field, type: "nominal", title: null, sort: null }, columns };
+  return {
+    ...{ data: { values }, facet: { field, type: "nominal", title: null, sort: null }, columns },
+    // A shared axis would be drawn below a place without a chart, too.
+    resolve: { axis: { x: "independent" } },
+  };
 }
 
 /** Lines with a filled mark at each measurement. */
@@ -213,7 +217,8 @@ function shareSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
         y: {
           field: "share",
           type: "quantitative",
-          scale: { domainMin: 0 },
+          // Marks at the top would move a title up.
+          scale: { domain: [0, 1.1 * Math.max(...rows.map(({ share }) => share))] },
           axis: { title: "share of the ceiling", format: ".0%" },
         },
         color: {
@@ -226,7 +231,6 @@ function shareSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
         shape: { field: "shape", type: "nominal", sort: null, title: "layer" },
       },
     },
-    resolve: { scale: { y: "shared" } },
   } as Partial<TopLevelSpec>;
 }
 
@@ -255,7 +259,11 @@ function dispatchSpec(cases: readonly ReportCase[]): Partial<TopLevelSpec> {
         y: {
           field: "dispatches",
           type: "quantitative",
-          scale: { type: "symlog" },
+          // The number on the longest bar is within the chart.
+          scale: {
+            type: "symlog",
+            domain: [0, 2 * Math.max(...rows.map(({ dispatches }) => dispatches))],
+          },
           axis: { title: "dispatches", values: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512] },
         },
       },

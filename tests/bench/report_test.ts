@@ -186,6 +186,8 @@ Deno.test("reportPage() is one file with nine pictures that needs nothing from e
   assert.equal(page.match(/<svg/g)?.length, 9);
   assert.doesNotMatch(page, /<script|<link|<img|url\(|href="http|src=/);
   assert.doesNotMatch(page, /NaN|undefined|Infinity/);
+  // Ticks are numbers as people write them: 1,500, not 1.5k or 2e+3.
+  assert.doesNotMatch(page, />[\d.,]+(k|e\+\d+)</);
   assert.match(page, /A &quot;GPU&quot; of &lt;tests> &amp; more/);
   for (
     const text of [
