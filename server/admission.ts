@@ -21,6 +21,11 @@ export class Admission {
     return this.#inFlight;
   }
 
+  /** No more requests are taken. */
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   /**
    * Takes a request, for as long as the returned object lives. Its signal says when to stop: the
    * client has gone, or the time is over.

@@ -15,6 +15,7 @@ import { engineCommand } from "./engine/command.ts";
 import type { EngineCommand } from "./engine/engine_process.ts";
 import { Supervisor, type SupervisorOptions } from "./engine/supervisor.ts";
 import { ServerMetrics } from "./metrics.ts";
+import { OpenAnswers } from "./open_answers.ts";
 import { type ServeOptions, serverSettings } from "./settings.ts";
 
 /** What {@linkcode serve} works with besides the settings. */
@@ -106,7 +107,11 @@ function open(service: Service): Promise<{ server: ServerType; url: string }> {
   return promise;
 }
 
+/** Milliseconds for the last bytes of answers, however soon a server has to end. */
+const LAST_BYTES_MS = 1000;
+
 function closer({ admission, supervisor, settings, log }: Service, server: ServerType) {
+  const answers = new OpenAnswers(server);
   let closing: Promise<void> | undefined;
   const close = async () => {
     // An engine that never opened has no requests to wait for, and its error says all.
@@ -116,8 +121,12 @@ function closer({ admission, supervisor, settings, log }: Service, server: Serve
         seconds: settings.drainSeconds,
       });
     }
-    const drained = await within(admission.drain(), settings.drainSeconds * 1000);
-    if (!drained) {
+    const end = performance.now() + settings.drainSeconds * 1000;
+    if (await within(admission.drain(), settings.drainSeconds * 1000)) {
+      // The engine is done with them; their readers may be slow.
+      const left = Math.max(end - performance.now(), LAST_BYTES_MS);
+      if (!await within(answers.sent(), left)) log.warn("ended answers that nobody had read");
+    } else {
       log.warn("ended {inFlight} requests that were in flight", { inFlight: admission.inFlight });
     }
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));

@@ -70,9 +70,10 @@ export async function expertsOf({ supervisor }: Service): Promise<z.infer<typeof
 }
 
 /** `GET /health`. */
-export function healthOf({ supervisor }: Service): z.infer<typeof healthSchema> {
+export function healthOf({ supervisor, admission }: Service): z.infer<typeof healthSchema> {
   const { state, restarts } = supervisor;
-  return { status: state === "ready" ? "ok" : "unavailable", engine: state, restarts };
+  const takesRequests = state === "ready" && !admission.isClosed;
+  return { status: takesRequests ? "ok" : "unavailable", engine: state, restarts };
 }
 
 /** `GET /metrics`. */
