@@ -11,7 +11,7 @@ import {
   type MiddlewareHandler,
   OpenAPIHono,
 } from "../deps/hono.ts";
-import { RequestError } from "../graph/mod.ts";
+import { nearest, RequestError } from "../graph/mod.ts";
 import { answerChat, prepareChat, streamChat } from "./api/chat.ts";
 import { answerCompletion, prepareCompletion, streamCompletion } from "./api/completions.ts";
 import {
@@ -100,10 +100,14 @@ function noRoute(app: OpenAPIHono<Environment>, context: Context): RequestError 
     .map((route) => route.method);
   const got = `${method} "${path.slice(0, 200)}"`;
   if (methods.length === 0) {
+    const paths = new Set(
+      app.routes.map((route) => route.path).filter((each) => !/[:*]/.test(each)),
+    );
+    const meant = nearest(path.slice(0, 200), paths);
     return new RequestError(
       "request/not-found",
       `Cannot find a route: expected a path that GET /openapi.json lists, got ${got}`,
-      { status: 404 },
+      { status: 404, ...(meant !== undefined && { hint: `Did you mean "${meant}"?` }) },
     );
   }
   const allowed = [...new Set(methods)].join(", ");

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "../../deps/zod.ts";
 import { CheckpointError, messageOf, nearest, RequestError } from "../../graph/mod.ts";
 import { isFile, readJson, readText } from "../checkpoint/json_file.ts";
@@ -183,7 +183,10 @@ export class ChatTemplate {
     } catch (cause) {
       throw new RequestError(
         "request/chat",
-        `Cannot render the chat with the template of "${this.origin}": ${messageOf(cause)}`,
+        // Clients of a server read this, too: the folders above the file are none of their business.
+        `Cannot render the chat with the template of "${basename(this.origin)}": ${
+          messageOf(cause)
+        }`,
         { hint: "Change the messages, or send a plain prompt", cause },
       );
     }

@@ -14,6 +14,7 @@ import type {
   modelSchema,
   tokenizeRequestSchema,
 } from "../schemas/models.ts";
+import { invalidField } from "../errors.ts";
 import { inNamesOf } from "./field_names.ts";
 import { checkModel, engineInfo, servedModel, type Service } from "./service.ts";
 
@@ -60,6 +61,14 @@ export async function textOf(
   { model, tokens }: z.infer<typeof detokenizeRequestSchema>,
 ) {
   if (model) checkModel(service, model);
+  const { vocabSize } = engineInfo(service);
+  const wrong = tokens.findIndex((id) => id >= vocabSize);
+  if (wrong >= 0) {
+    throw invalidField(
+      `tokens.${wrong}`,
+      `Cannot read token ${wrong}: expected an id from 0 to ${vocabSize - 1}, got ${tokens[wrong]}`,
+    );
+  }
   return { prompt: await service.supervisor.engine.decode(tokens) };
 }
 

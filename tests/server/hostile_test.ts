@@ -103,6 +103,15 @@ Deno.test("paths and methods that there are not are told apart, with the methods
   assert.deepEqual(await ask("GET", "/v1/chat/completions"), [405, "POST"]);
   assert.deepEqual(await ask("DELETE", "/v1/models"), [405, "GET"]);
   assert.deepEqual(await ask("GET", "/v1/embeddings"), [404, null]);
+  const meant = async (path: string) => {
+    const { error } = await (await fetch(`${opened.url}${path}`)).json();
+    return error.message.match(/Did you mean "(.*)"\?/)?.[1];
+  };
+  assert.deepEqual(await Promise.all(["/chat/completions", "/v1/models/", "/wp.php"].map(meant)), [
+    "/v1/chat/completions",
+    "/v1/models",
+    undefined,
+  ]);
 });
 
 slowTest("bytes that are no HTTP, floods of headers and slow clients are cut off", async () => {

@@ -204,6 +204,9 @@ slowTest("a served storyteller", async (t) => {
     const { tokens, count } = await post("/tokenize", { prompt: PROMPT });
     assert.equal(count, 4);
     assert.deepEqual(await post("/detokenize", { tokens }), { prompt: PROMPT });
+    const { error } = await post("/detokenize", { tokens: [...tokens, 2048] });
+    assert.equal(error.param, "tokens.4");
+    assert.match(error.message, /expected an id from 0 to 2047, got 2048/);
     const chat = await post("/tokenize", { messages: [{ role: "user", content: PROMPT }] });
     assert.ok(chat.count > count);
   });
