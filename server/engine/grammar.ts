@@ -72,7 +72,8 @@ const UNKNOWN_WORDS = [
 
 /** Makes and keeps the grammars of one model. */
 export class Grammars {
-  #opened: Promise<Opened> | undefined;
+  #opened: Opened | undefined;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(readonly model: GrammarModel) {}
 
@@ -81,10 +82,18 @@ export class Grammars {
    *
    * @throws {RequestError} for a schema that cannot be followed, by the word that is at fault.
    */
-  async guide(form: TextForm, param: string): Promise<Guide> {
-    const opened = await (this.#opened ??= open(this.model));
+  guide(form: TextForm, param: string): Promise<Guide> {
+    // One after the other: equal forms are compiled once, none is disposed of while a matcher is made of
+    // it, and the schema that ends the library is the one that gets the blame.
+    const made = this.#last.then(() => this.#make(form, param));
+    this.#last = made.catch(() => {});
+    return made;
+  }
+
+  async #make(form: TextForm, param: string): Promise<Guide> {
     const key = JSON.stringify(form);
     checkSchemas(form, key, param);
+    const opened = this.#opened ??= await open(this.model);
     const grammar = opened.compiled.get(key) ?? await this.#compile(opened, form, key, param);
     const { GrammarMatcher } = opened.library;
     const matcher = await GrammarMatcher.createGrammarMatcher(grammar, [...this.model.endTokens]);
