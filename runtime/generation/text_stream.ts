@@ -58,7 +58,11 @@ export class TextStream {
     const all = this.decode(this.#ids.slice(this.#from));
     const held = this.#ids.length - this.#done;
     const incomplete = !final && held <= MOST_HELD && all.endsWith(REPLACEMENT);
-    if (all.length <= known.length || incomplete) return "";
+    if (all.length <= known.length || incomplete) {
+      // Tokens without a text, such as special ones, would be decoded with all that follow.
+      if (held > MOST_HELD && all === known) this.#ids.length = this.#done;
+      return "";
+    }
     this.#from = this.#done;
     this.#done = this.#ids.length;
     return all.slice(known.length);

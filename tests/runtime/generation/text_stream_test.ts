@@ -43,6 +43,18 @@ Deno.test("push() keeps the space that a decoder strips from a beginning", () =>
   assert.equal(pieces.join(""), "Once upon a time.");
 });
 
+Deno.test("push() does not decode tokens without a text again and again", () => {
+  let decoded = 0;
+  const decode = (ids: readonly number[]) => {
+    decoded += ids.length;
+    return bytes(ids.filter((id) => id !== 0));
+  };
+  const stream = new TextStream(decode);
+  const ids = [0x61, ...new Array(1000).fill(0), 0xc3, 0, 0xa9, ...new Array(1000).fill(0), 0x62];
+  assert.equal(read(stream, ids).pieces.join(""), "aéb");
+  assert(decoded < 30 * ids.length, `${decoded} tokens`);
+});
+
 Deno.test("push() ends at the first stop string and never gives part of one", () => {
   const letters = fc.constantFrom("a", "b", "c");
   fc.assert(fc.property(
