@@ -211,14 +211,16 @@ async function deployStages(resolved: ResolvedPipeline, options: DeployOptions):
     seconds: clock.seconds,
     onClose: () => resources.disposeAsync(),
   });
-  if (page) facts.page = await writePage(graph, engine, page, log);
-  return engine;
+  try {
+    if (page) facts.page = await writePage(graph, engine, page, log);
+    return engine;
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
 }
 
-/**
- * Writes the report's page and gives its path, or says why there is none. A deployment that ends for
- * want of a required page leaves no engine behind.
- */
+/** Writes the report's page and gives its path, or says why there is none; throws where it is required. */
 async function writePage(
   graph: Graph,
   engine: Engine,
@@ -227,16 +229,13 @@ async function writePage(
 ): Promise<string | undefined> {
   try {
     await writeReport(graph, engine, page);
-    log(`The report of this deployment is in "${page.path}"`);
-    return page.path;
   } catch (error) {
-    if (!page.isRequired) {
-      log(`There is no report of this deployment: ${messageOf(error)}`);
-      return undefined;
-    }
-    await engine.close();
-    throw error;
+    if (page.isRequired) throw error;
+    log(`There is no report of this deployment: ${messageOf(error)}`);
+    return undefined;
   }
+  log(`The report of this deployment is in "${page.path}"`);
+  return page.path;
 }
 
 /** Keys turned for the length of one sequence are not those of another with the same beginning. */

@@ -64,6 +64,29 @@ webgpuTest("on WebGPU the page times dispatches, and experts are those of the CP
   assert.match(gpu.page, /<td class="">moe_gate_up<\/td><td class="">model\.layers\.\*\.mlp<\/td>/);
 });
 
+webgpuTest(
+  "a listener that throws when the page is written ends the deployment, and closes all",
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const deployed = pipeline()
+        .settings({ maxSeqLen: 64, maxBatchSize: 1 })
+        .visualizeNamespace({ enabled: true, folder, formats: ["html"] })
+        .deploy({
+          ...{ model: STORYTELLER, executor: "webgpu" },
+          onProgress(event) {
+            if (event.kind === "note" && event.message.includes("report")) {
+              throw new Error("enough");
+            }
+          },
+        });
+      await assert.rejects(deployed, /enough/);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
 for (const executor of ["cpu", "webgpu"] as const) {
   const test = executor === "cpu" ? Deno.test : webgpuTest;
   test(`on ${executor} the load of the last step is that of its tokens`, async () => {
