@@ -201,7 +201,7 @@ export class Engine implements AsyncDisposable {
    * console.assert(timings === undefined || timings.every(({ seconds }) => seconds >= 0));
    * ```
    */
-  profile(
+  async profile(
     tokens = 1,
     context = 0,
     sequences = 1,
@@ -210,7 +210,7 @@ export class Engine implements AsyncDisposable {
     const { limits, vocabSize } = this.#parts;
     const problem = refuseStep(limits, { tokens, context, sequences });
     if (problem === undefined) {
-      return profileStep(this.#scheduler, { tokens, context, sequences, vocabSize });
+      return await profileStep(this.#scheduler, { tokens, context, sequences, vocabSize });
     }
     throw new RequestError("request/step-size", `Cannot profile a step: ${problem}`);
   }

@@ -138,10 +138,10 @@ webgpuTest("profile() times every dispatch of a step where the device has a cloc
     ["1 to 8 tokens after 3 in each of 2 sequences, got 9", 9, 3, 2],
   ];
   for (const [expected, ...step] of refused) {
-    assert.throws(() => engine.profile(...step), new RegExp(`expected ${expected}`));
+    await assert.rejects(engine.profile(...step), new RegExp(`expected ${expected}`));
   }
-  assert.throws(() => engine.profile(1, 0, 1000), /expected 1 to \d+ sequences, got 1000/);
-  assert.throws(() => engine.profile(1, -1), /expected a context of 0 to \d+ tokens, got -1/);
+  await assert.rejects(engine.profile(1, 0, 1000), /expected 1 to \d+ sequences, got 1000/);
+  await assert.rejects(engine.profile(1, -1), /expected a context of 0 to \d+ tokens, got -1/);
   assert.deepEqual(engine.report.load, { pages: 0, running: 0, waiting: 0 });
 });
 
