@@ -99,7 +99,12 @@ export function flagError(
         { hint: help },
       );
     case "commander.excessArguments":
-      return excessArguments(command, error.message.match(/got \d+: (.*?)\.?$/)?.[1] ?? "more");
+      return excessArguments(
+        command,
+        error.message.match(/got \d+: (.*?)\.?$/)?.[1] ?? "more",
+        // A line that begins with a flag is one of the command that needs no name.
+        args[0]?.startsWith("-") ? program.commands.map((each) => each.name()) : [],
+      );
     case "commander.invalidArgument":
       return choiceError(error.message) ?? new ConfigError("cli/invalid-value", error.message);
     default:
@@ -114,19 +119,26 @@ export function flagError(
 }
 
 /** Words behind a command that belong to no flag: a model's path, or a text without quotes. */
-function excessArguments(command: CommandUnknownOpts, given: string): ConfigError {
+function excessArguments(
+  command: CommandUnknownOpts,
+  given: string,
+  commands: readonly string[],
+): ConfigError {
   const words = given.split(", ");
   const most = command.registeredArguments.length;
   const behind = most === 0 ? "" : ` behind ${words.slice(0, most).join(" ")}`;
   const excess = words.slice(most);
   const takesModel = command.options.some(({ long }) => long === "--model");
+  const isCommand = commands.includes(excess[0]);
   return new ConfigError(
     "cli/excess-arguments",
     `Cannot read the arguments of "${command.name()}": expected flags alone${behind}, got ${
       excess.join(", ")
     }`,
     {
-      hint: takesModel && excess.length === 1
+      hint: isCommand
+        ? `Write the command in front of its flags: ${excess[0]}`
+        : takesModel && excess.length === 1
         ? `Give a model as --model ${excess[0]}`
         : `Quote a text with spaces, such as --prompt "Once upon a time"`,
     },

@@ -147,6 +147,12 @@ const CASES: readonly Case[] = [
     says: ["expected flags alone behind model, got models/mine", "--model models/mine"],
   },
   {
+    mistake: "a command behind its flags",
+    args: ["--quiet", "inspect"],
+    code: 2,
+    says: ["got inspect", "Write the command in front of its flags: inspect"],
+  },
+  {
     mistake: "a folder in place of a configuration",
     args: ["deploy", "--config", "%"],
     code: 2,
