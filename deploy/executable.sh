@@ -11,6 +11,11 @@ fail() {
   exit 1
 }
 
+if [ "${1:-}" = --version ]; then
+  printf '%s\n' '@ID@'
+  exit
+fi
+
 if [ -n "${XDG_CACHE_HOME:-}" ]; then
   base=$XDG_CACHE_HOME/mixline
 elif [ -n "${HOME:-}" ]; then
@@ -33,7 +38,16 @@ if [ ! -x "$dir/bin/deno" ]; then
   new=$(mktemp -d "$base/new.XXXXXX") || fail "Cannot unpack: expected a folder \"$base\" that may be written. Set XDG_CACHE_HOME to another"
   trap 'rm -rf "$new"' EXIT
   trap 'exit 130' INT TERM
-  tail -n +@LINES@ "$0" | tar -xzf - -C "$new" || fail "Cannot unpack \"$0\": expected a whole file, and room in \"$base\""
+  # On a full disk tar has a line for each of thousands of files; the first says it all.
+  said=$({ tail -n +@LINES@ "$0" | tar -xzf - -C "$new" && printf unpacked; } 2>&1) || :
+  case $said in
+  *unpacked) ;;
+  *)
+    first=${said%%"
+"*}
+    fail "Cannot unpack \"$0\": expected a whole file, and room in \"$base\", got: $first"
+    ;;
+  esac
   # Another start may have been faster.
   mv "$new" "$dir" 2>/dev/null || [ -x "$dir/bin/deno" ] || fail "Cannot unpack into \"$dir\""
   rm -rf "$dir/${new##*/}"

@@ -43,6 +43,12 @@ slowTest("an executable serves the bundled model on a machine with nothing insta
     const unwritable = await output(`${folder}/mixline-serve`, [], away);
     assert.equal(unwritable.code, 1);
     assert.match(unwritable.stderr, /error: Cannot unpack: .* Set XDG_CACHE_HOME/);
+    const { stdout } = await output(`${folder}/mixline-serve`, ["--version"], away);
+    assert.equal(stdout.trim(), name);
+    const full = { ...environment, PATH: await makeFullTar(folder), XDG_CACHE_HOME: folder };
+    const noRoom = await output(`${folder}/mixline-serve`, [], full);
+    assert.equal(noRoom.code, 1);
+    assert.match(noRoom.stderr, /^error: Cannot unpack .*, got: tar: a: No space left\n$/);
     await Deno.truncate(`${folder}/mixline-serve`, 1 << 20);
     const elsewhere = { ...environment, XDG_CACHE_HOME: `${folder}/other` };
     const cut = await output(`${folder}/mixline-serve`, [], elsewhere);
@@ -98,6 +104,19 @@ async function makeBareMachine(folder: string): Promise<Record<string, string>> 
     await Deno.symlink(stdout.trim(), `${programs}/${program}`);
   }
   return { PATH: programs, XDG_CACHE_HOME: `${folder}/cache` };
+}
+
+/** Programs whose `tar` finds a full disk. */
+async function makeFullTar(folder: string): Promise<string> {
+  const programs = `${folder}/full`;
+  await Deno.mkdir(programs);
+  for await (const { name } of Deno.readDir(`${folder}/programs`)) {
+    if (name !== "tar") await Deno.symlink(`${folder}/programs/${name}`, `${programs}/${name}`);
+  }
+  const words =
+    "#!/bin/sh\nfor file in a b c; do echo tar: $file: No space left >&2; done\nexit 2\n";
+  await Deno.writeTextFile(`${programs}/tar`, words, { mode: 0o755 });
+  return programs;
 }
 
 function output(command: string, args: string[], env?: Record<string, string>) {
