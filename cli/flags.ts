@@ -102,8 +102,7 @@ export function flagError(
       return excessArguments(
         command,
         error.message.match(/got \d+: (.*?)\.?$/)?.[1] ?? "more",
-        // A line that begins with a flag is one of the command that needs no name.
-        args[0]?.startsWith("-") ? program.commands.map((each) => each.name()) : [],
+        program.commands.map((each) => each.name()),
       );
     case "commander.invalidArgument":
       return choiceError(error.message) ?? new ConfigError("cli/invalid-value", error.message);
@@ -129,7 +128,7 @@ function excessArguments(
   const behind = most === 0 ? "" : ` behind ${words.slice(0, most).join(" ")}`;
   const excess = words.slice(most);
   const takesModel = command.options.some(({ long }) => long === "--model");
-  const isCommand = commands.includes(excess[0]);
+  const isCommand = excess.length === 1 && commands.includes(excess[0]);
   return new ConfigError(
     "cli/excess-arguments",
     `Cannot read the arguments of "${command.name()}": expected flags alone${behind}, got ${
