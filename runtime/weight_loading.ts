@@ -73,7 +73,7 @@ function raise(found: number[] | undefined, { leaf, largest }: LeafLargest): voi
 }
 
 /** Counts the bytes of a load. */
-export class LoadProgress {
+class LoadProgress {
   readonly totalBytes: number;
   #done = 0;
 

@@ -62,14 +62,9 @@ export class BlockTables {
     return !this.#rows.includes(undefined);
   }
 
-  /** The rows up to the last one in use, padded with page 0. */
-  get table(): BlockTable {
-    return this.upTo(Math.max(1, ...this.#rows.map((row) => row?.length ?? 0)));
-  }
-
   /**
-   * The same with at most so many pages a row: attention does work for every column, so a step
-   * brings no more than its positions need.
+   * The rows up to the last one in use, with at most so many pages each, padded with page 0: attention does
+   * work for every column, so a step brings no more than its positions need.
    */
   upTo(pages: number): BlockTable {
     if (this.#table?.pages !== pages) this.#table = this.#build(pages);

@@ -5,7 +5,7 @@
  */
 
 /** The largest difference as a share of the largest number of `expected`; Infinity where one is NaN. */
-export function relativeDifference(got: Float32Array, expected: Float32Array): number {
+export function relativeDifference(got: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [largest, worst] = [0, 0];
   // By index: results of thousands of tokens have ten million numbers.
   for (let i = 0; i < expected.length; i++) {

@@ -9,6 +9,7 @@
 import { type Bindings, DeviceError, type TensorSource } from "../../../graph/mod.ts";
 import { openCpuExecutor } from "../../cpu/executor.ts";
 import type { CompileOptions, Executor } from "../../executor.ts";
+import { relativeDifference } from "./relative_difference.ts";
 import { attentionCase, moeCase, type SelfTestCase } from "./self_test_graphs.ts";
 
 /** Largest difference that is allowed, relative to the largest number: f32 sums in another order. */
@@ -46,23 +47,13 @@ async function runCase(executor: Executor, tried: SelfTestCase): Promise<void> {
       const sizes: Bindings = { T, S: 1, P: Math.max(1, pages) };
       const { y: wanted } = await expected.run(inputs, sizes);
       const { y: got } = await tested.run(inputs, sizes);
-      const difference = relativeDifference(wanted, got);
+      const difference = relativeDifference(got, wanted);
       if (!(difference <= TOLERANCE)) throw wrongResults(executor, tried.what, T, difference);
     }
   } finally {
     tested.dispose();
     cpu.dispose();
   }
-}
-
-function relativeDifference(wanted: ArrayLike<number>, got: ArrayLike<number>): number {
-  let [difference, largest] = [0, 0];
-  for (let i = 0; i < wanted.length; i++) {
-    // Math.max gives NaN for NaN, and NaN is within no tolerance.
-    difference = Math.max(difference, Math.abs(wanted[i] - got[i]));
-    largest = Math.max(largest, Math.abs(wanted[i]));
-  }
-  return difference / largest;
 }
 
 function wrongResults(

@@ -6,25 +6,26 @@ Deno.test("BlockTables keeps rows in place and pads with page 0", () => {
   const slots = [[4, 2], [7], [1, 3, 5]].map((pages) => tables.add(pages));
   assert.deepEqual(slots, [0, 1, 2]);
   assert.equal(tables.add([9]), undefined);
-  assert.deepEqual(tables.table, {
+  assert.deepEqual(tables.upTo(3), {
     data: Int32Array.of(4, 2, 0, 7, 0, 0, 1, 3, 5),
     sequences: 3,
     pages: 3,
   });
   tables.remove(0);
-  assert.deepEqual([...tables.table.data], [0, 0, 0, 7, 0, 0, 1, 3, 5]);
+  assert.deepEqual([...tables.upTo(3).data], [0, 0, 0, 7, 0, 0, 1, 3, 5]);
   tables.remove(2);
-  assert.deepEqual(tables.table, { data: Int32Array.of(0, 7), sequences: 2, pages: 1 });
+  assert.deepEqual(tables.upTo(1), { data: Int32Array.of(0, 7), sequences: 2, pages: 1 });
   assert.equal(tables.add([8]), 0);
 });
 
 Deno.test("BlockTables gives the same table until something changes", () => {
   const tables = new BlockTables(2);
   tables.add([1]);
-  const { table } = tables;
-  assert.equal(tables.table, table);
+  const table = tables.upTo(1);
+  assert.equal(tables.upTo(1), table);
+  assert.notEqual(tables.upTo(2), table);
   tables.add([2]);
-  assert.notEqual(tables.table, table);
+  assert.notEqual(tables.upTo(1), table);
 });
 
 Deno.test("pagesFor() and cacheBytes() count whole pages", () => {
