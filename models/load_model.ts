@@ -82,7 +82,7 @@ async function folderOf(path: string, options: LoadOptions): Promise<string> {
   try {
     return await downloadModel(path, options);
   } catch (error) {
-    if (!(error instanceof CheckpointError)) throw error;
+    if (!(error instanceof CheckpointError) || error.code === "checkpoint/cache") throw error;
     throw new CheckpointError(
       error.code,
       `Cannot open model "${path}": expected a folder or a model of the hub, got neither: ${error.message}`,

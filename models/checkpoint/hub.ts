@@ -13,14 +13,9 @@ import {
   modelInfo,
 } from "../../deps/hub.ts";
 import { z } from "../../deps/zod.ts";
-import {
-  CheckpointError,
-  ConfigError,
-  messageOf,
-  permissionHint,
-  RequestError,
-} from "../../graph/mod.ts";
+import { CheckpointError, ConfigError } from "../../graph/mod.ts";
 import { downloadBlob, type HubAccess } from "./hub_blob.ts";
+import { hubError, missingFile, stopped } from "./hub_errors.ts";
 import { isFile } from "./json_file.ts";
 
 /** How far a download is. */
@@ -73,7 +68,7 @@ export function hubFolder(id: string, cache: string): string {
  * Downloads what Mixline needs of a model and returns its folder. What the cache holds is not
  * downloaded again, an interrupted download goes on where it stopped, and without a connection a
  * complete cache is enough. Throws a CheckpointError: `checkpoint/offline`, `checkpoint/hub-missing`,
- * `checkpoint/hub-refused` (gated), `checkpoint/download`.
+ * `checkpoint/hub-refused` (gated), `checkpoint/download`, `checkpoint/cache` (a disk that is full).
  */
 export async function downloadModel(id: string, options: DownloadOptions = {}): Promise<string> {
   const revision = options.revision ?? "main";
@@ -197,54 +192,4 @@ async function writeReference(storage: string, revision: string, commit: string)
   const path = join(storage, "refs", revision);
   await Deno.mkdir(dirname(path), { recursive: true });
   await Deno.writeTextFile(path, commit);
-}
-
-function missingFile(id: string, name: string): CheckpointError {
-  return new CheckpointError(
-    "checkpoint/missing-file",
-    `Cannot download "${name}" of model "${id}": expected it on the hub, got none`,
-    { hint: "Choose a model with safetensors weights", details: { model: id, file: name } },
-  );
-}
-
-function stopped(id: string, cause: unknown): RequestError {
-  return new RequestError(
-    "request/aborted",
-    `Cannot download model "${id}": expected all of it, got a request to stop`,
-    { status: 499, hint: "Start it again: it goes on where it stopped", cause },
-  );
-}
-
-function hubError(id: string, cause: unknown, file?: string): CheckpointError {
-  const what = file === undefined ? `model "${id}"` : `"${file}" of model "${id}"`;
-  const details = { model: id, ...(file !== undefined && { file }) };
-  if (!(cause instanceof HubApiError)) {
-    return new CheckpointError(
-      "checkpoint/offline",
-      `Cannot download ${what}: expected an answer of the hub, got: ${messageOf(cause)}`,
-      {
-        hint: permissionHint(cause) ??
-          "Check the connection, or give the path of a folder that holds the model",
-        cause,
-        details,
-      },
-    );
-  }
-  const { statusCode } = cause;
-  if (statusCode === 401 || statusCode === 403) {
-    return new CheckpointError(
-      "checkpoint/hub-refused",
-      `Cannot download ${what}: expected access to it, got status ${statusCode}`,
-      {
-        hint: "Check the name; for a gated model accept its terms on the hub and set HF_TOKEN",
-        cause,
-        details,
-      },
-    );
-  }
-  return new CheckpointError(
-    statusCode === 404 ? "checkpoint/hub-missing" : "checkpoint/download",
-    `Cannot download ${what}: expected the hub to have it, got status ${statusCode}`,
-    { hint: "Check the name and the revision", cause, details },
-  );
 }

@@ -35,6 +35,9 @@ export interface BlobTask {
 /** Times that a broken connection is opened again without a single byte in between. */
 const ATTEMPTS = 3;
 
+/** Milliseconds between two looks at a file that another process downloads. */
+const LOOK_MS = 200;
+
 /** Makes the file present at its link; goes on with what an interrupted download left. */
 export async function downloadBlob(task: BlobTask): Promise<void> {
   const { entry, storage, link } = task;
@@ -51,7 +54,8 @@ async function downloadTo(blob: string, task: BlobTask): Promise<void> {
   const incomplete = `${blob}.incomplete`;
   const file = await Deno.open(incomplete, { create: true, read: true, write: true });
   try {
-    await file.lock(true); // another process may be at the same file
+    await waitForOthers(file, task);
+    if (await hasSize(blob, task.entry.size)) return await removeIfThere(incomplete);
     const resumed = await complete(file, task);
     if (resumed === "wrong") await file.truncate(0); // the file of an earlier run was corrupt
     if (resumed === "wrong" && await complete(file, task) === "wrong") {
@@ -61,7 +65,21 @@ async function downloadTo(blob: string, task: BlobTask): Promise<void> {
   } finally {
     file.close();
   }
-  await Deno.rename(incomplete, blob);
+  try {
+    await Deno.rename(incomplete, blob);
+  } catch (error) {
+    // A process that had the whole file, too, was faster.
+    if (!await hasSize(blob, task.entry.size)) throw error;
+  }
+}
+
+/** Waits while another process is at the same file, and tells of its progress. */
+async function waitForOthers(file: Deno.FsFile, { signal, onBytes }: BlobTask): Promise<void> {
+  while (!await file.tryLock(true)) {
+    signal?.throwIfAborted();
+    onBytes((await file.stat()).size);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
 }
 
 /** Downloads the missing bytes of a file, and checks the whole file where the hub gives its hash. */
@@ -128,21 +146,31 @@ async function hasSize(path: string, size: number): Promise<boolean> {
   return await isFile(path) && (await Deno.stat(path)).size === size;
 }
 
-/** A link where the system and Deno's permissions have them, otherwise a copy. */
+/**
+ * A link where the system and Deno's permissions have them, otherwise a copy. It gets its name at once,
+ * as another process may be reading what is there.
+ */
 async function makeLink(blob: string, link: string): Promise<void> {
-  try {
-    await Deno.remove(link);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  const made = `${link}.${crypto.randomUUID()}`;
   try {
     // Deno makes symbolic links only for programs that may write everywhere.
     const { state } = await Deno.permissions.query({ name: "write" });
-    if (state === "granted") await Deno.symlink(relative(dirname(link), blob), link);
-    else await Deno.link(blob, link);
+    if (state === "granted") await Deno.symlink(relative(dirname(link), blob), made);
+    else await Deno.link(blob, made);
   } catch (error) {
     if (!(error instanceof Deno.errors.PermissionDenied) && !isUnprivileged(error)) throw error;
-    await Deno.copyFile(blob, link);
+    await Deno.copyFile(blob, made);
+  }
+  await Deno.rename(made, link);
+  // Where both are names of one file, renaming does nothing.
+  await removeIfThere(made);
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

@@ -76,6 +76,61 @@ Deno.test("downloadModel() goes on with what an earlier run left", async () => {
   assert.deepEqual(bytes, hub.files.get("model.safetensors"));
 });
 
+Deno.test("downloadModel() shares a download with others that begin it, too", async () => {
+  await using hub = await LocalHub.start();
+  const folders = await Promise.all(
+    Array.from({ length: 4 }, () => downloadModel(ID, hub.options)),
+  );
+  assert.equal(new Set(folders).size, 1);
+  const weights = hub.requests.filter((request) => request.startsWith("model.safetensors"));
+  assert.deepEqual(weights, ["model.safetensors 0-"]);
+  const bytes = await Deno.readFile(`${folders[0]}/model.safetensors`);
+  assert.deepEqual(bytes, hub.files.get("model.safetensors"));
+  // Nothing is left of the files that they were on the way.
+  const names = [...Deno.readDirSync(folders[0])].map(({ name }) => name);
+  assert.ok(names.every((name) => hub.files.has(name)), names.join());
+  const blobs = [...Deno.readDirSync(`${folders[0]}/../../blobs`)].map(({ name }) => name);
+  assert.ok(blobs.every((name) => !name.endsWith(".incomplete")), blobs.join());
+});
+
+Deno.test("downloadModel() tells a cache that takes nothing from a hub that does not answer", async () => {
+  await using hub = await LocalHub.start();
+  const cacheDir = `${hub.cacheDir}/file`;
+  await Deno.writeTextFile(cacheDir, "");
+  const options = { ...hub.options, cacheDir };
+  await assert.rejects(
+    downloadModel(ID, options),
+    fails("checkpoint/cache", "may be written, got"),
+  );
+  // The model is one of the hub, so nothing is said of a folder of its name.
+  await assert.rejects(loadModel(ID, options), fails("checkpoint/cache", 'Cannot keep "config'));
+});
+
+Deno.test("downloadModel() stops while it waits for another download", async () => {
+  await using hub = await LocalHub.start();
+  const weights = hub.files.get("model.safetensors");
+  assert.ok(weights);
+  const blobs = `${hub.cacheDir}/models--org--tiny-moe/blobs`;
+  await Deno.mkdir(blobs, { recursive: true });
+  const path = `${blobs}/${sha256(weights)}.incomplete`;
+  using other = await Deno.open(path, { create: true, write: true });
+  await other.lock(true);
+  await other.write(new Uint8Array(1000));
+  const seen: number[] = [];
+  const abort = new AbortController();
+  const download = downloadModel(ID, {
+    ...hub.options,
+    signal: abort.signal,
+    onProgress({ file, bytes }) {
+      if (file !== "model.safetensors") return;
+      seen.push(bytes);
+      abort.abort();
+    },
+  });
+  await assert.rejects(download, (error) => error instanceof RequestError);
+  assert.deepEqual(seen, [1000]);
+});
+
 Deno.test("downloadModel() stops when its signal aborts, and goes on later", async () => {
   await using hub = await LocalHub.start();
   const abort = new AbortController();
