@@ -97,8 +97,8 @@ export class EngineProcess {
   }
 
   /**
-   * Pieces of a generation, then its end. Errors come out of the iteration; leaving the loop, or
-   * the signal, cancels the generation.
+   * Pieces of a generation, then its end. Errors come out of the iteration. Leaving the loop cancels the
+   * generation; so does the signal, whose reason comes out at once, whatever the engine does.
    */
   async *generate(
     prompt: WirePrompt,
@@ -107,11 +107,17 @@ export class EngineProcess {
   ): AsyncGenerator<GenerationEvent, void> {
     const id = this.#nextId++;
     const queue = new EventQueue();
-    const cancel = () => this.#send({ kind: "cancel", id });
+    const cancel = () => {
+      if (this.#pending.delete(id)) this.#send({ kind: "cancel", id });
+    };
+    const stop = () => {
+      cancel();
+      queue.fail(signal.reason);
+    };
     this.#begin(id, queue);
     this.#send({ kind: "generate", id, prompt, options });
-    signal.addEventListener("abort", cancel, { once: true });
-    if (signal.aborted) cancel();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
     try {
       for (;;) {
         const event = await queue.next();
@@ -119,8 +125,8 @@ export class EngineProcess {
         if (event.kind === "end") return;
       }
     } finally {
-      signal.removeEventListener("abort", cancel);
-      if (this.#pending.delete(id)) cancel();
+      signal.removeEventListener("abort", stop);
+      cancel();
     }
   }
 

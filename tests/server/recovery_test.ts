@@ -126,6 +126,32 @@ slowTest("a request ends at its deadline", async () => {
   await until(() => opened.server.service.admission.inFlight === 0);
 });
 
+slowTest(
+  "a request ends at its deadline, and with its client, though the engine hangs",
+  async () => {
+    await using opened = await serveScripted({ requestTimeoutSeconds: 1 });
+    const { supervisor, admission } = opened.server.service;
+    Deno.kill(supervisor.pid, "SIGSTOP");
+    try {
+      await assert.rejects(ask(opened, "say x"), { status: 504 });
+      const client = new AbortController();
+      const body = JSON.stringify({ prompt: "say x", stream: true });
+      const left = fetch(`${opened.url}/v1/completions`, {
+        ...{ method: "POST", headers: { "content-type": "application/json" }, body },
+        signal: client.signal,
+      });
+      await until(() => admission.inFlight === 1);
+      client.abort();
+      await assert.rejects(left, { name: "AbortError" });
+      await until(() => admission.inFlight === 0, 500);
+    } finally {
+      Deno.kill(supervisor.pid, "SIGCONT");
+    }
+    await until(async () => (await supervisor.engine.stats()).running === 0);
+    assert.equal(await ask(opened, "say y"), "y");
+  },
+);
+
 Deno.test("requests beyond the room are refused with 429 and Retry-After", async () => {
   await using opened = await serveScripted({ maxRequests: 2 });
   // Long enough that a busy machine asks the third before one of them has its answer.
