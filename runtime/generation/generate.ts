@@ -64,6 +64,14 @@ export class Generation implements AsyncIterableIterator<Piece>, AsyncDisposable
     return this.#sequence?.prompt.length;
   }
 
+  /**
+   * Tokens of the prompt that were not computed, as the cache had them from another sequence that
+   * begins alike; undefined until the generation has a place.
+   */
+  get reusedTokens(): number | undefined {
+    return this.#sequence?.reusedTokens;
+  }
+
   /** The seed in use, which repeats this generation. */
   get seed(): number | undefined {
     return this.#sequence?.sampling.seed;

@@ -56,6 +56,8 @@ export class PieceQueue implements Sequence {
   readonly sampling: Sequence["sampling"];
   readonly nextDraw: Sequence["nextDraw"];
   finishReason: FinishReason | undefined;
+  /** Tokens of the prompt that the cache had when the sequence got its first place. */
+  reusedTokens: number | undefined;
   readonly #text: TextStream;
   readonly #taken: Taken[] = [];
   readonly #unread: Piece[] = [];
@@ -92,6 +94,10 @@ export class PieceQueue implements Sequence {
 
   get cancelled(): boolean {
     return this.#ended;
+  }
+
+  enter(reusedTokens: number): void {
+    this.reusedTokens ??= reusedTokens;
   }
 
   accept(token: number, last: boolean, logprobs?: TokenLogprobs): boolean {

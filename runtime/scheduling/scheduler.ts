@@ -178,6 +178,7 @@ export class Scheduler {
     if (entry === "entered") {
       this.counters.promptTokens += state.length;
       this.counters.reusedTokens += state.computed;
+      state.sequence.enter?.(state.computed);
     }
     return entry;
   }

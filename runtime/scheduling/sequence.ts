@@ -21,6 +21,8 @@ export interface Sequence {
   readonly wantsTokens: boolean;
   /** True once the sequence was cancelled. */
   readonly cancelled: boolean;
+  /** Told when it gets a place: how many tokens of it the cache has already. */
+  enter?(reusedTokens: number): void;
   /**
    * What the next draw depends on besides {@linkcode Sequence.sampling}; undefined where that is
    * all. An error ends this sequence and no other.

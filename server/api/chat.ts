@@ -16,6 +16,7 @@ import { reasoningOptions, samplingOptions, withoutAbsent } from "./sampling.ts"
 import { checkCanChat, now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
 import { toolOptions } from "./tool_choice.ts";
+import { NO_END, usageOf } from "./usage.ts";
 
 type ChatResponse = z.infer<typeof chatResponseSchema>;
 type Choice = ChatResponse["choices"][number];
@@ -89,7 +90,7 @@ export async function answerChat(
   return {
     ...header(id, "chat.completion", request.model),
     choices: choices.map((choice, index) => choice.finish(index, request.logprobs === true)),
-    usage: usageOf(ends),
+    usage: usageOf(ends, prepared.n),
   };
 }
 
@@ -133,7 +134,7 @@ export async function* streamChat(
     yield chunk(index, delta, logprobs && { logprobs: { content: [logprobOf(logprobs)] } });
   }
   if (request.stream_options?.include_usage) {
-    yield { data: { ...head, choices: [], usage: usageOf(ends) } };
+    yield { data: { ...head, choices: [], usage: usageOf(ends, prepared.n) } };
   }
 }
 
@@ -156,7 +157,7 @@ class GrowingChoice {
   #reasoning = "";
   readonly #calls: ToolCall[] = [];
   readonly #logprobs: WireLogprobs[] = [];
-  end: WireEnd = { finishReason: "stop", promptTokens: 0, completionTokens: 0 };
+  end = NO_END;
 
   constructor(readonly id: string) {}
 
@@ -195,13 +196,6 @@ function header<Kind extends string>(id: string, object: Kind, model: string) {
 
 function finishReason({ finishReason }: WireEnd, calls: number): Choice["finish_reason"] {
   return calls > 0 && finishReason === "stop" ? "tool_calls" : finishReason;
-}
-
-/** Tokens of all choices; their prompt counts once. */
-export function usageOf(ends: readonly WireEnd[]): ChatResponse["usage"] {
-  const prompt_tokens = ends[0]?.promptTokens ?? 0;
-  const completion_tokens = ends.reduce((sum, end) => sum + end.completionTokens, 0);
-  return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
 }
 
 function wireCall(id: string, choice: number, number: number, call: ToolCall) {

@@ -13,6 +13,7 @@ import { type ChoiceEvent, generateChoices } from "./choices.ts";
 import { samplingOptions } from "./sampling.ts";
 import { now, type Service } from "./service.ts";
 import type { ServerEvent } from "./sse.ts";
+import { NO_END, usageOf } from "./usage.ts";
 
 type CompletionResponse = z.infer<typeof completionResponseSchema>;
 type Logprobs = CompletionResponse["choices"][number]["logprobs"];
@@ -114,8 +115,6 @@ export async function* streamCompletion(
   }
 }
 
-const NO_END: WireEnd = { finishReason: "stop", promptTokens: 0, completionTokens: 0 };
-
 function run(
   service: Service,
   { prompts, options, n }: PreparedCompletion,
@@ -188,14 +187,4 @@ function header(id: string, model: string) {
     model,
     system_fingerprint: "mixline",
   };
-}
-
-/** Tokens of all choices; each prompt counts once. */
-function usageOf(ends: readonly WireEnd[], n: number): CompletionResponse["usage"] {
-  const prompt_tokens = ends.reduce(
-    (sum, end, index) => sum + (index % n === 0 ? end.promptTokens : 0),
-    0,
-  );
-  const completion_tokens = ends.reduce((sum, end) => sum + end.completionTokens, 0);
-  return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
 }

@@ -131,9 +131,9 @@ function response(
   const cut = end?.finishReason === "length";
   const usage = end && {
     input_tokens: end.promptTokens,
-    input_tokens_details: { cached_tokens: 0 },
+    input_tokens_details: { cached_tokens: end.reusedTokens },
     output_tokens: end.completionTokens,
-    output_tokens_details: { reasoning_tokens: 0 },
+    output_tokens_details: { reasoning_tokens: end.reasoningTokens },
     total_tokens: end.promptTokens + end.completionTokens,
   };
   return {

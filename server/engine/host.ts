@@ -121,13 +121,15 @@ class EngineHost {
         ...(guide && { allowedTokens: guide.allowedTokens }),
         signal: abort.signal,
       });
-      let completionTokens = 0;
+      let [completionTokens, reasoningTokens] = [0, 0];
       for await (const piece of oneCall ? untilFirstCall(generation) : generation) {
         completionTokens++;
+        if (piece.reasoning !== undefined) reasoningTokens++;
         this.send({ kind: "piece", id, piece: this.#wirePiece(piece) });
       }
-      const { finishReason = "stop", promptTokens = 0 } = generation;
-      this.send({ kind: "end", id, end: { finishReason, promptTokens, completionTokens } });
+      const { finishReason = "stop", promptTokens = 0, reusedTokens = 0 } = generation;
+      const used = { promptTokens, reusedTokens, completionTokens, reasoningTokens };
+      this.send({ kind: "end", id, end: { finishReason, ...used } });
     } finally {
       this.#running.delete(id);
     }

@@ -112,7 +112,11 @@ export interface WireLogprobs extends WireToken {
 export interface WireEnd {
   readonly finishReason: "stop" | "length";
   readonly promptTokens: number;
+  /** Those of the prompt that the cache had. */
+  readonly reusedTokens: number;
   readonly completionTokens: number;
+  /** Those of the answer that the model thought. */
+  readonly reasoningTokens: number;
 }
 
 /** Events of the process. */

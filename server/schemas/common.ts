@@ -89,6 +89,12 @@ export const usageSchema = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
+  prompt_tokens_details: z.object({
+    cached_tokens: z.int().describe("those that the cache had from a request that began alike"),
+  }),
+  completion_tokens_details: z.object({
+    reasoning_tokens: z.int().describe("those that the model thought"),
+  }),
 }).meta({ id: "Usage" });
 
 /** An error as OpenAI's clients read it. */

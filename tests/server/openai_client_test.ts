@@ -34,7 +34,11 @@ Deno.test("the openai client", async (t) => {
     });
     assert.equal(answer.choices[0].message.content, "Hello you");
     assert.equal(answer.choices[0].finish_reason, "stop");
-    assert.deepEqual(answer.usage, { prompt_tokens: 18, completion_tokens: 2, total_tokens: 20 });
+    assert.deepEqual(answer.usage, {
+      ...{ prompt_tokens: 18, completion_tokens: 2, total_tokens: 20 },
+      prompt_tokens_details: { cached_tokens: 0 },
+      completion_tokens_details: { reasoning_tokens: 0 },
+    });
   });
 
   await t.step("streams a chat's answer, with usage at its end", async () => {
@@ -107,10 +111,11 @@ Deno.test("the openai client", async (t) => {
   });
 
   await t.step("gets reasoning apart from the answer", async () => {
-    const { choices: [{ message }] } = await client.chat.completions.create({
+    const { choices: [{ message }], usage } = await client.chat.completions.create({
       model,
       messages: user("think Hm\nsay Yes"),
     });
+    assert.equal(usage?.completion_tokens_details?.reasoning_tokens, 1);
     assert.equal(message.content, "Yes");
     assert.equal(Reflect.get(message, "reasoning_content"), "Hm");
   });

@@ -71,6 +71,22 @@ slowTest("a served storyteller", async (t) => {
     assert.notEqual(await complete(PROMPT, 7), await complete(PROMPT, 8));
   });
 
+  await t.step("tells how many tokens of a prompt the cache had", async () => {
+    const cached = async (prompt: string, n?: number) => {
+      const { usage } = await client.completions.create({ model, prompt, n, max_tokens: 1 });
+      return usage?.prompt_tokens_details?.cached_tokens;
+    };
+    const long = "A dog and a cat lived in a house by the sea. ".repeat(4);
+    // The choices share the pages that the first one computes; the next request finds them.
+    assert.equal(await cached(long, 3), 0);
+    const found = await cached(long) ?? 0;
+    assert.ok(found >= 32 && found % 16 === 0, `${found}`);
+    const { usage } = await client.responses.create({ model, input: long, max_output_tokens: 1 });
+    assert.equal(usage?.input_tokens_details.cached_tokens, 0);
+    const again = await client.responses.create({ model, input: long, max_output_tokens: 1 });
+    assert.ok(again.usage && again.usage.input_tokens_details.cached_tokens >= 32);
+  });
+
   await t.step("stops at a text, which is left out", async () => {
     const { choices: [{ text, finish_reason }] } = await client.completions.create({
       model,

@@ -85,10 +85,11 @@ async function generate(
   { id, prompt, options }: Extract<EngineCall, { kind: "generate" }>,
 ): Promise<void> {
   running++;
-  let made = 0;
+  let [made, reasoningTokens] = [0, 0];
   const most = options.maxNewTokens ?? 1000;
   const piece = (fields: Partial<WirePiece>) => {
     if (made++ >= most) return;
+    if (fields.reasoning !== undefined) reasoningTokens++;
     const text = fields.text ?? "";
     const drawn = { token: text, bytes: [...encoder.encode(text)], logprob: -0.5 };
     const logprobs = options.logprobs === undefined ? {} : { logprobs: { ...drawn, top: [drawn] } };
@@ -103,11 +104,9 @@ async function generate(
     }
     const finishReason = made > most ? "length" : "stop";
     const promptTokens = scriptOf(prompt).length;
-    send({
-      kind: "end",
-      id,
-      end: { finishReason, promptTokens, completionTokens: Math.min(made, most) },
-    });
+    const completionTokens = Math.min(made, most);
+    const used = { promptTokens, reusedTokens: 0, completionTokens, reasoningTokens };
+    send({ kind: "end", id, end: { finishReason, ...used } });
   } catch (error) {
     send({ kind: "error", id, error: asWire(error) });
   } finally {
