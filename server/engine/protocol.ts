@@ -142,11 +142,16 @@ export function encodeLine(message: EngineCall | EngineEvent): string {
 export async function* readLines(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<string> {
-  let rest = "";
+  /** The beginning of a line that has not ended, piece by piece: a call may have megabytes. */
+  const begun: string[] = [];
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
+    const [end, ...lines] = text.split("\n");
+    begun.push(end);
+    for (const next of lines) {
+      yield begun.splice(0).join("");
+      begun.push(next);
+    }
   }
+  const rest = begun.join("");
   if (rest !== "") yield rest;
 }

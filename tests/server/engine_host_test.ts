@@ -8,7 +8,13 @@ import assert from "node:assert/strict";
 import { DeviceError } from "../../graph/mod.ts";
 import { createEngine, type Engine } from "../../runtime/engine.ts";
 import { answerCalls } from "../../server/engine/host.ts";
-import { encodeLine, type EngineCall, type EngineEvent } from "../../server/engine/protocol.ts";
+import {
+  encodeLine,
+  type EngineCall,
+  type EngineEvent,
+  readLines,
+} from "../../server/engine/protocol.ts";
+import { cpuTimer } from "../support/cpu_time.ts";
 import { FakeProgram } from "../support/fake_program.ts";
 import { until } from "../support/until.ts";
 
@@ -49,6 +55,33 @@ function lineSource() {
     end: () => writer.close(),
   };
 }
+
+Deno.test("readLines() gives lines whole, however they are cut", async () => {
+  const text = 'é\n\n{"a":1}\nlong line\nlast';
+  const bytes = new TextEncoder().encode(text);
+  for (let size = 1; size <= bytes.length; size++) {
+    const parts = Array.from(
+      { length: Math.ceil(bytes.length / size) },
+      (_, i) => bytes.slice(i * size, (i + 1) * size),
+    );
+    assert.deepEqual(await Array.fromAsync(readLines(ReadableStream.from(parts))), [
+      ...["é", "", '{"a":1}', "long line", "last"],
+    ]);
+  }
+});
+
+Deno.test("readLines() takes no longer for a byte of a long line than of a short one", async () => {
+  const time = async (kilobytes: number) => {
+    const parts = Array.from({ length: kilobytes }, () => new Uint8Array(1024).fill(97));
+    const elapsed = cpuTimer();
+    const [line] = await Array.fromAsync(readLines(ReadableStream.from(parts)));
+    assert.equal(line.length, kilobytes * 1024);
+    return elapsed() / kilobytes;
+  };
+  await time(1000);
+  const [short, long] = [await time(1000), await time(8000)];
+  assert.ok(long < 4 * short, `${long} ms a kilobyte of 8,000, ${short} ms of 1,000`);
+});
 
 Deno.test("answerCalls() ends when the device is lost, and only then", async () => {
   for (const code of ["device/lost", "device/error", "device/out-of-memory"]) {
