@@ -56,9 +56,9 @@ function write(bytes: Uint8Array): void {
 function jsonLine({ timestamp, level, category, message, properties }: LogRecord): string {
   const text = message.map((part) => typeof part === "string" ? part : String(part)).join("");
   const time = new Date(timestamp).toISOString();
-  return `${
-    JSON.stringify({ time, level, logger: category.join("."), message: text, ...properties })
-  }\n`;
+  const own = { time, level, logger: category.join("."), message: text };
+  // They come first, and no property takes their place.
+  return `${JSON.stringify({ ...own, ...properties, ...own })}\n`;
 }
 
 /** An escape sequence that sets a colour. */

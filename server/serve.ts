@@ -57,7 +57,7 @@ export async function serve(
     ...times,
     command,
     yaml: pipeline.toYaml({ resolved: true }),
-    onMessage: (message) => log.info("engine: {message}", { message }),
+    onMessage: (text) => log.info("engine: {text}", { text }),
     onState: (state, why) =>
       why === undefined
         ? log.info("engine is {state}", { state })
