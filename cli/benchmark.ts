@@ -63,15 +63,11 @@ export async function benchmark(
   engine: Engine,
   options: BenchmarkOptions,
 ): Promise<BenchmarkResult> {
-  const { prompt, promptTokens, newTokens, runs, signal } = options;
+  const { newTokens, runs, signal } = options;
   const prefills: PhaseReport[] = [];
   const decodes: PhaseReport[] = [];
   for (let run = 0; run <= runs; run++) {
-    // Each run begins elsewhere in the text: of a prompt that is known, the engine computes the rest alone.
-    const filled = Int32Array.from(
-      { length: promptTokens },
-      (_, i) => prompt[(i + run) % prompt.length],
-    );
+    const filled = promptOf(run, options, engine.vocabSize);
     const start = performance.now();
     const before = engine.report.timings;
     const generation = engine.generate(filled, {
@@ -97,6 +93,21 @@ export async function benchmark(
     prefill: measure(prefills),
     decode: measure(decodes),
   };
+}
+
+/**
+ * The prompt of a run. Each begins elsewhere in the text and with a token of its own, whatever the text:
+ * of a prompt whose beginning is known, the engine computes the rest alone.
+ */
+export function promptOf(
+  run: number,
+  { prompt, promptTokens }: Pick<BenchmarkOptions, "prompt" | "promptTokens">,
+  vocabSize: number,
+): Int32Array<ArrayBuffer> {
+  return Int32Array.from(
+    { length: promptTokens },
+    (_, i) => i === 0 ? (prompt[0] + run) % vocabSize : prompt[(i + run) % prompt.length],
+  );
 }
 
 /** The result as a table for people. */
