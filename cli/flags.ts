@@ -87,11 +87,7 @@ export function flagError(
     case "commander.unknownCommand":
       return unknown("command", name, program.commands.map((command) => command.name()));
     case "commander.unknownOption":
-      return unknown(
-        "flag",
-        name.split("=")[0],
-        command.options.map(({ long, flags }) => long ?? flags),
-      );
+      return unknownFlag(program, command, name.split("=")[0]);
     case "commander.optionMissingArgument":
       return new ConfigError(
         "cli/missing-value",
@@ -157,6 +153,22 @@ function choiceError(message: string): ConfigError | undefined {
       `expected one of ${choices.join(", ")}, got "${value}"`,
     { hint: near && `Did you mean "${near}"?`, details: { name, value, choices } },
   );
+}
+
+/** A flag that a command does not have; another one may. */
+function unknownFlag(
+  program: CommandUnknownOpts,
+  command: CommandUnknownOpts,
+  flag: string,
+): ConfigError {
+  const owner = program.commands.find(({ options }) => options.some(({ long }) => long === flag));
+  const error = unknown("flag", flag, command.options.map(({ long, flags }) => long ?? flags));
+  if (owner === undefined) return error;
+  const { code, message, details } = error;
+  return new ConfigError(code, message, {
+    hint: `Give it to the command that has it, such as ${owner.name()}`,
+    details,
+  });
 }
 
 function unknown(what: "command" | "flag", name: string, known: readonly string[]): ConfigError {

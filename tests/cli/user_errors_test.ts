@@ -99,6 +99,12 @@ const CASES: readonly Case[] = [
     says: ['"--modle"', 'Did you mean "--model"?'],
   },
   {
+    mistake: "a flag of another command",
+    args: ["deploy", "--port", "8000"],
+    code: 2,
+    says: ['Cannot find flag "--port"', "such as serve"],
+  },
+  {
     mistake: "a part of a flag, misspelt",
     args: ["deploy", "--max-tokenz", "5"],
     code: 2,
