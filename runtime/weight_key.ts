@@ -31,7 +31,28 @@ export function weightKey(weight: Weight): string {
       return `${type} dequantize ${weight.format} ${weight.block} (${inputs})`;
     case "quantize":
       return `${type} quantize ${weight.format} ${weight.component} ${weight.block} (${inputs})`;
-    default:
+    case "scaled":
+      return `${type} scaled ${weight.factor} (${inputs})`;
+    case "shifted":
+      return `${type} shifted ${weight.by} (${inputs})`;
+    case "unpack": {
+      const { packing, add, mask, codesPerByte } = weight;
+      return `${type} unpack ${JSON.stringify([packing, add, mask, codesPerByte])} (${inputs})`;
+    }
+    case "affine_scales":
+      return `${type} affine_scales ${weight.base} (${inputs})`;
+    case "checked":
+      return `${type} checked ${weight.expected.first} ${weight.expected.step} (${inputs})`;
+    case "grouped": {
+      const zero = typeof weight.zero === "number" ? weight.zero : "";
+      return `${type} grouped ${zero} (${inputs})`;
+    }
+    // Nothing but type and inputs tells them apart.
+    case "stack":
+    case "reshape":
+    case "cast":
+    case "reinterpret":
+    case "reciprocal":
       return `${type} ${weight.kind} (${inputs})`;
   }
 }
