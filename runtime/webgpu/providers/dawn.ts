@@ -28,7 +28,7 @@ const OPTIONS = [
  * it, it is collected, and the process dies with the next call of its devices. So it is kept for as
  * long as the process lives; its threads end with the last device.
  */
-const instances = new Map<string, GPU>();
+const instances = new Map<string, Promise<GPU>>();
 
 /** One of the adapter's configurations, as Dawn lists them. */
 interface MatrixConfig {
@@ -64,16 +64,22 @@ export function dawnProvider(backend?: string): WebGpuProvider {
   };
 }
 
-async function openInstance(backend: string | undefined): Promise<GPU> {
+function openInstance(backend: string | undefined): Promise<GPU> {
   const options = backend === undefined ? OPTIONS : [`backend=${backend}`, ...OPTIONS];
   const key = options.join();
   const known = instances.get(key);
   if (known) return known;
+  const made = makeInstance(options);
+  instances.set(key, made);
+  // A permission or a package may be there at the next attempt.
+  made.catch(() => instances.delete(key));
+  return made;
+}
+
+async function makeInstance(options: readonly string[]): Promise<GPU> {
   requirePlatform();
   await requirePermission();
-  const instance = await create(options);
-  instances.set(key, instance);
-  return instance;
+  return await create(options);
 }
 
 async function create(options: readonly string[]): Promise<GPU> {

@@ -107,12 +107,14 @@ export class TickPacer {
   }
 }
 
-let isPaced = false;
+let paced: Promise<void> | undefined;
 
 /** Paces the immediates of native functions from now on; those of JavaScript stay as they are. */
-export async function paceDawnTicks(): Promise<void> {
-  if (isPaced) return;
-  isPaced = true;
+export function paceDawnTicks(): Promise<void> {
+  return paced ??= replaceImmediate();
+}
+
+async function replaceImmediate(): Promise<void> {
   const immediate: Immediate = Reflect.get(globalThis, "setImmediate");
   const pacer = new TickPacer({
     immediate,
@@ -120,10 +122,10 @@ export async function paceDawnTicks(): Promise<void> {
     now: () => performance.now(),
     collect: await collector(),
   });
-  const paced: Immediate = (callback, ...given) =>
+  const pacedImmediate: Immediate = (callback, ...given) =>
     isNative(callback) ? pacer.ask(callback, given) : immediate(callback, ...given);
   // The library looks it up there with every tick.
-  Reflect.set(globalThis, "setImmediate", paced);
+  Reflect.set(globalThis, "setImmediate", pacedImmediate);
 }
 
 /** V8's own collection, which a context has that was made while the flag was set. */

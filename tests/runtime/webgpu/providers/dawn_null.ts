@@ -28,6 +28,12 @@ async function withDevice(body: (device: WebGpuDevice) => Promise<void>): Promis
   }
 }
 
+// First, as what was made once is there for all later ones.
+Deno.test("Dawn: those who open it at once share what was made, which nothing else keeps alive", async () => {
+  const all = await Promise.all(Array.from({ length: 3 }, () => webgpu.open()));
+  assert.equal(new Set(all).size, 1);
+});
+
 Deno.test("Dawn: a device has subgroups, f16 and timestamps, and is named by its adapter", async () => {
   await withDevice((device) => {
     const { subgroups, shaderF16, timestamps, description, matrices } = device.profile;
