@@ -25,6 +25,10 @@ await start();
 async function start() {
   restoreSettings();
   settings.addEventListener("input", keepSettings);
+  settings.elements.key.addEventListener("change", () => {
+    byId("model").textContent = "Connecting …";
+    void connect();
+  });
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = prompt.value;
@@ -77,8 +81,15 @@ async function connect() {
     prompt.placeholder = model.chats ? "Write a message" : "Begin a story";
     introduce();
   } catch (error) {
-    byId("model").textContent = messageOf(error);
+    byId("model").textContent = error.needsKey ? "needs an API key" : messageOf(error);
+    if (error.needsKey) askForKey();
   }
+}
+
+/** Shows where a key is entered. */
+function askForKey() {
+  if (byId("settings").hidden) toggle("settings");
+  settings.elements.key.focus();
 }
 
 function introduce() {
@@ -99,6 +110,7 @@ async function showHealth() {
   let text = "";
   try {
     const health = await (await fetch("health")).json();
+    if (health.status !== "ok") text = "server is ending";
     if (health.engine !== "ready") text = `engine is ${health.engine}`;
     if (health.engine === "ready" && server.model === undefined && badge.textContent) {
       badge.textContent = "";
@@ -125,7 +137,7 @@ async function answer() {
   item.classList.add("running");
   running = new AbortController();
   showRunning(true);
-  const facts = { tokens: 0, begin: performance.now(), first: undefined, end: "" };
+  const facts = { tokens: 0, begin: performance.now(), first: undefined, end: "", failed: false };
   try {
     for await (const chunk of stream(index, running.signal)) {
       take(chunk, history[index], facts, item);
@@ -134,7 +146,9 @@ async function answer() {
     if (error.name === "AbortError") facts.end = "stopped";
     else {
       facts.end = messageOf(error);
+      facts.failed = true;
       item.querySelector(".facts").classList.add("wrong");
+      if (error.needsKey) askForKey();
     }
   }
   const wasAtEnd = isAtEnd();
@@ -142,7 +156,7 @@ async function answer() {
   running = undefined;
   showRunning(false);
   item.querySelector(".facts").textContent = describe(facts);
-  byId("announcer").textContent = facts.end.includes("Cannot") ? facts.end : history[index].content;
+  byId("announcer").textContent = facts.failed ? facts.end : history[index].content;
   addActions(index, item);
   if (wasAtEnd) scrollToEnd();
 }
@@ -218,7 +232,9 @@ function chatMessages(before, system) {
 async function* readText(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(
+      inWords("The connection to the server broke"),
+    );
     if (done) return;
     yield value;
   }
@@ -236,10 +252,23 @@ async function send(path, options) {
       "content-type": "application/json",
       ...(key && { authorization: `Bearer ${key}` }),
     },
-  });
+  }).catch(inWords("The server does not answer"));
   if (response.ok) return response;
+  if (response.status === 401) {
+    const text = key
+      ? "The server does not take this API key: correct it under Settings"
+      : "The server asks for an API key: enter it under Settings";
+    throw Object.assign(new Error(text), { needsKey: true });
+  }
   const { error } = await response.json().catch(() => ({}));
   throw new Error(error?.message ?? `The server answered with status ${response.status}`);
+}
+
+/** Browsers have words of their own for a connection that fails; a stop is none. */
+function inWords(text) {
+  return (error) => {
+    throw error.name === "AbortError" ? error : new Error(text);
+  };
 }
 
 /** Puts a message on the page. */
@@ -355,10 +384,7 @@ function readSettings() {
 }
 
 function keepSettings({ target }) {
-  if (target.name === "key") {
-    byId("model").textContent = "Connecting …";
-    return void connect();
-  }
+  if (target.name === "key") return;
   const kept = {};
   for (const field of settings.elements) {
     if (field.name && field.name !== "key") {

@@ -104,3 +104,32 @@ Deno.test({
     });
   },
 });
+
+Deno.test({
+  name: "the page asks for a key, and says when the server does not answer",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  async fn() {
+    await using served = await serveScripted({ apiKeys: ["secret-key"] });
+    await using opened = await openPage(served.url);
+    const { page } = opened;
+    const key = page.getByLabel("API key");
+    await key.waitFor();
+    assert.equal(await page.locator("#model").innerText(), "needs an API key");
+    const box = page.getByLabel("Message", { exact: true });
+    const facts = () => page.locator(".message.assistant:not(.running) .facts").last().innerText();
+    await box.fill("say a");
+    await box.press("Enter");
+    assert.match(await facts(), /asks for an API key: enter it under Settings/);
+    await key.fill("wrong-key");
+    await key.press("Enter");
+    await page.locator("#model", { hasText: "needs an API key" }).waitFor();
+    await key.fill("secret-key");
+    await key.press("Enter");
+    await page.locator("#model", { hasText: "scripted" }).waitFor();
+    await served.server.close();
+    await box.fill("say b");
+    await box.press("Enter");
+    await page.locator(".facts.wrong", { hasText: "The server does not answer" }).waitFor();
+  },
+});
