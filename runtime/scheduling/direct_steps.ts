@@ -4,7 +4,7 @@
  * @module
  */
 
-import { GREEDY, invariant, type WatchedExperts } from "../../graph/mod.ts";
+import { DeviceError, GREEDY, invariant, messageOf, type WatchedExperts } from "../../graph/mod.ts";
 import { yieldToEventLoop } from "../event_loop.ts";
 import type { DispatchTiming } from "../executor.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -31,12 +31,26 @@ export function sequenceLogits(
         isWanted: () => !scheduler.closed,
       });
       invariant(logits, "the program gave no logits");
-      all ??= new Float32Array(logits.length / part.length * tokens.length);
+      all ??= roomFor(logits.length / part.length * tokens.length);
       all.set(logits, start * (logits.length / part.length));
       await yieldToEventLoop();
     }
     return all ?? new Float32Array();
   });
+}
+
+function roomFor(numbers: number): Float32Array<ArrayBuffer> {
+  try {
+    return new Float32Array(numbers);
+  } catch (cause) {
+    throw new DeviceError(
+      "device/out-of-memory",
+      `Cannot compute logits: expected ${4 * numbers} bytes of host memory, got "${
+        messageOf(cause)
+      }"`,
+      { hint: "Split the sequence", details: { bytes: 4 * numbers }, cause },
+    );
+  }
 }
 
 /** How often the tokens of a step chose each expert of one MoE layer. JSON-safe. */

@@ -240,6 +240,16 @@ Deno.test("logits() gives every row, beside running generations", async () => {
   assert.equal(tokens.length, 12);
 });
 
+Deno.test("logits() that no memory can hold say how much they are", async () => {
+  const { engine, program } = open(hashing);
+  program.step = () =>
+    Promise.resolve({ logits: { length: 2 ** 40 } as Float32Array<ArrayBuffer> });
+  const error = await rejection(engine.logits([40, 41]));
+  assert.equal(error.code, "device/out-of-memory");
+  assert.match(error.message, /expected 4398046511104 bytes of host memory, got "Array/);
+  assert.deepEqual(engine.report.load, { pages: 0, running: 0, waiting: 0 });
+});
+
 Deno.test("close() ends generations and disposes of the program", async () => {
   const { engine, program } = open(hashing);
   const generation = engine.generate("abc", { maxNewTokens: 50 });
