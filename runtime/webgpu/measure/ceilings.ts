@@ -35,16 +35,22 @@ const SIZES = {
  */
 export async function measureCeilings(device: WebGpuDevice): Promise<Ceilings> {
   const sizes = device.profile.software ? SIZES.software : SIZES.gpu;
-  const stopwatch = new GpuStopwatch(device);
-  const result = await device.allocate("ceiling result", 4096);
-  const input = await device.allocate("ceiling input", 16);
-  device.gpu.queue.writeBuffer(input, 0, Float32Array.of(0.999, 0.001, 0, 0));
   const readBytes = Math.min(
     sizes.readGroups * 256 * sizes.loads * 16,
     device.profile.maxBindingBytes - (device.profile.maxBindingBytes % (256 * sizes.loads * 16)),
   );
-  const data = await device.allocate("ceiling data", readBytes);
+  const stopwatch = new GpuStopwatch(device);
+  const buffers: GPUBuffer[] = [];
+  const allocate = async (what: string, bytes: number) => {
+    const buffer = await device.allocate(what, bytes);
+    buffers.push(buffer);
+    return buffer;
+  };
   try {
+    const result = await allocate("ceiling result", 4096);
+    const input = await allocate("ceiling input", 16);
+    const data = await allocate("ceiling data", readBytes);
+    device.gpu.queue.writeBuffer(input, 0, Float32Array.of(0.999, 0.001, 0, 0));
     fill(device, data, readBytes);
     const groups = readBytes / (256 * sizes.loads * 16);
     const grid: [number, number] = [Math.min(groups, 1024), Math.ceil(groups / 1024)];
@@ -67,7 +73,7 @@ export async function measureCeilings(device: WebGpuDevice): Promise<Ceilings> {
       clock: stopwatch.clock,
     };
   } finally {
-    for (const buffer of [data, input, result]) device.release(buffer);
+    for (const buffer of buffers) device.release(buffer);
     stopwatch.dispose();
   }
 }
