@@ -17,8 +17,9 @@ import { showValue } from "./show_value.ts";
 /**
  * Says which tokens may come next, given those made so far: a bit mask of `ceil(vocabulary / 32)`
  * words, where bit `id % 32` of word `id / 32` is set for every allowed token, or undefined for all.
- * It is called before each draw, on the thread that drives the device, so it should be quick. End
- * tokens end the generation only where they are allowed.
+ * It is called before each draw, on the thread that drives the device, so it should be quick. The mask is
+ * read until the next call: sequences that run side by side must not share one. End tokens end the
+ * generation only where they are allowed.
  */
 export type AllowedTokens = (
   made: readonly number[],

@@ -28,7 +28,7 @@ export interface Counters {
   finished: number;
   /** Sequences that ended in an error. */
   failed: number;
-  /** Sequences whose reader left, or whose signal ended them. */
+  /** Sequences that something else ended: their reader, signal or time limit, or the engine's end. */
   cancelled: number;
   /** Sequences that found the queue full. */
   refused: number;
