@@ -176,6 +176,13 @@ function unknown(what: "command" | "flag", name: string, known: readonly string[
   return new ConfigError(
     `cli/unknown-${what}`,
     `Cannot find ${what} "${name}": expected one of ${known.join(", ")}`,
-    { hint: near && `Did you mean "${near}"?`, details: { name, known } },
+    {
+      hint: near
+        ? `Did you mean "${near}"?`
+        : what === "command"
+        ? "Give --help to see what there is"
+        : undefined,
+      details: { name, known },
+    },
   );
 }

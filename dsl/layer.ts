@@ -85,7 +85,7 @@ export class LayerBuilder {
     if (first !== "transforms") {
       if (key === undefined) this.#writeSetting(first, value, writer);
       else if (findSetting(first)) this.#refuseDepth(path, writer);
-      else this.#refuseSetting(first, writer, path);
+      else this.#refuseSetting(first, writer, [first]);
     } else if (key === undefined) this.#writeEntries([first], value, writer);
     else if (field === undefined) this.#writeTransform(key, value, writer);
     else this.#writeField(key, field, value, writer);

@@ -8,7 +8,7 @@ import type { FieldsByTransform } from "../transforms/mod.ts";
 
 /** Values of all settings. */
 export type Settings = {
-  /** Model folder, or name on the Hugging Face hub. */
+  /** Model folder, from the current folder on, or name on the Hugging Face hub. */
   readonly model: string | null;
   /**
    * Modules with transforms, MoE backends, architectures and samplers of your own, relative to the
@@ -47,7 +47,7 @@ export type Settings = {
 
 /** What `pipeline().settings({ .. })` takes. */
 export interface SettingsInput {
-  /** Model folder, or name on the Hugging Face hub. */
+  /** Model folder, from the current folder on, or name on the Hugging Face hub. */
   readonly model?: string | null | undefined;
   /**
    * Modules with transforms, MoE backends, architectures and samplers of your own, relative to the

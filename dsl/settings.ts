@@ -13,7 +13,7 @@ import { type CamelCase, camelCase } from "./names.ts";
 /** Every setting, with AutoDeploy's name where it has one. */
 export const settingsSchema = z.object({
   model: z.string().min(1).nullable().default(null).describe(
-    "Model folder, or name on the Hugging Face hub",
+    "Model folder, from the current folder on, or name on the Hugging Face hub",
   ),
   plugins: z.array(z.string().min(1)).default([]).describe(
     "Modules with transforms, MoE backends, architectures and samplers of your own, relative to the file",

@@ -105,6 +105,10 @@ async function configFile(folder: string): Promise<string> {
   throw new CheckpointError(
     "checkpoint/missing-folder",
     `Cannot open model "${folder}": expected a folder, got ${found ? "a file" : "nothing there"}`,
-    { hint: "Give the path of a model folder, or a hub id such as org/name", details: { folder } },
+    {
+      hint:
+        "Give the path of a model folder, from the current folder on, or a hub id such as org/name",
+      details: { folder },
+    },
   );
 }

@@ -325,7 +325,7 @@ Deno.test("pipeline.fromFlags() explains mistakes in all flags", () => {
   assert.deepEqual(issues.map(({ message }) => message.replace(/expected auto.*, got/, "got")), [
     'Cannot read configuration in --set: expected path=value, got "max_seq_len"',
     'Cannot read "transforms.fuse_moe.backend" in --set transforms.fuse-moe.backend=tritn: got "tritn"',
-    'Cannot read "a.b" in --set a.b=1: expected a known setting, got "a"',
+    'Cannot read "a" in --set a.b=1: expected a known setting, got "a"',
     'Cannot read "transforms.x.y.z" in --set transforms.x.y.z=1: expected a setting or ' +
     "transforms.<key>.<field>, got a longer path",
   ]);
