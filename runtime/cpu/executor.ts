@@ -19,7 +19,7 @@ export interface CpuExecutorOptions {
 export class CpuExecutor implements Executor {
   readonly kind = "cpu";
   readonly description: string;
-  readonly #programs = new Set<CpuProgram>();
+  readonly #programs = new Set<Program>();
 
   constructor({ reason }: CpuExecutorOptions = {}) {
     this.description = reason === undefined
@@ -28,14 +28,14 @@ export class CpuExecutor implements Executor {
   }
 
   async compile(graph: Graph, options: CompileOptions): Promise<Program> {
-    const program = await CpuProgram.compile(graph, options);
+    const forget = (program: Program) => this.#programs.delete(program);
+    const program = await CpuProgram.compile(graph, options, forget);
     this.#programs.add(program);
     return program;
   }
 
   dispose(): void {
     for (const program of this.#programs) program.dispose();
-    this.#programs.clear();
   }
 }
 

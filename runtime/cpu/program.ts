@@ -43,18 +43,23 @@ export class CpuProgram implements Program {
     readonly options: CompileOptions,
     readonly report: Readonly<Record<string, unknown>>,
     interpreter: Interpreter,
+    readonly onDispose: (program: Program) => void,
   ) {
     this.#interpreter = interpreter;
   }
 
   /** Checks the graph, reads its weights and allocates its caches. */
-  static async compile(graph: Graph, options: CompileOptions): Promise<CpuProgram> {
+  static async compile(
+    graph: Graph,
+    options: CompileOptions,
+    onDispose: (program: Program) => void = () => {},
+  ): Promise<CpuProgram> {
     verifyGraph(graph);
     checkCaches(graph);
     const caches = allocateCaches(graph, options.pages);
     const weights = await loadWeights(graph, options);
     const interpreter = new Interpreter(graph, { weights: weights.tensors, caches });
-    return new CpuProgram(graph, options, report(graph, weights, caches), interpreter);
+    return new CpuProgram(graph, options, report(graph, weights, caches), interpreter, onDispose);
   }
 
   /** Settings of the graph that the CPU executor ignores. */
@@ -146,6 +151,7 @@ export class CpuProgram implements Program {
   dispose(): void {
     this.#interpreter = undefined;
     this.#seen.clear();
+    this.onDispose(this);
   }
 
   /** Logits of the wanted rows, [R, V]. */

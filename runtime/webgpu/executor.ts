@@ -40,7 +40,7 @@ export interface WebGpuExecutorOptions extends OpenDeviceOptions {
 /** Runs programs on one device. */
 export class WebGpuExecutor implements Executor {
   readonly kind = "webgpu";
-  readonly #programs = new Set<WebGpuProgram>();
+  readonly #programs = new Set<Program>();
   readonly #pipelines: PipelineCache;
   readonly #backends: BackendChecks;
   /** How workgroups combine partial results; the self-test may find that tickets do not work. */
@@ -69,6 +69,7 @@ export class WebGpuExecutor implements Executor {
     const context = {
       ...{ device, readback, kernels, tuned, handOff, pipelines: this.#pipelines },
       ...(handOffReason !== undefined && { handOffReason }),
+      onDispose: (program: Program) => this.#programs.delete(program),
     };
     // Before the weights are read: a backend of a plug-in that is wrong need not wait for them.
     await this.#backends.check(graph);

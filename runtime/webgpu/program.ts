@@ -244,6 +244,7 @@ export class WebGpuProgram implements Program {
   /** Frees the memory, once the work under way has ended; what waits for that ends with an error. */
   dispose(): void {
     this.#disposed = true;
+    this.context.onDispose?.(this);
     if (this.#unfinished === 0) this.memory.dispose();
   }
 

@@ -5,6 +5,7 @@
  */
 
 import type { KernelDefinition, LoweringContext, TunedFiles } from "../../kernels/mod.ts";
+import type { Program } from "../executor.ts";
 import type { WebGpuDevice } from "./device/device.ts";
 import type { PipelineCache } from "./device/pipelines.ts";
 import type { Readback } from "./device/readback.ts";
@@ -19,6 +20,8 @@ export interface ProgramContext {
   readonly handOff: HandOff;
   /** Why `handOff` is not `ticket`, where a self-test said so. */
   readonly handOffReason?: string;
+  /** Told of a program that was disposed. */
+  readonly onDispose?: (program: Program) => void;
 }
 
 /** How workgroups of a dispatch combine their partial results. */
