@@ -10,12 +10,11 @@ import {
   type Graph,
   GraphError,
   invariant,
-  RequestError,
   type Value,
   viewBytes,
 } from "../../graph/mod.ts";
-import type { DeviceProfile, StepSizes, TokenRange } from "../../kernels/mod.ts";
-import { configuredOperands, configuredRanges } from "../compile_fields.ts";
+import type { StepSizes } from "../../kernels/mod.ts";
+import { configuredOperands } from "../compile_fields.ts";
 import { checkStep } from "../step_tokens.ts";
 import { disposedProgram } from "../disposed_program.ts";
 import type {
@@ -25,7 +24,6 @@ import type {
   StepRequest,
   StepResult,
 } from "../executor.ts";
-import { singleRanges, tokenRanges } from "./plan/buckets.ts";
 import { encodeCommands } from "./device/command_list.ts";
 import { timeCommands } from "./measure/dispatch_timer.ts";
 import {
@@ -45,6 +43,7 @@ import {
 import { ProgramMemory } from "./memory.ts";
 import { describeReasons, type F32Reasons } from "./plan/half_range.ts";
 import { reportNotices } from "./plan/plan_report.ts";
+import { largestSizes, rangesOf, requestSizes, stepSizes } from "./plan/step_sizes.ts";
 import type { ProgramContext } from "./program_context.ts";
 import { StepInputs } from "./step_inputs.ts";
 import { loadAndPrepare } from "./load_and_prepare.ts";
@@ -87,8 +86,7 @@ export class WebGpuProgram implements Program {
     const { device, readback } = context;
     const compiled = compiledGraph(graph);
     const operands = configuredOperands(graph);
-    const singles = compiled.language && leastSingles(device.profile);
-    const ranges = rangesOf(graph, options, singles);
+    const ranges = rangesOf(graph, compiled.language !== undefined, options, device.profile);
     const lower = (keepsF32?: F32Reasons) =>
       ranges.map((tokens) =>
         lowerRange(compiled, { tokens, operands, ...(keepsF32 && { keepsF32 }) }, context, options)
@@ -359,12 +357,6 @@ function pad(bytes: number): number {
   return Math.ceil(bytes / 16) * 16;
 }
 
-function requestSizes(request: StepRequest, options: CompileOptions): StepSizes {
-  const { tokenIds, logitsRows, blockTable } = request;
-  const { sequences, pages } = blockTable;
-  return stepSizes({ T: tokenIds.length, R: logitsRows.length, S: sequences, P: pages }, options);
-}
-
 function lowerRange(
   compiled: CompiledGraph,
   range: Pick<LoweringOptions, "tokens" | "operands" | "keepsF32">,
@@ -383,54 +375,4 @@ function lowerRange(
     ...range,
     ...(sampling && { sampling }),
   });
-}
-
-/** Sizes of the symbols in the largest step of a range that ends at `tokens`. */
-function largestSizes(tokens: number, options: CompileOptions): StepSizes {
-  return {
-    T: tokens,
-    R: Math.min(tokens, options.maxRows ?? options.maxTokens),
-    S: options.maxSequences,
-    P: options.maxPagesPerSequence,
-  };
-}
-
-function stepSizes(bindings: Bindings, options: CompileOptions): StepSizes {
-  const sizes = {
-    T: bindings.T ?? 1,
-    R: bindings.R ?? Math.min(bindings.T ?? 1, options.maxRows ?? options.maxTokens),
-    S: bindings.S ?? 1,
-    P: bindings.P ?? 1,
-  };
-  const largest = largestSizes(options.maxTokens, options);
-  for (const name of ["T", "R", "S", "P"] as const) {
-    if (sizes[name] >= 1 && sizes[name] <= largest[name]) continue;
-    throw new RequestError(
-      "request/step-size",
-      `Cannot run a step: expected ${name} from 1 to ${largest[name]}, got ${sizes[name]}`,
-      { hint: "Split the step, or compile for larger ones" },
-    );
-  }
-  return sizes;
-}
-
-/**
- * The smallest range of sequences that decode together. On a GPU two to four have kernels of their own, which
- * take each pair of a token and an expert by itself; a CPU would compile longer than it gains.
- */
-function leastSingles({ software }: DeviceProfile): number {
-  return software ? 8 : 4;
-}
-
-/** Ranges of the program's lists: of steps of any kind, then of sequences that all decode. */
-function rangesOf(
-  graph: Graph,
-  options: CompileOptions,
-  leastSingles: number | undefined,
-): TokenRange[] {
-  const ends = configuredRanges(graph);
-  const singles = leastSingles === undefined
-    ? []
-    : singleRanges(Math.min(options.maxSequences, options.maxTokens), ends, leastSingles);
-  return [...tokenRanges(options.maxTokens, ends), ...singles];
 }
