@@ -6,6 +6,7 @@
  */
 
 import { DeviceError, messageOf } from "../../graph/mod.ts";
+import { EngineError } from "./engine_error.ts";
 import { type EngineCommand, EngineProcess } from "./engine_process.ts";
 import type { EngineInfo } from "./protocol.ts";
 
@@ -130,22 +131,28 @@ export class Supervisor {
     const { command, yaml, onMessage } = this.#options;
     const process = EngineProcess.start(command, yaml, { onMessage });
     const begin = performance.now();
+    let problem = "";
     process.ready.then((info) => {
       if (this.#closing) return;
       this.#info = info;
       this.#change("ready");
       this.#watch(process);
-    }, () => {});
-    process.exited.then((code) => this.#ended(code, performance.now() - begin));
+    }, (error) => {
+      // It said itself why it cannot open; nobody waits for that but the first time.
+      if (error instanceof EngineError) problem = `: ${error.message}`;
+    });
+    process.exited.then((code) =>
+      this.#ended(`the engine ended with code ${code}${problem}`, performance.now() - begin)
+    );
     return process;
   }
 
-  #ended(code: number, livedMs: number): void {
+  #ended(why: string, livedMs: number): void {
     clearTimeout(this.#timer);
     const neverOpened = this.#info === undefined;
     if (this.#closing || this.#state === "closed" || neverOpened) return;
     if (livedMs > this.#options.steadyMs) this.#failures = 0;
-    this.#startLater(`the engine ended with code ${code}`);
+    this.#startLater(why);
   }
 
   /** Starts another engine after a wait that is longer with every failure. */

@@ -5,6 +5,7 @@
  */
 
 import assert from "node:assert/strict";
+import { Supervisor } from "../../server/engine/supervisor.ts";
 import {
   scriptedCommand,
   serveScripted,
@@ -99,6 +100,31 @@ Deno.test("a server outlives an engine that cannot be started again, until it ca
   await until(() => supervisor.state === "ready");
   assert.equal(supervisor.restarts, 1);
   assert.equal(await ask(opened, "say y"), "y");
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a new engine that does not open says why, and is followed by another", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "mixline engine " });
+  const flag = `${folder}/broken`;
+  const error = { code: "c", message: "Cannot open the model", status: 500, exitCode: 3 };
+  const { command, args } = scriptedCommand();
+  const script = `if [ -e "${flag}" ]; then echo '${JSON.stringify({ kind: "error", error })}'; ` +
+    `exit 3; fi; exec "$0" "$@"`;
+  const states: string[] = [];
+  const supervisor = Supervisor.start({
+    command: { command: "sh", args: ["-c", script, command, ...args] },
+    yaml: "",
+    onMessage: () => {},
+    onState: (state, why = "") => states.push(`${state} ${why}`),
+    ...{ backOffMs: 1, steadyMs: 1 },
+  });
+  await supervisor.opened();
+  await Deno.writeTextFile(flag, "");
+  Deno.kill(supervisor.pid, "SIGKILL");
+  await until(() => states.some((each) => each.includes("code 3: Cannot open the model; a new")));
+  await Deno.remove(flag);
+  await until(() => supervisor.state === "ready");
+  await supervisor.close();
   await Deno.remove(folder, { recursive: true });
 });
 
