@@ -6,7 +6,9 @@
 
 import { z } from "../../deps/zod.ts";
 import {
+  hasStreamForOptions,
   type Named,
+  NO_STREAM,
   only,
   refused,
   requestFields,
@@ -111,7 +113,7 @@ export const chatRequestSchema = z.strictObject({
   function_call: refused("use tool_choice"),
   prediction: refused("it would not be faster"),
   web_search_options: refused("the server does not access other machines"),
-}).meta({ id: "ChatCompletionRequest" });
+}).refine(hasStreamForOptions, NO_STREAM).meta({ id: "ChatCompletionRequest" });
 
 /** A parsed request. */
 export type ChatRequest = Named<z.infer<typeof chatRequestSchema>>;

@@ -84,6 +84,16 @@ export const requestFields = {
   store: only(false, "answers are not kept"),
 };
 
+/** Options of a stream stand beside `stream: true`; alone they would have no effect. */
+export function hasStreamForOptions(
+  { stream, stream_options }: { readonly stream?: unknown; readonly stream_options?: unknown },
+): boolean {
+  return stream === true || stream_options === undefined || stream_options === null;
+}
+
+/** What is wrong with others. */
+export const NO_STREAM = { error: "expected stream: true beside it", path: ["stream_options"] };
+
 /** What a finished request has used. */
 export const usageSchema = z.object({
   prompt_tokens: z.int(),

@@ -5,7 +5,15 @@
  */
 
 import { z } from "../../deps/zod.ts";
-import { type Named, only, requestFields, samplingFields, usageSchema } from "./common.ts";
+import {
+  hasStreamForOptions,
+  type Named,
+  NO_STREAM,
+  only,
+  requestFields,
+  samplingFields,
+  usageSchema,
+} from "./common.ts";
 
 const tokenIds = z.array(z.int().min(0)).min(1);
 
@@ -25,7 +33,7 @@ export const completionRequestSchema = z.strictObject({
   echo: z.boolean().nullish().describe("put the prompt before the answer; not with logprobs"),
   best_of: only(1, "choices are not ranked; use n"),
   suffix: only("", "the model continues texts, it fills no gaps"),
-}).meta({ id: "CompletionRequest" });
+}).refine(hasStreamForOptions, NO_STREAM).meta({ id: "CompletionRequest" });
 
 /** A parsed request. */
 export type CompletionRequest = Named<z.infer<typeof completionRequestSchema>>;

@@ -220,6 +220,18 @@ Deno.test("the openai client", async (t) => {
       client.chat.completions.create({ model, messages: [] }),
       (error) => error instanceof OpenAI.BadRequestError && error.param === "messages",
     );
+    const stream_options = { include_usage: true };
+    for (
+      const create of [
+        () => client.completions.create({ model, prompt: "say x", stream_options }),
+        () => client.chat.completions.create({ model, messages: user("say x"), stream_options }),
+      ]
+    ) {
+      await assert.rejects(create, {
+        param: "stream_options",
+        message: /"stream_options": expected stream: true beside it/,
+      });
+    }
     await assert.rejects(
       client.chat.completions.create({ model, messages: user("fail 503") }),
       (error) => error instanceof OpenAI.InternalServerError && error.status === 503,
