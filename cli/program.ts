@@ -46,6 +46,12 @@ const commandsWith = (serve: CommandMaker): readonly CommandMaker[] => [
   completionsCommand,
 ];
 
+/**
+ * Milliseconds in which a second signal is the same Ctrl-C: a terminal tells all processes of a task, and
+ * `deno task` passes on to this one what it was told itself.
+ */
+const ONE_CTRL_C_MS = 200;
+
 /** Runs a command line and gives its exit code. */
 export async function runProgram(argv: readonly string[], serve: CommandMaker): Promise<number> {
   const args = withCommand(argv);
@@ -53,9 +59,11 @@ export async function runProgram(argv: readonly string[], serve: CommandMaker): 
   const terminal = openTerminal({ json: has("--json"), quiet: has("--quiet") });
   const interrupt = new AbortController();
   // The first Ctrl-C ends what runs in order, the second one at once.
+  let interruptedAt: number | undefined;
   const onInterrupt = () => {
-    if (interrupt.signal.aborted) Deno.exit(EXIT_INTERRUPTED);
-    interrupt.abort();
+    interruptedAt ??= performance.now();
+    if (!interrupt.signal.aborted) interrupt.abort();
+    else if (performance.now() - interruptedAt > ONE_CTRL_C_MS) Deno.exit(EXIT_INTERRUPTED);
   };
   Deno.addSignalListener("SIGINT", onInterrupt);
   const program = createProgram({ terminal, signal: interrupt.signal }, serve);

@@ -5,6 +5,8 @@
  */
 
 import assert from "node:assert/strict";
+import { cliCommand } from "../support/cli.ts";
+import { slowTest } from "../support/quick.ts";
 import { serveScripted, type TestServer } from "../support/server.ts";
 import { until } from "../support/until.ts";
 
@@ -51,6 +53,33 @@ Deno.test("close() waits for a reader that is slow", async () => {
   assert.ok(answer.length > 12 << 20, `${answer.length}`);
   await closed;
 });
+
+slowTest(
+  "one Ctrl-C that comes twice, as by a task, ends a server in order; a second at once",
+  async () => {
+    for (const [pause, max_tokens, ends] of [[20, 150, true], [400, 1000, false]] as const) {
+      const args = ["serve", "--port", "0", "--executor", "cpu", "--log-level", "error"];
+      const child = cliCommand(args).spawn();
+      const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+      const { value: url = "" } = await reader.read();
+      const answer = await fetch(`${url.trim()}/v1/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({
+          ...{ prompt: "Once upon a time", max_tokens, ignore_eos: true, stream: true },
+        }),
+      });
+      child.kill("SIGINT");
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      child.kill("SIGINT");
+      const text = await answer.text().catch(() => "");
+      await Promise.all([reader.cancel(), child.stderr.cancel()]);
+      const { code } = await child.status;
+      assert.equal(text.endsWith("data: [DONE]\n\n"), ends, text.slice(-200));
+      assert.equal(code, ends ? 0 : 130);
+    }
+  },
+);
 
 Deno.test("a server that ends is not ready, and lives", async () => {
   await using opened = await serveScripted({ drainSeconds: 5 });
