@@ -57,9 +57,9 @@ export class BlockTables {
     this.#table = undefined;
   }
 
-  /** Whether every row is taken. */
-  get full(): boolean {
-    return !this.#rows.includes(undefined);
+  /** Rows that no sequence has. */
+  get free(): number {
+    return this.#rows.reduce((sum, row) => row ? sum : sum + 1, 0);
   }
 
   /**

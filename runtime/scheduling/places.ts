@@ -41,7 +41,7 @@ export class Places {
    */
   enter(state: SequenceState): Entry {
     if (this.#isUnderWay(state)) return "later";
-    if (this.#tables.full) return "full";
+    if (this.#tables.free === 0) return "full";
     const { pageSize } = this.limits;
     if (this.#remembers) {
       state.startWithKnown(this.pool, pageSize);
@@ -64,17 +64,15 @@ export class Places {
 
   /** Places for work that is not a sequence, all of them or none; their pages are never shared. */
   take(count: number, tokens: number): readonly Place[] | undefined {
-    const places: Place[] = [];
-    while (places.length < count) {
+    const needed = pagesFor(tokens, this.limits.pageSize);
+    // Pages that are taken in vain would be forgotten.
+    if (count * needed > this.pool.free || count > this.#tables.free) return undefined;
+    return Array.from({ length: count }, () => {
       const pages: number[] = [];
-      const slot = this.#take(pages, pagesFor(tokens, this.limits.pageSize), 0);
-      if (slot === undefined) {
-        for (const place of places) this.release(place);
-        return undefined;
-      }
-      places.push({ slot, pages });
-    }
-    return places;
+      const slot = this.#take(pages, needed, 0);
+      invariant(slot !== undefined, "there were fewer free rows than counted");
+      return { slot, pages };
+    });
   }
 
   /** Gives such a place back. */
