@@ -86,8 +86,10 @@ export class ServerMetrics {
     this.#pagesUsed.set(stats?.pages.used ?? 0);
     this.#pagesTotal.set(stats?.pages.total ?? 0);
     this.#pagesRemembered.set(stats?.pages.remembered ?? 0);
-    this.#reused.set(stats?.reusedTokens ?? 0);
-    this.#preemptions.set(stats?.preemptions ?? 0);
+    // Totals that fell for a moment would be counted twice by who watches them.
+    if (!stats) return;
+    this.#reused.set(stats.reusedTokens);
+    this.#preemptions.set(stats.preemptions);
   }
 
   /** Choices of the engine's last step, two numbers a layer however many experts it has. */
