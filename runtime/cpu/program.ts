@@ -131,16 +131,11 @@ export class CpuProgram implements Program {
     names: readonly string[],
   ): Promise<Record<string, HostNumbers>> {
     checkStep(request, this.options);
-    const all = await this.#runStep(request, request.isWanted);
-    return Object.fromEntries(names.map((name) => [name, all[name]]));
+    return withNames(await this.#runStep(request, request.isWanted), names);
   }
 
   recentOutputs(names: readonly string[]): Promise<Record<string, HostNumbers>> {
-    const found = names.flatMap((name) => {
-      const values = this.#recent[name];
-      return values ? [[name, values] as const] : [];
-    });
-    return Promise.resolve(Object.fromEntries(found));
+    return Promise.resolve(withNames(this.#recent, names));
   }
 
   markSeen(slot: number, tokenIds: Int32Array<ArrayBuffer>): void {
@@ -238,6 +233,15 @@ export class CpuProgram implements Program {
     invariant(dtype === "i32" || dtype === "f32", `input "${name}" is ${dtype}`);
     return { dtype, shape, data };
   }
+}
+
+/** Outputs of these names; those that there are not are left out. */
+function withNames(
+  outputs: Readonly<Record<string, HostNumbers>>,
+  names: readonly string[],
+): Record<string, HostNumbers> {
+  const found = names.filter((name) => outputs[name] !== undefined);
+  return Object.fromEntries(found.map((name) => [name, outputs[name]]));
 }
 
 /** The logits of each row, changed as its draw says. */

@@ -179,6 +179,13 @@ Deno.test("compile() refuses attention whose cache is missing or of other sizes"
   }
 });
 
+Deno.test("outputs() and recentOutputs() leave out names that there are not, as on a GPU", async () => {
+  const program = await successorProgram();
+  const request = decode([4, 0, 2], { want: "logits" });
+  assert.deepEqual(Object.keys(await program.outputs(request, ["logits", "none"])), ["logits"]);
+  assert.deepEqual(await program.recentOutputs(["none"]), {});
+});
+
 Deno.test("description says that the CPU runs, and why", () => {
   assert.equal(
     openCpuExecutor({ reason: "no WebGPU adapter" }).description,
