@@ -65,7 +65,7 @@ export class PieceQueue implements Sequence {
   #ended = false;
   #error: { readonly error: unknown } | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  readonly #onAbort = () => this.#interrupt(aborted(this.options.signal?.reason));
+  readonly #onAbort = whileAlive(new WeakRef<PieceQueue>(this), PieceQueue.#abort);
 
   constructor(
     readonly prompt: Int32Array<ArrayBuffer>,
@@ -83,7 +83,10 @@ export class PieceQueue implements Sequence {
     if (signal?.aborted) this.fail(aborted(signal.reason));
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (timeoutMs === undefined || this.#ended) return;
-    this.#timer = setTimeout(() => this.#interrupt(timedOut(timeoutMs)), timeoutMs);
+    this.#timer = setTimeout(
+      whileAlive(new WeakRef<PieceQueue>(this), PieceQueue.#expire),
+      timeoutMs,
+    );
     // A generation without a reader does not keep the process alive.
     Deno.unrefTimer(Number(this.#timer));
   }
@@ -172,6 +175,14 @@ export class PieceQueue implements Sequence {
     this.#close();
   }
 
+  static #abort(queue: PieceQueue): void {
+    queue.#interrupt(aborted(queue.options.signal?.reason));
+  }
+
+  static #expire(queue: PieceQueue): void {
+    queue.#interrupt(timedOut(queue.options.timeoutMs ?? 0));
+  }
+
   /** Ends at once; pieces that were not read yet are dropped. */
   #interrupt(error: unknown): void {
     if (this.#ended) return;
@@ -189,4 +200,18 @@ export class PieceQueue implements Sequence {
     else this.#waiting?.resolve(undefined);
     this.#waiting = undefined;
   }
+}
+
+/**
+ * Calls back while somebody refers to an object: a signal or a timer may live longer than its reader. `call`
+ * must be no closure, which would refer to all that is in its scope.
+ */
+function whileAlive<Held extends object>(
+  reference: WeakRef<Held>,
+  call: (held: Held) => void,
+): () => void {
+  return () => {
+    const held = reference.deref();
+    if (held) call(held);
+  };
 }

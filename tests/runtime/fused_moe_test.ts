@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { ConfigError, KernelError } from "../../graph/mod.ts";
 import { type Elements, fusedMoe, type FusedMoeOptions, openExecutor } from "../../runtime/mod.ts";
 import { webgpuTest, withExecutor } from "../support/adapter.ts";
+import { collectGarbage } from "../support/collect.ts";
 import { type MoeCase, readMoeCases } from "../support/moe_cases.ts";
 import { relativeError, TOLERANCES } from "../support/tolerances.ts";
 
@@ -135,9 +134,6 @@ webgpuTest("fusedMoe() refuses f16 operands where the device has no shader-f16",
 for (const kind of ["cpu", "webgpu"] as const) {
   const test = kind === "cpu" ? Deno.test : webgpuTest;
   test(`fusedMoe() on an open ${kind} executor leaves no weights behind`, async () => {
-    setFlagsFromString("--expose-gc");
-    const collect: () => void = runInNewContext("gc");
-    setFlagsFromString("--no-expose-gc");
     const { executor } = await openExecutor(kind);
     const run = async () => {
       const options = optionsOf(cases[0]);
@@ -145,9 +141,7 @@ for (const kind of ["cpu", "webgpu"] as const) {
       return new WeakRef(options.w1);
     };
     const weights = [await run(), await run()];
-    // What is weakly referred to is kept until the turn of the event loop has ended.
-    await new Promise((resolve) => setTimeout(resolve, 1));
-    collect();
+    await collectGarbage();
     executor.dispose();
     assert.deepEqual(weights.map((each) => each.deref()), [undefined, undefined]);
   });

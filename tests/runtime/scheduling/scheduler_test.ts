@@ -4,6 +4,7 @@ import { GREEDY, MixlineError } from "../../../graph/mod.ts";
 import { createEngine, type Engine } from "../../../runtime/engine.ts";
 import type { GenerateOptions } from "../../../runtime/generation/generate_options.ts";
 import type { StepLimits } from "../../../runtime/scheduling/step_limits.ts";
+import { collectGarbage } from "../../support/collect.ts";
 import { FakeProgram, type NextToken } from "../../support/fake_program.ts";
 import { until } from "../../support/until.ts";
 
@@ -245,6 +246,23 @@ Deno.test("iterators that are dropped block nobody, and go on when they are read
   const tokens = first.done ? [] : [first.value.token];
   for await (const { token } of generation) tokens.push(token);
   assert.deepEqual(tokens, expected(letters(5), 200, 0));
+});
+
+Deno.test("iterators that are dropped are garbage, though a signal and a timer of theirs live on", async () => {
+  const { engine, program } = open({ maxSequences: 2, pages: 64, maxSequenceTokens: 256 });
+  const { signal } = new AbortController();
+  const drop = async (options: GenerateOptions) => {
+    // Whatever keeps the sequence keeps this, too.
+    const allowedTokens = () => undefined;
+    await engine.generate(letters(5), { maxNewTokens: 200, allowedTokens, ...options }).next();
+    return new WeakRef(allowedTokens);
+  };
+  const dropped = [await drop({}), await drop({ signal }), await drop({ timeoutMs: 60_000 })];
+  await until(() => engine.stats().running === 0);
+  program.requests.length = 0;
+  await collectGarbage();
+  assert.deepEqual(dropped.map((each) => each.deref()), [undefined, undefined, undefined]);
+  assert.equal(signal.aborted, false);
 });
 
 Deno.test("a request ends with 504 when its time is over, also while it waits", async () => {
