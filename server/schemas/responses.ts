@@ -24,14 +24,16 @@ const textPart = z.strictObject({
   logprobs: z.array(z.unknown()).optional(),
 });
 
+const texts = z.union([z.string(), z.array(textPart)], {
+  error: "expected a text or a list of text parts: images and files are not supported",
+});
+
 const message = z.strictObject({
   type: z.literal("message").optional(),
   id: z.string().optional(),
   status: z.string().optional(),
   role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(textPart)], {
-    error: "expected a text or a list of text parts: images and files are not supported",
-  }),
+  content: texts,
 });
 
 const functionCall = z.strictObject({
@@ -48,7 +50,7 @@ const functionOutput = z.strictObject({
   id: z.string().optional(),
   status: z.string().optional(),
   call_id: z.string(),
-  output: z.string(),
+  output: texts,
 });
 
 const reasoning = z.looseObject({ type: z.literal("reasoning") });

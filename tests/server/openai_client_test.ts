@@ -187,6 +187,23 @@ Deno.test("the openai client", async (t) => {
       "function_call",
     ]);
     assert.equal(response.status, "completed");
+    // What was put out is put in again, as agents do, with the result of the call as parts.
+    const put = response.output.flatMap((item) =>
+      item.type === "reasoning" || item.type === "message" || item.type === "function_call"
+        ? [item]
+        : []
+    );
+    const call = put.at(-1);
+    assert.ok(call?.type === "function_call");
+    const next = await client.responses.create({
+      ...request,
+      input: [{ role: "user", content: request.input }, ...put, {
+        type: "function_call_output",
+        call_id: call.call_id,
+        output: [{ type: "input_text", text: "say Sunny" }],
+      }],
+    });
+    assert.equal(next.output_text, "Sunny");
     const stream = client.responses.stream(request);
     const types = new Set<string>();
     for await (const { type } of stream) types.add(type);
