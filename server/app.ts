@@ -11,7 +11,7 @@ import {
   type MiddlewareHandler,
   OpenAPIHono,
 } from "../deps/hono.ts";
-import { nearest, RequestError } from "../graph/mod.ts";
+import { RequestError } from "../graph/mod.ts";
 import { answerChat, prepareChat, streamChat } from "./api/chat.ts";
 import { answerCompletion, prepareCompletion, streamCompletion } from "./api/completions.ts";
 import {
@@ -93,6 +93,11 @@ export function createApp(service: Service): OpenAPIHono<Environment> {
   return app;
 }
 
+/** A path without what base URLs have too much or too little of. */
+function bare(path: string): string {
+  return path.replace(/^(\/v1)+(?=\/)|\/+$/g, "");
+}
+
 /** What is wrong with a request that no route takes: its path, or only its method. */
 function noRoute(app: OpenAPIHono<Environment>, context: Context): RequestError {
   const { method, path } = context.req;
@@ -100,10 +105,8 @@ function noRoute(app: OpenAPIHono<Environment>, context: Context): RequestError 
     .map((route) => route.method);
   const got = `${method} "${path.slice(0, 200)}"`;
   if (methods.length === 0) {
-    const paths = new Set(
-      app.routes.map((route) => route.path).filter((each) => !/[:*]/.test(each)),
-    );
-    const meant = nearest(path.slice(0, 200), paths);
+    const meant = app.routes.map((route) => route.path)
+      .find((each) => bare(each) !== "" && bare(each) === bare(path.slice(0, 200)));
     return new RequestError(
       "request/not-found",
       `Cannot find a route: expected a path that GET /openapi.json lists, got ${got}`,
