@@ -9,6 +9,7 @@ import { errorAnswer } from "../errors.ts";
 
 /** Proxies close silent connections; a comment keeps them open. */
 const KEEP_ALIVE_MS = 15_000;
+const KEEP_ALIVE = ": keep-alive\n\n";
 
 /** One event of a stream; `event` names its kind where the API has names. */
 export interface ServerEvent {
@@ -28,6 +29,8 @@ export interface StreamOptions {
   readonly onSent: () => void;
   /** An error as the API's event, after so many others; default `{ "error": ... }`. */
   readonly errorEvent?: (error: unknown, eventsBefore: number) => ServerEvent;
+  /** Milliseconds that a connection may be silent; default 15,000. */
+  readonly keepAliveMs?: number;
 }
 
 const EVENT_STREAM = "text/event-stream";
@@ -39,21 +42,23 @@ export function isStream({ headers }: Response): boolean {
 
 /**
  * Answers with a stream. The first event is awaited before anything is sent, so that a request that
- * fails at once is answered with its status.
+ * fails at once is answered with its status; where it takes longer than a connection should be silent, as
+ * behind long prompts, the headers leave without it.
  */
 export async function streamEvents(
   context: Context,
   events: AsyncGenerator<ServerEvent, void>,
   options: StreamOptions,
 ): Promise<Response> {
-  let first: IteratorResult<ServerEvent, void>;
+  const first = events.next();
+  let isThere: boolean;
   try {
-    first = await events.next();
+    isThere = await withinKeepAlive(first, options) !== undefined;
   } catch (error) {
     options.onEnd();
     throw error;
   }
-  const body = ReadableStream.from(lines(first, events, options)).pipeThrough(
+  const body = ReadableStream.from(lines(first, isThere, events, options)).pipeThrough(
     new TextEncoderStream(),
   );
   context.header("content-type", `${EVENT_STREAM}; charset=utf-8`);
@@ -64,25 +69,26 @@ export async function streamEvents(
 }
 
 async function* lines(
-  first: IteratorResult<ServerEvent, void>,
+  first: Promise<IteratorResult<ServerEvent, void>>,
+  isThere: boolean,
   events: AsyncGenerator<ServerEvent, void>,
-  { last, onError, onEnd, onSent, errorEvent = plainError }: StreamOptions,
+  options: StreamOptions,
 ): AsyncGenerator<string, void> {
+  const { last, onError, onEnd, onSent, errorEvent = plainError } = options;
   let sent = 0;
   try {
-    let next: Promise<IteratorResult<ServerEvent, void>> = Promise.resolve(first);
+    if (!isThere) yield KEEP_ALIVE;
+    let next = first;
     for (;;) {
-      const result = await withinKeepAlive(next);
+      const result = await withinKeepAlive(next, options);
       if (result === undefined) {
-        yield ": keep-alive\n\n";
+        yield KEEP_ALIVE;
         continue;
       }
       if (result.done) break;
       sent++;
       yield format(result.value);
       next = events.next();
-      // Its error is met by the await above.
-      next.catch(() => {});
     }
   } catch (error) {
     onError(error);
@@ -105,9 +111,14 @@ function format({ event, data }: ServerEvent): string {
 }
 
 /** What a promise gives, or undefined when it takes longer than a connection should be silent. */
-async function withinKeepAlive<Value>(promise: Promise<Value>): Promise<Value | undefined> {
+async function withinKeepAlive<Value>(
+  promise: Promise<Value>,
+  { keepAliveMs = KEEP_ALIVE_MS }: StreamOptions,
+): Promise<Value | undefined> {
+  // Its error is met by whoever awaits it, now or after the silence.
+  promise.catch(() => {});
   const { promise: silence, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => resolve(undefined), KEEP_ALIVE_MS);
+  const timer = setTimeout(() => resolve(undefined), keepAliveMs);
   try {
     return await Promise.race([promise, silence]);
   } finally {
