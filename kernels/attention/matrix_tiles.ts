@@ -34,23 +34,23 @@ const STORAGE_BUFFERS = 9;
 
 type TileSizes = Omit<AttentionTile, "shape">;
 
+/** First where workgroups are too few to share a processor: twice the invocations, and fewer barriers. */
+const LONELY: TileSizes = { queries: 64, keys: 64, columns: 2 };
+/** Workgroups that have a processor of an H100 each. */
+const FEW_WORKGROUPS = 132;
+
 /**
  * By preference, as measured on an H100 (docs/lab_notes.md): tiles of 32 keys leave room for more workgroups on
  * a processor, tiles of many queries have fewer loads, and teams with the same queries each keep a copy of them.
  */
 const TILES: readonly TileSizes[] = [
   { queries: 64, keys: 32, columns: 1 },
-  { queries: 64, keys: 64, columns: 2 },
+  LONELY,
   { queries: 64, keys: 32, columns: 2 },
   { queries: 64, keys: 32, columns: 4 },
   { queries: 32, keys: 32, columns: 1 },
   { queries: 32, keys: 32, columns: 2 },
 ];
-
-/** Comes first where workgroups are too few to share a processor: twice the invocations, and fewer barriers. */
-const LONELY: TileSizes = { queries: 64, keys: 64, columns: 2 };
-/** Workgroups that have a processor of an H100 each. */
-const FEW_WORKGROUPS = 132;
 
 /**
  * The tile of a layer, whose operands are halves. Undefined where they stay f32, as the settings say so or the

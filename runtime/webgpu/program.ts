@@ -200,11 +200,11 @@ export class WebGpuProgram implements Program {
   }
 
   profile(request: StepRequest): Promise<DispatchTiming[] | undefined> {
+    const { device, readback } = this.context;
     return this.#exclusive(async () => {
-      const { list, sizes, tokens } = await this.#prepare(request);
-      const { device, readback } = this.context;
-      const { want } = request;
       if (!device.profile.timestamps) return undefined;
+      const { list, sizes, tokens } = await this.#prepare(request);
+      const { want } = request;
       if (want !== "logits") tokens.prepareDraws(request, want);
       const commands = want === "logits" ? list.commands : [...list.commands, ...list.sampling];
       this.#recent = { list, sizes };

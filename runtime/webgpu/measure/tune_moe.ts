@@ -1,7 +1,8 @@
 /**
  * Searches the configurations of one MoE layer for one number of tokens. A candidate is first asked
  * whether the device can run it, then compiled, then compared with the CPU and with the heuristic's
- * result, then timed; the two products of a layer are searched one after the other, because they do not influence each other.
+ * result, then timed; the two products of a layer are searched one after the other, because they do
+ * not influence each other.
  *
  * @module
  */
