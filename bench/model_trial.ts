@@ -7,7 +7,7 @@
 
 import { pipeline } from "../dsl/mod.ts";
 import { DeviceError, messageOf } from "../graph/mod.ts";
-import type { DispatchTiming, Engine } from "../runtime/mod.ts";
+import { differentIds, type DispatchTiming, type Engine } from "../runtime/mod.ts";
 import type { ModelSizes } from "./model_sizes.ts";
 import {
   type ModelChoice,
@@ -239,11 +239,7 @@ class ModelTrial {
 
   /** Other tokens each time: a prompt that begins like an earlier one would not be computed again. */
   #randomPrompt(length: number): Int32Array<ArrayBuffer> {
-    let state = this.#seed++;
-    return Int32Array.from({ length }, () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return (state >>> 4) % this.engine.vocabSize;
-    });
+    return differentIds(length, this.engine.vocabSize, this.#seed++);
   }
 }
 

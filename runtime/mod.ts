@@ -17,7 +17,7 @@ export * from "./generation/prompt_reader.ts";
 export type { FinishReason, Piece } from "./generation/piece_queue.ts";
 export type { AllowedTokens, DrawOptions } from "./generation/next_draw.ts";
 export { cacheBytes, pagesFor } from "./scheduling/kv_cache.ts";
-export type { ExpertLoad } from "./scheduling/direct_steps.ts";
+export { differentIds, type ExpertLoad } from "./scheduling/direct_steps.ts";
 export type { Counters, SchedulerStats } from "./scheduling/scheduler_stats.ts";
 export * from "./scheduling/fit_pages.ts";
 export * from "./scheduling/step_limits.ts";

@@ -111,9 +111,10 @@ function isFull(error: unknown): boolean {
   return error instanceof Error && Reflect.get(error, "code") === "ENOSPC";
 }
 
-function removeQuietly(path: string): void {
+/** Removes what an attempt has left, a file or a folder; what cannot be removed stays. */
+export function removeQuietly(path: string): void {
   try {
-    Deno.removeSync(path);
+    Deno.removeSync(path, { recursive: true });
   } catch {
     // The error that is raised tells what is wrong with the folder.
   }

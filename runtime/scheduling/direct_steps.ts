@@ -158,9 +158,13 @@ export function profileStep(
   });
 }
 
-/** Ids all over the vocabulary: tokens that are the same would all choose the same experts. */
-function differentIds(count: number, vocabSize: number): Int32Array<ArrayBuffer> {
-  let state = 1;
+/** Ids all over a vocabulary, others for each seed: equal tokens would all choose the same experts. */
+export function differentIds(
+  count: number,
+  vocabSize: number,
+  seed = 1,
+): Int32Array<ArrayBuffer> {
+  let state = seed;
   return Int32Array.from({ length: count }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return (state >>> 4) % vocabSize;
