@@ -6,7 +6,8 @@
 
 import { basename, dirname, join, resolve } from "node:path";
 import { Command, Option } from "../deps/commander.ts";
-import { exportTrtllm, pipeline, TRTLLM_IMAGE } from "../dsl/mod.ts";
+import { exportTrtllm, pipeline, TRTLLM_FILES, TRTLLM_IMAGE } from "../dsl/mod.ts";
+import { removeQuietly } from "../runtime/mod.ts";
 import { ConfigError, messageOf, OutputError } from "../graph/mod.ts";
 import type { CommandContext } from "./command.ts";
 import { collect, countFlag } from "./flags.ts";
@@ -14,9 +15,6 @@ import { refusalHint, requirePermissions } from "./permissions.ts";
 
 /** Runtimes that a pipeline can be exported to. */
 const TARGETS = ["trtllm"] as const;
-
-/** Files that an export may have. */
-const EXPORTED = ["README.md", "autodeploy.yaml", "serve.sh", "kubernetes.yaml"];
 
 /** The command. */
 export function exportCommand(context: CommandContext) {
@@ -96,7 +94,7 @@ function checkTarget(folder: string, force: boolean): void {
 function otherThanExport(path: string): string | undefined {
   if (!Deno.lstatSync(path).isDirectory) return "something else";
   const other = [...Deno.readDirSync(path)]
-    .find(({ name, isFile }) => !isFile || !EXPORTED.includes(name));
+    .find(({ name, isFile }) => !isFile || !TRTLLM_FILES.some((each) => each === name));
   return other && `"${other.name}"`;
 }
 
@@ -132,15 +130,6 @@ function exists(path: string): boolean {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
-  }
-}
-
-/** The error that is raised tells what is wrong with the folder. */
-function removeQuietly(path: string): void {
-  try {
-    removeFolder(path);
-  } catch {
-    // What cannot be removed stays.
   }
 }
 

@@ -26,6 +26,7 @@ export { inapplicableSetting, inapplicableSettings } from "./autodeploy.ts";
 export { pipelineJsonSchema } from "./schema.ts";
 export {
   exportTrtllm,
+  TRTLLM_FILES,
   TRTLLM_IMAGE,
   type TrtllmExport,
   type TrtllmOptions,

@@ -27,6 +27,14 @@ export interface TrtllmExport {
   readonly leftBehind: readonly LeftBehind[];
 }
 
+/** Names of the files that an export may have. */
+export const TRTLLM_FILES = [
+  "README.md",
+  "autodeploy.yaml",
+  "serve.sh",
+  "kubernetes.yaml",
+] as const;
+
 /** NVIDIA's published image, of a release that has AutoDeploy. */
 export const TRTLLM_IMAGE = "nvcr.io/nvidia/tensorrt-llm/release:1.1.0";
 
@@ -75,15 +83,13 @@ export function exportTrtllm(
   // Anchors would be valid, and surprise readers.
   const objects = manifests(plan, yaml)
     .map((object) => stringify(object, { aliasDuplicateObjects: false, lineWidth: 0 }));
-  return {
-    files: {
-      "README.md": exportPage(plan, leftBehind),
-      "autodeploy.yaml": yaml,
-      ...(nodesOf(plan) === 1 && { "serve.sh": serveScript(plan) }),
-      "kubernetes.yaml": objects.join("---\n"),
-    },
-    leftBehind,
-  };
+  const files = {
+    "README.md": exportPage(plan, leftBehind),
+    "autodeploy.yaml": yaml,
+    ...(nodesOf(plan) === 1 && { "serve.sh": serveScript(plan) }),
+    "kubernetes.yaml": objects.join("---\n"),
+  } satisfies Partial<Record<typeof TRTLLM_FILES[number], string>>;
+  return { files, leftBehind };
 }
 
 function exportError(expected: string, got: string, hint: string): ConfigError {
