@@ -1,34 +1,20 @@
 import assert from "node:assert/strict";
 import { MixlineError, RequestError } from "../../graph/mod.ts";
-import { createEngine, type Engine } from "../../runtime/engine.ts";
-import { FakeProgram } from "../support/fake_program.ts";
-
-const VOCAB = 128;
+import type { Engine } from "../../runtime/engine.ts";
+import { fakeEngine, LETTERS } from "../support/fake_engine.ts";
 
 /** Letters are tokens, but "€" is one that the model does not have. */
 function open(): Engine {
-  return createEngine({
-    program: new FakeProgram(VOCAB, (before) => 33 + before.length % 60, 8),
+  return fakeEngine({
     codec: {
+      ...LETTERS,
       encode: (text) => Array.from(text, (letter) => letter === "€" ? 3000 : letter.charCodeAt(0)),
-      decode: (ids) => String.fromCharCode(...ids),
       renderChat: (messages) => ({
         formOf: () => "",
         text: messages.map(({ content }) => String(content)).join(""),
       }),
     },
-    vocabSize: VOCAB,
-    limits: {
-      maxTokens: 8,
-      maxRows: 4,
-      maxSequences: 3,
-      maxSequenceTokens: 64,
-      pages: 24,
-      pageSize: 8,
-    },
-    defaults: { eosTokenIds: [], maxNewTokens: 8 },
-    executor: { kind: "cpu", description: "fake", reason: "test" },
-  });
+  }).engine;
 }
 
 /** What a JavaScript caller or the body of a request may hand over. */

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "../../deps/fast_check.ts";
 import { DeviceError, MixlineError, RequestError } from "../../graph/mod.ts";
-import { createEngine, type Engine, type EngineParts } from "../../runtime/engine.ts";
+import type { Engine } from "../../runtime/engine.ts";
 import type { StepLimits } from "../../runtime/scheduling/step_limits.ts";
-import { FakeProgram, type NextToken } from "../support/fake_program.ts";
+import { fakeEngine, LETTERS } from "../support/fake_engine.ts";
+import type { NextToken } from "../support/fake_program.ts";
 
 const EOS = 3;
 const LIMITS: StepLimits = {
@@ -17,30 +18,23 @@ const LIMITS: StepLimits = {
 
 /** Letters are tokens; the answer is a function of everything before. */
 const CODEC = {
-  encode: (text: string) => Array.from(text, (letter) => letter.charCodeAt(0)),
+  ...LETTERS,
   decode: (ids: readonly number[]) => String.fromCharCode(...ids.filter((id) => id > 8)),
 };
 
 function open(
-  nextToken: NextToken,
-  options: {
+  next: NextToken,
+  { repeat = 1, limits = {}, parts = {} }: {
     repeat?: number;
     limits?: Partial<StepLimits>;
-    parts?: Partial<EngineParts>;
+    parts?: Parameters<typeof fakeEngine>[0];
   } = {},
 ) {
-  const limits = { ...LIMITS, ...options.limits };
-  const program = new FakeProgram(128, nextToken, limits.pageSize, options.repeat);
-  const engine = createEngine({
-    program,
-    codec: CODEC,
-    vocabSize: 128,
-    limits,
-    defaults: { eosTokenIds: [EOS], maxNewTokens: 20 },
-    executor: { kind: "cpu", description: "fake", reason: "test" },
-    ...options.parts,
-  });
-  return { program, engine };
+  const defaults = { eosTokenIds: [EOS], maxNewTokens: 20 };
+  return fakeEngine(
+    { codec: CODEC, limits: { ...LIMITS, ...limits }, defaults, ...parts },
+    { next, repeat },
+  );
 }
 
 /** Continues with the letters of a text after a prompt of `length` tokens. */

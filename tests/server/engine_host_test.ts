@@ -6,7 +6,6 @@
 
 import assert from "node:assert/strict";
 import { DeviceError } from "../../graph/mod.ts";
-import { createEngine, type Engine } from "../../runtime/engine.ts";
 import { answerCalls } from "../../server/engine/host.ts";
 import {
   encodeLine,
@@ -15,32 +14,14 @@ import {
   readLines,
 } from "../../server/engine/protocol.ts";
 import { cpuTimer } from "../support/cpu_time.ts";
-import { FakeProgram } from "../support/fake_program.ts";
+import { fakeEngine } from "../support/fake_engine.ts";
 import { until } from "../support/until.ts";
 
-function open(): { program: FakeProgram; engine: Engine } {
-  const program = new FakeProgram(128, (before) => 33 + before.length % 60, 8);
-  const engine = createEngine({
-    program,
-    codec: {
-      encode: (text) => Array.from(text, (letter) => letter.charCodeAt(0)),
-      decode: (ids) => String.fromCharCode(...ids),
-    },
-    vocabSize: 128,
-    limits: {
-      ...{
-        maxTokens: 8,
-        maxRows: 4,
-        maxSequences: 3,
-        maxSequenceTokens: 64,
-        pages: 24,
-        pageSize: 8,
-      },
-    },
+function open() {
+  return fakeEngine({
     defaults: { eosTokenIds: [], maxNewTokens: 4 },
     executor: { kind: "webgpu", description: "fake", reason: "test" },
   });
-  return { program, engine };
 }
 
 /** Lines that come when they are pushed, without an end until there is one. */

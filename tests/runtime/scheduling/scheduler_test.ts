@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "../../../deps/fast_check.ts";
 import { GREEDY, MixlineError } from "../../../graph/mod.ts";
-import { createEngine, type Engine } from "../../../runtime/engine.ts";
+import type { Engine } from "../../../runtime/engine.ts";
 import type { GenerateOptions } from "../../../runtime/generation/generate_options.ts";
 import type { StepLimits } from "../../../runtime/scheduling/step_limits.ts";
 import { collectGarbage } from "../../support/collect.ts";
-import { FakeProgram, type NextToken } from "../../support/fake_program.ts";
+import { fakeEngine, VOCAB } from "../../support/fake_engine.ts";
+import type { NextToken } from "../../support/fake_program.ts";
 import { until } from "../../support/until.ts";
 
-const VOCAB = 128;
 const LIMITS: StepLimits = {
   maxTokens: 16,
   maxRows: 8,
@@ -23,20 +23,8 @@ const hashing: NextToken = (before, { seed }) =>
   before.reduce((hash, token) => (hash * 31 + token + seed) % 89, 7) + 32;
 
 function open(limits: Partial<StepLimits> = {}, { repeat = 1, next = hashing } = {}) {
-  const all = { ...LIMITS, ...limits };
-  const program = new FakeProgram(VOCAB, next, all.pageSize, repeat);
-  const engine = createEngine({
-    program,
-    codec: {
-      encode: (text) => Array.from(text, (letter) => letter.charCodeAt(0)),
-      decode: (ids) => String.fromCharCode(...ids),
-    },
-    vocabSize: VOCAB,
-    limits: all,
-    defaults: { eosTokenIds: [], maxNewTokens: 20 },
-    executor: { kind: "cpu", description: "fake", reason: "test" },
-  });
-  return { program, engine };
+  const defaults = { eosTokenIds: [], maxNewTokens: 20 };
+  return fakeEngine({ limits: { ...LIMITS, ...limits }, defaults }, { next, repeat });
 }
 
 /** What a sequence must give, whatever runs beside it. */
