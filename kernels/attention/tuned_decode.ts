@@ -6,6 +6,7 @@
  */
 
 import { z } from "../../deps/zod.ts";
+import { sizeDistance } from "../size_distance.ts";
 import { tunedSizes } from "../tuned_table.ts";
 import type { LanesShape } from "./decode_lanes.ts";
 import { refuseLean } from "./decode_lean.ts";
@@ -81,10 +82,10 @@ export function decodeCandidates(
   mode: DecodeMode,
   usual: LanesShape,
 ): readonly DecodeRow[] {
-  const distance = ({ THREADS, UNIT_HEADS, UNROLL, SPLITS }: DecodeRow) =>
-    Math.abs(Math.log2(THREADS / usual.threads)) +
-    Math.abs(Math.log2(UNIT_HEADS / usual.unitHeads)) +
-    Math.abs(Math.log2(UNROLL / usual.unroll)) + Math.abs(Math.log2(SPLITS / usual.splits));
+  const own: DecodeRow = {
+    ...{ THREADS: usual.threads, UNIT_HEADS: usual.unitHeads },
+    ...{ UNROLL: usual.unroll, SPLITS: usual.splits },
+  };
   const splits = [...new Set([usual.splits, 8, 16, 32])];
   return [64, 128, 256, 512]
     .flatMap((THREADS) =>
@@ -95,5 +96,5 @@ export function decodeCandidates(
       )
     )
     .filter((row) => refuseDecode(problem, mode, row, usual) === undefined)
-    .toSorted((a, b) => distance(a) - distance(b));
+    .toSorted((a, b) => sizeDistance(own, a) - sizeDistance(own, b));
 }

@@ -7,6 +7,7 @@
 
 import { z } from "../../deps/zod.ts";
 import type { DeviceProfile, LoweringContext } from "../kernel.ts";
+import { sizeDistance } from "../size_distance.ts";
 import { formatName, tunedSizes } from "../tuned_table.ts";
 import { type GemvShape, gemvShape } from "./gemv.ts";
 import type { LinearProblem } from "./problem.ts";
@@ -74,16 +75,14 @@ export function chooseGemvShape(
 /** Sizes to measure for a problem: those of the heuristic, and what is like them. */
 export function gemvCandidates(problem: LinearProblem, profile: DeviceProfile): readonly GemvRow[] {
   const usual = gemvShape(problem, profile);
-  const distance = ({ THREADS, ROWS, UNROLL }: GemvRow) =>
-    Math.abs(Math.log2(THREADS / usual.threads)) + Math.abs(Math.log2(ROWS / usual.rows)) +
-    Math.abs(Math.log2(UNROLL / usual.unroll));
-  const sizes = (own: number, ...others: number[]) => [...new Set([own, ...others])];
-  return sizes(usual.threads, 8, 16, 32, 64, 128, 256)
+  const own: GemvRow = { THREADS: usual.threads, ROWS: usual.rows, UNROLL: usual.unroll };
+  const sizes = (first: number, ...others: number[]) => [...new Set([first, ...others])];
+  return sizes(own.THREADS, 8, 16, 32, 64, 128, 256)
     .flatMap((THREADS) =>
-      sizes(usual.rows, 1, 2, 4, 8).flatMap((ROWS) =>
-        sizes(usual.unroll, 1, 2, 3, 4).map((UNROLL) => ({ THREADS, ROWS, UNROLL }))
+      sizes(own.ROWS, 1, 2, 4, 8).flatMap((ROWS) =>
+        sizes(own.UNROLL, 1, 2, 3, 4).map((UNROLL) => ({ THREADS, ROWS, UNROLL }))
       )
     )
     .filter((row) => refuseGemv(row, usual.columns, profile) === undefined)
-    .toSorted((a, b) => distance(a) - distance(b));
+    .toSorted((a, b) => sizeDistance(own, a) - sizeDistance(own, b));
 }

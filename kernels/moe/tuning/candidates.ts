@@ -23,6 +23,7 @@ import {
   rowsPerExpert,
   slotHeuristic,
 } from "./heuristic.ts";
+import { sizeDistance } from "../../size_distance.ts";
 import { type DeviceMoeSpec, matricesOf } from "../spec.ts";
 
 /** Most tokens for which the output-centric kernels are worth a try. */
@@ -43,22 +44,10 @@ export function moeCandidates(spec: DeviceMoeSpec, best?: MoeConfig): readonly M
     ? [best]
     : [slotHeuristic(spec), expertHeuristic(spec), gemmHeuristic(spec, "grouped")]
       .concat(lowestMatrices(spec) ?? []);
-  const distance = (config: MoeConfig) => Math.min(...usual.map((each) => between(each, config)));
+  const distance = (config: MoeConfig) =>
+    Math.min(...usual.map((each) => sizeDistance(each, config)));
   return all.filter((config) => refuseConfig(config, spec) === undefined)
     .toSorted((a, b) => distance(a) - distance(b));
-}
-
-/** How unlike two configurations are: doublings of their numbers, and other words. */
-function between(a: object, b: object): number {
-  let sum = 0;
-  for (const [key, value] of Object.entries(a)) {
-    const other: unknown = Reflect.get(b, key);
-    if (typeof other !== typeof value) return Infinity;
-    if (typeof value === "number") sum += Math.abs(Math.log2(value / Number(other)));
-    else if (typeof value === "object") sum += between(value, other as object);
-    else if (value !== other) sum += key === "algorithm" ? 0.5 : 2;
-  }
-  return sum;
 }
 
 function withOtherDown(spec: DeviceMoeSpec, best: MoeConfig): MoeConfig[] {
